@@ -1,0 +1,114 @@
+"""From scores to promises: calibrated fits, scores out of fold, and thresholds that keep a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.frozen import FrozenEstimator
+
+from models import trees
+from models.dataset import LEFT_OUT, Calls, held_out_tasks
+from models.errors import DatasetError
+from models.registry import NEVER
+from models.trees import Floats, Ints
+
+BUDGETS = (0.001, 0.005, 0.01, 0.05)
+"""Session-level false-positive rates that a manifest has thresholds for."""
+
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Progress for callers that do not want any."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is fitted; part of the manifest."""
+
+    trees: int = 120
+    leaves: int = 15
+    learning_rate: float = 0.06
+    min_samples_leaf: int = 60
+    l2: float = 5.0
+    max_features: float = 0.5
+    calibration_share: float = 0.25
+    seed: int = 20260101
+
+    def as_manifest(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
+    """Boosting on most user tasks, its sigmoid on the others; never the same task in both."""
+    labelled = calls.target != LEFT_OUT
+    held_out = held_out_tasks(calls, recipe.calibration_share, recipe.seed)
+    learn, tune = labelled & ~held_out, labelled & held_out
+    for rows, part in ((learn, "fit on"), (tune, "calibrate on")):
+        if len(np.unique(calls.target[rows])) != 2:
+            raise DatasetError(f"the sessions to {part} lack drift or its absence; add labelled sessions")
+    boosted = HistGradientBoostingClassifier(
+        max_iter=recipe.trees,
+        max_leaf_nodes=recipe.leaves,
+        learning_rate=recipe.learning_rate,
+        min_samples_leaf=recipe.min_samples_leaf,
+        l2_regularization=recipe.l2,
+        max_features=recipe.max_features,
+        early_stopping=False,
+        categorical_features=None,
+        random_state=recipe.seed,
+    )
+    boosted.fit(X[learn], calls.target[learn], sample_weight=calls.weight[learn])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(boosted), method="sigmoid")
+    return calibrated.fit(X[tune], calls.target[tune])
+
+
+def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = silent) -> Ints:
+    """Scores of every row by a model that saw nothing of the row's domain.
+
+    A domain is an AgentDojo suite or another whole set: its tools, tasks and injection goals are all new to
+    the model that scores it.
+    """
+    domains = calls.domains()
+    if len(domains) < 2:
+        raise DatasetError(f"leaving one suite out needs two or more, found {', '.join(domains) or 'none'}")
+    scores = np.zeros(len(calls), dtype=np.int64)
+    for number, domain in enumerate(domains, start=1):
+        held_out = calls.rows_of(domain)
+        progress(f"fold {number} of {len(domains)}: fitting without {domain}, {int((~held_out).sum())} calls")
+        pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
+        scores[held_out] = trees.from_sklearn(pipeline).score(X[held_out])
+    return scores
+
+
+def session_maxima(scores: Ints, calls: Calls) -> Ints:
+    """Each session's highest score."""
+    highest = np.zeros(len(calls.sessions), dtype=np.int64)
+    np.maximum.at(highest, calls.session, scores)
+    return highest
+
+
+def threshold_for(benign: npt.NDArray[np.int64], budget: float) -> int:
+    """Least threshold (flagged: score >= it) that keeps `budget` for the next benign session.
+
+    Conformal: of n benign maxima and one more, exchangeable with them, at most `budget` may reach it, so
+    (flagged + 1) / (n + 1) <= budget. Too few sessions for the budget: flag nothing.
+    """
+    allowed = int(np.floor(budget * (len(benign) + 1) + 1e-9)) - 1
+    if allowed < 0:
+        return NEVER
+    if allowed >= len(benign):
+        return 0
+    return int(np.sort(benign)[::-1][allowed]) + 1
+
+
+def thresholds(benign: npt.NDArray[np.int64], budgets: Sequence[float] = BUDGETS) -> dict[str, int]:
+    """Budgets (as text, for JSON) to thresholds."""
+    return {f"{budget:g}": threshold_for(benign, budget) for budget in budgets}

@@ -1,0 +1,465 @@
+"""Every contract on the bus, in one place.
+
+Inputs ignore unknown fields, so that producers may move first; outputs forbid them, so that we cannot
+publish what is not documented. JSON Schemas and the AsyncAPI document are generated from here
+(``driftline-schemas``, see ``stream/schemas.py``) and a test fails when they are stale.
+
+Times are RFC 3339 in UTC. Scores are multiples of 0.0001 in [0, 1], higher = more drift.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+SCHEMA_VERSION = 1
+"""The newest version of the input contracts that this code reads."""
+
+Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Action = Literal["read", "write", "execute"]
+Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
+Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
+Family = Literal["intent", "provenance", "scope", "sequence", "tempo", "identity", "content"]
+
+FAMILIES: tuple[Family, ...] = (
+    "intent",
+    "provenance",
+    "scope",
+    "sequence",
+    "tempo",
+    "identity",
+    "content",
+)
+
+
+class Inbound(BaseModel):
+    """Base of what others send: unknown fields ignored, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Outbound(BaseModel):
+    """Base of what we publish: nothing undocumented leaves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --------------------------------------------------------------------------- agent.events.v1
+
+
+class Credential(Inbound):
+    """A reference to a short-lived credential, never the credential itself."""
+
+    broker: Identifier
+    kind: Identifier
+    value: Identifier
+    scope: Annotated[str, Field(max_length=1024)] | None = None
+    issued: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+class Agent(Inbound):
+    """Who acts: the workload's identity, and the person it acts for."""
+
+    id: Identifier | None = None
+    spiffe_id: Identifier | None = None
+    user: Identifier | None = None
+    framework: Identifier | None = None
+    model: Identifier | None = None
+
+
+class Budget(Inbound):
+    """How much the session may do; None = no limit of its own."""
+
+    calls: Annotated[int, Field(ge=0)] | None = None
+    writes: Annotated[int, Field(ge=0)] | None = None
+    seconds: Annotated[int, Field(ge=0)] | None = None
+
+
+class Intent(Inbound):
+    """What the user asked for, as a trusted source states it."""
+
+    text: str
+    plan: list[str] | None = None
+    resources: list[str] | None = None
+    actions: list[Action] | None = None
+    data_classes: list[str] | None = None
+    budget: Budget | None = None
+
+
+class Tool(Inbound):
+    """One entry of the catalogue that the session was offered."""
+
+    name: Identifier
+    server: Identifier | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    annotations: dict[str, Any] | None = None
+
+
+class _Event(Inbound):
+    id: Identifier
+    session_id: Identifier
+    root_session_id: Identifier | None = None
+    seq: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    tenant: Identifier | None = None
+    time: Annotated[AwareDatetime, Field(strict=False)]
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+class SessionDeclared(_Event):
+    """The session begins: who, what for, with which tools and credentials."""
+
+    type: Literal["session.declared"]
+    agent: Agent | None = None
+    intent: Intent | None = None
+    tools: list[Tool] | None = None
+    credentials: list[Credential] | None = None
+    parent_session_id: Identifier | None = None
+
+
+class IntentAmended(_Event):
+    """The *user* changed their mind. The only event that widens an intent."""
+
+    type: Literal["intent.amended"]
+    intent: Intent
+
+
+class ToolCalled(_Event):
+    """The agent is about to call a tool; sent before the effect."""
+
+    type: Literal["tool.called"]
+    call_id: Identifier
+    tool: Identifier
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    credential: Credential | None = None
+
+
+class ToolReturned(_Event):
+    """What the tool answered."""
+
+    type: Literal["tool.returned"]
+    call_id: Identifier
+    status: Literal["ok", "error"] = "ok"
+    result: Any = None
+
+
+class SessionEnded(_Event):
+    """The task is over, and with it the credentials issued for it."""
+
+    type: Literal["session.ended"]
+    reason: Annotated[str, Field(max_length=1024)] | None = None
+
+
+class ReleaseActivated(Inbound):
+    """Control record: a model and policy go live in this partition from this offset on.
+
+    ``token`` is a compact JWS whose payload holds ``topic``, ``partition``, ``epoch`` (rising), ``digest``
+    and ``scope`` (``new`` or ``open``).
+    """
+
+    type: Literal["release.activated"]
+    token: Annotated[str, Field(max_length=16_384)]
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+class ClockTick(Inbound):
+    """Control record: empty; brings an overdue deadline about in a quiet partition."""
+
+    type: Literal["clock.tick"]
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+SessionEvent = SessionDeclared | IntentAmended | ToolCalled | ToolReturned | SessionEnded
+ControlEvent = ReleaseActivated | ClockTick
+Event = Annotated[SessionEvent | ControlEvent, Field(discriminator="type")]
+EVENT: TypeAdapter[SessionEvent | ControlEvent] = TypeAdapter(Event)
+
+EVENT_TYPES = frozenset(
+    {
+        "session.declared",
+        "intent.amended",
+        "tool.called",
+        "tool.returned",
+        "session.ended",
+        "release.activated",
+        "clock.tick",
+    }
+)
+
+
+# --------------------------------------------------------------------------- agent.decisions.v1
+
+
+class ArgumentRef(Outbound):
+    """A value named without being told: path, length, keyed hash, at most 40 characters."""
+
+    path: Annotated[str, Field(max_length=256)]
+    length: int
+    hash: str
+    excerpt: Annotated[str, Field(max_length=40)]
+
+
+class Evidence(Outbound):
+    """One number of one family, with the calls that it rests on."""
+
+    family: Family
+    name: str
+    value: float
+    unit: str
+    supports: bool
+    calls: list[int]
+    text: Annotated[str, Field(max_length=400)]
+    argument: ArgumentRef | None = None
+
+
+class Thresholds(Outbound):
+    """The numbers that the policy used for this decision."""
+
+    watch: float
+    alert: float
+    revoke: float
+
+
+class Decision(Outbound):
+    """The judgement of one tool call: enough to reconstruct the access afterwards."""
+
+    schema_version: Literal[1] = 1
+    decision_id: str
+    tenant: str
+    root_session_id: str
+    session_id: str
+    event_id: str
+    event_seq: int | None
+    call_id: str
+    call_seq: int
+    time: str
+    agent: str | None
+    tool: str
+    action: Action
+    arguments_digest: str
+    verdict: Verdict
+    enforced: bool
+    score: float
+    thresholds: Thresholds
+    families: list[Family]
+    evidence: list[Evidence]
+    explanation: Annotated[str, Field(max_length=1200)]
+    would_pass: Annotated[str, Field(max_length=400)]
+    marks: list[str]
+    standing: Standing
+    case_id: str | None
+    intent_digest: str | None
+    credential: str | None
+    release: str
+    policy: str
+    core: str
+    previous: str
+    digest: str
+
+
+# --------------------------------------------------------------------------- agent.cases.v1
+
+
+class CredentialRef(Outbound):
+    """Which credential to kill, by reference."""
+
+    broker: str
+    kind: str
+    value: str
+    scope: str | None = None
+
+
+class PathStep(Outbound):
+    """One call on the way to the case."""
+
+    decision_id: str
+    call_id: str
+    call_seq: int
+    tool: str
+    verdict: Verdict
+    score: float
+    time: str
+
+
+class Signed(Outbound):
+    """Claims that act signs as they stand and publishes to `topic`."""
+
+    topic: Literal["agent.revocations.v1", "agent.risk.v1"]
+    claims: dict[str, Any]
+
+
+class Case(Outbound):
+    """A session's change of state, from judge to act, with everything act needs.
+
+    ``case_id`` is one for a session; ``record_id`` one for this change. ``finding`` and ``sets`` are final:
+    act sends, holds or groups them and signs, and adds nothing.
+    """
+
+    schema_version: Literal[1] = 1
+    record_id: str
+    case_id: str
+    change: int
+    kind: Literal["standing", "ended", "unjudged"]
+    cause: Literal["drift", "ended", "internal"]
+    tenant: str
+    root_session_id: str
+    session_id: str
+    time: str
+    before: Standing
+    after: Standing
+    reason: str
+    verdict: Verdict | None
+    score: float
+    families: list[Family]
+    agent: str | None
+    user: str | None
+    credentials: list[CredentialRef]
+    path: list[PathStep]
+    enforced: bool
+    inherited_from: str | None
+    finding: dict[str, Any] | None
+    sets: list[Signed]
+    release: str
+    policy: str
+    core: str
+
+
+# --------------------------------------------------------------------------- also in, keyed by tenant
+
+
+class Outcome(Inbound):
+    """What became of a revocation, as the credential broker reports it."""
+
+    jti: Identifier
+    case_id: Identifier
+    broker: Identifier
+    status: Literal["requested", "done", "failed", "wider"]
+    time: Annotated[AwareDatetime, Field(strict=False)]
+    detail: Annotated[str, Field(max_length=1024)] | None = None
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+class Feedback(Inbound):
+    """An analyst's verdict on an alert."""
+
+    case_id: Identifier
+    verdict: Literal["true_positive", "false_positive", "benign", "unsure"]
+    analyst: Identifier
+    time: Annotated[AwareDatetime, Field(strict=False)]
+    comment: Annotated[str, Field(max_length=4096)] | None = None
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+# --------------------------------------------------------------------------- agent.quarantine.v1
+
+QuarantineReason = Literal[
+    "decode",
+    "schema",
+    "type",
+    "version",
+    "key",
+    "partition",
+    "time",
+    "too_large",
+    "control",
+    "internal",
+]
+
+
+class QuarantineHeaders(Outbound):
+    """Headers of a quarantined record; its key and value are the input's own bytes."""
+
+    reason: QuarantineReason
+    detail: Annotated[str, Field(max_length=1024)]
+    topic: str
+    partition: int
+    offset: int
+
+
+# --------------------------------------------------------------------------- agent.releases.v1
+
+
+class ReleaseRecord(Outbound):
+    """A model and policy that may be activated: manifest, digest, and where the bytes are."""
+
+    schema_version: Literal[1] = 1
+    digest: str
+    manifest: dict[str, Any]
+    location: str
+    token: str
+
+
+# ------------------------------------------- agent.revocations.v1 and agent.risk.v1: what the tokens hold
+
+
+class SessionSubject(Outbound):
+    """Exactly one session. An absent member is a wildcard to SSF, so session and tenant are required."""
+
+    format: Literal["complex"]
+    session: dict[str, str]
+    tenant: dict[str, str]
+    application: dict[str, str] | None = None
+    user: dict[str, str] | None = None
+
+
+class SessionRevoked(Outbound):
+    """CAEP `session-revoked`, with the references of the credentials to kill."""
+
+    event_timestamp: int
+    initiating_entity: Literal["policy", "system"]
+    reason_admin: Annotated[dict[str, str], Field(min_length=1)]
+    driftline_cause: Literal["drift", "ended"]
+    driftline_credentials: Annotated[list[CredentialRef], Field(min_length=1)]
+
+
+class RiskLevelChange(Outbound):
+    """CAEP `risk-level-change` of a session."""
+
+    principal: Literal["SESSION"]
+    previous_level: Literal["LOW", "MEDIUM", "HIGH"]
+    current_level: Literal["LOW", "MEDIUM", "HIGH"]
+    risk_reason: str
+    event_timestamp: int
+    initiating_entity: Literal["policy", "system"]
+
+
+class SessionRevokedEvents(Outbound):
+    """The one event of a revocation."""
+
+    session_revoked: Annotated[
+        SessionRevoked, Field(alias="https://schemas.openid.net/secevent/caep/event-type/session-revoked")
+    ]
+
+
+class RiskLevelChangeEvents(Outbound):
+    """The one event of a change of risk."""
+
+    risk_level_change: Annotated[
+        RiskLevelChange,
+        Field(alias="https://schemas.openid.net/secevent/caep/event-type/risk-level-change"),
+    ]
+
+
+class TokenClaims(Outbound):
+    """What every Security Event Token of ours holds; times in seconds, ``txn`` is the case."""
+
+    iss: str
+    jti: str
+    iat: int
+    aud: str
+    txn: str
+    sub_id: SessionSubject
+
+
+class RevocationClaims(TokenClaims):
+    """Payload of a signed revocation."""
+
+    events: SessionRevokedEvents
+
+
+class RiskClaims(TokenClaims):
+    """Payload of a signed change of risk."""
+
+    events: RiskLevelChangeEvents

@@ -1,0 +1,229 @@
+"""Recorded sessions as labels: what each call and session counts as, and who may learn from whom.
+
+Features come from the core (``stream.replay.feature_rows``); nothing read here is ever an input of a model.
+The two are joined by session id and call number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import DatasetError
+
+Kind = Literal["benign", "hijacked", "unseen", "attempted", "acted", "overreach", "complied", "unclear"]
+KINDS: tuple[Kind, ...] = (
+    "benign",
+    "hijacked",
+    "unseen",
+    "attempted",
+    "acted",
+    "overreach",
+    "complied",
+    "unclear",
+)
+
+LEFT_OUT = -1
+ATTEMPTED_WEIGHT = 0.5
+"""An attempted session's label rests on a success check that errs now and then: it teaches half as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The labels of one recorded session.
+
+    Attributes
+    ----------
+    kind : `hijacked` has a call that serves the injection; `unseen` was hijacked in its last answer, where no
+        tool call shows it; `acted` is an attempted session with a telling call
+    first_bad_seq : first call that serves the injection (`hijacked`), or the telling call (`acted`)
+    domain : what a fold holds out: the suite for AgentDojo, the whole source for any other set
+    task : domain and user task, the unit of grouping and of resampling
+    """
+
+    session_id: str
+    kind: Kind
+    source: str
+    suite: str
+    domain: str
+    task: str
+    attack: str | None
+    first_bad_seq: int | None
+    exposed_seq: int | None
+    n_calls: int
+
+
+def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
+    """The labels in one line of a recorded file; `acted` maps session ids to their telling call."""
+    try:
+        source, suite = str(record["source"]), str(record["suite"])
+        session_id, label = str(record["session_id"]), str(record["label"])
+        task = str(record["user_task_id"])
+        n_calls = len(record["calls"])
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"not a labelled recorded session: {error!r} is missing") from error
+    first_bad = record.get("first_bad_seq")
+    kind: Kind
+    if label == "hijacked":
+        kind = "unseen" if first_bad is None else "hijacked"
+    elif label == "attempted" and session_id in acted:
+        kind, first_bad = "acted", acted[session_id]
+    else:
+        kinds = [name for name in KINDS if name == label]
+        if not kinds:
+            raise DatasetError(f"session {session_id} has the unknown label {label!r}")
+        (kind,) = kinds
+    domain = suite if source == "agentdojo" else source
+    return Session(
+        session_id=session_id,
+        kind=kind,
+        source=source,
+        suite=suite,
+        domain=domain,
+        task=f"{domain}/{suite}/{task}",
+        attack=record.get("attack"),
+        first_bad_seq=None if first_bad is None else int(first_bad),
+        exposed_seq=record.get("exposed_seq"),
+        n_calls=n_calls,
+    )
+
+
+def acted_beside(path: Path) -> dict[str, int]:
+    """Telling calls of attempted sessions, from ``<name>_attempted_acted.json`` beside a recorded file."""
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    beside = path.with_name(f"{name}_attempted_acted.json")
+    if not beside.exists():
+        return {}
+    return {str(key): int(value) for key, value in json.loads(beside.read_bytes()).items()}
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The recorded sessions of one file, whole: calls for the core to replay, labels for `of_record`."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            return [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}; set DRIFTLINE_DATA") from error
+
+
+def read_sessions(path: Path) -> list[Session]:
+    """The labels of one recorded file (JSON lines, optionally gzipped)."""
+    acted = acted_beside(path)
+    return [of_record(record, acted) for record in read_records(path)]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a data file, for the manifest."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Labels aligned to feature rows.
+
+    Attributes
+    ----------
+    sessions : the sessions that occur
+    session : for each row, its session's place in `sessions`
+    call_seq : for each row, the call's place among its session's calls
+    target : 1 drift, 0 not, `LEFT_OUT` neither
+    weight : how much the row teaches
+    """
+
+    sessions: tuple[Session, ...]
+    session: npt.NDArray[np.int64]
+    call_seq: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def domains(self) -> list[str]:
+        """Domains, sorted."""
+        return sorted({session.domain for session in self.sessions})
+
+    def rows_where(self, chosen: Iterable[bool]) -> npt.NDArray[np.bool_]:
+        """Rows whose session is chosen, given one flag a session."""
+        return np.fromiter(chosen, dtype=np.bool_, count=len(self.sessions))[self.session]
+
+    def rows_of(self, domain: str) -> npt.NDArray[np.bool_]:
+        """Rows of one domain."""
+        return self.rows_where(session.domain == domain for session in self.sessions)
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Calls:
+        """The chosen rows, with the sessions that they leave."""
+        kept, session = np.unique(self.session[rows], return_inverse=True)
+        return Calls(
+            sessions=tuple(self.sessions[place] for place in kept),
+            session=session.astype(np.int64),
+            call_seq=self.call_seq[rows],
+            target=self.target[rows],
+            weight=self.weight[rows],
+        )
+
+
+def target_of(session: Session, call_seq: int) -> int:
+    """What a call teaches.
+
+    The first call that serves an injection is drift. Calls after it may again serve the user and are left
+    out, as are all calls of sessions whose labels say nothing about single calls.
+    """
+    if session.kind in ("benign", "attempted"):
+        return 0
+    if session.kind == "hijacked" and session.first_bad_seq is not None and call_seq <= session.first_bad_seq:
+        return int(call_seq == session.first_bad_seq)
+    return LEFT_OUT
+
+
+def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt.ArrayLike) -> Calls:
+    """Labels for feature rows, by session id and call number.
+
+    Raises `DatasetError` for a row without a label, a call named twice, or two sessions of one id.
+    """
+    listed = list(sessions)
+    place = {session.session_id: number for number, session in enumerate(listed)}
+    if len(place) != len(listed):
+        raise DatasetError("two recorded sessions have one id; give each file once")
+    call_seq = np.asarray(call_seqs, dtype=np.int64)
+    try:
+        at = np.fromiter((place[name] for name in session_ids), dtype=np.int64, count=len(session_ids))
+    except KeyError as error:
+        raise DatasetError(f"feature rows name session {error}, which has no label") from error
+    if len(at) != len(call_seq):
+        raise DatasetError(f"{len(at)} session ids for {len(call_seq)} calls")
+    pairs = np.stack([at, call_seq], axis=1)
+    if len(np.unique(pairs, axis=0)) != len(pairs):
+        raise DatasetError("two feature rows name the same call")
+    target = np.fromiter(
+        (target_of(listed[number], int(seq)) for number, seq in zip(at, call_seq, strict=True)),
+        dtype=np.int64,
+        count=len(at),
+    )
+    teaches = np.array([ATTEMPTED_WEIGHT if session.kind == "attempted" else 1.0 for session in listed])
+    weight = teaches[at] if len(at) else np.empty(0)
+    whole = Calls(tuple(listed), at, call_seq, target, weight)
+    return whole.take(np.ones(len(at), dtype=np.bool_))
+
+
+def held_out_tasks(calls: Calls, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Rows of user tasks held out for calibration, about `share` of each domain's tasks.
+
+    The order in which a hash puts a domain's tasks decides, so that adding a set leaves the choice in the
+    others as it was. A domain with one task is never held out.
+    """
+    chosen: set[str] = set()
+    for domain in calls.domains():
+        tasks = {session.task for session in calls.sessions if session.domain == domain}
+        ranked = sorted(tasks, key=lambda task: hashlib.sha256(f"{seed}|{task}".encode()).digest())
+        count = min(round(len(ranked) * share), len(ranked) - 1)
+        chosen.update(ranked[: max(count, 1 if len(ranked) > 1 else 0)])
+    return calls.rows_where(session.task in chosen for session in calls.sessions)

@@ -1,0 +1,226 @@
+"""What a tool can do, as far as its declaration and its name tell; and how well it serves an intent.
+
+A policy's tool classes come first, then MCP annotations (hints, believed only where they claim *more* power
+than the name), then the verb in the name. What nothing tells is taken for a write: the cautious reading.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.contracts import Action, Tool
+from models.provenance import Index, Prints, fingerprint, prints_of
+
+READ_VERBS = frozenset(
+    "get list search read find show view check fetch lookup look query describe calculate compute think "
+    "count inspect browse open download summarize summarise rank compare verify validate estimate display "
+    "ls cat grep pwd stat tail head diff sort wc status load retrieve select explain preview is has "
+    "submit_answer finish transfer_to_human_agents translate convert".split()
+)
+EXECUTE_VERBS = frozenset(
+    "bash shell exec execute run eval python sql terminal command script invoke deploy kubectl ssh".split()
+)
+WRITE_VERBS = frozenset(
+    "send create add update delete remove write edit set post put cancel book reserve schedule pay transfer "
+    "invite share move rename append upload reschedule modify change grant revoke merge push close reply "
+    "forward order buy sell purchase approve reject assign publish rotate restart stop start scale drop "
+    "insert apply touch mkdir rm mv cp cd place make submit register exchange return refund".split()
+)
+SENSITIVE = frozenset(
+    "password passwords secret secrets token tokens credential credentials key keys salary payroll ssn "
+    "medical patient private confidential passport iban card customer customers personal hr vault "
+    "balance bank account accounts transactions".split()
+)
+OPEN_WORLD = frozenset(
+    "web page url http browse browser email emails mail inbox message messages channel file document review "
+    "reviews issue issues ticket tickets comment comments web_page website search download attachment wiki "
+    "chat feed rss post posts".split()
+)
+SINK_PARAMETERS = frozenset(
+    "recipient recipients to cc bcc url uri link href host address account iban destination target path "
+    "file_path filename command cmd code script query sql user username email emails participants channel "
+    "webhook endpoint role member principal attendees payee body_url repo repository branch bucket".split()
+)
+OUTWARD = frozenset(
+    "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
+    "reply push".split()
+)
+
+_SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+def name_words(name: str) -> list[str]:
+    """Lower-case words of an identifier.
+
+    >>> name_words("getUserInfo"), name_words("file-path_2")
+    (['get', 'user', 'info'], ['file', 'path', '2'])
+    """
+    return [w.lower() for w in _SPLIT.findall(name)]
+
+
+def stem(word: str) -> str:
+    """`word` without common English endings: crude, order fixed, meant for matching only.
+
+    >>> [stem(w) for w in ("payments", "paying", "emails", "boss", "scheduled", "companies")]
+    ['pay', 'pay', 'email', 'boss', 'schedul', 'company']
+    """
+    if word.endswith("ies") and len(word) > 5:
+        return word[:-3] + "y"
+    for ending in ("ments", "ment", "ations", "ation", "ings", "ing", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
+            return word[: -len(ending)]
+    return word
+
+
+STOP = frozenset(
+    stem(w)
+    for w in "the a an of to in on at for from by with and or is are be it this that these those as if you your "
+    "i my me we our can could please all any them then there which who what when where how do does not no will "
+    "would should have has had was were their they he she his her its so than also into out up about using use "
+    "used given returns return one two new other make get want need let".split()
+)
+
+_STEM_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def stems(text: str, limit: int = 2000) -> set[str]:
+    """Content stems of `text`."""
+    return {s for w in _STEM_WORD.findall(text[:20_000].lower())[:limit] if (s := stem(w)) not in STOP}
+
+
+def stem_prints(text: str, key: bytes) -> set[int]:
+    """Fingerprints of the content stems of `text`."""
+    return {fingerprint("=" + s, key) for s in stems(text)}
+
+
+class ToolFacts(NamedTuple):
+    """What is known of a tool before it is called."""
+
+    known: bool
+    action: Action
+    destructive: bool
+    sensitive: bool
+    open_world: bool
+    outward: bool
+
+
+def facts_of(
+    name: str, tool: Tool | None, classes: Mapping[str, Action], annotations: Mapping[str, Any] | None = None
+) -> ToolFacts:
+    """Facts of tool `name`; `classes` are the policy's own, which win."""
+    words = name_words(name)
+    marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
+    action: Action
+    if name in classes:
+        action = classes[name]
+    elif any(w in EXECUTE_VERBS for w in words):
+        action = "execute"
+    else:
+        verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS]
+        action = "read" if verbs and verbs[0] in READ_VERBS else "write"
+        if action == "read" and marks.get("readOnlyHint") is False:
+            action = "write"
+        if not verbs and marks.get("readOnlyHint") is True:
+            action = "read"
+    text = set(words) | set(name_words(tool.description[:400]) if tool and tool.description else ())
+    return ToolFacts(
+        known=tool is not None,
+        action=action,
+        destructive=bool(marks.get("destructiveHint"))
+        or bool({"delete", "remove", "drop", "rm"} & set(words)),
+        sensitive=bool(SENSITIVE & text),
+        open_world=action == "read" and bool(OPEN_WORLD & text),
+        outward=action != "read" and bool(OUTWARD & set(words)),
+    )
+
+
+class Catalogue:
+    """The tools that a session was offered, with what is derived from them once.
+
+    Attributes
+    ----------
+    tools : dict of str to Tool
+    index : Index
+        Words of names, descriptions and parameters: where a value may come from without any other source.
+    """
+
+    def __init__(self, tools: Sequence[Tool], key: bytes, classes: Mapping[str, Action]) -> None:
+        self.tools = {t.name: t for t in tools}
+        self.order = {t.name: n for n, t in enumerate(tools)}
+        self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
+        self.classes = classes
+        self.index = Index()
+        text = []
+        for t in tools:
+            text.append(f"{t.name} {t.description or ''} {_parameter_text(t.parameters)}")
+        prints: list[int] = []
+        for part in text:
+            prints += prints_of(part[:4000], key, index=False)
+        self.index.add(prints, 1, prose=False, limit=20_000)
+        owned = [
+            stem_prints(f"{' '.join(name_words(t.name))} {(t.description or '')[:600]}", key) for t in tools
+        ]
+        named = [{fingerprint("=" + stem(w), key) for w in name_words(t.name)} for t in tools]
+        spread: dict[int, int] = {}
+        for prints_of_tool in owned:
+            for p in prints_of_tool:
+                spread[p] = spread.get(p, 0) + 1
+        # Integer weights: a stem in every description says nothing about any; one in a name counts double.
+        self._weights = [
+            {p: (2 if p in names else 1) * max(1, 64 // spread[p]) for p in prints_of_tool}
+            for prints_of_tool, names in zip(owned, named, strict=True)
+        ]
+
+    def affinity(self, words: Prints) -> list[int]:
+        """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.
+
+        The tool spoken of most gets 255, the others in proportion: ranks within this catalogue, since raw
+        overlaps do not compare across catalogues.
+        """
+        held = set(words.tolist())
+        raw = [sum(w for p, w in weights.items() if p in held) for weights in self._weights]
+        top = max(raw, default=0)
+        return [255 * r // top if top else 0 for r in raw]
+
+
+def _parameter_text(schema: Mapping[str, Any] | None) -> str:
+    """Names, enumerations and defaults of a parameter schema's first level."""
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, dict):
+        return ""
+    parts: list[str] = []
+    for name, spec in list(properties.items())[:64]:
+        parts.append(str(name))
+        if isinstance(spec, dict):
+            parts += [str(v)[:200] for v in spec.get("enum", []) if isinstance(spec.get("enum"), list)]
+            parts += [str(spec[k])[:400] for k in ("default", "description") if isinstance(spec.get(k), str)]
+    return " ".join(parts)
+
+
+def is_sink(path: str) -> bool:
+    """Whether an argument at `path` names where an effect goes: a recipient, URL, account, path, command."""
+    return any(w in SINK_PARAMETERS for w in name_words(path)[-6:])
+
+
+def wanted_actions(text: str) -> set[Action]:
+    """Actions that the verbs of an intent ask for; reading is always among them."""
+    found: set[Action] = {"read"}
+    heard = {stem(w) for w in _STEM_WORD.findall(text[:20_000].lower())}
+    if heard & _WRITE_STEMS:
+        found.add("write")
+    if heard & _EXECUTE_STEMS:
+        found |= {"execute", "write"}
+    return found
+
+
+_WRITE_STEMS = frozenset(stem(w) for w in WRITE_VERBS) | {"repli", "fix", "solv", "respond", "tell", "notify"}
+_EXECUTE_STEMS = frozenset(stem(w) for w in EXECUTE_VERBS)
+
+
+def as_prints(values: set[int]) -> Prints:
+    """Sorted array of fingerprints."""
+    return np.array(sorted(values), np.uint32)

@@ -1,0 +1,96 @@
+"""Training: scores out of fold first, then the model itself, and the papers that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from models import evaluate, registry, trees
+from models.calibrate import BUDGETS, Progress, Recipe, fit, out_of_fold, session_maxima, silent, thresholds
+from models.dataset import LEFT_OUT, Calls
+from models.errors import DatasetError
+from models.trees import Floats, Ints
+
+TRAINING_COMMAND = "driftline train"
+
+
+class Trained(NamedTuple):
+    """A calibrated model, its manifest, the account of its quality, and the scores that this rests on."""
+
+    pipeline: Any
+    manifest: dict[str, Any]
+    report: dict[str, Any]
+    scores: Ints
+
+
+def train(
+    X: Floats,
+    calls: Calls,
+    features: Sequence[str],
+    features_version: int,
+    data: Mapping[str, str],
+    recipe: Recipe | None = None,
+    command: str = TRAINING_COMMAND,
+    progress: Progress = silent,
+) -> Trained:
+    """Fit on all sessions; measure and set thresholds on scores of suites left out.
+
+    Parameters
+    ----------
+    X, calls : feature rows and their labels, aligned
+    features, features_version : what X's columns are
+    data : file names to SHA-256, for the manifest
+    """
+    recipe = recipe or Recipe()
+    if X.shape != (len(calls), len(features)):
+        raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
+    scores = out_of_fold(X, calls, recipe, progress)
+    progress("measuring")
+    report = evaluate.report(scores, calls)
+    highest = session_maxima(scores, calls)
+    benign = highest[[session.kind == "benign" for session in calls.sessions]]
+    progress(f"fitting on all {len(calls)} calls")
+    pipeline = fit(X, calls, recipe)
+    trees.from_sklearn(pipeline)
+    labelled = calls.target != LEFT_OUT
+    manifest = {
+        "features": list(features),
+        "features_version": features_version,
+        "data": dict(sorted(data.items())),
+        "command": command,
+        "recipe": recipe.as_manifest(),
+        "split": {
+            "metrics": "leave one domain out (an AgentDojo suite, or any other set whole)",
+            "calibration": f"{recipe.calibration_share:g} of each domain's user tasks, never fitted on",
+            "domains": calls.domains(),
+        },
+        "thresholds": thresholds(benign),
+        "thresholds_from": {
+            "benign_sessions": len(benign),
+            "budgets": list(BUDGETS),
+            "unit": "session maximum",
+        },
+        "base_rate": round(float((calls.target[labelled] == 1).mean()), 6),
+        "metrics": _short(report),
+    }
+    return Trained(pipeline, manifest, report, scores)
+
+
+def _short(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the account that travels with the model."""
+    calibration = report["calibration"]
+    return {
+        "sessions": report["sessions"],
+        "pooled": report["pooled"],
+        "by_suite": report["by_suite"],
+        "null": report["null"],
+        "brier": calibration["brier"],
+        "brier_base_rate": calibration["brier_base_rate"],
+    }
+
+
+def write(trained: Trained, directory: Path) -> registry.Model:
+    """Save, and read back what was saved."""
+    manifest = registry.save(directory, trained.pipeline, trained.manifest)
+    return registry.load(directory, manifest["features"], manifest["features_version"])

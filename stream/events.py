@@ -1,0 +1,156 @@
+"""Wire bytes <-> contracts: what a record is, how it is read, how ids and JSON are made.
+
+The only JSON encoder for bus values is `dumps`: UTF-8, sorted keys, no spaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import ValidationError
+
+from models.contracts import EVENT, EVENT_TYPES, SCHEMA_VERSION, ControlEvent, SessionEvent
+from models.errors import DecodeError, SchemaError
+
+EVENTS, DECISIONS, CASES = "agent.events.v1", "agent.decisions.v1", "agent.cases.v1"
+ALERTS, REVOCATIONS, RISK = "agent.alerts.v1", "agent.revocations.v1", "agent.risk.v1"
+QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
+OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One record of an input log, as any consumer or file reader delivers it.
+
+    ``timestamp_type`` is ``append`` (stamped by the broker: gives the partition clock), ``create``, or
+    ``none`` (a plain file).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    timestamp_type: str
+    key: bytes | None
+    headers: Headers
+    value: bytes | None
+
+
+class Output(NamedTuple):
+    """One record to publish; ``topic`` is the base name, without the configured prefix."""
+
+    topic: str
+    key: bytes
+    headers: Headers
+    value: bytes
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes of `value`: UTF-8, sorted keys, no spaces, the same for equal values.
+
+    >>> dumps({"b": 1, "a": [0.5, None]})
+    b'{"a":[0.5,null],"b":1}'
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def short_hash(*parts: str | bytes, size: int = 16) -> str:
+    """Hex digest of `parts`, unambiguous (each is preceded by its length); `size` in bytes."""
+    digest = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        raw = part if isinstance(part, bytes) else part.encode()
+        digest.update(len(raw).to_bytes(4, "big"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def rfc3339(time_ms: int) -> str:
+    """RFC 3339 text in UTC of a time in milliseconds since 1970.
+
+    >>> rfc3339(1767258000123)
+    '2026-01-01T09:00:00.123Z'
+    """
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970 of an aware `moment`, exact (no float on the way)."""
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+class Parsed(NamedTuple):
+    """An event and the JSON document it came from."""
+
+    event: SessionEvent | ControlEvent
+    document: Mapping[str, Any]
+
+
+def parse(value: bytes | None) -> Parsed:
+    """The event in `value`.
+
+    Raises
+    ------
+    DecodeError
+        Not one UTF-8 JSON document by RFC 8259 (NaN, 1e400, lone surrogates and over 1,000 levels included).
+    SchemaError
+        Reason ``type`` (unknown), ``version`` (newer than ours) or ``schema`` (another shape).
+
+    Notes
+    -----
+    Of duplicate keys the last counts, as in every common JSON reader.
+    """
+    if value is None:
+        raise DecodeError("decode", "no value; an event is a JSON object")
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise DecodeError("decode", f"not JSON: {error.msg} at character {error.pos}") from error
+    if not isinstance(document, dict):
+        raise SchemaError("schema", f"an event is a JSON object, not {type(document).__name__}")
+    kind = document.get("type")
+    if not isinstance(kind, str) or kind not in EVENT_TYPES:
+        raise SchemaError("type", f"unknown type; known are {', '.join(sorted(EVENT_TYPES))}")
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SchemaError("version", f"schema_version {version} is newer than {SCHEMA_VERSION}: upgrade first")
+    try:
+        event = EVENT.validate_python(document)
+    except ValidationError as error:
+        # The path and the rule, never the value: payloads stay out of headers and logs.
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        path = ".".join(str(step)[:64] for step in first["loc"][1:])
+        raise SchemaError("schema", f"{path[:256]}: {first['msg'][:200]}") from error
+    except RecursionError as error:
+        raise SchemaError("schema", "nested too deep") from error
+    return Parsed(event, document)
+
+
+_MURMUR_SEED, _MURMUR_M = 0x9747B28C, 0x5BD1E995
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's murmur2 of `key`, as an unsigned 32-bit number (the Java client's default partitioner)."""
+    mask, length = 0xFFFFFFFF, len(key)
+    h = _MURMUR_SEED ^ length
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * _MURMUR_M & mask
+        k = (k ^ (k >> 24)) * _MURMUR_M & mask
+        h = (h * _MURMUR_M & mask) ^ k
+    rest = key[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * _MURMUR_M & mask
+    h = (h ^ (h >> 13)) * _MURMUR_M & mask
+    return h ^ (h >> 15)
+
+
+def murmur2_partition(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives to `key`."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions

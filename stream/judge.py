@@ -1,0 +1,1245 @@
+"""judge: the only place that knows the order of the steps. Pure: no clock, no randomness, no I/O.
+
+A batch goes through three passes. *Take*: each record in order is parsed, folded into its session's window,
+and leaves an item; no score is read here, so that features cannot depend on batches. *Score*: all rows at
+once. *Rule*: the items in order become decisions, cases and quarantine. States are read from the partition
+and returned as changes; nothing is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.contracts import (
+    FAMILIES,
+    Case,
+    ControlEvent,
+    CredentialRef,
+    Evidence,
+    Family,
+    IntentAmended,
+    PathStep,
+    ReleaseActivated,
+    SessionDeclared,
+    SessionEnded,
+    SessionEvent,
+    Signed,
+    Standing,
+    Tool,
+    ToolCalled,
+    ToolReturned,
+)
+from models.errors import ArtefactError, ContractError, SchemaError
+from models.features import Extract, extract
+from models.provenance import Index, content_print, fingerprint
+from models.session import MAX_SEEN, MAX_SEEN_TOMBSTONE, VERSION, Dossier, PathRow, Session, Tombstone, dump, load
+from models.tools import Catalogue
+from stream import events, findings, signals, tokens, window
+from stream.events import (
+    CASES,
+    DECISIONS,
+    QUARANTINE,
+    Output,
+    Record,
+    dumps,
+    milliseconds,
+    rfc3339,
+    short_hash,
+)
+from stream.policy import Levels, Policy, decide
+from stream.window import LEDGER, Ledger, Partition, state_key
+
+CORE = "1"
+"""Version of everything that shapes an output; a golden test forces it to change when an output does."""
+
+UNIT = 10_000
+MAX_PATH = 16
+MAX_ANCESTORS = 8
+_ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
+
+
+class Scorer(Protocol):
+    """What judge needs of a model: bundled, challenger and null one alike."""
+
+    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Scores in units of 0.0001, 0 to 10000, one for each row of features."""
+        ...
+
+
+class Release(NamedTuple):
+    """A model and a policy that go live together."""
+
+    name: str
+    scorer: Scorer
+    policy: Policy
+    levels: Levels
+
+
+class Activation(NamedTuple):
+    """The payload of a verified ``release.activated`` record."""
+
+    topic: str
+    partition: int
+    epoch: int
+    digest: str
+    scope: str
+
+
+class Activations(Protocol):
+    """Checks the signature of an activation."""
+
+    def read(self, token: str) -> Activation:
+        """The payload of `token`; raises `ContractError` if the signature or the shape is wrong."""
+        ...
+
+
+class Step(NamedTuple):
+    """What a batch led to: outputs in order, and the states that changed (None: deleted)."""
+
+    outputs: list[Output]
+    changes: dict[str, bytes | None]
+    n_records: int
+    n_skipped: int
+
+
+class _Call(NamedTuple):
+    key: str
+    record: Record
+    event: ToolCalled
+    session: Session | Tombstone
+    found: Extract
+    signals: list[signals.Signal]
+    seq: int
+    marks: list[str]
+    release: Release
+    now_ms: int
+
+
+class _Close(NamedTuple):
+    key: str
+    tombstone: Tombstone
+    session: Session
+    how: str
+    now_ms: int
+
+
+class _Unjudged(NamedTuple):
+    session: Session
+    now_ms: int
+
+
+class _Head:
+    """The first key of one of a partition's orders that still stands there; looks at each key once."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._keys = iter(order)
+        self._head = next(self._keys, None)
+
+    def first(self, gone: Callable[[str], bool]) -> str | None:
+        while self._head is not None and gone(self._head):
+            self._head = next(self._keys, None)
+        return self._head
+
+
+class Judge:
+    """The core's entry point.
+
+    Parameters
+    ----------
+    releases : mapping of str to Release
+        By digest; ``""`` is the bundled one, with which sessions begin until another is activated.
+    activations : Activations
+        Verifies ``release.activated`` records.
+    fingerprint_key : bytes
+        Key of all fingerprints.
+    tenants : mapping of str to (str or None)
+        Base name of an input topic -> the tenant bound to it.
+    issuer, audiences, risk_audience
+        Claims of the tokens that cases carry.
+    partitions : int or None
+        Partitions of the input topics; None where the log has none (plain files).
+    """
+
+    def __init__(
+        self,
+        releases: Mapping[str, Release],
+        activations: Activations,
+        *,
+        fingerprint_key: bytes,
+        tenants: Mapping[str, str | None],
+        issuer: str,
+        audiences: Mapping[str, str],
+        risk_audience: str,
+        partitions: int | None = None,
+    ) -> None:
+        self.releases = releases
+        self.activations = activations
+        self.key = fingerprint_key
+        self.tenants = tenants
+        self.issuer = issuer
+        self.audiences = audiences
+        self.risk_audience = risk_audience
+        self.partitions = partitions
+        # A memo of a pure function of catalogue bytes and policy, bounded; no state.
+        self._catalogues: dict[tuple[str, str], Catalogue] = {}
+
+    def judge(self, partition: Partition, records: Sequence[Record]) -> Step:
+        """Outputs and changed states of an ordered batch of one partition's records."""
+        return _Batch(self, partition).run(records)
+
+    def catalogue(self, digest: str, raw: bytes, policy: Policy) -> Catalogue:
+        """The catalogue packed in `raw`, with its tools classed by `policy`."""
+        memo = (digest, policy.digest)
+        if memo not in self._catalogues:
+            if len(self._catalogues) >= 256:
+                self._catalogues.clear()
+            tools = [Tool.model_validate(t) for t in msgspec.msgpack.decode(raw)]
+            self._catalogues[memo] = Catalogue(tools, self.key, policy.tools)
+        return self._catalogues[memo]
+
+
+class _Batch:
+    """One run of `Judge.judge`: a draft of the partition, and the items on the way to outputs."""
+
+    def __init__(self, judge: Judge, partition: Partition) -> None:
+        self.judge = judge
+        self.base = partition
+        self.ledger: Ledger = msgspec.msgpack.decode(msgspec.msgpack.encode(partition.ledger), type=Ledger)
+        self.states: dict[str, Session | Tombstone] = {}
+        self.changed: dict[str, None] = {}
+        # Sessions that a record of their own touched in this batch, and sessions that ended in it, in order.
+        self.recent: dict[str, None] = {}
+        self.ended: dict[str, None] = {}
+        self.forgotten: set[str] = set()
+        self.catalogue_bytes: dict[str, bytes] = {}
+        self.uses = dict(partition.catalogue_uses)
+        self.born: dict[tuple[str, str], dict[str, None]] = {}
+        self.indexes: dict[str, tuple[bytes, Index]] = {}
+        self.items: list[_Call | _Close | _Unjudged | Output] = []
+        self.outputs: list[Output] = []
+        self._declared = _Head(partition.declared)
+        self._undeclared = _Head(partition.undeclared)
+        self._tombs = _Head(partition.tombs)
+        self.n_open = len(partition.declared) + len(partition.undeclared)
+        self.n_tombs = len(partition.tombs)
+
+    # ------------------------------------------------------------------ the three passes
+
+    def run(self, records: Sequence[Record]) -> Step:
+        skipped = 0
+        for record in records:
+            if record.offset <= self.ledger.offset:
+                skipped += 1
+                continue
+            self._take(record)
+            self.ledger.offset = record.offset
+        calls = [item for item in self.items if isinstance(item, _Call)]
+        scores = self._score(calls)
+        n = 0
+        for item in self.items:
+            if isinstance(item, Output):
+                self.outputs.append(item)
+            elif isinstance(item, _Call):
+                self._rule(item, scores[n])
+                n += 1
+            elif isinstance(item, _Close):
+                self._close(item)
+            else:
+                self._unjudged(item)
+        return Step(self.outputs, self._changes(), len(records), skipped)
+
+    def _score(self, calls: Sequence[_Call]) -> list[int]:
+        scores = [0] * len(calls)
+        by_release: dict[str, list[int]] = {}
+        for n, call in enumerate(calls):
+            by_release.setdefault(call.release.name, []).append(n)
+        for places in by_release.values():
+            rows = np.array([calls[n].found.row for n in places], np.float64)
+            for n, score in zip(places, calls[places[0]].release.scorer.score(rows).tolist(), strict=True):
+                scores[n] = score
+        return scores
+
+    def _changes(self) -> dict[str, bytes | None]:
+        changes: dict[str, bytes | None] = dict.fromkeys(sorted(self.forgotten), None)
+        for key in [*self.ended, *self.recent, *self.changed]:
+            if key not in changes and key in self.states:
+                changes[key] = dump(self.states[key])
+        for key in self.forgotten:
+            if key in self.states:  # forgotten, and born again
+                changes[key] = dump(self.states[key])
+        for digest, raw in self.catalogue_bytes.items():
+            if self.uses.get(digest) and "c/" + digest not in self.base.states:
+                changes["c/" + digest] = raw
+        for digest in self.base.catalogue_uses:
+            if not self.uses.get(digest):
+                changes["c/" + digest] = None
+        changes[LEDGER] = msgspec.msgpack.encode(self.ledger)
+        return changes
+
+    # ------------------------------------------------------------------ take: one record
+
+    def _take(self, record: Record) -> None:
+        stamped = record.timestamp_type == "append"
+        if stamped and record.timestamp_ms > self.ledger.clock_ms:
+            self.ledger.clock_ms = record.timestamp_ms
+            self._expire()
+        key: str | None = None
+        try:
+            event = events.parse(record.value)
+            if isinstance(event.event, ControlEvent):
+                self._control(record, event.event)
+                return
+            self._check_place(record, event.event, stamped)
+            key = self._key(record, event.event)
+            self._session_event(key, record, event.event, event.document)
+        except ContractError as error:
+            self._quarantine(record, error.reason, error.detail)
+        except ArtefactError:
+            raise
+        except Exception as error:
+            # Unforeseen: the record goes to quarantine, its session starts afresh, marked, alike live and
+            # in replay. The type alone is told: messages may carry payload.
+            self._quarantine(record, "internal", type(error).__name__)
+            self._count("internal")
+            if key is not None:
+                self._start_afresh(key, record)
+
+    def _check_place(self, record: Record, event: SessionEvent, stamped: bool) -> None:
+        root = (event.root_session_id or event.session_id).encode()
+        if record.key is not None and record.key != root:
+            raise SchemaError("key", "the record's key must be the root session's id")
+        n = self.judge.partitions
+        if n is not None and record.key is not None and events.murmur2_partition(root, n) != record.partition:
+            raise SchemaError(
+                "partition",
+                f"this key belongs to partition {events.murmur2_partition(root, n)} of {n} by murmur2; "
+                "a producer on librdkafka must set partitioner=murmur2_random",
+            )
+        skew = self._bundled.policy.limits.clock_skew_seconds * 1000
+        if stamped and milliseconds(event.time) > record.timestamp_ms + skew:
+            raise SchemaError("time", f"the event's time is more than {skew / 1000:g} s ahead of the broker")
+
+    @property
+    def _bundled(self) -> Release:
+        return self.judge.releases[""]
+
+    def _key(self, record: Record, event: SessionEvent) -> str:
+        return state_key(
+            self._tenant(record, event), event.root_session_id or event.session_id, event.session_id
+        )
+
+    def _tenant(self, record: Record, event: SessionEvent) -> str:
+        return self.judge.tenants.get(record.topic) or event.tenant or "default"
+
+    def _control(self, record: Record, event: ControlEvent) -> None:
+        if not isinstance(event, ReleaseActivated):
+            return  # a tick only lets the clock be read, which has happened; a forged one moves nothing
+        activation = self.judge.activations.read(event.token)
+        if activation.topic != record.topic or activation.partition != record.partition:
+            raise SchemaError("control", "the activation names another topic or partition")
+        if activation.epoch <= self.ledger.epoch:
+            self._count("stale_activation")
+            return
+        if activation.digest not in self.judge.releases:
+            raise ArtefactError(
+                f"release {activation.digest} was activated, but this worker does not have it; "
+                "fetch it from agent.releases.v1 and restart"
+            )
+        self.ledger.epoch = activation.epoch
+        self.ledger.new_release, self.ledger.new_epoch = activation.digest, activation.epoch
+        if activation.scope == "open":
+            self.ledger.open_release, self.ledger.open_epoch = activation.digest, activation.epoch
+
+    def _session_event(
+        self, key: str, record: Record, event: SessionEvent, document: Mapping[str, Any]
+    ) -> None:
+        time_ms = milliseconds(event.time)
+        stamped = record.timestamp_type == "append"
+        state = self._state(key)
+        if isinstance(state, Session):
+            clock = self.ledger.clock_ms if stamped else max(state.clock_ms, time_ms)
+            idle = self._release(state).policy.limits.idle_minutes * 60_000
+            if not stamped and time_ms >= state.clock_ms + idle:
+                state = self._end(key, state, "idle", state.clock_ms + int(idle))
+        else:
+            clock = self.ledger.clock_ms if stamped else time_ms
+        number = fingerprint(f"#{event.seq}" if event.seq is not None else f"@{event.id}", self.judge.key)
+        told = {name: value for name, value in document.items() if name != "id"}
+        content = content_print(dumps(told), self.judge.key)
+        if isinstance(state, Tombstone):
+            self._after_end(key, record, event, state, number, content, clock)
+            return
+        if state is None:
+            state = self._begin(key, record, event, time_ms, clock)
+        verdict = window.number_event(state, number, content, event.seq, MAX_SEEN)
+        if verdict == "duplicate":
+            self._count("duplicate")
+            return
+        state.offset, state.clock_ms = record.offset, max(state.clock_ms, clock)
+        self._touch(key, state)
+        if isinstance(event, SessionDeclared):
+            if state.declared or (state.agent is not None and event.intent is None):
+                self._count("second_declaration")  # only the user widens an intent, by an amendment
+                return
+            state.parent = event.parent_session_id or state.parent
+            window.declare(state, event, self.judge.key)
+            self._offer(state, event.tools)
+        elif isinstance(event, IntentAmended):
+            if state.declared:
+                state.amendments += 1
+                window.widen(state, event.intent, self.judge.key)
+                self._affine(state)
+            else:
+                self._count("amendment_without_intent")
+        elif isinstance(event, ToolCalled):
+            self._call(
+                key, record, event, state, [] if verdict == "new" else [f"number_{verdict}"], state.clock_ms
+            )
+        elif isinstance(event, ToolReturned):
+            window.observe_result(
+                state, event.call_id, event.status, event.result, self._catalogue(state), self.judge.key
+            )
+        else:
+            self._end_tree(key, state, state.clock_ms)
+
+    def _begin(self, key: str, record: Record, event: SessionEvent, time_ms: int, clock: int) -> Session:
+        tenant, root = self._tenant(record, event), event.root_session_id or event.session_id
+        limits = self._bundled.policy.limits
+        if self.n_open >= limits.open_sessions and (oldest := self._oldest_open()) is not None:
+            self._end(oldest, self._session(oldest), "evicted", clock)
+        tree = (tenant, root)
+        at_most = len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ()))
+        members = self._tree(tenant, root) if at_most > limits.sub_agents else []
+        if len(members) > limits.sub_agents:  # the root, and so many sub-agents
+            lowest = min(members, key=lambda k: (self._session(k).declared, self._session(k).offset))
+            self._end(lowest, self._session(lowest), "evicted", clock)
+        partial = event.seq > 0 if event.seq is not None else not isinstance(event, SessionDeclared)
+        session = Session(
+            version=VERSION,
+            tenant=tenant,
+            root=root,
+            session=event.session_id,
+            born=record.offset,
+            offset=record.offset,
+            clock_ms=clock,
+            started_ms=time_ms,
+            release=self.ledger.new_release,
+            epoch=self.ledger.new_epoch,
+            partial=partial,
+            parent=None if event.session_id == root else root,
+        )
+        self.n_open += 1
+        self.born.setdefault((tenant, root), {})[key] = None
+        self._touch(key, session)
+        return session
+
+    def _offer(self, session: Session, tools: Sequence[Tool] | None) -> None:
+        if not tools:
+            self._affine(session)
+            return
+        rows: list[dict[str, Any]] = []
+        room = 131_072
+        for tool in tools[:512]:
+            row = {
+                "name": tool.name,
+                "server": tool.server,
+                "description": (tool.description or "")[:1200],
+                "parameters": _first_level(tool.parameters),
+                "annotations": {k: v for k, v in (tool.annotations or {}).items() if isinstance(v, bool)},
+            }
+            packed = len(dumps(row))
+            if packed > room:
+                self._count("catalogue_cut")
+                break
+            room -= packed
+            rows.append(row)
+        raw = msgspec.msgpack.encode(rows)
+        digest = short_hash(raw, size=12)
+        if digest not in self.uses and len(self.uses) >= self._bundled.policy.limits.catalogues:
+            self._count("catalogue_not_kept")
+            return
+        self._use(session.catalogue, -1)
+        self._use(digest, 1)
+        self.catalogue_bytes[digest] = raw
+        session.catalogue = digest
+        self._affine(session)
+
+    def _use(self, digest: str | None, n: int) -> None:
+        if digest is None:
+            return
+        self.uses[digest] = self.uses.get(digest, 0) + n
+        if not self.uses[digest]:
+            del self.uses[digest]
+
+    def _affine(self, session: Session) -> None:
+        catalogue = self._catalogue(session)
+        if catalogue is not None:
+            words = np.frombuffer(session.intent_words, "<u4")
+            session.affinity = bytes(catalogue.affinity(words))
+            if len(session.lure) != len(session.affinity):
+                session.lure = bytes(len(session.affinity))
+
+    def _call(
+        self, key: str, record: Record, event: ToolCalled, session: Session, marks: list[str], clock: int
+    ) -> None:
+        judge = self.judge
+        time_ms = max(milliseconds(event.time), session.started_ms)
+        ancestors = self._ancestors(session)
+        catalogue = self._catalogue(session)
+        digest = content_print(dumps([event.tool, event.arguments]), judge.key)
+        found = extract(
+            session,
+            event.tool,
+            event.arguments,
+            digest,
+            catalogue,
+            ancestors,
+            self._index(session),
+            [self._index(a) for a in ancestors],
+            judge.key,
+        )
+        release = self._release(session)
+        standing = self._identity(session, event, found, time_ms, release.policy)
+        told = signals.check(session, found, standing, release.policy, judge.key)
+        marks = [
+            *marks,
+            *(["undeclared"] if not session.declared else []),
+            *(["partial"] if session.partial else []),
+            *(["unjudged_before"] if session.unjudged else []),
+            *(["orphan"] if session.parent is not None and not ancestors else []),
+            *(["cut"] if found.cuts else []),
+        ]
+        item = _Call(key, record, event, session, found, told, session.calls, marks, release, clock)
+        session.cuts += found.cuts
+        window.observe_call(session, event.call_id, event.tool, found.facts, digest, time_ms, judge.key)
+        self.items.append(item)
+
+    def _identity(
+        self, session: Session, event: ToolCalled, found: Extract, time_ms: int, policy: Policy
+    ) -> signals.Standing:
+        used = event.credential
+        declared = session.credentials
+        if used is not None:
+            same = [
+                c for c in declared if (c.broker, c.kind, c.value) == (used.broker, used.kind, used.value)
+            ]
+            expiry = [c.expires_ms for c in same] + ([milliseconds(used.expires)] if used.expires else [])
+        else:
+            same, expiry = declared, [c.expires_ms for c in declared]
+        known = [e for e in expiry if e is not None]
+        expired = bool(known) and len(known) == len(expiry) and max(known) <= time_ms
+        longest = policy.credential_max_hours * 3_600_000
+        long_lived = any(
+            c.issued_ms is not None and (c.expires_ms is None or c.expires_ms - c.issued_ms > longest)
+            for c in same
+        )
+        overrun = None
+        writes = session.writes + session.executes + (found.facts.action != "read")
+        if session.budget_calls is not None and session.calls + 1 > session.budget_calls:
+            overrun = f"the session declared a budget of {session.budget_calls} calls"
+        elif (
+            session.budget_writes is not None
+            and writes > session.budget_writes
+            and found.facts.action != "read"
+        ):
+            overrun = f"the session declared a budget of {session.budget_writes} writes"
+        elif session.budget_ms is not None and time_ms - session.started_ms > session.budget_ms:
+            overrun = f"the session declared a budget of {session.budget_ms // 1000} seconds"
+        return signals.Standing(
+            after_end=False,
+            after_revocation=False,
+            credential_expired=expired,
+            credential_undeclared=used is not None and bool(declared) and not same,
+            credential_long_lived=long_lived,
+            budget_overrun=overrun,
+        )
+
+    def _after_end(
+        self,
+        key: str,
+        record: Record,
+        event: SessionEvent,
+        tomb: Tombstone,
+        number: int,
+        content: int,
+        clock: int,
+    ) -> None:
+        verdict = window.number_event(tomb, number, content, event.seq, MAX_SEEN_TOMBSTONE)
+        if verdict == "duplicate":
+            self._count("duplicate")
+            return
+        self.changed[key] = None
+        if not isinstance(event, ToolCalled):
+            self._count("after_end")
+            return
+        session = Session(
+            version=VERSION,
+            tenant=tomb.tenant,
+            root=tomb.root,
+            session=tomb.session,
+            born=-1,
+            offset=-1,
+            clock_ms=tomb.clock_ms,
+            started_ms=milliseconds(event.time),
+            release=tomb.release,
+            epoch=tomb.epoch,
+            agent=tomb.agent,
+            calls=tomb.calls,
+        )
+        found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key)
+        at = signals.Standing(True, False, False, False, False, None)
+        release = self._release(session)
+        told = signals.check(session, found, at, release.policy, self.judge.key)
+        marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
+        item = _Call(
+            key, record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms)
+        )
+        self.items.append(item)
+        tomb.calls += 1
+
+    # ------------------------------------------------------------------ ends and limits
+
+    def _expire(self) -> None:
+        """End every session whose last record lies the idle limit back, oldest first; forget old tombstones."""
+        limits = self._bundled.policy.limits
+        idle = int(limits.idle_minutes * 60_000)
+        while True:
+            heads = (
+                self._declared.first(self._gone),
+                self._undeclared.first(self._gone),
+                next(iter(self.recent), None),
+            )
+            due = [
+                (session.clock_ms, session.offset, key)
+                for key in heads
+                if key is not None and (session := self._session(key)).clock_ms + idle <= self.ledger.clock_ms
+            ]
+            if not due:
+                break
+            clock_ms, _, key = min(due)
+            self._end(key, self._session(key), "idle", clock_ms + idle)
+        lifetime = int(limits.tombstone_hours * 3_600_000)
+        while (oldest := self._oldest_tomb()) is not None:
+            if self.states_clock(oldest) + lifetime > self.ledger.clock_ms:
+                break
+            self._forget(oldest)
+
+    def _end_tree(self, key: str, session: Session, now_ms: int) -> None:
+        """End a session as it said, and the sub-agents that work for it."""
+        below = self._descendants(session)
+        self._end(key, session, "ended", now_ms)
+        for child in below:
+            state = self._state(child)
+            if isinstance(state, Session):
+                self._end(child, state, "parent_ended", now_ms)
+
+    def _end(self, key: str, session: Session, how: str, now_ms: int) -> Tombstone:
+        tomb = Tombstone(
+            version=VERSION,
+            tenant=session.tenant,
+            root=session.root,
+            session=session.session,
+            order=self.ledger.ends,
+            clock_ms=max(session.clock_ms, now_ms),
+            ended=how,
+            calls=session.calls,
+            next_seq=session.next_seq,
+            seen=session.seen[-8 * MAX_SEEN_TOMBSTONE :],
+            release=session.release,
+            epoch=session.epoch,
+            agent=session.agent,
+            record=session.record,
+        )
+        self.ledger.ends += 1
+        self._use(session.catalogue, -1)
+        self.states[key] = tomb
+        self.recent.pop(key, None)
+        self.ended[key] = None
+        self.n_open -= 1
+        self.n_tombs += 1
+        self.items.append(_Close(key, tomb, session, how, now_ms))
+        if (
+            self.n_tombs > self._bundled.policy.limits.tombstones
+            and (oldest := self._oldest_tomb()) is not None
+        ):
+            self._forget(oldest)
+        return tomb
+
+    def _forget(self, key: str) -> None:
+        self.states.pop(key, None)
+        self.changed.pop(key, None)
+        self.ended.pop(key, None)
+        self.forgotten.add(key)
+        self.n_tombs -= 1
+
+    def _start_afresh(self, key: str, record: Record) -> None:
+        state = self.states.get(key)
+        if not isinstance(state, Session):
+            return
+        fresh = Session(
+            version=VERSION,
+            tenant=state.tenant,
+            root=state.root,
+            session=state.session,
+            born=state.born,
+            offset=record.offset,
+            clock_ms=state.clock_ms,
+            started_ms=state.started_ms,
+            release=state.release,
+            epoch=state.epoch,
+            partial=True,
+            unjudged=True,
+            parent=state.parent,
+            agent=state.agent,
+            calls=state.calls,
+            next_seq=state.next_seq,
+            record=state.record,
+        )
+        fresh.credentials = state.credentials
+        self._use(state.catalogue, -1)
+        self._touch(key, fresh)
+        self.items.append(_Unjudged(fresh, fresh.clock_ms))
+
+    # ------------------------------------------------------------------ the draft over the partition
+
+    def _state(self, key: str) -> Session | Tombstone | None:
+        if key in self.states:
+            return self.states[key]
+        if key in self.forgotten:
+            return None
+        raw = self.base.states.get(key)
+        if raw is None:
+            return None
+        state = load(raw)
+        self.states[key] = state
+        return state
+
+    def _session(self, key: str) -> Session:
+        state = self._state(key)
+        assert isinstance(state, Session)
+        return state
+
+    def _touch(self, key: str, session: Session) -> None:
+        self.states[key] = session
+        self.recent.pop(key, None)
+        self.recent[key] = None
+
+    def _gone(self, key: str) -> bool:
+        """Whether a session stands no longer where the partition's order has it."""
+        return key in self.recent or key in self.ended or key in self.forgotten
+
+    def _oldest_open(self) -> str | None:
+        """The open session whose last offset is lowest, undeclared ones first."""
+        return (
+            self._undeclared.first(self._gone)
+            or next((k for k in self.recent if not self._session(k).declared), None)
+            or self._declared.first(self._gone)
+            or next(iter(self.recent), None)
+        )
+
+    def _oldest_tomb(self) -> str | None:
+        return self._tombs.first(self.forgotten.__contains__) or next(iter(self.ended), None)
+
+    def states_clock(self, key: str) -> int:
+        """Clock at the end of the finished session under `key`."""
+        held = self.base.tombs.get(key)
+        state = self.states.get(key)
+        return state.clock_ms if state is not None else (held or 0)
+
+    def _tree(self, tenant: str, root: str) -> list[str]:
+        """Keys of the tree's open sessions, in the partition or born in this batch, in a fixed order."""
+        tree = (tenant, root)
+        held = {*self.base.trees.get(tree, ()), *self.born.get(tree, ())}
+        return sorted(key for key in held if isinstance(self._state(key), Session))
+
+    def _descendants(self, session: Session) -> list[str]:
+        members = {k: self._session(k) for k in self._tree(session.tenant, session.root)}
+        below: list[str] = []
+        frontier = {session.session}
+        while frontier:
+            found = {
+                k: s
+                for k, s in members.items()
+                if s.parent in frontier and k not in below and s.session != session.session
+            }
+            below += sorted(found, key=lambda k: members[k].offset)
+            frontier = {s.session for s in found.values()}
+        return below
+
+    def _ancestors(self, session: Session) -> list[Session]:
+        found: list[Session] = []
+        parent, seen = session.parent, {session.session}
+        while parent is not None and parent not in seen and len(found) < MAX_ANCESTORS:
+            seen.add(parent)
+            state = self._state(state_key(session.tenant, session.root, parent))
+            if not isinstance(state, Session):
+                break
+            found.append(state)
+            parent = state.parent
+        return found
+
+    def _index(self, session: Session) -> Index:
+        key = state_key(session.tenant, session.root, session.session)
+        held = self.indexes.get(key)
+        if held is None or held[0] is not session.index:
+            held = (session.index, Index(session.index))
+            self.indexes[key] = held
+        return held[1]
+
+    def _catalogue(self, session: Session) -> Catalogue | None:
+        digest = session.catalogue
+        if digest is None:
+            return None
+        raw = self.catalogue_bytes.get(digest) or self.base.states.get("c/" + digest)
+        return self.judge.catalogue(digest, raw, self._release(session).policy) if raw is not None else None
+
+    def _release(self, state: Session | Tombstone) -> Release:
+        digest = self.ledger.open_release if self.ledger.open_epoch > state.epoch else state.release
+        if digest not in self.judge.releases:
+            raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")
+        return self.judge.releases[digest]
+
+    def _count(self, name: str) -> None:
+        self.ledger.counters[name] = self.ledger.counters.get(name, 0) + 1
+
+    def _quarantine(self, record: Record, reason: str, detail: str) -> None:
+        self._count("quarantined")
+        headers = (
+            ("reason", reason.encode()),
+            ("detail", detail[:1024].encode(errors="replace")),
+            ("topic", record.topic.encode()),
+            ("partition", str(record.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        )
+        self.items.append(Output(QUARANTINE, record.key or b"", headers, record.value or b""))
+
+    # ------------------------------------------------------------------ rule: one item
+
+    def _rule(self, call: _Call, score: int) -> None:
+        event, release = call.event, call.release
+        policy, level = release.policy, release.levels
+        state = self.states.get(call.key)
+        # The record lives with the session or, once that is over, with its tombstone.
+        record = state.record if state is not None else call.session.record
+        told = list(call.signals)
+        if record.revoked:
+            told.append(
+                signals.Signal(
+                    "identity.after_revocation",
+                    Evidence(
+                        family="identity",
+                        name="after_revocation",
+                        value=1,
+                        unit="flag",
+                        supports=True,
+                        calls=[call.seq],
+                        text="the session's credentials were revoked before this call",
+                    ),
+                )
+            )
+        declared = isinstance(call.session, Session) and call.session.declared
+        speaking = [s for s in told if s.evidence.supports]
+        families: list[Family] = [f for f in FAMILIES if any(s.evidence.family == f for s in speaking)]
+        ruling = decide(policy, level, score, families, [s.name for s in speaking], declared)
+        before = record.standing
+        after = self._next(record, ruling.verdict, ruling.watch, policy)
+        enforced = policy.mode == "enforce"
+        case_id = short_hash("case", call.session.tenant, call.session.root, call.session.session)
+        arguments = dumps([event.tool, event.arguments])
+        decision_id = short_hash(
+            "decision",
+            call.session.tenant,
+            call.session.root,
+            call.session.session,
+            event.id,
+            arguments,
+            record.chain,
+        )
+        why = _explain(ruling, score, level, speaking)
+        body: dict[str, Any] = {
+            "schema_version": 1,
+            "decision_id": decision_id,
+            "tenant": call.session.tenant,
+            "root_session_id": call.session.root,
+            "session_id": call.session.session,
+            "event_id": event.id,
+            "event_seq": event.seq,
+            "call_id": event.call_id,
+            "call_seq": call.seq,
+            "time": rfc3339(milliseconds(event.time)),
+            "agent": call.session.agent,
+            "tool": event.tool,
+            "action": call.found.facts.action,
+            "arguments_digest": short_hash(self.judge.key, arguments),
+            "verdict": ruling.verdict,
+            "enforced": enforced,
+            "score": score / UNIT,
+            "thresholds": {
+                "watch": level.watch / UNIT,
+                "alert": level.alert / UNIT,
+                "revoke": level.revoke / UNIT,
+            },
+            "families": families,
+            "evidence": [s.evidence.model_dump() for s in told],
+            "explanation": why[:1200],
+            "would_pass": _would_pass(ruling, score, level, speaking)[:400],
+            "marks": call.marks,
+            "standing": after,
+            "case_id": case_id if after != "quiet" else None,
+            "intent_digest": call.session.intent_digest if isinstance(call.session, Session) else None,
+            "credential": f"{event.credential.broker}/{event.credential.kind}/{event.credential.value}"
+            if event.credential is not None
+            else None,
+            "release": release.name,
+            "policy": f"{policy.name}@{policy.digest}",
+            "core": CORE,
+            "previous": record.chain,
+        }
+        body["digest"] = short_hash_sha(dumps(body))
+        self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), dumps(body)))
+        record.chain = body["digest"]
+        record.top_score = max(record.top_score, score)
+        if ruling.watch or ruling.verdict not in ("allow", "abstain"):
+            record.families = [f for f in FAMILIES if f in record.families or f in families]
+            row = PathRow(
+                decision_id, event.call_id, call.seq, event.tool[:64], ruling.verdict, score, body["time"]
+            )
+            record.path = [*record.path, row][-MAX_PATH:]
+        if after == before:
+            return
+        record.standing = after
+        evidence = [s.evidence for s in speaking]
+        if isinstance(call.session, Session):
+            self._case(
+                call.session,
+                record,
+                "standing",
+                "drift",
+                before,
+                after,
+                why,
+                evidence,
+                release,
+                call.now_ms,
+                verdict=ruling.verdict,
+                score=score,
+            )
+            if after == "contained":
+                record.revoked = True
+                self._contain_below(call.session, release, call.now_ms)
+        else:
+            self._case(
+                _shell(call.session),
+                record,
+                "standing",
+                "drift",
+                before,
+                after,
+                why,
+                evidence,
+                release,
+                call.now_ms,
+                verdict=ruling.verdict,
+                score=score,
+            )
+
+    def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
+        """Standing after a verdict: up at once, down by one step after enough calm calls, never out of contained."""
+        now: Standing = record.standing
+        asked: Standing = (
+            "contained"
+            if verdict == "revoke"
+            else "alert"
+            if verdict in ("alert", "deny")
+            else "watch"
+            if watch
+            else "quiet"
+        )
+        if now in ("contained", "closed"):
+            return "alert" if now == "closed" and asked == "alert" else now
+        if _ORDER.index(asked) > _ORDER.index(now):
+            record.calm = 0
+            return asked
+        if asked != "quiet":
+            record.calm = 0
+            return now
+        record.calm += 1
+        if now != "quiet" and record.calm >= policy.calm_calls:
+            record.calm = 0
+            return "watch" if now == "alert" else "quiet"
+        return now
+
+    def _contain_below(self, session: Session, release: Release, now_ms: int) -> None:
+        """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
+        for key in self._descendants(session):
+            child = self._session(key)
+            if child.record.revoked:
+                continue
+            before = child.record.standing
+            child.record.standing, child.record.revoked = "contained", True
+            why = f"revoked with session {session.session[:128]}, for which it works"
+            self.changed[key] = None
+            self._case(
+                child,
+                child.record,
+                "standing",
+                "drift",
+                before,
+                "contained",
+                why,
+                [],
+                release,
+                now_ms,
+                verdict="revoke",
+                score=session.record.top_score,
+                inherited=session.session,
+            )
+
+    def _close(self, item: _Close) -> None:
+        session, tomb = item.session, item.tombstone
+        record = tomb.record
+        before = record.standing
+        record.standing = "closed"
+        if not session.credentials and before == "quiet":
+            return
+        why = {
+            "ended": "the session ended",
+            "idle": "the session was idle for longer than the limit",
+            "evicted": "the partition's or the tree's limit of open sessions was reached",
+            "parent_ended": "the session that it works for ended",
+        }[item.how]
+        self._case(
+            session, record, "ended", "ended", before, "closed", why, [], self._release(session), item.now_ms
+        )
+
+    def _unjudged(self, item: _Unjudged) -> None:
+        session = item.session
+        standing = session.record.standing
+        why = "a record of this session could not be judged; it is in quarantine with reason internal"
+        self._case(
+            session,
+            session.record,
+            "unjudged",
+            "internal",
+            standing,
+            standing,
+            why,
+            [],
+            self._release(session),
+            item.now_ms,
+        )
+
+    def _case(
+        self,
+        session: Session,
+        record: Dossier,
+        kind: Any,
+        cause: Any,
+        before: Standing,
+        after: Standing,
+        why: str,
+        evidence: list[Evidence],
+        release: Release,
+        now_ms: int,
+        *,
+        verdict: Any = None,
+        score: int | None = None,
+        inherited: str | None = None,
+    ) -> None:
+        case_id = short_hash("case", session.tenant, session.root, session.session)
+        change = record.change
+        record.change += 1
+        time = rfc3339(now_ms)
+        peak: Standing = "contained" if record.revoked else "alert" if record.alerted else before
+        policy = release.policy
+        expiries = [c.expires_ms for c in session.credentials]
+        credentials = [
+            CredentialRef(broker=c.broker, kind=c.kind, value=c.value, scope=c.scope)
+            for c in session.credentials
+        ]
+        path = [
+            PathStep(
+                decision_id=p.decision_id,
+                call_id=p.call_id,
+                call_seq=p.seq,
+                tool=p.tool,
+                verdict=p.verdict,
+                score=p.score / UNIT,
+                time=p.time,
+            )
+            for p in record.path
+        ]
+        facts = findings.CaseFacts(
+            case_id=case_id,
+            record_id=short_hash("change", case_id, str(change), kind, cause),
+            change=change,
+            kind=kind,
+            cause=cause,
+            tenant=session.tenant,
+            root_session_id=session.root,
+            session_id=session.session,
+            time=time,
+            time_ms=now_ms,
+            before=before,
+            after=after,
+            reason=why[:600],
+            verdict=verdict,
+            score=(record.top_score if score is None else score) / UNIT,
+            families=list(record.families),
+            evidence=evidence,
+            agent=session.agent,
+            spiffe_id=session.spiffe,
+            user=session.user,
+            credentials=credentials,
+            path=path,
+            first_time_ms=record.first_alert_ms or now_ms,
+            enforced=policy.mode == "enforce",
+            inherited_from=inherited,
+            release=release.name,
+            policy=f"{policy.name}@{policy.digest}",
+            core=CORE,
+            max_credential_expiry_ms=None
+            if not expiries or None in expiries
+            else max(e for e in expiries if e),
+            peak=peak,
+        )
+        told = (
+            kind == "standing"
+            and after in ("alert", "contained")
+            and _ORDER.index(after) > _ORDER.index(before)
+        )
+        closes = kind == "ended" and (record.alerted or record.revoked)
+        sets: list[Signed] = []
+        if (
+            (after == "contained" and not record.revoked)
+            or (inherited is not None)
+            or (kind == "ended" and not (record.revoked and policy.mode == "enforce"))
+        ):
+            sets += [
+                Signed(topic="agent.revocations.v1", claims=c)
+                for c in tokens.revocation_claims(facts, self.judge.issuer, self.judge.audiences)
+            ]
+        if tokens.risk_changed(before, after):
+            sets.append(
+                Signed(
+                    topic="agent.risk.v1",
+                    claims=tokens.risk_claims(facts, self.judge.issuer, self.judge.risk_audience),
+                )
+            )
+        case = Case(
+            record_id=facts.record_id,
+            case_id=case_id,
+            change=change,
+            kind=kind,
+            cause=cause,
+            tenant=session.tenant,
+            root_session_id=session.root,
+            session_id=session.session,
+            time=time,
+            before=before,
+            after=after,
+            reason=facts.reason,
+            verdict=verdict,
+            score=facts.score,
+            families=list(facts.families),
+            agent=session.agent,
+            user=session.user,
+            credentials=credentials,
+            path=path,
+            enforced=facts.enforced,
+            inherited_from=inherited,
+            finding=findings.finding(facts) if told or closes else None,
+            sets=sets,
+            release=release.name,
+            policy=facts.policy,
+            core=CORE,
+        )
+        if told:
+            record.alerted = True
+            record.first_alert_ms = record.first_alert_ms or now_ms
+        self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case.model_dump(mode="json"))))
+
+
+def short_hash_sha(raw: bytes) -> str:
+    """SHA-256 of `raw`, hexadecimal: the chain's digest, which others recompute with any tool."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _shell(tomb: Tombstone) -> Session:
+    """A finished session as far as its tombstone tells: enough for a case, with no credentials left."""
+    return Session(
+        version=VERSION,
+        tenant=tomb.tenant,
+        root=tomb.root,
+        session=tomb.session,
+        born=-1,
+        offset=-1,
+        clock_ms=tomb.clock_ms,
+        started_ms=tomb.clock_ms,
+        release=tomb.release,
+        epoch=tomb.epoch,
+        agent=tomb.agent,
+        record=tomb.record,
+    )
+
+
+def _first_level(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Names, types, enumerations and short descriptions of a parameter schema: all that is ever read of it."""
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, dict):
+        return None
+    kept: dict[str, Any] = {}
+    for name, spec in list(properties.items())[:64]:
+        row: dict[str, Any] = {}
+        if isinstance(spec, dict):
+            if isinstance(spec.get("enum"), list):
+                row["enum"] = [str(v)[:100] for v in spec["enum"][:32]]
+            for part in ("default", "description", "type"):
+                if isinstance(spec.get(part), str):
+                    row[part] = spec[part][:300]
+        kept[str(name)[:128]] = row
+    return {"properties": kept}
+
+
+def _explain(ruling: Any, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+    reasons = (
+        "; ".join(dict.fromkeys(s.evidence.text for s in speaking)) or "nothing speaks against this call"
+    )
+    value = f"{score / UNIT:.4f}"
+    if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
+        limit = level.revoke if ruling.verdict == "revoke" else level.alert
+        return f"score {value} reaches {limit / UNIT:.4f} ({ruling.verdict}): {reasons}"
+    if ruling.by == "signal":
+        return f"signal {ruling.signal} leads to {ruling.verdict}: {reasons} (score {value})"
+    if ruling.verdict == "abstain":
+        return f"no intent was declared, so the score {value} is not acted on: {reasons}"
+    if ruling.watch:
+        return f"score {value} reaches {level.watch / UNIT:.4f} (watch): {reasons}"
+    return f"score {value} is below every threshold that counts here: {reasons}"
+
+
+def _would_pass(ruling: Any, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+    """The smallest change of the call, or of what was declared, that would have passed."""
+    if ruling.verdict in ("allow", "abstain"):
+        return ""
+    if ruling.by == "signal":
+        return {
+            "scope.tool_unknown": "a declaration whose catalogue holds this tool",
+            "scope.action_not_allowed": "an amendment by the user that allows this kind of action",
+            "sequence.trifecta": "an intent that names this destination, or no private data read before",
+            "tempo.budget_overrun": "a larger budget in the declaration",
+            "identity.credential_expired": "a credential that is valid at the time of the call",
+            "identity.credential_undeclared": "a declaration that lists this credential",
+            "identity.after_end": "a new session, declared before the call",
+            "identity.after_revocation": "a new session with new credentials",
+        }.get(ruling.signal or "", "a policy that does not count this signal")
+    limit = level.revoke if ruling.verdict == "revoke" else level.alert
+    paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
+    named = f"the value at {paths[0]}" if paths else "this act"
+    return f"an intent or an amendment by the user that names {named}; a score below {limit / UNIT:.4f}"

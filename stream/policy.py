@@ -1,0 +1,239 @@
+"""The policy: a validated YAML file, and the total function from evidence to verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.contracts import Action, Family, Verdict
+from models.errors import ConfigError
+from stream.events import dumps, short_hash
+
+Consequence = Literal["none", "watch", "alert", "deny"]
+SIGNALS: tuple[str, ...] = (
+    "intent.not_asked",
+    "provenance.foreign_destination",
+    "provenance.unexplained_destination",
+    "scope.tool_unknown",
+    "scope.action_not_allowed",
+    "sequence.trifecta",
+    "sequence.lured",
+    "tempo.loop",
+    "tempo.budget_overrun",
+    "identity.credential_expired",
+    "identity.credential_undeclared",
+    "identity.credential_long_lived",
+    "identity.after_end",
+    "identity.after_revocation",
+    "content.talks_to_agent",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FalsePositiveBudget(_Part):
+    """Share of honest sessions that may reach a threshold."""
+
+    budget: Annotated[float, Field(gt=0, lt=1)]
+
+
+Threshold = FalsePositiveBudget | Annotated[float, Field(ge=0, le=1)]
+
+
+class ThresholdTable(_Part):
+    """Threshold of each level, as a budget or a number."""
+
+    watch: Threshold
+    alert: Threshold
+    revoke: Threshold
+
+
+class FamilyCounts(_Part):
+    """Families that must speak; the floor is the design's, a policy may only ask for more."""
+
+    alert: Annotated[int, Field(ge=1, le=6)] = 1
+    revoke: Annotated[int, Field(ge=2, le=6)] = 2
+
+
+class Limits(_Part):
+    """Bounds of a partition, reached in the log's order."""
+
+    idle_minutes: Annotated[float, Field(gt=0)] = 60
+    tombstone_hours: Annotated[float, Field(gt=0)] = 24
+    tombstones: Annotated[int, Field(ge=1)] = 200_000
+    open_sessions: Annotated[int, Field(ge=1)] = 100_000
+    sub_agents: Annotated[int, Field(ge=1, le=4096)] = 256
+    catalogues: Annotated[int, Field(ge=1)] = 1024
+    clock_skew_seconds: Annotated[float, Field(gt=0)] = 300
+
+
+class Policy(_Part):
+    """Everything a security engineer decides, see the comments in ``policy.yaml``."""
+
+    version: Literal[1]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    mode: Literal["shadow", "enforce"]
+    thresholds: ThresholdTable
+    families: FamilyCounts = FamilyCounts()
+    signals: dict[str, Consequence] = Field(default_factory=dict)
+    credential_max_hours: Annotated[float, Field(gt=0)] = 24
+    loop_calls: Annotated[int, Field(ge=2, le=64)] = 5
+    calm_calls: Annotated[int, Field(ge=1)] = 10
+    tools: dict[str, Action] = Field(default_factory=dict)
+    excerpts: bool = False
+    limits: Limits = Limits()
+
+    @property
+    def digest(self) -> str:
+        """Identity of the policy's content, comments and order apart."""
+        return short_hash(dumps(self.model_dump(mode="json")), size=6)
+
+
+def load_policy(path: Path | None = None, *, mode: str | None = None) -> Policy:
+    """The policy in `path`, or the shipped one; `mode` overrides the file's.
+
+    Raises
+    ------
+    ConfigError
+        With the line and the mend.
+    """
+    name = str(path) if path is not None else "policy.yaml"
+    try:
+        text = (
+            path.read_text() if path is not None else (resources.files("stream") / "policy.yaml").read_text()
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the policy {name} cannot be read: {error}") from error
+    return parse_policy(text, name, mode=mode)
+
+
+def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
+    """The policy in `text`; see `load_policy`."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(
+            f"{name}{line}: not YAML: {getattr(error, 'problem', error)}; check the indentation"
+        ) from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{name}, line 1: a policy is a mapping; start from the shipped policy.yaml")
+    if mode is not None:
+        document["mode"] = mode
+    try:
+        policy = Policy.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = [
+            p for p in first["loc"] if not (isinstance(p, str) and p in ("FalsePositiveBudget", "float"))
+        ]
+        at = ".".join(str(p) for p in place)
+        mend = "remove it or correct its name" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{name}, line {_line(tree, place)}: {at}: {mend}") from error
+    for signal in policy.signals:
+        if signal not in SIGNALS:
+            at_line = _line(tree, ["signals", signal])
+            raise ConfigError(
+                f"{name}, line {at_line}: unknown signal {signal}; known are {', '.join(SIGNALS)}"
+            )
+    if policy.signals.get("content.talks_to_agent") in ("alert", "deny"):
+        at_line = _line(tree, ["signals", "content.talks_to_agent"])
+        raise ConfigError(
+            f"{name}, line {at_line}: content alone may raise watch at most; write watch or none"
+        )
+    return policy
+
+
+def _line(node: yaml.Node | None, path: Sequence[int | str]) -> int:
+    """Line of the deepest part of `path` that stands in the file."""
+    line = 1
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == step), None)
+            if match is None:
+                break
+            line, node = match[0].start_mark.line + 1, match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+class Levels(NamedTuple):
+    """Thresholds in units of 0.0001."""
+
+    watch: int
+    alert: int
+    revoke: int
+
+
+def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:
+    """The policy's thresholds as numbers; `threshold` maps a false-positive budget to one (the manifest)."""
+
+    def number(level: Threshold) -> int:
+        return threshold(level.budget) if isinstance(level, FalsePositiveBudget) else round(level * 10_000)
+
+    table = policy.thresholds
+    return Levels(number(table.watch), number(table.alert), number(table.revoke))
+
+
+class Ruling(NamedTuple):
+    """A verdict, the standing it asks for, and what it rests on."""
+
+    verdict: Verdict
+    watch: bool
+    by: Literal["score", "signal", "nothing"]
+    signal: str | None
+
+
+_RANK = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
+
+
+def decide(
+    policy: Policy,
+    level: Levels,
+    score: int,
+    families: Sequence[Family],
+    signals: Sequence[str],
+    declared: bool,
+) -> Ruling:
+    """What the policy makes of a call: a total function.
+
+    A higher score never lowers the verdict. Without a declared intent the score is not acted on: the verdict
+    is ``abstain`` unless a signal speaks by itself.
+    """
+    speaking = {f for f in families if f != "content"}
+    strongest = max(signals, key=lambda s: (_RANK[policy.signals.get(s, "none")], s), default=None)
+    consequence = policy.signals.get(strongest, "none") if strongest is not None else "none"
+    if strongest is not None and strongest.startswith("content.") and consequence != "none":
+        consequence = "watch"
+    by_score: Verdict = "allow"
+    watch = False
+    if declared:
+        watch = score >= level.watch
+        if score >= level.revoke and len(speaking) >= policy.families.revoke:
+            by_score = "revoke"
+        elif score >= min(level.alert, level.revoke) and len(speaking) >= policy.families.alert:
+            by_score = "alert"
+    if by_score == "revoke":
+        return Ruling("revoke", True, "score", None)
+    if consequence == "deny":
+        return Ruling("deny", True, "signal", strongest)
+    if by_score == "alert":
+        return Ruling("alert", True, "score", None)
+    if consequence == "alert":
+        return Ruling("alert", True, "signal", strongest)
+    if consequence == "watch":
+        return Ruling("allow" if declared else "abstain", True, "signal", strongest)
+    return Ruling("allow" if declared else "abstain", watch, "score" if watch else "nothing", None)

@@ -1,0 +1,209 @@
+"""Recorded sessions become bus events: the one function that ``send``, ``import`` and ``replay`` share.
+
+A recorded session (one JSON object a line) holds an intent, a key into a file of tool catalogues, and calls
+with their results. What a recording lacks, a tenant, credentials, often times, is made here from the
+session's id alone, so that the same file gives the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from models.errors import InputError
+
+START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
+"""When every recorded session begins. Each session has its own clock, so they need not be spread."""
+
+TENANT = "recorded"
+GAP_S = 20
+"""Gaps between events that carry no recorded time are 1 to this many whole seconds."""
+
+CREDENTIAL_S = 3600
+_GZIP_MAGIC = b"\x1f\x8b"
+_TOOL_FIELDS = ("name", "server", "description", "parameters", "annotations")
+
+
+def events_of(
+    session: dict[str, Any], tools: list[dict[str, Any]] | None, run: str = ""
+) -> list[dict[str, Any]]:
+    """Bus events of one recorded session, in order.
+
+    Parameters
+    ----------
+    session : a recorded session; labels and other ground truth in it are never carried over.
+    tools : the catalogue that its ``tools_ref`` names, or None when it is not at hand.
+    run : prefixes every id (``<run>-<session_id>``), to play one recording more than once. Times stay
+        those of the recording, whatever the run.
+    """
+    try:
+        recorded_id: str = session["session_id"]
+        steps = _steps(session, tools)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"not a recorded session: {type(error).__name__} {error}; it needs session_id, intent and calls"
+        ) from error
+    session_id = f"{run}-{recorded_id}" if run else recorded_id
+    offsets = _offsets(recorded_id, [at for _, at in steps])
+    events: list[dict[str, Any]] = []
+    for seq, ((body, _), offset) in enumerate(zip(steps, offsets, strict=True)):
+        event = {
+            "id": f"{session_id}/{seq}",
+            "type": body["type"],
+            "session_id": session_id,
+            "seq": seq,
+            "tenant": TENANT,
+            "time": _rfc3339(offset),
+            **body,
+        }
+        if "call_seq" in event:
+            event["call_id"] = f"{session_id}:{event.pop('call_seq')}"
+        events.append(event)
+    # A recording does not say when its credential ran out. It must not do so within the session, or long
+    # recordings would all look like misuse of an expired one.
+    expires = max(CREDENTIAL_S * 1_000_000, offsets[-1] + 60_000_000)
+    events[0]["credentials"] = [
+        {
+            "broker": "demo",
+            "kind": "jti",
+            "value": session_id,
+            "issued": _rfc3339(0),
+            "expires": _rfc3339(expires),
+        }
+    ]
+    return events
+
+
+def _steps(
+    session: dict[str, Any], tools: list[dict[str, Any]] | None
+) -> list[tuple[dict[str, Any], float | None]]:
+    """Event bodies in order, each with its recorded second since the start, or None."""
+    agent = {"id": "recorded"}
+    if session.get("model"):
+        agent["model"] = session["model"]
+    declared: dict[str, Any] = {
+        "type": "session.declared",
+        "agent": agent,
+        "intent": {"text": session["intent"]},
+    }
+    if tools is not None:
+        declared["tools"] = [{k: tool[k] for k in _TOOL_FIELDS if tool.get(k) is not None} for tool in tools]
+    steps: list[tuple[dict[str, Any], float | None]] = [(declared, 0.0)]
+    amendments = list(session.get("amendments") or ())
+    for call in session["calls"]:
+        while amendments and amendments[0]["before_seq"] <= call["seq"]:
+            steps.append((_amended(amendments.pop(0)), None))
+        called = {
+            "type": "tool.called",
+            "call_seq": call["seq"],
+            "tool": call["tool"],
+            "arguments": call.get("args") or {},
+        }
+        error = call.get("error")
+        returned = {
+            "type": "tool.returned",
+            "call_seq": call["seq"],
+            "status": "error" if error else "ok",
+            # The agent saw the error where there was no result.
+            "result": call.get("result") or error or call.get("result"),
+        }
+        steps.append((called, call.get("t_call")))
+        steps.append((returned, call.get("t_result")))
+    steps.extend((_amended(amendment), None) for amendment in amendments)
+    steps.append(({"type": "session.ended", "reason": "completed"}, None))
+    return steps
+
+
+def _amended(amendment: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "intent.amended", "intent": {"text": amendment["text"]}}
+
+
+def _offsets(recorded_id: str, recorded: list[float | None]) -> list[int]:
+    """Microseconds since the start for each event: recorded where known, drawn where not, never backwards."""
+    micros = [None if at is None else round(at * 1_000_000) for at in recorded]
+    # The next known time after each event bounds what may be drawn for it.
+    bounds: list[int | None] = [None] * len(micros)
+    bound: int | None = None
+    for index in range(len(micros) - 1, -1, -1):
+        bounds[index] = bound
+        if micros[index] is not None:
+            bound = micros[index]
+    clock = 0
+    offsets: list[int] = []
+    for index, at in enumerate(micros):
+        if at is None:
+            at = clock + _gap_s(recorded_id, index) * 1_000_000
+            following = bounds[index]
+            if following is not None:
+                at = min(at, following)
+        # Calls issued in parallel are listed in order of execution: their times may step back.
+        clock = max(clock, at)
+        offsets.append(clock)
+    return offsets
+
+
+def _gap_s(recorded_id: str, seq: int) -> int:
+    digest = hashlib.sha256(f"{recorded_id}/{seq}".encode("utf-8", "surrogatepass")).digest()
+    return 1 + int.from_bytes(digest[:8], "big") % GAP_S
+
+
+def _rfc3339(offset_us: int) -> str:
+    moment = START + timedelta(microseconds=offset_us)
+    return moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds").replace(
+        "+00:00", "Z"
+    )
+
+
+def open_text(path: Path | str) -> TextIO:
+    """Open JSON lines: plain or gzipped (told by its bytes, not its name), ``-`` = standard input.
+
+    Only line feeds split lines. Bytes that are not UTF-8 come back as surrogate escapes, so that a caller can
+    restore them and quarantine that line instead of losing the file.
+    """
+    raw: io.BufferedReader
+    if str(path) == "-":
+        stdin = sys.stdin.buffer
+        raw = stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stdin))
+    else:
+        try:
+            raw = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+    binary: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def tools_path(path: Path | str) -> Path:
+    """Where the catalogues of a recorded file lie: ``<name>_tools.json`` beside it."""
+    path = Path(path)
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    return path.with_name(f"{name}_tools.json")
+
+
+def load_tools(path: Path | str) -> dict[str, list[dict[str, Any]]] | None:
+    """Catalogues by ``tools_ref`` for a file of recorded sessions; None when there are none beside it.
+
+    ``path`` is the recorded file, or the ``.json`` file of catalogues itself.
+    """
+    if str(path) == "-":
+        return None
+    beside = Path(path) if Path(path).suffix == ".json" else tools_path(path)
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the tool catalogues {beside}: {error}") from error
+    try:
+        catalogues = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{beside} is not JSON: {error}") from error
+    if not isinstance(catalogues, dict) or not all(isinstance(tools, list) for tools in catalogues.values()):
+        raise InputError(f"{beside} must map each tools_ref to a list of tools")
+    return cast(dict[str, list[dict[str, Any]]], catalogues)

@@ -1,0 +1,266 @@
+"""The same judge and actor over files and logs: offline, no broker.
+
+A file is JSON lines, gzipped or not, of bus events, of recorded sessions, or of a log as ``driftline topics
+dump`` writes it; the reader tells which by each line's fields.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from models.errors import InputError
+from models.features import FEATURES
+from stream import bootstrap
+from stream.act import Actor
+from stream.events import CASES, DECISIONS, EVENTS, Output, Record, dumps
+from stream.judge import Judge
+from stream.policy import load_policy
+from stream.recorded import events_of, load_tools, open_text
+from stream.settings import Settings
+from stream.window import Partition
+
+BATCH = 512
+
+
+def is_recorded(document: Any) -> bool:
+    """Whether a line of a file is a recorded session rather than a bus event."""
+    return isinstance(document, dict) and "calls" in document and "type" not in document
+
+
+def is_log(document: Any) -> bool:
+    """Whether a line of a file is a record of a log."""
+    return isinstance(document, dict) and "value_b64" in document and "offset" in document
+
+
+def read_records(
+    path: Path | str, tools: Path | None = None, *, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[Record, int | None]]:
+    """Records of a file in order, each with the partition count of its log (None: a plain file).
+
+    Raises
+    ------
+    InputError
+        The file cannot be opened, or a line of a log has another shape. A line that is not JSON is passed on
+        as it is, so that it reaches quarantine like on the bus.
+    """
+    catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
+    warned = False
+    offset = 0
+    with open_text(path) as lines:
+        for n, line in enumerate(lines, 1):
+            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
+            if not raw.strip():
+                continue
+            try:
+                document = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                document = None
+            if is_log(document):
+                yield _log_record(document, f"{path}, line {n}")
+            elif is_recorded(document):
+                if catalogues is None and not warned and warn is not None:
+                    warned = True
+                    warn(
+                        f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
+                    )
+                offered = (catalogues or {}).get(document.get("tools_ref", ""))
+                for event in events_of(document, offered):
+                    yield (
+                        _plain(dumps(event), event.get("root_session_id") or event["session_id"], offset),
+                        None,
+                    )
+                    offset += 1
+            else:
+                root = None
+                if isinstance(document, dict):
+                    root = document.get("root_session_id") or document.get("session_id")
+                yield _plain(raw, root if isinstance(root, str) else None, offset), None
+                offset += 1
+
+
+def _plain(value: bytes, root: str | None, offset: int) -> Record:
+    return Record(EVENTS, 0, offset, 0, "none", root.encode() if root is not None else None, (), value)
+
+
+def _log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
+    try:
+        key, value = row.get("key"), row.get("value_b64")
+        headers = row.get("headers") or []
+        pairs = headers.items() if isinstance(headers, dict) else ((h[0], h[1]) for h in headers)
+        record = Record(
+            str(row["topic"]),
+            int(row["partition"]),
+            int(row["offset"]),
+            int(row["timestamp_ms"]),
+            str(row["timestamp_type"]),
+            key.encode() if isinstance(key, str) else None,
+            tuple((str(k), str(v).encode()) for k, v in pairs),
+            base64.b64decode(value) if value is not None else None,
+        )
+        return record, int(row["partitions"]) if row.get("partitions") else None
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{where}: not a record of a log ({error!r}); write it with driftline topics dump"
+        ) from error
+
+
+def replay(
+    records: Iterable[tuple[Record, int | None]],
+    judge: Judge,
+    actor: Actor | None = None,
+    *,
+    batch: int = BATCH,
+) -> Iterator[Output]:
+    """Every output that the log leads to, in order; with an `actor`, alerts and tokens follow their cases."""
+    partitions: dict[tuple[str, int], Partition] = {}
+    waiting: list[Record] = []
+    acted = 0
+
+    def flush() -> Iterator[Output]:
+        nonlocal acted
+        if not waiting:
+            return
+        where = (waiting[0].topic, waiting[0].partition)
+        partition = partitions.setdefault(where, Partition.empty())
+        step = judge.judge(partition, waiting)
+        partition.apply(step.changes)
+        waiting.clear()
+        for output in step.outputs:
+            yield output
+            if actor is not None and output.topic == CASES:
+                case = Record(CASES, 0, acted, 0, "none", output.key, output.headers, output.value)
+                acted += 1
+                yield from actor.act([case])
+
+    for record, n in records:
+        judge.partitions = n
+        if waiting and (
+            len(waiting) >= batch
+            or (record.topic, record.partition) != (waiting[0].topic, waiting[0].partition)
+        ):
+            yield from flush()
+        waiting.append(record)
+    yield from flush()
+
+
+def line_of(output: Output) -> bytes:
+    """An output as a line of ``replay --all``."""
+    row: dict[str, Any] = {
+        "topic": output.topic,
+        "key": output.key.decode(errors="replace"),
+        "headers": [[k, v.decode(errors="replace")] for k, v in output.headers],
+    }
+    try:
+        row["value"] = orjson.loads(output.value)
+    except orjson.JSONDecodeError:
+        row["value_b64"] = base64.b64encode(output.value).decode()
+    return dumps(row)
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"driftline: {text}\n")
+
+
+def run_replay(
+    path: Path | str,
+    all_outputs: bool,
+    tools: Path | None,
+    settings: Settings,
+    out: TextIO,
+    *,
+    mode: str | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> int:
+    """Write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many."""
+    judge = bootstrap.judge(settings, mode=mode)
+    actor = bootstrap.actor(settings) if all_outputs else None
+    n = 0
+    for output in replay(read_records(path, tools, warn=warn or _to_stderr), judge, actor):
+        if all_outputs or output.topic == DECISIONS:
+            out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
+            n += 1
+    return n
+
+
+class Rows(NamedTuple):
+    """Feature rows as the live judge saw them.
+
+    Attributes
+    ----------
+    X : float64 array of shape (n_calls, n_features)
+    session_ids : list of str
+    call_seqs : int64 array of shape (n_calls,)
+    """
+
+    X: npt.NDArray[np.float64]
+    session_ids: list[str]
+    call_seqs: npt.NDArray[np.int64]
+
+
+class _Recorder:
+    """A scorer that keeps the rows it is asked about: training sees what live scoring sees."""
+
+    def __init__(self) -> None:
+        self.rows: list[npt.NDArray[np.float64]] = []
+
+    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        self.rows.append(X)
+        return np.zeros(len(X), np.int64)
+
+
+def feature_rows(
+    sessions: Iterable[dict[str, Any]],
+    tools: dict[str, list[dict[str, Any]]] | None,
+    settings: Settings | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Rows:
+    """Feature rows of recorded sessions, one for each call, through the live judge."""
+    from models.registry import NullModel
+
+    used = settings or Settings()
+    recorder = _Recorder()
+    release = bootstrap.make_release(NullModel(), load_policy())._replace(scorer=recorder)
+    judge = bootstrap.judge_with(used, release)
+    ids: list[str] = []
+    seqs: list[int] = []
+    partition = Partition.empty()
+    batch: list[Record] = []
+
+    def flush() -> None:
+        step = judge.judge(partition, batch)
+        partition.apply(step.changes)
+        batch.clear()
+        for output in step.outputs:
+            if output.topic == DECISIONS:
+                decision = orjson.loads(output.value)
+                ids.append(decision["session_id"])
+                seqs.append(decision["call_seq"])
+
+    offset = 0
+    for done, session in enumerate(sessions, 1):
+        for event in events_of(session, (tools or {}).get(session.get("tools_ref", ""))):
+            batch.append(_plain(dumps(event), event["session_id"], offset))
+            offset += 1
+        if len(batch) >= BATCH:
+            flush()
+        if progress is not None:
+            progress(done)
+    if batch:
+        flush()
+    X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
+    return Rows(X, ids, np.array(seqs, np.int64))
+
+
+def read_sessions(path: Path | str) -> Sequence[dict[str, Any]]:
+    """The recorded sessions of a file."""
+    with open_text(path) as lines:
+        return [orjson.loads(line) for line in lines if line.strip()]

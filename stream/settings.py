@@ -1,0 +1,245 @@
+"""Every knob of the running program, with unit, default and why. The environment is read here, once.
+
+Thresholds, budgets and everything else that changes a decision belong to the policy file instead: a
+setting may differ between two workers, a decision may not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from models.errors import ConfigError
+
+ENV_PREFIX = "DRIFTLINE_"
+DEVELOPMENT_FINGERPRINT_KEY = b"driftline-development"
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_SECRET = frozenset({"fingerprint_key", "sasl_password"})
+_MASK = "********"
+
+
+def _input_topics() -> dict[str, str | None]:
+    return {"agent.events.v1": None}
+
+
+def _state_dir() -> Path:
+    return Path(".driftline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The program's settings, each read from ``DRIFTLINE_<NAME>`` in the environment.
+
+    Parameters
+    ----------
+    bootstrap : str
+        Kafka addresses, ``host:port`` separated by commas. ``KAFKA_BOOTSTRAP`` beats ``DRIFTLINE_BOOTSTRAP``.
+    prefix : str
+        Put before every topic name, so that several installations share one cluster. Names no tenant.
+    group : str
+        Consumer group; the stage is appended (``driftline-judge``).
+    partitions : int
+        Partitions of topics that ``driftline topics create`` makes. Chosen once: a change moves sessions.
+    replication : int
+        Copies of each topic that ``driftline topics create`` makes; 3 on a production cluster.
+    input_topics : dict of str to (str or None)
+        Base name of each input topic and the tenant bound to it (None: the record says).
+    state_dir : Path
+        Scratch directory of the stream runtime. No state lives there; it may be empty at each start.
+    policy_path, model_dir : Path or None
+        A policy file and a model directory in place of the bundled ones.
+    fingerprint_key : bytes
+        Key of the hashes that name argument values. The default is public: fit for development only.
+    issuer, audiences, risk_audience
+        ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker.
+    signing_key_file : Path or None
+        Private keys as a JWK set; None makes a key for this run (development).
+    metrics_port : int
+        Health and metrics on 127.0.0.1; 0 turns them off.
+    batch_max : int
+        Records judged at once, at most. A batch never waits to be full.
+    checkpoint_s : float
+        Seconds between checkpoints: what is judged again after a crash.
+    checkpoint_records : int
+        Records after which a checkpoint is taken early, so that memory stays bounded under load.
+    fetch_wait_ms : int
+        How long the broker may hold a fetch that finds nothing, in ms: latency against idle requests.
+    session_timeout_s : float
+        Seconds without a heartbeat after which a worker's partitions go to others. On the embedded broker a
+        group's first join takes half of it.
+    message_max_bytes : int
+        Largest input record; outputs may take 64 KiB more.
+    security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
+        Security of the connection to Kafka.
+    """
+
+    bootstrap: str = "127.0.0.1:9092"
+    prefix: str = ""
+    group: str = "driftline"
+    partitions: int = 12
+    replication: int = 1
+    input_topics: dict[str, str | None] = field(default_factory=_input_topics)
+    state_dir: Path = field(default_factory=_state_dir)
+    policy_path: Path | None = None
+    model_dir: Path | None = None
+    fingerprint_key: bytes = DEVELOPMENT_FINGERPRINT_KEY
+    issuer: str = "https://driftline.example.com/ssf"
+    audiences: dict[str, str] = field(default_factory=dict)
+    risk_audience: str = "https://receiver.example.com/ssf"
+    signing_key_file: Path | None = None
+    metrics_port: int = 0
+    batch_max: int = 500
+    checkpoint_s: float = 2.0
+    checkpoint_records: int = 5000
+    fetch_wait_ms: int = 20
+    session_timeout_s: float = 10.0
+    message_max_bytes: int = 1_048_576
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions now, not at the first record."""
+        if self.security_protocol not in PROTOCOLS:
+            raise ConfigError(_wrong("security_protocol", self.security_protocol, "one of " + ", ".join(PROTOCOLS)))
+        if self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism not in MECHANISMS:
+                raise ConfigError(_wrong("sasl_mechanism", self.sasl_mechanism, "one of " + ", ".join(MECHANISMS)))
+            if self.sasl_username is None or self.sasl_password is None:
+                raise ConfigError(
+                    f"{self.security_protocol} needs DRIFTLINE_SASL_USERNAME and DRIFTLINE_SASL_PASSWORD"
+                )
+        elif self.sasl_username is not None or self.sasl_password is not None:
+            raise ConfigError(
+                f"a SASL user is set, but DRIFTLINE_SECURITY_PROTOCOL is {self.security_protocol}: "
+                "the password would not be used; set SASL_SSL"
+            )
+        if not self.input_topics:
+            raise ConfigError("DRIFTLINE_INPUT_TOPICS names no topic; expected {\"agent.events.v1\": null}")
+        for name, least in (
+            ("partitions", 1),
+            ("replication", 1),
+            ("batch_max", 1),
+            ("checkpoint_records", 1),
+            ("fetch_wait_ms", 1),
+            ("message_max_bytes", 1024),
+            ("metrics_port", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(_wrong(name, getattr(self, name), f"at least {least}"))
+        if not 1 <= self.session_timeout_s <= 60:
+            raise ConfigError(_wrong("session_timeout_s", self.session_timeout_s, "1 to 60 seconds"))
+        if not self.checkpoint_s > 0:
+            raise ConfigError(_wrong("checkpoint_s", self.checkpoint_s, "more than 0 seconds"))
+        for address in self.bootstrap.split(","):
+            try:
+                parts = urlsplit("//" + address.strip())
+                if not parts.hostname or parts.port is None:
+                    raise ValueError(address)
+            except ValueError as error:
+                raise ConfigError(_wrong("bootstrap", address, "host:port, separated by commas")) from error
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Settings from `environment` (default: the process's own); `overrides` that are not None win.
+
+        Raises
+        ------
+        ConfigError
+            A value cannot be read, or two contradict each other.
+        """
+        source = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        for knob in fields(cls):
+            text = source.get(ENV_PREFIX + knob.name.upper())
+            if text is not None and text != "":
+                values[knob.name] = _read(knob.name, str(knob.type), text)
+        if source.get("KAFKA_BOOTSTRAP"):
+            values["bootstrap"] = source["KAFKA_BOOTSTRAP"]
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+    def topic(self, base: str) -> str:
+        """The full name on the bus of the topic with base name `base`."""
+        return self.prefix + base
+
+    def base(self, topic: str) -> str:
+        """The base name of `topic`, a full name on the bus."""
+        return topic.removeprefix(self.prefix)
+
+    def rendered(self) -> str:
+        """Every setting as JSON text, secrets masked, for ``driftline worker --print-config``."""
+        shown: dict[str, Any] = {}
+        for knob in fields(self):
+            value = getattr(self, knob.name)
+            if knob.name in _SECRET and value is not None:
+                value = "(development default)" if value == DEVELOPMENT_FINGERPRINT_KEY else _MASK
+            elif isinstance(value, Path):
+                value = str(value)
+            shown[knob.name] = value
+        return json.dumps(shown, indent=2, sort_keys=True)
+
+    def kafka(self) -> dict[str, Any]:
+        """Connection arguments for kafka-python's clients."""
+        shared: dict[str, Any] = {
+            "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            shared |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        if self.security_protocol.endswith("SSL"):
+            shared["ssl_context"] = self.ssl_context()
+        return shared
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """The TLS context for Kafka: the system's authorities, or `ssl_cafile`; host names checked."""
+        try:
+            context = ssl.create_default_context(cafile=None if self.ssl_cafile is None else str(self.ssl_cafile))
+            if self.ssl_certfile is not None:
+                context.load_cert_chain(
+                    str(self.ssl_certfile), None if self.ssl_keyfile is None else str(self.ssl_keyfile)
+                )
+        except OSError as error:  # ssl.SSLError included
+            raise ConfigError(f"TLS files for Kafka cannot be read: {error}") from error
+        return context
+
+
+def _wrong(name: str, value: object, expected: str) -> str:
+    return f"{ENV_PREFIX}{name.upper()} is {value!r}; expected {expected}"
+
+
+def _read(name: str, annotation: str, text: str) -> Any:
+    """The value of setting `name` in `text`; a secret is never repeated in the error."""
+    try:
+        if annotation.startswith("dict"):
+            value = json.loads(text)
+            if not isinstance(value, dict) or not all(isinstance(v, str | None) for v in value.values()):
+                raise ValueError(text)
+            return value
+        if annotation == "int":
+            return int(text)
+        if annotation == "float":
+            return float(text)
+        if annotation == "bytes":
+            return text.encode()
+        if annotation.startswith("Path"):
+            return Path(text)
+    except ValueError as error:
+        kind = "a JSON object of strings" if annotation.startswith("dict") else f"a number ({annotation})"
+        raise ConfigError(_wrong(name, text[:80], kind)) from error
+    return text

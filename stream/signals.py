@@ -1,0 +1,234 @@
+"""Named checks: what a call's extract shows, family by family, told with the calls it rests on.
+
+A signal *supports* drift when its condition holds; others are given as context. Texts name argument paths
+and calls, never values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.contracts import ArgumentRef, Evidence, Family
+from models.features import FEATURES, Extract, LeafOrigin, share
+from models.session import Session
+from stream.events import short_hash
+from stream.policy import Policy
+
+_AT = {name: n for n, name in enumerate(FEATURES)}
+
+
+class Signal(NamedTuple):
+    """One check's outcome: its name in the policy, and the evidence."""
+
+    name: str
+    evidence: Evidence
+
+
+class Standing(NamedTuple):
+    """What the identity checks need beside the extract."""
+
+    after_end: bool
+    after_revocation: bool
+    credential_expired: bool
+    credential_undeclared: bool
+    credential_long_lived: bool
+    budget_overrun: str | None
+
+
+def reference(leaf: LeafOrigin, policy: Policy, key: bytes) -> ArgumentRef:
+    """An argument named by path, length and keyed hash; its text only where the policy shows excerpts."""
+    text = leaf.leaf.text
+    excerpt = text[:40] if policy.excerpts else "*" * min(8, len(text))
+    return ArgumentRef(
+        path=leaf.leaf.path[:256],
+        length=len(text),
+        hash=short_hash(key, text, size=8),
+        excerpt=excerpt,
+    )
+
+
+def check(session: Session, found: Extract, at: Standing, policy: Policy, key: bytes) -> list[Signal]:
+    """All signals of a call, those that support drift and those that are context.
+
+    Parameters
+    ----------
+    session : Session
+        State before the call was folded in.
+    found : Extract
+        What the call shows.
+    at : Standing
+        What the session's record and credentials say.
+    """
+    row = found.row
+    here = session.calls
+    signals: list[Signal] = []
+
+    def tell(
+        family: Family,
+        name: str,
+        value: float,
+        unit: str,
+        supports: bool,
+        text: str,
+        calls: Sequence[int] = (),
+        argument: ArgumentRef | None = None,
+    ) -> None:
+        evidence = Evidence(
+            family=family,
+            name=name,
+            value=value,
+            unit=unit,
+            supports=supports,
+            calls=[c for c in calls if c >= 0] or [here],
+            text=text[:400],
+            argument=argument,
+        )
+        signals.append(Signal(f"{family}.{name}", evidence))
+
+    action, asked = row[_AT["action"]], row[_AT["action_asked"]]
+    affinity, carried = row[_AT["tool_affinity"]], row[_AT["args_intent"]]
+    if session.declared:
+        foreign = action > 0 and carried < 300 and (not asked or affinity < 100)
+        tell(
+            "intent",
+            "not_asked",
+            carried / 1000,
+            "share of argument characters in the intent",
+            foreign,
+            (
+                f"the intent {'asks' if asked else 'does not ask'} for a {found.facts.action}, speaks of this tool "
+                f"{affinity}/255 as much as of the one it speaks of most, and carries {carried / 10:.0f} % of the arguments"
+            ),
+        )
+    worst = max(
+        (o for o in found.leaves if o.sink and o.origin.total),
+        key=lambda o: (share(o.origin.results, o.origin.total), o.origin.nowhere),
+        default=None,
+    )
+    if worst is not None and action > 0:
+        results, total = worst.origin.results, worst.origin.total
+        intended = share(worst.origin.intent, total)
+        source = worst.origin.source
+        from_result = share(results, total) >= 500 and intended < 400 and source is not None
+        unexplained = share(worst.origin.nowhere, total) >= 700 and intended < 200
+        if from_result and source is not None:
+            tell(
+                "provenance",
+                "foreign_destination",
+                share(results, total) / 1000,
+                "share of the value that only results carry",
+                True,
+                f"the destination {worst.leaf.path} comes from the result of call {source}, not from the intent",
+                [source, here],
+                reference(worst, policy, key),
+            )
+        elif unexplained:
+            tell(
+                "provenance",
+                "unexplained_destination",
+                share(worst.origin.nowhere, total) / 1000,
+                "share of the value that nothing carries",
+                session.declared,
+                f"the destination {worst.leaf.path} appears in no result and not in the intent",
+                [here],
+                reference(worst, policy, key),
+            )
+    if not row[_AT["known"]] and session.catalogue is not None:
+        tell(
+            "scope",
+            "tool_unknown",
+            1,
+            "flag",
+            True,
+            "the tool is not in the catalogue that the session declared",
+        )
+    if session.allowed_actions and not session.allowed_actions >> action & 1:
+        tell(
+            "scope",
+            "action_not_allowed",
+            action,
+            "0 read, 1 write, 2 execute",
+            True,
+            f"the intent does not allow to {found.facts.action}",
+        )
+    if row[_AT["trifecta"]]:
+        path = [session.last_private, session.last_open, here]
+        intended_out = row[_AT["sink_intent_min"]] >= 600 and asked
+        tell(
+            "sequence",
+            "trifecta",
+            1,
+            "flag",
+            not intended_out,
+            (
+                f"private data (call {path[0]}), foreign content (call {path[1]}) and now a way out"
+                + (", which the intent names" if intended_out else "")
+            ),
+            path,
+        )
+    gain = row[_AT["tool_lure_gain"]]
+    if action > 0 and gain > 60 and row[_AT["open_reads"]]:
+        tell(
+            "sequence",
+            "lured",
+            gain / 255,
+            "gain of affinity, -1 to 1",
+            True,
+            "text in results speaks of this tool more than the intent does",
+            [session.last_open, here],
+        )
+    same = row[_AT["same_call"]] + 1
+    if same >= policy.loop_calls:
+        tell(
+            "tempo",
+            "loop",
+            same,
+            "equal calls",
+            True,
+            f"this very call was made {same} times within 64 calls",
+        )
+    if at.budget_overrun is not None:
+        tell("tempo", "budget_overrun", 1, "flag", True, at.budget_overrun)
+    if at.credential_expired:
+        tell("identity", "credential_expired", 1, "flag", True, "the credential was expired when it was used")
+    if at.credential_undeclared:
+        tell(
+            "identity",
+            "credential_undeclared",
+            1,
+            "flag",
+            True,
+            "the credential used was not declared for this session",
+        )
+    if at.credential_long_lived:
+        tell(
+            "identity",
+            "credential_long_lived",
+            1,
+            "flag",
+            True,
+            f"a credential lives longer than {policy.credential_max_hours:g} hours, or for ever",
+        )
+    if at.after_end:
+        tell("identity", "after_end", 1, "flag", True, "the session was over before this call")
+    if at.after_revocation:
+        tell(
+            "identity",
+            "after_revocation",
+            1,
+            "flag",
+            True,
+            "the session's credentials were revoked before this call",
+        )
+    if session.bait >= 400:
+        tell(
+            "content",
+            "talks_to_agent",
+            session.bait / 1000,
+            "0 to 1",
+            True,
+            f"the result of call {session.bait_call} talks to the agent instead of answering it",
+            [session.bait_call],
+        )
+    return signals

@@ -1,0 +1,338 @@
+"""The topics of the bus: made, checked against the table below, and exported as a log."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.errors import BrokerError
+from stream.checkpoints import STATE_TOPIC
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    FEEDBACK,
+    OUTCOMES,
+    QUARANTINE,
+    RELEASES,
+    REVOCATIONS,
+    RISK,
+    Record,
+    dumps,
+)
+from stream.settings import Settings
+
+DAY_MS = 86_400_000
+HEADROOM_BYTES = 65_536
+"""What an output may take above the input's largest record (design, chosen)."""
+
+Use = Literal["input", "output", "between", "state", "releases"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic: what its key is, how long it keeps what, and why it exists."""
+
+    base: str
+    key: str
+    use: Use
+    partitions: int
+    retention_ms: int
+    content: str
+    compacted: bool = False
+
+    def configuration(self, settings: Settings) -> dict[str, str]:
+        """The topic's settings on the broker."""
+        largest = settings.message_max_bytes + (0 if self.use == "input" else HEADROOM_BYTES)
+        entries = {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "max.message.bytes": str(largest),
+        }
+        if not self.compacted:
+            entries["retention.ms"] = str(self.retention_ms)
+        if self.use == "input" or self.base == CASES:
+            # The partition's clock: only the broker's own stamp cannot be forged by a producer.
+            entries["message.timestamp.type"] = "LogAppendTime"
+        if settings.replication >= 3:
+            entries["min.insync.replicas"] = "2"
+        if self.use == "state":
+            # Small segments: compaction never touches the active one, and recovery reads what is left.
+            entries["segment.bytes"] = str(64 * 1024 * 1024)
+            entries["min.cleanable.dirty.ratio"] = "0.2"
+        return entries
+
+
+def topic_table(settings: Settings) -> tuple[Topic, ...]:
+    """Every topic Driftline reads or writes, inputs first.
+
+    Notes
+    -----
+    Retention is chosen: decisions and alerts are the audit trail (a year), cases and inputs a working week or
+    two, quarantine a month to mend it. Compacted topics keep the last record of each key for good.
+    """
+    n = settings.partitions
+    inputs = tuple(
+        Topic(base, "root session", "input", n, 7 * DAY_MS, "what agents do: declarations, calls, results")
+        for base in settings.input_topics
+    )
+    return (
+        *inputs,
+        Topic(OUTCOMES, "tenant", "input", n, 30 * DAY_MS, "what became of a revocation"),
+        Topic(FEEDBACK, "tenant", "input", n, 365 * DAY_MS, "an analyst's verdict on an alert"),
+        Topic(DECISIONS, "root session", "output", n, 365 * DAY_MS, "one decision for each call"),
+        Topic(CASES, "tenant", "between", n, 14 * DAY_MS, "a session's changes of state, from judge to act"),
+        Topic(ALERTS, "tenant", "output", n, 365 * DAY_MS, "OCSF detection findings for the SOC"),
+        Topic(REVOCATIONS, "tenant", "output", n, 30 * DAY_MS, "signed CAEP session-revoked tokens"),
+        Topic(RISK, "tenant", "output", n, 30 * DAY_MS, "signed CAEP risk-level-change tokens"),
+        Topic(QUARANTINE, "the input's", "output", n, 30 * DAY_MS, "input that could not be read, byte for byte"),
+        Topic(RELEASES, "digest", "releases", 1, -1, "signed releases of model and policy", compacted=True),
+        Topic(STATE_TOPIC, "owner/slot/state", "state", n * len(inputs), -1, "open sessions, for recovery", compacted=True),
+    )
+
+
+def _admin(settings: Settings) -> Any:
+    """An admin client, or BrokerError with the address that does not answer."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    try:
+        return KafkaAdminClient(**settings.kafka(), client_id="driftline-topics", request_timeout_ms=10_000)
+    except (KafkaError, OSError) as error:
+        raise BrokerError(
+            f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); "
+            "start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
+        ) from error
+
+
+def create(settings: Settings) -> list[str]:
+    """Make the topics that are missing; gives their full names.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or it refuses a topic.
+    """
+    from kafka.admin import NewTopic
+    from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+    admin = _admin(settings)
+    try:
+        present = set(admin.list_topics())
+        made: list[str] = []
+        for topic in topic_table(settings):
+            name = settings.topic(topic.base)
+            if name in present:
+                continue
+            wanted = NewTopic(
+                name,
+                num_partitions=topic.partitions,
+                replication_factor=settings.replication,
+                topic_configs=topic.configuration(settings),
+            )
+            try:
+                admin.create_topics([wanted])
+            except TopicAlreadyExistsError:
+                continue  # somebody else was quicker; `check` tells whether it is as it should be
+            made.append(name)
+        return made
+    except KafkaError as error:
+        raise BrokerError(f"the broker at {settings.bootstrap} refused: {type(error).__name__}") from error
+    finally:
+        admin.close()
+
+
+def partition_counts(settings: Settings) -> dict[str, int]:
+    """Partitions of every topic of ours that exists, by base name."""
+    admin = _admin(settings)
+    try:
+        return _counts(admin, settings)
+    finally:
+        admin.close()
+
+
+def _counts(admin: Any, settings: Settings) -> dict[str, int]:
+    from kafka.errors import KafkaError
+
+    names = {settings.topic(topic.base): topic.base for topic in topic_table(settings)}
+    try:
+        present = [name for name in admin.list_topics() if name in names]
+        described = admin.describe_topics(present) if present else []
+    except KafkaError as error:
+        raise BrokerError(f"the broker at {settings.bootstrap} refused: {type(error).__name__}") from error
+    return {names[entry["name"]]: len(entry["partitions"]) for entry in described if entry["name"] in names}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference between the cluster and the table; a ``warning`` does not fail the check."""
+
+    level: Literal["error", "warning"]
+    text: str
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Differences between the cluster and the table.
+
+    Notes
+    -----
+    A broker that reports no ``message.timestamp.type`` (the embedded one) cannot stamp: sessions then run on
+    their own events' time, and only a session's own next event can find it idle.
+    """
+    admin = _admin(settings)
+    findings: list[Finding] = []
+    try:
+        counts = _counts(admin, settings)
+        stamped = True
+        for topic in topic_table(settings):
+            name = settings.topic(topic.base)
+            if topic.base not in counts:
+                findings.append(Finding("error", f"{name} is missing; run `driftline topics create`"))
+                continue
+            wanted = topic.partitions
+            if (topic.base in settings.input_topics or topic.use == "state") and counts[topic.base] != wanted:
+                findings.append(
+                    Finding(
+                        "error",
+                        f"{name} has {counts[topic.base]} partitions, expected {wanted}; set DRIFTLINE_PARTITIONS to "
+                        "the input's number (state has one partition for each input partition)",
+                    )
+                )
+            actual = _configuration(admin, name)
+            for entry, value in topic.configuration(settings).items():
+                if entry == "message.timestamp.type" and actual.get(entry) != value:
+                    stamped = False
+                    if actual.get(entry) is not None:
+                        findings.append(Finding("error", f"{name}: {entry} is {actual[entry]}, expected {value}"))
+                elif entry in {"cleanup.policy", "max.message.bytes"} and actual.get(entry) not in {None, value}:
+                    findings.append(Finding("warning", f"{name}: {entry} is {actual[entry]}, expected {value}"))
+        if not stamped:
+            findings.append(
+                Finding(
+                    "warning",
+                    "this broker does not stamp records (LogAppendTime): each session's clock is its own events' "
+                    "time, and a silent session is never found idle",
+                )
+            )
+    finally:
+        admin.close()
+    return findings
+
+
+def _configuration(admin: Any, name: str) -> dict[str, str]:
+    """The topic's settings as the broker tells them; empty when it tells none."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+    from kafka.errors import KafkaError
+
+    try:
+        answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    except (KafkaError, NotImplementedError):
+        return {}
+    return _config_entries(answer)
+
+
+def _config_entries(answer: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    stack = [answer]
+    while stack:  # the client's answer differs in shape between versions: look for name/value pairs
+        item = stack.pop()
+        if isinstance(item, dict):
+            if "name" in item and "value" in item:
+                found[str(item["name"])] = str(item["value"])
+            else:
+                for key, value in item.items():
+                    if isinstance(value, dict) and "value" in value:
+                        found[str(key)] = str(value["value"])
+                    elif isinstance(key, str) and isinstance(value, str):
+                        found[key] = value
+                    else:
+                        stack.append(value)
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return found
+
+
+_TIMESTAMP_TYPES = {0: "create", 1: "append"}
+
+
+def log_line(record: Record, partitions: int) -> bytes:
+    """One line of a log, as ``replay`` reads it.
+
+    >>> log_line(Record("t", 0, 7, 1000, "create", b"k", (), b"{}"), 4).decode()[:60]
+    '{"headers":[],"key":"k","offset":7,"partition":0,"partitions'
+    """
+    key: Any = None if record.key is None else record.key.decode(errors="surrogateescape")
+    line: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "partitions": partitions,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+        "timestamp_type": record.timestamp_type,
+        "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+        "value_b64": None if record.value is None else base64.b64encode(record.value).decode(),
+    }
+    try:
+        line["key"] = key
+        return dumps(line)
+    except (TypeError, ValueError):  # a key that is not UTF-8 has no place in JSON text
+        line["key"] = None
+        line["key_b64"] = base64.b64encode(record.key or b"").decode()
+        return dumps(line)
+
+
+def records(settings: Settings, base: str, partitions: Sequence[int] | None = None) -> Iterator[tuple[Record, int]]:
+    """Every record of a topic up to its present end, partition by partition, with the partition count.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or the topic is missing.
+    """
+    from kafka import KafkaConsumer, TopicPartition
+    from kafka.errors import KafkaError
+
+    name = settings.topic(base)
+    try:
+        consumer = KafkaConsumer(
+            **settings.kafka(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 * settings.message_max_bytes,
+        )
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__})") from error
+    try:
+        known = consumer.partitions_for_topic(name)
+        if not known:
+            raise BrokerError(f"topic {name} does not exist at {settings.bootstrap}; run `driftline topics create`")
+        for number in sorted(known if partitions is None else partitions):
+            place = TopicPartition(name, number)
+            consumer.assign([place])
+            consumer.seek_to_beginning(place)
+            end = consumer.end_offsets([place])[place]
+            position = consumer.position(place)
+            while position < end:
+                for item in consumer.poll(timeout_ms=1000).get(place, []):
+                    if item.offset >= end:
+                        break
+                    yield (
+                        Record(
+                            name,
+                            number,
+                            item.offset,
+                            item.timestamp,
+                            _TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
+                            item.key,
+                            tuple((header, value) for header, value in item.headers or ()),
+                            item.value,
+                        ),
+                        len(known),
+                    )
+                position = consumer.position(place)
+    except KafkaError as error:
+        raise BrokerError(f"reading {name} failed: {type(error).__name__}") from error
+    finally:
+        consumer.close()

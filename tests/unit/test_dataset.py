@@ -1,0 +1,150 @@
+"""Labels of recorded sessions: who is a positive, what a call teaches, what is held out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import dataset
+from models.dataset import LEFT_OUT, Session
+from models.errors import DatasetError
+
+
+def record(name: str, label: str = "benign", **changes: Any) -> dict[str, Any]:
+    return {
+        "source": "agentdojo",
+        "suite": "slack",
+        "session_id": name,
+        "label": label,
+        "user_task_id": "user_task_1",
+        "attack": None,
+        "first_bad_seq": None,
+        "exposed_seq": None,
+        "calls": [{"seq": number} for number in range(5)],
+        **changes,
+    }
+
+
+def labelled(name: str, label: str = "benign", **changes: Any) -> Session:
+    return dataset.of_record(record(name, label, **changes), {})
+
+
+def targets(session: Session) -> list[int]:
+    return [int(x) for x in dataset.join([session], [session.session_id] * 5, range(5)).target]
+
+
+def test_hijacked_teaches_its_first_bad_call_and_nothing_after_it() -> None:
+    session = labelled("h", "hijacked", first_bad_seq=2)
+    assert targets(session) == [0, 0, 1, LEFT_OUT, LEFT_OUT]
+
+
+def test_hijacked_without_a_bad_call_counts_apart_and_teaches_nothing() -> None:
+    session = labelled("u", "hijacked")
+    assert session.kind == "unseen"
+    assert targets(session) == [LEFT_OUT] * 5
+
+
+def test_attempted_teaches_less_unless_it_acted() -> None:
+    quiet = labelled("q", "attempted")
+    acted = dataset.of_record(record("a", "attempted"), {"a": 3})
+    calls = dataset.join([quiet, acted], ["q", "a"], [0, 0])
+    assert (quiet.kind, acted.kind, acted.first_bad_seq) == ("attempted", "acted", 3)
+    assert calls.target.tolist() == [0, LEFT_OUT]
+    assert calls.weight[0] == dataset.ATTEMPTED_WEIGHT < 1
+
+
+@pytest.mark.parametrize("label", ["overreach", "complied", "unclear"])
+def test_labels_of_whole_sessions_teach_no_call(label: str) -> None:
+    assert targets(labelled("o", label)) == [LEFT_OUT] * 5
+
+
+def test_an_unknown_label_is_refused() -> None:
+    with pytest.raises(DatasetError, match="evil"):
+        labelled("x", "evil")
+
+
+def test_a_line_without_labels_is_refused() -> None:
+    with pytest.raises(DatasetError, match="user_task_id"):
+        dataset.of_record({k: v for k, v in record("x").items() if k != "user_task_id"}, {})
+
+
+def test_the_domain_is_the_suite_for_agentdojo_and_the_source_elsewhere() -> None:
+    assert labelled("a", suite="travel").domain == "travel"
+    assert labelled("b", source="intercode", suite="bash").domain == "intercode"
+
+
+def test_rows_are_joined_by_id_and_call_whatever_their_order() -> None:
+    sessions = [labelled("b"), labelled("h", "hijacked", first_bad_seq=1), labelled("silent")]
+    calls = dataset.join(sessions, ["h", "b", "h"], [1, 0, 0])
+    assert calls.target.tolist() == [1, 0, 0]
+    assert [calls.sessions[at].session_id for at in calls.session] == ["h", "b", "h"]
+    assert "silent" not in {session.session_id for session in calls.sessions}
+
+
+@pytest.mark.parametrize(
+    ("ids", "seqs", "said"),
+    [(["gone"], [0], "no label"), (["b", "b"], [0, 0], "same call"), (["b"], [0, 1], "session ids")],
+)
+def test_rows_that_do_not_fit_the_labels_are_refused(ids: list[str], seqs: list[int], said: str) -> None:
+    with pytest.raises(DatasetError, match=said):
+        dataset.join([labelled("b")], ids, seqs)
+
+
+def test_a_file_given_twice_is_refused() -> None:
+    with pytest.raises(DatasetError, match="one id"):
+        dataset.join([labelled("b"), labelled("b")], ["b"], [0])
+
+
+def many() -> dataset.Calls:
+    sessions = [
+        labelled(f"{suite}{task}{run}", suite=suite, user_task_id=f"user_task_{task}")
+        for suite in ("slack", "travel")
+        for task in range(12)
+        for run in range(3)
+    ]
+    return dataset.join(sessions, [s.session_id for s in sessions for _ in range(2)], [0, 1] * len(sessions))
+
+
+def test_held_out_tasks_never_share_a_task_with_the_rest() -> None:
+    calls = many()
+    held_out = dataset.held_out_tasks(calls, 0.25, seed=3)
+    inside = {session.task for session in calls.take(held_out).sessions}
+    outside = {session.task for session in calls.take(~held_out).sessions}
+    assert not inside & outside
+    assert sorted(task.split("/")[0] for task in inside) == ["slack"] * 3 + ["travel"] * 3
+
+
+def test_held_out_tasks_stay_when_another_set_is_added() -> None:
+    calls = many()
+    alone = calls.take(calls.rows_of("slack"))
+    inside = {s.task for s in alone.take(dataset.held_out_tasks(alone, 0.25, seed=3)).sessions}
+    among = {s.task for s in calls.take(dataset.held_out_tasks(calls, 0.25, seed=3)).sessions}
+    assert inside < among
+    assert inside != {s.task for s in alone.take(dataset.held_out_tasks(alone, 0.25, seed=4)).sessions}
+
+
+def test_taking_rows_keeps_labels_and_sessions_aligned() -> None:
+    calls = many()
+    rows = np.arange(len(calls)) % 5 == 0
+    part = calls.take(rows)
+    names = [calls.sessions[at].session_id for at in calls.session[rows]]
+    assert [part.sessions[at].session_id for at in part.session] == names
+    assert len(part.sessions) == len(set(names))
+
+
+def test_a_gzipped_file_is_read_with_the_acted_list_beside_it(tmp_path: Path) -> None:
+    lines = [record("a", "attempted"), record("b", "attempted")]
+    with gzip.open(tmp_path / "runs.jsonl.gz", "wt") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "runs_attempted_acted.json").write_text('{"a": 1}')
+    assert [s.kind for s in dataset.read_sessions(tmp_path / "runs.jsonl.gz")] == ["acted", "attempted"]
+
+
+def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="DRIFTLINE_DATA"):
+        dataset.read_sessions(tmp_path / "none.jsonl.gz")

@@ -1,0 +1,174 @@
+"""Training and its measure, on made sessions whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import calibrate, dataset, evaluate, registry, train
+from models.calibrate import Recipe
+from models.dataset import Session
+from models.errors import DatasetError
+
+FEATURES = ("one", "two", "three", "four")
+SMALL = Recipe(trees=15, leaves=7, min_samples_leaf=10, seed=11)
+
+
+def made(signal: float, seed: int = 0, per_suite: int = 150) -> tuple[np.ndarray, dataset.Calls]:
+    """Three attacked suites and one benign set; drift shifts feature one of the bad call by `signal`."""
+    draws = np.random.default_rng(seed)
+    sessions: list[Session] = []
+    ids: list[str] = []
+    seqs: list[int] = []
+    shifts: list[float] = []
+    for suite in ("bank", "chat", "trip", "shop"):
+        for number in range(per_suite):
+            kind = "benign" if suite == "shop" or number % 3 == 0 else ("hijacked", "attempted")[number % 2]
+            bad = int(draws.integers(0, 4)) if kind == "hijacked" else None
+            name = f"{suite}-{number}"
+            sessions.append(
+                Session(
+                    session_id=name,
+                    kind=kind,  # type: ignore[arg-type]
+                    source="made",
+                    suite=suite,
+                    domain=suite,
+                    task=f"{suite}/{suite}/task_{number % 10}",
+                    attack=("plain", "polite")[number % 4 // 2] if kind == "hijacked" else None,
+                    first_bad_seq=bad,
+                    exposed_seq=None,
+                    n_calls=4,
+                )
+            )
+            for seq in range(4):
+                ids.append(name)
+                seqs.append(seq)
+                shifts.append(signal if seq == bad else 0.0)
+    X = draws.normal(size=(len(ids), len(FEATURES)))
+    X[:, 0] += shifts
+    return X, dataset.join(sessions, ids, seqs)
+
+
+def test_a_clear_signal_is_found_in_suites_never_seen() -> None:
+    X, calls = made(signal=9.0)
+    report = evaluate.evaluate(X, calls, recipe=SMALL)
+    pooled = report["pooled"]
+    assert pooled["auc"] > 0.99
+    assert pooled["at"]["0.01"]["detected"]["rate"] > 0.95
+    assert report["by_suite"].keys() == {"bank", "chat", "trip"}
+    assert report["apart"]["0.01"]["earliness"]["at"] > 0.9 * pooled["hijacked"]
+    assert set(report["apart"]["0.01"]["other_domains"]) == {"shop"}
+    assert report["calibration"]["brier"] < report["calibration"]["brier_base_rate"] / 4
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_no_signal_is_reported_as_none() -> None:
+    _, calls = made(signal=0.0)
+    report = evaluate.report(np.random.default_rng(4).integers(0, 10_001, len(calls)), calls)
+    assert 0.35 < report["pooled"]["auc"] < 0.65
+    assert report["pooled"]["at"]["0.01"]["detected"]["rate"] < 0.2
+
+
+def test_the_null_model_stands_beside_and_detects_nothing() -> None:
+    X, calls = made(signal=9.0)
+    null = evaluate.report(calibrate.out_of_fold(X, calls, SMALL), calls)["null"]
+    assert null["auc"] == 0.5
+    assert [point["detected"]["hits"] for point in null["at"].values()] == [0, 0, 0]
+
+
+def test_scores_out_of_fold_ignore_the_labels_of_the_suite_they_score() -> None:
+    X, calls = made(signal=5.0)
+    here = calls.rows_of("chat")
+    before = calibrate.out_of_fold(X, calls, SMALL)
+    target = calls.target.copy()
+    target[here] = np.random.default_rng(1).permutation(target[here])
+    swapped = dataset.Calls(calls.sessions, calls.session, calls.call_seq, target, calls.weight)
+    after = calibrate.out_of_fold(X, swapped, SMALL)
+    assert np.array_equal(before[here], after[here])
+    assert not np.array_equal(before[~here], after[~here])
+
+
+def test_one_suite_alone_cannot_be_left_out() -> None:
+    X, calls = made(signal=5.0)
+    here = calls.rows_of("chat")
+    with pytest.raises(DatasetError, match="two or more"):
+        calibrate.out_of_fold(X[here], calls.take(here), SMALL)
+
+
+@pytest.mark.parametrize(("budget", "flagged"), [(0.01, 9), (0.05, 49), (0.001, 0), (0.0005, 0)])
+def test_threshold_keeps_its_budget_with_one_more_session(budget: float, flagged: int) -> None:
+    benign = np.random.default_rng(2).permutation(999)
+    threshold = calibrate.threshold_for(benign, budget)
+    assert int((benign >= threshold).sum()) == flagged
+    assert threshold <= 999 or budget < 1 / 1000
+
+
+def test_threshold_of_tied_scores_flags_fewer_rather_than_more() -> None:
+    benign = np.array([50] * 90 + [700] * 10)
+    assert calibrate.threshold_for(benign, 0.05) == 701
+    assert evaluate.least_threshold(benign, 0.05) == 701
+    assert evaluate.least_threshold(benign, 0.10) == 51
+
+
+def test_threshold_keeps_its_budget_on_fresh_sessions_on_average() -> None:
+    draws = np.random.default_rng(3)
+    rates = [
+        (draws.integers(0, 10_001, 500) >= calibrate.threshold_for(draws.integers(0, 10_001, 199), 0.05)).mean()
+        for _ in range(300)
+    ]
+    assert 0.04 < np.mean(rates) <= 0.0525
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"), [(0, 10, 0.0, 0.277533), (5, 10, 0.236593, 0.763407), (10, 10, 0.722467, 1.0)]
+)
+def test_wilson_interval_is_the_published_one(hits: int, n: int, low: float, high: float) -> None:
+    assert evaluate.wilson(hits, n) == [low, high]
+
+
+def test_earliness_counts_calls_from_the_first_bad_one() -> None:
+    _, calls = made(signal=1.0)
+    bad = np.array([calls.sessions[at].first_bad_seq for at in calls.session], dtype=object)
+    late = np.array([b is not None and seq == b + 1 for b, seq in zip(bad, calls.call_seq, strict=True)])
+    found = evaluate.earliness(np.where(late, 100, 0).astype(np.int64), calls, 50)
+    able = sum(s.kind == "hijacked" and s.first_bad_seq < 3 for s in calls.sessions)  # type: ignore[operator]
+    assert (found["before"], found["at"], found["after"]) == (0, 0, able)
+    assert found["never"] == found["hijacked"] - able > 0
+    assert found["delays"] == {"1": able}
+
+
+def test_training_twice_gives_the_same_scores_and_papers() -> None:
+    X, calls = made(signal=4.0)
+    runs = [train.train(X, calls, FEATURES, 1, {"made": "00"}, SMALL) for _ in range(2)]
+    assert runs[0].manifest == runs[1].manifest
+    assert np.array_equal(runs[0].scores, runs[1].scores)
+
+
+def test_a_trained_model_is_written_read_and_used_for_scoring_only(tmp_path: Path) -> None:
+    X, calls = made(signal=6.0)
+    said: list[str] = []
+    trained = train.train(X, calls, FEATURES, 1, {"made": "00"}, SMALL, progress=said.append)
+    model = train.write(trained, tmp_path / "new")
+    assert any("without chat" in line for line in said)
+    fresh, labels = made(signal=6.0, seed=9)
+    benign = labels.rows_where(session.kind == "benign" for session in labels.sessions)
+    report = evaluate.evaluate(fresh[benign], labels.take(benign), "score-only", model=model)
+    assert report["false_positives"]["0.05"]["rate"] < 0.1
+    assert report["thresholds"]["0.05"] == model.threshold(0.05) / 10_000
+    assert report["model"]["digest"] == model.digest
+    assert (tmp_path / "new" / registry.MODEL_FILE).stat().st_size < 1_000_000
+
+
+def test_training_on_rows_of_another_width_is_refused() -> None:
+    X, calls = made(signal=6.0)
+    with pytest.raises(DatasetError, match="features"):
+        train.train(X[:, :3], calls, FEATURES, 1, {}, SMALL)
+
+
+def test_a_plot_is_written_as_png(tmp_path: Path) -> None:
+    X, calls = made(signal=6.0)
+    evaluate.evaluate(X, calls, recipe=SMALL, plot=tmp_path / "build" / "roc.png")
+    assert (tmp_path / "build" / "roc.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,284 @@
+"""Findings: valid OCSF, the same for the same facts, honest about what was done, and bounded."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ocsf_json_schema import get_ocsf_schema
+
+from models.contracts import FAMILIES, ArgumentRef, CredentialRef, Evidence, PathStep
+from stream.events import dumps, rfc3339
+from stream.findings import BROKER_LAG_MS, CaseFacts, dedup_key, exposure, finding, has_finding, problems
+
+NINE = 1_767_258_000_000  # 2026-01-01T09:00:00Z
+
+
+def a_step(seq: int, **changes: Any) -> PathStep:
+    return PathStep(
+        **{
+            "decision_id": f"d-{seq}",
+            "call_id": f"s-1:{seq}",
+            "call_seq": seq,
+            "tool": "http.post",
+            "verdict": "alert",
+            "score": 0.8125,
+            "time": rfc3339(NINE + seq * 1000),
+            **changes,
+        }
+    )
+
+
+def an_evidence(**changes: Any) -> Evidence:
+    return Evidence(
+        **{
+            "family": "provenance",
+            "name": "untrusted_to_sink",
+            "value": 1.0,
+            "unit": "share",
+            "supports": True,
+            "calls": [1, 2],
+            "text": "argument url came from the result of call 1",
+            "argument": ArgumentRef(path="url", length=34, hash="9f2c", excerpt="https://f***"),
+            **changes,
+        }
+    )
+
+
+def some_facts(**changes: Any) -> CaseFacts:
+    return CaseFacts(
+        **{
+            "case_id": "case-1",
+            "record_id": "case-1/2",
+            "change": 2,
+            "kind": "standing",
+            "cause": "drift",
+            "tenant": "acme",
+            "root_session_id": "s-1",
+            "session_id": "s-1",
+            "time": rfc3339(NINE + 60_000),
+            "time_ms": NINE + 60_000,
+            "before": "watch",
+            "after": "alert",
+            "reason": "an untrusted address received customer rows",
+            "verdict": "alert",
+            "score": 0.9125,
+            "families": ["provenance", "sequence"],
+            "evidence": [an_evidence(), an_evidence(family="sequence", name="way_out", argument=None)],
+            "agent": "invoice-bot",
+            "spiffe_id": "spiffe://example.org/agent/invoice-bot",
+            "user": "u-4711",
+            "credentials": [CredentialRef(broker="vault", kind="lease", value="db/creds/1", scope="db")],
+            "path": [a_step(1), a_step(2)],
+            "first_time_ms": NINE + 1000,
+            "enforced": True,
+            "inherited_from": None,
+            "release": "bundled",
+            "policy": "p-1",
+            "core": "1",
+            "max_credential_expiry_ms": NINE + 3_600_000,
+            **changes,
+        }
+    )
+
+
+CHANGES = {
+    "first alert": some_facts(),
+    "first containment": some_facts(after="contained", verdict="revoke"),
+    "alert becomes containment": some_facts(before="alert", after="contained"),
+    "alert returns": some_facts(before="watch", peak="contained"),
+    "close": some_facts(before="contained", after="closed", kind="ended", cause="ended", verdict=None),
+    "shadow": some_facts(after="contained", enforced=False),
+    "bare": some_facts(
+        families=[], evidence=[], path=[], credentials=[], agent=None, spiffe_id=None, user=None, reason=""
+    ),
+    "every family": some_facts(families=list(FAMILIES)),
+}
+
+
+@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_of_every_kind_of_change_is_valid_ocsf(facts: CaseFacts) -> None:
+    assert problems(finding(facts)) == []
+
+
+@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_captions_are_those_of_the_official_schema(facts: CaseFacts) -> None:
+    event = finding(facts)
+    official = get_ocsf_schema(version="1.8.0")["classes"]["detection_finding"]["attributes"]
+    pairs = [
+        ("activity_id", "activity_name"),
+        ("severity_id", "severity"),
+        ("confidence_id", "confidence"),
+        ("risk_level_id", "risk_level"),
+        ("action_id", "action"),
+        ("disposition_id", "disposition"),
+        ("status_id", "status"),
+    ]
+    for number, caption in pairs:
+        if event[number] != 99:
+            assert event[caption] == official[number]["enum"][str(event[number])]["caption"]
+
+
+def broken(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *parents, last = path.split(".")
+    place = event
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    return event
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("type_uid", 200499, "type_uid"),
+        ("severity", "Low", "severity"),
+        ("time", NINE // 1000, "time"),
+        ("finding_info.first_seen_time", NINE // 1000, "finding_info.first_seen_time"),
+        ("remediation.references", ["runbook"], "remediation.references"),
+        ("metadata.profiles", ["security_control"], "metadata.profiles"),
+        ("finding_info.verdict", "x", "finding_info"),
+    ],
+)
+def test_problems_of_a_finding_with_one_wrong_field_names_that_field(
+    path: str, value: Any, told: str
+) -> None:
+    found = problems(broken(finding(some_facts()), path, value))
+    assert [one.split(":")[0] for one in found] == [told]
+
+
+@pytest.mark.parametrize(
+    ("name", "activity", "severity"),
+    [
+        ("first alert", 1, 4),
+        ("first containment", 1, 5),
+        ("alert becomes containment", 2, 5),
+        ("alert returns", 2, 5),
+        ("close", 3, 5),
+    ],
+)
+def test_finding_activity_and_severity_follow_the_case(name: str, activity: int, severity: int) -> None:
+    event = finding(CHANGES[name])
+    assert (event["activity_id"], event["severity_id"]) == (activity, severity)
+
+
+def test_finding_uid_and_dedup_key_stay_the_same_through_a_case() -> None:
+    events = [finding(CHANGES[name]) for name in ("first alert", "alert becomes containment", "close")]
+    assert {event["finding_info"]["uid"] for event in events} == {"case-1"}
+    assert {event["unmapped"]["dedup_key"] for event in events} == {"acme|s-1|drift"}
+
+
+def test_dedup_key_of_ids_that_contain_its_separator_stays_unambiguous() -> None:
+    assert dedup_key(some_facts(tenant="a|b", session_id="c")) != dedup_key(
+        some_facts(tenant="a", session_id="b|c")
+    )
+
+
+@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_never_claims_that_access_was_revoked(facts: CaseFacts) -> None:
+    event = finding(facts)
+    assert (event["action_id"], event["disposition_id"]) == (3, 19)
+
+
+def test_finding_of_equal_facts_has_equal_bytes() -> None:
+    assert dumps(finding(some_facts())) == dumps(finding(some_facts()))
+
+
+def test_finding_with_more_than_it_shows_counts_what_is_cut() -> None:
+    event = finding(
+        some_facts(
+            evidence=[an_evidence(name=f"n-{i}") for i in range(20)],
+            path=[a_step(i) for i in range(40)],
+            credentials=[CredentialRef(broker="vault", kind="lease", value=str(i)) for i in range(20)],
+        )
+    )
+    assert event["unmapped"]["cut"] == {"evidence": 4, "path": 8, "credentials": 4}
+    assert event["finding_info"]["related_events_count"] == 40
+    assert event["finding_info"]["related_events"][-1]["uid"] == "d-39"
+
+
+def test_finding_shows_supporting_evidence_before_the_rest() -> None:
+    weak = [an_evidence(name=f"weak-{i}", supports=False) for i in range(30)]
+    event = finding(some_facts(evidence=[*weak, an_evidence(name="strong", value=0.1)]))
+    assert event["evidences"][0]["name"] == "provenance: strong"
+
+
+def test_finding_of_the_largest_facts_stays_under_its_bound() -> None:
+    wide = "\x01" * 256  # six bytes each in JSON
+    event = finding(
+        some_facts(
+            session_id=wide,
+            root_session_id=wide,
+            tenant=wide,
+            agent=wide,
+            spiffe_id=wide,
+            user=wide,
+            reason=wide * 20,
+            families=list(FAMILIES),
+            evidence=[an_evidence(text="\x01" * 400, name=wide, calls=list(range(5000)))] * 200,
+            path=[a_step(i, tool=wide[:-4] + f"{i:04d}", call_id=wide) for i in range(200)],
+            credentials=[CredentialRef(broker=wide, kind=wide, value=wide, scope=wide)] * 200,
+        )
+    )
+    assert len(dumps(event)) < 512 * 1024
+
+
+@pytest.mark.parametrize(
+    ("changes", "revocation", "until"),
+    [
+        ({}, "not requested", None),
+        ({"after": "contained"}, "requested", NINE + 3_600_000),
+        (
+            {"after": "contained", "max_credential_expiry_ms": NINE},
+            "requested",
+            NINE + 60_000 + BROKER_LAG_MS,
+        ),
+        ({"after": "contained", "max_credential_expiry_ms": None}, "requested", None),
+        ({"after": "contained", "enforced": False}, "shadow", NINE + 3_600_000),
+        ({"after": "contained", "credentials": []}, "nothing to revoke", None),
+    ],
+)
+def test_exposure_states_the_worst_case_that_the_facts_allow(
+    changes: dict[str, Any], revocation: str, until: int | None
+) -> None:
+    told = exposure(some_facts(**changes))
+    assert (told["revocation"], told["worst_case_until"]) == (revocation, until)
+
+
+def test_finding_maps_families_to_framework_ids() -> None:
+    event = finding(some_facts())
+    assert event["unmapped"]["frameworks"]["owasp_asi"] == ["ASI01", "ASI02"]
+    assert {attack["technique"]["uid"] for attack in event["finding_info"]["attacks"]} == {
+        "AML.T0051",
+        "AML.T0053",
+        "AML.T0086",
+    }
+
+
+def test_finding_runbook_lies_where_the_deployment_says() -> None:
+    event = finding(some_facts(), runbooks="https://wiki.example.com/soc/")
+    assert event["remediation"]["references"] == ["https://wiki.example.com/soc/provenance"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"after": "alert"}, True),
+        ({"after": "contained"}, True),
+        ({"before": "quiet", "after": "watch"}, False),
+        ({"before": "alert", "after": "watch"}, False),
+        ({"before": "watch", "after": "closed"}, False),
+        ({"before": "watch", "after": "closed", "peak": "alert"}, True),
+        ({"before": "contained", "after": "closed"}, True),
+        ({"kind": "unjudged", "cause": "internal", "after": "alert"}, False),
+    ],
+)
+def test_has_finding_only_for_what_the_soc_must_hear(changes: dict[str, Any], expected: bool) -> None:
+    assert has_finding(some_facts(**changes)) is expected
+
+
+def test_finding_of_a_later_change_differs_only_where_the_change_does() -> None:
+    first, later = some_facts(), replace(some_facts(), record_id="case-1/3", change=3)
+    a, b = finding(first), finding(later)
+    assert a["metadata"].pop("uid") != b["metadata"].pop("uid")
+    assert a["metadata"].pop("sequence") != b["metadata"].pop("sequence")
+    assert a == b

@@ -1,0 +1,142 @@
+"""Models on disk: what is written is what is read, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import FunctionTransformer
+
+from models import registry
+from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
+
+FEATURES = ("a.one", "a.two", "b.three")
+PAPERS: dict[str, Any] = {
+    "features": list(FEATURES),
+    "features_version": 4,
+    "thresholds": {"0.001": 9000, "0.01": 5000, "0.05": 700},
+}
+
+
+def pipeline() -> Any:
+    draws = np.random.default_rng(5)
+    X = draws.normal(size=(800, 3))
+    y = (X[:, 0] + draws.normal(size=800) > 1).astype(int)
+    boosted = HistGradientBoostingClassifier(max_iter=8, early_stopping=False, random_state=0).fit(X, y)
+    return CalibratedClassifierCV(FrozenEstimator(boosted), method="sigmoid").fit(X, y)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    registry.save(tmp_path / "candidate", pipeline(), PAPERS)
+    return tmp_path / "candidate"
+
+
+def rewrite(directory: Path, **changes: Any) -> None:
+    path = directory / registry.MANIFEST_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_saved_model_scores_as_the_pipeline_it_came_from(saved: Path) -> None:
+    model = registry.load(saved, FEATURES, 4)
+    X = np.random.default_rng(6).normal(size=(300, 3))
+    assert np.abs(model.score(X) - pipeline().predict_proba(X)[:, 1] * 10_000).max() <= 1
+    assert model.name == "candidate"
+    assert model.digest == model.manifest["sha256"] == registry.digest_of(saved / "model.skops")
+
+
+def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_path: Path) -> None:
+    registry.save(tmp_path / "twin", pipeline(), PAPERS)
+    X = np.random.default_rng(7).normal(size=(300, 3))
+    twin = registry.load(tmp_path / "twin", FEATURES, 4)
+    assert np.array_equal(twin.score(X), registry.load(saved, FEATURES, 4).score(X))
+
+
+@pytest.mark.parametrize(("budget", "units"), [(0.001, 9000), (0.002, 9000), (0.01, 5000), (0.5, 700)])
+def test_threshold_between_budgets_is_the_stricter(saved: Path, budget: float, units: int) -> None:
+    assert registry.load(saved, FEATURES, 4).threshold(budget) == units
+
+
+def test_threshold_below_every_measured_budget_is_refused(saved: Path) -> None:
+    with pytest.raises(ConfigError, match=r"0\.0001"):
+        registry.load(saved, FEATURES, 4).threshold(0.0001)
+
+
+def test_a_changed_byte_is_a_digest_mismatch(saved: Path) -> None:
+    path = saved / registry.MODEL_FILE
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DigestMismatch):
+        registry.load(saved, FEATURES, 4)
+
+
+@pytest.mark.parametrize(
+    ("features", "version"),
+    [(("a.one", "b.three", "a.two"), 4), (("a.one", "a.two"), 4), (FEATURES, 5)],
+)
+def test_another_feature_list_or_version_is_refused(saved: Path, features: tuple[str, ...], version: int) -> None:
+    with pytest.raises(FeaturesMismatch, match="retrain"):
+        registry.load(saved, features, version)
+
+
+def test_an_untrusted_type_is_refused_even_with_a_right_digest(saved: Path) -> None:
+    skops.io.dump(FunctionTransformer(func=registry.digest_of), saved / registry.MODEL_FILE)
+    rewrite(saved, sha256=registry.digest_of(saved / registry.MODEL_FILE))
+    with pytest.raises(ArtefactError, match="not trusted"):
+        registry.load(saved, FEATURES, 4)
+
+
+def test_trusted_bytes_that_are_no_boosting_model_are_refused(saved: Path) -> None:
+    skops.io.dump({"a": [1, 2]}, saved / registry.MODEL_FILE)
+    rewrite(saved, sha256=registry.digest_of(saved / registry.MODEL_FILE))
+    with pytest.raises(ArtefactError, match="boosting"):
+        registry.load(saved, FEATURES, 4)
+
+
+def test_bytes_that_are_no_archive_are_refused(saved: Path) -> None:
+    (saved / registry.MODEL_FILE).write_bytes(b"nonsense")
+    rewrite(saved, sha256=registry.digest_of(saved / registry.MODEL_FILE))
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        registry.load(saved, FEATURES, 4)
+
+
+def test_the_model_file_holds_no_pickle(saved: Path) -> None:
+    with zipfile.ZipFile(saved / registry.MODEL_FILE) as archive:
+        assert {Path(name).suffix for name in archive.namelist()} <= {".json", ".npy"}
+    assert skops.io.get_untrusted_types(file=saved / registry.MODEL_FILE) == sorted(registry.TRUSTED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"manifest_version": 99}, {"thresholds": {"0.01": "high"}}, {"thresholds": None}, {"features": None}],
+)
+def test_a_manifest_of_another_shape_is_refused(saved: Path, change: dict[str, Any]) -> None:
+    rewrite(saved, **change)
+    with pytest.raises(ArtefactError, match="retrain"):
+        registry.load(saved, FEATURES, 4)
+
+
+def test_a_missing_model_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="driftline train"):
+        registry.load(tmp_path / "nowhere", FEATURES, 4)
+
+
+def test_saving_without_thresholds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="thresholds"):
+        registry.save(tmp_path, pipeline(), {"features": [], "features_version": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_null_model_answers_the_base_rate_and_flags_nothing() -> None:
+    null = registry.NullModel(0.0312)
+    assert null.score(np.zeros((3, 9))).tolist() == [312, 312, 312]
+    assert null.threshold(0.05) > 10_000
