@@ -47,6 +47,13 @@ _SIGNS = (
         ),
     ),
 )
+_MAYBE = re.compile(
+    r"ignore|disregard|forget|override|<\s*/?\s*[is]|inst\]|system|important|urgent|attention|note|message|instruct"
+    r"|you |your |todo|to-do|action req|please |^\W*(?:send|forward|transfer|delete|remove|add|invite|run|execute"
+    r"|share|post|upload|change|update|buy|book|reserve|visit|open|make|create|say)\b",
+    re.MULTILINE,
+)
+"""Without any of these no sign below can be found: most results are done after one search."""
 _LINES = re.compile(r"[^\n]{8,2000}")
 
 
@@ -60,6 +67,10 @@ def talks_to_agent(text: str) -> int:
     """
     low = text[:16_384].lower()
     best = 0
+    if not _MAYBE.search(low):
+        return 0
     for line in _LINES.findall(low)[:400]:
+        if not _MAYBE.search(line):
+            continue
         best = max(best, sum(weight for weight, sign in _SIGNS if sign.search(line)))
     return min(1000, best)

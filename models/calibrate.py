@@ -10,16 +10,31 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.frozen import FrozenEstimator
 
 from models import trees
-from models.dataset import LEFT_OUT, Calls, held_out_tasks
+from models.dataset import LEFT_OUT, Calls, task_folds
 from models.errors import DatasetError
 from models.registry import NEVER
 from models.trees import Floats, Ints
 
 BUDGETS = (0.001, 0.005, 0.01, 0.05)
 """Session-level false-positive rates that a manifest has thresholds for."""
+
+RISING = (
+    "tool_lure_gain",
+    "args_prose",
+    "sink_results_max",
+    "sink_prose_max",
+    "sink_nowhere_max",
+    "worst_results",
+    "destructive",
+    "trifecta",
+)
+"""Evidence that can only raise a score. What holds by meaning transfers to tools never seen; what the trees
+would otherwise learn against it is a habit of the few suites at hand."""
+
+FALLING = ("tool_affinity", "action_asked", "args_intent", "sink_intent_min", "best_intent")
+"""Evidence that can only lower a score."""
 
 Progress = Callable[[str], None]
 
@@ -30,7 +45,13 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is fitted; part of the manifest."""
+    """How a model is fitted; part of the manifest.
+
+    Attributes
+    ----------
+    folds : parts of the user tasks; each is calibrated on by a model that was fitted on the others
+    directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
+    """
 
     trees: int = 120
     leaves: int = 15
@@ -38,22 +59,29 @@ class Recipe:
     min_samples_leaf: int = 60
     l2: float = 5.0
     max_features: float = 0.5
-    calibration_share: float = 0.25
+    folds: int = 3
     seed: int = 20260101
+    directions: tuple[int, ...] = ()
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
 
+def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
+    """The recipe with directions for these features."""
+    directions = tuple((name in RISING) - (name in FALLING) for name in features)
+    return Recipe(**{"directions": directions, **changes})
+
+
 def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
-    """Boosting on most user tasks, its sigmoid on the others; never the same task in both."""
+    """Boosting on all labelled calls, its sigmoid on scores of user tasks unknown to their scorer."""
     labelled = calls.target != LEFT_OUT
-    held_out = held_out_tasks(calls, recipe.calibration_share, recipe.seed)
-    learn, tune = labelled & ~held_out, labelled & held_out
-    for rows, part in ((learn, "fit on"), (tune, "calibrate on")):
-        if len(np.unique(calls.target[rows])) != 2:
-            raise DatasetError(f"the sessions to {part} lack drift or its absence; add labelled sessions")
+    target = calls.target[labelled]
+    part = task_folds(calls, recipe.folds, recipe.seed)[labelled]
+    splits = [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(recipe.folds)]
+    if any(len(np.unique(target[learn])) != 2 for learn, _ in splits):
+        raise DatasetError("the sessions to train on lack drift or its absence; add labelled sessions")
     boosted = HistGradientBoostingClassifier(
         max_iter=recipe.trees,
         max_leaf_nodes=recipe.leaves,
@@ -61,13 +89,14 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
         min_samples_leaf=recipe.min_samples_leaf,
         l2_regularization=recipe.l2,
         max_features=recipe.max_features,
+        monotonic_cst=list(recipe.directions) or None,
         early_stopping=False,
         categorical_features=None,
         random_state=recipe.seed,
     )
-    boosted.fit(X[learn], calls.target[learn], sample_weight=calls.weight[learn])
-    calibrated = CalibratedClassifierCV(FrozenEstimator(boosted), method="sigmoid")
-    return calibrated.fit(X[tune], calls.target[tune])
+    # ensemble=False: one sigmoid on the scores of all folds, and one model fitted on everything.
+    calibrated = CalibratedClassifierCV(boosted, method="sigmoid", ensemble=False, cv=splits)
+    return calibrated.fit(X[labelled], target, sample_weight=calls.weight[labelled])
 
 
 def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = silent) -> Ints:

@@ -35,6 +35,9 @@ LEFT_OUT = -1
 ATTEMPTED_WEIGHT = 0.5
 """An attempted session's label rests on a success check that errs now and then: it teaches half as much."""
 
+ELSEWHERE_WEIGHT = 0.3
+"""Sets without attacks teach what work looks like elsewhere, not how rare drift is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -208,22 +211,28 @@ def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt
         dtype=np.int64,
         count=len(at),
     )
-    teaches = np.array([ATTEMPTED_WEIGHT if session.kind == "attempted" else 1.0 for session in listed])
+    attacked = {session.domain for session in listed if session.kind == "hijacked"}
+    teaches = np.array(
+        [
+            (ATTEMPTED_WEIGHT if session.kind == "attempted" else 1.0)
+            * (1.0 if session.domain in attacked else ELSEWHERE_WEIGHT)
+            for session in listed
+        ]
+    )
     weight = teaches[at] if len(at) else np.empty(0)
     whole = Calls(tuple(listed), at, call_seq, target, weight)
     return whole.take(np.ones(len(at), dtype=np.bool_))
 
 
-def held_out_tasks(calls: Calls, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Rows of user tasks held out for calibration, about `share` of each domain's tasks.
+def task_folds(calls: Calls, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """For each row one of `folds` parts, such that a user task lies in one part whole.
 
-    The order in which a hash puts a domain's tasks decides, so that adding a set leaves the choice in the
-    others as it was. A domain with one task is never held out.
+    The order in which a hash puts a domain's tasks deals them out, so that each part has its share of every
+    domain, and adding a set leaves the others' parts as they were.
     """
-    chosen: set[str] = set()
+    part: dict[str, int] = {}
     for domain in calls.domains():
         tasks = {session.task for session in calls.sessions if session.domain == domain}
         ranked = sorted(tasks, key=lambda task: hashlib.sha256(f"{seed}|{task}".encode()).digest())
-        count = min(round(len(ranked) * share), len(ranked) - 1)
-        chosen.update(ranked[: max(count, 1 if len(ranked) > 1 else 0)])
-    return calls.rows_where(session.task in chosen for session in calls.sessions)
+        part.update({task: place % folds for place, task in enumerate(ranked)})
+    return np.array([part[session.task] for session in calls.sessions], dtype=np.int64)[calls.session]

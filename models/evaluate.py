@@ -14,9 +14,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.calibrate import BUDGETS, Progress, Recipe, out_of_fold, session_maxima, silent, threshold_for
+from models.calibrate import (
+    BUDGETS,
+    Progress,
+    Recipe,
+    out_of_fold,
+    recipe_for,
+    session_maxima,
+    silent,
+    threshold_for,
+)
 from models.dataset import KINDS, LEFT_OUT, Calls
 from models.errors import DatasetError
+from models.features import FEATURES
 from models.registry import NEVER, Model, NullModel
 from models.trees import UNITS, Floats, Ints
 
@@ -275,7 +285,7 @@ def evaluate(
     plot : where to write a PNG with ROC and reliability
     """
     if mode == "leave-one-suite-out":
-        scores = out_of_fold(X, calls, recipe or Recipe(), progress)
+        scores = out_of_fold(X, calls, recipe or recipe_for(FEATURES), progress)
         out = report(scores, calls)
     else:
         if model is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +90,14 @@ _STEM_WORD = re.compile(r"[^\W\d_]{2,}")
 
 def stems(text: str, limit: int = 2000) -> set[str]:
     """Content stems of `text`."""
-    return {s for w in _STEM_WORD.findall(text[:20_000].lower())[:limit] if (s := stem(w)) not in STOP}
+    words = set(_STEM_WORD.findall(text[:20_000].lower())[:limit])
+    return {s for w in words if len(w) <= 64 and (s := _content_stem(w)) is not None}
+
+
+@lru_cache(maxsize=1 << 16)
+def _content_stem(word: str) -> str | None:
+    found = stem(word)
+    return None if found in STOP else found
 
 
 def stem_prints(text: str, key: bytes) -> set[int]:

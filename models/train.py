@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models import evaluate, registry, trees
-from models.calibrate import BUDGETS, Progress, Recipe, fit, out_of_fold, session_maxima, silent, thresholds
+from models.calibrate import (
+    BUDGETS,
+    Progress,
+    Recipe,
+    fit,
+    out_of_fold,
+    recipe_for,
+    session_maxima,
+    silent,
+    thresholds,
+)
 from models.dataset import LEFT_OUT, Calls
 from models.errors import DatasetError
 from models.trees import Floats, Ints
@@ -42,7 +52,7 @@ def train(
     features, features_version : what X's columns are
     data : file names to SHA-256, for the manifest
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or recipe_for(features)
     if X.shape != (len(calls), len(features)):
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
     scores = out_of_fold(X, calls, recipe, progress)
@@ -62,7 +72,7 @@ def train(
         "recipe": recipe.as_manifest(),
         "split": {
             "metrics": "leave one domain out (an AgentDojo suite, or any other set whole)",
-            "calibration": f"{recipe.calibration_share:g} of each domain's user tasks, never fitted on",
+            "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
             "domains": calls.domains(),
         },
         "thresholds": thresholds(benign),

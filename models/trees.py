@@ -40,11 +40,11 @@ Ints = npt.NDArray[np.int64]
 class Forest:
     """Trees as flat arrays, and the calibration table.
 
-    Every inner node of every tree is one column: ``feature``, ``threshold``, ``missing_left``, and ``keep``, the
-    leaves (bits, numbered from the left) that remain possible once the node sends a row to the right. The leaf
-    that a row reaches is then the lowest bit that all its right turns keep. Columns lie slot by slot
-    (slot 0 of every tree, slot 1 of every tree ...); trees with fewer nodes are filled up with nodes that
-    never turn right.
+    Every inner node of every tree is one column: ``feature``, ``threshold``, ``missing_left``, and ``keep``,
+    the leaves (bits, numbered from the left) that remain possible once the node sends a row to the right.
+    The leaf that a row reaches is then the lowest bit that all its right turns keep. Columns lie slot by
+    slot (slot 0 of every tree, slot 1 of every tree ...); trees with fewer nodes are filled up with nodes
+    that never turn right.
 
     Attributes
     ----------
@@ -148,11 +148,11 @@ def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:
 
 
 def from_sklearn(calibrated: Any) -> Forest:
-    """Flatten ``CalibratedClassifierCV(FrozenEstimator(HistGradientBoostingClassifier), method="sigmoid")``."""
+    """Flatten a ``CalibratedClassifierCV`` with one sigmoid over one ``HistGradientBoostingClassifier``."""
     try:
         (member,) = calibrated.calibrated_classifiers_
         (sigmoid,) = member.calibrators
-        boosted = member.estimator.estimator
+        boosted = getattr(member.estimator, "estimator", member.estimator)  # frozen or bare
         grown = [trees[0].nodes for trees in boosted._predictors if len(trees) == 1]
         slope, intercept = float(sigmoid.a_), float(sigmoid.b_)
         n_features = int(boosted.n_features_in_)

@@ -65,7 +65,7 @@ class Acting(Protocol):
 # the consumer that Faust made, before it starts. Pinned to faust-streaming 0.15; `tests/broker` holds it.
 
 
-class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust's classes are untyped
+class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         if not hasattr(consumer, "_fetch_max_wait_ms"):
@@ -74,12 +74,12 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust's c
         return consumer
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class _Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
 
-class _Transport(driver.Transport):  # type: ignore[misc]
+class _Transport(driver.Transport):
     Consumer = _Consumer
     fetch_wait_ms = 20
 
@@ -93,21 +93,30 @@ class Measures:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.decisions = Counter(
-            "driftline_decisions", "Decisions published, repeats after a crash included.", ["verdict"],
+            "driftline_decisions",
+            "Decisions published, repeats after a crash included.",
+            ["verdict"],
             registry=self.registry,
         )
         self.outputs = Counter(
-            "driftline_outputs", "Records published and confirmed, by topic.", ["topic"], registry=self.registry
+            "driftline_outputs",
+            "Records published and confirmed, by topic.",
+            ["topic"],
+            registry=self.registry,
         )
         self.quarantine = Counter(
             "driftline_quarantine", "Records quarantined, by reason.", ["reason"], registry=self.registry
         )
         self.batch = Histogram(
-            "driftline_batch_records", "Records judged at once.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+            "driftline_batch_records",
+            "Records judged at once.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
             registry=self.registry,
         )
         self.judge_seconds = Histogram(
-            "driftline_judge_seconds", "Seconds in the core for one batch.", registry=self.registry,
+            "driftline_judge_seconds",
+            "Seconds in the core for one batch.",
+            registry=self.registry,
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
         )
         self.records = Counter(
@@ -115,19 +124,25 @@ class Measures:
         )
         self.checkpoints = Counter("driftline_checkpoints", "Checkpoints completed.", registry=self.registry)
         self.oldest = Gauge(
-            "driftline_checkpoint_age_seconds", "Seconds since the oldest open change of any partition.",
+            "driftline_checkpoint_age_seconds",
+            "Seconds since the oldest open change of any partition.",
             registry=self.registry,
         )
         self.sessions = Gauge(
-            "driftline_states", "States held in memory, by partition.", ["topic", "partition"],
+            "driftline_states",
+            "States held in memory, by partition.",
+            ["topic", "partition"],
             registry=self.registry,
         )
         self.lag = Gauge(
-            "driftline_lag_records", "Records behind the partition's end, as last fetched.",
-            ["topic", "partition"], registry=self.registry,
+            "driftline_lag_records",
+            "Records behind the partition's end, as last fetched.",
+            ["topic", "partition"],
+            registry=self.registry,
         )
-        self.ready = Gauge("driftline_ready", "1 while both stages are joined and none has failed.",
-                           registry=self.registry)
+        self.ready = Gauge(
+            "driftline_ready", "1 while both stages are joined and none has failed.", registry=self.registry
+        )
 
     def published(self, outputs: Iterable[Output], verdicts: Callable[[Output], str]) -> None:
         """Count confirmed outputs."""
@@ -148,9 +163,9 @@ def _verdict(output: Output) -> str:
 # ------------------------------------------------------------------------------------------------- stages
 
 
-def _record(settings: Settings, message: Any) -> Record:
+def _record(message: Any) -> Record:
     return Record(
-        settings.base(message.topic),
+        message.topic,
         message.partition,
         message.offset,
         round((message.timestamp or 0.0) * 1000),
@@ -187,7 +202,9 @@ class _Stage:
 
     name = ""
 
-    def __init__(self, settings: Settings, measures: Measures, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, settings: Settings, measures: Measures, failed: Callable[[BaseException], None]
+    ) -> None:
         self.settings = settings
         self.measures = measures
         self.failed = failed
@@ -199,7 +216,11 @@ class _Stage:
         """One agent for the input topic `base`."""
         topic = self.app.topic(
             self.settings.topic(base),
-            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", allow_empty=True,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
         )
 
         async def run(stream: Any) -> None:
@@ -295,7 +316,7 @@ class JudgeStage(_Stage):
             if not events:
                 return
             held.back_from = None
-        records = [_record(self.settings, event.message) for event in events]
+        records = [_record(event.message) for event in events]
         began = time.perf_counter()
         step = self.judge.judge(held.partition, records)
         self.measures.judge_seconds.observe(time.perf_counter() - began)
@@ -314,12 +335,18 @@ class JudgeStage(_Stage):
             recovered = await read_state(self.settings, self._state_partition(place))
             partition = Partition.load(recovered.states) if recovered.offset >= 0 else Partition.empty()
         except StateError as error:
-            log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", topic, number, error)
+            log.error(
+                "state of %s[%d] is unreadable (%s): rebuilding from the input log", topic, number, error
+            )
             recovered, partition = Recovered({}, -1, 0, ()), Partition.empty()
         owner = Owner(max(recovered.epoch + 1, generation), secrets.token_hex(4))
         log.info(
             "%s[%d] is ours: %d states, next offset %d, owner %s",
-            topic, number, len(recovered.states), partition.offset + 1, owner.name,
+            topic,
+            number,
+            len(recovered.states),
+            partition.offset + 1,
+            owner.name,
         )
         return _Held(partition, Checkpointer(owner, recovered), generation)
 
@@ -444,7 +471,7 @@ class ActStage(_Stage):
         events = [event for event in events if event.message.generation_id == current]
         if events:
             self.measures.records.labels(self.name).inc(len(events))
-            await self.publish(self.actor.act([_record(self.settings, event.message) for event in events]))
+            await self.publish(self.actor.act([_record(event.message) for event in events]))
             for event in events:
                 event.ack()
 
@@ -478,7 +505,8 @@ def _application(settings: Settings, name: str) -> Any:
         producer_max_request_size=settings.message_max_bytes + 2 * 65_536,
         broker_max_poll_records=settings.batch_max,
         broker_commit_interval=1.0,
-        # A dead worker's partitions are free after the session timeout. Heartbeats come from the consumer's own thread.
+        # A dead worker's partitions are free after the session timeout. A busy one lives: the consumer's
+        # thread sends the heartbeats.
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s / 5,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
@@ -515,11 +543,13 @@ async def read_state(settings: Settings, number: int) -> Recovered:
     try:
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
+        # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
         end = (await consumer.end_offsets([place]))[place]
         found: list[StateRecord] = []
         while await consumer.position(place) < end:
             for item in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
                 found.append(StateRecord(item.key or b"", tuple(item.headers), item.value))
+            end = max(end, consumer.highwater(place) or 0)
     finally:
         await consumer.stop()
     return fold(found)
@@ -555,8 +585,8 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
     wrong = [base for base in settings.input_topics if counts[base] != settings.partitions]
     if wrong:
         raise BrokerError(
-            f"{settings.topic(wrong[0])} has {counts[wrong[0]]} partitions, the settings say {settings.partitions}: "
-            "set DRIFTLINE_PARTITIONS to the topic's own number"
+            f"{settings.topic(wrong[0])} has {counts[wrong[0]]} partitions, the settings say "
+            f"{settings.partitions}: set DRIFTLINE_PARTITIONS to the topic's own number"
         )
     if counts[STATE_TOPIC] != settings.partitions * len(settings.input_topics):
         raise BrokerError(
@@ -610,7 +640,7 @@ async def _run(
                 for stage in stages:
                     await stage.finish()
             for stage in stages:
-                # The commit of what was acknowledged happens here. After a failure nothing more was acknowledged.
+                # What was acknowledged is committed here; after a failure nothing more was acknowledged.
                 await stage.app.stop()
     except TimeoutError:
         clean = False
@@ -628,7 +658,9 @@ async def _run(
     return _report(failures[0])
 
 
-async def _ready(starting: Sequence[asyncio.Task[Any]], measures: Measures, announce: Callable[[str], None]) -> None:
+async def _ready(
+    starting: Sequence[asyncio.Task[Any]], measures: Measures, announce: Callable[[str], None]
+) -> None:
     await asyncio.gather(*starting)
     measures.ready.set(1)
     announce("ready")
@@ -656,14 +688,16 @@ async def _watch(
                 return
         if time.monotonic() >= next_count:
             next_count = time.monotonic() + COUNT_EVERY_S
-            with contextlib.suppress(BrokerError):  # a broker that is away for a moment is not this check's matter
+            with contextlib.suppress(
+                BrokerError
+            ):  # a broker that is away for a moment is not this check's matter
                 now = await asyncio.to_thread(partition_counts, settings)
                 for base, expected in counts.items():
                     if now.get(base, expected) != expected:
                         failed(
                             BrokerError(
-                                f"{settings.topic(base)} now has {now[base]} partitions instead of {expected}: keys "
-                                "have moved; make a new topic and drain this one"
+                                f"{settings.topic(base)} now has {now[base]} partitions instead of "
+                                f"{expected}: keys have moved; make a new topic and drain this one"
                             )
                         )
                         return
@@ -674,6 +708,11 @@ def _report(error: BaseException) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "unknown place"
     text = str(error) if isinstance(error, DriftlineError) else type(error).__name__
-    log.error("worker stopped: %s (%s at %s); nothing unconfirmed was acknowledged", text, type(error).__name__, place)
+    log.error(
+        "worker stopped: %s (%s at %s); nothing unconfirmed was acknowledged",
+        text,
+        type(error).__name__,
+        place,
+    )
     broker = isinstance(error, KafkaError | BrokerError | OSError | TimeoutError)
     return EXIT_BROKER if broker else EXIT_ARTEFACT

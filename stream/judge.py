@@ -8,6 +8,7 @@ and returned as changes; nothing is written.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -35,7 +36,7 @@ from models.contracts import (
     ToolCalled,
     ToolReturned,
 )
-from models.errors import ArtefactError, ContractError, SchemaError
+from models.errors import ArtefactError, ContractError, SchemaError, StateError
 from models.features import Extract, extract
 from models.provenance import Index, content_print, fingerprint
 from models.session import MAX_SEEN, MAX_SEEN_TOMBSTONE, VERSION, Dossier, PathRow, Session, Tombstone, dump, load
@@ -61,6 +62,8 @@ CORE = "1"
 UNIT = 10_000
 MAX_PATH = 16
 MAX_ANCESTORS = 8
+EARLIEST_MS, LATEST_MS = 0, 253_370_764_800_000
+"""Times that records may carry: 1970 to 9998. Beyond, deadlines and RFC 3339 texts do not exist."""
 _ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
 
 
@@ -119,6 +122,7 @@ class _Call(NamedTuple):
     marks: list[str]
     release: Release
     now_ms: int
+    below: list[tuple[str, Session]]
 
 
 class _Close(NamedTuple):
@@ -126,11 +130,23 @@ class _Close(NamedTuple):
     tombstone: Tombstone
     session: Session
     how: str
+    release: Release
     now_ms: int
 
 
 class _Unjudged(NamedTuple):
     session: Session
+    release: Release
+    now_ms: int
+
+
+class _Offered(NamedTuple):
+    """A session whose declaration brought credentials: they fall with it if it was revoked before."""
+
+    key: str
+    session: Session
+    ancestors: list[Session]
+    release: Release
     now_ms: int
 
 
@@ -221,7 +237,9 @@ class _Batch:
         self.uses = dict(partition.catalogue_uses)
         self.born: dict[tuple[str, str], dict[str, None]] = {}
         self.indexes: dict[str, tuple[bytes, Index]] = {}
-        self.items: list[_Call | _Close | _Unjudged | Output] = []
+        # Items hold copies of sessions (their dossiers shared): later records of the batch must not show through.
+        self.items: list[_Call | _Close | _Unjudged | _Offered | Output] = []
+        self.below: dict[str, list[str]] = {}
         self.outputs: list[Output] = []
         self._declared = _Head(partition.declared)
         self._undeclared = _Head(partition.undeclared)
@@ -250,6 +268,8 @@ class _Batch:
                 n += 1
             elif isinstance(item, _Close):
                 self._close(item)
+            elif isinstance(item, _Offered):
+                self._offered(item)
             else:
                 self._unjudged(item)
         return Step(self.outputs, self._changes(), len(records), skipped)
@@ -266,12 +286,10 @@ class _Batch:
         return scores
 
     def _changes(self) -> dict[str, bytes | None]:
-        changes: dict[str, bytes | None] = dict.fromkeys(sorted(self.forgotten), None)
+        # One that was forgotten and born again is no deletion, and stands in the order of its last record.
+        changes: dict[str, bytes | None] = dict.fromkeys(sorted(self.forgotten - self.states.keys()), None)
         for key in [*self.ended, *self.recent, *self.changed]:
             if key not in changes and key in self.states:
-                changes[key] = dump(self.states[key])
-        for key in self.forgotten:
-            if key in self.states:  # forgotten, and born again
                 changes[key] = dump(self.states[key])
         for digest, raw in self.catalogue_bytes.items():
             if self.uses.get(digest) and "c/" + digest not in self.base.states:
@@ -287,7 +305,7 @@ class _Batch:
     def _take(self, record: Record) -> None:
         stamped = record.timestamp_type == "append"
         if stamped and record.timestamp_ms > self.ledger.clock_ms:
-            self.ledger.clock_ms = record.timestamp_ms
+            self.ledger.clock_ms = min(record.timestamp_ms, LATEST_MS)
             self._expire()
         key: str | None = None
         try:
@@ -300,7 +318,7 @@ class _Batch:
             self._session_event(key, record, event.event, event.document)
         except ContractError as error:
             self._quarantine(record, error.reason, error.detail)
-        except ArtefactError:
+        except (ArtefactError, StateError):
             raise
         except Exception as error:
             # Unforeseen: the record goes to quarantine, its session starts afresh, marked, alike live and
@@ -312,16 +330,18 @@ class _Batch:
 
     def _check_place(self, record: Record, event: SessionEvent, stamped: bool) -> None:
         root = (event.root_session_id or event.session_id).encode()
-        if record.key is not None and record.key != root:
-            raise SchemaError("key", "the record's key must be the root session's id")
         n = self.judge.partitions
-        if n is not None and record.key is not None and events.murmur2_partition(root, n) != record.partition:
+        if record.key != root and (record.key is not None or n is not None):
+            raise SchemaError("key", "the record's key must be the root session's id")
+        if n is not None and events.murmur2_partition(root, n) != record.partition:
             raise SchemaError(
                 "partition",
                 f"this key belongs to partition {events.murmur2_partition(root, n)} of {n} by murmur2; "
                 "a producer on librdkafka must set partitioner=murmur2_random",
             )
         skew = self._bundled.policy.limits.clock_skew_seconds * 1000
+        if not EARLIEST_MS <= milliseconds(event.time) < LATEST_MS:
+            raise SchemaError("time", "the event's time is not between the years 1970 and 9998")
         if stamped and milliseconds(event.time) > record.timestamp_ms + skew:
             raise SchemaError("time", f"the event's time is more than {skew / 1000:g} s ahead of the broker")
 
@@ -361,6 +381,12 @@ class _Batch:
     ) -> None:
         time_ms = milliseconds(event.time)
         stamped = record.timestamp_type == "append"
+        number = fingerprint(f"#{event.seq}" if event.seq is not None else f"@{event.id}", self.judge.key)
+        told = {name: value for name, value in document.items() if name != "id"}
+        try:
+            content = content_print(dumps(told), self.judge.key)
+        except TypeError as error:  # before any state is touched: a deep record must not cost a session its own
+            raise SchemaError("schema", "nested deeper than 250 levels") from error
         state = self._state(key)
         if isinstance(state, Session):
             clock = self.ledger.clock_ms if stamped else max(state.clock_ms, time_ms)
@@ -369,9 +395,6 @@ class _Batch:
                 state = self._end(key, state, "idle", state.clock_ms + int(idle))
         else:
             clock = self.ledger.clock_ms if stamped else time_ms
-        number = fingerprint(f"#{event.seq}" if event.seq is not None else f"@{event.id}", self.judge.key)
-        told = {name: value for name, value in document.items() if name != "id"}
-        content = content_print(dumps(told), self.judge.key)
         if isinstance(state, Tombstone):
             self._after_end(key, record, event, state, number, content, clock)
             return
@@ -384,12 +407,23 @@ class _Batch:
         state.offset, state.clock_ms = record.offset, max(state.clock_ms, clock)
         self._touch(key, state)
         if isinstance(event, SessionDeclared):
-            if state.declared or (state.agent is not None and event.intent is None):
+            told_before = state.agent is not None or bool(state.credentials) or state.catalogue is not None
+            if state.declared or (told_before and event.intent is None):
                 self._count("second_declaration")  # only the user widens an intent, by an amendment
                 return
-            state.parent = event.parent_session_id or state.parent
+            if state.session != state.root and event.parent_session_id is not None:
+                state.parent = event.parent_session_id
+                self.below.clear()
+            held = len(state.credentials)
             window.declare(state, event, self.judge.key)
-            self._offer(state, event.tools)
+            self._offer(state, event.tools if state.catalogue is None else None)
+            if len(state.credentials) > held:
+                if len(event.credentials or ()) > len(state.credentials):
+                    self._count("credentials_cut")
+                above = [copy.copy(a) for a in self._ancestors(state)]
+                self.items.append(
+                    _Offered(key, copy.copy(state), above, self._release(state), state.clock_ms)
+                )
         elif isinstance(event, IntentAmended):
             if state.declared:
                 state.amendments += 1
@@ -415,8 +449,10 @@ class _Batch:
             self._end(oldest, self._session(oldest), "evicted", clock)
         tree = (tenant, root)
         at_most = len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ()))
-        members = self._tree(tenant, root) if at_most > limits.sub_agents else []
-        if len(members) > limits.sub_agents:  # the root, and so many sub-agents
+        members: list[str] = []
+        if at_most >= limits.sub_agents and event.session_id != root:
+            members = [k for k in self._tree(tenant, root) if self._session(k).session != root]
+        if len(members) >= limits.sub_agents:  # the root itself is none, and never pushed out by its own
             lowest = min(members, key=lambda k: (self._session(k).declared, self._session(k).offset))
             self._end(lowest, self._session(lowest), "evicted", clock)
         partial = event.seq > 0 if event.seq is not None else not isinstance(event, SessionDeclared)
@@ -436,6 +472,7 @@ class _Batch:
         )
         self.n_open += 1
         self.born.setdefault((tenant, root), {})[key] = None
+        self.below.clear()
         self._touch(key, session)
         return session
 
@@ -515,7 +552,10 @@ class _Batch:
             *(["orphan"] if session.parent is not None and not ancestors else []),
             *(["cut"] if found.cuts else []),
         ]
-        item = _Call(key, record, event, session, found, told, session.calls, marks, release, clock)
+        below = [(k, copy.copy(self._session(k))) for k in self._descendants(session)]
+        item = _Call(
+            key, record, event, copy.copy(session), found, told, session.calls, marks, release, clock, below
+        )
         session.cuts += found.cuts
         window.observe_call(session, event.call_id, event.tool, found.facts, digest, time_ms, judge.key)
         self.items.append(item)
@@ -598,7 +638,7 @@ class _Batch:
         told = signals.check(session, found, at, release.policy, self.judge.key)
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
         item = _Call(
-            key, record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms)
+            key, record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms), []
         )
         self.items.append(item)
         tomb.calls += 1
@@ -632,7 +672,7 @@ class _Batch:
 
     def _end_tree(self, key: str, session: Session, now_ms: int) -> None:
         """End a session as it said, and the sub-agents that work for it."""
-        below = self._descendants(session)
+        below = list(self._descendants(session))
         self._end(key, session, "ended", now_ms)
         for child in below:
             state = self._state(child)
@@ -663,7 +703,8 @@ class _Batch:
         self.ended[key] = None
         self.n_open -= 1
         self.n_tombs += 1
-        self.items.append(_Close(key, tomb, session, how, now_ms))
+        self.below.clear()
+        self.items.append(_Close(key, tomb, session, how, self._release(session), now_ms))
         if (
             self.n_tombs > self._bundled.policy.limits.tombstones
             and (oldest := self._oldest_tomb()) is not None
@@ -680,8 +721,13 @@ class _Batch:
 
     def _start_afresh(self, key: str, record: Record) -> None:
         state = self.states.get(key)
-        if not isinstance(state, Session):
+        if isinstance(state, Tombstone):
+            shell = _shell(state)
+            self.items.append(_Unjudged(shell, self._release(state), state.clock_ms))
             return
+        if state is None:
+            return
+        stamp = self.ledger.clock_ms if record.timestamp_type == "append" else 0
         fresh = Session(
             version=VERSION,
             tenant=state.tenant,
@@ -689,7 +735,7 @@ class _Batch:
             session=state.session,
             born=state.born,
             offset=record.offset,
-            clock_ms=state.clock_ms,
+            clock_ms=max(state.clock_ms, stamp),
             started_ms=state.started_ms,
             release=state.release,
             epoch=state.epoch,
@@ -697,14 +743,17 @@ class _Batch:
             unjudged=True,
             parent=state.parent,
             agent=state.agent,
+            spiffe=state.spiffe,
+            user=state.user,
             calls=state.calls,
             next_seq=state.next_seq,
+            seen=state.seen,
             record=state.record,
         )
         fresh.credentials = state.credentials
         self._use(state.catalogue, -1)
         self._touch(key, fresh)
-        self.items.append(_Unjudged(fresh, fresh.clock_ms))
+        self.items.append(_Unjudged(copy.copy(fresh), self._release(fresh), fresh.clock_ms))
 
     # ------------------------------------------------------------------ the draft over the partition
 
@@ -748,9 +797,8 @@ class _Batch:
 
     def states_clock(self, key: str) -> int:
         """Clock at the end of the finished session under `key`."""
-        held = self.base.tombs.get(key)
         state = self.states.get(key)
-        return state.clock_ms if state is not None else (held or 0)
+        return state.clock_ms if state is not None else self.base.tombs[key][0]
 
     def _tree(self, tenant: str, root: str) -> list[str]:
         """Keys of the tree's open sessions, in the partition or born in this batch, in a fixed order."""
@@ -759,6 +807,15 @@ class _Batch:
         return sorted(key for key in held if isinstance(self._state(key), Session))
 
     def _descendants(self, session: Session) -> list[str]:
+        """Keys of the open sessions that work for `session`, nearest first; remembered until a tree changes."""
+        tree, key = (session.tenant, session.root), state_key(session.tenant, session.root, session.session)
+        if len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ())) < 2:
+            return []
+        if key not in self.below:
+            self.below[key] = self._find_below(session)
+        return self.below[key]
+
+    def _find_below(self, session: Session) -> list[str]:
         members = {k: self._session(k) for k in self._tree(session.tenant, session.root)}
         below: list[str] = []
         frontier = {session.session}
@@ -824,9 +881,7 @@ class _Batch:
     def _rule(self, call: _Call, score: int) -> None:
         event, release = call.event, call.release
         policy, level = release.policy, release.levels
-        state = self.states.get(call.key)
-        # The record lives with the session or, once that is over, with its tombstone.
-        record = state.record if state is not None else call.session.record
+        record = call.session.record  # one dossier, shared by the session and what became of it
         told = list(call.signals)
         if record.revoked:
             told.append(
@@ -932,7 +987,7 @@ class _Batch:
             )
             if after == "contained":
                 record.revoked = True
-                self._contain_below(call.session, release, call.now_ms)
+                self._contain_below(call.session, call.below, release, call.now_ms)
         else:
             self._case(
                 _shell(call.session),
@@ -975,31 +1030,40 @@ class _Batch:
             return "watch" if now == "alert" else "quiet"
         return now
 
-    def _contain_below(self, session: Session, release: Release, now_ms: int) -> None:
+    def _contain_below(
+        self, session: Session, below: list[tuple[str, Session]], release: Release, now_ms: int
+    ) -> None:
         """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
-        for key in self._descendants(session):
-            child = self._session(key)
-            if child.record.revoked:
-                continue
-            before = child.record.standing
-            child.record.standing, child.record.revoked = "contained", True
-            why = f"revoked with session {session.session[:128]}, for which it works"
-            self.changed[key] = None
-            self._case(
-                child,
-                child.record,
-                "standing",
-                "drift",
-                before,
-                "contained",
-                why,
-                [],
-                release,
-                now_ms,
-                verdict="revoke",
-                score=session.record.top_score,
-                inherited=session.session,
-            )
+        for key, child in below:
+            if not child.record.revoked:
+                self._inherit(key, child, session, release, now_ms)
+
+    def _inherit(self, key: str, child: Session, parent: Session, release: Release, now_ms: int) -> None:
+        before = child.record.standing
+        child.record.standing, child.record.revoked = "contained", True
+        self.changed[key] = None
+        self._case(
+            child,
+            child.record,
+            "standing",
+            "drift",
+            before,
+            "contained",
+            f"revoked with session {parent.session[:128]}, for which it works",
+            [],
+            release,
+            now_ms,
+            verdict="revoke",
+            score=parent.record.top_score,
+            inherited=parent.session,
+        )
+
+    def _offered(self, item: _Offered) -> None:
+        """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
+        session = item.session
+        revoked = next((s for s in [session, *item.ancestors] if s.record.revoked), None)
+        if revoked is not None:
+            self._inherit(item.key, session, revoked, item.release, item.now_ms)
 
     def _close(self, item: _Close) -> None:
         session, tomb = item.session, item.tombstone
@@ -1014,9 +1078,7 @@ class _Batch:
             "evicted": "the partition's or the tree's limit of open sessions was reached",
             "parent_ended": "the session that it works for ended",
         }[item.how]
-        self._case(
-            session, record, "ended", "ended", before, "closed", why, [], self._release(session), item.now_ms
-        )
+        self._case(session, record, "ended", "ended", before, "closed", why, [], item.release, item.now_ms)
 
     def _unjudged(self, item: _Unjudged) -> None:
         session = item.session
@@ -1031,7 +1093,7 @@ class _Batch:
             standing,
             why,
             [],
-            self._release(session),
+            item.release,
             item.now_ms,
         )
 
@@ -1106,13 +1168,13 @@ class _Batch:
             core=CORE,
             max_credential_expiry_ms=None
             if not expiries or None in expiries
-            else max(e for e in expiries if e),
+            else max(e for e in expiries if e is not None),
             peak=peak,
         )
         told = (
             kind == "standing"
             and after in ("alert", "contained")
-            and _ORDER.index(after) > _ORDER.index(before)
+            and (before == "closed" or _ORDER.index(after) > _ORDER.index(before))
         )
         closes = kind == "ended" and (record.alerted or record.revoked)
         sets: list[Signed] = []

@@ -60,6 +60,7 @@ class FamilyCounts(_Part):
 
     alert: Annotated[int, Field(ge=1, le=6)] = 1
     revoke: Annotated[int, Field(ge=2, le=6)] = 2
+    revoke_by_signal: Annotated[int, Field(ge=2, le=6)] | None = 3
 
 
 class Limits(_Part):
@@ -228,6 +229,9 @@ def decide(
             by_score = "alert"
     if by_score == "revoke":
         return Ruling("revoke", True, "score", None)
+    enough = policy.families.revoke_by_signal
+    if declared and consequence in ("alert", "deny") and enough is not None and len(speaking) >= enough:
+        return Ruling("revoke", True, "signal", strongest)
     if consequence == "deny":
         return Ruling("deny", True, "signal", strongest)
     if by_score == "alert":

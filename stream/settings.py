@@ -112,10 +112,14 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse contradictions now, not at the first record."""
         if self.security_protocol not in PROTOCOLS:
-            raise ConfigError(_wrong("security_protocol", self.security_protocol, "one of " + ", ".join(PROTOCOLS)))
+            raise ConfigError(
+                _wrong("security_protocol", self.security_protocol, "one of " + ", ".join(PROTOCOLS))
+            )
         if self.security_protocol.startswith("SASL"):
             if self.sasl_mechanism not in MECHANISMS:
-                raise ConfigError(_wrong("sasl_mechanism", self.sasl_mechanism, "one of " + ", ".join(MECHANISMS)))
+                raise ConfigError(
+                    _wrong("sasl_mechanism", self.sasl_mechanism, "one of " + ", ".join(MECHANISMS))
+                )
             if self.sasl_username is None or self.sasl_password is None:
                 raise ConfigError(
                     f"{self.security_protocol} needs DRIFTLINE_SASL_USERNAME and DRIFTLINE_SASL_PASSWORD"
@@ -126,7 +130,7 @@ class Settings:
                 "the password would not be used; set SASL_SSL"
             )
         if not self.input_topics:
-            raise ConfigError("DRIFTLINE_INPUT_TOPICS names no topic; expected {\"agent.events.v1\": null}")
+            raise ConfigError('DRIFTLINE_INPUT_TOPICS names no topic; expected {"agent.events.v1": null}')
         for name, least in (
             ("partitions", 1),
             ("replication", 1),
@@ -209,7 +213,9 @@ class Settings:
     def ssl_context(self) -> ssl.SSLContext:
         """The TLS context for Kafka: the system's authorities, or `ssl_cafile`; host names checked."""
         try:
-            context = ssl.create_default_context(cafile=None if self.ssl_cafile is None else str(self.ssl_cafile))
+            context = ssl.create_default_context(
+                cafile=None if self.ssl_cafile is None else str(self.ssl_cafile)
+            )
             if self.ssl_certfile is not None:
                 context.load_cert_chain(
                     str(self.ssl_certfile), None if self.ssl_keyfile is None else str(self.ssl_keyfile)

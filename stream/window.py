@@ -64,7 +64,7 @@ class Partition:
         # key -> (clock_ms, offset) of the last record, each in the log's order of last records
         self.declared: dict[str, tuple[int, int]] = {}
         self.undeclared: dict[str, tuple[int, int]] = {}
-        self.tombs: dict[str, int] = {}  # key -> clock_ms of the end, in the order of ends
+        self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
         self.trees: dict[tuple[str, str], dict[str, None]] = {}
         self._tree_of: dict[str, tuple[str, str]] = {}
         self.catalogue_uses: dict[str, int] = {}
@@ -128,7 +128,10 @@ class Partition:
         self.declared.pop(key, None)
         self.undeclared.pop(key, None)
         if isinstance(state, Tombstone):
-            self.tombs[key] = state.clock_ms  # one that is there keeps its place: ends are in order
+            end = (state.clock_ms, state.order)
+            if self.tombs.get(key) != end:  # else a call after the end, which moves nothing
+                self.tombs.pop(key, None)
+                self.tombs[key] = end
         else:
             self.tombs.pop(key, None)
         if key in self._tree_of:
@@ -146,7 +149,7 @@ def declare(session: Session, event: SessionDeclared, key: bytes) -> None:
         session.agent = event.agent.id
         session.spiffe = event.agent.spiffe_id
         session.user = event.agent.user
-    if event.credentials:
+    if event.credentials and not session.credentials:
         session.credentials = [
             CredentialRow(
                 c.broker,

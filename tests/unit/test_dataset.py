@@ -52,10 +52,11 @@ def test_hijacked_without_a_bad_call_counts_apart_and_teaches_nothing() -> None:
 def test_attempted_teaches_less_unless_it_acted() -> None:
     quiet = labelled("q", "attempted")
     acted = dataset.of_record(record("a", "attempted"), {"a": 3})
-    calls = dataset.join([quiet, acted], ["q", "a"], [0, 0])
+    other = labelled("h", "hijacked", first_bad_seq=0)
+    calls = dataset.join([quiet, acted, other], ["q", "a", "h"], [0, 0, 0])
     assert (quiet.kind, acted.kind, acted.first_bad_seq) == ("attempted", "acted", 3)
-    assert calls.target.tolist() == [0, LEFT_OUT]
-    assert calls.weight[0] == dataset.ATTEMPTED_WEIGHT < 1
+    assert calls.target.tolist() == [0, LEFT_OUT, 1]
+    assert calls.weight[0] == dataset.ATTEMPTED_WEIGHT < calls.weight[2]
 
 
 @pytest.mark.parametrize("label", ["overreach", "complied", "unclear"])
@@ -110,22 +111,27 @@ def many() -> dataset.Calls:
     return dataset.join(sessions, [s.session_id for s in sessions for _ in range(2)], [0, 1] * len(sessions))
 
 
-def test_held_out_tasks_never_share_a_task_with_the_rest() -> None:
+def test_task_folds_keep_a_task_whole_and_share_out_every_suite() -> None:
     calls = many()
-    held_out = dataset.held_out_tasks(calls, 0.25, seed=3)
-    inside = {session.task for session in calls.take(held_out).sessions}
-    outside = {session.task for session in calls.take(~held_out).sessions}
-    assert not inside & outside
-    assert sorted(task.split("/")[0] for task in inside) == ["slack"] * 3 + ["travel"] * 3
+    part = dataset.task_folds(calls, 3, seed=3)
+    parts = [{session.task for session in calls.take(part == fold).sessions} for fold in range(3)]
+    assert set.intersection(*parts) == parts[0] & parts[1] == parts[1] & parts[2] == set()
+    for tasks in parts:
+        assert sorted(task.split("/")[0] for task in tasks) == ["slack"] * 4 + ["travel"] * 4
 
 
-def test_held_out_tasks_stay_when_another_set_is_added() -> None:
+def test_task_folds_stay_when_another_set_is_added() -> None:
     calls = many()
-    alone = calls.take(calls.rows_of("slack"))
-    inside = {s.task for s in alone.take(dataset.held_out_tasks(alone, 0.25, seed=3)).sessions}
-    among = {s.task for s in calls.take(dataset.held_out_tasks(calls, 0.25, seed=3)).sessions}
-    assert inside < among
-    assert inside != {s.task for s in alone.take(dataset.held_out_tasks(alone, 0.25, seed=4)).sessions}
+    slack = calls.rows_of("slack")
+    alone = dataset.task_folds(calls.take(slack), 3, seed=3)
+    assert np.array_equal(alone, dataset.task_folds(calls, 3, seed=3)[slack])
+    assert not np.array_equal(alone, dataset.task_folds(calls.take(slack), 3, seed=4))
+
+
+def test_sets_without_attacks_teach_less() -> None:
+    sessions = [labelled("h", "hijacked", first_bad_seq=0), labelled("b"), labelled("o", source="x")]
+    calls = dataset.join(sessions, ["h", "b", "o"], [0, 0, 0])
+    assert calls.weight.tolist() == [1.0, 1.0, dataset.ELSEWHERE_WEIGHT]
 
 
 def test_taking_rows_keeps_labels_and_sessions_aligned() -> None:

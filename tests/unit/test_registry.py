@@ -83,7 +83,9 @@ def test_a_changed_byte_is_a_digest_mismatch(saved: Path) -> None:
     ("features", "version"),
     [(("a.one", "b.three", "a.two"), 4), (("a.one", "a.two"), 4), (FEATURES, 5)],
 )
-def test_another_feature_list_or_version_is_refused(saved: Path, features: tuple[str, ...], version: int) -> None:
+def test_another_feature_list_or_version_is_refused(
+    saved: Path, features: tuple[str, ...], version: int
+) -> None:
     with pytest.raises(FeaturesMismatch, match="retrain"):
         registry.load(saved, features, version)
 

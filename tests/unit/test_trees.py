@@ -30,15 +30,18 @@ def rows(n: int, seed: int, missing: float = 0.0) -> tuple[trees.Floats, trees.I
 
 def fitted(missing: float = 0.0, **options: Any) -> Any:
     X, y = rows(3000, seed=1, missing=missing)
-    options = {"max_iter": 40, "max_leaf_nodes": 31, "min_samples_leaf": 20, "early_stopping": False, **options}
-    boosted = HistGradientBoostingClassifier(random_state=3, **options).fit(X[:2000], y[:2000])
+    options = {"max_iter": 40, "max_leaf_nodes": 31, "min_samples_leaf": 20, **options}
+    boosted = HistGradientBoostingClassifier(early_stopping=False, random_state=3, **options).fit(
+        X[:2000], y[:2000]
+    )
     return CalibratedClassifierCV(FrozenEstimator(boosted), method="sigmoid").fit(X[2000:], y[2000:])
 
 
 def split_points(pipeline: Any, X: trees.Floats) -> trees.Floats:
     """Rows rewritten to lie exactly on the trees' own thresholds, where < and <= differ."""
     on = X.copy()
-    nodes = np.concatenate([t[0].nodes for t in pipeline.calibrated_classifiers_[0].estimator.estimator._predictors])
+    boosted = pipeline.calibrated_classifiers_[0].estimator.estimator
+    nodes = np.concatenate([trees_of_round[0].nodes for trees_of_round in boosted._predictors])
     for node in nodes[nodes["is_leaf"] == 0]:
         on[node["count"] % len(on), node["feature_idx"]] = node["num_threshold"]
     return on

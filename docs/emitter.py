@@ -1,0 +1,98 @@
+"""Copy this file next to your agent. It needs kafka-python 2.2 or later and nothing of Driftline."""
+
+# ruff: noqa: TID251  (this is an agent's side of the bus: it has a clock)
+
+import json
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.partitioner.default import murmur2
+
+
+class Emitter:
+    """One agent session on the bus. `consumer` is needed only by `wait_for_decision`."""
+
+    def __init__(
+        self, producer: Any, session_id: str, *, root_session_id: str | None = None,
+        tenant: str | None = None, consumer: Any = None, prefix: str = "",
+    ) -> None:  # fmt: skip
+        self.producer, self.consumer, self.prefix = producer, consumer, prefix
+        self.session_id, self.root, self.tenant = session_id, root_session_id or session_id, tenant
+        self.seq = self.calls = 0
+        self.decided: dict[str, dict[str, Any]] = {}
+        self.lock = threading.Lock()  # numbers must reach the log in their order
+        if consumer is not None:  # from now on, and only the partition that holds this tree of sessions
+            topic = prefix + "agent.decisions.v1"
+            place = (murmur2(self.root.encode()) & 0x7FFFFFFF) % len(consumer.partitions_for_topic(topic))
+            consumer.assign([TopicPartition(topic, place)])
+            consumer.seek_to_end()
+            consumer.position(TopicPartition(topic, place))  # finds the end now, not at the first poll
+
+    def _send(self, kind: str, **fields: Any) -> None:
+        event = {"type": kind, "id": f"{self.session_id}/{self.seq}", "seq": self.seq,
+                 "session_id": self.session_id, "root_session_id": self.root, "tenant": self.tenant,
+                 "time": datetime.now(UTC).isoformat(), **fields}  # fmt: skip
+        value = json.dumps(event, default=str).encode()
+        self.producer.send(self.prefix + "agent.events.v1", key=self.root.encode(), value=value)
+        self.seq += 1
+
+    def declare(self, intent: str, **fields: Any) -> None:
+        """Begin: what the user asked for; `agent`, `tools`, `credentials`, `parent_session_id` if known."""
+        with self.lock:
+            self._send("session.declared", intent={"text": intent}, **fields)
+
+    def amend(self, intent: str) -> None:
+        """The *user* changed their mind. Never send what the agent itself plans."""
+        with self.lock:
+            self._send("intent.amended", intent={"text": intent})
+
+    def call(self, tool: str, arguments: dict[str, Any], **fields: Any) -> str:
+        """Before the tool runs. Returns the call's id."""
+        with self.lock:
+            call_id = f"{self.session_id}:{self.calls}"
+            self._send("tool.called", call_id=call_id, tool=tool, arguments=arguments, **fields)
+            self.calls += 1
+        return call_id
+
+    def returned(self, call_id: str, result: Any, *, ok: bool = True) -> None:
+        """After the tool ran: text or JSON, cut to what your topic takes."""
+        with self.lock:
+            self._send("tool.returned", call_id=call_id, status="ok" if ok else "error", result=result)
+
+    def end(self, reason: str = "done") -> None:
+        """The task is over, and with it the credentials that were issued for it."""
+        with self.lock:
+            self._send("session.ended", reason=reason)
+
+    def wait_for_decision(
+        self, call_id: str, timeout: float, *, on_timeout: Literal["allow", "deny", "raise"]
+    ) -> bool:
+        """Whether the call may run. You choose what silence means: there is no default for `on_timeout`."""
+        if on_timeout not in ("allow", "deny", "raise"):
+            raise ValueError(f"on_timeout is {on_timeout!r}; expected allow, deny or raise")
+        deadline = time.monotonic() + timeout
+        while call_id not in self.decided:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                if on_timeout == "raise":
+                    raise TimeoutError(f"no decision on {call_id} within {timeout:g} s")
+                return on_timeout == "allow"
+            for records in self.consumer.poll(timeout_ms=max(1, round(left * 1000))).values():
+                for record in records:
+                    found = json.loads(record.value)
+                    if found["session_id"] == self.session_id and self.tenant in (None, found["tenant"]):
+                        self.decided.setdefault(found["call_id"], found)  # a repeat says the same
+        decision = self.decided[call_id]
+        return not (decision["enforced"] and decision["verdict"] in ("deny", "revoke"))
+
+
+def connect(bootstrap: str, **security: Any) -> tuple[KafkaProducer, KafkaConsumer]:
+    """A producer that loses and reorders nothing, and a consumer for one `Emitter`."""
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5000, **security
+    )
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, **security)
+    return producer, consumer

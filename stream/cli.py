@@ -1,0 +1,643 @@
+"""The ``driftline`` command. Exit codes: 0 done, 1 findings or failed checks, 2 usage, 3 input refused,
+4 broker, 5 artefact.
+
+Data goes to stdout, progress and errors to stderr. What a command needs is imported when it runs, so that
+``--help`` is quick and ``replay`` needs no broker client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.errors import (
+    ArtefactError,
+    BrokerError,
+    ConfigError,
+    ContractError,
+    DatasetError,
+    DriftlineError,
+    InputError,
+    StateError,
+)
+
+DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT = range(6)
+
+app = typer.Typer(
+    name="driftline",
+    help="Judges what AI agents do against the intent they declared, on Kafka, while they do it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(no_args_is_help=True, help="Create, check and export topics.")
+import_app = typer.Typer(no_args_is_help=True, help="Other formats into bus events.")
+verify_app = typer.Typer(no_args_is_help=True, help="Check a revocation, an alert, a policy or a release.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(import_app, name="import")
+app.add_typer(verify_app, name="verify")
+
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka address host:port (default: KAFKA_BOOTSTRAP).")]
+Prefix = Annotated[str | None, typer.Option(help="Put before every topic name (default: DRIFTLINE_PREFIX).")]
+Tools = Annotated[
+    Path | None, typer.Option(help="Tool catalogues of recorded sessions (default: beside FILE).")
+]
+Mode = Annotated[str | None, typer.Option(help="shadow or enforce, in place of the policy file's own mode.")]
+
+
+def exit_code(error: DriftlineError) -> int:
+    """The documented exit code of a failure."""
+    if isinstance(error, BrokerError):
+        return BROKER
+    if isinstance(error, ArtefactError | StateError):
+        return ARTEFACT
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, InputError | DatasetError | ContractError):
+        return REFUSED
+    return FINDINGS
+
+
+def main() -> None:
+    """Run the command; every foreseen failure becomes one sentence on stderr and its exit code."""
+    try:
+        app()
+    except DriftlineError as error:
+        sys.stderr.write(f"driftline: {error}\n")
+        raise SystemExit(exit_code(error)) from None
+    except BrokenPipeError:
+        # The reader of a pipe has gone. Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(DONE) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _settings(**overrides: Any) -> Any:
+    from stream.settings import Settings
+
+    return Settings.from_environment(**overrides)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"driftline: {text}", err=True)
+
+
+def _mode(mode: str | None) -> str | None:
+    if mode not in {None, "shadow", "enforce"}:
+        raise ConfigError(f"--mode is {mode!r}; expected shadow or enforce")
+    return mode
+
+
+@contextmanager
+def _progress(text: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on stderr, silent when stderr is no terminal; yields what takes the number done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+# ------------------------------------------------------------------------------------------ running
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Play this file in place of the samples.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 40.0,
+    tools: Tools = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Play at most so many events.")] = None,
+) -> None:
+    """The whole system on this machine: embedded broker, worker, sessions, a live view."""
+    from stream.demo import run
+
+    raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit))
+
+
+@app.command()
+def broker(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 9092,
+) -> None:
+    """The embedded development broker alone, until Ctrl-C. In memory: it forgets everything."""
+    import signal
+    import time
+
+    from stream.broker import EmbeddedBroker
+
+    def terminated(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminated)
+    with EmbeddedBroker(port) as running:
+        typer.echo(running.bootstrap)
+        _say("development broker, in memory, loopback only; Ctrl-C ends it")
+        try:
+            while running.running():
+                time.sleep(0.3)
+        except KeyboardInterrupt:
+            return
+    raise BrokerError("the embedded broker ended by itself")
+
+
+@topics_app.command("create")
+def topics_create(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions of each topic; chosen once.")
+    ] = None,
+    replication: Annotated[int | None, typer.Option(min=1, help="Copies of each topic.")] = None,
+) -> None:
+    """Create what is missing, then check."""
+    from stream.topics import create
+
+    settings = _settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions, replication=replication)
+    for name in create(settings):
+        typer.echo(f"created {name}")
+    _check_topics(settings)
+
+
+@topics_app.command("check")
+def topics_check(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    partitions: Annotated[int | None, typer.Option(min=1, help="Partitions expected.")] = None,
+) -> None:
+    """Compare the cluster's topics with what Driftline needs; exit 1 when something is wrong."""
+    _check_topics(_settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions))
+
+
+def _check_topics(settings: Any) -> None:
+    from stream.topics import check
+
+    findings = check(settings)
+    for finding in findings:
+        typer.echo(f"{finding.level}: {finding.text}")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(FINDINGS)
+    typer.echo(f"topics at {settings.bootstrap} are as they must be")
+
+
+@topics_app.command("list")
+def topics_list(prefix: Prefix = None) -> None:
+    """The table of topics: key, partitions, retention, compaction. Asks no broker."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stream.topics import DAY_MS, topic_table
+
+    settings = _settings(prefix=prefix)
+    table = Table("topic", "key", "partitions", "kept", "holds")
+    for topic in topic_table(settings):
+        kept = "last of each key" if topic.compacted else f"{topic.retention_ms // DAY_MS} days"
+        table.add_row(settings.topic(topic.base), topic.key, str(topic.partitions), kept, topic.content)
+    Console().print(table)
+
+
+@topics_app.command("dump")
+def topics_dump(
+    topic: Annotated[str, typer.Argument(help="Base name of the topic.")] = "agent.events.v1",
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    partition: Annotated[
+        list[int] | None, typer.Option(min=0, help="Only this partition (repeatable).")
+    ] = None,
+) -> None:
+    """Export a topic as a log in JSON lines, for `driftline replay`."""
+    from stream.topics import log_line, records
+
+    settings = _settings(bootstrap=bootstrap, prefix=prefix)
+    out = sys.stdout.buffer
+    count = 0
+    for record, partitions in records(settings, settings.base(topic), partition):
+        out.write(log_line(record, partitions) + b"\n")
+        count += 1
+    out.flush()
+    _say(f"{count} records of {settings.topic(settings.base(topic))}")
+
+
+@app.command()
+def worker(
+    stage: Annotated[str, typer.Option(help="judge, act or both.")] = "both",
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    mode: Mode = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Metrics on 127.0.0.1; 0 turns them off.")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show the settings and end.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="The stream runtime's own messages too.")
+    ] = False,
+) -> None:
+    """The streaming worker: judges events, acts on cases."""
+    if stage not in {"judge", "act", "both"}:
+        raise ConfigError(f"--stage is {stage!r}; expected judge, act or both")
+    settings = _settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
+    if print_config:
+        typer.echo(settings.rendered())
+        return
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("driftline").setLevel(logging.INFO)
+    if not verbose:
+        # The clients log every reconnect as an error; what matters of it reaches the operator as exit code 4.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    from stream import bootstrap as composition
+    from stream.app import run
+
+    judge = (
+        composition.judge(settings, partitions=settings.partitions, mode=_mode(mode))
+        if stage in {"judge", "both"}
+        else None
+    )
+    actor = composition.actor(settings) if stage in {"act", "both"} else None
+    code = run(settings, judge=judge, actor=actor, announce=_say)
+    # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+@app.command()
+def send(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Events, recorded sessions or a log; - is stdin.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Events a second (default: as fast as it goes).")
+    ] = None,
+    run: Annotated[str, typer.Option("--as", help="Prefix every id, to play a file once more.")] = "",
+    from_quarantine: Annotated[
+        bool,
+        typer.Option(
+            "--from-quarantine", help="Send quarantined records again (FILE: a dump that was mended)."
+        ),
+    ] = False,
+    tools: Tools = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Play files onto the bus."""
+    from stream import send as sending
+
+    settings = _settings(bootstrap=bootstrap, prefix=prefix)
+    broken: list[str] = []
+
+    def again() -> Iterator[sending.Message]:
+        from stream.events import QUARANTINE
+        from stream.topics import records
+
+        sources: Iterable[Any] = (
+            (record for file in files for record in sending.quarantined_file(file))
+            if files
+            # Read whole before anything is sent: what is refused again would otherwise be met once more.
+            else [record for record, _ in records(settings, QUARANTINE)]
+        )
+        for message, reason in sending.mended(sources):
+            if message is None:
+                broken.append(reason)
+            else:
+                yield message
+
+    if not files and not from_quarantine:
+        raise InputError("name a file to send, or - for standard input")
+    items: Iterable[sending.Message]
+    if from_quarantine:
+        items = again()
+    else:
+        items = (item for file in files or [] for item in sending.messages(file, tools=tools, run=run))
+    with _progress("sending", None) as done:
+        sent = sending.play(settings, items, rate, progress=done)
+    for reason in broken:
+        typer.echo(reason)
+    _say(f"{sent} records confirmed by {settings.bootstrap}")
+    if broken:
+        raise typer.Exit(FINDINGS)
+
+
+@app.command()
+def watch(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Show what is already there, too.")
+    ] = False,
+) -> None:
+    """Decisions, alerts and revocations as they happen."""
+    from stream.watch import watch as show
+
+    show(_settings(bootstrap=bootstrap, prefix=prefix), beginning=beginning)
+
+
+# ------------------------------------------------------------------------------------------ offline
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Events, recorded sessions or a log; - is stdin.")],
+    everything: Annotated[bool, typer.Option("--all", help="Every output, not decisions alone.")] = False,
+    tools: Tools = None,
+    mode: Mode = None,
+) -> None:
+    """Judge a file without a broker; decisions as JSON lines."""
+    from stream.replay import run_replay
+
+    run_replay(file, everything, tools, _settings(), sys.stdout, mode=_mode(mode))
+    sys.stdout.flush()
+
+
+def _data_files(files: list[Path] | None) -> list[Path]:
+    """The files named, or every recorded file of DRIFTLINE_DATA."""
+    if files:
+        return files
+    folder = os.environ.get("DRIFTLINE_DATA")
+    if not folder:
+        raise DatasetError("name files of recorded sessions, or set DRIFTLINE_DATA to a folder of them")
+    found = sorted(Path(folder).glob("*.jsonl.gz")) + sorted(Path(folder).glob("*.jsonl"))
+    if not found:
+        raise DatasetError(f"DRIFTLINE_DATA is {folder}, which holds no *.jsonl or *.jsonl.gz file")
+    return found
+
+
+def _labelled_rows(files: list[Path], tools: Path | None) -> tuple[Any, Any]:
+    """Feature rows and labels of recorded files, aligned."""
+    import numpy as np
+
+    from models import dataset
+    from stream.recorded import load_tools
+    from stream.replay import feature_rows, read_sessions
+
+    rows: list[Any] = []
+    session_ids: list[str] = []
+    call_seqs: list[Any] = []
+    sessions: list[Any] = []
+    for file in files:
+        recorded = read_sessions(file)
+        with _progress(file.name, len(recorded)) as done:
+            got = feature_rows(recorded, load_tools(tools or file), progress=done)
+        rows.append(got.X)
+        session_ids += got.session_ids
+        call_seqs.append(got.call_seqs)
+        sessions += dataset.read_sessions(file)
+        _say(f"{file.name}: {len(recorded)} sessions, {len(got.X)} calls")
+    calls = dataset.join(sessions, session_ids, np.concatenate(call_seqs))
+    return np.concatenate(rows), calls
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
+    tools: Tools = None,
+) -> None:
+    """Train a challenger on labelled recorded sessions."""
+    from models import dataset
+    from models import train as training
+    from models.features import FEATURES, FEATURES_VERSION
+
+    chosen = _data_files(files)
+    X, calls = _labelled_rows(chosen, tools)
+    trained = training.train(
+        X,
+        calls,
+        FEATURES,
+        FEATURES_VERSION,
+        {file.name: dataset.file_digest(file) for file in chosen},
+        progress=_say,
+    )
+    model = training.write(trained, out)
+    typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
+
+
+@app.command()
+def evaluate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="Score with this model in place of leaving suites out.")
+    ] = None,
+    bundled: Annotated[bool, typer.Option("--bundled", help="Score with the bundled model.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
+    tools: Tools = None,
+) -> None:
+    """Detection quality on labelled recorded sessions."""
+    from models import evaluate as evaluation
+    from models import registry
+
+    X, calls = _labelled_rows(_data_files(files), tools)
+    scored = registry.load(model) if model is not None or bundled else None
+    report = evaluation.evaluate(
+        X,
+        calls,
+        "score-only" if scored is not None else "leave-one-suite-out",
+        model=scored,
+        plot=plot,
+        progress=_say,
+    )
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, sort_keys=True, default=str))
+        return
+    for line in _lines(report):
+        typer.echo(line)
+
+
+def _lines(report: dict[str, Any], indent: int = 0) -> Iterator[str]:
+    """A report as indented text, one number a line."""
+    for name, value in report.items():
+        if isinstance(value, dict):
+            yield f"{' ' * indent}{name}"
+            yield from _lines(value, indent + 2)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"{' ' * indent}{name}: {len(value)} rows (--json)"
+        else:
+            yield f"{' ' * indent}{name}: {f'{value:.4f}' if isinstance(value, float) else value}"
+
+
+@import_app.command("recorded")
+def import_recorded(
+    file: Annotated[Path, typer.Argument(help="Recorded sessions; - is stdin.")],
+    run: Annotated[str, typer.Option("--as", help="Prefix every id.")] = "",
+    tools: Tools = None,
+) -> None:
+    """Recorded sessions as bus events, JSON lines."""
+    from stream.send import messages
+
+    for message in messages(file, tools=tools, run=run):
+        sys.stdout.buffer.write((message.value or b"") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+# ------------------------------------------------------------------------------------------ verify
+
+
+@verify_app.command("revocation")
+def verify_revocation(
+    file: Annotated[
+        Path | None, typer.Argument(help="A token, alone or as a line of `replay --all`; - is stdin.")
+    ] = None,
+    jwks: Annotated[Path | None, typer.Option(help="The issuer's public keys.")] = None,
+    jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="Issuer expected (default: the settings').")] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="Who you are (default: whoever the token names).")
+    ] = None,
+) -> None:
+    """Check the signature and claims of revocations; exit 1 when one does not hold."""
+    from stream.tokens import SigningKeys, verify_token
+    from stream.watch import claims_of
+
+    settings = _settings()
+    if jwks_out is not None:
+        own = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
+        jwks_out.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"public keys written to {jwks_out}")
+        if file is None:
+            return
+    if file is None:
+        raise InputError("name a file with tokens, or - for standard input")
+    if jwks is not None:
+        try:
+            keys = json.loads(jwks.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{jwks} is no JWK set: {error}") from error
+    else:
+        keys = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
+    failed = count = 0
+    for number, token in _tokens(file):
+        count += 1
+        stated = claims_of(token.encode()).get("aud")
+        reader = audience or (stated[0] if isinstance(stated, list) and stated else str(stated))
+        try:
+            claims = verify_token(token, keys, issuer or settings.issuer, reader)
+        except ContractError as error:
+            failed += 1
+            typer.echo(f"line {number}: refused, {error}")
+        else:
+            typer.echo(
+                f"line {number}: holds, jti {claims['jti']}, aud {claims['aud']}, txn {claims.get('txn')}"
+            )
+    if count == 0:
+        raise InputError(f"{file} holds no token")
+    if failed:
+        raise typer.Exit(FINDINGS)
+
+
+def _tokens(file: Path) -> Iterator[tuple[int, str]]:
+    """Compact tokens of a file: alone on a line, or as the value of a revocation or risk output."""
+    import base64
+
+    from stream.recorded import open_text
+
+    with open_text(file) as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            if not text:
+                continue
+            if not text.startswith("{"):
+                yield number, text
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                raise InputError(f"{file}, line {number}: neither a token nor JSON") from error
+            if str(row.get("topic", "")).endswith(("agent.revocations.v1", "agent.risk.v1")) and row.get(
+                "value_b64"
+            ):
+                yield number, base64.b64decode(row["value_b64"]).decode("ascii", "replace")
+
+
+def _documents(file: Path, topic: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """JSON documents of a file: one a line or one in all, bare or as outputs of `topic`."""
+    import base64
+
+    from stream.recorded import open_text
+
+    with open_text(file) as lines:
+        text = lines.read()
+    try:
+        rows = [(1, json.loads(text))]
+    except ValueError:
+        try:
+            rows = [(n, json.loads(line)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        except ValueError as error:
+            raise InputError(f"{file} is neither JSON nor JSON lines") from error
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise InputError(f"{file}, line {number}: expected a JSON object")
+        if "topic" not in row:
+            yield number, row
+        elif str(row["topic"]).endswith(topic):
+            yield number, row["value"] if "value" in row else json.loads(base64.b64decode(row["value_b64"]))
+
+
+@verify_app.command("alert")
+def verify_alert(
+    file: Annotated[Path, typer.Argument(help="Alerts as JSON or JSON lines; - is stdin.")],
+) -> None:
+    """Check alerts against OCSF's own schema; exit 1 when one does not hold."""
+    from stream.findings import problems
+
+    failed = count = 0
+    for number, alert in _documents(file, "agent.alerts.v1"):
+        count += 1
+        found = problems(alert)
+        failed += bool(found)
+        for text in found:
+            typer.echo(f"line {number}: {text}")
+    if count == 0:
+        raise InputError(f"{file} holds no alert")
+    typer.echo(f"{count} alerts, {failed} with problems")
+    if failed:
+        raise typer.Exit(FINDINGS)
+
+
+@verify_app.command("policy")
+def verify_policy(
+    file: Annotated[Path | None, typer.Argument(help="A policy file (default: the one in use).")] = None,
+) -> None:
+    """Check a policy file; exit 1 when it is not valid."""
+    from stream.policy import load_policy
+
+    try:
+        policy = load_policy(file if file is not None else _settings().policy_path)
+    except ConfigError as error:
+        typer.echo(str(error))
+        raise typer.Exit(FINDINGS) from None
+    typer.echo(f"valid, mode {policy.mode}, digest {policy.digest}")
+
+
+@verify_app.command("release")
+def verify_release(
+    directory: Annotated[
+        Path | None, typer.Argument(help="A model directory (default: the bundled one).")
+    ] = None,
+) -> None:
+    """Check a model's bytes against its manifest and this version; exit 5 when it cannot be used."""
+    from models import registry
+
+    model = registry.load(directory)
+    typer.echo(f"usable, {model.name}, digest {model.digest}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The emitter that users copy: what it puts on the bus, without a broker."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import threading
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+from models.contracts import EVENT, IntentAmended, SessionDeclared, SessionEnded, ToolCalled, ToolReturned
+from stream import bootstrap
+from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, murmur2_partition, parse
+from stream.judge import Judge
+from stream.settings import Settings
+from stream.window import Partition
+
+with warnings.catch_warnings():
+    # kafka-python reads its schemas with a function that Python 3.11 calls deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from kafka import TopicPartition
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def emitter_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("emitter", DOCS / "emitter.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+emitter = emitter_module()
+
+
+class Sent(NamedTuple):
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Collected:
+    """A producer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    def send(self, topic: str, *, key: bytes, value: bytes) -> None:
+        self.sent.append(Sent(topic, key, value))
+
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(one.value) for one in self.sent]
+
+
+class Answer(NamedTuple):
+    value: bytes
+
+
+class Decisions:
+    """A consumer whose decisions are given beforehand, a batch for each poll, then silence."""
+
+    def __init__(self, *batches: list[dict[str, Any]], partitions: int = 12) -> None:
+        self.batches = [[Answer(json.dumps(one).encode()) for one in batch] for batch in batches]
+        self.partitions = partitions
+        self.assigned: list[TopicPartition] = []
+        self.at_end = False
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(range(self.partitions))
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned = places
+
+    def seek_to_end(self) -> None:
+        self.at_end = True
+
+    def position(self, place: TopicPartition) -> int:
+        return 0
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Answer]]:
+        if not self.batches:
+            threading.Event().wait(timeout_ms / 1000)
+            return {}
+        return {self.assigned[0]: self.batches.pop(0)}
+
+
+def decision(call_id: str, verdict: str, **more: Any) -> dict[str, Any]:
+    return {
+        "session_id": "s",
+        "tenant": "acme",
+        "call_id": call_id,
+        "verdict": verdict,
+        "enforced": True,
+        **more,
+    }
+
+
+def played(producer: Any, **options: Any) -> Any:
+    agent = emitter.Emitter(producer, "s", tenant="acme", **options)
+    agent.declare(
+        "Pay invoice 17 of ACME.",
+        agent={"id": "payer", "user": "ada@example.com"},
+        tools=[{"name": "read_invoice"}, {"name": "pay"}],
+        credentials=[{"broker": "vault", "kind": "lease", "value": "lease/1"}],
+    )
+    first = agent.call("read_invoice", {"number": 17})
+    agent.returned(first, {"iban": "DE02120300000000202051", "amount": 40})
+    agent.amend("Pay it twice.")
+    second = agent.call("pay", {"iban": "DE02120300000000202051", "amount": 80})
+    agent.returned(second, "refused", ok=False)
+    agent.end()
+    return agent
+
+
+def test_every_event_of_a_session_satisfies_the_contract() -> None:
+    producer = Collected()
+    played(producer)
+    events = [EVENT.validate_json(one.value) for one in producer.sent]
+    kinds = [SessionDeclared, ToolCalled, ToolReturned, IntentAmended, ToolCalled, ToolReturned, SessionEnded]
+    assert [type(event) for event in events] == kinds
+    assert [parse(one.value).event for one in producer.sent] == events
+
+
+def test_events_are_numbered_without_a_gap_and_keyed_by_the_root() -> None:
+    producer = Collected()
+    played(producer, root_session_id="root")
+    assert [e["seq"] for e in producer.documents()] == list(range(7))
+    assert [e["id"] for e in producer.documents()] == [f"s/{n}" for n in range(7)]
+    assert {one.key for one in producer.sent} == {b"root"}
+    assert {one.topic for one in producer.sent} == {EVENTS}
+
+
+def test_a_root_session_is_its_own_key() -> None:
+    producer = Collected()
+    played(producer, prefix="eu.")
+    assert {(one.topic, one.key) for one in producer.sent} == {("eu." + EVENTS, b"s")}
+
+
+def test_calls_and_returns_share_their_ids() -> None:
+    producer = Collected()
+    played(producer)
+    ids = [e["call_id"] for e in producer.documents() if "call_id" in e]
+    assert ids == ["s:0", "s:0", "s:1", "s:1"]
+
+
+def test_parallel_calls_reach_the_log_in_the_order_of_their_numbers() -> None:
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s")
+    threads = [threading.Thread(target=lambda: [agent.call("read", {}) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [e["seq"] for e in producer.documents()] == list(range(400))
+    assert [e["call_id"] for e in producer.documents()] == [f"s:{n}" for n in range(400)]
+
+
+def test_a_number_is_not_used_up_by_an_event_that_could_not_be_sent() -> None:
+    class Away(Collected):
+        def send(self, topic: str, *, key: bytes, value: bytes) -> None:
+            if b"tool.called" in value and not self.sent[1:]:
+                self.sent.append(Sent("lost", key, value))
+                raise TimeoutError("no broker")
+            super().send(topic, key=key, value=value)
+
+    producer = Away()
+    agent = emitter.Emitter(producer, "s")
+    agent.declare("Read.")
+    with pytest.raises(TimeoutError):
+        agent.call("read", {})
+    assert agent.call("read", {}) == "s:0"
+    assert [e["seq"] for e in producer.documents() if e["type"] == "tool.called"] == [1, 1]
+
+
+def judge() -> Judge:
+    from models.registry import NullModel
+    from stream.policy import load_policy
+
+    return bootstrap.judge_with(Settings(), bootstrap.make_release(NullModel(), load_policy()))
+
+
+def test_the_core_judges_each_call_and_quarantines_nothing() -> None:
+    producer = Collected()
+    played(producer)
+    records = [Record(EVENTS, 0, n, 0, "none", one.key, (), one.value) for n, one in enumerate(producer.sent)]
+    outputs = judge().judge(Partition.empty(), records).outputs
+    decided = [json.loads(o.value) for o in outputs if o.topic == DECISIONS]
+    assert [d["call_id"] for d in decided] == ["s:0", "s:1"]
+    assert [d["marks"] for d in decided] == [[], []]
+    assert not [o for o in outputs if o.topic == QUARANTINE]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "enforced", "runs"),
+    [
+        ("allow", True, True),
+        ("alert", True, True),
+        ("abstain", True, True),
+        ("deny", True, False),
+        ("revoke", True, False),
+        ("deny", False, True),
+        ("revoke", False, True),
+    ],
+)
+def test_an_enforced_deny_or_revoke_stops_the_call(verdict: str, enforced: bool, runs: bool) -> None:
+    consumer = Decisions([decision("s:0", verdict, enforced=enforced)])
+    agent = emitter.Emitter(Collected(), "s", consumer=consumer)
+    assert agent.wait_for_decision(agent.call("read", {}), 5, on_timeout="raise") is runs
+
+
+def test_the_partition_read_is_the_one_of_the_root_and_from_its_end() -> None:
+    consumer = Decisions()
+    emitter.Emitter(Collected(), "child", root_session_id="root", consumer=consumer, prefix="eu.")
+    assert consumer.assigned == [TopicPartition("eu." + DECISIONS, murmur2_partition(b"root", 12))]
+    assert consumer.at_end
+
+
+def test_decisions_of_others_are_passed_by_and_those_of_later_calls_kept() -> None:
+    consumer = Decisions(
+        [decision("s:0", "deny", session_id="other"), decision("s:0", "deny", tenant="globex")],
+        [decision("s:1", "deny"), decision("s:0", "allow")],
+    )
+    agent = emitter.Emitter(Collected(), "s", tenant="acme", consumer=consumer)
+    first, second = agent.call("read", {}), agent.call("pay", {})
+    assert agent.wait_for_decision(first, 5, on_timeout="raise")
+    assert not agent.wait_for_decision(second, 5, on_timeout="raise")
+
+
+def test_the_caller_must_say_what_silence_means() -> None:
+    agent = emitter.Emitter(Collected(), "s", consumer=Decisions())
+    with pytest.raises(TypeError, match="on_timeout"):
+        agent.wait_for_decision("s:0", 0.01)
+    with pytest.raises(ValueError, match="expected allow, deny or raise"):
+        agent.wait_for_decision("s:0", 0.01, on_timeout="whatever")
+
+
+def test_silence_means_what_the_caller_said() -> None:
+    agent = emitter.Emitter(Collected(), "s", consumer=Decisions())
+    assert agent.wait_for_decision("s:0", 0.02, on_timeout="allow") is True
+    assert agent.wait_for_decision("s:0", 0.02, on_timeout="deny") is False
+    with pytest.raises(TimeoutError, match=r"no decision on s:0 within 0\.02 s"):
+        agent.wait_for_decision("s:0", 0.02, on_timeout="raise")
+
+
+def test_the_guide_shows_the_names_that_the_emitter_has() -> None:
+    guide = (DOCS / "attach.md").read_text(encoding="utf-8")
+    assert "emitter.py" in guide
+    used = set(re.findall(r"session\.(\w+)\(", guide))
+    assert {"declare", "call", "returned", "end", "wait_for_decision"} <= used
+    assert all(hasattr(emitter.Emitter, name) for name in used)

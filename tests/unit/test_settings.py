@@ -1,0 +1,90 @@
+"""Settings: read once from the environment, refused when contradictory, secrets never shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError
+from stream.settings import Settings
+
+
+def test_settings_empty_environment_gives_the_documented_defaults() -> None:
+    settings = Settings.from_environment({})
+    assert settings.bootstrap == "127.0.0.1:9092"
+    assert settings.partitions == 12
+    assert settings.input_topics == {"agent.events.v1": None}
+    assert settings.fingerprint_key == b"driftline-development"
+
+
+def test_settings_environment_sets_each_type() -> None:
+    settings = Settings.from_environment(
+        {
+            "DRIFTLINE_PARTITIONS": "3",
+            "DRIFTLINE_CHECKPOINT_S": "0.5",
+            "DRIFTLINE_INPUT_TOPICS": '{"acme.events.v1": "acme"}',
+            "DRIFTLINE_STATE_DIR": "somewhere",
+            "DRIFTLINE_FINGERPRINT_KEY": "k",
+        }
+    )
+    assert settings.partitions == 3
+    assert settings.checkpoint_s == 0.5
+    assert settings.input_topics == {"acme.events.v1": "acme"}
+    assert settings.state_dir == Path("somewhere")
+    assert settings.fingerprint_key == b"k"
+
+
+def test_settings_kafka_bootstrap_beats_the_program_s_own_variable() -> None:
+    settings = Settings.from_environment({"DRIFTLINE_BOOTSTRAP": "a:1", "KAFKA_BOOTSTRAP": "b:2"})
+    assert settings.bootstrap == "b:2"
+
+
+def test_settings_argument_beats_the_environment() -> None:
+    assert (
+        Settings.from_environment({"KAFKA_BOOTSTRAP": "b:2"}, bootstrap="c:3", prefix=None).bootstrap == "c:3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"DRIFTLINE_PARTITIONS": "many"}, "DRIFTLINE_PARTITIONS"),
+        ({"DRIFTLINE_PARTITIONS": "0"}, "at least 1"),
+        ({"DRIFTLINE_INPUT_TOPICS": "agent.events.v1"}, "JSON object"),
+        ({"DRIFTLINE_INPUT_TOPICS": "{}"}, "names no topic"),
+        ({"DRIFTLINE_BOOTSTRAP": "localhost"}, "host:port"),
+        ({"DRIFTLINE_SECURITY_PROTOCOL": "TLS"}, "SASL_SSL"),
+        ({"DRIFTLINE_SECURITY_PROTOCOL": "SASL_SSL"}, "DRIFTLINE_SASL_USERNAME"),
+        ({"DRIFTLINE_SASL_PASSWORD": "hunter2"}, "would not be used"),
+        ({"DRIFTLINE_CHECKPOINT_S": "0"}, "more than 0"),
+        ({"DRIFTLINE_SESSION_TIMEOUT_S": "0.1"}, "1 to 60"),
+    ],
+)
+def test_settings_wrong_value_is_refused_with_its_name(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Settings.from_environment(environment)
+
+
+def test_settings_rendered_masks_secrets_and_shows_the_rest() -> None:
+    settings = Settings.from_environment(
+        {
+            "DRIFTLINE_SECURITY_PROTOCOL": "SASL_SSL",
+            "DRIFTLINE_SASL_USERNAME": "worker",
+            "DRIFTLINE_SASL_PASSWORD": "hunter2",
+            "DRIFTLINE_FINGERPRINT_KEY": "very-secret",
+        }
+    )
+    text = settings.rendered()
+    assert "hunter2" not in text
+    assert "very-secret" not in text
+    shown = json.loads(text)
+    assert shown["sasl_username"] == "worker"
+    assert shown["partitions"] == 12
+
+
+def test_settings_topic_and_base_are_inverse() -> None:
+    settings = Settings(prefix="test.")
+    assert settings.topic("agent.events.v1") == "test.agent.events.v1"
+    assert settings.base(settings.topic("agent.events.v1")) == "agent.events.v1"
