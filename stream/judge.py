@@ -237,9 +237,11 @@ class _Batch:
         self.uses = dict(partition.catalogue_uses)
         self.born: dict[tuple[str, str], dict[str, None]] = {}
         self.indexes: dict[str, tuple[bytes, Index]] = {}
-        # Items hold copies of sessions (their dossiers shared): later records of the batch must not show through.
+        # Items hold copies of sessions, their dossiers shared: later records must not show through.
         self.items: list[_Call | _Close | _Unjudged | _Offered | Output] = []
         self.below: dict[str, list[str]] = {}
+        # Event numbers of the session at hand before its record: one that fails must not use up its own.
+        self.numbers: tuple[bytes, int, list[list[int]]] = (b"", 0, [])
         self.outputs: list[Output] = []
         self._declared = _Head(partition.declared)
         self._undeclared = _Head(partition.undeclared)
@@ -385,7 +387,7 @@ class _Batch:
         told = {name: value for name, value in document.items() if name != "id"}
         try:
             content = content_print(dumps(told), self.judge.key)
-        except TypeError as error:  # before any state is touched: a deep record must not cost a session its own
+        except TypeError as error:  # before any state is touched: a session keeps its own
             raise SchemaError("schema", "nested deeper than 250 levels") from error
         state = self._state(key)
         if isinstance(state, Session):
@@ -400,6 +402,7 @@ class _Batch:
             return
         if state is None:
             state = self._begin(key, record, event, time_ms, clock)
+        self.numbers = (state.seen, state.next_seq, state.gaps)
         verdict = window.number_event(state, number, content, event.seq, MAX_SEEN)
         if verdict == "duplicate":
             self._count("duplicate")
@@ -728,6 +731,7 @@ class _Batch:
         if state is None:
             return
         stamp = self.ledger.clock_ms if record.timestamp_type == "append" else 0
+        seen, next_seq, gaps = self.numbers
         fresh = Session(
             version=VERSION,
             tenant=state.tenant,
@@ -746,8 +750,9 @@ class _Batch:
             spiffe=state.spiffe,
             user=state.user,
             calls=state.calls,
-            next_seq=state.next_seq,
-            seen=state.seen,
+            next_seq=next_seq,
+            gaps=gaps,
+            seen=seen,
             record=state.record,
         )
         fresh.credentials = state.credentials
@@ -807,7 +812,7 @@ class _Batch:
         return sorted(key for key in held if isinstance(self._state(key), Session))
 
     def _descendants(self, session: Session) -> list[str]:
-        """Keys of the open sessions that work for `session`, nearest first; remembered until a tree changes."""
+        """Keys of the open sessions that work for `session`, nearest first; kept until a tree changes."""
         tree, key = (session.tenant, session.root), state_key(session.tenant, session.root, session.session)
         if len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ())) < 2:
             return []
@@ -825,7 +830,7 @@ class _Batch:
                 for k, s in members.items()
                 if s.parent in frontier and k not in below and s.session != session.session
             }
-            below += sorted(found, key=lambda k: members[k].offset)
+            below += sorted(found, key=lambda k: members[k].born)
             frontier = {s.session for s in found.values()}
         return below
 

@@ -175,7 +175,10 @@ def open_text(path: Path | str) -> TextIO:
             raw = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
-    binary: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
+    binary: Any = raw
+    if raw.peek(2)[:2] == _GZIP_MAGIC:
+        binary = gzip.GzipFile(fileobj=raw)
+        binary.myfileobj = raw  # so that closing the text closes the file too
     return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 

@@ -75,11 +75,8 @@ def test_the_installed_package_is_not_the_repository(installed: Path, tmp_path: 
 
 
 def test_the_installed_command_replays_a_shipped_sample(installed: Path, tmp_path: Path) -> None:
-    found = run(
-        installed / "python", "-c", "from importlib import resources as r; print(r.files('stream') / 'samples')",
-        cwd=tmp_path,
-    )  # fmt: skip
-    sample = Path(found.stdout.strip()) / SAMPLE
+    code = "from importlib import resources; print(resources.files('stream') / 'samples')"
+    sample = Path(run(installed / "python", "-c", code, cwd=tmp_path).stdout.strip()) / SAMPLE
     calls = sum(json.loads(line)["type"] == "tool.called" for line in sample.read_text("utf-8").splitlines())
     replayed = run(installed / "driftline", "replay", sample, cwd=tmp_path)
     assert replayed.returncode == 0, replayed.stderr

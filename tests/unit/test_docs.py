@@ -1,0 +1,91 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.provenance import INTENT, Index, origin, prints_of
+from stream.settings import Settings
+from stream.topics import DAY_MS, topic_table
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DECISIONS = sorted((DOCS / "adr").glob("*.md"))
+PAGES = [*sorted(DOCS.glob("*.md")), *DECISIONS, ROOT / "CONTRIBUTING.md"]
+KEY = b"key"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_a_decision_has_context_decision_price_and_what_holds_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.M) == ["Context", "Decision", "Consequences", "Held by"]
+    assert "**Price:**" in text
+    assert len(text.splitlines()) <= 60
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text)
+    assert not [test for test in named if not (ROOT / test).is_file()]
+
+
+def test_the_storage_table_is_the_table_of_topics() -> None:
+    settings = Settings()
+    rows = re.findall(
+        r"^\| `([\w.]+)`[^|]*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|",
+        (DOCS / "storage.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+    told = {base: (key, partitions, kept.split(":")[0]) for base, key, partitions, kept in rows}
+    assert told == {
+        topic.base: (
+            topic.key,
+            "P for each input topic" if topic.use == "state" else "1" if topic.partitions == 1 else "P",
+            "compacted" if topic.compacted else f"{topic.retention_ms // DAY_MS} days",
+        )
+        for topic in topic_table(settings)
+    }
+
+
+def test_contributing_gives_the_reason_of_every_module() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
+    missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
+    assert not [name for name in missing if f"`{name}`" not in text]
+
+
+def privacy_fingerprint() -> Callable[[object, bytes], str]:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "privacy.md").read_text(encoding="utf-8"), re.S)
+    namespace: dict[str, Any] = {}
+    exec(blocks[0], namespace)
+    made: Callable[[object, bytes], str] = namespace["fingerprint"]
+    return made
+
+
+def test_fingerprints_in_place_of_values_keep_where_a_whole_value_came_from() -> None:
+    hide = privacy_fingerprint()
+    index = Index()
+    index.add(prints_of(hide("Invoice 17", KEY), KEY), INTENT, prose=False, limit=6000)
+    for call in range(100):
+        index.add(prints_of(hide(f"DE{call}", KEY), KEY), call + 1, prose=False, limit=6000)
+    asked = origin(hide("invoice  17", KEY), index, [], Index(), KEY)
+    assert asked.intent == asked.total
+    for call in range(100):
+        copied = origin(hide(f"DE{call}", KEY), index, [], Index(), KEY)
+        assert (copied.results, copied.source) == (copied.total, call)
+
+
+def test_fingerprints_in_place_of_values_lose_parts_and_unknown_values_look_like_nowhere() -> None:
+    hide = privacy_fingerprint()
+    index = Index()
+    index.add(prints_of(hide("DE02120300000000202051", KEY), KEY), 1, prose=False, limit=6000)
+    for value in ("DE021203000000002020", "acct:DE02120300000000202051", "somebody@example.com"):
+        found = origin(hide(value, KEY), index, [], Index(), KEY)
+        assert found.nowhere == found.total
