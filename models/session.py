@@ -71,6 +71,7 @@ class Dossier(msgspec.Struct, array_like=True):
     calm: int = 0
     top_score: int = 0
     revoked: bool = False
+    denied: int = 0  # calls that a signal denied
     alerted: bool = False
     first_alert_ms: int = 0
     families: list[Family] = []

@@ -48,7 +48,7 @@ SINK_PARAMETERS = frozenset(
 )
 OUTWARD = frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
-    "reply push".split()
+    "reply push comment".split()
 )
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -225,7 +225,16 @@ def wanted_actions(text: str) -> set[Action]:
     return found
 
 
-_WRITE_STEMS = frozenset(stem(w) for w in WRITE_VERBS) | {"repli", "fix", "solv", "respond", "tell", "notify"}
+_WRITE_STEMS = frozenset(stem(w) for w in WRITE_VERBS) | {
+    "repli",
+    "fix",
+    "solv",
+    "respond",
+    "tell",
+    "notify",
+    "answer",
+    "draft",
+}
 _EXECUTE_STEMS = frozenset(stem(w) for w in EXECUTE_VERBS)
 
 

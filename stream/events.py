@@ -119,7 +119,9 @@ def parse(value: bytes | None) -> Parsed:
         raise SchemaError("type", f"unknown type; known are {', '.join(sorted(EVENT_TYPES))}")
     version = document.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise SchemaError("version", f"schema_version {version} is newer than {SCHEMA_VERSION}: upgrade first")
+        raise SchemaError(
+            "version", f"schema_version {version} is newer than {SCHEMA_VERSION}: upgrade first"
+        )
     try:
         event = EVENT.validate_python(document)
     except ValidationError as error:

@@ -39,7 +39,17 @@ from models.contracts import (
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
 from models.features import Extract, extract
 from models.provenance import Index, content_print, fingerprint
-from models.session import MAX_SEEN, MAX_SEEN_TOMBSTONE, VERSION, Dossier, PathRow, Session, Tombstone, dump, load
+from models.session import (
+    MAX_SEEN,
+    MAX_SEEN_TOMBSTONE,
+    VERSION,
+    Dossier,
+    PathRow,
+    Session,
+    Tombstone,
+    dump,
+    load,
+)
 from models.tools import Catalogue
 from stream import events, findings, signals, tokens, window
 from stream.events import (
@@ -890,17 +900,20 @@ class _Batch:
         told = list(call.signals)
         if record.revoked:
             told.append(
-                signals.Signal(
-                    "identity.after_revocation",
-                    Evidence(
-                        family="identity",
-                        name="after_revocation",
-                        value=1,
-                        unit="flag",
-                        supports=True,
-                        calls=[call.seq],
-                        text="the session's credentials were revoked before this call",
-                    ),
+                _before(
+                    call.seq,
+                    "identity",
+                    "after_revocation",
+                    "the session's credentials were revoked before this call",
+                )
+            )
+        if record.denied and any(policy.signals.get(s.name) == "deny" for s in told):
+            told.append(
+                _before(
+                    call.seq,
+                    "sequence",
+                    "denied_before",
+                    "an earlier call of this session was denied, and it goes on",
                 )
             )
         declared = isinstance(call.session, Session) and call.session.declared
@@ -964,6 +977,7 @@ class _Batch:
         body["digest"] = short_hash_sha(dumps(body))
         self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), dumps(body)))
         record.chain = body["digest"]
+        record.denied += ruling.verdict == "deny"
         record.top_score = max(record.top_score, score)
         if ruling.watch or ruling.verdict not in ("allow", "abstain"):
             record.families = [f for f in FAMILIES if f in record.families or f in families]
@@ -1231,6 +1245,12 @@ class _Batch:
             record.alerted = True
             record.first_alert_ms = record.first_alert_ms or now_ms
         self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case.model_dump(mode="json"))))
+
+
+def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:
+    """A signal that rests on what was decided earlier, and so is known only when items are ruled."""
+    evidence = Evidence(family=family, name=name, value=1, unit="flag", supports=True, calls=[seq], text=text)
+    return signals.Signal(f"{family}.{name}", evidence)
 
 
 def short_hash_sha(raw: bytes) -> str:

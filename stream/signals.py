@@ -18,6 +18,12 @@ from stream.policy import Policy
 _AT = {name: n for n, name in enumerate(FEATURES)}
 
 
+ASKED_AFFINITY = 170
+"""From two thirds of the affinity of the tool that the intent speaks of most, a tool counts as spoken of."""
+PRIVATE_CHARACTERS = 12
+"""Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
+
+
 class Signal(NamedTuple):
     """One check's outcome: its name in the policy, and the evidence."""
 
@@ -152,18 +158,40 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             True,
             f"the intent does not allow to {found.facts.action}",
         )
-    if row[_AT["trifecta"]]:
+    # Asked for: the user named the destination, or spoke of this very tool.
+    asked_out = bool(asked) and (row[_AT["sink_intent_min"]] >= 600 or affinity >= ASKED_AFFINITY)
+    carried_private = sum(
+        o.origin.by_source.get(session.last_private, 0) for o in found.leaves if session.last_private >= 0
+    )
+    in_url = sum(
+        o.origin.by_source.get(session.last_private, 0)
+        for o in found.leaves
+        if session.last_private >= 0 and "://" in o.leaf.text
+    )
+    leaves_by_url = in_url >= PRIVATE_CHARACTERS and row[_AT["sink_intent_min"]] < 600
+    if (found.facts.outward and carried_private >= PRIVATE_CHARACTERS and not asked_out) or leaves_by_url:
+        tell(
+            "provenance",
+            "private_data_leaves",
+            float(in_url if leaves_by_url else carried_private),
+            "characters",
+            True,
+            f"what private call {session.last_private} returned leaves the session with this call"
+            + (" in a URL" if leaves_by_url else ""),
+            [session.last_private, here],
+        )
+    if row[_AT["trifecta"]] or (leaves_by_url and session.last_open >= 0):
         path = [session.last_private, session.last_open, here]
-        intended_out = row[_AT["sink_intent_min"]] >= 600 and asked
+        honest = asked_out and not leaves_by_url
         tell(
             "sequence",
             "trifecta",
             1,
             "flag",
-            not intended_out,
+            not honest,
             (
                 f"private data (call {path[0]}), foreign content (call {path[1]}) and now a way out"
-                + (", which the intent names" if intended_out else "")
+                + (", which was asked for" if honest else "")
             ),
             path,
         )
