@@ -39,6 +39,10 @@ ELSEWHERE_WEIGHT = 0.3
 """Sets without attacks teach what work looks like elsewhere, not how rare drift is."""
 
 
+TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
+"""Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The labels of one recorded session.

@@ -363,15 +363,17 @@ def replay(
 
 
 def _data_files(files: list[Path] | None) -> list[Path]:
-    """The files named, or every recorded file of DRIFTLINE_DATA."""
+    """The files named, or those of DRIFTLINE_DATA that the bundled model learns from."""
+    from models.dataset import TRAINING_SETS
+
     if files:
         return files
     folder = os.environ.get("DRIFTLINE_DATA")
     if not folder:
         raise DatasetError("name files of recorded sessions, or set DRIFTLINE_DATA to a folder of them")
-    found = sorted(Path(folder).glob("*.jsonl.gz")) + sorted(Path(folder).glob("*.jsonl"))
+    found = [path for name in TRAINING_SETS for path in sorted(Path(folder).glob(f"{name}.jsonl*"))]
     if not found:
-        raise DatasetError(f"DRIFTLINE_DATA is {folder}, which holds no *.jsonl or *.jsonl.gz file")
+        raise DatasetError(f"DRIFTLINE_DATA is {folder}, which holds none of {', '.join(TRAINING_SETS)}")
     return found
 
 
@@ -457,20 +459,61 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True, default=str))
         return
-    for line in _lines(report):
-        typer.echo(line)
+    _tables(report)
 
 
-def _lines(report: dict[str, Any], indent: int = 0) -> Iterator[str]:
-    """A report as indented text, one number a line."""
-    for name, value in report.items():
-        if isinstance(value, dict):
-            yield f"{' ' * indent}{name}"
-            yield from _lines(value, indent + 2)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            yield f"{' ' * indent}{name}: {len(value)} rows (--json)"
-        else:
-            yield f"{' ' * indent}{name}: {f'{value:.4f}' if isinstance(value, float) else value}"
+def _tables(report: dict[str, Any]) -> None:
+    """The report's main figures as aligned tables; everything is in ``--json``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    by_suite = report.get("by_suite") or {}
+    if by_suite:
+        rates = list(next(iter(by_suite.values()))["at"])
+        table = Table(title="hijacked sessions detected, each suite left out in turn [95 % by user task]")
+        table.add_column("suite")
+        table.add_column("benign", justify="right")
+        table.add_column("hijacked", justify="right")
+        table.add_column("AUC", justify="right")
+        for rate in rates:
+            table.add_column(f"at {100 * float(rate):g} % FPR", justify="right")
+        for name, row in [*sorted(by_suite.items()), ("pooled", report["pooled"]), ("null", report["null"])]:
+            cells = []
+            for rate in rates:
+                found = row["at"][rate]["detected"]
+                low, high = found.get("by_task") or found["wilson"]
+                value = (
+                    "-"
+                    if found["rate"] is None
+                    else f"{100 * found['rate']:.0f} % [{100 * low:.0f}-{100 * high:.0f}]"
+                )
+                cells.append(value)
+            auc = "-" if row["auc"] is None else f"{row['auc']:.3f}"
+            table.add_row(name, str(row["benign"]), str(row["hijacked"]), auc, *cells)
+        console.print(table)
+    for name in ("transferred", "flagged"):
+        if name not in report:
+            continue
+        table = Table(
+            title={
+                "transferred": "thresholds set on the other domains, as they transfer",
+                "flagged": "flagged at the model's thresholds",
+            }[name]
+        )
+        table.add_column("set")
+        table.add_column("kind or budget")
+        table.add_column("flagged of")
+        for place, rows in sorted(report[name].items()):
+            for kind, row in rows.items():
+                parts = [
+                    f"{k} {v['hits']}/{v['n']}"
+                    for k, v in sorted(row.items())
+                    if isinstance(v, dict) and "n" in v and v["n"]
+                ]
+                table.add_row(place, kind, ", ".join(parts))
+        console.print(table)
+    typer.echo("More (by attack, how early, calibration): --json")
 
 
 @import_app.command("recorded")

@@ -29,7 +29,7 @@ from stream.broker import EmbeddedBroker
 from stream.events import DECISIONS, REVOCATIONS
 from stream.send import Message, Sender, interleaved, messages, paced
 from stream.settings import Settings
-from stream.watch import Board, Seen, records
+from stream.watch import Board, Seen, plain, records
 
 SAMPLES = Path(__file__).with_name("samples")
 PARTITIONS = 4
@@ -262,13 +262,20 @@ def _summary(console: Console, board: Board, latency: Latency) -> None:
         p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
         return "-" if p50 is None or p99 is None else f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
+    drifted = Table(title="sessions that drifted, and why", title_justify="left", expand=True)
+    for name, ratio in (("session", 3), ("call", 1), ("tool", 2), ("verdict", 1), ("why", 8)):
+        drifted.add_column(name, ratio=ratio, overflow="fold")
+    for session, one in sorted(board.raised.items()):
+        why = plain(one.get("explanation"), 160)
+        drifted.add_row(session, str(one.get("call_seq")), str(one.get("tool")), str(one.get("verdict")), why)
+    console.print(drifted)
     table = Table(title="what happened", show_header=False, title_justify="left")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(board.verdicts.items()))
     for name, value in (
         ("sessions", str(len(board.sessions))),
         ("calls decided", f"{board.n_calls} ({verdicts})"),
-        ("alerts for the SOC", str(board.n_alerts)),
-        ("revocations for brokers", str(board.n_revocations)),
+        ("alert records for the SOC", str(board.n_alerts)),
+        ("revocations", f"{board.n_revocations} for drift, {board.n_ended} as sessions ended"),
         ("records refused", str(board.n_quarantined)),
         ("produced to decided", shown(latency.decided_ms)),
         ("produced to revoked", shown(latency.revoked_ms)),

@@ -28,7 +28,6 @@ from models.contracts import (
     PathStep,
     ReleaseActivated,
     SessionDeclared,
-    SessionEnded,
     SessionEvent,
     Signed,
     Standing,
@@ -63,7 +62,7 @@ from stream.events import (
     rfc3339,
     short_hash,
 )
-from stream.policy import Levels, Policy, decide
+from stream.policy import Levels, Policy, Ruling, decide
 from stream.window import LEDGER, Ledger, Partition, state_key
 
 CORE = "1"
@@ -276,7 +275,13 @@ class _Batch:
             if isinstance(item, Output):
                 self.outputs.append(item)
             elif isinstance(item, _Call):
-                self._rule(item, scores[n])
+                try:
+                    self._rule(item, scores[n])
+                except Exception as error:  # what was decided of it already stands
+                    self.outputs.append(self._refused(item.record, "internal", type(error).__name__))
+                    self._count("internal")
+                    session = item.session if isinstance(item.session, Session) else _shell(item.session)
+                    self._unjudged(_Unjudged(session, item.release, item.now_ms))
                 n += 1
             elif isinstance(item, _Close):
                 self._close(item)
@@ -659,7 +664,7 @@ class _Batch:
     # ------------------------------------------------------------------ ends and limits
 
     def _expire(self) -> None:
-        """End every session whose last record lies the idle limit back, oldest first; forget old tombstones."""
+        """End each session whose last record lies the idle limit back, oldest first; forget old tombstones."""
         limits = self._bundled.policy.limits
         idle = int(limits.idle_minutes * 60_000)
         while True:
@@ -881,6 +886,9 @@ class _Batch:
         self.ledger.counters[name] = self.ledger.counters.get(name, 0) + 1
 
     def _quarantine(self, record: Record, reason: str, detail: str) -> None:
+        self.items.append(self._refused(record, reason, detail))
+
+    def _refused(self, record: Record, reason: str, detail: str) -> Output:
         self._count("quarantined")
         headers = (
             ("reason", reason.encode()),
@@ -889,7 +897,7 @@ class _Batch:
             ("partition", str(record.partition).encode()),
             ("offset", str(record.offset).encode()),
         )
-        self.items.append(Output(QUARANTINE, record.key or b"", headers, record.value or b""))
+        return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
 
     # ------------------------------------------------------------------ rule: one item
 
@@ -1024,7 +1032,7 @@ class _Batch:
             )
 
     def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
-        """Standing after a verdict: up at once, down by one step after enough calm calls, never out of contained."""
+        """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained."""
         now: Standing = record.standing
         asked: Standing = (
             "contained"
@@ -1277,7 +1285,7 @@ def _shell(tomb: Tombstone) -> Session:
 
 
 def _first_level(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Names, types, enumerations and short descriptions of a parameter schema: all that is ever read of it."""
+    """Names, types, enumerations, short descriptions of a parameter schema: all that is ever read of it."""
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
         return None
@@ -1294,24 +1302,27 @@ def _first_level(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"properties": kept}
 
 
-def _explain(ruling: Any, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
-    reasons = (
-        "; ".join(dict.fromkeys(s.evidence.text for s in speaking)) or "nothing speaks against this call"
-    )
+_TOLD_FIRST = ("identity", "provenance", "sequence", "scope", "tempo", "intent", "content")
+
+
+def _explain(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+    """Why, in plain words: what speaks against the call first, then what the policy made of it."""
+    texts = sorted((s.evidence for s in speaking), key=lambda e: _TOLD_FIRST.index(e.family))
+    reasons = "; ".join(dict.fromkeys(e.text for e in texts)) or "nothing speaks against this call"
     value = f"{score / UNIT:.4f}"
     if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
         limit = level.revoke if ruling.verdict == "revoke" else level.alert
-        return f"score {value} reaches {limit / UNIT:.4f} ({ruling.verdict}): {reasons}"
+        return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f})"
     if ruling.by == "signal":
-        return f"signal {ruling.signal} leads to {ruling.verdict}: {reasons} (score {value})"
+        return f"{reasons} ({ruling.verdict} by {ruling.signal}; score {value})"
     if ruling.verdict == "abstain":
-        return f"no intent was declared, so the score {value} is not acted on: {reasons}"
+        return f"{reasons} (no intent was declared, so the score {value} is not acted on)"
     if ruling.watch:
-        return f"score {value} reaches {level.watch / UNIT:.4f} (watch): {reasons}"
-    return f"score {value} is below every threshold that counts here: {reasons}"
+        return f"{reasons} (watch: score {value} reaches {level.watch / UNIT:.4f})"
+    return f"{reasons} (score {value}, below every threshold that counts here)"
 
 
-def _would_pass(ruling: Any, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+def _would_pass(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
     """The smallest change of the call, or of what was declared, that would have passed."""
     if ruling.verdict in ("allow", "abstain"):
         return ""

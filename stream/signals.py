@@ -92,7 +92,9 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
         )
         signals.append(Signal(f"{family}.{name}", evidence))
 
-    action, asked = row[_AT["action"]], row[_AT["action_asked"]]
+    action = row[_AT["action"]]
+    allowed = not session.allowed_actions or bool(session.allowed_actions >> action & 1)
+    asked = bool(row[_AT["action_asked"]]) and allowed
     affinity, carried = row[_AT["tool_affinity"]], row[_AT["args_intent"]]
     if session.declared:
         foreign = action > 0 and carried < 300 and (not asked or affinity < 100)
@@ -103,7 +105,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             "share of argument characters in the intent",
             foreign,
             (
-                f"the intent {'asks' if asked else 'does not ask'} for a {found.facts.action}, speaks of this tool "
+                f"the intent {'asks' if asked else 'does not ask'} for {found.facts.action} access, speaks of this tool "
                 f"{affinity}/255 as much as of the one it speaks of most, and carries {carried / 10:.0f} % of the arguments"
             ),
         )
@@ -149,7 +151,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             True,
             "the tool is not in the catalogue that the session declared",
         )
-    if session.allowed_actions and not session.allowed_actions >> action & 1:
+    if not allowed:
         tell(
             "scope",
             "action_not_allowed",
@@ -159,7 +161,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             f"the intent does not allow to {found.facts.action}",
         )
     # Asked for: the user named the destination, or spoke of this very tool.
-    asked_out = bool(asked) and (row[_AT["sink_intent_min"]] >= 600 or affinity >= ASKED_AFFINITY)
+    asked_out = asked and (row[_AT["sink_intent_min"]] >= 600 or affinity >= ASKED_AFFINITY)
     carried_private = sum(
         o.origin.by_source.get(session.last_private, 0) for o in found.leaves if session.last_private >= 0
     )

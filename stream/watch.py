@@ -63,7 +63,8 @@ class Board:
     def __init__(self, *, latest: int = 12) -> None:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
-        self.n_alerts = self.n_revocations = self.n_quarantined = 0
+        self.n_alerts = self.n_revocations = self.n_ended = self.n_quarantined = 0
+        self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
         self._notable: deque[Text] = deque(maxlen=latest)
@@ -94,24 +95,35 @@ class Board:
         self._count(seen.topic, document)
         return document
 
+    def _drifted(self, document: dict[str, Any]) -> None:
+        """Keep, for each session, the call that raised it highest: the reason to show at the end."""
+        rank = {"alert": 1, "deny": 2, "revoke": 3}
+        verdict = str(document.get("verdict"))
+        session = str(document.get("session_id"))
+        held = self.raised.get(session)
+        if verdict in rank and (held is None or rank[verdict] > rank[str(held.get("verdict"))]):
+            self.raised[session] = document
+
     def _count(self, topic: str, document: dict[str, Any]) -> None:
         if topic == DECISIONS:
             self.verdicts[str(document.get("verdict"))] += 1
             self.sessions.add((str(document.get("tenant")), str(document.get("session_id"))))
             self._latest.append(document)
+            self._drifted(document)
         elif topic == ALERTS:
             self.n_alerts += 1
             info = document.get("finding_info", {})
             self._notable.append(
                 Text.assemble(
-                    ("ALERT   ", "yellow"),
+                    ("CLOSED  ", "dim") if document.get("activity_id") == 3 else ("ALERT   ", "yellow"),
                     plain(document.get("severity", ""), 10),
                     "  ",
-                    plain(info.get("title", ""), 90),
+                    plain(document.get("metadata", {}).get("correlation_uid", ""), 30),
+                    "  ",
+                    plain(info.get("desc") or info.get("title", ""), 140),
                 )
             )
         elif topic == REVOCATIONS:
-            self.n_revocations += 1
             event: dict[str, Any] = next(iter(document.get("events", {}).values()), {})
             refs = ", ".join(
                 f"{one.get('broker')}:{one.get('kind')}:{one.get('value')}"
@@ -119,6 +131,11 @@ class Board:
                 if isinstance(one, dict)
             )
             reason = event.get("reason_admin", {})
+            if event.get("initiating_entity") == "policy":
+                self.n_revocations += 1
+            else:  # the session is over, and its credentials with it: routine, counted apart
+                self.n_ended += 1
+                return
             why = next(iter(reason.values()), "") if isinstance(reason, dict) else reason
             self._notable.append(
                 Text.assemble(("REVOKE  ", "bold red"), plain(refs, 60), "  ", plain(why, 70))
@@ -164,7 +181,7 @@ class Board:
         """One line of counts."""
         parts = [f"{len(self.sessions)} sessions", f"{self.n_calls} calls"]
         parts += [f"{self.verdicts[verdict]} {verdict}" for verdict in STYLES if self.verdicts[verdict]]
-        parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations"]
+        parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations for drift"]
         if self.n_quarantined:
             parts.append(f"{self.n_quarantined} refused")
         return Text(" · ".join(parts))

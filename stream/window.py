@@ -20,7 +20,6 @@ from models.provenance import INTENT, PROSE_WORDS, Index, fingerprint, leaves, p
 from models.session import (
     MAX_GAPS,
     MAX_PRINTS,
-    MAX_SEEN,
     MAX_STEMS,
     WINDOW,
     CallRow,

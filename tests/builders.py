@@ -28,7 +28,9 @@ TOOLS = [
 CREDENTIAL = {"broker": "demo", "kind": "jti", "value": "c-1"}
 
 
-def event(kind: str, session: str = "s", seq: int | None = None, at: float = 0, **more: Any) -> dict[str, Any]:
+def event(
+    kind: str, session: str = "s", seq: int | None = None, at: float = 0, **more: Any
+) -> dict[str, Any]:
     """An event of `session`, `at` seconds after the start; fields in `more` win, None takes one away."""
     made = {
         "type": kind,
@@ -41,9 +43,15 @@ def event(kind: str, session: str = "s", seq: int | None = None, at: float = 0, 
     return {name: value for name, value in made.items() if value is not None}
 
 
-def declared(session: str = "s", seq: int | None = 0, text: str = "read notes.txt", **more: Any) -> dict[str, Any]:
+def declared(
+    session: str = "s", seq: int | None = 0, text: str = "read notes.txt", **more: Any
+) -> dict[str, Any]:
     """A declaration with an intent, the tools above and one credential."""
-    made = {"intent": {"text": text}, "tools": TOOLS, "credentials": [{**CREDENTIAL, "value": f"c-{session}"}]}
+    made = {
+        "intent": {"text": text},
+        "tools": TOOLS,
+        "credentials": [{**CREDENTIAL, "value": f"c-{session}"}],
+    }
     return event("session.declared", session, seq, **{**made, **more})
 
 
@@ -55,7 +63,9 @@ def called(
     return event("tool.called", session, seq, tool=tool, arguments=arguments or {"path": "notes.txt"}, **more)
 
 
-def returned(session: str = "s", seq: int | None = None, call: str = "", result: Any = "ok", **more: Any) -> dict[str, Any]:
+def returned(
+    session: str = "s", seq: int | None = None, call: str = "", result: Any = "ok", **more: Any
+) -> dict[str, Any]:
     """What the call `call` answered."""
     return event("tool.returned", session, seq, call_id=call, result=result, **more)
 
@@ -124,7 +134,14 @@ class JsonActivations:
 
 def activation(digest: str, epoch: int = 1, scope: str = "new", **more: Any) -> dict[str, Any]:
     """A release.activated event that `JsonActivations` believes."""
-    token = {"topic": EVENTS, "partition": 0, "epoch": epoch, "digest": digest, "scope": scope, "signature": "good"}
+    token = {
+        "topic": EVENTS,
+        "partition": 0,
+        "epoch": epoch,
+        "digest": digest,
+        "scope": scope,
+        "signature": "good",
+    }
     return {"type": "release.activated", "token": json.dumps({**token, **more})}
 
 

@@ -113,21 +113,44 @@ def test_a_damaged_record_is_either_judged_or_in_quarantine(at: int, damage: byt
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = ("type", "id", "session_id", "root_session_id", "seq", "tenant", "time", "call_id", "tool", "arguments", "result")
+FIELDS = (
+    "type",
+    "id",
+    "session_id",
+    "root_session_id",
+    "seq",
+    "tenant",
+    "time",
+    "call_id",
+    "tool",
+    "arguments",
+    "result",
+)
 KINDS = ("session.declared", "intent.amended", "tool.called", "tool.returned", "session.ended", "clock.tick")
 
 
 @FUZZ
-@given(st.lists(st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2)),
+        max_size=6,
+    )
+)
 def test_fields_of_any_type_never_raise(drawn: list[tuple[str, dict[str, Any]]]) -> None:
     values = []
     for n, (kind, more) in enumerate(drawn):
         made = {**b.called("s", n), "intent": {"text": "x"}, "result": "y", "type": kind, **more}
-        values.append(b.record(orjson.dumps(made, option=orjson.OPT_NON_STR_KEYS) if _fits(made) else b"{", n, key=None))
+        values.append(
+            b.record(orjson.dumps(made, option=orjson.OPT_NON_STR_KEYS) if _fits(made) else b"{", n, key=None)
+        )
     run = b.Run(b.judge()).feed(values)
     assert {reason for reason, _ in run.quarantined} <= set(get_args(QuarantineReason)) - {"internal"}
 
@@ -144,7 +167,9 @@ def _fits(value: Any) -> bool:
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**40))
 def test_no_stamp_of_the_broker_raises(stamp: int, later: int) -> None:
     first = b.record(b.declared("s"), 0)._replace(timestamp_ms=stamp, timestamp_type="append")
-    tick = b.record({"type": "clock.tick"}, 1)._replace(timestamp_ms=stamp // 2 + later, timestamp_type="append")
+    tick = b.record({"type": "clock.tick"}, 1)._replace(
+        timestamp_ms=stamp // 2 + later, timestamp_type="append"
+    )
     last = b.record({"type": "clock.tick"}, 2)._replace(timestamp_ms=2**63 - 1, timestamp_type="append")
     run = b.Run(b.judge()).feed([first, tick, last], 1)
     assert run.partition.ledger.offset == 2

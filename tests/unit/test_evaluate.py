@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import calibrate, dataset, evaluate, registry, train
 from models.calibrate import Recipe
@@ -15,6 +17,13 @@ from models.errors import DatasetError
 
 FEATURES = ("one", "two", "three", "four")
 SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, folds=2, seed=11)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny fits on many threads wait for each other far longer than they compute."""
+    with threadpool_limits(1):
+        yield
 
 
 def made(signal: float, seed: int = 0, per_suite: int = 120) -> tuple[np.ndarray, dataset.Calls]:

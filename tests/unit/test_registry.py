@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import registry
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
@@ -24,6 +26,13 @@ PAPERS: dict[str, Any] = {
     "features_version": 4,
     "thresholds": {"0.001": 9000, "0.01": 5000, "0.05": 700},
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny fits on many threads wait for each other far longer than they compute."""
+    with threadpool_limits(1):
+        yield
 
 
 def pipeline() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from decimal import Context, Decimal
 from typing import Any
 
@@ -12,11 +13,19 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import trees
 from models.errors import ArtefactError, FeaturesMismatch
 
 CUTS_DIGEST = "36f1a406a44fdff93dd9f63dead18a4bb887130b97cdbd1f00e187d77caabab1"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny fits on many threads wait for each other far longer than they compute."""
+    with threadpool_limits(1):
+        yield
 
 
 def rows(n: int, seed: int, missing: float = 0.0) -> tuple[trees.Floats, trees.Ints]:

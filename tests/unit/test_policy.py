@@ -1,0 +1,123 @@
+"""The policy file, and the total function from evidence to verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.contracts import FAMILIES
+from models.errors import ConfigError
+from stream.policy import SIGNALS, Levels, decide, levels, load_policy, parse_policy
+
+FIXED = settings(max_examples=400, derandomize=True, deadline=None, database=None)
+SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encoding="utf-8")
+POLICY = load_policy(mode="enforce")
+LEVEL = Levels(2000, 5000, 8000)
+RANK = {"abstain": 0, "allow": 0, "alert": 1, "deny": 2, "revoke": 3}
+
+
+def line_of(text: str, part: str) -> int:
+    return next(n for n, line in enumerate(text.split("\n"), 1) if part in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mend"),
+    [
+        ("mode: shadow", "mode: maybe", "'shadow' or 'enforce'"),
+        ("  revoke: 2", "  revoke: 1", "greater than or equal to 2"),
+        ("  watch: {budget: 0.05}", "  watch: {budget: 5}", "less than 1"),
+        ("  watch: {budget: 0.05}", "  watch: 1.5", "thresholds.watch"),
+        ("loop_calls: 5", "lop_calls: 5", "correct its name"),
+        ("  tempo.loop: watch", "  tempo.lop: watch", "unknown signal tempo.lop"),
+        ("  tempo.loop: watch", "  tempo.loop: revoke", "'deny'"),
+        ("  content.talks_to_agent: watch", "  content.talks_to_agent: alert", "write watch or none"),
+        ("  sub_agents: 256 ", "  sub_agents: many ", "valid integer"),
+        ("tools: {}", "tools: {reconcile: destroy}", "'execute'"),
+    ],
+)
+def test_an_invalid_policy_is_refused_with_its_line_and_the_mend(old: str, new: str, mend: str) -> None:
+    assert SHIPPED.count(old) == 1
+    text = SHIPPED.replace(old, new)
+    with pytest.raises(ConfigError) as refused:
+        parse_policy(text, "mine.yaml")
+    assert f"mine.yaml, line {line_of(text, new)}:" in str(refused.value)
+    assert mend in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "mode: [", "a: b: c", "\tmode: shadow", "7"])
+def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line \d+:"):
+        parse_policy(text, "mine.yaml")
+
+
+def test_a_policy_without_a_required_part_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigError, match="thresholds"):
+        parse_policy("version: 1\nname: x\nmode: shadow\n", "mine.yaml")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_policy(tmp_path / "none.yaml")
+
+
+def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_comments() -> None:
+    plain = parse_policy(SHIPPED, "a")
+    assert parse_policy("# more\n" + SHIPPED, "b").digest == plain.digest
+    assert parse_policy(SHIPPED.replace("loop_calls: 5", "loop_calls: 6"), "c").digest != plain.digest
+
+
+def test_the_shipped_policy_starts_in_shadow_and_names_every_signal() -> None:
+    shipped = load_policy()
+    assert shipped.mode == "shadow"
+    assert set(shipped.signals) == set(SIGNALS)
+
+
+def test_thresholds_are_numbers_or_budgets_that_the_model_maps() -> None:
+    mixed = parse_policy(SHIPPED.replace("  watch: {budget: 0.05}", "  watch: 0.25"), "a")
+    assert levels(mixed, lambda budget: round(9000 + budget * 1000)) == Levels(2500, 9010, 9001)
+
+
+FAMILY_SETS = st.lists(st.sampled_from(FAMILIES), unique=True)
+SIGNAL_SETS = st.lists(st.sampled_from(SIGNALS), unique=True)
+
+
+@FIXED
+@given(st.integers(0, 10_000), st.integers(0, 10_000), FAMILY_SETS, SIGNAL_SETS, st.booleans())
+def test_a_higher_score_alone_never_lowers_the_verdict(
+    one: int, other: int, families: list[str], signals: list[str], declared: bool
+) -> None:
+    low, high = sorted((one, other))
+    before = decide(POLICY, LEVEL, low, families, signals, declared)  # type: ignore[arg-type]
+    after = decide(POLICY, LEVEL, high, families, signals, declared)  # type: ignore[arg-type]
+    assert RANK[after.verdict] >= RANK[before.verdict]
+    assert after.watch >= before.watch
+
+
+@FIXED
+@given(st.integers(0, 10_000), st.booleans())
+def test_content_alone_never_raises_more_than_watch(score: int, declared: bool) -> None:
+    ruling = decide(POLICY, LEVEL, score, ["content"], ["content.talks_to_agent"], declared)
+    assert ruling.verdict == ("allow" if declared else "abstain")
+
+
+@FIXED
+@given(st.integers(0, 10_000), FAMILY_SETS, SIGNAL_SETS)
+def test_a_revocation_needs_two_families_beside_content_and_an_alert_by_score_one(
+    score: int, families: list[str], signals: list[str]
+) -> None:
+    ruling = decide(POLICY, LEVEL, score, families, signals, True)  # type: ignore[arg-type]
+    speaking = set(families) - {"content"}
+    if ruling.verdict == "revoke":
+        assert len(speaking) >= 2
+        assert score >= LEVEL.revoke or ruling.by == "signal"
+    if ruling.verdict == "alert" and ruling.by == "score":
+        assert speaking
+
+
+@FIXED
+@given(st.integers(0, 10_000), FAMILY_SETS)
+def test_without_an_intent_no_score_is_acted_on(score: int, families: list[str]) -> None:
+    assert decide(POLICY, LEVEL, score, families, [], False).verdict == "abstain"  # type: ignore[arg-type]

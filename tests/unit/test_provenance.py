@@ -1,0 +1,218 @@
+"""Where a value came from, whatever its clothes: formats, encodings, pieces, joins."""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.contracts import Tool
+from models.provenance import (
+    INTENT,
+    MAX_CHARS,
+    MAX_DEPTH,
+    MAX_LEAVES,
+    Index,
+    compounds_in,
+    fingerprint,
+    leaves,
+    origin,
+    prints_of,
+    tokens,
+)
+from models.tools import Catalogue
+
+KEY = b"test-key"
+ADDRESS = "Maria.Keller@Example.com"
+IBAN = "CH93 0076 2011 6238 5295 7"
+FIXED = settings(max_examples=200, derandomize=True, deadline=None, database=None)
+
+
+def known(text: str, source: int = INTENT, *, prose: bool = False) -> Index:
+    index = Index()
+    index.add(prints_of(text, KEY), source, prose=prose, limit=6000)
+    return index
+
+
+def shares(argument: str, index: Index, catalogue: Index | None = None) -> tuple[float, float, float]:
+    """Shares of `argument` that intent, results and nothing explain."""
+    found = origin(argument, index, [], catalogue or Index(), KEY)
+    return found.intent / found.total, found.results / found.total, found.nowhere / found.total
+
+
+WIDE = "".join(chr(ord(c) + 0xFEE0) if c != " " else c for c in "account 4411 at example")
+SAME = {
+    "itself": (ADDRESS, ADDRESS),
+    "another case": (ADDRESS, ADDRESS.upper()),
+    "more spacing": ("the quarterly report", "the   quarterly\n\treport"),
+    "grouped number": ("pay 1,234,567.50 now", "1234567.5"),
+    "number without zeros": ("pay 100", "100.00"),
+    "plus sign": ("pay 250.75", "+250.750"),
+    "IBAN without spaces": (IBAN, IBAN.replace(" ", "")),
+    "IBAN with dashes": (IBAN, IBAN.replace(" ", "-")),
+    "URL without its scheme": ("https://www.example.com/reports/q3", "example.com/reports/q3"),
+    "URL with a slash": ("https://example.com/reports/q3", "https://example.com/reports/q3/"),
+    "base64": (ADDRESS, base64.b64encode(ADDRESS.encode()).decode()),
+    "url-safe base64 without padding": (
+        ADDRESS,
+        base64.urlsafe_b64encode(ADDRESS.encode()).decode().rstrip("="),
+    ),
+    "base64 twice": (ADDRESS, base64.b64encode(base64.b64encode(ADDRESS.encode())).decode()),
+    "percent": (ADDRESS, "".join(f"%{c:02X}" for c in ADDRESS.encode())),
+    "hex": (ADDRESS, ADDRESS.encode().hex()),
+    "substring": ("key AKIA4QX7ZP2LM8RT5WVB9", "4QX7ZP2LM8RT5WV"),
+    "concatenation": ("user keller at host intranet", "kellerintranet"),
+    "full width": ("account 4411 at example", WIDE),
+    "invisible characters": ("account example", "acc\u200bount exam\u00adple"),
+    "composed and decomposed": ("café régional", "cafe\u0301 re\u0301gional"),
+}
+ENCODED = {"base64", "url-safe base64 without padding", "base64 twice", "hex", "percent"}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_value_is_found_again_in_other_clothes(name: str) -> None:
+    said, argument = SAME[name]
+    intended, _, nowhere = shares(argument, known(said))
+    # An encoded value counts beside the letters that encode it, which nothing carries.
+    assert intended >= (0.2 if name in ENCODED else 0.8)
+    assert nowhere <= (0.8 if name in ENCODED else 0.2)
+    assert shares(argument, known("quite unlike any"))[0] == 0
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_value_that_only_a_result_carries_names_its_call(name: str) -> None:
+    said, argument = SAME[name]
+    found = origin(argument, known(said, 1 + 7), [], Index(), KEY)
+    assert found.source == 7
+    assert found.intent == 0
+
+
+def test_a_value_that_nothing_carries_comes_from_nowhere() -> None:
+    assert shares("desk@evil.test", known(ADDRESS)) == (0.0, 0.0, 1.0)
+
+
+def test_a_value_of_the_catalogue_is_told_apart_from_the_intent() -> None:
+    tools = [Tool(name="set_mode", parameters={"properties": {"mode": {"enum": ["hibernation"]}}})]
+    found = origin("hibernation", known("read notes"), [], Catalogue(tools, KEY, {}).index, KEY)
+    assert (found.catalogue, found.nowhere) == (len("hibernation"), 0)
+
+
+def test_the_first_source_of_a_value_counts() -> None:
+    index = known(ADDRESS, 1 + 2)
+    index.add(prints_of(ADDRESS, KEY), 1 + 9, prose=False, limit=6000)
+    assert origin(ADDRESS, index, [], Index(), KEY).source == 2
+
+
+def test_a_field_takes_over_what_prose_said_first_and_never_the_other_way_round() -> None:
+    index = known(ADDRESS, 1 + 2, prose=True)
+    assert origin(ADDRESS, index, [], Index(), KEY).prose > 0
+    index.add(prints_of(ADDRESS, KEY), 1 + 3, prose=False, limit=6000)
+    found = origin(ADDRESS, index, [], Index(), KEY)
+    assert (found.source, found.prose) == (3, 0)
+    index.add(prints_of(ADDRESS, KEY), 1 + 4, prose=True, limit=6000)
+    assert origin(ADDRESS, index, [], Index(), KEY).source == 3
+
+
+def test_a_value_that_an_ancestor_does_not_intend_is_not_intended() -> None:
+    own = known(f"write to {ADDRESS}")
+    assert origin(ADDRESS, own, [known("read notes")], Index(), KEY).intent == 0
+    assert origin(ADDRESS, own, [known(f"write to {ADDRESS}")], Index(), KEY).intent > 0
+
+
+def test_the_oldest_results_make_room_and_the_intent_never_does() -> None:
+    index = known(ADDRESS)
+    for call in range(200):
+        index.add(prints_of(f"record{call} entry{call}x", KEY), 1 + call, prose=False, limit=100)
+    assert len(index.prints) == 100
+    assert shares(ADDRESS, index)[0] == 1.0
+    assert origin("record0", index, [], Index(), KEY).source is None
+    assert origin("record199", index, [], Index(), KEY).source == 199
+    again = Index(index.dump())
+    assert (again.prints == index.prints).all()
+    assert (again.sources == index.sources).all()
+
+
+def test_fingerprints_in_place_of_values_match_exactly_and_only_whole() -> None:
+    """Privacy mode: what a producer hashed with its own key is an identifier like any other."""
+    print_a, print_b = "hmac:9f86d081884c7d659a2feaa0c55ad015", "hmac:3a7bd3e2360a3d29eea436fcfb7e44c7"
+    index = known(print_a, 1 + 1)
+    assert shares(print_a, index) == (0.0, 1.0, 0.0)
+    assert shares(print_b, index)[1] < 0.2
+
+
+def test_another_key_gives_other_fingerprints() -> None:
+    assert fingerprint("value", b"one") != fingerprint("value", b"two")
+
+
+# ------------------------------------------------------------------ bounds
+
+_OLD = re.compile(r"[^\s\"'<>(){}\[\],;|`=]*[^\W_][@.:/\\\-+_%#&?~][^\s\"'<>(){}\[\],;|`]*[^\W_]/?")
+
+
+@FIXED
+@given(st.text(alphabet="ab1é_ =@.:/-(\"'", max_size=30))
+def test_compounds_are_those_of_the_one_regular_expression_that_defines_them(text: str) -> None:
+    assert compounds_in(text) == _OLD.findall(text)
+
+
+HOSTILE = {
+    "one long word": "a" * 8192,
+    "underscores": "_" * 8192,
+    "dashes": "-" * 8192,
+    "dots": "a." * 4096,
+    "equals": "=a" * 4096,
+    "groups of digits": "1,111" * 1600 + "x",
+    "odd hex": "f" * 8191,
+    "almost base64": "A" * 8191 + "=",
+    "percent signs": "%41" * 2700,
+    "ligatures": "ﷺ" * 8192,
+    "angle brackets": "<" * 4096 + " " * 4096,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_leaf_costs_well_under_a_second(name: str) -> None:
+    started = time.process_time()
+    found = tokens(HOSTILE[name])
+    assert time.process_time() - started < 0.75
+    assert len(found) <= 4096
+
+
+def test_hostile_arguments_of_many_unknown_words_cost_seconds_at_most() -> None:
+    rng = random.Random(1)
+    words = ["".join(rng.choice("abcdefghijklmnop0123") for _ in range(15)) for _ in range(2048)]
+    index = known(" ".join(words[::7]), 3)
+    started = time.process_time()
+    for leaf in leaves([" ".join(words[n : n + 8]) for n in range(0, 2048, 8)])[0]:
+        origin(leaf.text, index, [], Index(), KEY)
+    assert time.process_time() - started < 5
+
+
+def test_leaves_are_bounded_in_number_characters_and_depth_and_what_is_cut_is_counted() -> None:
+    found, cuts = leaves({f"k{n}": "x" for n in range(MAX_LEAVES + 50)})
+    assert (len(found), cuts) == (MAX_LEAVES, 1)
+    found, cuts = leaves(["y" * 100_000] * 10)
+    assert sum(len(leaf.text) for leaf in found) <= MAX_CHARS + len(found)
+    assert cuts == 10
+    deep: object = "x"
+    for _ in range(MAX_DEPTH + 1):
+        deep = [deep]
+    assert leaves(deep) == ([], 1)
+
+
+def test_both_ends_of_a_long_leaf_are_seen() -> None:
+    found, _ = leaves({"text": f"{ADDRESS} {'lorem ' * 10_000} {IBAN}"})
+    assert ADDRESS in found[0].text
+    assert IBAN in found[0].text
+
+
+@FIXED
+@given(st.text(max_size=200))
+def test_any_text_explains_itself(text: str) -> None:
+    found = origin(text, known(text), [], Index(), KEY)
+    assert found.intent == found.total
