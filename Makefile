@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo check test evaluate bench lint train schemas clean
+.PHONY: help setup demo check check-recorded test evaluate bench lint train schemas clean
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,9 @@ train: setup
 
 evaluate: setup
 	@$(BIN)/driftline evaluate
+
+check-recorded: setup
+	@DRIFTLINE_SESSIONS=all $(BIN)/python -m pytest -q tests/broker/test_recorded_sessions.py
 
 bench: setup
 	@$(BIN)/python benchmarks/core.py

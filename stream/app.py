@@ -532,6 +532,7 @@ async def read_state(settings: Settings, number: int) -> Recovered:
     place = TopicPartition(settings.topic(STATE_TOPIC), number)
     options = settings.kafka()
     options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
+    del options["bootstrap_timeout_ms"]  # kafka-python's alone
     consumer = AIOKafkaConsumer(
         **options,
         enable_auto_commit=False,

@@ -293,10 +293,10 @@ class _Batch:
 
     def _score(self, calls: Sequence[_Call]) -> list[int]:
         scores = [0] * len(calls)
-        by_release: dict[str, list[int]] = {}
+        by_scorer: dict[int, list[int]] = {}  # not by name: two releases may share one
         for n, call in enumerate(calls):
-            by_release.setdefault(call.release.name, []).append(n)
-        for places in by_release.values():
+            by_scorer.setdefault(id(call.release.scorer), []).append(n)
+        for places in by_scorer.values():
             rows = np.array([calls[n].found.row for n in places], np.float64)
             for n, score in zip(places, calls[places[0]].release.scorer.score(rows).tolist(), strict=True):
                 scores[n] = score

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -139,6 +140,8 @@ class Sender:
             )
         except KafkaError as error:
             raise _refused(error, message) from error
+        except ValueError as error:  # the client takes no record that has neither
+            raise InputError("a record has neither a key nor a value and cannot be sent") from error
         self.sent += 1
         if len(self._futures) >= 5000:
             self.confirm()
@@ -170,7 +173,8 @@ class Sender:
         if error is None:
             self.close()
         else:
-            self._producer.close(0)
+            with suppress(Exception):  # the error on its way says more
+                self._producer.close(0)
 
 
 def _refused(error: Exception, message: Message | None) -> BrokerError | InputError:

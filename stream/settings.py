@@ -199,6 +199,7 @@ class Settings:
         shared: dict[str, Any] = {
             "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
             "security_protocol": self.security_protocol,
+            "bootstrap_timeout_ms": 10_000,  # the client's own 30 s is long to wait for a wrong address
         }
         if self.security_protocol.startswith("SASL"):
             shared |= {

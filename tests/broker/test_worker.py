@@ -6,6 +6,7 @@ stored. Nothing about rebalances or durability of a broker is proved on the embe
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -69,6 +70,7 @@ class Worker:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("KAFKA_")}
         for name in ("bootstrap", "prefix", "partitions", "state_dir", "session_timeout_s", "checkpoint_s"):
             environment[f"DRIFTLINE_{name.upper()}"] = str(getattr(settings, name))
+        environment["PYTHONFAULTHANDLER"] = "1"
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stream.cli", "worker", "--mode", "enforce"],
@@ -104,16 +106,21 @@ def wait_until(condition: Callable[[], bool], worker: Worker, limit_s: float = 6
     deadline = time.monotonic() + limit_s
     while not condition():
         assert worker.process.poll() is None, worker.log.read_text()
-        assert time.monotonic() < deadline, worker.log.read_text()
+        if time.monotonic() > deadline:
+            worker.process.send_signal(signal.SIGABRT)  # faulthandler writes where each thread is
+            worker.process.wait(10)
+            pytest.fail(worker.log.read_text())
         time.sleep(0.2)
 
 
-def by_root(pairs: list[tuple[bytes | None, bytes | None]]) -> dict[bytes | None, list[bytes | None]]:
-    """Values of each key in order, byte-identical repeats dropped (the first counts)."""
-    found: dict[bytes | None, list[bytes | None]] = defaultdict(list)
-    for key, value in pairs:
-        if value not in found[key]:
-            found[key].append(value)
+def by_root(pairs: list[tuple[bytes | None, bytes | None]]) -> dict[str, list[bytes]]:
+    """Values of each root session (of an alert: each case) in order, byte-identical repeats dropped."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for _, value in pairs:
+        document = json.loads(value or b"")
+        root = document.get("root_session_id") or document["finding_info"]["uid"]
+        if value is not None and value not in found[root]:
+            found[root].append(value)
     return dict(found)
 
 
@@ -203,7 +210,7 @@ def test_worker_garbage_goes_to_quarantine_and_judging_goes_on(settings: Setting
     with Sender(settings) as sender:
         for value in garbage:
             sender.send(Message(EVENTS, b"somebody", (), value))
-        sender.send(Message(EVENTS, None, (), None))
+        sender.send(Message(EVENTS, b"somebody", (), None))
     good = sample_messages()[:60]
     play(settings, good, None)
     _, n = replayed(settings)
