@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Create, check and export topics.")
 import_app = typer.Typer(no_args_is_help=True, help="Other formats into bus events.")
-verify_app = typer.Typer(no_args_is_help=True, help="Check a revocation, an alert, a policy or a release.")
+verify_app = typer.Typer(help="Check a revocation, an alert, a policy or a release.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(import_app, name="import")
 app.add_typer(verify_app, name="verify")
@@ -533,13 +533,29 @@ def import_recorded(
 # ------------------------------------------------------------------------------------------ verify
 
 
+@verify_app.callback(invoke_without_command=True)
+def verify(
+    ctx: typer.Context,
+    jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
+) -> None:
+    """Check a revocation, an alert, a policy or a release."""
+    from stream.tokens import SigningKeys
+
+    if jwks_out is not None:
+        settings = _settings()
+        own = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
+        jwks_out.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"public keys written to {jwks_out}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
 @verify_app.command("revocation")
 def verify_revocation(
     file: Annotated[
         Path | None, typer.Argument(help="A token, alone or as a line of `replay --all`; - is stdin.")
     ] = None,
     jwks: Annotated[Path | None, typer.Option(help="The issuer's public keys.")] = None,
-    jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Issuer expected (default: the settings').")] = None,
     audience: Annotated[
         str | None, typer.Option(help="Who you are (default: whoever the token names).")
@@ -550,12 +566,6 @@ def verify_revocation(
     from stream.watch import claims_of
 
     settings = _settings()
-    if jwks_out is not None:
-        own = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
-        jwks_out.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
-        typer.echo(f"public keys written to {jwks_out}")
-        if file is None:
-            return
     if file is None:
         raise InputError("name a file with tokens, or - for standard input")
     if jwks is not None:
