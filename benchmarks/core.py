@@ -39,10 +39,9 @@ def recorded(n: int) -> list[Record]:
 
 
 def measure(records: list[Record]) -> dict[str, float]:
-    """Cost of judging `records`, and the packed size of the sessions at their largest."""
+    """Cost of judging `records`, and the packed size of the sessions just before they end."""
     judge = bootstrap.judge(Settings(), mode="enforce")
     partition = Partition.empty()
-    largest: dict[str, int] = {}
     decisions = 0
     spent = 0.0
     for start in range(0, len(records), BATCH):
@@ -52,16 +51,18 @@ def measure(records: list[Record]) -> dict[str, float]:
         partition.apply(step.changes)
         spent += time.process_time() - began
         decisions += sum(output.topic == DECISIONS for output in step.outputs)
-        for key, raw in step.changes.items():
-            if key.startswith("s/") and raw is not None:
-                largest[key] = max(largest.get(key, 0), len(raw))
-    sizes = sorted(largest.values())
+    unended = [r for r in records if b'"type":"session.ended"' not in (r.value or b"")]
+    held = Partition.empty()
+    for start in range(0, len(unended), BATCH):
+        held.apply(judge.judge(held, unended[start : start + BATCH]).changes)
+    sizes = sorted(len(raw) for key, raw in held.states.items() if key.startswith("s/"))
     return {
         "events": len(records),
         "calls": decisions,
         "events_per_second": round(len(records) / spent),
         "calls_per_second": round(decisions / spent),
         "us_per_event": round(1e6 * spent / len(records), 1),
+        "sessions": len(sizes),
         "session_bytes_mean": round(sum(sizes) / len(sizes)),
         "session_bytes_p95": sizes[int(0.95 * (len(sizes) - 1))],
         "session_bytes_max": sizes[-1],
