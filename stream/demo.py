@@ -263,8 +263,9 @@ def _summary(console: Console, board: Board, latency: Latency) -> None:
         return "-" if p50 is None or p99 is None else f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
     drifted = Table(title="sessions that drifted, and why", title_justify="left", expand=True)
-    for name, ratio in (("session", 3), ("call", 1), ("tool", 2), ("verdict", 1), ("why", 8)):
-        drifted.add_column(name, ratio=ratio, overflow="fold")
+    for name, width in (("session", 27), ("call", 4), ("tool", 16), ("verdict", 7)):
+        drifted.add_column(name, width=width if console.width >= 100 else min(width, 14), overflow="fold")
+    drifted.add_column("why", ratio=1, overflow="fold")
     for session, one in sorted(board.raised.items()):
         why = plain(one.get("explanation"), 160)
         drifted.add_row(session, str(one.get("call_seq")), str(one.get("tool")), str(one.get("verdict")), why)

@@ -1,0 +1,53 @@
+"""The bundled model: scikit-learn's own answer, within 0.0001, on rows that the live judge extracted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import skops.io
+
+from models import registry
+from models.features import FEATURES, FEATURES_VERSION
+from stream import replay
+from stream.judge import UNIT
+
+SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """Rows of the samples' calls, as the judge hands them to its scorer."""
+    recorder = replay._Recorder()
+    judge = replay.bootstrap.judge_with(
+        replay.Settings(),
+        replay.bootstrap.make_release(registry.NullModel(), replay.load_policy())._replace(scorer=recorder),
+    )
+    for path in sorted(SAMPLES.glob("*.jsonl")):
+        list(replay.replay(replay.read_records(path), judge))
+    return np.concatenate(recorder.rows)
+
+
+def test_live_scores_are_scikit_learns_within_one_unit(rows: np.ndarray) -> None:
+    model = registry.load()
+    path = registry.BUNDLED / registry.MODEL_FILE
+    pipeline = skops.io.load(path, trusted=list(registry.TRUSTED))
+    theirs = pipeline.predict_proba(rows)[:, 1]
+    assert len(rows) > 150
+    assert np.abs(model.score(rows) / UNIT - theirs).max() <= 1 / UNIT
+
+
+def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
+    model = registry.load()
+    alone = [int(model.score(row[None, :])[0]) for row in rows]
+    assert alone == model.score(rows).tolist()
+
+
+def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> None:
+    manifest = orjson.loads((registry.BUNDLED / registry.MANIFEST_FILE).read_bytes())
+    assert manifest["features"] == list(FEATURES)
+    assert manifest["features_version"] == FEATURES_VERSION
+    assert "agentdojo.jsonl.gz" in manifest["data"]
+    assert "openagentsafety_a.jsonl.gz" not in manifest["data"], "kept unseen, to check transfer on"
