@@ -11,8 +11,9 @@ from joserfc.jwk import KeySet
 from models import registry
 from models.errors import SchemaError
 from stream.act import Actor
-from stream.judge import Activation, Judge, Release
+from stream.judge import Activation, Judge
 from stream.policy import Policy, levels, load_policy
+from stream.rulings import Release
 from stream.settings import Settings
 from stream.tokens import SigningKeys
 

@@ -13,8 +13,9 @@ import orjson
 
 from models.errors import SchemaError
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
-from stream.judge import Activation, Judge, Release
+from stream.judge import Activation, Judge
 from stream.policy import Levels, Policy, load_policy
+from stream.rulings import Release
 from stream.window import Partition
 
 T0 = 1_767_258_000_000  # 2026-01-01T09:00:00Z

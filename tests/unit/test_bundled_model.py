@@ -12,7 +12,7 @@ import skops.io
 from models import registry
 from models.features import FEATURES, FEATURES_VERSION
 from stream import replay
-from stream.judge import UNIT
+from stream.rulings import UNIT
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 

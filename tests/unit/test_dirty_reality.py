@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 import stream.judge
+import stream.rulings
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, load
 from stream.events import EVENTS, QUARANTINE, murmur2_partition
-from stream.judge import Release
+from stream.rulings import Release
 from stream.window import Partition, state_key
 from tests import builders as b
 
@@ -524,14 +525,14 @@ def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pyt
 def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = stream.judge._explain
+    real = stream.rulings._explain
 
     def failing(ruling: Any, score: int, *rest: Any) -> str:
         if score == 10_000:
             raise ZeroDivisionError
         return real(ruling, score, *rest)
 
-    monkeypatch.setattr(stream.judge, "_explain", failing)
+    monkeypatch.setattr(stream.rulings, "_explain", failing)
     more = {"hot": high()}
     values = [(0, b.called("s", 0)), (1, b.activation("hot")), (2, b.called("t", 0)), (3, b.called("s", 1))]
     runs = [b.play_stamped(values, size, bundled=low(), more=more) for size in (1, 512)]

@@ -1,0 +1,533 @@
+"""rule: what becomes of each item that the take pass left, in order: decisions, and cases for act.
+
+Here a score first meets the policy. What was decided of a session lives in its dossier, which the session and
+its tombstone share; nothing else of a state is read or changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.contracts import (
+    FAMILIES,
+    Case,
+    CredentialRef,
+    Evidence,
+    Family,
+    PathStep,
+    Signed,
+    Standing,
+    ToolCalled,
+)
+from models.features import Extract
+from models.session import VERSION, Dossier, PathRow, Session, Tombstone
+from stream import findings, signals, tokens
+from stream.events import CASES, DECISIONS, Output, Record, dumps, milliseconds, rfc3339, short_hash
+from stream.policy import Levels, Policy, Ruling, decide
+
+CORE = "1"
+"""Version of everything that shapes an output; a golden test forces it to change when an output does."""
+
+UNIT = 10_000
+"""Scores are whole numbers of 1 / UNIT."""
+MAX_PATH = 16
+_ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
+
+
+class Scorer(Protocol):
+    """What judge needs of a model: bundled, challenger and null one alike."""
+
+    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Scores in units of 0.0001, 0 to 10000, one for each row of features."""
+        ...
+
+
+class Release(NamedTuple):
+    """A model and a policy that go live together."""
+
+    name: str
+    scorer: Scorer
+    policy: Policy
+    levels: Levels
+
+
+class Call(NamedTuple):
+    key: str
+    record: Record
+    event: ToolCalled
+    session: Session | Tombstone
+    found: Extract
+    signals: list[signals.Signal]
+    seq: int
+    marks: list[str]
+    release: Release
+    now_ms: int
+    below: list[tuple[str, Session]]
+
+
+class Close(NamedTuple):
+    key: str
+    tombstone: Tombstone
+    session: Session
+    how: str
+    release: Release
+    now_ms: int
+
+
+class Unjudged(NamedTuple):
+    session: Session
+    release: Release
+    now_ms: int
+
+
+class Offered(NamedTuple):
+    """A session whose declaration brought credentials: they fall with it if it was revoked before."""
+
+    key: str
+    session: Session
+    ancestors: list[Session]
+    release: Release
+    now_ms: int
+
+
+class Rulings:
+    """Rules items in order; `outputs` holds what was decided, `changed` the keys whose dossier moved.
+
+    Parameters are those of `stream.judge.Judge`.
+    """
+
+    def __init__(self, key: bytes, issuer: str, audiences: Mapping[str, str], risk_audience: str) -> None:
+        self.key = key
+        self.issuer = issuer
+        self.audiences = audiences
+        self.risk_audience = risk_audience
+        self.outputs: list[Output] = []
+        self.changed: dict[str, None] = {}
+
+    def rule(self, call: Call, score: int) -> None:
+        event, release = call.event, call.release
+        policy, level = release.policy, release.levels
+        record = call.session.record  # one dossier, shared by the session and what became of it
+        told = list(call.signals)
+        if record.revoked:
+            told.append(
+                _before(
+                    call.seq,
+                    "identity",
+                    "after_revocation",
+                    "the session's credentials were revoked before this call",
+                )
+            )
+        if record.denied and any(policy.signals.get(s.name) == "deny" for s in told):
+            told.append(
+                _before(
+                    call.seq,
+                    "sequence",
+                    "denied_before",
+                    "an earlier call of this session was denied, and it goes on",
+                )
+            )
+        declared = isinstance(call.session, Session) and call.session.declared
+        speaking = [s for s in told if s.evidence.supports]
+        families: list[Family] = [f for f in FAMILIES if any(s.evidence.family == f for s in speaking)]
+        ruling = decide(policy, level, score, families, [s.name for s in speaking], declared)
+        before = record.standing
+        after = self._next(record, ruling.verdict, ruling.watch, policy)
+        enforced = policy.mode == "enforce"
+        case_id = short_hash("case", call.session.tenant, call.session.root, call.session.session)
+        arguments = dumps([event.tool, event.arguments])
+        decision_id = short_hash(
+            "decision",
+            call.session.tenant,
+            call.session.root,
+            call.session.session,
+            event.id,
+            arguments,
+            record.chain,
+        )
+        why = _explain(ruling, score, level, speaking)
+        body: dict[str, Any] = {
+            "schema_version": 1,
+            "decision_id": decision_id,
+            "tenant": call.session.tenant,
+            "root_session_id": call.session.root,
+            "session_id": call.session.session,
+            "event_id": event.id,
+            "event_seq": event.seq,
+            "call_id": event.call_id,
+            "call_seq": call.seq,
+            "time": rfc3339(milliseconds(event.time)),
+            "agent": call.session.agent,
+            "tool": event.tool,
+            "action": call.found.facts.action,
+            "arguments_digest": short_hash(self.key, arguments),
+            "verdict": ruling.verdict,
+            "enforced": enforced,
+            "score": score / UNIT,
+            "thresholds": {
+                "watch": level.watch / UNIT,
+                "alert": level.alert / UNIT,
+                "revoke": level.revoke / UNIT,
+            },
+            "families": families,
+            "evidence": [s.evidence.model_dump() for s in told],
+            "explanation": why[:1200],
+            "would_pass": _would_pass(ruling, score, level, speaking)[:400],
+            "marks": call.marks,
+            "standing": after,
+            "case_id": case_id if after != "quiet" else None,
+            "intent_digest": call.session.intent_digest if isinstance(call.session, Session) else None,
+            "credential": f"{event.credential.broker}/{event.credential.kind}/{event.credential.value}"
+            if event.credential is not None
+            else None,
+            "release": release.name,
+            "policy": f"{policy.name}@{policy.digest}",
+            "core": CORE,
+            "previous": record.chain,
+        }
+        body["digest"] = sha256_hex(dumps(body))
+        self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), dumps(body)))
+        record.chain = body["digest"]
+        record.denied += ruling.verdict == "deny"
+        record.top_score = max(record.top_score, score)
+        if ruling.watch or ruling.verdict not in ("allow", "abstain"):
+            record.families = [f for f in FAMILIES if f in record.families or f in families]
+            row = PathRow(
+                decision_id, event.call_id, call.seq, event.tool[:64], ruling.verdict, score, body["time"]
+            )
+            record.path = [*record.path, row][-MAX_PATH:]
+        if after == before:
+            return
+        record.standing = after
+        evidence = [s.evidence for s in speaking]
+        if isinstance(call.session, Session):
+            self._case(
+                call.session,
+                record,
+                "standing",
+                "drift",
+                before,
+                after,
+                why,
+                evidence,
+                release,
+                call.now_ms,
+                verdict=ruling.verdict,
+                score=score,
+            )
+            if after == "contained":
+                record.revoked = True
+                self._contain_below(call.session, call.below, release, call.now_ms)
+        else:
+            self._case(
+                shell_of(call.session),
+                record,
+                "standing",
+                "drift",
+                before,
+                after,
+                why,
+                evidence,
+                release,
+                call.now_ms,
+                verdict=ruling.verdict,
+                score=score,
+            )
+
+    def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
+        """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained."""
+        now: Standing = record.standing
+        asked: Standing = (
+            "contained"
+            if verdict == "revoke"
+            else "alert"
+            if verdict in ("alert", "deny")
+            else "watch"
+            if watch
+            else "quiet"
+        )
+        if now in ("contained", "closed"):
+            return "alert" if now == "closed" and asked == "alert" else now
+        if _ORDER.index(asked) > _ORDER.index(now):
+            record.calm = 0
+            return asked
+        if asked != "quiet":
+            record.calm = 0
+            return now
+        record.calm += 1
+        if now != "quiet" and record.calm >= policy.calm_calls:
+            record.calm = 0
+            return "watch" if now == "alert" else "quiet"
+        return now
+
+    def _contain_below(
+        self, session: Session, below: list[tuple[str, Session]], release: Release, now_ms: int
+    ) -> None:
+        """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
+        for key, child in below:
+            if not child.record.revoked:
+                self._inherit(key, child, session, release, now_ms)
+
+    def _inherit(self, key: str, child: Session, parent: Session, release: Release, now_ms: int) -> None:
+        before = child.record.standing
+        child.record.standing, child.record.revoked = "contained", True
+        self.changed[key] = None
+        self._case(
+            child,
+            child.record,
+            "standing",
+            "drift",
+            before,
+            "contained",
+            f"revoked with session {parent.session[:128]}, for which it works",
+            [],
+            release,
+            now_ms,
+            verdict="revoke",
+            score=parent.record.top_score,
+            inherited=parent.session,
+        )
+
+    def offered(self, item: Offered) -> None:
+        """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
+        session = item.session
+        revoked = next((s for s in [session, *item.ancestors] if s.record.revoked), None)
+        if revoked is not None:
+            self._inherit(item.key, session, revoked, item.release, item.now_ms)
+
+    def close(self, item: Close) -> None:
+        session, tomb = item.session, item.tombstone
+        record = tomb.record
+        before = record.standing
+        record.standing = "closed"
+        if not session.credentials and before == "quiet":
+            return
+        why = {
+            "ended": "the session ended",
+            "idle": "the session was idle for longer than the limit",
+            "evicted": "the partition's or the tree's limit of open sessions was reached",
+            "parent_ended": "the session that it works for ended",
+        }[item.how]
+        self._case(session, record, "ended", "ended", before, "closed", why, [], item.release, item.now_ms)
+
+    def unjudged(self, item: Unjudged) -> None:
+        session = item.session
+        standing = session.record.standing
+        why = "a record of this session could not be judged; it is in quarantine with reason internal"
+        self._case(
+            session,
+            session.record,
+            "unjudged",
+            "internal",
+            standing,
+            standing,
+            why,
+            [],
+            item.release,
+            item.now_ms,
+        )
+
+    def _case(
+        self,
+        session: Session,
+        record: Dossier,
+        kind: Any,
+        cause: Any,
+        before: Standing,
+        after: Standing,
+        why: str,
+        evidence: list[Evidence],
+        release: Release,
+        now_ms: int,
+        *,
+        verdict: Any = None,
+        score: int | None = None,
+        inherited: str | None = None,
+    ) -> None:
+        case_id = short_hash("case", session.tenant, session.root, session.session)
+        change = record.change
+        record.change += 1
+        time = rfc3339(now_ms)
+        peak: Standing = "contained" if record.revoked else "alert" if record.alerted else before
+        policy = release.policy
+        expiries = [c.expires_ms for c in session.credentials]
+        credentials = [
+            CredentialRef(broker=c.broker, kind=c.kind, value=c.value, scope=c.scope)
+            for c in session.credentials
+        ]
+        path = [
+            PathStep(
+                decision_id=p.decision_id,
+                call_id=p.call_id,
+                call_seq=p.seq,
+                tool=p.tool,
+                verdict=p.verdict,
+                score=p.score / UNIT,
+                time=p.time,
+            )
+            for p in record.path
+        ]
+        facts = findings.CaseFacts(
+            case_id=case_id,
+            record_id=short_hash("change", case_id, str(change), kind, cause),
+            change=change,
+            kind=kind,
+            cause=cause,
+            tenant=session.tenant,
+            root_session_id=session.root,
+            session_id=session.session,
+            time=time,
+            time_ms=now_ms,
+            before=before,
+            after=after,
+            reason=why[:600],
+            verdict=verdict,
+            score=(record.top_score if score is None else score) / UNIT,
+            families=list(record.families),
+            evidence=evidence,
+            agent=session.agent,
+            spiffe_id=session.spiffe,
+            user=session.user,
+            credentials=credentials,
+            path=path,
+            first_time_ms=record.first_alert_ms or now_ms,
+            enforced=policy.mode == "enforce",
+            inherited_from=inherited,
+            release=release.name,
+            policy=f"{policy.name}@{policy.digest}",
+            core=CORE,
+            max_credential_expiry_ms=None
+            if not expiries or None in expiries
+            else max(e for e in expiries if e is not None),
+            peak=peak,
+        )
+        told = (
+            kind == "standing"
+            and after in ("alert", "contained")
+            and (before == "closed" or _ORDER.index(after) > _ORDER.index(before))
+        )
+        closes = kind == "ended" and (record.alerted or record.revoked)
+        sets: list[Signed] = []
+        if (
+            (after == "contained" and not record.revoked)
+            or (inherited is not None)
+            or (kind == "ended" and not (record.revoked and policy.mode == "enforce"))
+        ):
+            sets += [
+                Signed(topic="agent.revocations.v1", claims=c)
+                for c in tokens.revocation_claims(facts, self.issuer, self.audiences)
+            ]
+        if tokens.risk_changed(before, after):
+            sets.append(
+                Signed(
+                    topic="agent.risk.v1",
+                    claims=tokens.risk_claims(facts, self.issuer, self.risk_audience),
+                )
+            )
+        case = Case(
+            record_id=facts.record_id,
+            case_id=case_id,
+            change=change,
+            kind=kind,
+            cause=cause,
+            tenant=session.tenant,
+            root_session_id=session.root,
+            session_id=session.session,
+            time=time,
+            before=before,
+            after=after,
+            reason=facts.reason,
+            verdict=verdict,
+            score=facts.score,
+            families=list(facts.families),
+            agent=session.agent,
+            user=session.user,
+            credentials=credentials,
+            path=path,
+            enforced=facts.enforced,
+            inherited_from=inherited,
+            finding=findings.finding(facts) if told or closes else None,
+            sets=sets,
+            release=release.name,
+            policy=facts.policy,
+            core=CORE,
+        )
+        if told:
+            record.alerted = True
+            record.first_alert_ms = record.first_alert_ms or now_ms
+        self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case.model_dump(mode="json"))))
+
+
+def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:
+    """A signal that rests on what was decided earlier, and so is known only when items are ruled."""
+    evidence = Evidence(family=family, name=name, value=1, unit="flag", supports=True, calls=[seq], text=text)
+    return signals.Signal(f"{family}.{name}", evidence)
+
+
+def sha256_hex(raw: bytes) -> str:
+    """SHA-256 of `raw`, hexadecimal: the chain's digest, which others recompute with any tool."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def shell_of(tomb: Tombstone) -> Session:
+    """A finished session as far as its tombstone tells: enough for a case, with no credentials left."""
+    return Session(
+        version=VERSION,
+        tenant=tomb.tenant,
+        root=tomb.root,
+        session=tomb.session,
+        born=-1,
+        offset=-1,
+        clock_ms=tomb.clock_ms,
+        started_ms=tomb.clock_ms,
+        release=tomb.release,
+        epoch=tomb.epoch,
+        agent=tomb.agent,
+        record=tomb.record,
+    )
+
+
+_TOLD_FIRST = ("identity", "provenance", "sequence", "scope", "tempo", "intent", "content")
+
+
+def _explain(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+    """Why, in plain words: what speaks against the call first, then what the policy made of it."""
+    texts = sorted((s.evidence for s in speaking), key=lambda e: _TOLD_FIRST.index(e.family))
+    reasons = "; ".join(dict.fromkeys(e.text for e in texts)) or "nothing speaks against this call"
+    value = f"{score / UNIT:.4f}"
+    if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
+        limit = level.revoke if ruling.verdict == "revoke" else level.alert
+        return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f})"
+    if ruling.by == "signal":
+        return f"{reasons} ({ruling.verdict} by {ruling.signal}; score {value})"
+    if ruling.verdict == "abstain":
+        return f"{reasons} (no intent was declared, so the score {value} is not acted on)"
+    if ruling.watch:
+        return f"{reasons} (watch: score {value} reaches {level.watch / UNIT:.4f})"
+    return f"{reasons} (score {value}, below every threshold that counts here)"
+
+
+def _would_pass(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
+    """The smallest change of the call, or of what was declared, that would have passed."""
+    if ruling.verdict in ("allow", "abstain"):
+        return ""
+    if ruling.by == "signal":
+        return {
+            "scope.tool_unknown": "a declaration whose catalogue holds this tool",
+            "scope.action_not_allowed": "an amendment by the user that allows this kind of action",
+            "sequence.trifecta": "an intent that names this destination, or no private data read before",
+            "tempo.budget_overrun": "a larger budget in the declaration",
+            "identity.credential_expired": "a credential that is valid at the time of the call",
+            "identity.credential_undeclared": "a declaration that lists this credential",
+            "identity.after_end": "a new session, declared before the call",
+            "identity.after_revocation": "a new session with new credentials",
+        }.get(ruling.signal or "", "a policy that does not count this signal")
+    limit = level.revoke if ruling.verdict == "revoke" else level.alert
+    paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
+    named = f"the value at {paths[0]}" if paths else "this act"
+    return f"an intent or an amendment by the user that names {named}; a score below {limit / UNIT:.4f}"
