@@ -1,0 +1,138 @@
+"""The command line as people and scripts meet it: output, exit codes, and errors that tell the mend."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
+
+
+def run(*arguments: str | Path, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "stream.cli", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_replay_prints_one_decision_a_call_and_nothing_else(tmp_path: Path) -> None:
+    done = run("replay", SAMPLE, "--mode", "enforce", cwd=tmp_path)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [row["call_seq"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[2]["verdict"] == "revoke"
+    assert rows[2]["enforced"] is True
+
+
+def test_replay_reads_standard_input_and_starts_in_shadow(tmp_path: Path) -> None:
+    done = run("replay", "-", cwd=tmp_path, stdin=SAMPLE.read_text())
+    assert {json.loads(line)["enforced"] for line in done.stdout.splitlines()} == {False}
+
+
+def test_tokens_of_a_replay_hold_against_the_keys_written_and_a_changed_one_does_not(tmp_path: Path) -> None:
+    done = run("replay", SAMPLE, "--all", "--mode", "enforce", cwd=tmp_path)
+    (tmp_path / "all.jsonl").write_text(done.stdout)
+    assert run("verify", "--jwks-out", "keys.json", cwd=tmp_path).returncode == 0
+    assert all("d" not in key for key in json.loads((tmp_path / "keys.json").read_text())["keys"])
+    assert run("verify", "revocation", "all.jsonl", "--jwks", "keys.json", cwd=tmp_path).returncode == 0
+    assert run("verify", "alert", "all.jsonl", cwd=tmp_path).returncode == 0
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    token = next(base64.b64decode(row["value_b64"]) for row in rows if "value_b64" in row)
+    header, payload, signature = token.split(b".")
+    (tmp_path / "bad.jsonl").write_bytes(b".".join([header, payload[:40] + b"A" + payload[41:], signature]))
+    assert run("verify", "revocation", "bad.jsonl", "--jwks", "keys.json", cwd=tmp_path).returncode == 1
+
+
+def test_a_policy_with_a_wrong_word_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = (ROOT / "stream" / "policy.yaml").read_text().replace("mode: shadow", "mode: shadowy")
+    (tmp_path / "policy.yaml").write_text(text)
+    line = text.splitlines().index("mode: shadowy") + 1
+    done = run("verify", "policy", "policy.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"line {line}" in done.stdout + done.stderr
+    assert "'shadow' or 'enforce'" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("replay", "missing.jsonl"), 3, "missing.jsonl"),
+        (("evaluate",), 3, "DRIFTLINE_DATA"),
+        (("train",), 3, "DRIFTLINE_DATA"),
+        (("verify", "revocation"), 3, "file"),
+        (("replay",), 2, "FILE"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_an_error_is_one_sentence_with_its_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert told.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tmp_path: Path) -> None:
+    session = {
+        "source": "mine",
+        "suite": "desk",
+        "model": "m",
+        "session_id": "rec-1",
+        "intent": "Read ticket T-1.",
+        "tools_ref": "desk",
+        "calls": [
+            {"seq": 0, "tool": "get_ticket", "args": {"id": "T-1"}, "result": "broken lid", "error": None}
+        ],
+        "amendments": [{"before_seq": 1, "text": "Then answer it."}],
+        "label": "benign",
+    }
+    (tmp_path / "mine.jsonl").write_text(json.dumps(session) + "\n")
+    (tmp_path / "mine_tools.json").write_text(json.dumps({"desk": [{"name": "get_ticket"}]}))
+    made = run("import", "recorded", "mine.jsonl", cwd=tmp_path)
+    types = [json.loads(line)["type"] for line in made.stdout.splitlines()]
+    assert types == [
+        "session.declared",
+        "tool.called",
+        "tool.returned",
+        "intent.amended",
+        "session.ended",
+    ]
+    (tmp_path / "events.jsonl").write_text(made.stdout)
+    direct = run("replay", "mine.jsonl", cwd=tmp_path).stdout
+    assert direct
+    assert run("replay", "events.jsonl", cwd=tmp_path).stdout == direct
+
+
+def test_help_of_every_command_is_there(tmp_path: Path) -> None:
+    top = run("--help", cwd=tmp_path).stdout
+    for command in (
+        "demo",
+        "broker",
+        "topics",
+        "worker",
+        "send",
+        "watch",
+        "replay",
+        "train",
+        "evaluate",
+        "import",
+        "verify",
+    ):
+        assert command in top
+    assert run("worker", "--help", cwd=tmp_path).returncode == 0
