@@ -435,23 +435,30 @@ def evaluate(
         list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
-    model: Annotated[
-        Path | None, typer.Option(help="Score with this model in place of leaving suites out.")
-    ] = None,
-    bundled: Annotated[bool, typer.Option("--bundled", help="Score with the bundled model.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Score with this model (default: see below).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
     tools: Tools = None,
 ) -> None:
-    """Detection quality on labelled recorded sessions."""
+    """Detection quality on labelled recorded sessions.
+
+    Files that the bundled model never saw are scored with it. Files that it learnt from are never scored
+    with it: each suite is left out in turn, and a model fitted on the others scores it.
+    """
     from models import evaluate as evaluation
     from models import registry
+    from models.dataset import file_digest
 
-    X, calls = _labelled_rows(_data_files(files), tools)
-    scored = registry.load(model) if model is not None or bundled else None
+    chosen = _data_files(files)
+    scored = registry.load(model)
+    learnt = set(scored.manifest["data"].values())
+    seen = [file.name for file in chosen if file_digest(file) in learnt]
+    if seen:
+        _say(f"the model learnt from {', '.join(seen)}: leaving one suite out in turn")
+    X, calls = _labelled_rows(chosen, tools)
     report = evaluation.evaluate(
         X,
         calls,
-        "score-only" if scored is not None else "leave-one-suite-out",
+        "leave-one-suite-out" if seen else "score-only",
         model=scored,
         plot=plot,
         progress=_say,
@@ -471,14 +478,15 @@ def _tables(report: dict[str, Any]) -> None:
     by_suite = report.get("by_suite") or {}
     if by_suite:
         rates = list(next(iter(by_suite.values()))["at"])
-        table = Table(title="hijacked sessions detected, each suite left out in turn [95 % by user task]")
+        table = Table(title="hijacked sessions detected [95 % by user task]")
         table.add_column("suite")
         table.add_column("benign", justify="right")
         table.add_column("hijacked", justify="right")
         table.add_column("AUC", justify="right")
         for rate in rates:
             table.add_column(f"at {100 * float(rate):g} % FPR", justify="right")
-        for name, row in [*sorted(by_suite.items()), ("pooled", report["pooled"]), ("null", report["null"])]:
+        pooled = [(name, report[name]) for name in ("pooled", "null") if name in report]
+        for name, row in [*sorted(by_suite.items()), *pooled]:
             cells = []
             for rate in rates:
                 found = row["at"][rate]["detected"]
