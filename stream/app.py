@@ -36,9 +36,11 @@ from stream.window import Partition
 log = logging.getLogger("driftline.worker")
 
 EXIT_BROKER, EXIT_ARTEFACT = 4, 5
+BROKER_AWAY_S = 60.0
+"""How long a broker may be away before the worker ends with the broker's exit code (chosen)."""
 STOP_S = 15.0
 """Longest a graceful stop may take before the process goes anyway; what is open is judged again."""
-COUNT_EVERY_S = 60.0
+COUNT_EVERY_S = 10.0
 REBALANCE_TIMEOUT_S = 30.0
 """Longest a rebalance waits for a member's last checkpoint."""
 _TIMESTAMP_TYPES = {0: "create", 1: "append"}
@@ -617,7 +619,13 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     server = None
     if settings.metrics_port:
-        server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=measures.registry)
+        try:
+            server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=measures.registry)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"metrics cannot listen on 127.0.0.1:{settings.metrics_port} ({error}); choose another "
+                "port with --metrics-port, or 0 for none"
+            ) from error
         announce(f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics")
     stages: list[_Stage] = []
     tasks: list[asyncio.Task[None]] = []
@@ -629,25 +637,28 @@ async def _run(
     announce(f"joining as {', '.join(f'{settings.group}-{stage.name}' for stage in stages)}")
     # Both at once: a group's first join takes up to half a minute on the embedded broker.
     starting = [asyncio.create_task(stage.app.start()) for stage in stages]
-    tasks.append(asyncio.create_task(_watch(settings, stages, starting, counts, failed)))
+    tasks.append(asyncio.create_task(_watch(settings, stages, starting, counts, measures, failed)))
     ready = asyncio.create_task(_ready(starting, measures, announce))
     await stop.wait()
     measures.ready.set(0)
     announce("stopping")
-    clean = True
-    try:
-        async with asyncio.timeout(STOP_S):
-            if not failures:
-                for stage in stages:
-                    await stage.finish()
+
+    async def finish() -> None:
+        if not failures:
             for stage in stages:
-                # What was acknowledged is committed here; after a failure nothing more was acknowledged.
-                await stage.app.stop()
-    except TimeoutError:
-        clean = False
+                await stage.finish()
+        for stage in stages:
+            # What was acknowledged is committed here; after a failure nothing more was acknowledged.
+            await stage.app.stop()
+
+    ending = asyncio.create_task(finish())
+    await asyncio.wait({ending}, timeout=STOP_S)
+    clean = ending.done()
+    if not clean:
+        # Not cancelled and awaited: clients that wait for a broker that is gone do not listen to that.
         log.warning("the stop took more than %.0f s; what was open is judged again", STOP_S)
-    except Exception as error:
-        failures.append(error)
+    elif (unfinished := ending.exception()) is not None:
+        failures.append(unfinished)
     for task in (*tasks, *starting, ready):
         task.cancel()
     await asyncio.wait((*tasks, *starting, ready), timeout=2)
@@ -672,10 +683,12 @@ async def _watch(
     stages: Sequence[_Stage],
     starting: Sequence[asyncio.Task[Any]],
     counts: dict[str, int],
+    measures: Measures,
     failed: Callable[[BaseException], None],
 ) -> None:
     """Notice what Faust does not tell: a service that crashed, a partition count that changed."""
     next_count = time.monotonic() + COUNT_EVERY_S
+    away_since: float | None = None
     while True:
         await asyncio.sleep(0.25)
         for task in starting:
@@ -689,19 +702,30 @@ async def _watch(
                 return
         if time.monotonic() >= next_count:
             next_count = time.monotonic() + COUNT_EVERY_S
-            with contextlib.suppress(
-                BrokerError
-            ):  # a broker that is away for a moment is not this check's matter
+            try:
                 now = await asyncio.to_thread(partition_counts, settings)
-                for base, expected in counts.items():
-                    if now.get(base, expected) != expected:
-                        failed(
-                            BrokerError(
-                                f"{settings.topic(base)} now has {now[base]} partitions instead of "
-                                f"{expected}: keys have moved; make a new topic and drain this one"
-                            )
+            except BrokerError as error:
+                if away_since is None:
+                    away_since = time.monotonic()
+                    measures.ready.set(0)
+                    log.warning("%s; waiting %.0f s for it", error, BROKER_AWAY_S)
+                elif time.monotonic() - away_since > BROKER_AWAY_S:
+                    failed(error)
+                    return
+                continue
+            if away_since is not None:
+                away_since = None
+                measures.ready.set(1)
+                log.warning("the broker answers again")
+            for base, expected in counts.items():
+                if now.get(base, expected) != expected:
+                    failed(
+                        BrokerError(
+                            f"{settings.topic(base)} now has {now[base]} partitions instead of "
+                            f"{expected}: keys have moved; make a new topic and drain this one"
                         )
-                        return
+                    )
+                    return
 
 
 def _report(error: BaseException) -> int:

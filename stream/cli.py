@@ -7,9 +7,11 @@ Data goes to stdout, progress and errors to stderr. What a command needs is impo
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +74,12 @@ def main() -> None:
     except DriftlineError as error:
         sys.stderr.write(f"driftline: {error}\n")
         raise SystemExit(exit_code(error)) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        sys.stderr.write(f"driftline: a compressed input is cut short or damaged ({error}); fetch it again\n")
+        raise SystemExit(REFUSED) from None
+    except json.JSONDecodeError as error:
+        sys.stderr.write(f"driftline: the input is not JSON: {error}\n")
+        raise SystemExit(REFUSED) from None
     except BrokenPipeError:
         # The reader of a pipe has gone. Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -227,6 +235,27 @@ def topics_dump(
     _say(f"{count} records of {settings.topic(settings.base(topic))}")
 
 
+def _announce(settings: Any, judge: Any, actor: Any) -> None:
+    """Say what will be decided by what, and which settings are fit for development only."""
+    from stream.settings import DEVELOPMENT_FINGERPRINT_KEY
+
+    enforcing = False
+    if judge is not None:
+        release = judge.releases[""]
+        enforcing = release.policy.mode == "enforce"
+        _say(
+            f"policy {release.policy.name}@{release.policy.digest}, mode {release.policy.mode}; model {release.name}"
+        )
+    if not enforcing and judge is not None:
+        return
+    if settings.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
+        _say("WARNING: the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
+    if actor is not None and settings.signing_key_file is None:
+        _say("WARNING: signing with a development key; set DRIFTLINE_SIGNING_KEY_FILE")
+    if "example.com" in settings.issuer:
+        _say("WARNING: the issuer is an example; set DRIFTLINE_ISSUER")
+
+
 @app.command()
 def worker(
     stage: Annotated[str, typer.Option(help="judge, act or both.")] = "both",
@@ -267,6 +296,7 @@ def worker(
         else None
     )
     actor = composition.actor(settings) if stage in {"act", "both"} else None
+    _announce(settings, judge, actor)
     code = run(settings, judge=judge, actor=actor, announce=_say)
     # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
     sys.stderr.flush()
@@ -309,7 +339,9 @@ def send(
             # Read whole before anything is sent: what is refused again would otherwise be met once more.
             else [record for record, _ in records(settings, QUARANTINE)]
         )
-        for message, reason in sending.mended(sources):
+        for message, reason in sending.mended(
+            sources, [settings.topic(base) for base in settings.input_topics]
+        ):
             if message is None:
                 broken.append(reason)
             else:
@@ -677,10 +709,13 @@ def verify_policy(
     file: Annotated[Path | None, typer.Argument(help="A policy file (default: the one in use).")] = None,
 ) -> None:
     """Check a policy file; exit 1 when it is not valid."""
-    from stream.policy import load_policy
+    from models import registry
+    from stream.policy import levels, load_policy
 
+    settings = _settings()
     try:
-        policy = load_policy(file if file is not None else _settings().policy_path)
+        policy = load_policy(file if file is not None else settings.policy_path)
+        levels(policy, registry.load(settings.model_dir).threshold)
     except ConfigError as error:
         typer.echo(str(error))
         raise typer.Exit(FINDINGS) from None

@@ -324,6 +324,12 @@ def dedup_key(facts: CaseFacts) -> str:
 
 def exposure(facts: CaseFacts) -> dict[str, Any]:
     """How long the credentials may still work, at worst, as far as the facts tell."""
+    if facts.after == "closed" and facts.peak == "contained":
+        return {
+            "revocation": "requested" if facts.enforced else "shadow",
+            "worst_case_until": facts.max_credential_expiry_ms,
+            "note": "Decided earlier in this case; see its first finding for when, and for the bound.",
+        }
     if facts.after != "contained" or facts.cause != "drift":
         return {
             "revocation": "not requested",

@@ -185,10 +185,18 @@ def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:
     """The policy's thresholds as numbers; `threshold` maps a false-positive budget to one (the manifest)."""
 
     def number(level: Threshold) -> int:
+        """The level in units of 0.0001."""
         return threshold(level.budget) if isinstance(level, FalsePositiveBudget) else round(level * 10_000)
 
     table = policy.thresholds
-    return Levels(number(table.watch), number(table.alert), number(table.revoke))
+    found = Levels(number(table.watch), number(table.alert), number(table.revoke))
+    if not found.watch <= found.alert <= found.revoke:
+        raise ConfigError(
+            f"policy {policy.name}: thresholds must rise from watch to alert to revoke, but are "
+            f"{found.watch / 10_000:.4f}, {found.alert / 10_000:.4f}, {found.revoke / 10_000:.4f} with this model; "
+            "mend the section `thresholds`"
+        )
+    return found
 
 
 class Ruling(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -20,7 +21,7 @@ from models.errors import InputError
 from models.features import FEATURES
 from stream import bootstrap
 from stream.act import Actor
-from stream.events import CASES, DECISIONS, EVENTS, Output, Record, dumps
+from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps
 from stream.judge import Judge
 from stream.policy import load_policy
 from stream.recorded import events_of, load_tools, open_text
@@ -183,10 +184,16 @@ def run_replay(
     judge = bootstrap.judge(settings, mode=mode)
     actor = bootstrap.actor(settings) if all_outputs else None
     n = 0
+    refused: Counter[str] = Counter()
     for output in replay(read_records(path, tools, warn=warn or _to_stderr), judge, actor):
+        if output.topic == QUARANTINE:
+            refused[dict(output.headers)["reason"].decode()] += 1
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
             n += 1
+    if refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
+        (warn or _to_stderr)(f"{refused.total()} records were refused ({reasons}); --all shows them")
     return n
 
 

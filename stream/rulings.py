@@ -30,7 +30,7 @@ from stream import findings, signals, tokens
 from stream.events import CASES, DECISIONS, Output, Record, dumps, milliseconds, rfc3339, short_hash
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "1"
+CORE = "2"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000

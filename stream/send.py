@@ -6,7 +6,7 @@ The key is the root session, and kafka-python's default partitioner is Kafka's m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -41,7 +41,11 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
     """
     catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
     if not run:
-        for record, _ in read_records(path, tools):
+        for record, partitions in read_records(path, tools):
+            if partitions is not None and not record.topic.endswith(EVENTS):
+                raise InputError(
+                    f"{path} is a log of {record.topic}, not of events; a mended quarantine goes with --from-quarantine"
+                )
             yield Message(EVENTS, record.key, record.headers, record.value)
         return
     with open_text(path) as lines:
@@ -74,7 +78,7 @@ def _root(event: dict[str, Any]) -> bytes | None:
     return root.encode() if isinstance(root, str) else None
 
 
-def mended(records: Iterable[Record]) -> Iterator[tuple[Message | None, str]]:
+def mended(records: Iterable[Record], inputs: Collection[str] = ()) -> Iterator[tuple[Message | None, str]]:
     """Each quarantined record as what to send again, or None with the reason why it is still refused.
 
     Records refused for their key or partition are mended by being sent again with the right key.
@@ -93,6 +97,13 @@ def mended(records: Iterable[Record]) -> Iterator[tuple[Message | None, str]]:
             )
             continue
         topic = dict(record.headers).get("topic", EVENTS.encode()).decode(errors="replace")
+        if not topic.endswith(EVENTS) and topic not in inputs:
+            # The header is data: it may not send our records, with our rights, to any topic it likes.
+            yield (
+                None,
+                f"{record.topic}[{record.partition}]@{record.offset} names {topic[:64]!r}, which is no input",
+            )
+            continue
         yield Message(topic, root.encode(), (), record.value), ""
 
 

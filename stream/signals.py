@@ -105,8 +105,9 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             "share of argument characters in the intent",
             foreign,
             (
-                f"the intent {'asks' if asked else 'does not ask'} for {found.facts.action} access, speaks of this tool "
-                f"{affinity}/255 as much as of the one it speaks of most, and carries {carried / 10:.0f} % of the arguments"
+                f"the intent {'asks' if asked else 'does not ask'} for {found.facts.action} access, "
+                f"{'does not mention this tool' if not affinity else f'speaks of this tool {100 * affinity // 255} % as much as of the one it speaks of most'}, "
+                f"and names {carried / 10:.0f} % of the arguments"
             ),
         )
     worst = max(

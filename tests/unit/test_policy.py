@@ -77,7 +77,13 @@ def test_the_shipped_policy_starts_in_shadow_and_names_every_signal() -> None:
 
 def test_thresholds_are_numbers_or_budgets_that_the_model_maps() -> None:
     mixed = parse_policy(SHIPPED.replace("  watch: {budget: 0.05}", "  watch: 0.25"), "a")
-    assert levels(mixed, lambda budget: round(9000 + budget * 1000)) == Levels(2500, 9010, 9001)
+    assert levels(mixed, lambda budget: round(9000 - budget * 1000)) == Levels(2500, 8990, 8999)
+
+
+def test_thresholds_that_do_not_rise_are_refused() -> None:
+    falling = parse_policy(SHIPPED.replace("  watch: {budget: 0.05}", "  watch: 0.95"), "a")
+    with pytest.raises(ConfigError, match="must rise from watch to alert to revoke"):
+        levels(falling, lambda budget: round(9000 - budget * 1000))
 
 
 FAMILY_SETS = st.lists(st.sampled_from(FAMILIES), unique=True)
