@@ -205,39 +205,24 @@ class Rulings:
             return
         record.standing = after
         evidence = [s.evidence for s in speaking]
-        if isinstance(call.session, Session):
-            self._case(
-                call.session,
-                record,
-                "standing",
-                "drift",
-                before,
-                after,
-                why,
-                evidence,
-                release,
-                call.now_ms,
-                verdict=ruling.verdict,
-                score=score,
-            )
-            if after == "contained":
-                record.revoked = True
-                self._contain_below(call.session, call.below, release, call.now_ms)
-        else:
-            self._case(
-                shell_of(call.session),
-                record,
-                "standing",
-                "drift",
-                before,
-                after,
-                why,
-                evidence,
-                release,
-                call.now_ms,
-                verdict=ruling.verdict,
-                score=score,
-            )
+        subject = call.session if isinstance(call.session, Session) else shell_of(call.session)
+        self._case(
+            subject,
+            record,
+            "standing",
+            "drift",
+            before,
+            after,
+            why,
+            evidence,
+            release,
+            call.now_ms,
+            verdict=ruling.verdict,
+            score=score,
+        )
+        if subject is call.session and after == "contained":
+            record.revoked = True
+            self._contain_below(subject, call.below, release, call.now_ms)
 
     def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
         """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained."""
