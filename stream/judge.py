@@ -494,7 +494,7 @@ class _Batch:
         ]
         below = [(k, copy.copy(self._session(k))) for k in self._descendants(session)]
         item = Call(
-            key, record, event, copy.copy(session), found, told, session.calls, marks, release, clock, below
+            record, event, copy.copy(session), found, told, session.calls, marks, release, clock, below
         )
         session.cuts += found.cuts
         window.observe_call(session, event.call_id, event.tool, found.facts, digest, time_ms, judge.key)
@@ -558,27 +558,14 @@ class _Batch:
         if not isinstance(event, ToolCalled):
             self._count("after_end")
             return
-        session = Session(
-            version=VERSION,
-            tenant=tomb.tenant,
-            root=tomb.root,
-            session=tomb.session,
-            born=-1,
-            offset=-1,
-            clock_ms=tomb.clock_ms,
-            started_ms=milliseconds(event.time),
-            release=tomb.release,
-            epoch=tomb.epoch,
-            agent=tomb.agent,
-            calls=tomb.calls,
-        )
+        session = shell_of(tomb)
         found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key)
         at = signals.Standing(True, False, False, False, False, None)
         release = self._release(session)
         told = signals.check(session, found, at, release.policy, self.judge.key)
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
         item = Call(
-            key, record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms), []
+            record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms), []
         )
         self.items.append(item)
         tomb.calls += 1
@@ -644,7 +631,7 @@ class _Batch:
         self.n_open -= 1
         self.n_tombs += 1
         self.below.clear()
-        self.items.append(Close(key, tomb, session, how, self._release(session), now_ms))
+        self.items.append(Close(tomb, session, how, self._release(session), now_ms))
         if (
             self.n_tombs > self._bundled.policy.limits.tombstones
             and (oldest := self._oldest_tomb()) is not None

@@ -41,6 +41,19 @@ def is_log(document: Any) -> bool:
     return isinstance(document, dict) and "value_b64" in document and "offset" in document
 
 
+def documents_in(path: Path | str) -> Iterator[tuple[int, bytes, Any]]:
+    """Line number, bytes and JSON document (None where it is none) of each line of `path` that is not blank."""
+    with open_text(path) as lines:
+        for n, line in enumerate(lines, 1):
+            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
+            if not raw.strip():
+                continue
+            try:
+                yield n, raw, orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                yield n, raw, None
+
+
 def read_records(
     path: Path | str, tools: Path | None = None, *, warn: Callable[[str], None] | None = None
 ) -> Iterator[tuple[Record, int | None]]:
@@ -55,36 +68,28 @@ def read_records(
     catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
     warned = False
     offset = 0
-    with open_text(path) as lines:
-        for n, line in enumerate(lines, 1):
-            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
-            if not raw.strip():
-                continue
-            try:
-                document = orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                document = None
-            if is_log(document):
-                yield _log_record(document, f"{path}, line {n}")
-            elif is_recorded(document):
-                if catalogues is None and not warned and warn is not None:
-                    warned = True
-                    warn(
-                        f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
-                    )
-                offered = (catalogues or {}).get(document.get("tools_ref", ""))
-                for event in events_of(document, offered):
-                    yield (
-                        _plain(dumps(event), event.get("root_session_id") or event["session_id"], offset),
-                        None,
-                    )
-                    offset += 1
-            else:
-                root = None
-                if isinstance(document, dict):
-                    root = document.get("root_session_id") or document.get("session_id")
-                yield _plain(raw, root if isinstance(root, str) else None, offset), None
+    for n, raw, document in documents_in(path):
+        if is_log(document):
+            yield _log_record(document, f"{path}, line {n}")
+        elif is_recorded(document):
+            if catalogues is None and not warned and warn is not None:
+                warned = True
+                warn(
+                    f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
+                )
+            offered = (catalogues or {}).get(document.get("tools_ref", ""))
+            for event in events_of(document, offered):
+                yield (
+                    _plain(dumps(event), event.get("root_session_id") or event["session_id"], offset),
+                    None,
+                )
                 offset += 1
+        else:
+            root = None
+            if isinstance(document, dict):
+                root = document.get("root_session_id") or document.get("session_id")
+            yield _plain(raw, root if isinstance(root, str) else None, offset), None
+            offset += 1
 
 
 def _plain(value: bytes, root: str | None, offset: int) -> Record:

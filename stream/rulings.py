@@ -57,7 +57,6 @@ class Release(NamedTuple):
 
 
 class Call(NamedTuple):
-    key: str
     record: Record
     event: ToolCalled
     session: Session | Tombstone
@@ -71,7 +70,6 @@ class Call(NamedTuple):
 
 
 class Close(NamedTuple):
-    key: str
     tombstone: Tombstone
     session: Session
     how: str
@@ -460,7 +458,7 @@ def sha256_hex(raw: bytes) -> str:
 
 
 def shell_of(tomb: Tombstone) -> Session:
-    """A finished session as far as its tombstone tells: enough for a case, with no credentials left."""
+    """A finished session as far as its tombstone tells: enough to judge what comes after, with no credentials left."""
     return Session(
         version=VERSION,
         tenant=tomb.tenant,
@@ -473,6 +471,7 @@ def shell_of(tomb: Tombstone) -> Session:
         release=tomb.release,
         epoch=tomb.epoch,
         agent=tomb.agent,
+        calls=tomb.calls,
         record=tomb.record,
     )
 

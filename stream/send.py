@@ -11,12 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import orjson
-
 from models.errors import BrokerError, ContractError, InputError
 from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
-from stream.recorded import events_of, load_tools, open_text
-from stream.replay import is_log, is_recorded, read_records
+from stream.recorded import events_of, load_tools
+from stream.replay import documents_in, is_log, is_recorded, read_records
 from stream.settings import Settings
 
 _IDS = ("id", "session_id", "root_session_id", "parent_session_id")
@@ -48,29 +46,20 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
                 )
             yield Message(EVENTS, record.key, record.headers, record.value)
         return
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
-            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
-            if not raw.strip():
-                continue
-            try:
-                document = orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                yield Message(EVENTS, None, (), raw)  # as on the bus: quarantine will tell
-                continue
-            if is_recorded(document):
-                for event in events_of(document, (catalogues or {}).get(document.get("tools_ref", "")), run):
-                    yield Message(EVENTS, _root(event), (), dumps(event))
-            elif is_log(document):
-                raise InputError(f"{path}, line {number}: a log is played as it is; leave --as away")
-            elif isinstance(document, dict):
-                event = {
-                    name: f"{run}-{value}" if name in _IDS and isinstance(value, str) else value
-                    for name, value in document.items()
-                }
+    for number, raw, document in documents_in(path):
+        if is_recorded(document):
+            for event in events_of(document, (catalogues or {}).get(document.get("tools_ref", "")), run):
                 yield Message(EVENTS, _root(event), (), dumps(event))
-            else:
-                yield Message(EVENTS, None, (), raw)
+        elif is_log(document):
+            raise InputError(f"{path}, line {number}: a log is played as it is; leave --as away")
+        elif isinstance(document, dict):
+            event = {
+                name: f"{run}-{value}" if name in _IDS and isinstance(value, str) else value
+                for name, value in document.items()
+            }
+            yield Message(EVENTS, _root(event), (), dumps(event))
+        else:
+            yield Message(EVENTS, None, (), raw)  # as on the bus: quarantine will tell
 
 
 def _root(event: dict[str, Any]) -> bytes | None:
