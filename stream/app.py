@@ -1,9 +1,9 @@
-"""The streaming worker: Faust as a thin shell around the core. The only module that imports faust.
+"""The streaming worker: a thin shell around the core, on Faust (`stream.transport`).
 
-Order in both stages: outputs confirmed by the broker, state durable, input acknowledged. What the shell may
-rely on in Faust was measured: an agent that iterates plainly acknowledges what raised, so the stream is
-``noack().events()``, drained into a list of our own; ``topic.send`` does not confirm, the future it returns
-does; the default supervisor goes on behind the record that failed, so any failure stops the worker.
+Order in both stages: outputs confirmed by the broker, state durable, input acknowledged. A batch is judged
+while the confirmations of those before it are on their way; a checkpoint waits for the confirmations of all
+it covers. Positions come from the state, so that the group's commit may lag or be lost. Any failure stops the
+worker: what was not made durable is judged again, to the same bytes.
 """
 
 from __future__ import annotations
@@ -15,22 +15,31 @@ import secrets
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from faust.transport.drivers import aiokafka as driver
-from mode import CrashingSupervisor
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from models.errors import BrokerError, ConfigError, DriftlineError, StateError
+from models.errors import BrokerError, DriftlineError, StateError
 from stream.checkpoints import STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold
-from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    QUARANTINE,
+    REVOCATIONS,
+    RISK,
+    Output,
+    Record,
+    dumps,
+    murmur2_partition,
+)
+from stream.metrics import HealthServer, Measures
 from stream.settings import Settings
 from stream.topics import partition_counts
+from stream.transport import Place, application, send
 from stream.window import Partition
 
 log = logging.getLogger("driftline.worker")
@@ -41,9 +50,31 @@ BROKER_AWAY_S = 60.0
 STOP_S = 15.0
 """Longest a graceful stop may take before the process goes anyway; what is open is judged again."""
 COUNT_EVERY_S = 10.0
-REBALANCE_TIMEOUT_S = 30.0
-"""Longest a rebalance waits for a member's last checkpoint."""
+UNCONFIRMED_MAX = 64
+"""Batches that may wait for their confirmation at once: what bounds memory when the broker is slow (chosen)."""
+TICK_AGAIN_S = 5.0
+"""Seconds before a tick that brought nothing about is repeated (chosen)."""
+POINTS = (
+    "judge.fetched",
+    "judge.decided",
+    "judge.sent",
+    "judge.published",
+    "state.begun",
+    "state.written",
+    "state.sealed",
+    "judge.acknowledged",
+    "judge.committed",
+    "judge.revoked",
+    "judge.recovered",
+    "act.fetched",
+    "act.decided",
+    "act.sent",
+    "act.published",
+    "act.acknowledged",
+)
+"""Named points between fetching, publishing, state and acknowledgement, at which a test may break the worker."""
 _TIMESTAMP_TYPES = {0: "create", 1: "append"}
+_TICK = dumps({"type": "clock.tick"})
 
 
 class Judging(Protocol):
@@ -51,6 +82,9 @@ class Judging(Protocol):
 
     def judge(self, partition: Partition, records: Sequence[Record]) -> Any:
         """A Step: outputs, changes, counts."""
+
+    def next_deadline(self, partition: Partition) -> int | None:
+        """Partition clock, in ms since 1970, at which the partition next owes an end."""
 
 
 class Acting(Protocol):
@@ -60,206 +94,115 @@ class Acting(Protocol):
         """The outputs for cases."""
 
 
-# ----------------------------------------------------------------------------------- latency of the transport
-#
-# Faust fixes the consumer's fetch wait at 1,500 ms (faust/transport/drivers/aiokafka.py, no public setting):
-# a record of an idle partition can wait that long behind a fetch in flight. The subclass sets one number on
-# the consumer that Faust made, before it starts. Pinned to faust-streaming 0.15; `tests/broker` holds it.
-
-
-class _Thread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        if not hasattr(consumer, "_fetch_max_wait_ms"):
-            raise ConfigError("this aiokafka version keeps its fetch wait elsewhere; install the pinned one")
-        consumer._fetch_max_wait_ms = transport.fetch_wait_ms
-        return consumer
-
-
-class _Consumer(driver.Consumer):
-    def _new_consumer_thread(self) -> _Thread:
-        return _Thread(self, loop=self.loop, beacon=self.beacon)
-
-
-class _Transport(driver.Transport):
-    Consumer = _Consumer
-    fetch_wait_ms = 20
-
-
-# ------------------------------------------------------------------------------------------------- measures
-
-
-class Measures:
-    """The worker's Prometheus metrics, in a registry of their own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.decisions = Counter(
-            "driftline_decisions",
-            "Decisions published, repeats after a crash included.",
-            ["verdict"],
-            registry=self.registry,
-        )
-        self.outputs = Counter(
-            "driftline_outputs",
-            "Records published and confirmed, by topic.",
-            ["topic"],
-            registry=self.registry,
-        )
-        self.quarantine = Counter(
-            "driftline_quarantine", "Records quarantined, by reason.", ["reason"], registry=self.registry
-        )
-        self.batch = Histogram(
-            "driftline_batch_records",
-            "Records judged at once.",
-            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
-            registry=self.registry,
-        )
-        self.judge_seconds = Histogram(
-            "driftline_judge_seconds",
-            "Seconds in the core for one batch.",
-            registry=self.registry,
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
-        )
-        self.records = Counter(
-            "driftline_records", "Input records read, by stage.", ["stage"], registry=self.registry
-        )
-        self.checkpoints = Counter("driftline_checkpoints", "Checkpoints completed.", registry=self.registry)
-        self.oldest = Gauge(
-            "driftline_checkpoint_age_seconds",
-            "Seconds since the oldest open change of any partition.",
-            registry=self.registry,
-        )
-        self.sessions = Gauge(
-            "driftline_states",
-            "States held in memory, by partition.",
-            ["topic", "partition"],
-            registry=self.registry,
-        )
-        self.lag = Gauge(
-            "driftline_lag_records",
-            "Records behind the partition's end, as last fetched.",
-            ["topic", "partition"],
-            registry=self.registry,
-        )
-        self.ready = Gauge(
-            "driftline_ready", "1 while both stages are joined and none has failed.", registry=self.registry
-        )
-
-    def published(self, outputs: Iterable[Output], verdicts: Callable[[Output], str]) -> None:
-        """Count confirmed outputs."""
-        for output in outputs:
-            self.outputs.labels(output.topic).inc()
-            if output.topic == DECISIONS:
-                self.decisions.labels(verdicts(output)).inc()
-            elif output.topic == QUARANTINE:
-                self.quarantine.labels(dict(output.headers).get("reason", b"?").decode()).inc()
-
-
-def _verdict(output: Output) -> str:
-    # Keys are sorted, and no other key of a decision is called so: cheaper than parsing the record.
-    start = output.value.rfind(b'"verdict":"')
-    return output.value[start + 11 : output.value.find(b'"', start + 11)].decode() if start >= 0 else "?"
-
-
-# ------------------------------------------------------------------------------------------------- stages
-
-
-def _record(message: Any) -> Record:
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        round((message.timestamp or 0.0) * 1000),
-        _TIMESTAMP_TYPES.get(message.timestamp_type, "none"),
-        message.key,
-        tuple((name, value) for name, value in message.headers or ()),
-        message.value,
-    )
-
-
-def _drained(first: Any, queue: Any, limit: int) -> list[Any]:
-    """`first` and what else already waits in the stream's queue: a batch that waits for nothing."""
-    batch = [first]
-    while len(batch) < limit and not queue.empty():
-        batch.append(queue.get_nowait())
-    return batch
-
-
-@dataclass
-class _Held:
-    """One input partition while it is ours."""
-
-    partition: Partition
-    checkpointer: Checkpointer
-    generation: int
-    open: list[Any] = field(default_factory=list)  # events applied, not yet acknowledged
-    since: float | None = None  # monotonic time of the oldest open change
-    sought: bool = False  # whether the first record's offset was held against the state's
-    back_from: int | None = None  # set while the consumer goes back: records above are dropped till then
-
-
 class _Stage:
     """What both stages share: one Faust app, sending with confirmation, stopping on failure."""
 
     name = ""
 
     def __init__(
-        self, settings: Settings, measures: Measures, failed: Callable[[BaseException], None]
+        self,
+        settings: Settings,
+        inputs: Sequence[str],
+        counts: Mapping[str, int],
+        measures: Measures,
+        failed: Callable[[BaseException], None],
+        at: Callable[[str], None],
     ) -> None:
         self.settings = settings
         self.measures = measures
-        self.failed = failed
-        self.lock = asyncio.Lock()  # one batch, checkpoint or rebalance at a time
-        self.closed = False
-        self.app = _application(settings, f"{settings.group}-{self.name}")
-
-    def agent(self, base: str) -> None:
-        """One agent for the input topic `base`."""
-        topic = self.app.topic(
-            self.settings.topic(base),
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-            allow_empty=True,
+        self.at = at
+        self.closed = False  # nothing more is judged
+        self.broken = False  # nothing more is made durable or acknowledged
+        self.app = application(
+            settings, f"{settings.group}-{self.name}", [settings.topic(base) for base in inputs], self
         )
+        self._counts = counts
+        self._failed = failed
+        self._unconfirmed: set[asyncio.Task[None]] = set()
+        self._batches = asyncio.Lock()  # one batch at a time; whoever holds it sees none half done
 
-        async def run(stream: Any) -> None:
-            queue = stream.channel.queue
-            async for first in stream.noack().events():
-                try:
-                    async with self.lock:
-                        if not self.closed:
-                            await self.batch(_drained(first, queue, self.settings.batch_max))
-                except Exception as error:
-                    self.closed = True
-                    self.failed(error)
-                    raise
+    def failed(self, error: BaseException) -> None:
+        """Nothing more is judged or acknowledged; the worker ends."""
+        self.closed = self.broken = True
+        self._failed(error)
 
-        self.app.agent(
-            topic, name=f"{self.name}-{base}", concurrency=1, supervisor_strategy=CrashingSupervisor
-        )(run)
+    @property
+    def settled(self) -> bool:
+        """Whether the stage has joined its group, recovered, and reads."""
+        consumer = self.app.consumer
+        return bool(self.app.started and not self.closed and consumer.started and consumer.settled)
 
-    async def batch(self, events: list[Any]) -> None:
+    async def take_over(self, places: Iterable[Place], generation: int) -> Mapping[Place, int | None]:
+        """See `stream.transport.Receiving`."""
+        self.measures.rebalances.labels(self.name).inc()
+        return dict.fromkeys(places)
+
+    async def receive(self, fetched: Mapping[Any, Sequence[Any]], generation: int) -> None:
+        """See `stream.transport.Receiving`."""
+        for place, items in fetched.items():
+            async with self._batches:
+                # A record fetched before a rebalance belongs to an assignment that is over: it comes again.
+                if self.closed or generation != self.app.consumer_generation_id:
+                    return
+                self.at(f"{self.name}.fetched")
+                self.measures.records.labels(self.name).inc(len(items))
+                await self.batch((place[0], place[1]), [_record(item) for item in items])
+            while len(self._unconfirmed) >= UNCONFIRMED_MAX:
+                await asyncio.wait(self._unconfirmed, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # the producer's turn, while the next partition's batch is judged
+
+    async def batch(self, place: Place, records: Sequence[Record]) -> None:
         raise NotImplementedError
+
+    async def publish(self, outputs: Sequence[Output], stamps_ms: Sequence[int]) -> asyncio.Task[None]:
+        """Hand `outputs` to the producer in order; the task given ends once the broker confirmed each."""
+        self.at(f"{self.name}.decided")
+        topic, counts = self.settings.topic, self._counts
+        futures = await send(
+            self.app,
+            (
+                (topic(o.topic), murmur2_partition(o.key, counts[o.topic]), o.key, o.value, o.headers)
+                for o in outputs
+            ),
+        )
+        self.at(f"{self.name}.sent")
+        task = asyncio.create_task(self._confirm(futures, outputs, stamps_ms))
+        self._unconfirmed.add(task)
+        task.add_done_callback(self._unconfirmed.discard)
+        return task
+
+    async def _confirm(
+        self, futures: Sequence[Awaitable[Any]], outputs: Sequence[Output], stamps_ms: Sequence[int]
+    ) -> None:
+        try:
+            await _confirmed(futures)
+            self.at(f"{self.name}.published")
+            self.measures.confirmed(self.name, stamps_ms, outputs, time.time())
+        except Exception as error:
+            self.failed(error)
 
     async def finish(self) -> None:
         """Make everything durable and acknowledge it; nothing is judged afterwards."""
-        async with self.lock:
+        async with self._batches:
             self.closed = True
+        await _all(self._unconfirmed)
 
-    async def publish(self, outputs: Sequence[Output]) -> None:
-        """Send `outputs` in order, and return once the broker has confirmed each."""
-        producer = self.app.producer
-        confirmations = [
-            await producer.send(
-                self.settings.topic(output.topic), output.key, output.value, None, None, list(output.headers)
-            )
-            for output in outputs
-        ]
-        await _confirmed(confirmations)
-        self.measures.published(outputs, _verdict)
+
+async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+def _record(item: Any) -> Record:
+    return Record(
+        item.topic,
+        item.partition,
+        item.offset,
+        item.timestamp,
+        _TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
+        item.key,
+        item.headers,
+        item.value,
+    )
 
 
 async def _confirmed(futures: Sequence[Awaitable[Any]]) -> None:
@@ -270,189 +213,238 @@ async def _confirmed(futures: Sequence[Awaitable[Any]]) -> None:
             raise result
 
 
+@dataclass
+class _Held:
+    """One input partition while it is ours."""
+
+    partition: Partition
+    checkpointer: Checkpointer
+    generation: int
+    size: int  # packed bytes of the states
+    open: int = 0  # records applied since the last checkpoint
+    since: float | None = None  # monotonic time of the oldest open change
+    stamp_ms: int = 0  # of the last record applied
+    stamped: bool = False  # by the broker
+    ticked: float = 0.0  # monotonic time of the last tick
+    unconfirmed: set[asyncio.Task[None]] = field(default_factory=set)
+    storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one checkpoint at a time
+
+
 class JudgeStage(_Stage):
     """Events in, decisions and cases out; owns the partitions' states."""
 
     name = "judge"
 
-    def __init__(
-        self, settings: Settings, judge: Judging, measures: Measures, failed: Callable[[BaseException], None]
-    ) -> None:
-        super().__init__(settings, measures, failed)
+    def __init__(self, settings: Settings, judge: Judging, *rest: Any) -> None:
+        super().__init__(settings, list(settings.input_topics), *rest)
         self.judge = judge
-        self.held: dict[tuple[str, int], _Held] = {}
-        for base in settings.input_topics:
-            self.agent(base)
+        self.held: dict[Place, _Held] = {}
+        self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
-    async def batch(self, events: list[Any]) -> None:
-        """Judge a drained batch, partition by partition, in the order of each."""
-        by_place: dict[tuple[str, int], list[Any]] = {}
-        for event in events:
-            by_place.setdefault((event.message.topic, event.message.partition), []).append(event)
-        for place, group in by_place.items():
-            await self._judge(place, group)
-        now = time.monotonic()
-        for place, held in list(self.held.items()):
-            if len(held.open) >= self.settings.checkpoint_records:
-                await self._checkpoint(place, held)
-        self._observe(now)
-
-    async def _judge(self, place: tuple[str, int], events: list[Any]) -> None:
-        # A record drained before a rebalance belongs to an assignment that is over: it comes again.
-        current = self.app.consumer_generation_id
-        events = [event for event in events if event.message.generation_id == current]
-        if not events:
-            return
-        held = self.held.get(place)
-        if held is None or held.generation != current:
-            held = self.held[place] = await self._take_over(place, current)
-        if not held.sought:
-            held.sought = True
-            if await self._goes_back(place, held, events[0].message.offset):
-                return
-        if held.back_from is not None:
-            # Fetched before the consumer went back: these come again.
-            while events and events[0].message.offset > held.back_from:
-                events.pop(0)
-            if not events:
-                return
-            held.back_from = None
-        records = [_record(event.message) for event in events]
+    async def batch(self, place: Place, records: Sequence[Record]) -> None:
+        """Judge records of one partition, send what follows, and let the state go on."""
+        held = self.held[place]
+        partition = held.partition
         began = time.perf_counter()
-        step = self.judge.judge(held.partition, records)
+        step = self.judge.judge(partition, records)
         self.measures.judge_seconds.observe(time.perf_counter() - began)
         self.measures.batch.observe(len(records))
-        self.measures.records.labels(self.name).inc(len(records))
-        await self.publish(step.outputs)
-        held.partition.apply(step.changes)
+        task = await self.publish(step.outputs, [record.timestamp_ms for record in records])
+        # From here to the end nothing is awaited: a checkpoint sees all of a batch, its outputs included.
+        held.unconfirmed.add(task)
+        task.add_done_callback(held.unconfirmed.discard)
+        for key, value in step.changes.items():
+            held.size += len(value or b"") - len(partition.states.get(key, b""))
+        partition.apply(step.changes)
         held.checkpointer.note(step.changes)
-        held.open.extend(events)
+        held.open += len(records)
+        held.stamp_ms, held.stamped = records[-1].timestamp_ms, records[-1].timestamp_type == "append"
         if held.since is None:
             held.since = time.monotonic()
+        if held.open >= self.settings.checkpoint_records:
+            self._full.set()
 
-    async def _take_over(self, place: tuple[str, int], generation: int) -> _Held:
-        topic, number = place
-        try:
-            recovered = await read_state(self.settings, self._state_partition(place))
-            partition = Partition.load(recovered.states) if recovered.offset >= 0 else Partition.empty()
-        except StateError as error:
-            log.error(
-                "state of %s[%d] is unreadable (%s): rebuilding from the input log", topic, number, error
+    async def take_over(self, places: Iterable[Place], generation: int) -> Mapping[Place, int | None]:
+        """Read the states of partitions that were not ours in the generation before.
+
+        Who owns a partition in two generations that follow each other owned it in between.
+        """
+        began = time.monotonic()
+        await super().take_over(places, generation)
+        wanted = {(place[0], place[1]) for place in places}
+        async with self._batches:
+            kept = {p: h for p, h in self.held.items() if p in wanted and h.generation + 1 == generation}
+            for held in kept.values():
+                held.generation = generation
+            self.held = kept
+        for place in await self._recover(sorted(wanted - kept.keys()), generation):
+            self.at("judge.recovered")
+            log.info(
+                "%s[%d] is ours: %d states, next offset %d, owner %s",
+                *place,
+                len(self.held[place].partition.states),
+                self.held[place].partition.offset + 1,
+                self.held[place].checkpointer.owner.name,
             )
-            recovered, partition = Recovered({}, -1, 0, ()), Partition.empty()
-        owner = Owner(max(recovered.epoch + 1, generation), secrets.token_hex(4))
-        log.info(
-            "%s[%d] is ours: %d states, next offset %d, owner %s",
-            topic,
-            number,
-            len(recovered.states),
-            partition.offset + 1,
-            owner.name,
-        )
-        return _Held(partition, Checkpointer(owner, recovered), generation)
+        self.measures.recovery.observe(time.monotonic() - began)
+        self._forget_gauges()
+        if not wanted:
+            return {}
+        earliest = await self.app.consumer.earliest_offsets(*(TopicPartition(*place) for place in wanted))
+        return {place: self._next_offset(place, earliest[TopicPartition(*place)]) for place in wanted}
 
-    def _state_partition(self, place: tuple[str, int]) -> int:
+    def _next_offset(self, place: Place, earliest: int) -> int:
+        wanted = self.held[place].partition.offset + 1
+        if 0 < wanted < earliest:
+            log.error("%s[%d]: retention removed %d records unjudged", *place, earliest - wanted)
+            self.measures.skipped.labels(*place).inc(earliest - wanted)
+        return max(wanted, earliest)
+
+    async def _recover(self, places: Sequence[Place], generation: int) -> Sequence[Place]:
+        if not places:
+            return ()
+        numbers = [self._state_partition(place) for place in places]
+        found = await read_states(self.settings, numbers)
+        for place, number in zip(places, numbers, strict=True):
+            recovered, partition = await asyncio.to_thread(_restored, place, found.pop(number))
+            owner = Owner(max(recovered.epoch + 1, generation), secrets.token_hex(4))
+            self.held[place] = _Held(
+                partition,
+                Checkpointer(owner, recovered),
+                generation,
+                sum(map(len, partition.states.values())),
+                stamped=partition.ledger.clock_ms > 0,
+            )
+        return places
+
+    def _state_partition(self, place: Place) -> int:
         # Several input topics share the state topic, one block of partitions each (settings' order).
         names = [self.settings.topic(base) for base in self.settings.input_topics]
         return names.index(place[0]) * self.settings.partitions + place[1]
 
-    async def _goes_back(self, place: tuple[str, int], held: _Held, first: int) -> bool:
-        """Whether the consumer was sent back, because the group's commit had run ahead of our state.
+    async def _checkpoint(self, place: Place, held: _Held) -> None:
+        async with held.storing:
+            if not held.open:
+                return
+            # What is stored is fixed here; judging goes on while it is written.
+            offset, held.open, held.since = held.partition.offset, 0, None
+            records = held.checkpointer.begin(held.partition.states, offset)
+            await _all(held.unconfirmed)
+            if self.broken:
+                return
+            self.at("state.begun")
+            number = self._state_partition(place)
+            await self._store(number, records)
+            self.at("state.written")
+            await self._store(number, [held.checkpointer.seal()])
+            self.at("state.sealed")
+            done = held.checkpointer.done()
+            if self.held.get(place) is held:
+                self.app.consumer.acknowledge(place, done)
+            self.at("judge.acknowledged")
+            self.measures.checkpoints.inc()
 
-        The commit must never lead the state. It can when the state topic was lost, or when Faust
-        acknowledges a record that it skips during a rebalance: the state knows better.
-        """
-        wanted = held.partition.offset + 1
-        if first <= wanted:
-            return False
-        target = TopicPartition(*place)
-        earliest = (await self.app.consumer.earliest_offsets(target))[target]
-        wanted = max(wanted, earliest)
-        if first <= wanted:
-            return False
-        log.warning("%s[%d] was committed to %d, its state is at %d: going back", *place, first, wanted)
-        held.back_from = first
-        await self.app.consumer.seek(target, wanted)
-        return True
-
-    async def _checkpoint(self, place: tuple[str, int], held: _Held) -> None:
-        if held.generation != self.app.consumer_generation_id:
-            return  # another owner's business by now
-        send = self._state_sender(self._state_partition(place))
-        offset = held.partition.offset
-        await send(held.checkpointer.begin(held.partition.states, offset))
-        await send([held.checkpointer.seal()])
-        done = held.checkpointer.done()
-        events, held.open, held.since = held.open, [], None
-        for event in events:
-            if event.message.offset > done:
-                held.open.append(event)
-            else:
-                event.ack()
-        self.measures.checkpoints.inc()
-
-    def _state_sender(self, number: int) -> Callable[[Sequence[StateRecord]], Awaitable[None]]:
+    async def _store(self, number: int, records: Sequence[StateRecord]) -> None:
         topic = self.settings.topic(STATE_TOPIC)
+        rows = ((topic, number, item.key, item.value, item.headers) for item in records)
+        await _confirmed(await send(self.app, rows))
 
-        async def send(records: Sequence[StateRecord]) -> None:
-            producer = self.app.producer
-            await _confirmed(
-                [
-                    await producer.send(topic, item.key, item.value, number, None, list(item.headers))
-                    for item in records
-                ]
-            )
-
-        return send
-
-    async def checkpoint_regularly(self) -> None:
-        """Take checkpoints until the stage is closed."""
+    async def store_regularly(self) -> None:
+        """Take checkpoints and append ticks until the stage is closed."""
+        wait = min(1.0, self.settings.checkpoint_s / 4)
         while not self.closed:
-            await asyncio.sleep(self.settings.checkpoint_s / 4)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), wait)
+            self._full.clear()
             try:
-                async with self.lock:
-                    now = time.monotonic()
-                    for place, held in list(self.held.items()):
-                        if held.since is not None and now - held.since >= self.settings.checkpoint_s * 0.75:
-                            await self._checkpoint(place, held)
-                    self._observe(now)
+                now = time.monotonic()
+                due = [
+                    self._checkpoint(place, held)
+                    for place, held in self.held.items()
+                    if held.open >= self.settings.checkpoint_records
+                    or (held.since is not None and now - held.since >= self.settings.checkpoint_s - wait)
+                ]
+                await asyncio.gather(*due)
+                await self._tick(now)
+                self._observe(now)
             except Exception as error:
-                self.closed = True
                 self.failed(error)
                 return
 
+    async def _tick(self, now: float) -> None:
+        """Append a tick to partitions that are quiet and owe an end; anyone may, and it only lets time be read."""
+        now_ms = round(time.time() * 1000)
+        for place, held in list(self.held.items()):
+            due = self.judge.next_deadline(held.partition) if held.stamped else None
+            if due is None or now_ms < due or now - held.ticked < TICK_AGAIN_S or self._lag(place, held) != 0:
+                continue  # records that wait will move the clock themselves
+            held.ticked = now
+            await _confirmed(await send(self.app, [(*place, None, _TICK, ())]))
+            self.measures.ticks.inc()
+
     async def _revoked(self, _app: Any, revoked: Iterable[Any] = (), **_: Any) -> None:
-        """Make durable what was judged, then forget the partitions; the next owner reads the state."""
-        async with self.lock:
-            for tp in revoked:
-                held = self.held.pop((tp.topic, tp.partition), None)
-                if held is not None and held.open:
-                    try:
-                        await self._checkpoint((tp.topic, tp.partition), held)
-                    except Exception as error:
-                        self.closed = True
-                        self.failed(error)
-                        return
+        """Make durable what was judged; whoever owns the partitions next reads it from there."""
+        self.at("judge.revoked")
+        async with self._batches:  # the batch at hand is finished; later ones belong to no generation
+            held = [((tp.topic, tp.partition), self.held.get((tp.topic, tp.partition))) for tp in revoked]
+        if self.closed:
+            return
+        try:
+            await asyncio.gather(*(self._checkpoint(place, one) for place, one in held if one is not None))
+            await self.app.consumer.force_commit()
+            self.at("judge.committed")
+        except Exception as error:
+            self.failed(error)
 
     async def finish(self) -> None:
         """Take the last checkpoints and acknowledge."""
-        async with self.lock:
-            if not self.closed:
-                self.closed = True
-                for place, held in list(self.held.items()):
-                    if held.open:
-                        await self._checkpoint(place, held)
+        await super().finish()
+        await asyncio.gather(*(self._checkpoint(place, held) for place, held in self.held.items()))
+        await self.app.consumer.force_commit()
+        self.at("judge.committed")
+
+    def _lag(self, place: Place, held: _Held) -> int | None:
+        """Records that wait behind the last one judged, as last fetched; None while that is not known."""
+        consumer = self.app.consumer
+        if not (self.settled and TopicPartition(*place) in consumer.assignment()):
+            return None
+        end = consumer.highwater(TopicPartition(*place))
+        return None if end is None else max(0, end - held.partition.offset - 1)
 
     def _observe(self, now: float) -> None:
         opened = [held.since for held in self.held.values() if held.since is not None]
-        self.measures.oldest.set(now - min(opened) if opened else 0.0)
-        for (topic, number), held in self.held.items():
-            self.measures.sessions.labels(topic, number).set(len(held.partition.states))
-            with contextlib.suppress(Exception):  # a gauge is no reason to stop
-                end = self.app.consumer.highwater(TopicPartition(topic, number))
-                if end is not None:
-                    self.measures.lag.labels(topic, number).set(max(0, end - held.partition.offset - 1))
+        measures = self.measures
+        measures.oldest.set(now - min(opened) if opened else 0.0)
+        wall = time.time()
+        for place, held in self.held.items():
+            measures.states.labels(*place).set(len(held.partition.states))
+            measures.state_bytes.labels(*place).set(held.size)
+            lag = self._lag(place, held)
+            if lag is not None:
+                measures.lag.labels(*place).set(lag)
+                behind = wall - held.stamp_ms / 1000 if lag and held.stamp_ms else 0.0
+                measures.undecided.labels(*place).set(max(0.0, behind))
+
+    def _forget_gauges(self) -> None:
+        # Another worker tells of them now.
+        for gauge in (
+            self.measures.states,
+            self.measures.state_bytes,
+            self.measures.lag,
+            self.measures.undecided,
+        ):
+            gauge.clear()
+
+
+def _restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, Partition]:
+    """What the state topic says of an input partition; what cannot be read is rebuilt from the input."""
+    try:
+        recovered = fold(records)
+        return recovered, Partition.load(recovered.states) if recovered.offset >= 0 else Partition.empty()
+    except StateError as error:
+        log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", *place, error)
+        return Recovered({}, -1, 0, ()), Partition.empty()
 
 
 class ActStage(_Stage):
@@ -460,78 +452,27 @@ class ActStage(_Stage):
 
     name = "act"
 
-    def __init__(
-        self, settings: Settings, actor: Acting, measures: Measures, failed: Callable[[BaseException], None]
-    ) -> None:
-        super().__init__(settings, measures, failed)
+    def __init__(self, settings: Settings, actor: Acting, *rest: Any) -> None:
+        super().__init__(settings, [CASES], *rest)
         self.actor = actor
-        self.agent(CASES)
 
-    async def batch(self, events: list[Any]) -> None:
-        """Act on a drained batch, then acknowledge it: nothing but the outputs needs to be durable."""
-        current = self.app.consumer_generation_id
-        events = [event for event in events if event.message.generation_id == current]
-        if events:
-            self.measures.records.labels(self.name).inc(len(events))
-            await self.publish(self.actor.act([_record(event.message) for event in events]))
-            for event in events:
-                event.ack()
+    async def batch(self, place: Place, records: Sequence[Record]) -> None:
+        """Act on cases, then acknowledge them: nothing but the outputs needs to be durable."""
+        outputs = self.actor.act(records)
+        await (await self.publish(outputs, [record.timestamp_ms for record in records]))
+        if not self.broken:
+            self.app.consumer.acknowledge(place, records[-1].offset)
+            self.at("act.acknowledged")
 
 
-def _application(settings: Settings, name: str) -> Any:
-    credentials: dict[str, Any] = {}
-    if settings.security_protocol != "PLAINTEXT":
-        context = settings.ssl_context() if settings.security_protocol.endswith("SSL") else None
-        credentials["broker_credentials"] = (
-            faust.SASLCredentials(
-                username=settings.sasl_username,
-                password=settings.sasl_password,
-                mechanism=settings.sasl_mechanism,
-                ssl_context=context,
-            )
-            if settings.security_protocol.startswith("SASL")
-            else faust.SSLCredentials(context)
-        )
-    app = faust.App(
-        settings.prefix + name,
-        broker=[f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")],
-        store="memory://",
-        datadir=str(settings.state_dir),
-        web_enabled=False,  # it would listen on every interface without a password
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        topic_partitions=settings.partitions,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=4 * settings.message_max_bytes,
-        producer_acks=-1,
-        producer_max_request_size=settings.message_max_bytes + 2 * 65_536,
-        broker_max_poll_records=settings.batch_max,
-        broker_commit_interval=1.0,
-        # A dead worker's partitions are free after the session timeout. A busy one lives: the consumer's
-        # thread sends the heartbeats.
-        broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 5,
-        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
-        stream_wait_empty=False,  # a stop would wait for ever for records drained, not acknowledged
-        **credentials,
-    )
-    transport = _Transport(app.conf.broker_consumer, app)
-    transport.fetch_wait_ms = settings.fetch_wait_ms
-    app.transport = transport
-    return app
-
-
-async def read_state(settings: Settings, number: int) -> Recovered:
-    """What partition `number` of the state topic says, read to its present end.
+async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, list[StateRecord]]:
+    """The records of partitions `numbers` of the state topic, each to its present end.
 
     Raises
     ------
-    BrokerError
-        The topic or the partition is missing.
-    StateError
-        A record was written by another version.
+    KafkaError
+        The topic or a partition cannot be read.
     """
-    place = TopicPartition(settings.topic(STATE_TOPIC), number)
     options = settings.kafka()
     options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
     del options["bootstrap_timeout_ms"]  # kafka-python's alone
@@ -542,20 +483,26 @@ async def read_state(settings: Settings, number: int) -> Recovered:
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=8 * settings.message_max_bytes,
     )
+    places = {TopicPartition(settings.topic(STATE_TOPIC), number): number for number in numbers}
+    found: dict[int, list[StateRecord]] = {number: [] for number in numbers}
     await consumer.start()
     try:
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
+        consumer.assign(list(places))
+        await consumer.seek_to_beginning(*places)
         # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
-        end = (await consumer.end_offsets([place]))[place]
-        found: list[StateRecord] = []
-        while await consumer.position(place) < end:
-            for item in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                found.append(StateRecord(item.key or b"", tuple(item.headers), item.value))
-            end = max(end, consumer.highwater(place) or 0)
+        ends = await consumer.end_offsets(list(places))
+        behind = {place for place in places if ends[place]}
+        while behind:
+            for place, items in (await consumer.getmany(*behind, timeout_ms=200)).items():
+                found[places[place]] += [
+                    StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items
+                ]
+            for place in tuple(behind):
+                if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
+                    behind.discard(place)
     finally:
         await consumer.stop()
-    return fold(found)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- the worker
@@ -567,22 +514,38 @@ def run(
     judge: Judging | None,
     actor: Acting | None,
     announce: Callable[[str], None] = log.info,
+    identity: tuple[str, str, str] = ("", "", ""),
+    at: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run the stages given until SIGTERM, SIGINT or a failure; gives the exit code.
+
+    Parameters
+    ----------
+    settings : Settings
+    judge, actor
+        What each stage runs; None leaves that stage out.
+    announce : callable
+        Takes one line for the operator.
+    identity : tuple of str
+        Core, release and policy, for the metrics.
+    at : callable
+        Called at each of `POINTS`; tests break the worker there.
 
     Raises
     ------
     BrokerError
         At the start only: no broker answers, or its topics are not as they must be.
+    ConfigError
+        Metrics cannot listen where they should.
     """
     counts = _checked_counts(settings)
-    return asyncio.run(_run(settings, judge, actor, counts, announce))
+    return asyncio.run(_run(settings, judge, actor, counts, announce, identity, at))
 
 
 def _checked_counts(settings: Settings) -> dict[str, int]:
     counts = partition_counts(settings)
-    needed = [*settings.input_topics, CASES, STATE_TOPIC, DECISIONS, QUARANTINE]
-    missing = [settings.topic(base) for base in needed if base not in counts]
+    outputs = [CASES, STATE_TOPIC, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK]
+    missing = [settings.topic(base) for base in [*settings.input_topics, *outputs] if base not in counts]
     if missing:
         raise BrokerError(f"topics are missing: {', '.join(missing)}; run `driftline topics create`")
     wrong = [base for base in settings.input_topics if counts[base] != settings.partitions]
@@ -596,7 +559,7 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
             f"{settings.topic(STATE_TOPIC)} has {counts[STATE_TOPIC]} partitions, expected "
             f"{settings.partitions * len(settings.input_topics)}: one for each input partition"
         )
-    return {base: counts[base] for base in settings.input_topics}
+    return counts
 
 
 async def _run(
@@ -605,10 +568,13 @@ async def _run(
     actor: Acting | None,
     counts: dict[str, int],
     announce: Callable[[str], None],
+    identity: tuple[str, str, str],
+    at: Callable[[str], None],
 ) -> int:
     stop = asyncio.Event()
     failures: list[BaseException] = []
     measures = Measures()
+    measures.identify(*identity)
 
     def failed(error: BaseException) -> None:
         failures.append(error)
@@ -619,26 +585,22 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     server = None
     if settings.metrics_port:
-        try:
-            server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=measures.registry)
-        except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"metrics cannot listen on 127.0.0.1:{settings.metrics_port} ({error}); choose another "
-                "port with --metrics-port, or 0 for none"
-            ) from error
-        announce(f"metrics on http://127.0.0.1:{settings.metrics_port}/metrics")
+        server = HealthServer(
+            measures, settings.metrics_host, settings.metrics_port, settings.metrics_token_file
+        )
+        announce(f"metrics on http://{settings.metrics_host}:{server.port}/metrics")
     stages: list[_Stage] = []
     tasks: list[asyncio.Task[None]] = []
     if judge is not None:
-        stages.append(judging := JudgeStage(settings, judge, measures, failed))
-        tasks.append(asyncio.create_task(judging.checkpoint_regularly()))
+        stages.append(judging := JudgeStage(settings, judge, counts, measures, failed, at))
+        tasks.append(asyncio.create_task(judging.store_regularly()))
     if actor is not None:
-        stages.append(ActStage(settings, actor, measures, failed))
+        stages.append(ActStage(settings, actor, counts, measures, failed, at))
     announce(f"joining as {', '.join(f'{settings.group}-{stage.name}' for stage in stages)}")
     # Both at once: a group's first join takes up to half a minute on the embedded broker.
     starting = [asyncio.create_task(stage.app.start()) for stage in stages]
-    tasks.append(asyncio.create_task(_watch(settings, stages, starting, counts, measures, failed)))
-    ready = asyncio.create_task(_ready(starting, measures, announce))
+    tasks.append(asyncio.create_task(_watch(stages, starting, measures, failed, announce)))
+    tasks.append(asyncio.create_task(_watch_broker(settings, counts, measures, failed)))
     await stop.wait()
     measures.ready.set(0)
     announce("stopping")
@@ -659,73 +621,75 @@ async def _run(
         log.warning("the stop took more than %.0f s; what was open is judged again", STOP_S)
     elif (unfinished := ending.exception()) is not None:
         failures.append(unfinished)
-    for task in (*tasks, *starting, ready):
+    for task in (*tasks, *starting):
         task.cancel()
-    await asyncio.wait((*tasks, *starting, ready), timeout=2)
+    await asyncio.wait((*tasks, *starting), timeout=2)
     if server is not None:
-        server.shutdown()
+        server.close()
     if not failures:
         announce("stopped" if clean else "stopped late")
         return 0
     return _report(failures[0])
 
 
-async def _ready(
-    starting: Sequence[asyncio.Task[Any]], measures: Measures, announce: Callable[[str], None]
-) -> None:
-    await asyncio.gather(*starting)
-    measures.ready.set(1)
-    announce("ready")
-
-
 async def _watch(
-    settings: Settings,
     stages: Sequence[_Stage],
     starting: Sequence[asyncio.Task[Any]],
-    counts: dict[str, int],
     measures: Measures,
     failed: Callable[[BaseException], None],
+    announce: Callable[[str], None],
 ) -> None:
-    """Notice what Faust does not tell: a service that crashed, a partition count that changed."""
-    next_count = time.monotonic() + COUNT_EVERY_S
-    away_since: float | None = None
+    """Say whether the worker is healthy and ready; notice what Faust does not tell: a service that crashed."""
+    told = False
     while True:
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.1)
+        measures.turned = time.monotonic()
         for task in starting:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 failed(task.exception() or BrokerError("a stage did not start"))
                 return
         for stage in stages:
-            reason = stage.app.crash_reason
             if stage.app.crashed:
-                failed(reason or BrokerError(f"the {stage.name} stage's consumer crashed"))
+                failed(stage.app.crash_reason or BrokerError(f"the {stage.name} stage's consumer crashed"))
                 return
-        if time.monotonic() >= next_count:
-            next_count = time.monotonic() + COUNT_EVERY_S
-            try:
-                now = await asyncio.to_thread(partition_counts, settings)
-            except BrokerError as error:
-                if away_since is None:
-                    away_since = time.monotonic()
-                    measures.ready.set(0)
-                    log.warning("%s; waiting %.0f s for it", error, BROKER_AWAY_S)
-                elif time.monotonic() - away_since > BROKER_AWAY_S:
-                    failed(error)
-                    return
-                continue
-            if away_since is not None:
-                away_since = None
-                measures.ready.set(1)
-                log.warning("the broker answers again")
-            for base, expected in counts.items():
-                if now.get(base, expected) != expected:
-                    failed(
-                        BrokerError(
-                            f"{settings.topic(base)} now has {now[base]} partitions instead of "
-                            f"{expected}: keys have moved; make a new topic and drain this one"
-                        )
+        ready = measures.broker_answers and all(stage.settled for stage in stages)
+        measures.ready.set(ready)
+        if ready and not told:
+            told = True
+            announce("ready")
+
+
+async def _watch_broker(
+    settings: Settings, counts: Mapping[str, int], measures: Measures, failed: Callable[[BaseException], None]
+) -> None:
+    """Notice a broker that is away, and a partition count that changed."""
+    away_since: float | None = None
+    while True:
+        await asyncio.sleep(COUNT_EVERY_S)
+        try:
+            now = await asyncio.to_thread(partition_counts, settings)
+        except BrokerError as error:
+            measures.broker_answers = False
+            if away_since is None:
+                away_since = time.monotonic()
+                log.warning("%s; waiting %.0f s for it", error, BROKER_AWAY_S)
+            elif time.monotonic() - away_since > BROKER_AWAY_S:
+                failed(error)
+                return
+            continue
+        measures.broker_answers = True
+        if away_since is not None:
+            away_since = None
+            log.warning("the broker answers again")
+        for base in settings.input_topics:
+            if now.get(base, counts[base]) != counts[base]:
+                failed(
+                    BrokerError(
+                        f"{settings.topic(base)} now has {now[base]} partitions instead of "
+                        f"{counts[base]}: keys have moved; make a new topic and drain this one"
                     )
-                    return
+                )
+                return
 
 
 def _report(error: BaseException) -> int:

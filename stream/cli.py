@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-topics_app = typer.Typer(no_args_is_help=True, help="Create, check and export topics.")
+topics_app = typer.Typer(help="Create, check and export topics; --acls: who needs which rights.")
 import_app = typer.Typer(no_args_is_help=True, help="Other formats into bus events.")
 verify_app = typer.Typer(help="Check a revocation, an alert, a policy or a release.")
 app.add_typer(topics_app, name="topics")
@@ -158,6 +158,55 @@ def broker(
     raise BrokerError("the embedded broker ended by itself")
 
 
+@topics_app.callback(invoke_without_command=True)
+def topics(
+    ctx: typer.Context,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the least rights of each role, and end.")
+    ] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="table, kafka (kafka-acls.sh command lines) or json.")
+    ] = "table",
+    principal: Annotated[
+        list[str] | None,
+        typer.Option(help="ROLE=User:name, or INPUT_TOPIC=User:name for its producer (repeatable)."),
+    ] = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Create, check and export topics; with --acls, who needs which rights on them."""
+    if not acls:
+        if ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help())
+        return
+    if ctx.invoked_subcommand is not None:
+        raise ConfigError(f"--acls prints a list and ends; leave {ctx.invoked_subcommand!r} away")
+    _print_acls(_settings(bootstrap=bootstrap, prefix=prefix), form, principal)
+
+
+def _principals(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for text in given or []:
+        role, equals, name = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--principal is {text!r}; expected ROLE=User:name")
+        found[role] = name
+    return found
+
+
+def _print_acls(settings: Any, form: str, principal: list[str] | None) -> None:
+    from stream import acls
+
+    rights = acls.acls(settings, _principals(principal))
+    if form == "json":
+        typer.echo(json.dumps(acls.rows(rights), indent=2))
+    elif form in {"kafka", "table"}:
+        lines = acls.table(rights) if form == "table" else acls.kafka_commands(settings, rights)
+        typer.echo("\n".join(lines))
+    else:
+        raise ConfigError(f"--format is {form!r}; expected table, kafka or json")
+
+
 @topics_app.command("create")
 def topics_create(
     bootstrap: Bootstrap = None,
@@ -181,9 +230,25 @@ def topics_check(
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Partitions expected.")] = None,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Compare the rights, too (takes Describe on the cluster).")
+    ] = False,
+    principal: Annotated[
+        list[str] | None, typer.Option(help="ROLE=User:name, as of `topics --acls` (repeatable).")
+    ] = None,
 ) -> None:
     """Compare the cluster's topics with what Driftline needs; exit 1 when something is wrong."""
-    _check_topics(_settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions))
+    settings = _settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions)
+    if acls:
+        from stream.acls import acls as least
+        from stream.acls import compare
+
+        found = compare(settings, least(settings, _principals(principal)))
+        for text in found:
+            typer.echo(f"error: {text}")
+        if found:
+            raise typer.Exit(FINDINGS)
+    _check_topics(settings)
 
 
 def _check_topics(settings: Any) -> None:
@@ -235,7 +300,9 @@ def topics_dump(
     _say(f"{count} records of {settings.topic(settings.base(topic))}")
 
 
-def _announce(settings: Any, judge: Any, actor: Any) -> None:
+def _announce(
+    settings: Any, judge: Any, actor: Any, say: Callable[[str], None], warn: Callable[[str], None]
+) -> None:
     """Say what will be decided by what, and which settings are fit for development only."""
     from stream.settings import DEVELOPMENT_FINGERPRINT_KEY
 
@@ -243,17 +310,17 @@ def _announce(settings: Any, judge: Any, actor: Any) -> None:
     if judge is not None:
         release = judge.releases[""]
         enforcing = release.policy.mode == "enforce"
-        _say(
+        say(
             f"policy {release.policy.name}@{release.policy.digest}, mode {release.policy.mode}; model {release.name}"
         )
     if not enforcing and judge is not None:
         return
     if settings.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
-        _say("WARNING: the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
+        warn("the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
     if actor is not None and settings.signing_key_file is None:
-        _say("WARNING: signing with a development key; set DRIFTLINE_SIGNING_KEY_FILE")
+        warn("signing with a development key; set DRIFTLINE_SIGNING_KEY_FILE")
     if "example.com" in settings.issuer:
-        _say("WARNING: the issuer is an example; set DRIFTLINE_ISSUER")
+        warn("the issuer is an example; set DRIFTLINE_ISSUER")
 
 
 @app.command()
@@ -276,19 +343,24 @@ def worker(
         typer.echo(settings.rendered())
         return
     import logging
+    from importlib.metadata import version
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("driftline").setLevel(logging.INFO)
-    if not verbose:
-        # The clients log every reconnect as an error; what matters of it reaches the operator as exit code 4.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from stream import bootstrap as composition
+    from stream import logs
     from stream.app import run
+    from stream.rulings import CORE
+
+    logs.configure(
+        settings.log_format, verbose=verbose, fixed={"version": version("driftline"), "core": CORE}
+    )
+    log = logging.getLogger("driftline")
+    as_json = settings.log_format == "json"
+
+    def say(text: str) -> None:
+        log.info(text) if as_json else _say(text)
+
+    def warn(text: str) -> None:
+        log.warning(text) if as_json else _say(f"WARNING: {text}")
 
     judge = (
         composition.judge(settings, partitions=settings.partitions, mode=_mode(mode))
@@ -296,8 +368,12 @@ def worker(
         else None
     )
     actor = composition.actor(settings) if stage in {"act", "both"} else None
-    _announce(settings, judge, actor)
-    code = run(settings, judge=judge, actor=actor, announce=_say)
+    _announce(settings, judge, actor, say, warn)
+    identity = (CORE, "", "")
+    if judge is not None:
+        bundled = judge.releases[""]
+        identity = (CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
+    code = run(settings, judge=judge, actor=actor, announce=say, identity=identity)
     # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
     sys.stderr.flush()
     sys.stdout.flush()

@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError
+from stream.connection import client_context
+from stream.logs import FORMATS
 
 ENV_PREFIX = "DRIFTLINE_"
 DEVELOPMENT_FINGERPRINT_KEY = b"driftline-development"
@@ -61,8 +63,12 @@ class Settings:
         ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker.
     signing_key_file : Path or None
         Private keys as a JWK set; None makes a key for this run (development).
-    metrics_port : int
-        Health and metrics on 127.0.0.1; 0 turns them off.
+    metrics_host, metrics_port
+        Where health and metrics listen; port 0 turns them off. Beyond loopback a token is needed.
+    metrics_token_file : Path or None
+        A bearer token for health and metrics, read at each request.
+    log_format : str
+        ``text`` for people, ``json`` for a collector: one object a line, with the program's versions.
     batch_max : int
         Records judged at once, at most. A batch never waits to be full.
     checkpoint_s : float
@@ -71,6 +77,8 @@ class Settings:
         Records after which a checkpoint is taken early, so that memory stays bounded under load.
     fetch_wait_ms : int
         How long the broker may hold a fetch that finds nothing, in ms: latency against idle requests.
+    fetch_max_bytes : int
+        Bytes of one partition read before the others have their turn; a larger record comes alone.
     session_timeout_s : float
         Seconds without a heartbeat after which a worker's partitions go to others. On the embedded broker a
         group's first join takes half of it.
@@ -94,11 +102,15 @@ class Settings:
     audiences: dict[str, str] = field(default_factory=dict)
     risk_audience: str = "https://receiver.example.com/ssf"
     signing_key_file: Path | None = None
+    metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
+    metrics_token_file: Path | None = None
+    log_format: str = "text"
     batch_max: int = 500
     checkpoint_s: float = 2.0
     checkpoint_records: int = 5000
     fetch_wait_ms: int = 20
+    fetch_max_bytes: int = 524_288
     session_timeout_s: float = 10.0
     message_max_bytes: int = 1_048_576
     security_protocol: str = "PLAINTEXT"
@@ -129,6 +141,8 @@ class Settings:
                 f"a SASL user is set, but DRIFTLINE_SECURITY_PROTOCOL is {self.security_protocol}: "
                 "the password would not be used; set SASL_SSL"
             )
+        if self.log_format not in FORMATS:
+            raise ConfigError(_wrong("log_format", self.log_format, " or ".join(FORMATS)))
         if not self.input_topics:
             raise ConfigError('DRIFTLINE_INPUT_TOPICS names no topic; expected {"agent.events.v1": null}')
         for name, least in (
@@ -137,6 +151,7 @@ class Settings:
             ("batch_max", 1),
             ("checkpoint_records", 1),
             ("fetch_wait_ms", 1),
+            ("fetch_max_bytes", 1024),
             ("message_max_bytes", 1024),
             ("metrics_port", 0),
         ):
@@ -212,18 +227,14 @@ class Settings:
         return shared
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The TLS context for Kafka: the system's authorities, or `ssl_cafile`; host names checked."""
-        try:
-            context = ssl.create_default_context(
-                cafile=None if self.ssl_cafile is None else str(self.ssl_cafile)
-            )
-            if self.ssl_certfile is not None:
-                context.load_cert_chain(
-                    str(self.ssl_certfile), None if self.ssl_keyfile is None else str(self.ssl_keyfile)
-                )
-        except OSError as error:  # ssl.SSLError included
-            raise ConfigError(f"TLS files for Kafka cannot be read: {error}") from error
-        return context
+        """A TLS context for Kafka that reads its files again when they change; host names are checked.
+
+        Raises
+        ------
+        ConfigError
+            A file cannot be read.
+        """
+        return client_context(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
 
 
 def _wrong(name: str, value: object, expected: str) -> str:

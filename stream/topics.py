@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.errors import BrokerError
+from models.errors import BrokerError, ConfigError
 from stream.checkpoints import STATE_TOPIC
+from stream.connection import refused
 from stream.events import (
     ALERTS,
     CASES,
@@ -25,6 +27,8 @@ from stream.events import (
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
+VISIBLE_S = 20.0
+"""How long a new topic may take to show in the cluster's metadata (chosen)."""
 HEADROOM_BYTES = 65_536
 """What an output may take above the input's largest record (design, chosen)."""
 
@@ -102,18 +106,15 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
     )
 
 
-def _admin(settings: Settings) -> Any:
-    """An admin client, or BrokerError with the address that does not answer."""
+def admin_client(settings: Settings) -> Any:
+    """An admin client, or BrokerError with what kept it from connecting."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
     try:
         return KafkaAdminClient(**settings.kafka(), client_id="driftline-topics", request_timeout_ms=10_000)
     except (KafkaError, OSError) as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); "
-            "start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
-        ) from error
+        raise refused(settings, error) from error
 
 
 def create(settings: Settings) -> list[str]:
@@ -127,7 +128,7 @@ def create(settings: Settings) -> list[str]:
     from kafka.admin import NewTopic
     from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-    admin = _admin(settings)
+    admin = admin_client(settings)
     try:
         present = set(admin.list_topics())
         made: list[str] = []
@@ -146,6 +147,7 @@ def create(settings: Settings) -> list[str]:
             except TopicAlreadyExistsError:
                 continue  # somebody else was quicker; `check` tells whether it is as it should be
             made.append(name)
+        _await_all(admin, [settings.topic(topic.base) for topic in topic_table(settings)])
         return made
     except KafkaError as error:
         raise BrokerError(f"the broker at {settings.bootstrap} refused: {type(error).__name__}") from error
@@ -153,9 +155,41 @@ def create(settings: Settings) -> list[str]:
         admin.close()
 
 
+def delete(settings: Settings) -> None:
+    """Delete every topic of ours under the settings' prefix, for tests that made them.
+
+    Raises
+    ------
+    ConfigError
+        The settings have no prefix: those topics are an installation's own.
+    """
+    if not settings.prefix:
+        raise ConfigError(
+            "topics without a prefix belong to an installation; delete them with Kafka's own tools"
+        )
+    admin = admin_client(settings)
+    try:
+        present = set(admin.list_topics())
+        admin.delete_topics([n for t in topic_table(settings) if (n := settings.topic(t.base)) in present])
+    finally:
+        admin.close()
+
+
+def _await_all(admin: Any, names: Sequence[str]) -> None:
+    # A broker answers "created" before each broker's metadata shows it: whoever starts next must find it.
+    deadline = time.monotonic() + VISIBLE_S
+    while missing := set(names) - set(admin.list_topics()):
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                f"made, but not visible after {VISIBLE_S:.0f} s: {', '.join(sorted(missing))}; "
+                "run `driftline topics create` again once the cluster is healthy"
+            )
+        time.sleep(0.05)
+
+
 def partition_counts(settings: Settings) -> dict[str, int]:
     """Partitions of every topic of ours that exists, by base name."""
-    admin = _admin(settings)
+    admin = admin_client(settings)
     try:
         return _counts(admin, settings)
     finally:
@@ -190,7 +224,7 @@ def check(settings: Settings) -> list[Finding]:
     A broker that reports no ``message.timestamp.type`` (the embedded one) cannot stamp: sessions then run on
     their own events' time, and only a session's own next event can find it idle.
     """
-    admin = _admin(settings)
+    admin = admin_client(settings)
     findings: list[Finding] = []
     try:
         counts = _counts(admin, settings)
@@ -322,14 +356,13 @@ def records(
             max_partition_fetch_bytes=4 * settings.message_max_bytes,
         )
     except (KafkaError, OSError) as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__})"
-        ) from error
+        raise refused(settings, error) from error
     try:
         known = consumer.partitions_for_topic(name)
         if not known:
             raise BrokerError(
-                f"topic {name} does not exist at {settings.bootstrap}; run `driftline topics create`"
+                f"topic {name} does not exist at {settings.bootstrap}, or this principal may not read it; run "
+                "`driftline topics create`, see `driftline topics --acls`"
             )
         for number in sorted(known if partitions is None else partitions):
             place = TopicPartition(name, number)

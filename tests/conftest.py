@@ -1,22 +1,84 @@
-"""Where recorded sessions are, and what happens without them."""
+"""Where recorded sessions and Apache Kafka come from, and what happens without them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from stream import topics
+from stream.settings import Settings
+from tests.cluster import Cluster, ClusterError, class_path, container
+
 REQUIRED = os.environ.get("DRIFTLINE_REQUIRE_ALL") == "1"
+
+
+def _absent(message: str) -> None:
+    """Skip with one loud line, or fail where CI requires it."""
+    if REQUIRED:
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
 def recorded() -> Path:
-    """The folder of recorded sessions; skips with one loud line, or fails where CI requires it."""
+    """The folder of recorded sessions."""
     folder = os.environ.get("DRIFTLINE_DATA")
     if not folder:
-        message = "NOT RUN: recorded sessions are needed; set DRIFTLINE_DATA to their folder"
-        if REQUIRED:
-            pytest.fail(message)
-        pytest.skip(message)
-    return Path(folder)
+        _absent("NOT RUN: recorded sessions are needed; set DRIFTLINE_DATA to their folder")
+    return Path(folder or "")
+
+
+@pytest.fixture(scope="session")
+def jars() -> None:
+    """Apache Kafka's jars and Java, for tests that kill brokers."""
+    try:
+        class_path()
+    except ClusterError as error:
+        _absent(f"NOT RUN: Apache Kafka is needed ({error})")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one Apache Kafka for the whole run: the user's own, from jars, or from a container."""
+    given = os.environ.get("KAFKA_BOOTSTRAP")
+    if given and os.environ.get("DRIFTLINE_TEST_ON_BOOTSTRAP") == "1":
+        yield given
+        return
+    reasons = []
+    with contextlib.ExitStack() as stack:
+        address = ""
+        try:
+            class_path()
+            cluster = stack.enter_context(Cluster(1, tmp_path_factory.mktemp("kafka") / "cluster"))
+            address = cluster.bootstrap
+        except ClusterError as error:
+            reasons.append(str(error))
+            try:
+                address = stack.enter_context(container())
+            except Exception as failure:  # no runtime, no image: each client has errors of its own
+                reasons.append(f"no container either: {type(failure).__name__}")
+        if not address:
+            _absent(f"NOT RUN: Apache Kafka is needed ({'; '.join(reasons)})")
+        yield address
+
+
+@pytest.fixture
+def on_kafka(kafka: str, tmp_path: Path) -> Iterator[Settings]:
+    """Settings under a random prefix on Apache Kafka, topics made; deleted afterwards."""
+    made = Settings.from_environment(
+        {},
+        bootstrap=kafka,
+        prefix=f"t{uuid.uuid4().hex[:8]}.",
+        partitions=3,
+        state_dir=tmp_path,
+        session_timeout_s=6.0,
+        checkpoint_s=0.5,
+    )
+    topics.create(made)
+    yield made
+    topics.delete(made)

@@ -15,7 +15,7 @@ from stream.broker import EmbeddedBroker
 from stream.events import DECISIONS, EVENTS, QUARANTINE, dumps
 from stream.send import Message, play
 from stream.settings import Settings
-from tests.broker.test_worker import ROOT, Worker, read, wait_until
+from tests.worker import ROOT, Worker, read, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 

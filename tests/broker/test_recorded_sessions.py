@@ -19,7 +19,7 @@ from stream.events import DECISIONS
 from stream.replay import read_records, replay
 from stream.send import messages, play
 from stream.settings import Settings
-from tests.broker.test_worker import Worker, live
+from tests.worker import Worker, live
 
 pytestmark = [
     pytest.mark.broker,

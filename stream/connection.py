@@ -1,0 +1,257 @@
+"""The way to Kafka: TLS from files that may change while we run, and what a refused connection means.
+
+Certificates rotate without a restart. A context read once at the start would go on with the old ones until
+they expire, so `client_context` gives one that looks at its files before each handshake: a connection that
+stands keeps its certificate, the next one has the new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+PROBE_S = 3.0
+"""Longest that finding out why a connection failed may take, for each step (chosen)."""
+
+_log = logging.getLogger("driftline.connection")
+
+
+class _Rotating(ssl.SSLContext):
+    """A client's context that hands each handshake to one made of the files as they are now."""
+
+    _files: tuple[Path | None, Path | None, Path | None]
+    _lock: threading.Lock
+    _stamps: list[tuple[int, int, int] | None]
+    _newest: ssl.SSLContext
+
+    def __new__(cls, *_: object) -> _Rotating:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, cafile: Path | None, certfile: Path | None, keyfile: Path | None) -> None:
+        self._files = (cafile, certfile, keyfile)
+        self._lock = threading.Lock()
+        self._stamps = self._stamped()
+        self._newest = _context(*self._files)
+
+    def _stamped(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._files]
+
+    def _current(self) -> ssl.SSLContext:
+        with self._lock:
+            stamps = self._stamped()
+            if stamps != self._stamps:
+                # Noted before the attempt. Two files are never replaced at one moment: between them the pair
+                # does not fit, the old one serves, and the second file's stamp leads to another attempt.
+                self._stamps = stamps
+                try:
+                    self._newest = _context(*self._files)
+                    _log.info("TLS files were read again")
+                except ConfigError as error:
+                    _log.warning("TLS files kept as they were: %s", error)
+            return self._newest
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """As of `ssl.SSLContext`, with the newest files (kafka-python's way in)."""
+        return self._current().wrap_socket(*args, **kwargs)
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """As of `ssl.SSLContext`, with the newest files (asyncio's way in, so aiokafka's and Faust's)."""
+        return self._current().wrap_bio(*args, **kwargs)
+
+
+def client_context(cafile: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
+    """A context for connections to Kafka: the server's certificate and name are checked, always.
+
+    Parameters
+    ----------
+    cafile : Path or None
+        Authorities in PEM; None trusts the system's.
+    certfile, keyfile : Path or None
+        Our own certificate chain and its key in PEM, for mTLS; the key may stand in `certfile`.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be read now. Later a broken one is complained of, and the last good ones serve.
+    """
+    return _Rotating(cafile, certfile, keyfile)
+
+
+def _context(cafile: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=None if cafile is None else str(cafile))
+        if certfile is not None:
+            # An encrypted key would ask for its password on the terminal, where nobody sits.
+            context.load_cert_chain(str(certfile), None if keyfile is None else str(keyfile), password="")
+    except OSError as error:  # ssl.SSLError included
+        names = ", ".join(str(path) for path in (cafile, certfile, keyfile) if path is not None)
+        why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigError(
+            f"TLS files for Kafka cannot be used ({names}: {why}); expected PEM, the key unencrypted and "
+            "belonging to the certificate"
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Changes with the file's content; the inode because a mounted secret is swapped by a symbolic link."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def refused(settings: Settings, error: BaseException) -> BrokerError:
+    """What the failure `error` to connect means, in one sentence with the mend, and without any secret.
+
+    Notes
+    -----
+    Kafka's clients try again until time is up and then tell of the time alone: one attempt is made here, step
+    by step (TCP, TLS, password), to hear the reason.
+    """
+    at, name = settings.bootstrap, type(error).__name__
+    if isinstance(error, _rights_errors()):
+        return BrokerError(
+            f"the broker at {at} refuses this principal a right ({name}); `driftline topics --acls` prints "
+            "what each role needs"
+        )
+    why = _attempt(settings)
+    if why is None:
+        return BrokerError(
+            f"no Kafka broker answers at {at} ({name}); start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
+        )
+    return BrokerError(f"the broker at {at} cannot be used: {why}")
+
+
+def _rights_errors() -> tuple[type[BaseException], ...]:
+    import aiokafka.errors
+    import kafka.errors
+
+    names = (
+        "TopicAuthorizationFailedError",
+        "GroupAuthorizationFailedError",
+        "ClusterAuthorizationFailedError",
+    )
+    return tuple(getattr(where, name) for where in (aiokafka.errors, kafka.errors) for name in names)
+
+
+def _attempt(settings: Settings) -> str | None:
+    """Why the first address that takes connections cannot be used; None if none takes any."""
+    for address in settings.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        host = host.strip("[]")
+        try:
+            raw = socket.create_connection((host, int(port)), PROBE_S)
+        except OSError:
+            continue
+        with raw:
+            why = _shaken(settings, raw, host) if settings.security_protocol.endswith("SSL") else None
+        # In a thread of its own: whoever asks may have an event loop already.
+        with ThreadPoolExecutor(1) as pool:
+            return why or pool.submit(asyncio.run, _greeted(settings, host, int(port))).result()
+    return None
+
+
+async def _greeted(settings: Settings, host: str, port: int) -> str:
+    """Why the broker does not talk to us, once TLS stands."""
+    from aiokafka.conn import create_conn
+    from aiokafka.errors import (
+        AuthenticationFailedError,
+        IllegalSaslStateError,
+        KafkaError,
+        UnsupportedSaslMechanismError,
+    )
+
+    how: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    if settings.security_protocol.endswith("SSL"):
+        how["ssl_context"] = settings.ssl_context()
+    if settings.security_protocol.startswith("SASL"):
+        how |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password,
+        }
+    level = logging.getLogger("aiokafka").level
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its own words for what is told below
+    try:
+        made = await create_conn(host, port, request_timeout_ms=int(PROBE_S * 1000), **how)
+    except AuthenticationFailedError:
+        return (
+            f"it refuses the user {settings.sasl_username!r} with {settings.sasl_mechanism} (wrong user, password "
+            "or mechanism); mend DRIFTLINE_SASL_USERNAME or DRIFTLINE_SASL_PASSWORD"
+        )
+    except (UnsupportedSaslMechanismError, IllegalSaslStateError):
+        return f"it does not offer {settings.sasl_mechanism} here; mend DRIFTLINE_SASL_MECHANISM or the port"
+    except (KafkaError, OSError, TimeoutError):
+        return (
+            f"it takes connections, but does not answer {settings.security_protocol}; mend "
+            "DRIFTLINE_SECURITY_PROTOCOL or the port"
+        )
+    finally:
+        logging.getLogger("aiokafka").setLevel(level)
+    made.close()
+    return "it answered now, though not in time before; try again"
+
+
+def _shaken(settings: Settings, raw: socket.socket, host: str) -> str | None:
+    try:
+        with settings.ssl_context().wrap_socket(raw, server_hostname=host) as tls:
+            # In TLS 1.3 a client is done before the server has seen its certificate: the refusal comes as
+            # the first thing to read, where an accepted client hears nothing.
+            tls.settimeout(PROBE_S)
+            if tls.recv(1) == b"":
+                return _ours(settings, "closed")
+            return None
+    except ssl.SSLCertVerificationError as error:
+        return (
+            f"its certificate does not hold ({error.verify_message}); set DRIFTLINE_SSL_CAFILE to the authority "
+            "that signed it, and use an address that it names"
+        )
+    except TimeoutError:
+        return None
+    except ssl.SSLError as error:
+        reason = (error.reason or "").replace("_", " ").lower()
+        if "alert" in reason and "handshake" not in reason:
+            return _ours(settings, reason)
+        return (
+            f"{reason or 'the handshake failed'}; is this a TLS listener, and does "
+            "DRIFTLINE_SECURITY_PROTOCOL name its protocol?"
+        )
+    except OSError:
+        return _ours(settings, "closed")
+
+
+def _ours(settings: Settings, reason: str) -> str:
+    """What the broker's refusal says of our own certificate."""
+    if settings.ssl_certfile is None:
+        return f"it asks for a client certificate ({reason}); set DRIFTLINE_SSL_CERTFILE and DRIFTLINE_SSL_KEYFILE"
+    return (
+        f"it refuses our certificate {settings.ssl_certfile}{_validity(settings.ssl_certfile)} ({reason}); "
+        "renew it, signed by an authority that the broker trusts"
+    )
+
+
+def _validity(path: Path) -> str:
+    """Until when a certificate holds, as told by itself; nothing where it cannot be read."""
+    from cryptography import x509
+
+    try:
+        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return ""
+    return f", valid until {until:%Y-%m-%d %H:%M} UTC"

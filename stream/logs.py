@@ -1,0 +1,103 @@
+"""Log lines on stderr: text for people, JSON for collectors. A line holds no payload, whoever wrote it.
+
+An exception's text may quote a record (a validation error shows its input), and so may the lines that asyncio
+and the stream runtime print below the first. So an exception that is not one of ours is told by its type and
+place, and of a foreign message the first line stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+from models.errors import DriftlineError
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+
+
+def told(error: BaseException) -> str:
+    """`error` as a log may show it: our own errors in full, of others type and place.
+
+    >>> told(ValueError("4111 1111 1111 1111"))
+    'ValueError'
+    """
+    if isinstance(error, DriftlineError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames)]
+    return f"{type(error).__name__} at {' < '.join(places[:4])}" if places else type(error).__name__
+
+
+def _message(record: logging.LogRecord) -> str:
+    arguments: Any = record.args
+    if isinstance(arguments, Mapping):
+        arguments = {name: _safe(value) for name, value in arguments.items()}
+    elif isinstance(arguments, tuple):
+        arguments = tuple(map(_safe, arguments))
+    text = str(record.msg) if not isinstance(record.msg, BaseException) else told(record.msg)
+    if arguments:
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # a broken log call: the template alone
+            text %= arguments
+    return text if record.name.startswith("driftline") else text.split("\n", 1)[0]
+
+
+def _safe(value: Any) -> Any:
+    return told(value) if isinstance(value, BaseException) else value
+
+
+class TextLines(logging.Formatter):
+    """``time level logger: message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {_message(record)}"
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f" ({told(record.exc_info[1])})"
+        return line
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``error``, and `fixed`.
+
+    Parameters
+    ----------
+    fixed : mapping of str to str
+        Put into every line: the program's versions.
+    """
+
+    def __init__(self, fixed: Mapping[str, str]) -> None:
+        super().__init__()
+        self.fixed = dict(fixed)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+            **self.fixed,
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = told(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(form: Format, *, verbose: bool, fixed: Mapping[str, str], stream: TextIO | None = None) -> None:
+    """Send every logger's lines to `stream` (default: stderr) in the format `form`; `verbose` adds other libraries'."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines(fixed) if form == "json" else TextLines())
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("driftline").setLevel(logging.INFO)
+    if not verbose:
+        # The clients log every reconnect as an error; what matters of it reaches the operator as exit code 4.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
