@@ -1,0 +1,154 @@
+"""What only a real broker shows: its stamps and ticks, takeovers, the truth of health and readiness."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stream import policy as policies
+from stream import topics
+from stream.demo import sample_messages
+from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, dumps
+from stream.send import Message, play
+from stream.settings import Settings
+from tests.cluster import free_ports
+from tests.worker import Worker, live, read, replayed, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+
+IDLE_S = 3.0
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Path:
+    """The bundled policy, with sessions that are over after three silent seconds."""
+    policy = yaml.safe_load((Path(policies.__file__).parent / "policy.yaml").read_text(encoding="utf-8"))
+    policy["limits"]["idle_minutes"] = IDLE_S / 60
+    path = tmp_path / "impatient.yaml"
+    path.write_text(yaml.safe_dump(policy), encoding="utf-8")
+    return path
+
+
+def declared(session: str) -> Message:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    event = {
+        "type": "session.declared",
+        "id": f"{session}/0",
+        "session_id": session,
+        "seq": 0,
+        "time": now,
+        "intent": {"text": "look a ticket up"},
+        "credentials": [{"broker": "demo", "kind": "jti", "value": session}],
+    }
+    return Message(EVENTS, session.encode(), (), dumps(event))
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def test_topics_are_stamped_by_the_broker(on_kafka: Settings) -> None:
+    assert topics.check(on_kafka) == []
+    play(on_kafka, sample_messages()[:5], None)
+    assert {record.timestamp_type for record in read(on_kafka, EVENTS)} == {"append"}
+
+
+def test_a_silent_session_ends_by_a_tick_and_once(
+    on_kafka: Settings, impatient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLINE_POLICY_PATH", str(impatient))
+    settings = on_kafka
+    log = tmp_path / "worker.log"
+    with Worker(settings, log) as worker:
+        play(settings, [declared("quiet")], None)
+        wait_until(lambda: len(live(settings, CASES)) >= 1, worker, limit_s=60)
+        time.sleep(IDLE_S + 2)
+        assert worker.stop()[0] == 0
+    ticks = [r for r in read(settings, EVENTS) if b"clock.tick" in (r.value or b"")]
+    assert 1 <= len(ticks) <= 2, "one tick brings the end about; quiet partitions without deadlines get none"
+    cases = [json.loads(value or b"") for _, value in live(settings, CASES)]
+    assert [case["session_id"] for case in cases] == ["quiet"], "it owed the end of its credentials, once"
+    assert read(settings, QUARANTINE) == []
+    again = Settings.from_environment(
+        bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=settings.partitions
+    )
+    expected, _ = replayed(again)
+    assert live(settings, CASES) == expected[CASES]
+
+
+def test_health_and_readiness_tell_the_truth(on_kafka: Settings, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    settings = Settings.from_environment(
+        {}, **{**vars(on_kafka), "metrics_port": port, "state_dir": tmp_path}
+    )
+    play(settings, sample_messages(), None)
+    _, n = replayed(settings)
+    log = tmp_path / "worker.log"
+    seen: list[int] = []
+    with Worker(settings, log) as worker:
+
+        def ready() -> bool:
+            seen.append(fetch(port, "/readyz")[0])
+            return seen[-1] == 200
+
+        wait_until(ready, worker)
+        assert 503 in seen, "not ready while it joins"
+        assert fetch(port, "/healthz") == (200, "ok\n")
+        assert fetch(port, "/nowhere")[0] == 404
+        wait_until(lambda: len(live(settings, DECISIONS)) >= n, worker)
+
+        def sample(text: str, name: str) -> float:
+            return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+        def durable() -> bool:
+            text = fetch(port, "/metrics")[1]
+            return sample(text, "driftline_checkpoint_age_seconds") == 0
+
+        wait_until(durable, worker)
+        text = fetch(port, "/metrics")[1]
+        assert sample(text, "driftline_decisions_total") == n
+        assert sample(text, "driftline_lag_records{") == 0
+        assert sample(text, "driftline_state_bytes{") > sample(text, "driftline_states{") > 0
+        assert sample(text, 'driftline_decision_seconds_bucket{le="+Inf"}') == len(read(settings, EVENTS))
+        assert sample(text, "driftline_recovery_seconds_count") >= 1
+        worker.pause()
+        assert fetch(port, "/readyz")[0] == 0
+        worker.resume()
+        assert worker.stop()[0] == 0, log.read_text()
+
+
+def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_path: Path) -> None:
+    settings = on_kafka
+    played = sample_messages()
+    third = len(played) // 3
+    log = tmp_path / "worker.log"
+    other = tmp_path / "other.log"
+    with Worker(settings, log) as first:
+        play(settings, played[:third], None)
+        wait_until(lambda: len(live(settings, DECISIONS)) >= 5, first)
+        with Worker(settings, other) as second:
+            wait_until(lambda: b" is ours" in other.read_bytes(), second)
+            play(settings, played[third : 2 * third], None)
+            wait_until(lambda: b"ready" in other.read_bytes(), second)
+            assert second.stop()[0] == 0, other.read_text()
+        play(settings, played[2 * third :], None)
+        _, n = replayed(settings)
+        wait_until(lambda: len({value for _, value in live(settings, DECISIONS)}) >= n, first)
+        assert first.stop()[0] == 0, log.read_text()
+    expected, n = replayed(settings)
+    values = [value for _, value in live(settings, DECISIONS)]
+    assert sorted(values) == sorted(value for _, value in expected[DECISIONS]), "none lost, none twice"
+    ours = [line for line in log.read_text().splitlines() if " is ours: " in line]
+    assert len(ours) < 3 * settings.partitions, "what stayed with the first worker was not read again"
