@@ -23,7 +23,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError, DriftlineError, StateError
-from stream.checkpoints import STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold
+from stream.checkpoints import STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold, forgotten
+from stream.connection import rights_hint
 from stream.events import (
     ALERTS,
     CASES,
@@ -39,7 +40,7 @@ from stream.events import (
 from stream.metrics import HealthServer, Measures
 from stream.settings import Settings
 from stream.topics import partition_counts
-from stream.transport import Place, application, send
+from stream.transport import Assignment, Place, application, send
 from stream.window import Partition
 
 log = logging.getLogger("driftline.worker")
@@ -126,23 +127,28 @@ class _Stage:
         self.closed = self.broken = True
         self._failed(error)
 
+    def lost(self, place: Place, records: int) -> None:
+        """Retention removed `records` before they were judged."""
+        log.error("%s[%d]: retention removed %d records unjudged", *place, records)
+        self.measures.skipped.labels(*place).inc(records)
+
     @property
     def settled(self) -> bool:
         """Whether the stage has joined its group, recovered, and reads."""
         consumer = self.app.consumer
         return bool(self.app.started and not self.closed and consumer.started and consumer.settled)
 
-    async def take_over(self, places: Iterable[Place], generation: int) -> Mapping[Place, int | None]:
+    async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.transport.Receiving`."""
         self.measures.rebalances.labels(self.name).inc()
-        return dict.fromkeys(places)
+        return dict.fromkeys(assignment.places)
 
-    async def receive(self, fetched: Mapping[Any, Sequence[Any]], generation: int) -> None:
+    async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """See `stream.transport.Receiving`."""
         for place, items in fetched.items():
             async with self._batches:
                 # A record fetched before a rebalance belongs to an assignment that is over: it comes again.
-                if self.closed or generation != self.app.consumer_generation_id:
+                if self.closed or self.app.consumer.current is not assignment:
                     return
                 self.at(f"{self.name}.fetched")
                 self.measures.records.labels(self.name).inc(len(items))
@@ -265,41 +271,32 @@ class JudgeStage(_Stage):
         if held.open >= self.settings.checkpoint_records:
             self._full.set()
 
-    async def take_over(self, places: Iterable[Place], generation: int) -> Mapping[Place, int | None]:
+    async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """Read the states of partitions that were not ours in the generation before.
 
         Who owns a partition in two generations that follow each other owned it in between.
         """
         began = time.monotonic()
-        await super().take_over(places, generation)
-        wanted = {(place[0], place[1]) for place in places}
+        await super().take_over(assignment)
+        places, generation = assignment.places, assignment.generation
         async with self._batches:
-            kept = {p: h for p, h in self.held.items() if p in wanted and h.generation + 1 == generation}
+            kept = {p: h for p, h in self.held.items() if p in places and h.generation + 1 == generation}
             for held in kept.values():
                 held.generation = generation
             self.held = kept
-        for place in await self._recover(sorted(wanted - kept.keys()), generation):
+        for place in await self._recover(sorted(places - kept.keys()), generation):
             self.at("judge.recovered")
+            held = self.held[place]
             log.info(
                 "%s[%d] is ours: %d states, next offset %d, owner %s",
                 *place,
-                len(self.held[place].partition.states),
-                self.held[place].partition.offset + 1,
-                self.held[place].checkpointer.owner.name,
+                len(held.partition.states),
+                held.partition.offset + 1,
+                held.checkpointer.owner.name,
             )
         self.measures.recovery.observe(time.monotonic() - began)
         self._forget_gauges()
-        if not wanted:
-            return {}
-        earliest = await self.app.consumer.earliest_offsets(*(TopicPartition(*place) for place in wanted))
-        return {place: self._next_offset(place, earliest[TopicPartition(*place)]) for place in wanted}
-
-    def _next_offset(self, place: Place, earliest: int) -> int:
-        wanted = self.held[place].partition.offset + 1
-        if 0 < wanted < earliest:
-            log.error("%s[%d]: retention removed %d records unjudged", *place, earliest - wanted)
-            self.measures.skipped.labels(*place).inc(earliest - wanted)
-        return max(wanted, earliest)
+        return {place: self.held[place].partition.offset + 1 for place in places}
 
     async def _recover(self, places: Sequence[Place], generation: int) -> Sequence[Place]:
         if not places:
@@ -441,10 +438,12 @@ def _restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, 
     """What the state topic says of an input partition; what cannot be read is rebuilt from the input."""
     try:
         recovered = fold(records)
-        return recovered, Partition.load(recovered.states) if recovered.offset >= 0 else Partition.empty()
+        if recovered.offset < 0:
+            return recovered, Partition.empty()
+        return recovered, Partition.load(recovered.states)
     except StateError as error:
         log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", *place, error)
-        return Recovered({}, -1, 0, ()), Partition.empty()
+        return forgotten(records), Partition.empty()
 
 
 class ActStage(_Stage):
@@ -547,7 +546,10 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
     outputs = [CASES, STATE_TOPIC, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK]
     missing = [settings.topic(base) for base in [*settings.input_topics, *outputs] if base not in counts]
     if missing:
-        raise BrokerError(f"topics are missing: {', '.join(missing)}; run `driftline topics create`")
+        raise BrokerError(
+            f"topics are missing: {', '.join(missing)}; run `driftline topics create`, or grant this principal "
+            "the rights of `driftline topics --acls`: what it may not describe it does not see"
+        )
     wrong = [base for base in settings.input_topics if counts[base] != settings.partitions]
     if wrong:
         raise BrokerError(
@@ -696,7 +698,7 @@ def _report(error: BaseException) -> int:
     """Log a failure by type and place, never by its payload; gives the exit code."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "unknown place"
-    text = str(error) if isinstance(error, DriftlineError) else type(error).__name__
+    text = str(error) if isinstance(error, DriftlineError) else type(error).__name__ + rights_hint(error)
     log.error(
         "worker stopped: %s (%s at %s); nothing unconfirmed was acknowledged",
         text,

@@ -25,6 +25,7 @@ from models.errors import StateError
 STATE_TOPIC = "driftline.state.v1"
 LEDGER = "ledger"
 FORMAT = b"1"
+_EPOCH_DIGITS = 10
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -63,7 +64,7 @@ class Owner(NamedTuple):
         >>> Owner(7, "a1").name
         '0000000007-a1'
         """
-        return f"{self.epoch:010d}-{self.token}"
+        return f"{self.epoch:0{_EPOCH_DIGITS}d}-{self.token}"
 
 
 class _Entry(NamedTuple):
@@ -102,21 +103,31 @@ def fold(records: Iterable[StateRecord]) -> Recovered:
     Raises
     ------
     StateError
-        A record is not ours, or of another format.
+        A record is not ours or of another format, and no complete checkpoint of a later owner replaces it.
     """
-    live: dict[bytes, _Entry] = {}
+    live: dict[bytes, StateRecord] = {}
     for record in records:
         if record.value is None:
             live.pop(record.key, None)
         else:
-            live[record.key] = _decode(record)
-    ledgers = [entry for entry in live.values() if entry.state_key == LEDGER]
-    epoch = max((int(entry.owner.split("-", 1)[0]) for entry in live.values()), default=0)
-    if not ledgers:
+            live[record.key] = record
+    entries: list[_Entry] = []
+    unread: tuple[bytes, StateError] | None = None  # of the latest owner who wrote what we cannot read
+    for record in live.values():
+        try:
+            entries.append(_decode(record))
+        except StateError as error:
+            if unread is None or record.key > unread[0]:
+                unread = (record.key, error)
+    ledgers = [entry for entry in entries if entry.state_key == LEDGER]
+    ledger = max(ledgers, key=lambda entry: (entry.owner, entry.offset), default=None)
+    if unread is not None and (ledger is None or unread[0] >= ledger.owner.encode()):
+        raise unread[1]
+    epoch = max((int(entry.owner.split("-", 1)[0]) for entry in entries), default=0)
+    if ledger is None:
         return Recovered({}, -1, epoch, tuple(live))
-    ledger = max(ledgers, key=lambda entry: (entry.owner, entry.offset))
     newest: dict[str, _Entry] = {}
-    for entry in live.values():
+    for entry in entries:
         if entry.owner != ledger.owner or entry.offset > ledger.offset:
             continue  # another owner's, or the beginning of a checkpoint that never got its ledger
         best = newest.get(entry.state_key)
@@ -124,6 +135,21 @@ def fold(records: Iterable[StateRecord]) -> Recovered:
             newest[entry.state_key] = entry
     states = {key: entry.value for key, entry in newest.items() if entry.value != b""}
     return Recovered(states, ledger.offset, epoch, tuple(live))
+
+
+def forgotten(records: Iterable[StateRecord]) -> Recovered:
+    """What a state partition that cannot be read still tells: the epoch to surpass, and what to clean away.
+
+    An owner below an older epoch would be passed by for ever, whatever it writes.
+    """
+    live: dict[bytes, None] = {}
+    for record in records:
+        if record.value is None:
+            live.pop(record.key, None)
+        else:
+            live[record.key] = None
+    told = [key[:_EPOCH_DIGITS] for key in live if key[_EPOCH_DIGITS : _EPOCH_DIGITS + 1] == b"-"]
+    return Recovered({}, -1, max((int(text) for text in told if text.isdigit()), default=0), tuple(live))
 
 
 class Checkpointer:

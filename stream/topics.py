@@ -65,6 +65,8 @@ class Topic:
             # Small segments: compaction never touches the active one, and recovery reads what is left.
             entries["segment.bytes"] = str(64 * 1024 * 1024)
             entries["min.cleanable.dirty.ratio"] = "0.2"
+            # A deletion must be seen by whoever reads from the beginning; recovery takes seconds to minutes.
+            entries["delete.retention.ms"] = str(10 * 60_000)
         return entries
 
 

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import faust
 from aiokafka import OffsetAndMetadata, TopicPartition
@@ -38,14 +38,24 @@ OUTPUT_BATCH_BYTES = 262_144
 """Bytes of one produced batch: far below what topics take, enough to carry hundreds of decisions."""
 
 
+class Assignment(NamedTuple):
+    """What the group gave us in one generation. Compared by identity: each rebalance makes a new one."""
+
+    generation: int
+    places: frozenset[Place]
+
+
 class Receiving(Protocol):
     """What the consumer needs of a stage."""
 
-    async def take_over(self, places: Iterable[Place], generation: int) -> Mapping[Place, int | None]:
+    async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """Prepare for an assignment; gives the offset to read next for each place (None: as committed)."""
 
-    async def receive(self, fetched: Mapping[Any, Sequence[Any]], generation: int) -> None:
+    async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """Take the records of one fetch, by place, in the order of each."""
+
+    def lost(self, place: Place, records: int) -> None:
+        """The log begins `records` after the offset that was to be read next."""
 
     def failed(self, error: BaseException) -> None:
         """Something broke; the worker ends."""
@@ -88,7 +98,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._durable: dict[Any, int] = {}
-        self._settled: int | None = None  # the generation whose partitions the stage has taken over
+        self.current: Assignment | None = None  # None from a revocation to the next assignment
+        self._settled: Assignment | None = None  # what the stage has taken over
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -96,7 +107,21 @@ class Consumer(driver.Consumer):
     @property
     def settled(self) -> bool:
         """Whether the present assignment was taken over and records flow."""
-        return bool(self.flow_active and self._settled == self.app.consumer_generation_id)
+        return self.current is not None and self._settled is self.current and self._flows
+
+    @property
+    def _flows(self) -> bool:
+        return bool(self.flow_active and not self.app.rebalancing)
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Called by the group: what was fetched under the old assignment is dropped from here on."""
+        self.current = None
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        """Called by the group. Faust's own generation number changes on another thread, before the places do."""
+        self.current = Assignment(generation_id, frozenset((tp.topic, tp.partition) for tp in assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
 
     def acknowledge(self, place: Place, offset: int) -> None:
         """Everything of `place` up to `offset` is durable; the next commit says so."""
@@ -118,17 +143,15 @@ class Consumer(driver.Consumer):
         stage: Receiving = self.transport.stage  # type: ignore[attr-defined]
         try:
             while not (self.should_stop or fetcher.should_stop):
-                if not self.flow_active:
-                    await self.wait(self.can_resume_flow.wait())
-                    continue
-                active = set(self._get_active_partitions())
-                generation = self.app.consumer_generation_id
-                if self._settled != generation:
-                    await self._settle(stage, active, generation)
-                elif not active:
+                assignment = self.current
+                if assignment is None or not self._flows:
+                    await self.sleep(0.02)
+                elif self._settled is not assignment:
+                    await self._settle(stage, assignment)
+                elif not assignment.places:
                     await self.sleep(0.1)
-                elif fetched := await self._getmany(active_partitions=active, timeout=1.0):
-                    await stage.receive(fetched, generation)
+                elif fetched := await self._getmany(active_partitions=_tps(assignment.places), timeout=1.0):
+                    await stage.receive(fetched, assignment)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -138,13 +161,28 @@ class Consumer(driver.Consumer):
         except Exception as error:
             stage.failed(error)  # and end quietly: the worker reports it, without the runtime's own trace
 
-    async def _settle(self, stage: Receiving, active: Iterable[Any], generation: int) -> None:
-        wanted = await stage.take_over(active, generation)
-        # The commit never decides where to read on: it may lag the state, or lead one that was lost.
-        seeks = {faust.types.TP(*place): offset for place, offset in wanted.items() if offset is not None}
-        if seeks and generation == self.app.consumer_generation_id:
+    async def _settle(self, stage: Receiving, assignment: Assignment) -> None:
+        wanted = await stage.take_over(assignment)
+        # Positions are set here even where the commit decides: a fetch that was under way when the partitions
+        # changed may have moved them past records that were dropped.
+        earliest = await self.earliest_offsets(*_tps(assignment.places)) if assignment.places else {}
+        seeks: dict[Any, int] = {}
+        for tp, first in earliest.items():
+            offset = wanted[tp.topic, tp.partition]
+            if offset is None:
+                committed = self._thread._ensure_consumer().committed
+                offset = await self._thread.call_thread(committed, TopicPartition(*tp)) or first
+            if 0 < offset < first:
+                stage.lost((tp.topic, tp.partition), first - offset)
+            seeks[tp] = max(offset, first)
+        if seeks and self.current is assignment:
             await self.seek_wait(seeks)
-        self._settled = generation
+        if self.current is assignment:
+            self._settled = assignment
+
+
+def _tps(places: Iterable[Place]) -> set[Any]:
+    return {faust.types.TP(*place) for place in places}
 
 
 class Transport(driver.Transport):
@@ -232,10 +270,10 @@ async def send(
     futures: list[Awaitable[Any]] = []
     for (topic, partition), rows in by_place.items():
         batch = producer.create_batch()
-        for key, value, headers in rows:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+        for key, value, pairs in rows:
+            if batch.append(key=key, value=value, timestamp=None, headers=pairs) is None:
                 futures.append(await producer.send_batch(batch, topic, partition=partition))
                 batch = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None, headers=headers)
+                batch.append(key=key, value=value, timestamp=None, headers=pairs)
         futures.append(await producer.send_batch(batch, topic, partition=partition))
     return futures

@@ -85,7 +85,7 @@ def test_models_never_import_stream_and_only_the_shell_knows_faust() -> None:
                 names = [node.module or ""]
             tops = {name.split(".")[0] for name in names}
             assert not (path.parent.name == "models" and "stream" in tops), path
-            assert path == ROOT / "stream" / "app.py" or not {"faust", "mode"} & tops, path
+            assert path == ROOT / "stream" / "transport.py" or not {"faust", "mode"} & tops, path
 
 
 @pytest.mark.slow

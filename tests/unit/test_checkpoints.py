@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import StateError
-from stream.checkpoints import LEDGER, Checkpointer, Owner, Recovered, StateRecord, fold
+from stream.checkpoints import LEDGER, Checkpointer, Owner, Recovered, StateRecord, fold, forgotten
 
 NOTHING = Recovered({}, -1, 0, ())
 
@@ -100,6 +100,31 @@ def test_fold_takeover_writes_all_states_and_cleans_the_old_owner() -> None:
 def test_fold_foreign_record_is_refused() -> None:
     with pytest.raises(StateError, match="format"):
         fold([StateRecord(b"somebody/else", (), b"value")])
+
+
+def test_fold_state_of_another_version_is_surpassed_and_never_read_again() -> None:
+    old = Checkpointer(Owner(7, "a"), NOTHING)
+    old.note(["s/1"])
+    log = [
+        record._replace(headers=(("format", b"99"), *record.headers[1:]))
+        for record in checkpoint(old, with_ledger({"s/1": b"of another version"}, 40), 40)
+    ]
+    with pytest.raises(StateError, match="another version"):
+        fold(log)
+    told = forgotten(log)
+    assert (told.states, told.offset, told.epoch) == ({}, -1, 7)
+    new = Checkpointer(Owner(told.epoch + 1, "b"), told)
+    new.note(["s/1"])
+    rebuilt = with_ledger({"s/1": b"ours"}, 12)
+    log += new.begin(rebuilt, 12)
+    with pytest.raises(StateError):  # not complete yet: whoever reads now rebuilds, too
+        fold(log)
+    log.append(new.seal())
+    new.done()
+    assert fold(log).states == rebuilt
+    new.note(["s/1"])
+    log += checkpoint(new, rebuilt, 13)
+    assert not any(dict(record.headers).get("format") == b"99" for record in compacted(log))
 
 
 def test_checkpointer_ledger_before_checkpoint_is_refused() -> None:
