@@ -119,6 +119,8 @@ class _Stage:
         )
         self._counts = counts
         self._failed = failed
+        self._reached: dict[Place, Record] = {}  # the last record handled of each place, without its payload
+        self._waiting_since: dict[Place, float] = {}
         self._unconfirmed: set[asyncio.Task[None]] = set()
         self._batches = asyncio.Lock()  # one batch at a time; whoever holds it sees none half done
 
@@ -141,6 +143,12 @@ class _Stage:
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.transport.Receiving`."""
         self.measures.rebalances.labels(self.name).inc()
+        for place in self._reached.keys() - assignment.places:  # another worker tells of them now
+            del self._reached[place]
+            self._waiting_since.pop(place, None)
+            for gauge in (self.measures.lag, self.measures.undecided):
+                with contextlib.suppress(KeyError):
+                    gauge.remove(*place)
         return dict.fromkeys(assignment.places)
 
     async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
@@ -152,7 +160,9 @@ class _Stage:
                     return
                 self.at(f"{self.name}.fetched")
                 self.measures.records.labels(self.name).inc(len(items))
-                await self.batch((place[0], place[1]), [_record(item) for item in items])
+                records = [_record(item) for item in items]
+                await self.batch((place[0], place[1]), records)
+                self._reached[place] = records[-1]._replace(value=None, key=None, headers=())
             while len(self._unconfirmed) >= UNCONFIRMED_MAX:
                 await asyncio.wait(self._unconfirmed, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # the producer's turn, while the next partition's batch is judged
@@ -186,6 +196,34 @@ class _Stage:
             self.measures.confirmed(self.name, stamps_ms, outputs, time.time())
         except Exception as error:
             self.failed(error)
+
+    def lag(self, place: Place) -> int | None:
+        """Records that wait behind the last one handled, as last fetched; None while that is not known."""
+        consumer = self.app.consumer
+        if not self.settled or place not in consumer.current.places:
+            return None
+        end = consumer.highwater(TopicPartition(*place))
+        reached = self._reached.get(place)
+        if end is None or reached is None:
+            return None if end is None else 0
+        return int(max(0, end - reached.offset - 1))
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        now, wall = time.monotonic(), time.time()
+        places = self.app.consumer.current.places if self.settled else ()
+        for place in places:
+            lag = self.lag(place)
+            if lag is None:
+                continue
+            self.measures.lag.labels(*place).set(lag)
+            since = self._waiting_since.setdefault(place, now) if lag else now
+            if not lag:
+                self._waiting_since.pop(place, None)
+            # A quiet partition's last record is old, but those that wait behind it are young.
+            reached = self._reached.get(place)
+            age = wall - reached.timestamp_ms / 1000 if reached is not None else 0.0
+            self.measures.undecided.labels(*place).set(max(0.0, min(now - since, age)))
 
     async def finish(self) -> None:
         """Make everything durable and acknowledge it; nothing is judged afterwards."""
@@ -229,7 +267,6 @@ class _Held:
     size: int  # packed bytes of the states
     open: int = 0  # records applied since the last checkpoint
     since: float | None = None  # monotonic time of the oldest open change
-    stamp_ms: int = 0  # of the last record applied
     stamped: bool = False  # by the broker
     ticked: float = 0.0  # monotonic time of the last tick
     unconfirmed: set[asyncio.Task[None]] = field(default_factory=set)
@@ -265,7 +302,7 @@ class JudgeStage(_Stage):
         partition.apply(step.changes)
         held.checkpointer.note(step.changes)
         held.open += len(records)
-        held.stamp_ms, held.stamped = records[-1].timestamp_ms, records[-1].timestamp_type == "append"
+        held.stamped = records[-1].timestamp_type == "append"
         if held.since is None:
             held.since = time.monotonic()
         if held.open >= self.settings.checkpoint_records:
@@ -295,7 +332,8 @@ class JudgeStage(_Stage):
                 held.checkpointer.owner.name,
             )
         self.measures.recovery.observe(time.monotonic() - began)
-        self._forget_gauges()
+        self.measures.states.clear()
+        self.measures.state_bytes.clear()
         return {place: self.held[place].partition.offset + 1 for place in places}
 
     async def _recover(self, places: Sequence[Place], generation: int) -> Sequence[Place]:
@@ -364,7 +402,6 @@ class JudgeStage(_Stage):
                 ]
                 await asyncio.gather(*due)
                 await self._tick(now)
-                self._observe(now)
             except Exception as error:
                 self.failed(error)
                 return
@@ -374,7 +411,7 @@ class JudgeStage(_Stage):
         now_ms = round(time.time() * 1000)
         for place, held in list(self.held.items()):
             due = self.judge.next_deadline(held.partition) if held.stamped else None
-            if due is None or now_ms < due or now - held.ticked < TICK_AGAIN_S or self._lag(place, held) != 0:
+            if due is None or now_ms < due or now - held.ticked < TICK_AGAIN_S or self.lag(place) != 0:
                 continue  # records that wait will move the clock themselves
             held.ticked = now
             await _confirmed(await send(self.app, [(*place, None, _TICK, ())]))
@@ -401,37 +438,14 @@ class JudgeStage(_Stage):
         await self.app.consumer.force_commit()
         self.at("judge.committed")
 
-    def _lag(self, place: Place, held: _Held) -> int | None:
-        """Records that wait behind the last one judged, as last fetched; None while that is not known."""
-        consumer = self.app.consumer
-        if not (self.settled and TopicPartition(*place) in consumer.assignment()):
-            return None
-        end = consumer.highwater(TopicPartition(*place))
-        return None if end is None else max(0, end - held.partition.offset - 1)
-
-    def _observe(self, now: float) -> None:
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        super().observe()
         opened = [held.since for held in self.held.values() if held.since is not None]
-        measures = self.measures
-        measures.oldest.set(now - min(opened) if opened else 0.0)
-        wall = time.time()
+        self.measures.oldest.set(time.monotonic() - min(opened) if opened else 0.0)
         for place, held in self.held.items():
-            measures.states.labels(*place).set(len(held.partition.states))
-            measures.state_bytes.labels(*place).set(held.size)
-            lag = self._lag(place, held)
-            if lag is not None:
-                measures.lag.labels(*place).set(lag)
-                behind = wall - held.stamp_ms / 1000 if lag and held.stamp_ms else 0.0
-                measures.undecided.labels(*place).set(max(0.0, behind))
-
-    def _forget_gauges(self) -> None:
-        # Another worker tells of them now.
-        for gauge in (
-            self.measures.states,
-            self.measures.state_bytes,
-            self.measures.lag,
-            self.measures.undecided,
-        ):
-            gauge.clear()
+            self.measures.states.labels(*place).set(len(held.partition.states))
+            self.measures.state_bytes.labels(*place).set(held.size)
 
 
 def _restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, Partition]:
@@ -642,7 +656,7 @@ async def _watch(
     announce: Callable[[str], None],
 ) -> None:
     """Say whether the worker is healthy and ready; notice what Faust does not tell: a service that crashed."""
-    told = False
+    told, turns = False, 0
     while True:
         await asyncio.sleep(0.1)
         measures.turned = time.monotonic()
@@ -654,6 +668,9 @@ async def _watch(
             if stage.app.crashed:
                 failed(stage.app.crash_reason or BrokerError(f"the {stage.name} stage's consumer crashed"))
                 return
+        if (turns := turns + 1) % 10 == 0:
+            for stage in stages:
+                stage.observe()
         ready = measures.broker_answers and all(stage.settled for stage in stages)
         measures.ready.set(ready)
         if ready and not told:
@@ -666,11 +683,15 @@ async def _watch_broker(
 ) -> None:
     """Notice a broker that is away, and a partition count that changed."""
     away_since: float | None = None
+    doubted = False
     while True:
-        await asyncio.sleep(COUNT_EVERY_S)
+        await asyncio.sleep(1.0 if doubted else COUNT_EVERY_S)
         try:
             now = await asyncio.to_thread(partition_counts, settings)
         except BrokerError as error:
+            if measures.broker_answers and not doubted:
+                doubted = True  # one of several brokers, perhaps: ask again at once
+                continue
             measures.broker_answers = False
             if away_since is None:
                 away_since = time.monotonic()
@@ -679,7 +700,7 @@ async def _watch_broker(
                 failed(error)
                 return
             continue
-        measures.broker_answers = True
+        measures.broker_answers, doubted = True, False
         if away_since is not None:
             away_since = None
             log.warning("the broker answers again")

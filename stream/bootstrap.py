@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import orjson
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from models import registry
-from models.errors import SchemaError
+from models.errors import ConfigError, SchemaError
 from stream.act import Actor
+from stream.declarations import load_keys
+from stream.events import short_hash
 from stream.judge import Activation, Judge
 from stream.policy import Policy, levels, load_policy
 from stream.rulings import Release
@@ -32,8 +36,6 @@ class SignedActivations:
 
     def read(self, token: str) -> Activation:
         """The payload of `token`, verified; raises `SchemaError` with reason ``control`` otherwise."""
-        import orjson
-
         if self._keys is None:
             raise SchemaError("control", "no key is trusted to activate releases")
         try:
@@ -69,8 +71,51 @@ def judge(
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
 ) -> Judge:
-    """The judge that `settings` describe; `mode` overrides the policy's, `jwks` may activate releases `more`."""
+    """The judge that `settings` describe; `mode` overrides the policies', `jwks` may activate releases `more`.
+
+    Raises
+    ------
+    ArtefactError
+        A model, its manifest or a release cannot be used.
+    ConfigError
+        A policy or a key file cannot be read.
+    """
+    if jwks is None and settings.activation_jwks is not None:
+        jwks = _read_jwks(settings.activation_jwks)
+    if more is None and settings.releases_dir is not None:
+        more = releases_in(settings.releases_dir, mode=mode)
     return judge_with(settings, release(settings, mode=mode), partitions=partitions, jwks=jwks, more=more)
+
+
+def _read_jwks(path: Path) -> dict[str, Any]:
+    try:
+        keys = orjson.loads(path.read_bytes())
+        KeySet.import_key_set(keys)
+    except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
+        raise ConfigError(
+            f"{path} is no public JWK set ({type(error).__name__}); DRIFTLINE_ACTIVATION_JWKS names the keys of "
+            "those who may activate releases"
+        ) from error
+    return dict(keys)
+
+
+def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
+    """The releases in `folder` by digest: each a folder with a model, its manifest and a ``policy.yaml``."""
+    found: dict[str, Release] = {}
+    try:
+        places = sorted(place for place in folder.iterdir() if place.is_dir())
+    except OSError as error:
+        raise ConfigError(f"DRIFTLINE_RELEASES_DIR {folder} cannot be read: {error.strerror}") from error
+    for place in places:
+        model = registry.load(place)
+        policy = load_policy(place / "policy.yaml", mode=mode)
+        found[release_digest(model.digest, policy)] = make_release(model, policy)
+    return found
+
+
+def release_digest(model_digest: str, policy: Policy) -> str:
+    """What an activation names: model and policy together, 64 hexadecimal digits."""
+    return short_hash(model_digest, policy.digest, size=32)
 
 
 def judge_with(
@@ -81,7 +126,20 @@ def judge_with(
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
 ) -> Judge:
-    """A judge whose sessions begin under the release `bundled`."""
+    """A judge whose sessions begin under the release `bundled`.
+
+    Raises
+    ------
+    ConfigError
+        A policy demands signed declarations, and no key of any tenant is known.
+    """
+    keys = settings.declaration_jwks
+    policies = [one.policy.signatures for one in (bundled, *(more or {}).values())]
+    if keys is None and any(one.required or any(one.tenants.values()) for one in policies):
+        raise ConfigError(
+            "the policy demands signed declarations, but no key is known to check them; set "
+            "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"
+        )
     return Judge(
         {"": bundled, **(more or {})},
         SignedActivations(jwks),
@@ -91,6 +149,7 @@ def judge_with(
         audiences=settings.audiences,
         risk_audience=settings.risk_audience,
         partitions=partitions,
+        declarations=load_keys(keys) if keys is not None else None,
     )
 
 

@@ -806,9 +806,13 @@ def verify_release(
 ) -> None:
     """Check a model's bytes against its manifest and this version; exit 5 when it cannot be used."""
     from models import registry
+    from stream.bootstrap import release_digest
+    from stream.policy import load_policy
 
     model = registry.load(directory)
     typer.echo(f"usable, {model.name}, digest {model.digest}")
+    if directory is not None and (policy := directory / "policy.yaml").exists():
+        typer.echo(f"release {release_digest(model.digest, load_policy(policy))}")
 
 
 if __name__ == "__main__":

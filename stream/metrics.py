@@ -97,7 +97,9 @@ class Measures:
             "lag_records", "Records between the last one judged and the partition's end.", *place
         )
         self.undecided = gauge(
-            "oldest_undecided_seconds", "Age of the last record judged while more wait; else 0.", *place
+            "oldest_undecided_seconds",
+            "How long records of the partition have been waiting; 0 if none do.",
+            *place,
         )
         self.batch = Histogram(
             "driftline_batch_records",

@@ -63,6 +63,13 @@ class Settings:
         ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker.
     signing_key_file : Path or None
         Private keys as a JWK set; None makes a key for this run (development).
+    activation_jwks : Path or None
+        Public JWK set of those who may activate releases; None trusts nobody.
+    releases_dir : Path or None
+        Folder of releases that may be activated, each a folder with a model, its manifest and a policy.
+    declaration_jwks : Path or None
+        Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
+        for every worker and replay, as the keys shape decisions; read at the start.
     metrics_host, metrics_port
         Where health and metrics listen; port 0 turns them off. Beyond loopback a token is needed.
     metrics_token_file : Path or None
@@ -84,8 +91,10 @@ class Settings:
         group's first join takes half of it.
     message_max_bytes : int
         Largest input record; outputs may take 64 KiB more.
-    security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
-        Security of the connection to Kafka.
+    security_protocol, sasl_mechanism, sasl_username, sasl_password
+        Security of the connection to Kafka (docs/security.md).
+    ssl_cafile, ssl_certfile, ssl_keyfile : Path or None
+        PEM files, read again when they change: certificates rotate without a restart.
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -102,6 +111,9 @@ class Settings:
     audiences: dict[str, str] = field(default_factory=dict)
     risk_audience: str = "https://receiver.example.com/ssf"
     signing_key_file: Path | None = None
+    activation_jwks: Path | None = None
+    releases_dir: Path | None = None
+    declaration_jwks: Path | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     metrics_token_file: Path | None = None

@@ -113,8 +113,8 @@ def test_health_and_readiness_tell_the_truth(on_kafka: Settings, tmp_path: Path)
             return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
         def durable() -> bool:
-            text = fetch(port, "/metrics")[1]
-            return sample(text, "driftline_checkpoint_age_seconds") == 0
+            text = fetch(port, "/metrics")[1]  # gauges are renewed every second
+            return sample(text, "driftline_states{") > 0 == sample(text, "driftline_checkpoint_age_seconds")
 
         wait_until(durable, worker)
         text = fetch(port, "/metrics")[1]
