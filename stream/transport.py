@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, Protocol
 import faust
 from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, UnknownError
 from faust.transport.drivers import aiokafka as driver
 
 from models.errors import ConfigError
+from stream import wire
 from stream.events import Headers
 from stream.settings import Settings
 
@@ -185,16 +186,41 @@ def _tps(places: Iterable[Place]) -> set[Any]:
     return {faust.types.TP(*place) for place in places}
 
 
+class Producer(driver.Producer):
+    """Keeps the order of a partition through every retry: an idempotent producer, wherever the broker has them.
+
+    Without it a batch that expires while the next one of its partition gets through would leave decisions out
+    of order on the bus.
+    """
+
+    _idempotent = True
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {**super()._settings_extra(), **({"enable_idempotence": True} if self._idempotent else {})}
+
+    async def on_start(self) -> None:
+        """Connect; the embedded broker knows no producer ids, and says so with an unknown error."""
+        try:
+            await super().on_start()
+        except UnknownError:
+            refused, self._producer, self._idempotent = self._producer, None, False
+            if refused is not None:
+                await refused.stop()
+            await super().on_start()
+
+
 class Transport(driver.Transport):
-    """Faust's Kafka transport with the consumer above."""
+    """Faust's Kafka transport with the consumer and the producer above."""
 
     Consumer = Consumer
+    Producer = Producer
     fetch_wait_ms = 20
     stage: Receiving
 
 
 def application(settings: Settings, name: str, topics: Sequence[str], stage: Receiving) -> Any:
     """A Faust app that reads `topics` (full names) for `stage`, in the group `name`."""
+    wire.install()
     credentials: dict[str, Any] = {}
     if settings.security_protocol != "PLAINTEXT":
         context = settings.ssl_context() if settings.security_protocol.endswith("SSL") else None
