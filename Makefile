@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test evaluate bench lint train schemas clean
+.PHONY: help setup demo check check-recorded test evaluate bench chaos soak fuzz lint train schemas clean
 .DEFAULT_GOAL := help
 
 help:
@@ -10,7 +10,10 @@ help:
 	  'make test      set up, then the whole suite' 'make check     the fast suite, under a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
-	  'make bench     cost of the core: calls a second, bytes a session'
+	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (ten minutes; DOCS=1 writes docs/performance.md)' \
+	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
+	  'make fuzz      a million hostile records through the core (N=, SEED=; DOCS=1 writes docs/security.md)' \
+  'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds)'
 
 .venv/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -24,7 +27,7 @@ demo: setup
 	@$(BIN)/driftline demo
 
 check: setup
-	@$(BIN)/python -m pytest -q -m 'not slow and not broker and not recorded'
+	@$(BIN)/python -m pytest -q -m 'not slow and not broker and not kafka and not recorded'
 
 test: setup
 	@$(BIN)/python -m pytest -q
@@ -43,10 +46,25 @@ evaluate: setup
 	@$(BIN)/driftline evaluate
 
 check-recorded: setup
-	@DRIFTLINE_SESSIONS=all $(BIN)/python -m pytest -q tests/broker/test_recorded_sessions.py
+	@DRIFTLINE_SESSIONS=all $(BIN)/python -m pytest -q tests/kafka/test_recorded_sessions.py
 
-bench: setup
-	@$(BIN)/python benchmarks/core.py
+# What only the benchmarks need: the clients that the worker is compared with.
+.venv/.bench: .venv/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: .venv/.bench
+	@$(BIN)/python benchmarks/suite.py $(if $(DOCS),--docs)
+	@$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs)
+
+soak: .venv/.bench
+	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600)
+
+chaos: setup
+	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(DOCS),--docs)
+
+fuzz: setup
+	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) $(if $(DOCS),--docs)
 
 schemas: setup
 	@$(BIN)/python -m stream.schemas

@@ -1,35 +1,46 @@
 """What one core judges, and what a session holds: ``make bench``.
 
 Events of the seeded generator (and, with DRIFTLINE_DATA, recorded AgentDojo sessions) go through the whole
-core in batches of 500: parse, observe, extract, score, rule, encode. CPU time, not wall time. The result is
-printed and left in ``build/bench.json``.
+core: parse, observe, extract, score, rule, encode, in batches of 500, of 16 and of one. A session of 100,000
+calls shows whether cost grows with length; 100,000 open sessions show the memory that a partition takes, and
+the time in which it is rebuilt from its states. CPU time, not wall time. The result is printed and left in
+``build/bench.json``.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from stream import bootstrap, generate, replay
-from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
 from stream.settings import Settings
 from stream.window import Partition
 
 BATCH = 500
+SMALL = (16, 1)
+LONG_CALLS = 100_000
+OPEN_SESSIONS = 100_000
+T0 = 1_767_258_000_000
+
+
+def _record(event: dict[str, Any], offset: int) -> Record:
+    key = (event.get("root_session_id") or event["session_id"]).encode()
+    return Record(EVENTS, 0, offset, 0, "none", key, (), dumps(event))
 
 
 def generated(n: int) -> list[Record]:
     """Events of `n` generated sessions, interleaved fifty at a time."""
-    return [
-        Record(EVENTS, 0, i, 0, "none", (e.get("root_session_id") or e["session_id"]).encode(), (), dumps(e))
-        for i, e in enumerate(generate.sessions(1, n, at_once=50))
-    ]
+    return [_record(e, i) for i, e in enumerate(generate.sessions(1, n, at_once=50))]
 
 
 def recorded(n: int) -> list[Record]:
@@ -38,30 +49,41 @@ def recorded(n: int) -> list[Record]:
     return [record for record, _ in itertools.islice(replay.read_records(path), n)]
 
 
-def measure(records: list[Record]) -> dict[str, float]:
-    """Cost of judging `records`, and the packed size of the sessions just before they end."""
+def judged(records: Sequence[Record], batch: int) -> tuple[float, int]:
+    """CPU seconds that `records` take in batches of `batch`, and how many calls were decided."""
     judge = bootstrap.judge(Settings(), mode="enforce")
     partition = Partition.empty()
     decisions = 0
-    spent = 0.0
-    for start in range(0, len(records), BATCH):
-        batch = records[start : start + BATCH]
-        began = time.process_time()
-        step = judge.judge(partition, batch)
+    began = time.process_time()
+    for start in range(0, len(records), batch):
+        step = judge.judge(partition, records[start : start + batch])
         partition.apply(step.changes)
-        spent += time.process_time() - began
         decisions += sum(output.topic == DECISIONS for output in step.outputs)
+    return time.process_time() - began, decisions
+
+
+def held(records: Sequence[Record]) -> Partition:
+    """A partition after `records` without their ends: every session is still open."""
+    judge = bootstrap.judge(Settings(), mode="enforce")
+    partition = Partition.empty()
     unended = [r for r in records if b'"type":"session.ended"' not in (r.value or b"")]
-    held = Partition.empty()
     for start in range(0, len(unended), BATCH):
-        held.apply(judge.judge(held, unended[start : start + BATCH]).changes)
-    sizes = sorted(len(raw) for key, raw in held.states.items() if key.startswith("s/"))
+        partition.apply(judge.judge(partition, unended[start : start + BATCH]).changes)
+    return partition
+
+
+def measure(records: list[Record]) -> dict[str, float]:
+    """Cost of judging `records`, and the packed size of the sessions just before they end."""
+    spent, decisions = judged(records, BATCH)
+    sizes = sorted(len(raw) for key, raw in held(records).states.items() if key.startswith("s/"))
+    few = records[: len(records) // 4]
     return {
         "events": len(records),
         "calls": decisions,
         "events_per_second": round(len(records) / spent),
         "calls_per_second": round(decisions / spent),
         "us_per_event": round(1e6 * spent / len(records), 1),
+        **{f"us_per_event_in_batches_of_{n}": round(1e6 * judged(few, n)[0] / len(few), 1) for n in SMALL},
         "sessions": len(sizes),
         "session_bytes_mean": round(sum(sizes) / len(sizes)),
         "session_bytes_p95": sizes[int(0.95 * (len(sizes) - 1))],
@@ -69,12 +91,100 @@ def measure(records: list[Record]) -> dict[str, float]:
     }
 
 
+def long_session(n: int, start: int) -> list[Record]:
+    """`n` calls, each with its return, of one session whose results never repeat; calls count from `start`."""
+    head = {"session_id": "long", "root_session_id": "long"}
+    events: list[dict[str, Any]] = []
+    if start == 0:
+        intent = {"text": "read the project's files, then mail a report to bob@example.com"}
+        tools = [
+            {"name": "read_file", "description": "Read a file of the project"},
+            {"name": "send_email", "description": "Send an email to a recipient"},
+        ]
+        events.append({"type": "session.declared", "intent": intent, "tools": tools})
+    for call in range(start, start + n):
+        path = f"src/part{call % 997}/file{call}.py"
+        result = f"owner: user{call % 5000}@example.com\nsize: {call * 37}\nlast changed by someone on a Monday for release {call}"
+        events += [
+            {"type": "tool.called", "call_id": str(call), "tool": "read_file", "arguments": {"path": path}},
+            {"type": "tool.returned", "call_id": str(call), "result": result},
+        ]
+    first = 2 * start + (start > 0)
+    return [
+        _record({**head, **e, "id": f"long/{seq}", "seq": seq, "time": rfc3339(T0 + 500 * seq)}, seq)
+        for seq, e in enumerate(events, first)
+    ]
+
+
+def growth(calls: int) -> dict[str, float]:
+    """Cost of each tenth of one session of `calls` calls: the second and the last should be alike."""
+    judge = bootstrap.judge(Settings(), mode="enforce")
+    partition = Partition.empty()
+    costs = []
+    for tenth in range(10):
+        records = long_session(calls // 10, tenth * calls // 10)
+        began = time.process_time()
+        for start in range(0, len(records), BATCH):
+            partition.apply(judge.judge(partition, records[start : start + BATCH]).changes)
+        costs.append(round(1e6 * (time.process_time() - began) / (calls // 10), 1))
+    return {
+        "calls": calls,
+        "us_per_call_first_tenth": costs[0],
+        "us_per_call_second_tenth": costs[1],
+        "us_per_call_last_tenth": costs[-1],
+        "session_bytes": max(len(raw) for key, raw in partition.states.items() if key.startswith("s/")),
+    }
+
+
+def memory(model: Partition, sessions: int) -> dict[str, float]:
+    """Memory and recovery time of `sessions` open sessions, copies of those in `model` under names of their own.
+
+    Every copy has its own key and bytes, as if it had been read from the state topic; catalogues lie once.
+    """
+    originals = [(key, raw) for key, raw in model.states.items() if key.startswith("s/")]
+    shared = {key: raw for key, raw in model.states.items() if not key.startswith("s/")}
+    gc.collect()
+    before = _resident()
+    states = dict(shared)
+    for n in range(sessions):
+        key, raw = originals[n % len(originals)]
+        states[f"{key[:-6]}{n:06x}"] = bytes(bytearray(raw))
+    began = time.process_time()
+    partition = Partition.load(states)
+    spent = time.process_time() - began
+    del states
+    gc.collect()
+    grown = _resident() - before
+    packed = sum(len(raw) for raw in partition.states.values())
+    return {
+        "open_sessions": len(partition.declared) + len(partition.undeclared),
+        "mib": round(grown / 2**20, 1),
+        "bytes_per_session": round(grown / sessions),
+        "bytes_per_session_packed": round(packed / sessions),
+        "recovery_seconds": round(spent, 2),
+    }
+
+
+def _resident() -> int:
+    """Bytes of this process's memory that are resident."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
 def main() -> None:
     """Measure, print, leave ``build/bench.json``."""
-    results = {"generated": measure(generated(1500))}
+    records = {"generated": generated(1500)}
     if os.environ.get("DRIFTLINE_DATA"):
-        results["agentdojo"] = measure(recorded(30_000))
-    report = {"python": platform.python_version(), "machine": platform.machine(), "core": results}
+        records["agentdojo"] = recorded(30_000)
+    results = {name: measure(found) for name, found in records.items()}
+    largest = held(records.get("agentdojo", records["generated"]))
+    report = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "core": results,
+        "long_session": growth(LONG_CALLS),
+        "memory": memory(largest, OPEN_SESSIONS),
+    }
     Path("build").mkdir(exist_ok=True)
     Path("build/bench.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     print(json.dumps(report, indent=2))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import secrets
 import signal
@@ -561,11 +560,6 @@ def run(
         Metrics cannot listen where they should.
     """
     counts = _checked_counts(settings)
-    # Models, policies and contracts stay for good: the collector need not look at them again and again. With
-    # that, and looking less often, some 10 % of the core's time is saved.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
     return asyncio.run(_run(settings, judge, actor, counts, announce, identity, at))
 
 

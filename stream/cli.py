@@ -373,6 +373,7 @@ def worker(
     if judge is not None:
         bundled = judge.releases[""]
         identity = (CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
+    composition.spare_the_collector()
     code = run(settings, judge=judge, actor=actor, announce=say, identity=identity)
     # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
     sys.stderr.flush()

@@ -1,0 +1,113 @@
+"""Figures: kept in ``build/bench.json``, shown as tables, and written into the documents between marks."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "build" / "bench.json"
+console = Console(width=120)
+BUSY = round(os.getloadavg()[0], 1)
+"""Load of the machine before the benchmark itself added to it: above 1, others were at work, and times mislead."""
+
+
+def merge(section: str, found: Any) -> None:
+    """Put `found` under `section` of ``build/bench.json``, with the machine's load before; other sections stay."""
+    report = read()
+    report["python"] = platform.python_version()
+    report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    report[section] = found
+    report.setdefault("load_before", {})[section] = BUSY
+    write(report)
+
+
+def write(report: Mapping[str, Any]) -> None:
+    """Make `report` the content of ``build/bench.json``."""
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+
+
+def read() -> dict[str, Any]:
+    """The report so far."""
+    try:
+        return dict(json.loads(FILE.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Median, least and greatest of repeated measurements."""
+    found = list(values)
+    return {"median": statistics.median(found), "min": min(found), "max": max(found), "n": len(found)}
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that `share` of sorted `ordered` does not exceed (nearest rank).
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5)
+    2.0
+    """
+    return ordered[max(0, min(len(ordered) - 1, -(-int(share * len(ordered) * 1000) // 1000) - 1))]
+
+
+def latencies(seconds: Iterable[float]) -> dict[str, float]:
+    """Percentiles in ms."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {"n": 0}
+    named = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+    found = {name: round(1000 * percentile(ordered, share), 2) for name, share in named.items()}
+    return {"n": len(ordered), **found, "max": round(1000 * ordered[-1], 2)}
+
+
+def cell(value: Any, digits: int = 0) -> str:
+    """Text of a figure: ``median (min..max)`` of a spread, else the number itself."""
+    if isinstance(value, Mapping):
+        if value["n"] == 1:
+            return f"{value['median']:,.{digits}f}"
+        return f"{value['median']:,.{digits}f} ({value['min']:,.{digits}f}..{value['max']:,.{digits}f})"
+    if isinstance(value, float | int):
+        return f"{value:,.{digits}f}"
+    return str(value)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; figures to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="left" if n == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same table for a document."""
+    head = f"| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}"
+    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def write_between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->`` in a document.
+
+    Raises
+    ------
+    ValueError
+        The document has no such marks.
+    """
+    old = path.read_text(encoding="utf-8")
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+    if not marks.search(old):
+        raise ValueError(f"{path} has no marks for {name}")
+    path.write_text(marks.sub(lambda m: m[1] + text + "\n" + m[2], old), encoding="utf-8")

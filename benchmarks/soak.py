@@ -1,0 +1,182 @@
+"""Soak: hours at a steady load; memory must stay flat and latency stable.
+
+The worker runs both stages. Every few seconds its resident memory is read, every decision is timed from the
+moment its call was due. What may grow by design is made to reach its bound soon: sessions end, ids of finished
+sessions are forgotten after two minutes instead of a day (``tombstone_hours`` of a policy made for the run), so
+that from the third part of the run on nothing may grow. ``--check`` fails when, over the rest, memory rises by
+more than `RSS_MB_PER_HOUR` **and** `RSS_SHARE` of what it was, or when the p99 of the last third is more than
+`P99_DRIFT` times that of the middle third and more than `P99_SLACK_MS` above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from typing import Any
+
+import yaml
+
+from benchmarks import results
+from benchmarks.latency import Reader, call_of
+from benchmarks.load import Steady, endless
+from benchmarks.rig import ROOT, Program, Rig
+from stream.events import DECISIONS
+
+RSS_MB_PER_HOUR = 24.0
+RSS_SHARE = 0.03
+"""Of the memory at the beginning of the judged part, over its length: below it a slope is allocator noise."""
+P99_DRIFT = 1.5
+P99_SLACK_MS = 50.0
+TOMBSTONE_HOURS = 2 / 60
+EVERY_S = 5.0
+
+
+class Sampler(threading.Thread):
+    """Reads the worker's memory and CPU every `EVERY_S`, and prints a line a minute."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(daemon=True)
+        self._program = program
+        self.samples: list[tuple[float, float, float]] = []  # monotonic s, MB, CPU s
+        self.halt = threading.Event()
+
+    def run(self) -> None:
+        """Sample until `halt` is set or the program is gone."""
+        while not self.halt.wait(EVERY_S) and self._program.process.poll() is None:
+            now = time.monotonic()
+            self.samples.append((now, self._program.rss_bytes() / 1e6, self._program.cpu_s()))
+            if len(self.samples) % round(60 / EVERY_S) == 0:
+                first = self.samples[0]
+                minutes = (now - first[0]) / 60
+                results.console.print(f"[dim]{minutes:5.1f} min  {self.samples[-1][1]:7.1f} MB[/]")
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """Least-squares slope of y over x.
+
+    >>> slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)])
+    2.0
+    """
+    mx = sum(x for x, _ in points) / len(points)
+    my = sum(y for _, y in points) / len(points)
+    return sum((x - mx) * (y - my) for x, y in points) / sum((x - mx) ** 2 for x, _ in points)
+
+
+def soak(rig: Rig, seconds: float, rate: float, partitions: int) -> dict[str, Any]:
+    """One run; raises if the worker ends or does not decide everything."""
+    policy = yaml.safe_load((ROOT / "stream" / "policy.yaml").read_text())
+    policy.setdefault("limits", {})["tombstone_hours"] = TOMBSTONE_HOURS
+    path = rig.directory / "policy.yaml"
+    path.write_text(yaml.safe_dump(policy))
+    settings = rig.settings(partitions=partitions, policy_path=path)
+    reader = Reader(settings, [DECISIONS], keep=lambda value: call_of(value).encode())
+    reader.start()
+    with rig.start("driftline", settings, stage="both") as program:
+        rig.await_members(settings, [program])
+        rig.await_members(settings, [program], "act")
+        sampler = Sampler(program)
+        sender = Steady(settings, endless(1, at_once=200), rate, seconds)
+        began = time.monotonic()
+        sender.start()
+        sampler.start()
+        while sender.is_alive():
+            sender.join(1.0)
+            program.check()
+        sampler.halt.set()
+        rig.wait(lambda: reader.first(DECISIONS) >= len(sender.due), [program], limit_s=60)
+        code = program.stop()
+    reader.halt.set()
+    reader.join()
+    if code != 0:
+        raise RuntimeError(f"the worker stopped with {code}")
+    first = min(sender.due.values())
+    third = seconds / 3
+    timed = [(sender.due[value.decode()] - first, at) for at, value in reader.seen[DECISIONS]]
+    thirds: list[list[float]] = [[], [], []]
+    for due, at in timed:
+        thirds[min(2, int(due / third))].append(at - first - due)
+    middle, last = results.latencies(thirds[1]), results.latencies(thirds[2])
+    flat = [(at - began, mb) for at, mb, _ in sampler.samples if at - began >= third]
+    per_s = slope(flat)
+    return {
+        "seconds": seconds,
+        "rate": rate,
+        "decisions": len(timed),
+        "rss_mb_start": flat[0][1],
+        "rss_mb_end": flat[-1][1],
+        "rss_mb_per_hour": 3600 * per_s,
+        "rss_growth_share": per_s * (flat[-1][0] - flat[0][0]) / flat[0][1],
+        "cores": (sampler.samples[-1][2] - sampler.samples[0][2])
+        / (sampler.samples[-1][0] - sampler.samples[0][0]),
+        "middle": middle,
+        "last": last,
+        "sender_late_ms": 1000 * sender.late_s,
+    }
+
+
+def complaints(found: dict[str, Any]) -> list[str]:
+    """Which of the bounds a run broke."""
+    said = []
+    if found["rss_mb_per_hour"] > RSS_MB_PER_HOUR and found["rss_growth_share"] > RSS_SHARE:
+        said.append(
+            f"memory rose by {found['rss_mb_per_hour']:.1f} MB an hour "
+            f"(bound {RSS_MB_PER_HOUR:g}) and {100 * found['rss_growth_share']:.1f} % (bound {100 * RSS_SHARE:g} %)"
+        )
+    before, after = found["middle"]["p99"], found["last"]["p99"]
+    if after > P99_DRIFT * before and after > before + P99_SLACK_MS:
+        said.append(
+            f"p99 went from {before:.1f} to {after:.1f} ms (bounds × {P99_DRIFT:g}, + {P99_SLACK_MS:g} ms)"
+        )
+    return said
+
+
+COLUMNS = (
+    "minutes",
+    "events/s",
+    "MB after a third",
+    "MB at the end",
+    "MB an hour",
+    "p99 ms, middle third",
+    "p99 ms, last third",
+    "cores",
+)
+
+
+def rows(found: dict[str, Any]) -> list[list[str]]:
+    """The table of `soak`."""
+    return [
+        [
+            results.cell(found["seconds"] / 60),
+            results.cell(found["rate"]),
+            results.cell(found["rss_mb_start"], 1),
+            results.cell(found["rss_mb_end"], 1),
+            results.cell(found["rss_mb_per_hour"], 1),
+            results.cell(found["middle"]["p99"], 1),
+            results.cell(found["last"]["p99"], 1),
+            results.cell(found["cores"], 2),
+        ]
+    ]
+
+
+def main() -> int:
+    """Measure, print, keep; 1 with ``--check`` when a bound is broken."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3600)
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--check", action="store_true", help="fail when memory or latency drift")
+    options = parser.parse_args()
+    with Rig() as rig:
+        found = soak(rig, options.seconds, options.rate, options.partitions)
+    results.merge("soak", found)
+    results.show("Soak", COLUMNS, rows(found))
+    said = complaints(found)
+    for line in said:
+        print(line, file=sys.stderr)
+    return 1 if said and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Throughput: the worker, a confluent-kafka loop and a quixstreams application over one core, in one run.
+
+Each program gets the same log on topics of its own: produced before it starts, so that it never waits for
+input. Rates are taken between the first 15 % and the last decision, from outside, alike for all: decisions on
+the broker, CPU time of the process. Runs alternate (A B C C B A ...), since the machine is noisy; the ratio of
+two programs is that of neighbouring runs. Afterwards each program's decisions are compared, byte for byte,
+and its acknowledged input counted: a fast program that lost or changed one decision fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import time
+from typing import Any
+
+from benchmarks import results
+from benchmarks.load import Message, event_count, preload
+from benchmarks.rig import Rig, cpu_s
+from stream import bootstrap
+from stream.checkpoints import STATE_TOPIC
+from stream.events import DECISIONS, EVENTS, Record, murmur2_partition
+from stream.settings import Settings
+from stream.window import Partition
+
+WARM = 0.15
+"""Share of the decisions that is not timed: start, group join, first fetches, caches."""
+
+
+def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str, Any]:
+    """One program over `items`; raises if it does not decide and acknowledge everything."""
+    settings = rig.settings(partitions=partitions)
+    preload(settings, items)
+    calls = sum(item.call is not None for item in items)
+    samples: list[tuple[float, float, float, int]] = []
+    with rig.start(name, settings) as program:
+
+        def sampled() -> bool:
+            done = rig.count(settings)
+            broker = cpu_s(rig.broker_pid) if rig.broker_pid else 0.0
+            samples.append((time.monotonic(), program.cpu_s(), broker, done))
+            return done >= calls
+
+        rig.wait(sampled, [program], limit_s=300)
+        code = program.stop()
+    if code != 0:
+        raise RuntimeError(f"{name} stopped with {code}: {program._tail()}")
+    acknowledged = rig.committed(settings, EVENTS)
+    if acknowledged != len(items):
+        raise RuntimeError(f"{name} acknowledged {acknowledged} of {len(items)} records: {program._tail()}")
+    decisions = rig.values(settings, DECISIONS)
+    first = next(sample for sample in samples if sample[3] >= WARM * calls)
+    last = samples[-1]
+    timed = (last[3] - first[3]) / calls * len(items)
+    state = rig.values(settings, STATE_TOPIC)
+    return {
+        "events_per_s": timed / (last[0] - first[0]),
+        "cpu_us_per_event": 1e6 * (last[1] - first[1]) / timed,
+        "cores": (last[1] - first[1]) / (last[0] - first[0]),
+        "broker_us_per_event": 1e6 * (last[2] - first[2]) / timed,
+        "events_per_core_s": timed / (last[1] - first[1]),
+        "state_records_per_event": len(state) / len(items),
+        "state_bytes_per_event": sum(len(value or b"") for value in state) / len(items),
+        "repeated": len(decisions) - calls,
+        "digest": hashlib.sha256(b"\n".join(sorted(set(decisions)))).hexdigest()[:16],
+    }
+
+
+def core_us_per_event(rig: Rig, items: list[Message], partitions: int) -> float:
+    """CPU of the core alone on the same log, on the programs' core: batches of 500, states applied."""
+    ours = os.sched_getaffinity(0)
+    if rig.theirs:
+        os.sched_setaffinity(0, rig.theirs)
+    try:
+        return _core_us_per_event(items, partitions)
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
+def _core_us_per_event(items: list[Message], partitions: int) -> float:
+    settings = Settings(partitions=partitions)
+    judge = bootstrap.judge(settings, partitions=partitions, mode="enforce")
+    logs: list[list[Record]] = [[] for _ in range(partitions)]
+    for item in items:
+        log = logs[number := murmur2_partition(item.key, partitions)]
+        log.append(Record(EVENTS, number, len(log), 1_780_000_000_000, "append", item.key, (), item.value))
+    spent, timed = 0.0, 0
+    for n, log in enumerate(logs):
+        partition = Partition.empty()
+        began = time.process_time()
+        for start in range(0, len(log), 500):
+            partition.apply(judge.judge(partition, log[start : start + 500]).changes)
+        if n:  # the first one warms caches up
+            spent += time.process_time() - began
+            timed += len(log)
+    return 1e6 * spent / timed
+
+
+def compare(rig: Rig, names: list[str], events: int, partitions: int, repeats: int) -> dict[str, Any]:
+    """Alternating runs of all programs; medians, ratios of neighbours, and the shell's cost over the core."""
+    items = event_count(events)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    cores: list[float] = []
+    for turn in range(repeats):
+        for name in names if turn % 2 == 0 else names[::-1]:
+            results.console.print(f"[dim]run {turn + 1} of {repeats}: {name}[/]")
+            cores.append(core_us_per_event(rig, items[: min(events, 15_000)], partitions))
+            runs[name].append(run(rig, name, items, partitions))
+    digests = {one["digest"] for each in runs.values() for one in each}
+    if len(digests) != 1:
+        raise RuntimeError(f"the programs did not decide alike: {digests}")
+    figures = [key for key in runs[names[0]][0] if key != "digest"]
+    found: dict[str, Any] = {
+        "events": events,
+        "bytes_per_event": sum(len(item.value) for item in items) / len(items),
+        "partitions": partitions,
+        "core_us_per_event": results.spread(cores),
+        "programs": {
+            name: {key: results.spread(one[key] for one in each) for key in figures}
+            for name, each in runs.items()
+        },
+        "ratios": {},
+    }
+    ours = runs.get("driftline", [])
+    for name in names:
+        if name != "driftline" and ours:
+            pairs = list(zip(ours, runs[name], strict=True))
+            found["ratios"][name] = {
+                "wall": results.spread(a["events_per_s"] / b["events_per_s"] for a, b in pairs),
+                "cpu": results.spread(b["cpu_us_per_event"] / a["cpu_us_per_event"] for a, b in pairs),
+            }
+    for each in found["programs"].values():
+        each["shell_us_per_event"] = each["cpu_us_per_event"]["median"] - found["core_us_per_event"]["median"]
+    return found
+
+
+COLUMNS = (
+    "program",
+    "events/s",
+    "events/s per core",
+    "CPU µs an event",
+    "of it beside the core",
+    "broker µs an event",
+    "driftline is × (wall)",
+    "× (CPU)",
+)
+
+
+def rows(found: dict[str, Any]) -> list[list[str]]:
+    """The table of `compare`."""
+    table = []
+    for name, each in found["programs"].items():
+        ratio = found["ratios"].get(name)
+        table.append(
+            [
+                name,
+                results.cell(each["events_per_s"]),
+                results.cell(each["events_per_core_s"]),
+                results.cell(each["cpu_us_per_event"]),
+                results.cell(each["shell_us_per_event"]),
+                results.cell(each["broker_us_per_event"]),
+                results.cell(ratio["wall"], 2) if ratio else "",
+                results.cell(ratio["cpu"], 2) if ratio else "",
+            ]
+        )
+    return table
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=40_000)
+    parser.add_argument("--loops", default="driftline,confluent,quixstreams")
+    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=4)
+    options = parser.parse_args()
+    with Rig() as rig:
+        found = compare(rig, options.loops.split(","), options.events, options.partitions, options.repeats)
+    results.merge("throughput", found)
+    results.show(
+        f"Throughput: {options.events:,} events of {found['bytes_per_event']:.0f} bytes, "
+        f"{options.partitions} partitions, the core alone {results.cell(found['core_us_per_event'])} µs an event",
+        COLUMNS,
+        rows(found),
+    )
+
+
+if __name__ == "__main__":
+    main()
