@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 """The newest version of the input contracts that this code reads."""
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Signature = Annotated[str, Field(max_length=2048)]
+"""A JWS without its payload (``header..signature``): the signed content is the event itself (docs/security.md)."""
 Action = Literal["read", "write", "execute"]
 Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
 Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
@@ -117,6 +119,7 @@ class SessionDeclared(_Event):
     tools: list[Tool] | None = None
     credentials: list[Credential] | None = None
     parent_session_id: Identifier | None = None
+    signature: Signature | None = None
 
 
 class IntentAmended(_Event):
@@ -124,6 +127,7 @@ class IntentAmended(_Event):
 
     type: Literal["intent.amended"]
     intent: Intent
+    signature: Signature | None = None
 
 
 class ToolCalled(_Event):

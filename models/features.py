@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.provenance import Index, Leaf, Origin, leaves, origin
+from models.provenance import Index, Leaf, Origin, fingerprint, leaves, origin
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
 
@@ -87,6 +87,15 @@ def share(part: int, whole: int) -> int:
     return 1000 * part // whole if whole else 0
 
 
+def holds(packed: bytes, wanted: int) -> bool:
+    """Whether a number stands among those in `packed`, little-endian uint32."""
+    sought = wanted.to_bytes(4, "little")
+    at = packed.find(sought)
+    while at >= 0 and at % 4:
+        at = packed.find(sought, at + 1)
+    return at >= 0
+
+
 def extract(
     session: Session,
     tool: str,
@@ -123,17 +132,35 @@ def extract(
         facts = facts._replace(action=catalogue.classes[tool])
     found, cuts = leaves(arguments)
     nothing = catalogue.index if catalogue is not None else Index()
-    origins = [
-        LeafOrigin(leaf, origin(leaf.text, index, ancestor_indexes, nothing, key), is_sink(leaf.path))
-        for leaf in found
-    ]
-    total = sum(o.origin.total for o in origins)
-    sinks = [o.origin for o in origins if o.sink and o.origin.total]
+    origins: list[LeafOrigin] = []
+    total = intent = listed_there = results = prose = nowhere = 0  # characters
+    best_intent = worst_results = 0
+    sinks, sink_intent, sink_results, sink_prose, sink_nowhere = 0, 1000, 0, 0, 0
     by_source: dict[int, int] = {}
-    for o in origins:
-        for call, weight in o.origin.by_source.items():
+    for leaf in found:
+        o = origin(leaf.text, index, ancestor_indexes, nothing, key)
+        sink = is_sink(leaf.path)
+        origins.append(LeafOrigin(leaf, o, sink))
+        whole = o.total
+        if not whole:
+            continue
+        total += whole
+        intent += o.intent
+        listed_there += o.catalogue
+        results += o.results
+        prose += o.prose
+        nowhere += o.nowhere
+        best_intent = max(best_intent, share(o.intent, whole))
+        worst_results = max(worst_results, share(o.results, whole))
+        if sink:
+            sinks += 1
+            sink_intent = min(sink_intent, share(o.intent, whole))
+            sink_results = max(sink_results, share(o.results, whole))
+            sink_prose = max(sink_prose, share(o.prose, whole))
+            sink_nowhere = max(sink_nowhere, share(o.nowhere, whole))
+        for call, weight in o.by_source.items():
             by_source[call] = by_source.get(call, 0) + weight
-    main = max(by_source, key=lambda call: (by_source[call], -call), default=None)
+    main = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
 
     place = catalogue.order.get(tool) if catalogue is not None else None
     affinity = session.affinity[place] if place is not None and place < len(session.affinity) else 0
@@ -141,7 +168,7 @@ def extract(
         if place is not None and ancestor.catalogue == session.catalogue and place < len(ancestor.affinity):
             affinity = min(affinity, ancestor.affinity[place])
     lure = session.lure[place] if place is not None and place < len(session.lure) else 0
-    above = sum(a > affinity for a in session.affinity)
+    above = sum(map(affinity.__lt__, session.affinity))
     action = ACTIONS[facts.action]
     asked = session.intent_actions
     for ancestor in ancestors:
@@ -154,18 +181,18 @@ def extract(
         lure,
         lure - affinity,
         int(bool(asked >> action & 1)),
-        share(sum(o.origin.intent for o in origins), total),
-        share(sum(o.origin.results for o in origins), total),
-        share(sum(o.origin.prose for o in origins), total),
-        share(sum(o.origin.catalogue for o in origins), total),
-        share(sum(o.origin.nowhere for o in origins), total),
-        min(255, len(sinks)),
-        min((share(s.intent, s.total) for s in sinks), default=1000),
-        max((share(s.results, s.total) for s in sinks), default=0),
-        max((share(s.prose, s.total) for s in sinks), default=0),
-        max((share(s.nowhere, s.total) for s in sinks), default=0),
-        max((share(o.origin.intent, o.origin.total) for o in origins), default=0),
-        max((share(o.origin.results, o.origin.total) for o in origins), default=0),
+        share(intent, total),
+        share(results, total),
+        share(prose, total),
+        share(listed_there, total),
+        share(nowhere, total),
+        min(255, sinks),
+        sink_intent,
+        sink_results,
+        sink_prose,
+        sink_nowhere,
+        best_intent,
+        worst_results,
         255 if main is None else min(254, session.calls - main),
         int(main is not None and _is_open(session.window, main)),
         share(by_source[main], total) if main is not None else 0,
@@ -179,8 +206,8 @@ def extract(
         min(255, session.calls),
         min(255, session.writes + session.executes),
         int(action > 0 and session.writes + session.executes == 0),
-        int(tool not in session.tools_seen),
-        sum(c.digest == digest for c in session.window),
+        int(not holds(session.tools_seen, fingerprint(tool, key))),
+        [c.digest for c in session.window].count(digest),
         255 if session.last_open < 0 else min(254, session.calls - session.last_open),
         min(255, session.open_reads),
         min(255, session.private_reads),

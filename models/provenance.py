@@ -16,10 +16,13 @@ import base64
 import binascii
 import hashlib
 import re
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import numpy as np
@@ -53,6 +56,10 @@ _NUMBER = re.compile(
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{2}){8,}(?![0-9a-fA-F])")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
+_DIGIT = re.compile(r"\d")
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:www\.)?")
+_SPACED = re.compile(r" \d{3}(?<=\d \d{3})")
+"""A number grouped by spaces, the one thing in canonical text that a split at white space would cut."""
 
 
 class Leaf(NamedTuple):
@@ -65,6 +72,8 @@ class Leaf(NamedTuple):
 
 def leaves(document: Any) -> tuple[list[Leaf], int]:
     """The scalars of `document` in order, each cut to the limits, and how many cuts were made."""
+    if isinstance(document, str) and len(document) <= MAX_LEAF_CHARS:
+        return [Leaf("", document, True)], 0
     found: list[Leaf] = []
     cuts, room = 0, MAX_CHARS
     stack: list[tuple[str, Any, int]] = [("", document, 0)]
@@ -75,14 +84,15 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
                 cuts += 1
                 continue
             items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
-            children = []
-            for n, (name, child) in enumerate(items):
-                if n >= MAX_LEAVES:
+            children: list[tuple[str, Any, int]] = []
+            for name, child in items:
+                if len(children) >= MAX_LEAVES:
                     cuts += 1
                     break
                 step = str(name)[:64]
                 children.append((f"{path}.{step}"[-256:] if path else step, child, depth + 1))
-            stack.extend(reversed(children))
+            children.reverse()
+            stack += children
             continue
         if value is None or value is True or value is False:
             continue
@@ -104,7 +114,10 @@ def canonical(text: str) -> str:
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    for c in set(folded):
+        if c > "\x7f" and unicodedata.category(c) == "Cf":
+            folded = folded.replace(c, "")
+    return folded
 
 
 def number(text: str) -> str:
@@ -182,8 +195,7 @@ def compounds_in(text: str) -> list[str]:
     """
     found = []
     for run in _RUN.findall(text):
-        joint = _JOINT.search(run)
-        if joint is None:
+        if run.isalnum() or (joint := _JOINT.search(run)) is None:
             continue
         last = len(run) - 1
         while not run[last].isalnum():
@@ -212,25 +224,26 @@ def tokens(text: str) -> list[Token]:
         low = canonical(part)
         grouped = low
         numbers = []
-        if any(c.isdigit() for c in low):
+        if _DIGIT.search(low):
             numbers = [number(n) for n in _NUMBER.findall(low)]
             grouped = _NUMBER.sub(" ", low)
-        compounds = []
-        for run in compounds_in(grouped):
-            bare = re.sub(r"^[a-z][a-z0-9+.-]*://(?:www\.)?", "", run)
-            if (joined := squash(bare)) and len(joined) >= 4:
-                compounds.append(joined)
         words = _WORD.findall(grouped)
-        for word in words:
-            if len(word) > 2:
-                found.setdefault(number(word) if word.isdecimal() else word[:128], word[-1:].isdigit())
+        short = []
         for word in words:
             if len(word) <= 2:
-                found.setdefault(word, False)
+                short.append(word)
+            elif word.isdecimal():
+                found.setdefault(word.lstrip("0") or "0", True)
+            else:
+                found.setdefault(word[:128], word[-1].isdigit())
+        for word in short:
+            found.setdefault(word, False)
         for n in numbers:
             found[n] = True
-        for joined in compounds:
-            found[joined[:256]] = True
+        for run in compounds_in(grouped):
+            bare = _SCHEME.sub("", run) if "://" in run else run
+            if len(joined := squash(bare)) >= 4:
+                found[joined[:256]] = True
         if len(found) > MAX_TOKENS:
             break
     return [Token(t, e) for t, e in found.items()][:MAX_TOKENS]
@@ -266,17 +279,89 @@ INTENT = 0
 PROSE = np.uint32(1 << 31)
 """Bit of a source number: the token stood in prose only, not in a field of its own."""
 
+_PROSE = int(PROSE)
+_FEW = 12 if sys.byteorder == "little" else 0
+"""Prints that are sought one by one rather than with numpy; the packed arrays are little-endian."""
+
 Prints = NDArray[np.uint32]
+V = TypeVar("V")
 
 
-def prints_of(text: str, key: bytes, *, index: bool = True) -> list[int]:
+def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
     """Fingerprints under which `text` is found again; with `index`, n-grams of its identifiers too."""
+    if index and apart(text) and (quick := prints_of_pieces(text.split(), key)) is not None:
+        return quick
     found = []
     for token in tokens(text):
         found.append(fingerprint(token.text, key))
         if index and token.entity and len(token.text) >= GRAM + WINNOW - 1:
             found += winnowed(token.text, key)
     return found
+
+
+MAX_APART = 4096
+"""Characters of a text that is taken piece by piece: so few that no bound on tokens cuts it."""
+MAX_MEMO = 1 << 15
+"""Pieces of text that are remembered, of some 300 bytes each."""
+_OPENED_AT_ONCE = 8
+"""Encoded runs, and texts found in them, that `opened` surely looks at all in one text."""
+
+
+def apart(text: str) -> bool:
+    """Whether `text` may be taken piece by piece between white space, see `prints_of_pieces`."""
+    if len(text) > MAX_APART or ("%" in text and _PERCENT.search(text)):
+        return False
+    low = text if text.isascii() else canonical(text)
+    return len(low) <= MAX_APART and not _SPACED.search(low)
+
+
+def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
+    """What `prints_of` finds in a text whose pieces between white space are `pieces` and that is `apart`.
+
+    Most pieces of a text were met before, so that their prints are remembered. None where the whole text
+    must be read at once, since a bound on what is opened in it might cut.
+    """
+    found: set[int] = set()
+    runs = 0
+    memo = _pieces(key)
+    for piece in set(pieces):
+        known = memo.get(piece)
+        if known is None:
+            known = memo[piece] = _piece_prints(piece, key)
+        prints, opening = known
+        found.update(prints)
+        if opening:
+            runs += opening * pieces.count(piece)
+            if runs > _OPENED_AT_ONCE:
+                return None
+    return found
+
+
+class Memo(dict[str, V]):
+    """A bounded memo of a pure function of a text: the older half goes when it is full."""
+
+    def __setitem__(self, text: str, value: V) -> None:
+        if len(self) >= MAX_MEMO:
+            for old in list(islice(self, MAX_MEMO // 2)):
+                del self[old]
+        super().__setitem__(text, value)
+
+
+@lru_cache(maxsize=4)
+def _pieces(key: bytes) -> Memo[tuple[tuple[int, ...], int]]:
+    return Memo()
+
+
+def _piece_prints(piece: str, key: bytes) -> tuple[tuple[int, ...], int]:
+    """Prints of a text without white space, and how much of the bounds on opening it may use up."""
+    found: list[int] = []
+    for token in tokens(piece):
+        found.append(fingerprint(token.text, key))
+        if token.entity and len(token.text) >= GRAM + WINNOW - 1:
+            found += winnowed(token.text, key)
+    if len(piece) > 128:  # what is cut off a longer word depends on the words around it
+        return tuple(found), _OPENED_AT_ONCE + 1
+    return tuple(found), max(len(_BASE64.findall(piece)), len(opened(piece)))
 
 
 class Index:
@@ -288,7 +373,7 @@ class Index:
         Packed state: fingerprints, sorted, then their sources, both little-endian uint32.
     """
 
-    __slots__ = ("prints", "sources")
+    __slots__ = ("_table", "prints", "sources")
 
     prints: Prints
     sources: Prints
@@ -297,56 +382,84 @@ class Index:
         half = len(raw) // 2
         self.prints = np.frombuffer(raw, "<u4", half // 4)
         self.sources = np.frombuffer(raw, "<u4", half // 4, half)
+        self._table: dict[int, int] | None = None
 
     def dump(self) -> bytes:
         """Packed state, 8 bytes a fingerprint."""
         return self.prints.tobytes() + self.sources.tobytes()
 
-    def add(self, prints: Iterable[int], source: int, *, prose: bool, limit: int) -> int:
+    def settle(self) -> None:
+        """Keep a dictionary beside the arrays: for an index that is read often and no longer changes."""
+        self._table = dict(zip(self.prints.tolist(), self.sources.tolist(), strict=True))
+
+    def add(self, prints: Collection[int], source: int, *, prose: bool, limit: int) -> int:
         """Remember that `source` carried `prints`; return how many old entries were dropped.
 
         A print already known keeps its first source, except that one known from prose only is taken over by
-        a field. Above `limit`, entries of the oldest result are dropped first, never those of the intent.
+        a field. Above `limit`, entries of the oldest results are dropped, those of the intent last.
         """
-        fresh = np.unique(np.fromiter(prints, np.uint32))
-        if not len(fresh):
+        if not prints:
             return 0
-        mark = np.uint32(source) | (PROSE if prose else np.uint32(0))
-        at = np.searchsorted(self.prints, fresh)
-        known = np.zeros(len(fresh), bool)
+        distinct = prints if isinstance(prints, set) else set(prints)
+        fresh = np.fromiter(distinct, np.uint32, len(distinct))
+        fresh.sort()
+        mark = source | _PROSE if prose else source
+        at = self.prints.searchsorted(fresh)
         if len(self.prints):
-            clipped = np.minimum(at, len(self.prints) - 1)
-            known = self.prints[clipped] == fresh
+            known = self.prints.take(at, mode="clip") == fresh
             if not prose:
-                over = clipped[known]
-                over = over[(self.sources[over] & PROSE) != 0]
+                over = at[known]
+                over = over[self.sources[over] >= PROSE]
                 if len(over):
                     self.sources = self.sources.copy()
                     self.sources[over] = mark
-        new = fresh[~known]
-        self.prints = np.insert(self.prints, at[~known], new)
-        self.sources = np.insert(self.sources, at[~known], mark)
-        excess = len(self.prints) - limit
-        if excess <= 0:
+            unknown = ~known
+            fresh, at = fresh[unknown], at[unknown]
+        if len(fresh):
+            total = len(self.prints) + len(fresh)
+            at += np.arange(len(fresh))
+            held = np.empty(total, bool)
+            held.fill(True)
+            held[at] = False
+            merged, marks = np.empty(total, np.uint32), np.empty(total, np.uint32)
+            merged[at], marks[at] = fresh, mark
+            merged[held], marks[held] = self.prints, self.sources
+            self.prints, self.sources = merged, marks
+        return self.trim(limit)
+
+    def trim(self, limit: int) -> int:
+        """Drop entries of the oldest results where there are more than `limit`; return how many.
+
+        An eighth of the room is made at once, so that a full index costs little more than one that grows.
+        """
+        if len(self.prints) <= limit:
             return 0
+        excess = len(self.prints) - (limit - limit // 8)
         age = (self.sources & ~PROSE).astype(np.int64)
         age[age == INTENT] = 1 << 40
         drop = np.argsort(age, kind="stable")[:excess]
         keep = np.ones(len(age), bool)
         keep[drop] = False
         self.prints, self.sources = self.prints[keep], self.sources[keep]
-        return int(excess)
+        return excess
 
     def find(self, prints: Sequence[int]) -> list[int]:
         """Source of each print with its prose bit, -1 where unknown."""
-        if not prints:
-            return []
-        if not len(self.prints):
+        if self._table is not None:
+            return [self._table.get(p, -1) for p in prints]
+        size = len(self.prints)
+        if not size:
             return [-1] * len(prints)
+        if len(prints) <= _FEW:
+            view, sources = self.prints.data, self.sources.data
+            found: list[int] = []
+            for p in prints:
+                place = bisect_left(view, p)
+                found.append(sources[place] if place < size and view[place] == p else -1)
+            return found
         wanted = np.array(prints, np.uint32)
-        at = np.minimum(np.searchsorted(self.prints, wanted), len(self.prints) - 1)
-        out = np.where(self.prints[at] == wanted, self.sources[at].astype(np.int64), -1)
-        found: list[int] = out.tolist()
+        at = np.minimum(np.searchsorted(self.prints, wanted), size - 1)
+        found = np.where(self.prints[at] == wanted, self.sources[at].astype(np.int64), -1).tolist()
         return found
 
 
@@ -366,7 +479,6 @@ class Origin(NamedTuple):
     by_source: dict[int, int]
 
 
-_PROSE = int(PROSE)
 MAX_HARD_TOKENS = 8
 """Tokens of one leaf that are searched by pieces: bounds what a hostile argument can cost."""
 
@@ -387,11 +499,7 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
     key : bytes
         Key of the fingerprints.
     """
-    found = tokens(text)
-    if len(found) > 1:  # short words decide only where nothing else is there
-        longer = [t for t in found if len(t.text) > 2]
-        found = longer or found
-    prints = [fingerprint(t.text, key) for t in found]
+    texts, prints, total = _spelled(text, key) if len(text) <= 256 else _spell(text, key)
     sources = index.find(prints)
     for ancestor in trusted:
         narrowed = ancestor.find(prints)
@@ -401,29 +509,39 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
             for s, n in zip(sources, narrowed, strict=True)
         ]
     in_catalogue = catalogue.find(prints)
-    totals = {"intent": 0, "catalogue": 0, "results": 0, "prose": 0, "nowhere": 0}
+    intent = listed_there = results = prose = nowhere = 0
     by_source: dict[int, int] = {}
     hard = 0
-    for token, source, listed in zip(found, sources, in_catalogue, strict=True):
-        weight = len(token.text)
+    for token, source, listed in zip(texts, sources, in_catalogue, strict=True):
+        weight = len(token)
         if source == -1 and listed == -1 and weight >= GRAM and hard < MAX_HARD_TOKENS:
             hard += 1
-            source = _by_pieces(token.text, index, key)
+            source = _by_pieces(token, index, key)
         if source == INTENT:
-            totals["intent"] += weight
+            intent += weight
         elif source >= 0:
             if source & _PROSE:
-                totals["prose"] += weight
-            totals["results"] += weight
+                prose += weight
+            results += weight
             call = (source & ~_PROSE) - 1
             by_source[call] = by_source.get(call, 0) + weight
         elif listed != -1:
-            totals["catalogue"] += weight
+            listed_there += weight
         else:
-            totals["nowhere"] += weight
-    best = max(by_source, key=lambda call: (by_source[call], -call), default=None)
-    total = sum(len(t.text) for t in found)
-    return Origin(total=total, source=best, by_source=by_source, **totals)
+            nowhere += weight
+    best = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
+    return Origin(total, intent, listed_there, results, prose, nowhere, best, by_source)
+
+
+def _spell(text: str, key: bytes) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+    """Tokens by which an argument is looked up, their fingerprints, and their characters in all."""
+    found = [token.text for token in tokens(text)]
+    if len(found) > 1:  # short words decide only where nothing else is there
+        found = [t for t in found if len(t) > 2] or found
+    return tuple(found), tuple(fingerprint(t, key) for t in found), sum(map(len, found))
+
+
+_spelled = lru_cache(maxsize=1 << 14)(_spell)
 
 
 def _by_pieces(text: str, index: Index, key: bytes) -> int:
@@ -441,22 +559,20 @@ def _by_pieces(text: str, index: Index, key: bytes) -> int:
             seen = [s for _, s in hits]
             return max(set(seen), key=lambda s: (seen.count(s), -s))
     cut = text[:48]
-    pieces = [
-        (start, end) for start in range(len(cut)) for end in range(start + 3, min(len(cut), start + 24) + 1)
-    ]
-    known = dict(
-        zip(pieces, index.find([fingerprint(_piece(cut[a:b]), key) for a, b in pieces]), strict=True)
-    )
+    most = len(cut) // 5  # uncovered characters that are allowed; what exceeds them needs no search
     # best[i]: (uncovered characters, source) of the prefix of length i
-    best: list[tuple[int, int]] = [(0, -1)]
-    for end in range(1, len(cut) + 1):
-        choice = (best[end - 1][0] + 1, best[end - 1][1])
-        for start in range(max(0, end - 24), end - 2):
-            source = known[start, end]
-            if source >= 0 and (start, end) != (0, len(cut)) and best[start][0] < choice[0]:
-                earlier = best[start][1]
-                choice = (best[start][0], source if earlier in (-1, INTENT) else earlier)
-        best.append(choice)
+    best: list[tuple[int, int]] = [(0, -1)] + [(len(cut) + 1, -1)] * len(cut)
+    for start, (uncovered, earlier) in enumerate(best):
+        if start and best[start - 1][0] + 1 <= uncovered:
+            uncovered, earlier = best[start] = (best[start - 1][0] + 1, best[start - 1][1])
+        if uncovered > most:
+            continue
+        ends = range(start + 3, min(len(cut), start + 24) + 1)
+        for end, source in zip(
+            ends, index.find([fingerprint(_piece(cut[start:end]), key) for end in ends]), strict=True
+        ):
+            if source >= 0 and uncovered < best[end][0] and (start, end) != (0, len(cut)):
+                best[end] = (uncovered, source if earlier in (-1, INTENT) else earlier)
     uncovered, source = best[-1]
     return source if uncovered * 5 <= len(cut) else -1
 

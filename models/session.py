@@ -7,29 +7,38 @@ the input.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from models.contracts import Family, Standing, Verdict
 from models.errors import StateError
 
-VERSION = 1
+VERSION = 3
+MAX_STATE = 65_536
+"""Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
 """Calls kept one by one; older ones live on in the counters."""
 MAX_PRINTS = 6000
-"""Fingerprints of a session's index: 8 bytes each, so 48 KiB at most."""
+"""Fingerprints of a session's index: 8 bytes each."""
 MAX_SEEN = 1024
 """Event numbers whose content is remembered exactly: 8 bytes each."""
 MAX_SEEN_TOMBSTONE = 64
 MAX_GAPS = 32
 MAX_STEMS = 2000
+MAX_CREDENTIALS = 16
+MAX_CREDENTIAL_BYTES = 16_384
+"""Bytes of all credential references of a session together: one alone may have 7 kB."""
+MAX_PATH = 16
+MAX_PATH_BYTES = 2048
+"""Bytes of a dossier's path, which lives on in the tombstone: 16 calls with ids of usual length."""
 
 
-class CallRow(msgspec.Struct, array_like=True):
+class CallRow(msgspec.Struct, array_like=True, gc=False):
     """One call in the window."""
 
     seq: int
     call: int  # fingerprint of call_id
-    tool: str
     action: int  # 0 read, 1 write, 2 execute
     digest: int  # fingerprint of tool and arguments
     time_ms: int
@@ -39,7 +48,7 @@ class CallRow(msgspec.Struct, array_like=True):
     open_world: bool
 
 
-class CredentialRow(msgspec.Struct, array_like=True):
+class CredentialRow(msgspec.Struct, array_like=True, gc=False):
     """A credential reference declared for the session."""
 
     broker: str
@@ -50,19 +59,19 @@ class CredentialRow(msgspec.Struct, array_like=True):
     expires_ms: int | None
 
 
-class PathRow(msgspec.Struct, array_like=True):
+class PathRow(msgspec.Struct, array_like=True, gc=False):
     """A call that raised the session's standing, for the case's path."""
 
-    decision_id: str
+    decision_id: bytes
     call_id: str
     seq: int
     tool: str
     verdict: Verdict
     score: int
-    time: str
+    time_ms: int
 
 
-class Dossier(msgspec.Struct, array_like=True):
+class Dossier(msgspec.Struct, array_like=True, gc=False):
     """What was decided so far; moves into the tombstone when the session is over."""
 
     chain: str = ""
@@ -78,7 +87,7 @@ class Dossier(msgspec.Struct, array_like=True):
     path: list[PathRow] = []
 
 
-class Session(msgspec.Struct, array_like=True, tag="s"):
+class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     """The window of one open session."""
 
     version: int
@@ -99,6 +108,7 @@ class Session(msgspec.Struct, array_like=True, tag="s"):
     spiffe: str | None = None
     user: str | None = None
     catalogue: str | None = None
+    weight: int = 0  # `Session.weighs` after its last record
     credentials: list[CredentialRow] = []
     # the intent
     intent_digest: str | None = None
@@ -136,18 +146,38 @@ class Session(msgspec.Struct, array_like=True, tag="s"):
     last_open: int = -1
     bait: int = 0  # most instruction-like line seen in a result, 0 to 1000
     bait_call: int = -1
-    tools_seen: list[str] = []
+    tools_seen: bytes = b""  # prints of tool names, uint32
     window: list[CallRow] = []
     record: Dossier = msgspec.field(default_factory=Dossier)
+    unsigned: bool = False  # a declaration or amendment came without the signature that the policy demands
+    signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
+    named: int = 0  # bytes of names and credentials, see `measure_names`
+
+    def weighs(self) -> int:
+        """About how many bytes the session takes, by what its own records filled it with.
+
+        What was decided of it is left out (10 KiB at most): that stands only once a batch is over, and a limit
+        must be reached at the same record whatever the batches.
+        """
+        return (
+            2048
+            + self.named
+            + len(self.index)
+            + len(self.seen)
+            + len(self.intent_words)
+            + len(self.affinity)
+            + len(self.lure)
+            + 40 * len(self.window)
+        )
 
 
-class Tombstone(msgspec.Struct, array_like=True, tag="t"):
-    """What is left of a finished session, so that its id is never born twice."""
+class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
+    """What is left of a finished session, so that its id is never born twice.
+
+    Its names are not kept: what comes to it brings them, since the state's key is made of them.
+    """
 
     version: int
-    tenant: str
-    root: str
-    session: str
     order: int  # ends in this partition before this one
     clock_ms: int
     ended: str
@@ -160,7 +190,82 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t"):
     record: Dossier
 
 
+_BESIDE_NAMES = WINDOW * 34 + 4 * WINDOW + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + 1024
+"""Bytes of a session's window, tools, events, gaps, path, numbers and digests at most, headers included."""
+SURE_PRINTS = 2048
+"""Fingerprints that any session has room for."""
+
+
+def print_limit(session: Session) -> int:
+    """Fingerprints that `session` has room for beside everything else that it holds."""
+    used = _BESIDE_NAMES + session.named + len(session.intent_words) + 2 * len(session.affinity)
+    return min(MAX_PRINTS, (MAX_STATE - used) // 8)
+
+
+def measure_names(session: Session) -> None:
+    """Note the bytes of the session's names and credentials, after one of them was set."""
+    names = (
+        session.tenant,
+        session.root,
+        session.session,
+        session.parent,
+        session.agent,
+        session.spiffe,
+        session.user,
+    )
+    session.named = sum(len(name.encode()) for name in names if name is not None)
+    session.named += sum(map(credential_size, session.credentials))
+
+
+def credential_size(row: CredentialRow) -> int:
+    """Bytes of a packed credential reference, at most."""
+    return 32 + sum(len(t.encode()) for t in (row.broker, row.kind, row.value, row.scope or ""))
+
+
+def path_within(path: list[PathRow]) -> list[PathRow]:
+    """The newest rows of `path` that its limits leave room for."""
+    room = MAX_PATH_BYTES
+    for kept, row in enumerate(reversed(path)):
+        room -= 56 + len(row.call_id.encode()) + len(row.tool.encode())
+        if room < 0 or kept == MAX_PATH:
+            return path[len(path) - kept :]
+    return path
+
+
+class Head(msgspec.Struct, array_like=True, tag="s", gc=False):
+    """The first fields of a packed `Session`, in its order: all that a partition's own orders are made of."""
+
+    version: int
+    tenant: str
+    root: str
+    session: str
+    born: int
+    offset: int
+    clock_ms: int
+    started_ms: int
+    release: str
+    epoch: int
+    declared: bool
+    partial: bool
+    unjudged: bool
+    parent: str | None
+    agent: str | None
+    spiffe: str | None
+    user: str | None
+    catalogue: str | None
+    weight: int
+
+
+class Stone(msgspec.Struct, array_like=True, tag="t", gc=False):
+    """The first fields of a packed `Tombstone`, likewise."""
+
+    version: int
+    order: int
+    clock_ms: int
+
+
 _DECODER = msgspec.msgpack.Decoder(Session | Tombstone)
+_PLACES = msgspec.msgpack.Decoder(Head | Stone)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -177,8 +282,19 @@ def load(raw: bytes) -> Session | Tombstone:
     StateError
         Unreadable, or of another version.
     """
+    state: Session | Tombstone = _read(_DECODER, raw)
+    return state
+
+
+def place(raw: bytes) -> Head | Stone:
+    """The first fields of a packed form; raises as `load` does, and costs a fraction of it."""
+    state: Head | Stone = _read(_PLACES, raw)
+    return state
+
+
+def _read(decoder: msgspec.msgpack.Decoder[Any], raw: bytes) -> Any:
     try:
-        state: Session | Tombstone = _DECODER.decode(raw)
+        state = decoder.decode(raw)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise StateError(f"a stored session cannot be read ({error}); rebuild it from the input") from error
     if state.version != VERSION:

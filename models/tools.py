@@ -7,14 +7,14 @@ than the name), then the verb in the name. What nothing tells is taken for a wri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from models.contracts import Action, Tool
-from models.provenance import Index, Prints, fingerprint, prints_of
+from models.provenance import Index, Memo, Prints, fingerprint, prints_of
 
 READ_VERBS = frozenset(
     "get list search read find show view check fetch lookup look query describe calculate compute think "
@@ -63,6 +63,7 @@ def name_words(name: str) -> list[str]:
     return [w.lower() for w in _SPLIT.findall(name)]
 
 
+@lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """`word` without common English endings: crude, order fixed, meant for matching only.
 
@@ -103,6 +104,23 @@ def _content_stem(word: str) -> str | None:
 def stem_prints(text: str, key: bytes) -> set[int]:
     """Fingerprints of the content stems of `text`."""
     return {fingerprint("=" + s, key) for s in stems(text)}
+
+
+def stems_of_pieces(pieces: Sequence[str], key: bytes) -> set[int]:
+    """What `stem_prints` finds in a text that is `apart`, and whose pieces between white space are `pieces`."""
+    found: set[int] = set()
+    memo = _pieces(key)
+    for piece in set(pieces):
+        known = memo.get(piece)
+        if known is None:
+            known = memo[piece] = tuple(stem_prints(piece, key))
+        found.update(known)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
+    return Memo()
 
 
 class ToolFacts(NamedTuple):
@@ -146,6 +164,10 @@ def facts_of(
     )
 
 
+MAX_SETTLED = 4096
+"""Words of a catalogue that are kept in a dictionary too: some 70 bytes each, for every catalogue in memory."""
+
+
 class Catalogue:
     """The tools that a session was offered, with what is derived from them once.
 
@@ -159,6 +181,7 @@ class Catalogue:
     def __init__(self, tools: Sequence[Tool], key: bytes, classes: Mapping[str, Action]) -> None:
         self.tools = {t.name: t for t in tools}
         self.order = {t.name: n for n, t in enumerate(tools)}
+        self._size = len(tools)
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
@@ -169,6 +192,8 @@ class Catalogue:
         for part in text:
             prints += prints_of(part[:4000], key, index=False)
         self.index.add(prints, 1, prose=False, limit=20_000)
+        if len(self.index.prints) <= MAX_SETTLED:
+            self.index.settle()
         owned = [
             stem_prints(f"{' '.join(name_words(t.name))} {(t.description or '')[:600]}", key) for t in tools
         ]
@@ -178,19 +203,22 @@ class Catalogue:
             for p in prints_of_tool:
                 spread[p] = spread.get(p, 0) + 1
         # Integer weights: a stem in every description says nothing about any; one in a name counts double.
-        self._weights = [
-            {p: (2 if p in names else 1) * max(1, 64 // spread[p]) for p in prints_of_tool}
-            for prints_of_tool, names in zip(owned, named, strict=True)
-        ]
+        self._weights: dict[int, list[tuple[int, int]]] = {}
+        for n, (prints_of_tool, names) in enumerate(zip(owned, named, strict=True)):
+            for p in prints_of_tool:
+                weight = (2 if p in names else 1) * max(1, 64 // spread[p])
+                self._weights.setdefault(p, []).append((n, weight))
 
-    def affinity(self, words: Prints) -> list[int]:
+    def affinity(self, words: Collection[int]) -> list[int]:
         """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.
 
         The tool spoken of most gets 255, the others in proportion: ranks within this catalogue, since raw
         overlaps do not compare across catalogues.
         """
-        held = set(words.tolist())
-        raw = [sum(w for p, w in weights.items() if p in held) for weights in self._weights]
+        raw = [0] * self._size
+        for word in words:
+            for n, weight in self._weights.get(word, ()):
+                raw[n] += weight
         top = max(raw, default=0)
         return [255 * r // top if top else 0 for r in raw]
 
@@ -209,6 +237,7 @@ def _parameter_text(schema: Mapping[str, Any] | None) -> str:
     return " ".join(parts)
 
 
+@lru_cache(maxsize=1 << 12)
 def is_sink(path: str) -> bool:
     """Whether an argument at `path` names where an effect goes: a recipient, URL, account, path, command."""
     return any(w in SINK_PARAMETERS for w in name_words(path)[-6:])

@@ -79,9 +79,8 @@ class Forest:
             part = X[start : start + _ROWS]
             values = part[:, self.feature]
             right = values > self.threshold
-            missing = np.isnan(values)
-            if missing.any():
-                right |= missing & ~self.missing_left
+            if np.isnan(part).any():
+                right |= np.isnan(values) & ~self.missing_left
             kept = np.where(right, self.keep, _ALL).reshape(len(part), -1, trees)
             reached = np.bitwise_and.reduce(kept, axis=1)
             # Bits below the lowest one that is set: their number is the leaf's number.

@@ -125,11 +125,8 @@ def refused(settings: Settings, error: BaseException) -> BrokerError:
     by step (TCP, TLS, password), to hear the reason.
     """
     at, name = settings.bootstrap, type(error).__name__
-    if isinstance(error, _rights_errors()):
-        return BrokerError(
-            f"the broker at {at} refuses this principal a right ({name}); `driftline topics --acls` prints "
-            "what each role needs"
-        )
+    if hint := rights_hint(error):
+        return BrokerError(f"the broker at {at} refuses this principal a right ({name}){hint}")
     why = _attempt(settings)
     if why is None:
         return BrokerError(
@@ -138,7 +135,8 @@ def refused(settings: Settings, error: BaseException) -> BrokerError:
     return BrokerError(f"the broker at {at} cannot be used: {why}")
 
 
-def _rights_errors() -> tuple[type[BaseException], ...]:
+def rights_hint(error: BaseException) -> str:
+    """What to add to a failure that is a right refused; nothing for any other."""
     import aiokafka.errors
     import kafka.errors
 
@@ -147,7 +145,8 @@ def _rights_errors() -> tuple[type[BaseException], ...]:
         "GroupAuthorizationFailedError",
         "ClusterAuthorizationFailedError",
     )
-    return tuple(getattr(where, name) for where in (aiokafka.errors, kafka.errors) for name in names)
+    kinds = tuple(getattr(where, name) for where in (aiokafka.errors, kafka.errors) for name in names)
+    return "; `driftline topics --acls` prints what each role needs" if isinstance(error, kinds) else ""
 
 
 def _attempt(settings: Settings) -> str | None:
@@ -174,6 +173,7 @@ async def _greeted(settings: Settings, host: str, port: int) -> str:
         AuthenticationFailedError,
         IllegalSaslStateError,
         KafkaError,
+        SaslAuthenticationFailed,
         UnsupportedSaslMechanismError,
     )
 
@@ -190,7 +190,7 @@ async def _greeted(settings: Settings, host: str, port: int) -> str:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its own words for what is told below
     try:
         made = await create_conn(host, port, request_timeout_ms=int(PROBE_S * 1000), **how)
-    except AuthenticationFailedError:
+    except (AuthenticationFailedError, SaslAuthenticationFailed):
         return (
             f"it refuses the user {settings.sasl_username!r} with {settings.sasl_mechanism} (wrong user, password "
             "or mechanism); mend DRIFTLINE_SASL_USERNAME or DRIFTLINE_SASL_PASSWORD"
@@ -205,7 +205,10 @@ async def _greeted(settings: Settings, host: str, port: int) -> str:
     finally:
         logging.getLogger("aiokafka").setLevel(level)
     made.close()
-    return "it answered now, though not in time before; try again"
+    return (
+        f"it takes connections, but serves no requests by {settings.security_protocol} in time; does "
+        "DRIFTLINE_SECURITY_PROTOCOL fit the port? If it does, try again"
+    )
 
 
 def _shaken(settings: Settings, raw: socket.socket, host: str) -> str | None:

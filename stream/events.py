@@ -6,14 +6,22 @@ The only JSON encoder for bus values is `dumps`: UTF-8, sorted keys, no spaces.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import ValidationError
 
-from models.contracts import EVENT, EVENT_TYPES, SCHEMA_VERSION, ControlEvent, SessionEvent
+from models.contracts import (
+    EVENT,
+    EVENT_TYPES,
+    SCHEMA_VERSION,
+    ControlEvent,
+    SessionDeclared,
+    SessionEvent,
+    Tool,
+)
 from models.errors import DecodeError, SchemaError
 
 EVENTS, DECISIONS, CASES = "agent.events.v1", "agent.decisions.v1", "agent.cases.v1"
@@ -22,6 +30,9 @@ QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 
 Headers = tuple[tuple[str, bytes], ...]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 class Record(NamedTuple):
@@ -56,17 +67,17 @@ def dumps(value: Any) -> bytes:
     >>> dumps({"b": 1, "a": [0.5, None]})
     b'{"a":[0.5,null],"b":1}'
     """
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(value, option=_SORTED)
 
 
 def short_hash(*parts: str | bytes, size: int = 16) -> str:
     """Hex digest of `parts`, unambiguous (each is preceded by its length); `size` in bytes."""
-    digest = hashlib.blake2b(digest_size=size)
+    packed = bytearray()
     for part in parts:
         raw = part if isinstance(part, bytes) else part.encode()
-        digest.update(len(raw).to_bytes(4, "big"))
-        digest.update(raw)
-    return digest.hexdigest()
+        packed += len(raw).to_bytes(4, "big")
+        packed += raw
+    return hashlib.blake2b(packed, digest_size=size).hexdigest()
 
 
 def rfc3339(time_ms: int) -> str:
@@ -75,21 +86,27 @@ def rfc3339(time_ms: int) -> str:
     >>> rfc3339(1767258000123)
     '2026-01-01T09:00:00.123Z'
     """
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+    moment = _EPOCH + timedelta(milliseconds=time_ms)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def milliseconds(moment: datetime) -> int:
     """Whole milliseconds since 1970 of an aware `moment`, exact (no float on the way)."""
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 class Parsed(NamedTuple):
-    """An event and the JSON document it came from."""
+    """An event, the JSON document it came from, and a digest of the tools it offers (b"": none, or large)."""
 
     event: SessionEvent | ControlEvent
-    document: Mapping[str, Any]
+    document: dict[str, Any]
+    offered: bytes
+
+
+MAX_OFFERED = 65_536
+"""Bytes of a tool catalogue that is remembered as checked."""
+_checked: dict[bytes, list[Tool]] = {}
+"""Catalogues that passed the contract, by digest: most sessions bring one that was checked before."""
 
 
 def parse(value: bytes | None) -> Parsed:
@@ -122,8 +139,10 @@ def parse(value: bytes | None) -> Parsed:
         raise SchemaError(
             "version", f"schema_version {version} is newer than {SCHEMA_VERSION}: upgrade first"
         )
+    offered = _digest_of(document.get("tools")) if kind == "session.declared" else b""
+    known = _checked.get(offered)
     try:
-        event = EVENT.validate_python(document)
+        event = EVENT.validator.validate_python(document if known is None else {**document, "tools": known})
     except ValidationError as error:
         # The path and the rule, never the value: payloads stay out of headers and logs.
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
@@ -131,7 +150,21 @@ def parse(value: bytes | None) -> Parsed:
         raise SchemaError("schema", f"{path[:256]}: {first['msg'][:200]}") from error
     except RecursionError as error:
         raise SchemaError("schema", "nested too deep") from error
-    return Parsed(event, document)
+    if offered and known is None and isinstance(event, SessionDeclared) and event.tools:
+        if len(_checked) >= 64:
+            _checked.clear()
+        _checked[offered] = event.tools
+    return Parsed(event, document, offered)
+
+
+def _digest_of(tools: Any) -> bytes:
+    if not isinstance(tools, list) or not tools:
+        return b""
+    try:
+        raw = dumps(tools)
+    except TypeError:  # nested too deep to be encoded
+        return b""
+    return hashlib.blake2b(raw, digest_size=16).digest() if len(raw) <= MAX_OFFERED else b""
 
 
 _MURMUR_SEED, _MURMUR_M = 0x9747B28C, 0x5BD1E995
@@ -153,6 +186,7 @@ def murmur2(key: bytes) -> int:
     return h ^ (h >> 15)
 
 
+@lru_cache(maxsize=1 << 14)
 def murmur2_partition(key: bytes, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives to `key`."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -36,6 +36,7 @@ from models.session import (
     Tombstone,
     dump,
     load,
+    measure_names,
 )
 from models.tools import Catalogue
 from stream import events, signals, window
@@ -48,7 +49,7 @@ from stream.events import (
     short_hash,
 )
 from stream.policy import Policy
-from stream.rulings import Call, Close, Offered, Release, Rulings, Unjudged, shell_of
+from stream.rulings import Call, Close, Offered, PolicyNames, Release, Rulings, Unjudged, shell_of
 from stream.window import LEDGER, Ledger, Partition, state_key
 
 MAX_ANCESTORS = 8
@@ -71,6 +72,14 @@ class Activations(Protocol):
 
     def read(self, token: str) -> Activation:
         """The payload of `token`; raises `ContractError` if the signature or the shape is wrong."""
+        ...
+
+
+class Declarations(Protocol):
+    """Checks the signature of a declaration or an amendment, by its tenant's keys."""
+
+    def holds(self, tenant: str, event: SessionDeclared | IntentAmended, document: Mapping[str, Any]) -> bool:
+        """Whether `tenant` signed `event`, read from `document`; never raises."""
         ...
 
 
@@ -113,6 +122,8 @@ class Judge:
         Claims of the tokens that cases carry.
     partitions : int or None
         Partitions of the input topics; None where the log has none (plain files).
+    declarations : Declarations or None
+        Verifies declarations and amendments where the policy demands signatures; None believes no signature.
     """
 
     def __init__(
@@ -126,6 +137,7 @@ class Judge:
         audiences: Mapping[str, str],
         risk_audience: str,
         partitions: int | None = None,
+        declarations: Declarations | None = None,
     ) -> None:
         self.releases = releases
         self.activations = activations
@@ -135,22 +147,59 @@ class Judge:
         self.audiences = audiences
         self.risk_audience = risk_audience
         self.partitions = partitions
-        # A memo of a pure function of catalogue bytes and policy, bounded; no state.
+        self.declarations = declarations
+        # Memos of pure functions, bounded; no state.
         self._catalogues: dict[tuple[str, str], Catalogue] = {}
+        self._packed: dict[bytes, tuple[bytes, str, bool]] = {}
+        self.policy_name = PolicyNames()
 
     def judge(self, partition: Partition, records: Sequence[Record]) -> Step:
         """Outputs and changed states of an ordered batch of one partition's records."""
         return _Batch(self, partition).run(records)
 
+    def next_deadline(self, partition: Partition) -> int | None:
+        """Partition clock, in ms since 1970, at which `partition` next owes an end; None if it never does.
+
+        A record stamped at or after it ends a session that is idle or forgets a tombstone that is old; one
+        stamped before it does neither. Only the heads of the partition's orders are looked at, as when ends
+        are brought about, so that the cost does not grow with the sessions held.
+        """
+        limits = self.releases[""].policy.limits
+        idle = int(limits.idle_minutes * 60_000)
+        lifetime = int(limits.tombstone_hours * 3_600_000)
+        orders: tuple[tuple[Mapping[str, tuple[Any, ...]], int], ...] = (
+            (partition.declared, idle),
+            (partition.undeclared, idle),
+            (partition.tombs, lifetime),
+        )
+        due: list[int] = [order[next(iter(order))][0] + wait for order, wait in orders if order]
+        if not due or min(due) > LATEST_MS:
+            return None
+        # A clock that stands ends nothing: what is overdue already falls due with its next move.
+        return max(min(due), partition.ledger.clock_ms + 1)
+
     def catalogue(self, digest: str, raw: bytes, policy: Policy) -> Catalogue:
         """The catalogue packed in `raw`, with its tools classed by `policy`."""
-        memo = (digest, policy.digest)
+        memo = (digest, self.policy_name(policy))
         if memo not in self._catalogues:
             if len(self._catalogues) >= 256:
                 self._catalogues.clear()
             tools = [Tool.model_validate(t) for t in msgspec.msgpack.decode(raw)]
             self._catalogues[memo] = Catalogue(tools, self.key, policy.tools)
         return self._catalogues[memo]
+
+    def packed(self, tools: Sequence[Tool], offered: bytes) -> tuple[bytes, str, bool]:
+        """What is kept of the catalogue `tools`, its digest, and whether some of it was cut.
+
+        ``offered`` identifies the catalogue, see `stream.events.Parsed`: most were packed before.
+        """
+        if not offered:
+            return _pack(tools)
+        if offered not in self._packed:
+            if len(self._packed) >= 128:
+                self._packed.clear()
+            self._packed[offered] = _pack(tools)
+        return self._packed[offered]
 
 
 class _Batch:
@@ -159,7 +208,8 @@ class _Batch:
     def __init__(self, judge: Judge, partition: Partition) -> None:
         self.judge = judge
         self.base = partition
-        self.ledger: Ledger = msgspec.msgpack.decode(msgspec.msgpack.encode(partition.ledger), type=Ledger)
+        self.ledger: Ledger = copy.copy(partition.ledger)
+        self.ledger.counters = dict(self.ledger.counters)
         self.states: dict[str, Session | Tombstone] = {}
         self.changed: dict[str, None] = {}
         # Sessions that a record of their own touched in this batch, and sessions that ended in it, in order.
@@ -167,20 +217,25 @@ class _Batch:
         self.ended: dict[str, None] = {}
         self.forgotten: set[str] = set()
         self.catalogue_bytes: dict[str, bytes] = {}
-        self.uses = dict(partition.catalogue_uses)
-        self.born: dict[tuple[str, str], dict[str, None]] = {}
+        self.uses: dict[str, int] = {}  # sessions more or less that hold a catalogue than in the partition
+        self.n_catalogues = len(partition.catalogue_uses)
+        self.born: dict[str, dict[str, None]] = {}
         self.indexes: dict[str, tuple[bytes, Index]] = {}
+        self.catalogues: dict[tuple[str, int], Catalogue] = {}
         # Items hold copies of sessions, their dossiers shared: later records must not show through.
         self.items: list[Call | Close | Unjudged | Offered | Output] = []
         self.below: dict[str, list[str]] = {}
         # Event numbers of the session at hand before its record: one that fails must not use up its own.
         self.numbers: tuple[bytes, int, list[list[int]]] = (b"", 0, [])
-        self.rulings = Rulings(judge.key, judge.issuer, judge.audiences, judge.risk_audience)
+        self.rulings = Rulings(
+            judge.key, judge.issuer, judge.audiences, judge.risk_audience, judge.policy_name
+        )
         self._declared = _Head(partition.declared)
         self._undeclared = _Head(partition.undeclared)
         self._tombs = _Head(partition.tombs)
         self.n_open = len(partition.declared) + len(partition.undeclared)
         self.n_tombs = len(partition.tombs)
+        self.weight = partition.weight
 
     # ------------------------------------------------------------------ the three passes
 
@@ -204,8 +259,7 @@ class _Batch:
                 except Exception as error:  # what was decided of it already stands
                     self.rulings.outputs.append(self._refused(item.record, "internal", type(error).__name__))
                     self._count("internal")
-                    session = item.session if isinstance(item.session, Session) else shell_of(item.session)
-                    self.rulings.unjudged(Unjudged(session, item.release, item.now_ms))
+                    self.rulings.unjudged(Unjudged(item.session, item.release, item.now_ms))
                 n += 1
             elif isinstance(item, Close):
                 self.rulings.close(item)
@@ -221,7 +275,7 @@ class _Batch:
         for n, call in enumerate(calls):
             by_scorer.setdefault(id(call.release.scorer), []).append(n)
         for places in by_scorer.values():
-            rows = np.array([calls[n].found.row for n in places], np.float64)
+            rows = np.array([calls[n].row for n in places], np.float64)
             for n, score in zip(places, calls[places[0]].release.scorer.score(rows).tolist(), strict=True):
                 scores[n] = score
         return scores
@@ -233,10 +287,10 @@ class _Batch:
             if key not in changes and key in self.states:
                 changes[key] = dump(self.states[key])
         for digest, raw in self.catalogue_bytes.items():
-            if self.uses.get(digest) and "c/" + digest not in self.base.states:
+            if self._used(digest) and "c/" + digest not in self.base.states:
                 changes["c/" + digest] = raw
-        for digest in self.base.catalogue_uses:
-            if not self.uses.get(digest):
+        for digest in self.uses:
+            if digest in self.base.catalogue_uses and not self._used(digest):
                 changes["c/" + digest] = None
         changes[LEDGER] = msgspec.msgpack.encode(self.ledger)
         return changes
@@ -249,14 +303,19 @@ class _Batch:
             self.ledger.clock_ms = min(record.timestamp_ms, LATEST_MS)
             self._expire()
         key: str | None = None
+        names = ("", "", "")
         try:
-            event = events.parse(record.value)
-            if isinstance(event.event, ControlEvent):
-                self._control(record, event.event)
+            parsed = events.parse(record.value)
+            event = parsed.event
+            if isinstance(event, ControlEvent):
+                self._control(record, event)
                 return
-            self._check_place(record, event.event, stamped)
-            key = self._key(record, event.event)
-            self._session_event(key, record, event.event, event.document)
+            time_ms = milliseconds(event.time)
+            self._check_place(record, event, time_ms, stamped)
+            names = self._names(record, event)
+            key = state_key(*names)
+            self._session_event(key, record, event, parsed, time_ms, stamped)
+            self._weigh(key)
         except ContractError as error:
             self._quarantine(record, error.reason, error.detail)
         except (ArtefactError, StateError):
@@ -267,9 +326,9 @@ class _Batch:
             self._quarantine(record, "internal", type(error).__name__)
             self._count("internal")
             if key is not None:
-                self._start_afresh(key, record)
+                self._start_afresh(key, record, names)
 
-    def _check_place(self, record: Record, event: SessionEvent, stamped: bool) -> None:
+    def _check_place(self, record: Record, event: SessionEvent, time_ms: int, stamped: bool) -> None:
         root = (event.root_session_id or event.session_id).encode()
         n = self.judge.partitions
         if record.key != root and (record.key is not None or n is not None):
@@ -280,20 +339,19 @@ class _Batch:
                 f"this key belongs to partition {events.murmur2_partition(root, n)} of {n} by murmur2; "
                 "a producer on librdkafka must set partitioner=murmur2_random",
             )
-        skew = self._bundled.policy.limits.clock_skew_seconds * 1000
-        if not EARLIEST_MS <= milliseconds(event.time) < LATEST_MS:
+        if not EARLIEST_MS <= time_ms < LATEST_MS:
             raise SchemaError("time", "the event's time is not between the years 1970 and 9998")
-        if stamped and milliseconds(event.time) > record.timestamp_ms + skew:
+        skew = self._bundled.policy.limits.clock_skew_seconds * 1000
+        if stamped and time_ms > record.timestamp_ms + skew:
             raise SchemaError("time", f"the event's time is more than {skew / 1000:g} s ahead of the broker")
 
     @property
     def _bundled(self) -> Release:
         return self.judge.releases[""]
 
-    def _key(self, record: Record, event: SessionEvent) -> str:
-        return state_key(
-            self._tenant(record, event), event.root_session_id or event.session_id, event.session_id
-        )
+    def _names(self, record: Record, event: SessionEvent) -> tuple[str, str, str]:
+        """Tenant, root and session that `event` names."""
+        return self._tenant(record, event), event.root_session_id or event.session_id, event.session_id
 
     def _tenant(self, record: Record, event: SessionEvent) -> str:
         return self.judge.tenants.get(record.topic) or event.tenant or "default"
@@ -318,12 +376,17 @@ class _Batch:
             self.ledger.open_release, self.ledger.open_epoch = activation.digest, activation.epoch
 
     def _session_event(
-        self, key: str, record: Record, event: SessionEvent, document: Mapping[str, Any]
+        self,
+        key: str,
+        record: Record,
+        event: SessionEvent,
+        parsed: events.Parsed,
+        time_ms: int,
+        stamped: bool,
     ) -> None:
-        time_ms = milliseconds(event.time)
-        stamped = record.timestamp_type == "append"
         number = fingerprint(f"#{event.seq}" if event.seq is not None else f"@{event.id}", self.judge.key)
-        told = {name: value for name, value in document.items() if name != "id"}
+        told = parsed.document
+        told.pop("id")
         try:
             content = content_print(dumps(told), self.judge.key)
         except TypeError as error:  # before any state is touched: a session keeps its own
@@ -349,6 +412,8 @@ class _Batch:
         state.offset, state.clock_ms = record.offset, max(state.clock_ms, clock)
         self._touch(key, state)
         if isinstance(event, SessionDeclared):
+            if not self._vouched(state, event, told, time_ms):
+                return
             told_before = state.agent is not None or bool(state.credentials) or state.catalogue is not None
             if state.declared or (told_before and event.intent is None):
                 self._count("second_declaration")  # only the user widens an intent, by an amendment
@@ -358,23 +423,26 @@ class _Batch:
                 self.below.clear()
             held = len(state.credentials)
             window.declare(state, event, self.judge.key)
-            self._offer(state, event.tools if state.catalogue is None else None)
+            self._offer(state, event.tools if state.catalogue is None else None, parsed.offered)
             if len(state.credentials) > held:
                 if len(event.credentials or ()) > len(state.credentials):
                     self._count("credentials_cut")
-                above = [copy.copy(a) for a in self._ancestors(state)]
+                above = [copy.copy(a) for _, a in self._ancestors(state)]
                 self.items.append(Offered(key, copy.copy(state), above, self._release(state), state.clock_ms))
+            window.fit(state)
         elif isinstance(event, IntentAmended):
+            if not self._vouched(state, event, told, time_ms):
+                return
             if state.declared:
                 state.amendments += 1
                 window.widen(state, event.intent, self.judge.key)
                 self._affine(state)
+                window.fit(state)
             else:
                 self._count("amendment_without_intent")
         elif isinstance(event, ToolCalled):
-            self._call(
-                key, record, event, state, [] if verdict == "new" else [f"number_{verdict}"], state.clock_ms
-            )
+            marks = [] if verdict == "new" else [f"number_{verdict}"]
+            self._call(key, record, event, state, marks, time_ms)
         elif isinstance(event, ToolReturned):
             window.observe_result(
                 state, event.call_id, event.status, event.result, self._catalogue(state), self.judge.key
@@ -382,19 +450,49 @@ class _Batch:
         else:
             self._end_tree(key, state, state.clock_ms)
 
+    def _vouched(
+        self,
+        session: Session,
+        event: SessionDeclared | IntentAmended,
+        document: Mapping[str, Any],
+        time_ms: int,
+    ) -> bool:
+        """Whether a declaration or an amendment counts; one that lacks a signature demanded widens nothing.
+
+        A signed one counts once and in its order: each has a higher number than the last, and none is older
+        than a tombstone gets, so that an id that was forgotten is not declared again by a repeat.
+        """
+        policy = self._release(session).policy
+        if not policy.signatures.demanded(session.tenant):
+            return True
+        oldest = self.ledger.clock_ms - int(policy.limits.tombstone_hours * 3_600_000)
+        signed = self.judge.declarations
+        if (
+            signed is not None
+            and event.seq is not None
+            and event.seq > session.signed_seq
+            and time_ms >= oldest
+            and signed.holds(session.tenant, event, document)
+        ):
+            session.signed_seq = event.seq
+            return True
+        session.unsigned = True
+        self._count("unsigned_declaration")
+        return False
+
     def _begin(self, key: str, record: Record, event: SessionEvent, time_ms: int, clock: int) -> Session:
         tenant, root = self._tenant(record, event), event.root_session_id or event.session_id
         limits = self._bundled.policy.limits
         if self.n_open >= limits.open_sessions and (oldest := self._oldest_open()) is not None:
             self._end(oldest, self._session(oldest), "evicted", clock)
-        tree = (tenant, root)
-        at_most = len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ()))
-        members: list[str] = []
-        if at_most >= limits.sub_agents and event.session_id != root:
-            members = [k for k in self._tree(tenant, root) if self._session(k).session != root]
-        if len(members) >= limits.sub_agents:  # the root itself is none, and never pushed out by its own
-            lowest = min(members, key=lambda k: (self._session(k).declared, self._session(k).offset))
-            self._end(lowest, self._session(lowest), "evicted", clock)
+        if event.session_id != root:  # the root itself is none, and never pushed out by its own
+            tree = state_key(tenant, root, root)
+            at_most = len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ()))
+            members = self._below_root(tree) if at_most >= limits.sub_agents else []
+            if len(members) >= limits.sub_agents:
+                lowest = min(members, key=lambda k: (self._session(k).declared, self._session(k).offset))
+                self._end(lowest, self._session(lowest), "evicted", clock)
+            self.born.setdefault(tree, {})[key] = None
         partial = event.seq > 0 if event.seq is not None else not isinstance(event, SessionDeclared)
         session = Session(
             version=VERSION,
@@ -410,35 +508,20 @@ class _Batch:
             partial=partial,
             parent=None if event.session_id == root else root,
         )
+        measure_names(session)
         self.n_open += 1
-        self.born.setdefault((tenant, root), {})[key] = None
         self.below.clear()
         self._touch(key, session)
         return session
 
-    def _offer(self, session: Session, tools: Sequence[Tool] | None) -> None:
+    def _offer(self, session: Session, tools: Sequence[Tool] | None, offered: bytes) -> None:
         if not tools:
             self._affine(session)
             return
-        rows: list[dict[str, Any]] = []
-        room = 131_072
-        for tool in tools[:512]:
-            row = {
-                "name": tool.name,
-                "server": tool.server,
-                "description": (tool.description or "")[:1200],
-                "parameters": _first_level(tool.parameters),
-                "annotations": {k: v for k, v in (tool.annotations or {}).items() if isinstance(v, bool)},
-            }
-            packed = len(dumps(row))
-            if packed > room:
-                self._count("catalogue_cut")
-                break
-            room -= packed
-            rows.append(row)
-        raw = msgspec.msgpack.encode(rows)
-        digest = short_hash(raw, size=12)
-        if digest not in self.uses and len(self.uses) >= self._bundled.policy.limits.catalogues:
+        raw, digest, cut = self.judge.packed(tools, offered)
+        if cut:
+            self._count("catalogue_cut")
+        if not self._used(digest) and self.n_catalogues >= self._bundled.policy.limits.catalogues:
             self._count("catalogue_not_kept")
             return
         self._use(session.catalogue, -1)
@@ -450,35 +533,40 @@ class _Batch:
     def _use(self, digest: str | None, n: int) -> None:
         if digest is None:
             return
+        before = self._used(digest)
         self.uses[digest] = self.uses.get(digest, 0) + n
-        if not self.uses[digest]:
-            del self.uses[digest]
+        self.n_catalogues += bool(before + n) - bool(before)
+
+    def _used(self, digest: str) -> int:
+        """Open sessions that hold the catalogue `digest`."""
+        return self.base.catalogue_uses.get(digest, 0) + self.uses.get(digest, 0)
 
     def _affine(self, session: Session) -> None:
         catalogue = self._catalogue(session)
         if catalogue is not None:
-            words = np.frombuffer(session.intent_words, "<u4")
+            words = np.frombuffer(session.intent_words, "<u4").tolist()
             session.affinity = bytes(catalogue.affinity(words))
             if len(session.lure) != len(session.affinity):
                 session.lure = bytes(len(session.affinity))
 
     def _call(
-        self, key: str, record: Record, event: ToolCalled, session: Session, marks: list[str], clock: int
+        self, key: str, record: Record, event: ToolCalled, session: Session, marks: list[str], told_ms: int
     ) -> None:
         judge = self.judge
-        time_ms = max(milliseconds(event.time), session.started_ms)
+        time_ms = max(told_ms, session.started_ms)
         ancestors = self._ancestors(session)
         catalogue = self._catalogue(session)
-        digest = content_print(dumps([event.tool, event.arguments]), judge.key)
+        arguments = dumps([event.tool, event.arguments])
+        digest = content_print(arguments, judge.key)
         found = extract(
             session,
             event.tool,
             event.arguments,
             digest,
             catalogue,
-            ancestors,
-            self._index(session),
-            [self._index(a) for a in ancestors],
+            [a for _, a in ancestors],
+            self._index(key, session),
+            [self._index(k, a) for k, a in ancestors],
             judge.key,
         )
         release = self._release(session)
@@ -487,14 +575,28 @@ class _Batch:
         marks = [
             *marks,
             *(["undeclared"] if not session.declared else []),
+            *(["unsigned"] if session.unsigned else []),
             *(["partial"] if session.partial else []),
             *(["unjudged_before"] if session.unjudged else []),
             *(["orphan"] if session.parent is not None and not ancestors else []),
             *(["cut"] if found.cuts else []),
         ]
-        below = [(k, copy.copy(self._session(k))) for k in self._descendants(session)]
+        below = [(k, copy.copy(self._session(k))) for k in self._descendants(key, session)]
         item = Call(
-            record, event, copy.copy(session), found, told, session.calls, marks, release, clock, below
+            record,
+            event,
+            arguments,
+            told_ms,
+            False,
+            copy.copy(session),
+            found.row,
+            found.facts.action,
+            told,
+            session.calls,
+            marks,
+            release,
+            session.clock_ms,
+            below,
         )
         session.cuts += found.cuts
         window.observe_call(session, event.call_id, event.tool, found.facts, digest, time_ms, judge.key)
@@ -558,14 +660,28 @@ class _Batch:
         if not isinstance(event, ToolCalled):
             self._count("after_end")
             return
-        session = shell_of(tomb)
+        session = shell_of(tomb, *self._names(record, event))
         found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key)
         at = signals.Standing(True, False, False, False, False, None)
         release = self._release(session)
         told = signals.check(session, found, at, release.policy, self.judge.key)
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
+        arguments = dumps([event.tool, event.arguments])
         item = Call(
-            record, event, tomb, found, told, tomb.calls, marks, release, max(clock, tomb.clock_ms), []
+            record,
+            event,
+            arguments,
+            milliseconds(event.time),
+            True,
+            session,
+            found.row,
+            found.facts.action,
+            told,
+            tomb.calls,
+            marks,
+            release,
+            max(clock, tomb.clock_ms),
+            [],
         )
         self.items.append(item)
         tomb.calls += 1
@@ -577,19 +693,20 @@ class _Batch:
         limits = self._bundled.policy.limits
         idle = int(limits.idle_minutes * 60_000)
         while True:
-            heads = (
-                self._declared.first(self._gone),
-                self._undeclared.first(self._gone),
-                next(iter(self.recent), None),
-            )
-            due = [
-                (session.clock_ms, session.offset, key)
-                for key in heads
-                if key is not None and (session := self._session(key)).clock_ms + idle <= self.ledger.clock_ms
+            heads = [
+                (*order[key][:2], key)
+                for order, key in (
+                    (self.base.declared, self._declared.first(self._gone)),
+                    (self.base.undeclared, self._undeclared.first(self._gone)),
+                )
+                if key is not None
             ]
-            if not due:
+            if (key := next(iter(self.recent), None)) is not None:
+                session = self._session(key)
+                heads.append((session.clock_ms, session.offset, key))
+            clock_ms, _, key = min(heads, default=(LATEST_MS, 0, ""))
+            if clock_ms + idle > self.ledger.clock_ms:
                 break
-            clock_ms, _, key = min(due)
             self._end(key, self._session(key), "idle", clock_ms + idle)
         lifetime = int(limits.tombstone_hours * 3_600_000)
         while (oldest := self._oldest_tomb()) is not None:
@@ -597,9 +714,21 @@ class _Batch:
                 break
             self._forget(oldest)
 
+    def _weigh(self, key: str) -> None:
+        """Note what the session at hand weighs now; while all together weigh too much, close the oldest."""
+        state = self.states.get(key)
+        if not isinstance(state, Session):
+            return
+        weight = state.weighs()
+        self.weight += weight - state.weight
+        state.weight = weight
+        most = self._bundled.policy.limits.open_mib << 20
+        while self.weight > most and (oldest := self._oldest_open()) is not None:
+            self._end(oldest, self._session(oldest), "evicted", state.clock_ms)
+
     def _end_tree(self, key: str, session: Session, now_ms: int) -> None:
         """End a session as it said, and the sub-agents that work for it."""
-        below = list(self._descendants(session))
+        below = list(self._descendants(key, session))
         self._end(key, session, "ended", now_ms)
         for child in below:
             state = self._state(child)
@@ -609,9 +738,6 @@ class _Batch:
     def _end(self, key: str, session: Session, how: str, now_ms: int) -> Tombstone:
         tomb = Tombstone(
             version=VERSION,
-            tenant=session.tenant,
-            root=session.root,
-            session=session.session,
             order=self.ledger.ends,
             clock_ms=max(session.clock_ms, now_ms),
             ended=how,
@@ -630,6 +756,7 @@ class _Batch:
         self.ended[key] = None
         self.n_open -= 1
         self.n_tombs += 1
+        self.weight -= session.weight
         self.below.clear()
         self.items.append(Close(tomb, session, how, self._release(session), now_ms))
         if (
@@ -646,10 +773,10 @@ class _Batch:
         self.forgotten.add(key)
         self.n_tombs -= 1
 
-    def _start_afresh(self, key: str, record: Record) -> None:
+    def _start_afresh(self, key: str, record: Record, names: tuple[str, str, str]) -> None:
         state = self.states.get(key)
         if isinstance(state, Tombstone):
-            shell = shell_of(state)
+            shell = shell_of(state, *names)
             self.items.append(Unjudged(shell, self._release(state), state.clock_ms))
             return
         if state is None:
@@ -680,6 +807,8 @@ class _Batch:
             record=state.record,
         )
         fresh.credentials = state.credentials
+        measure_names(fresh)
+        self.weight -= state.weight
         self._use(state.catalogue, -1)
         self._touch(key, fresh)
         self.items.append(Unjudged(copy.copy(fresh), self._release(fresh), fresh.clock_ms))
@@ -729,23 +858,25 @@ class _Batch:
         state = self.states.get(key)
         return state.clock_ms if state is not None else self.base.tombs[key][0]
 
-    def _tree(self, tenant: str, root: str) -> list[str]:
-        """Keys of the tree's open sessions, in the partition or born in this batch, in a fixed order."""
-        tree = (tenant, root)
+    def _below_root(self, tree: str) -> list[str]:
+        """Keys of the tree's open sessions save its root, in the partition or born in this batch, sorted."""
         held = {*self.base.trees.get(tree, ()), *self.born.get(tree, ())}
         return sorted(key for key in held if isinstance(self._state(key), Session))
 
-    def _descendants(self, session: Session) -> list[str]:
+    def _descendants(self, key: str, session: Session) -> list[str]:
         """Keys of the open sessions that work for `session`, nearest first; kept until a tree changes."""
-        tree, key = (session.tenant, session.root), state_key(session.tenant, session.root, session.session)
-        if len(self.base.trees.get(tree, ())) + len(self.born.get(tree, ())) < 2:
+        tree = (
+            key if session.session == session.root else state_key(session.tenant, session.root, session.root)
+        )
+        if tree not in self.base.trees and tree not in self.born:
             return []
         if key not in self.below:
-            self.below[key] = self._find_below(session)
+            self.below[key] = self._find_below(tree, session)
         return self.below[key]
 
-    def _find_below(self, session: Session) -> list[str]:
-        members = {k: self._session(k) for k in self._tree(session.tenant, session.root)}
+    def _find_below(self, tree: str, session: Session) -> list[str]:
+        # A root works for nobody, whatever it says.
+        members = {k: self._session(k) for k in self._below_root(tree)}
         below: list[str] = []
         frontier = {session.session}
         while frontier:
@@ -758,20 +889,20 @@ class _Batch:
             frontier = {s.session for s in found.values()}
         return below
 
-    def _ancestors(self, session: Session) -> list[Session]:
-        found: list[Session] = []
+    def _ancestors(self, session: Session) -> list[tuple[str, Session]]:
+        found: list[tuple[str, Session]] = []
         parent, seen = session.parent, {session.session}
         while parent is not None and parent not in seen and len(found) < MAX_ANCESTORS:
             seen.add(parent)
-            state = self._state(state_key(session.tenant, session.root, parent))
+            key = state_key(session.tenant, session.root, parent)
+            state = self._state(key)
             if not isinstance(state, Session):
                 break
-            found.append(state)
+            found.append((key, state))
             parent = state.parent
         return found
 
-    def _index(self, session: Session) -> Index:
-        key = state_key(session.tenant, session.root, session.session)
+    def _index(self, key: str, session: Session) -> Index:
         held = self.indexes.get(key)
         if held is None or held[0] is not session.index:
             held = (session.index, Index(session.index))
@@ -782,14 +913,21 @@ class _Batch:
         digest = session.catalogue
         if digest is None:
             return None
-        raw = self.catalogue_bytes.get(digest) or self.base.states.get("c/" + digest)
-        return self.judge.catalogue(digest, raw, self._release(session).policy) if raw is not None else None
+        policy = self._release(session).policy
+        memo = (digest, id(policy))
+        if memo not in self.catalogues:
+            raw = self.catalogue_bytes.get(digest) or self.base.states.get("c/" + digest)
+            if raw is None:
+                return None
+            self.catalogues[memo] = self.judge.catalogue(digest, raw, policy)
+        return self.catalogues[memo]
 
     def _release(self, state: Session | Tombstone) -> Release:
         digest = self.ledger.open_release if self.ledger.open_epoch > state.epoch else state.release
-        if digest not in self.judge.releases:
+        release = self.judge.releases.get(digest)
+        if release is None:
             raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")
-        return self.judge.releases[digest]
+        return release
 
     def _count(self, name: str) -> None:
         self.ledger.counters[name] = self.ledger.counters.get(name, 0) + 1
@@ -807,6 +945,28 @@ class _Batch:
             ("offset", str(record.offset).encode()),
         )
         return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
+
+
+def _pack(tools: Sequence[Tool]) -> tuple[bytes, str, bool]:
+    rows: list[dict[str, Any]] = []
+    room = 131_072
+    cut = False
+    for tool in tools[:512]:
+        row = {
+            "name": tool.name,
+            "server": tool.server,
+            "description": (tool.description or "")[:1200],
+            "parameters": _first_level(tool.parameters),
+            "annotations": {k: v for k, v in (tool.annotations or {}).items() if isinstance(v, bool)},
+        }
+        size = len(dumps(row))
+        if size > room:
+            cut = True
+            break
+        room -= size
+        rows.append(row)
+    raw = msgspec.msgpack.encode(rows)
+    return raw, short_hash(raw, size=12), cut
 
 
 def _first_level(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

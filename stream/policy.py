@@ -72,9 +72,21 @@ class Limits(_Part):
     tombstone_hours: Annotated[float, Field(gt=0)] = 24
     tombstones: Annotated[int, Field(ge=1)] = 200_000
     open_sessions: Annotated[int, Field(ge=1)] = 100_000
+    open_mib: Annotated[int, Field(ge=1)] = 512
     sub_agents: Annotated[int, Field(ge=1, le=4096)] = 256
     catalogues: Annotated[int, Field(ge=1)] = 1024
     clock_skew_seconds: Annotated[float, Field(gt=0)] = 300
+
+
+class Signatures(_Part):
+    """Whose declarations and amendments count only with a signature of their tenant (docs/security.md)."""
+
+    required: bool = False
+    tenants: dict[str, bool] = Field(default_factory=dict)
+
+    def demanded(self, tenant: str) -> bool:
+        """Whether `tenant`'s must be signed: its own line, else the rule for all."""
+        return self.tenants.get(tenant, self.required)
 
 
 class Policy(_Part):
@@ -92,11 +104,18 @@ class Policy(_Part):
     tools: dict[str, Action] = Field(default_factory=dict)
     excerpts: bool = False
     limits: Limits = Limits()
+    signatures: Signatures = Signatures()
 
     @property
     def digest(self) -> str:
         """Identity of the policy's content, comments and order apart."""
-        return short_hash(dumps(self.model_dump(mode="json")), size=6)
+        told = self.model_dump(mode="json")
+        # A policy that leaves younger fields at their defaults is the one it was before there were any.
+        if self.signatures == Signatures():
+            del told["signatures"]
+        if self.limits.open_mib == Limits().open_mib:
+            del told["limits"]["open_mib"]
+        return short_hash(dumps(told), size=6)
 
 
 def load_policy(path: Path | None = None, *, mode: str | None = None) -> Policy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,27 +16,24 @@ import numpy.typing as npt
 
 from models.contracts import (
     FAMILIES,
-    Case,
+    Action,
     CredentialRef,
     Evidence,
     Family,
     PathStep,
-    Signed,
     Standing,
     ToolCalled,
 )
-from models.features import Extract
-from models.session import VERSION, Dossier, PathRow, Session, Tombstone
+from models.session import VERSION, Dossier, PathRow, Session, Tombstone, path_within
 from stream import findings, signals, tokens
-from stream.events import CASES, DECISIONS, Output, Record, dumps, milliseconds, rfc3339, short_hash
+from stream.events import CASES, DECISIONS, REVOCATIONS, RISK, Output, Record, dumps, rfc3339, short_hash
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "2"
+CORE = "3"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000
 """Scores are whole numbers of 1 / UNIT."""
-MAX_PATH = 16
 _ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
 
 
@@ -56,11 +54,30 @@ class Release(NamedTuple):
     levels: Levels
 
 
+class PolicyNames:
+    """What decisions call a policy: name and digest, computed once for each policy object."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[Policy, str]] = {}  # holds the policies, so that no id comes twice
+
+    def __call__(self, policy: Policy) -> str:
+        held = self._names.get(id(policy))
+        if held is None:
+            if len(self._names) >= 64:
+                self._names.clear()
+            held = self._names[id(policy)] = (policy, f"{policy.name}@{policy.digest}")
+        return held[1]
+
+
 class Call(NamedTuple):
     record: Record
     event: ToolCalled
-    session: Session | Tombstone
-    found: Extract
+    arguments: bytes  # tool and arguments as JSON
+    time_ms: int  # the event's own time
+    over: bool  # the session was finished before, and `session` is what its tombstone tells
+    session: Session
+    row: list[int]  # of features; the rest of the extract ends with its record
+    action: Action
     signals: list[signals.Signal]
     seq: int
     marks: list[str]
@@ -99,8 +116,16 @@ class Rulings:
     Parameters are those of `stream.judge.Judge`.
     """
 
-    def __init__(self, key: bytes, issuer: str, audiences: Mapping[str, str], risk_audience: str) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        issuer: str,
+        audiences: Mapping[str, str],
+        risk_audience: str,
+        policy_name: PolicyNames,
+    ) -> None:
         self.key = key
+        self.policy_name = policy_name
         self.issuer = issuer
         self.audiences = audiences
         self.risk_audience = risk_audience
@@ -130,82 +155,97 @@ class Rulings:
                     "an earlier call of this session was denied, and it goes on",
                 )
             )
-        declared = isinstance(call.session, Session) and call.session.declared
+        declared = call.session.declared
         speaking = [s for s in told if s.evidence.supports]
-        families: list[Family] = [f for f in FAMILIES if any(s.evidence.family == f for s in speaking)]
+        heard = {s.evidence.family for s in speaking}
+        families: list[Family] = [f for f in FAMILIES if f in heard]
         ruling = decide(policy, level, score, families, [s.name for s in speaking], declared)
         before = record.standing
         after = self._next(record, ruling.verdict, ruling.watch, policy)
         enforced = policy.mode == "enforce"
-        case_id = short_hash("case", call.session.tenant, call.session.root, call.session.session)
-        arguments = dumps([event.tool, event.arguments])
+        case_id = _case_id(call.session.tenant, call.session.root, call.session.session)
         decision_id = short_hash(
             "decision",
             call.session.tenant,
             call.session.root,
             call.session.session,
             event.id,
-            arguments,
+            call.arguments,
             record.chain,
         )
         why = _explain(ruling, score, level, speaking)
-        body: dict[str, Any] = {
-            "schema_version": 1,
-            "decision_id": decision_id,
-            "tenant": call.session.tenant,
-            "root_session_id": call.session.root,
-            "session_id": call.session.session,
-            "event_id": event.id,
-            "event_seq": event.seq,
-            "call_id": event.call_id,
-            "call_seq": call.seq,
-            "time": rfc3339(milliseconds(event.time)),
-            "agent": call.session.agent,
-            "tool": event.tool,
-            "action": call.found.facts.action,
-            "arguments_digest": short_hash(self.key, arguments),
-            "verdict": ruling.verdict,
-            "enforced": enforced,
-            "score": score / UNIT,
-            "thresholds": {
-                "watch": level.watch / UNIT,
-                "alert": level.alert / UNIT,
-                "revoke": level.revoke / UNIT,
-            },
-            "families": families,
-            "evidence": [s.evidence.model_dump() for s in told],
-            "explanation": why[:1200],
-            "would_pass": _would_pass(ruling, score, level, speaking)[:400],
-            "marks": call.marks,
-            "standing": after,
-            "case_id": case_id if after != "quiet" else None,
-            "intent_digest": call.session.intent_digest if isinstance(call.session, Session) else None,
-            "credential": f"{event.credential.broker}/{event.credential.kind}/{event.credential.value}"
-            if event.credential is not None
-            else None,
-            "release": release.name,
-            "policy": f"{policy.name}@{policy.digest}",
-            "core": CORE,
-            "previous": record.chain,
-        }
-        body["digest"] = sha256_hex(dumps(body))
-        self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), dumps(body)))
-        record.chain = body["digest"]
+        time = rfc3339(call.time_ms)
+        # `digest` is over all other members: it is put at its place between the two halves of the record.
+        head = dumps(
+            {
+                "action": call.action,
+                "agent": call.session.agent,
+                "arguments_digest": short_hash(self.key, call.arguments),
+                "call_id": event.call_id,
+                "call_seq": call.seq,
+                "case_id": case_id if after != "quiet" else None,
+                "core": CORE,
+                "credential": f"{event.credential.broker}/{event.credential.kind}/{event.credential.value}"
+                if event.credential is not None
+                else None,
+                "decision_id": decision_id,
+            }
+        )
+        tail = dumps(
+            {
+                "enforced": enforced,
+                "event_id": event.id,
+                "event_seq": event.seq,
+                "evidence": [_plain(s.evidence) for s in told],
+                "explanation": why[:1200],
+                "families": families,
+                "intent_digest": call.session.intent_digest,
+                "marks": call.marks,
+                "policy": self.policy_name(policy),
+                "previous": record.chain,
+                "release": release.name,
+                "root_session_id": call.session.root,
+                "schema_version": 1,
+                "score": score / UNIT,
+                "session_id": call.session.session,
+                "standing": after,
+                "tenant": call.session.tenant,
+                "thresholds": {
+                    "watch": level.watch / UNIT,
+                    "alert": level.alert / UNIT,
+                    "revoke": level.revoke / UNIT,
+                },
+                "time": time,
+                "tool": event.tool,
+                "verdict": ruling.verdict,
+                "would_pass": _would_pass(ruling, score, level, speaking)[:400],
+            }
+        )
+        head, tail = head[:-1] + b",", tail[1:]
+        digest = sha256_hex(head + tail)
+        value = b'%b"digest":"%b",%b' % (head, digest.encode(), tail)
+        self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), value))
+        record.chain = digest
         record.denied += ruling.verdict == "deny"
         record.top_score = max(record.top_score, score)
         if ruling.watch or ruling.verdict not in ("allow", "abstain"):
             record.families = [f for f in FAMILIES if f in record.families or f in families]
             row = PathRow(
-                decision_id, event.call_id, call.seq, event.tool[:64], ruling.verdict, score, body["time"]
+                bytes.fromhex(decision_id),
+                event.call_id,
+                call.seq,
+                event.tool[:64],
+                ruling.verdict,
+                score,
+                call.time_ms,
             )
-            record.path = [*record.path, row][-MAX_PATH:]
+            record.path = path_within([*record.path, row])
         if after == before:
             return
         record.standing = after
         evidence = [s.evidence for s in speaking]
-        subject = call.session if isinstance(call.session, Session) else shell_of(call.session)
         self._case(
-            subject,
+            call.session,
             record,
             "standing",
             "drift",
@@ -218,9 +258,9 @@ class Rulings:
             verdict=ruling.verdict,
             score=score,
         )
-        if subject is call.session and after == "contained":
+        if after == "contained" and not call.over:
             record.revoked = True
-            self._contain_below(subject, call.below, release, call.now_ms)
+            self._contain_below(call.session, call.below, release, call.now_ms)
 
     def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
         """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained."""
@@ -332,7 +372,7 @@ class Rulings:
         score: int | None = None,
         inherited: str | None = None,
     ) -> None:
-        case_id = short_hash("case", session.tenant, session.root, session.session)
+        case_id = _case_id(session.tenant, session.root, session.session)
         change = record.change
         record.change += 1
         time = rfc3339(now_ms)
@@ -345,13 +385,13 @@ class Rulings:
         ]
         path = [
             PathStep(
-                decision_id=p.decision_id,
+                decision_id=p.decision_id.hex(),
                 call_id=p.call_id,
                 call_seq=p.seq,
                 tool=p.tool,
                 verdict=p.verdict,
                 score=p.score / UNIT,
-                time=p.time,
+                time=rfc3339(p.time_ms),
             )
             for p in record.path
         ]
@@ -382,7 +422,7 @@ class Rulings:
             enforced=policy.mode == "enforce",
             inherited_from=inherited,
             release=release.name,
-            policy=f"{policy.name}@{policy.digest}",
+            policy=self.policy_name(policy),
             core=CORE,
             max_credential_expiry_ms=None
             if not expiries or None in expiries
@@ -395,55 +435,52 @@ class Rulings:
             and (before == "closed" or _ORDER.index(after) > _ORDER.index(before))
         )
         closes = kind == "ended" and (record.alerted or record.revoked)
-        sets: list[Signed] = []
+        sets: list[dict[str, Any]] = []
         if (
             (after == "contained" and not record.revoked)
             or (inherited is not None)
             or (kind == "ended" and not (record.revoked and policy.mode == "enforce"))
         ):
             sets += [
-                Signed(topic="agent.revocations.v1", claims=c)
-                for c in tokens.revocation_claims(facts, self.issuer, self.audiences)
+                {"topic": REVOCATIONS, "claims": claims}
+                for claims in tokens.revocation_claims(facts, self.issuer, self.audiences)
             ]
         if tokens.risk_changed(before, after):
-            sets.append(
-                Signed(
-                    topic="agent.risk.v1",
-                    claims=tokens.risk_claims(facts, self.issuer, self.risk_audience),
-                )
-            )
-        case = Case(
-            record_id=facts.record_id,
-            case_id=case_id,
-            change=change,
-            kind=kind,
-            cause=cause,
-            tenant=session.tenant,
-            root_session_id=session.root,
-            session_id=session.session,
-            time=time,
-            before=before,
-            after=after,
-            reason=facts.reason,
-            verdict=verdict,
-            score=facts.score,
-            families=list(facts.families),
-            agent=session.agent,
-            user=session.user,
-            credentials=credentials,
-            path=path,
-            enforced=facts.enforced,
-            inherited_from=inherited,
-            finding=findings.finding(facts) if told or closes else None,
-            sets=sets,
-            release=release.name,
-            policy=facts.policy,
-            core=CORE,
-        )
+            claims = tokens.risk_claims(facts, self.issuer, self.risk_audience)
+            sets.append({"topic": RISK, "claims": claims})
+        case = {
+            "schema_version": 1,
+            "record_id": facts.record_id,
+            "case_id": case_id,
+            "change": change,
+            "kind": kind,
+            "cause": cause,
+            "tenant": session.tenant,
+            "root_session_id": session.root,
+            "session_id": session.session,
+            "time": time,
+            "before": before,
+            "after": after,
+            "reason": facts.reason,
+            "verdict": verdict,
+            "score": facts.score,
+            "families": facts.families,
+            "agent": session.agent,
+            "user": session.user,
+            "credentials": [c.__dict__ for c in credentials],
+            "path": [p.__dict__ for p in path],
+            "enforced": facts.enforced,
+            "inherited_from": inherited,
+            "finding": findings.finding(facts) if told or closes else None,
+            "sets": sets,
+            "release": release.name,
+            "policy": facts.policy,
+            "core": CORE,
+        }
         if told:
             record.alerted = True
             record.first_alert_ms = record.first_alert_ms or now_ms
-        self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case.model_dump(mode="json"))))
+        self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case)))
 
 
 def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:
@@ -452,18 +489,29 @@ def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:
     return signals.Signal(f"{family}.{name}", evidence)
 
 
+@lru_cache(maxsize=1 << 14)
+def _case_id(tenant: str, root: str, session: str) -> str:
+    return short_hash("case", tenant, root, session)
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    """What `evidence.model_dump` gives, without the walk over its schema."""
+    told = evidence.__dict__
+    return told if evidence.argument is None else {**told, "argument": evidence.argument.__dict__}
+
+
 def sha256_hex(raw: bytes) -> str:
     """SHA-256 of `raw`, hexadecimal: the chain's digest, which others recompute with any tool."""
     return hashlib.sha256(raw).hexdigest()
 
 
-def shell_of(tomb: Tombstone) -> Session:
+def shell_of(tomb: Tombstone, tenant: str, root: str, session: str) -> Session:
     """A finished session as far as its tombstone tells: enough to judge what comes after, with no credentials left."""
     return Session(
         version=VERSION,
-        tenant=tomb.tenant,
-        root=tomb.root,
-        session=tomb.session,
+        tenant=tenant,
+        root=root,
+        session=session,
         born=-1,
         offset=-1,
         clock_ms=tomb.clock_ms,
@@ -481,8 +529,8 @@ _TOLD_FIRST = ("identity", "provenance", "sequence", "scope", "tempo", "intent",
 
 def _explain(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
     """Why, in plain words: what speaks against the call first, then what the policy made of it."""
-    texts = sorted((s.evidence for s in speaking), key=lambda e: _TOLD_FIRST.index(e.family))
-    reasons = "; ".join(dict.fromkeys(e.text for e in texts)) or "nothing speaks against this call"
+    told = sorted([s.evidence for s in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
+    reasons = "; ".join(dict.fromkeys([e.text for e in told])) or "nothing speaks against this call"
     value = f"{score / UNIT:.4f}"
     if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
         limit = level.revoke if ruling.verdict == "revoke" else level.alert

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from models.errors import BrokerError, ContractError, InputError
+from stream.connection import refused
 from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
 from stream.recorded import events_of, load_tools
 from stream.replay import documents_in, is_log, is_recorded, read_records
@@ -122,10 +123,7 @@ class Sender:
                 client_id="driftline-send",
             )
         except (KafkaError, OSError) as error:
-            raise BrokerError(
-                f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); "
-                "start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
-            ) from error
+            raise refused(settings, error) from error
 
     def send(self, message: Message) -> None:
         """Send one record; a failure shows at the next `confirm`."""

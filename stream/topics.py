@@ -59,6 +59,10 @@ class Topic:
         if self.use == "input" or self.base == CASES:
             # The partition's clock: only the broker's own stamp cannot be forged by a producer.
             entries["message.timestamp.type"] = "LogAppendTime"
+        if self.use == "input":
+            # The broker limits a batch as it comes, compressed: a megabyte may expand to a gigabyte in the worker.
+            # Stored uncompressed, it is limited again as it is, and no reader needs the producer's codec.
+            entries["compression.type"] = "uncompressed"
         if settings.replication >= 3:
             entries["min.insync.replicas"] = "2"
         if self.use == "state":
@@ -253,6 +257,13 @@ def check(settings: Settings) -> list[Finding]:
                         findings.append(
                             Finding("error", f"{name}: {entry} is {actual[entry]}, expected {value}")
                         )
+                elif entry == "compression.type" and actual.get(entry) not in {None, value}:
+                    findings.append(
+                        Finding(
+                            "error",
+                            f"{name}: {entry} is {actual[entry]}, expected {value}: see docs/security.md",
+                        )
+                    )
                 elif entry in {"cleanup.policy", "max.message.bytes"} and actual.get(entry) not in {
                     None,
                     value,
@@ -323,7 +334,8 @@ def log_line(record: Record, partitions: int) -> bytes:
         "offset": record.offset,
         "timestamp_ms": record.timestamp_ms,
         "timestamp_type": record.timestamp_type,
-        "headers": [[name, value.decode(errors="replace")] for name, value in record.headers],
+        # A header may have no value at all, whatever a client's types say.
+        "headers": [[name, (value or b"").decode(errors="replace")] for name, value in record.headers],
         "value_b64": None if record.value is None else base64.b64encode(record.value).decode(),
     }
     try:
@@ -348,6 +360,9 @@ def records(
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
+    from stream import wire
+
+    wire.install()
     name = settings.topic(base)
     try:
         consumer = KafkaConsumer(

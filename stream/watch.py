@@ -7,6 +7,7 @@ comes from others: control characters are removed and nothing is read as markup.
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -19,11 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from models.errors import BrokerError
+from stream.connection import refused
 from stream.events import ALERTS, DECISIONS, QUARANTINE, REVOCATIONS
 from stream.settings import Settings
 
 STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
 SHOWN = (DECISIONS, ALERTS, REVOCATIONS, QUARANTINE)
+
+_log = logging.getLogger("driftline.watch")
 
 
 class Seen(NamedTuple):
@@ -215,20 +219,20 @@ def records(
             client_id="driftline-watch",
         )
     except (KafkaError, OSError) as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {settings.bootstrap} ({type(error).__name__}); "
-            "start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
-        ) from error
+        raise refused(settings, error) from error
     try:
         places = []
         for base in SHOWN:
             name = settings.topic(base)
             numbers = consumer.partitions_for_topic(name)
             if not numbers:
-                raise BrokerError(
-                    f"topic {name} does not exist at {settings.bootstrap}; run `driftline topics create`"
-                )
-            places += [TopicPartition(name, number) for number in sorted(numbers)]
+                _log.warning("%s is not shown: it is missing, or this principal may not read it", name)
+            places += [TopicPartition(name, number) for number in sorted(numbers or ())]
+        if not places:
+            raise BrokerError(
+                f"no output topic is to be seen at {settings.bootstrap}; run `driftline topics create`, or grant "
+                "this principal the rights of `driftline topics --acls`"
+            )
         consumer.assign(places)
         if beginning:
             consumer.seek_to_beginning(*places)

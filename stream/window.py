@@ -7,34 +7,51 @@ adds what can be derived from them: who is oldest, and who belongs to which tree
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from models.bait import talks_to_agent
-from models.contracts import Intent, SessionDeclared
-from models.features import ACTIONS
-from models.provenance import INTENT, PROSE_WORDS, Index, fingerprint, leaves, prints_of
+from models.contracts import Credential, Intent, SessionDeclared
+from models.features import ACTIONS, holds
+from models.provenance import (
+    INTENT,
+    PROSE_WORDS,
+    Index,
+    apart,
+    fingerprint,
+    leaves,
+    prints_of,
+    prints_of_pieces,
+)
 from models.session import (
+    MAX_CREDENTIAL_BYTES,
+    MAX_CREDENTIALS,
     MAX_GAPS,
-    MAX_PRINTS,
     MAX_STEMS,
+    SURE_PRINTS,
     WINDOW,
     CallRow,
     CredentialRow,
+    Head,
     Session,
+    Stone,
     Tombstone,
-    load,
+    credential_size,
+    measure_names,
+    place,
+    print_limit,
 )
-from models.tools import Catalogue, ToolFacts, as_prints, stem_prints, wanted_actions
+from models.tools import Catalogue, ToolFacts, as_prints, stem_prints, stems_of_pieces, wanted_actions
 from stream.events import dumps, milliseconds, short_hash
 
 LEDGER = "ledger"
 
 
-class Ledger(msgspec.Struct, array_like=True):
+class Ledger(msgspec.Struct, array_like=True, gc=False):
     """What a partition remembers beside its sessions."""
 
     version: int = 1
@@ -49,9 +66,19 @@ class Ledger(msgspec.Struct, array_like=True):
     counters: dict[str, int] = {}
 
 
+@lru_cache(maxsize=1 << 14)
 def state_key(tenant: str, root: str, session: str) -> str:
     """Key of a session's state, from tenant, root and session together."""
     return "s/" + short_hash(tenant, root, session, size=12)
+
+
+class Place(NamedTuple):
+    """Where an open session stands in its partition's order, and what it shares and takes."""
+
+    clock_ms: int
+    offset: int
+    weight: int
+    catalogue: str | None
 
 
 class Partition:
@@ -60,14 +87,17 @@ class Partition:
     def __init__(self) -> None:
         self.states: dict[str, bytes] = {}
         self.ledger = Ledger()
-        # key -> (clock_ms, offset) of the last record, each in the log's order of last records
-        self.declared: dict[str, tuple[int, int]] = {}
-        self.undeclared: dict[str, tuple[int, int]] = {}
+        # Of open sessions, key -> (clock_ms and offset of the last record, weight, catalogue), each in the
+        # log's order of last records.
+        self.declared: dict[str, Place] = {}
+        self.undeclared: dict[str, Place] = {}
         self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
-        self.trees: dict[tuple[str, str], dict[str, None]] = {}
-        self._tree_of: dict[str, tuple[str, str]] = {}
+        # Open sessions below a root, under the key that the root's own state has or would have.
+        self.trees: dict[str, dict[str, None]] = {}
+        self._tree_of: dict[str, str] = {}
         self.catalogue_uses: dict[str, int] = {}
-        self._catalogue_of: dict[str, str] = {}
+        self._digests: dict[str, str] = {}  # one text for each catalogue, whoever uses it
+        self.weight = 0  # of all open sessions, in bytes
 
     @classmethod
     def empty(cls) -> Partition:
@@ -78,10 +108,12 @@ class Partition:
     def load(cls, states: Mapping[str, bytes]) -> Partition:
         """The partition whose states were stored, whatever the order of the mapping."""
         made = cls()
-        decoded = [(load(raw), key, raw) for key, raw in states.items() if key.startswith("s/")]
-        decoded.sort(key=lambda item: item[0].offset if isinstance(item[0], Session) else item[0].order)
         made.apply({key: raw for key, raw in states.items() if not key.startswith("s/")})
-        made.apply({key: raw for _, key, raw in decoded})
+        placed = [(place(raw), key) for key, raw in states.items() if key.startswith("s/")]
+        placed.sort(key=lambda item: item[0].offset if isinstance(item[0], Head) else item[0].order)
+        for state, key in placed:
+            made.states[key] = states[key]
+            made._place(key, state)
         return made
 
     @property
@@ -99,34 +131,38 @@ class Partition:
             if key == LEDGER and raw is not None:
                 self.ledger = msgspec.msgpack.decode(raw, type=Ledger)
             elif key.startswith("s/"):
-                self._place(key, load(raw) if raw is not None else None)
+                self._place(key, place(raw) if raw is not None else None)
 
-    def _place(self, key: str, state: Session | Tombstone | None) -> None:
-        used = self._catalogue_of.pop(key, None)
-        if used is not None:
-            self.catalogue_uses[used] -= 1
-            if not self.catalogue_uses[used]:
-                del self.catalogue_uses[used]
-        if isinstance(state, Session):
+    def _place(self, key: str, state: Head | Stone | None) -> None:
+        held = self.declared.get(key) or self.undeclared.get(key)
+        if held is not None:
+            self.weight -= held.weight
+            if held.catalogue is not None:
+                self.catalogue_uses[held.catalogue] -= 1
+                if not self.catalogue_uses[held.catalogue]:
+                    del self.catalogue_uses[held.catalogue], self._digests[held.catalogue]
+        if isinstance(state, Head):
             self.tombs.pop(key, None)
+            catalogue = state.catalogue
+            if catalogue is not None:
+                catalogue = self._digests.setdefault(catalogue, catalogue)
+                self.catalogue_uses[catalogue] = self.catalogue_uses.get(catalogue, 0) + 1
+            self.weight += state.weight
             ours, other = (
                 (self.declared, self.undeclared) if state.declared else (self.undeclared, self.declared)
             )
             other.pop(key, None)
-            place = (state.clock_ms, state.offset)
-            if ours.get(key) != place:  # else changed by its parent's fate, not by a record of its own
-                ours.pop(key, None)
-                ours[key] = place
-            tree = (state.tenant, state.root)
-            self.trees.setdefault(tree, {})[key] = None
-            self._tree_of[key] = tree
-            if state.catalogue is not None:
-                self.catalogue_uses[state.catalogue] = self.catalogue_uses.get(state.catalogue, 0) + 1
-                self._catalogue_of[key] = state.catalogue
+            if held is None or held.offset != state.offset or key not in ours:
+                ours.pop(key, None)  # else changed by its parent's fate, not by a record of its own
+            ours[key] = Place(state.clock_ms, state.offset, state.weight, catalogue)
+            if state.session != state.root:
+                tree = state_key(state.tenant, state.root, state.root)
+                self.trees.setdefault(tree, {})[key] = None
+                self._tree_of[key] = tree
             return
         self.declared.pop(key, None)
         self.undeclared.pop(key, None)
-        if isinstance(state, Tombstone):
+        if state is not None:
             end = (state.clock_ms, state.order)
             if self.tombs.get(key) != end:  # else a call after the end, which moves nothing
                 self.tombs.pop(key, None)
@@ -149,27 +185,49 @@ def declare(session: Session, event: SessionDeclared, key: bytes) -> None:
         session.spiffe = event.agent.spiffe_id
         session.user = event.agent.user
     if event.credentials and not session.credentials:
-        session.credentials = [
-            CredentialRow(
-                c.broker,
-                c.kind,
-                c.value,
-                c.scope,
-                milliseconds(c.issued) if c.issued else None,
-                milliseconds(c.expires) if c.expires else None,
-            )
-            for c in event.credentials[:16]
-        ]
+        session.credentials = _held(event.credentials)
+    measure_names(session)
     if event.intent is not None:
         widen(session, event.intent, key)
+
+
+def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
+    """The credentials that are kept: in order, as far as number and bytes allow."""
+    rows: list[CredentialRow] = []
+    room = MAX_CREDENTIAL_BYTES
+    for c in credentials:
+        row = CredentialRow(
+            c.broker,
+            c.kind,
+            c.value,
+            c.scope,
+            milliseconds(c.issued) if c.issued else None,
+            milliseconds(c.expires) if c.expires else None,
+        )
+        size = credential_size(row)
+        if size <= room:
+            room -= size
+            rows.append(row)
+        if len(rows) == MAX_CREDENTIALS:
+            break
+    return rows
+
+
+def fit(session: Session) -> None:
+    """Bring the index back within what the rest of the session leaves, after that has grown."""
+    if len(session.index) > 8 * SURE_PRINTS:
+        index = Index(session.index)
+        session.folded += index.trim(print_limit(session))
+        session.index = index.dump()
 
 
 def widen(session: Session, intent: Intent, key: bytes) -> None:
     """Take an intent, or the user's amendment of it, into the session."""
     text = intent.text[:32_768]
     more = " ".join([*(intent.plan or [])[:64], *(intent.resources or [])[:256]])[:32_768]
+    whole = f"{text} {more}"
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
-    words |= stem_prints(f"{text} {more}", key)
+    words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(set(sorted(words)[:MAX_STEMS])).astype("<u4").tobytes()
     for action in wanted_actions(text):
         session.intent_actions |= 1 << ACTIONS[action]
@@ -179,12 +237,14 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
             session.allowed_actions |= 1 << ACTIONS[action]
             session.intent_actions |= 1 << ACTIONS[action]
     index = Index(session.index)
-    session.folded += index.add(prints_of(f"{text}\n{more}", key), INTENT, prose=False, limit=MAX_PRINTS)
+    found = prints_of(f"{text}\n{more}", key)
+    session.folded += index.add(found, INTENT, prose=False, limit=print_limit(session))
     session.index = index.dump()
     if intent.budget is not None:
         session.budget_calls = intent.budget.calls
         session.budget_writes = intent.budget.writes
-        session.budget_ms = intent.budget.seconds * 1000 if intent.budget.seconds is not None else None
+        seconds = intent.budget.seconds  # cut to what can be packed: nothing lasts longer
+        session.budget_ms = min(seconds, 1 << 40) * 1000 if seconds is not None else None
     session.intent_digest = short_hash(session.intent_digest or "", dumps(intent.model_dump(mode="json")))
 
 
@@ -194,15 +254,16 @@ def number_event(state: Session | Tombstone, number: int, content: int, seq: int
     Contents of the last `limit` events are known. A number below the highest that is neither remembered nor
     a known gap was used by an event too old to compare: it is judged and marked.
     """
-    seen = np.frombuffer(state.seen, "<u4").reshape(-1, 2)
-    same = seen[seen[:, 0] == number]
-    if len(same):
-        if (same[:, 1] == content).any():
-            return "duplicate"
-        verdict = "reused"
-    else:
-        verdict = "new"
-    state.seen = np.append(seen, np.array([[number, content]], "<u4"), axis=0)[-limit:].tobytes()
+    seen, sought, found = state.seen, number.to_bytes(4, "little"), content.to_bytes(4, "little")
+    verdict = "new"
+    at = seen.find(sought)
+    while at >= 0:
+        if at % 8 == 0:
+            if seen[at + 4 : at + 8] == found:
+                return "duplicate"
+            verdict = "reused"
+        at = seen.find(sought, at + 1)
+    state.seen = (seen + sought + found)[-8 * limit :]
     if seq is not None and isinstance(state, Session):
         if seq >= state.next_seq:
             if seq > state.next_seq:
@@ -228,12 +289,11 @@ def observe_call(
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
     seq = session.calls
-    repeated = any(c.digest == digest for c in session.window)
+    repeated = digest in [c.digest for c in session.window]
     session.repeats += repeated
     row = CallRow(
         seq,
         fingerprint(call_id, key),
-        tool[:64],
         ACTIONS[facts.action],
         digest,
         time_ms,
@@ -254,8 +314,9 @@ def observe_call(
     if facts.open_world:
         session.open_reads += 1
         session.last_open = seq
-    if tool not in session.tools_seen:
-        session.tools_seen = [*session.tools_seen, tool[:64]][-WINDOW:]
+    name = fingerprint(tool, key)
+    if not holds(session.tools_seen, name):
+        session.tools_seen = (session.tools_seen + name.to_bytes(4, "little"))[-4 * WINDOW :]
 
 
 def observe_result(
@@ -272,7 +333,6 @@ def observe_result(
         done = CallRow(
             row.seq,
             row.call,
-            row.tool,
             row.action,
             row.digest,
             row.time_ms,
@@ -286,35 +346,42 @@ def observe_result(
     session.errors += status == "error"
     found, cuts = leaves(result)
     session.cuts += cuts
-    index = Index(session.index)
-    fields: list[int] = []
-    prose: list[int] = []
+    fields: set[int] = set()
+    prose: set[int] = set()
     talk: set[int] = set()
     for leaf in found:
-        for line, is_prose in _lines(leaf.text):
-            (prose if is_prose else fields).extend(prints_of(line, key))
-            if is_prose:
-                talk |= stem_prints(line, key)
+        _hear(leaf.text, fields, prose, talk, key)
         bait = talks_to_agent(leaf.text)
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
-    session.folded += index.add(fields, seq + 1, prose=False, limit=MAX_PRINTS)
-    session.folded += index.add(prose, seq + 1, prose=True, limit=MAX_PRINTS)
-    session.index = index.dump()
+    if fields or prose:
+        index = Index(session.index)
+        surely = len(index.prints) + len(fields) + len(prose) <= SURE_PRINTS
+        limit = SURE_PRINTS if surely else print_limit(session)
+        session.folded += index.add(fields, seq + 1, prose=False, limit=limit)
+        session.folded += index.add(prose, seq + 1, prose=True, limit=limit)
+        session.index = index.dump()
     if catalogue is not None and talk:
-        heard = catalogue.affinity(as_prints(talk))
+        heard = catalogue.affinity(talk)
         held = list(session.lure) or [0] * len(heard)
         if len(held) == len(heard):
             session.lure = bytes(max(a, b) for a, b in zip(held, heard, strict=True))
 
 
-def _lines(text: str) -> Iterable[tuple[str, bool]]:
-    """Lines of `text`, joined again where they are of one kind, each with whether it is prose."""
-    fields: list[str] = []
-    prose: list[str] = []
+def _hear(text: str, fields: set[int], prose: set[int], talk: set[int], key: bytes) -> None:
+    """Add what the lines of `text` carry: fields, prose, and the stems that prose speaks of."""
+    by_kind: tuple[list[str], list[str]] = [], []  # lines are read together where they are of one kind
+    pieces: tuple[list[str], list[str]] = [], []
     for line in text.split("\n"):
-        (prose if len(line.split()) >= PROSE_WORDS else fields).append(line)
-    if fields:
-        yield "\n".join(fields), False
-    if prose:
-        yield "\n".join(prose), True
+        words = line.split()
+        is_prose = len(words) >= PROSE_WORDS
+        by_kind[is_prose].append(line)
+        pieces[is_prose].extend(words)
+    quick = apart(text)
+    for is_prose, into in ((False, fields), (True, prose)):
+        if not pieces[is_prose]:
+            continue
+        found = prints_of_pieces(pieces[is_prose], key) if quick else None
+        into.update(prints_of("\n".join(by_kind[is_prose]), key) if found is None else found)
+    if pieces[True]:
+        talk |= stems_of_pieces(pieces[True], key) if quick else stem_prints("\n".join(by_kind[True]), key)

@@ -56,7 +56,9 @@ def test_what_is_overdue_already_falls_due_with_the_next_move_of_the_clock() -> 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 4000), st.sampled_from("abcd"), st.sampled_from(["declared", "called", "ended"])),
+        st.tuples(
+            st.integers(0, 4000), st.sampled_from("abcd"), st.sampled_from(["declared", "called", "ended"])
+        ),
         min_size=1,
         max_size=24,
     )

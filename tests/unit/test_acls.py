@@ -1,0 +1,108 @@
+"""The printed list of rights: literal names, one producer for each tenant, nothing by wildcard."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.errors import ConfigError
+from stream.acls import acls, granted, kafka_commands, rows, table
+from stream.settings import Settings
+
+TENANTS = Settings(prefix="p.", group="g", input_topics={"a.events.v1": "a", "b.events.v1": "b"})
+
+
+def test_names_carry_prefix_and_group_and_each_right_is_listed_once() -> None:
+    rights = acls(TENANTS)
+    assert all(one.name.startswith("p.") for one in rights)
+    assert {one.name for one in rights if one.resource == "group"} == {
+        f"p.g-{name}" for name in ("judge", "act", "soc", "broker")
+    }
+    places = [(one.principal, one.resource, one.name, one.operation) for one in rights]
+    assert len(places) == len(set(places)) == len(granted(rights))
+
+
+def test_a_tenant_s_producer_writes_its_own_topic_alone() -> None:
+    rights = [one for one in acls(TENANTS) if one.principal == "User:driftline-producer-a"]
+    assert [(one.operation, one.name) for one in rights] == [("write", "p.a.events.v1")]
+
+
+def test_only_the_worker_writes_anything_but_inputs() -> None:
+    inputs = {"p.a.events.v1", "p.b.events.v1", "p.agent.outcomes.v1", "p.agent.feedback.v1"}
+    writers = {one.role for one in acls(TENANTS) if one.operation == "write" and one.name not in inputs}
+    assert writers == {"worker"}
+
+
+def test_principals_are_named_by_role_and_by_topic() -> None:
+    rights = acls(TENANTS, {"worker": "User:w", "b.events.v1": "User:bee", "soc": "User:siem"})
+    assert {one.principal for one in rights if one.role == "worker"} == {"User:w"}
+    assert {one.principal for one in rights if one.role == "b.events.v1"} == {"User:bee"}
+    shared = acls(Settings(), {"producer": "User:agents"})
+    assert {one.principal for one in shared if one.role == "agent.events.v1"} == {"User:agents"}
+
+
+@pytest.mark.parametrize(
+    ("principals", "says"),
+    [
+        ({"auditor": "User:x"}, "no role"),
+        ({"soc": "x"}, "no Kafka principal"),
+        ({"soc": "User:*"}, "no wildcard"),
+        ({"soc": "User: "}, "no Kafka principal"),
+        ({"producer": "User:all"}, "tenants a and b"),
+    ],
+)
+def test_a_principal_that_gives_too_much_or_nobody_is_refused(principals: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        acls(TENANTS, principals)
+
+
+def test_the_three_forms_tell_the_same_rights() -> None:
+    rights = acls(TENANTS, {"soc": "User:CN=siem,O=acme corp"})
+    lines = kafka_commands(TENANTS, rights)
+    assert len(lines) == len({(one.principal, one.resource, one.name) for one in rights})
+    assert sum(line.count("--operation") for line in lines) == len(rights) == len(rows(rights))
+    assert any("--allow-principal 'User:CN=siem,O=acme corp' --operation Read" in line for line in lines)
+    assert any("--operation DescribeConfigs" in line for line in lines)
+    told = "\n".join(table(rights))
+    assert all(one.name in told and one.principal in told for one in rights)
+    assert {row["pattern"] for row in rows(rights)} == {"literal"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--acls"], 0, "group driftline-judge"),
+        (
+            ["--acls", "--format", "kafka", "--prefix", "p.", "--principal", "soc=User:siem"],
+            0,
+            "p.agent.alerts.v1",
+        ),
+        (["--acls", "--format", "json"], 0, '"role": "worker"'),
+        ([], 0, "--acls"),
+    ],
+)
+def test_the_command_prints_the_list_and_alone_its_help(arguments: list[str], code: int, says: str) -> None:
+    from typer.testing import CliRunner
+
+    from stream.cli import app
+
+    done = CliRunner().invoke(app, ["topics", *arguments])
+    assert done.exit_code == code
+    assert says in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--acls", "check"], "leave 'check' away"),
+        (["--acls", "--format", "xml"], "expected table"),
+        (["--acls", "--principal", "soc"], "ROLE=User:name"),
+    ],
+)
+def test_the_command_refuses_what_it_would_not_do(arguments: list[str], says: str) -> None:
+    from typer.testing import CliRunner
+
+    from stream.cli import app
+
+    done = CliRunner().invoke(app, ["topics", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert says in str(done.exception)
