@@ -380,6 +380,7 @@ class QuarantineHeaders(Outbound):
     topic: str
     partition: int
     offset: int
+    core: Annotated[str, Field(max_length=64)]
 
 
 # --------------------------------------------------------------------------- agent.releases.v1

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from models.contracts import SCHEMA_VERSION, Case, Signed
 from models.errors import ContractError, DecodeError, SchemaError
-from stream.events import ALERTS, QUARANTINE, REVOCATIONS, Output, Record, dumps
+from stream.events import ALERTS, REVOCATIONS, Output, Record, dumps
+from stream.rulings import CORE, refusal
 from stream.tokens import TOKEN_TYPE, SigningKeys, TokenError
 
-SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()),)
-MAX_DETAIL = 1024
+SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))
 
 
 class Plan(NamedTuple):
@@ -61,7 +61,7 @@ class Actor:
         try:
             case = read_case(record)
         except ContractError as error:
-            return [quarantined(record, error.reason, error.detail)]
+            return [refusal(record, error.reason, error.detail)]
         outputs: list[Output] = []
         key = case.tenant.encode()
         finding, sets = plan(case)
@@ -78,7 +78,7 @@ class Actor:
             outputs.append(Output(one.topic, key, SET_HEADERS, token.encode()))
         if refused:
             # The rest is sent all the same: sending it again later repeats ids that receivers drop.
-            outputs.append(quarantined(record, "schema", f"not signed: {'; '.join(refused)}"))
+            outputs.append(refusal(record, "schema", f"not signed: {'; '.join(refused)}"))
         return outputs
 
 
@@ -136,15 +136,3 @@ def check_set(case: Case, one: Signed) -> None:
         raise TokenError("subject", "sub_id.session is not the case's session")
     if told.get("tenant") != {"format": "opaque", "id": case.tenant}:
         raise TokenError("subject", "sub_id.tenant is not the case's tenant")
-
-
-def quarantined(record: Record, reason: str, detail: str) -> Output:
-    """The record as it came, with where it came from and why it was put aside."""
-    headers = (
-        ("reason", reason.encode()),
-        ("detail", detail[:MAX_DETAIL].encode(errors="replace")),
-        ("topic", record.topic.encode()),
-        ("partition", str(record.partition).encode()),
-        ("offset", str(record.offset).encode()),
-    )
-    return Output(QUARANTINE, record.key or b"", headers, record.value or b"")

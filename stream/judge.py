@@ -41,7 +41,6 @@ from models.session import (
 from models.tools import Catalogue
 from stream import events, signals, window
 from stream.events import (
-    QUARANTINE,
     Output,
     Record,
     dumps,
@@ -49,7 +48,7 @@ from stream.events import (
     short_hash,
 )
 from stream.policy import Policy
-from stream.rulings import Call, Close, Offered, PolicyNames, Release, Rulings, Unjudged, shell_of
+from stream.rulings import Call, Close, Offered, PolicyNames, Release, Rulings, Unjudged, refusal, shell_of
 from stream.window import LEDGER, Ledger, Partition, state_key
 
 MAX_ANCESTORS = 8
@@ -937,14 +936,7 @@ class _Batch:
 
     def _refused(self, record: Record, reason: str, detail: str) -> Output:
         self._count("quarantined")
-        headers = (
-            ("reason", reason.encode()),
-            ("detail", detail[:1024].encode(errors="replace")),
-            ("topic", record.topic.encode()),
-            ("partition", str(record.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        )
-        return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
+        return refusal(record, reason, detail)
 
 
 def _pack(tools: Sequence[Tool]) -> tuple[bytes, str, bool]:

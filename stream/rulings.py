@@ -26,7 +26,18 @@ from models.contracts import (
 )
 from models.session import VERSION, Dossier, PathRow, Session, Tombstone, path_within
 from stream import findings, signals, tokens
-from stream.events import CASES, DECISIONS, REVOCATIONS, RISK, Output, Record, dumps, rfc3339, short_hash
+from stream.events import (
+    CASES,
+    DECISIONS,
+    QUARANTINE,
+    REVOCATIONS,
+    RISK,
+    Output,
+    Record,
+    dumps,
+    rfc3339,
+    short_hash,
+)
 from stream.policy import Levels, Policy, Ruling, decide
 
 CORE = "3"
@@ -43,6 +54,19 @@ class Scorer(Protocol):
     def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Scores in units of 0.0001, 0 to 10000, one for each row of features."""
         ...
+
+
+def refusal(record: Record, reason: str, detail: str) -> Output:
+    """The record as it came, for quarantine, with where it came from and why it was put aside."""
+    headers = (
+        ("reason", reason.encode()),
+        ("detail", detail[:1024].encode(errors="replace")),
+        ("topic", record.topic.encode()),
+        ("partition", str(record.partition).encode()),
+        ("offset", str(record.offset).encode()),
+        ("core", CORE.encode()),
+    )
+    return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
 
 
 class Release(NamedTuple):

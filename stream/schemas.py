@@ -219,8 +219,8 @@ def _message(contract: Contract, model: type[BaseModel] | None, key: str) -> dic
     if contract.content_type == TOKEN:
         message["headers"] = {
             "type": "object",
-            "required": ["content-type"],
-            "properties": {"content-type": {"const": TOKEN}},
+            "required": ["content-type", "core"],
+            "properties": {"content-type": {"const": TOKEN}, "core": {"type": "string"}},
         }
     return message
 

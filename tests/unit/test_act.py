@@ -14,6 +14,7 @@ from joserfc.jwk import KeySet
 from models.contracts import Case, Signed
 from stream.act import Actor, plan
 from stream.events import ALERTS, CASES, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
+from stream.rulings import CORE
 from stream.tokens import RISK_LEVEL_CHANGE, SESSION_REVOKED, SigningKeys
 
 SUBJECT = {
@@ -122,7 +123,7 @@ def test_act_sends_tokens_whose_claims_are_those_of_the_case(actor: Actor, keys:
     for output, claims in zip(actor.act([a_record(a_case())])[1:], (REVOKE, LEVEL), strict=True):
         opened = jws.deserialize_compact(output.value, published(keys), algorithms=["RS256"])
         assert orjson.loads(opened.payload) == claims
-        assert output.headers == (("content-type", b"application/secevent+jwt"),)
+        assert output.headers == (("content-type", b"application/secevent+jwt"), ("core", CORE.encode()))
 
 
 def test_act_twice_on_a_case_gives_equal_outputs(actor: Actor, keys: SigningKeys) -> None:
@@ -176,7 +177,8 @@ def test_act_on_a_malformed_case_puts_it_into_quarantine_as_it_came(
     assert (output.topic, output.key, output.value) == (QUARANTINE, b"acme", record.value or b"")
     headers = dict(output.headers)
     assert headers.pop("detail")
-    assert headers == {"reason": reason, "topic": CASES.encode(), "partition": b"3", "offset": b"7"}
+    told = {"reason": reason, "topic": CASES.encode(), "partition": b"3", "offset": b"7"}
+    assert headers == {**told, "core": CORE.encode()}
 
 
 def test_act_on_a_case_with_a_field_it_does_not_know_acts_all_the_same(actor: Actor) -> None:
