@@ -12,7 +12,7 @@ help:
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (ten minutes; DOCS=1 writes docs/performance.md)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
-	  'make fuzz      a million hostile records through the core (N=, SEED=; DOCS=1 writes docs/security.md)' \
+	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
   'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds)'
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -64,7 +64,7 @@ chaos: setup
 	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(DOCS),--docs)
 
 fuzz: setup
-	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) $(if $(DOCS),--docs)
+	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 
 schemas: setup
 	@$(BIN)/python -m stream.schemas

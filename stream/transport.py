@@ -146,7 +146,9 @@ class Consumer(driver.Consumer):
             while not (self.should_stop or fetcher.should_stop):
                 assignment = self.current
                 if assignment is None or not self._flows:
-                    await self.sleep(0.02)
+                    # Only reading tells what the group was refused, and nothing is read yet.
+                    await self._thread.call_thread(self._thread._ensure_consumer()._coordinator.check_errors)
+                    await self.sleep(0.05)
                 elif self._settled is not assignment:
                     await self._settle(stage, assignment)
                 elif not assignment.places:

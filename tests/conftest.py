@@ -17,14 +17,6 @@ from tests.cluster import Cluster, ClusterError, class_path, container
 REQUIRED = os.environ.get("DRIFTLINE_REQUIRE_ALL") == "1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """kafka-python leaves a socket to the garbage collector now and then; that is no failure of ours."""
-    quiet = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-    for item in items:
-        if item.get_closest_marker("broker") or item.get_closest_marker("kafka"):
-            item.add_marker(quiet)
-
-
 def _absent(message: str) -> None:
     """Skip with one loud line, or fail where CI requires it."""
     if REQUIRED:

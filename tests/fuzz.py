@@ -467,14 +467,14 @@ def told(found: dict[str, Any]) -> str:
     refused, verdicts, counted = found["quarantine"], found["decisions"], found["counters"]
     seeds = found["seed"]
     lines = [
-        f"Core {CORE}, seeds {seeds[0]} to {seeds[-1]} (`make fuzz N={found['records']} SEED={seeds[0]}`): "
+        f"Core {CORE} (`make fuzz N={found['records']:.0f} SEED={seeds[0]} JOBS={len(seeds)}`): "
         f"**{found['records']:,} records** in {found['seconds']:,.0f} s, {found['cpu_seconds']:,.0f} s of processor "
         f"time; no exception, no invariant broken. {sum(verdicts.values()):,} decisions, "
         f"{sum(refused.values()):,} records in quarantine, {counted['duplicate']:,} repeats dropped. "
         f"{found['recovered_from_state']:,} times a partition went on from its stored state alone, and the first "
         f"{found['judged_again_in_other_batches']:,} records gave the same bytes in other batches. "
-        f"{found['peak_rss_mib']} MiB resident at most in one process, its checks and some 80 MiB of libraries "
-        "included.",
+        f"{found['peak_rss_mib']} MiB resident at most in one process, its checks, the log kept for the second "
+        "judging and all libraries included.",
         "",
         "| quarantined as | records |",
         "| --- | ---: |",

@@ -232,7 +232,7 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
         environment={**environment(worker), "DRIFTLINE_POLICY_PATH": str(policy_file(tmp_path))},
     ) as running:
         calls = sum(json.loads(m.value or b"{}")["type"] == "tool.called" for m in messages)
-        wait_until(lambda: len(live(everything, DECISIONS)) >= calls + 2, running)
+        wait_until(lambda: len(live(everything, DECISIONS)) >= calls + 2, running, 150)
         wait_until(lambda: len(live(everything, QUARANTINE)) == 1, running)
         wait_until(lambda: bool(live(everything, ALERTS)), running)
         wait_until(lambda: bool(live(everything, REVOCATIONS)), running)
