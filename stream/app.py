@@ -119,7 +119,8 @@ class _Stage:
         )
         self._counts = counts
         self._failed = failed
-        self._reached: dict[Place, Record] = {}  # the last record handled of each place, without its payload
+        self._next: dict[Place, int] = {}  # offset of the next record to handle
+        self._stamps_ms: dict[Place, int] = {}  # of the last record handled
         self._waiting_since: dict[Place, float] = {}
         self._unconfirmed: set[asyncio.Task[None]] = set()
         self._batches = asyncio.Lock()  # one batch at a time; whoever holds it sees none half done
@@ -143,13 +144,18 @@ class _Stage:
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.transport.Receiving`."""
         self.measures.rebalances.labels(self.name).inc()
-        for place in self._reached.keys() - assignment.places:  # another worker tells of them now
-            del self._reached[place]
+        for place in (*self._next, *assignment.places):  # a worker that slept may come back to old places
+            self._next.pop(place, None)
+            self._stamps_ms.pop(place, None)
             self._waiting_since.pop(place, None)
             for gauge in (self.measures.lag, self.measures.undecided):
                 with contextlib.suppress(KeyError):
                     gauge.remove(*place)
         return dict.fromkeys(assignment.places)
+
+    def positioned(self, offsets: Mapping[Any, int]) -> None:
+        """See `stream.transport.Receiving`."""
+        self._next = {(place[0], place[1]): offset for place, offset in offsets.items()}
 
     async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """See `stream.transport.Receiving`."""
@@ -162,7 +168,7 @@ class _Stage:
                 self.measures.records.labels(self.name).inc(len(items))
                 records = _records(items)
                 await self.batch((place[0], place[1]), records)
-                self._reached[place] = records[-1]._replace(value=None, key=None, headers=())
+                self._next[place], self._stamps_ms[place] = records[-1].offset + 1, records[-1].timestamp_ms
             while len(self._unconfirmed) >= UNCONFIRMED_MAX:
                 await asyncio.wait(self._unconfirmed, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # the producer's turn, while the next partition's batch is judged
@@ -203,10 +209,8 @@ class _Stage:
         if not self.settled or place not in consumer.current.places:
             return None
         end = consumer.highwater(TopicPartition(*place))
-        reached = self._reached.get(place)
-        if end is None or reached is None:
-            return None if end is None else 0
-        return int(max(0, end - reached.offset - 1))
+        position = self._next.get(place)
+        return None if end is None or position is None else int(max(0, end - position))
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -221,8 +225,8 @@ class _Stage:
             if not lag:
                 self._waiting_since.pop(place, None)
             # A quiet partition's last record is old, but those that wait behind it are young.
-            reached = self._reached.get(place)
-            age = wall - reached.timestamp_ms / 1000 if reached is not None else 0.0
+            stamp = self._stamps_ms.get(place)
+            age = wall - stamp / 1000 if stamp is not None else now - since
             self.measures.undecided.labels(*place).set(max(0.0, min(now - since, age)))
 
     async def finish(self) -> None:

@@ -52,6 +52,9 @@ class Receiving(Protocol):
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """Prepare for an assignment; gives the offset to read next for each place (None: as committed)."""
 
+    def positioned(self, offsets: Mapping[Any, int]) -> None:
+        """From where each place is read on, after `take_over`."""
+
     async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """Take the records of one fetch, by place, in the order of each."""
 
@@ -180,6 +183,7 @@ class Consumer(driver.Consumer):
             seeks[tp] = max(offset, first)
         if seeks and self.current is assignment:
             await self.seek_wait(seeks)
+            stage.positioned(seeks)
         if self.current is assignment:
             self._settled = assignment
 

@@ -222,7 +222,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", metavar="NAME", help="scenarios to play (default: all)")
     parser.add_argument("--minutes", type=float, default=0.0, help="play again until so many are over")
     parser.add_argument("--brokers", default="1,3")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each scenario repeats its faults")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often each scenario repeats its faults; 0: the short form"
+    )
+    parser.add_argument("--rate", type=float, default=250.0, help="events a second")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
     parser.add_argument("--add", action="store_true", help="keep the results that build/chaos.json has")
     parser.add_argument("--docs", action="store_true", help="rewrite the tables of docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="directory for the logs of runs that fail")
@@ -233,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     chosen = [one for one in SCENARIOS if not options.only or one.name in options.only]
     results: list[dict[str, Any]] = (
-        json.loads(RESULTS.read_text())["runs"] if options.add and RESULTS.exists() else []
+        json.loads(options.out.read_text())["runs"] if options.add and options.out.exists() else []
     )
     until = time.monotonic() + 60 * options.minutes
     n = 0
@@ -261,13 +265,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                     console.print(f"  {line}")
 
                             where = work / f"{scenario.name}-{size}-{seed}"
-                            result = play(scenario, cluster, seed, where, tell, rounds=options.rounds)
+                            result = play(
+                                scenario, cluster, seed, where, tell, rounds=options.rounds, rate=options.rate
+                            )
                         results.append(result)
                         console.print(told(result), style=None if result["ok"] else "bold red")
                         for failure in result["failures"]:
                             console.print(f"     {failure}", markup=False)
-                        RESULTS.parent.mkdir(exist_ok=True)
-                        RESULTS.write_text(
+                        options.out.parent.mkdir(exist_ok=True)
+                        options.out.write_text(
                             json.dumps({"seed": options.seed, "runs": results}, indent=1) + "\n"
                         )
     if options.docs:

@@ -266,10 +266,12 @@ def compare(bus: Bus, reference: Reference, older: Reference | None = None) -> F
 
     refused = [*expected[QUARANTINE], *(output for output, _ in following if output.topic == QUARANTINE)]
     live_refused = bus.logs[QUARANTINE].all()
+    beyond = (
+        {_refusal(one) for one in older.outputs if one.topic == QUARANTINE} if older is not None else set()
+    )
+    want = {_refusal(one): "" for one in refused}
     differences += _sets_differ(
-        QUARANTINE,
-        {(_place(one.headers), one.key or b"", one.headers, one.value or b"") for one in live_refused},
-        {(_place(one.headers), one.key, one.headers, one.value): "" for one in refused},
+        QUARANTINE, {_refusal(one) for one in live_refused} - (beyond - want.keys()), want
     )
     counts[QUARANTINE] = len({_place(record.headers) for record in live_refused})
     counts[f"{QUARANTINE} repeated"] = len(live_refused) - counts[QUARANTINE]
@@ -347,6 +349,10 @@ def _short(one: object) -> str:
         document = orjson.loads(one)
         return str(document.get("jti") or document["metadata"]["uid"])
     return str(one)[:160]
+
+
+def _refusal(one: Record | Output) -> tuple[Any, ...]:
+    return _place(one.headers), one.key or b"", one.headers, one.value or b""
 
 
 def _place(headers: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
