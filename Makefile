@@ -51,6 +51,7 @@ check-recorded: setup
 # What only the benchmarks need: the clients that the worker is compared with.
 .venv/.bench: .venv/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps quixstreams
 	@touch $@
 
 bench: .venv/.bench
