@@ -8,6 +8,7 @@ stands keeps its certificate, the next one has the new.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -114,6 +115,16 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def listens(settings: Settings) -> bool:
+    """Whether any address of `settings` takes connections."""
+    for address in settings.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        with contextlib.suppress(OSError):
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+            return True
+    return False
 
 
 def refused(settings: Settings, error: BaseException) -> BrokerError:

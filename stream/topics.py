@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from models.errors import BrokerError, ConfigError
 from stream.checkpoints import STATE_TOPIC
-from stream.connection import refused
+from stream.connection import listens, refused
 from stream.events import (
     ALERTS,
     CASES,
@@ -117,6 +117,9 @@ def admin_client(settings: Settings) -> Any:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    if not listens(settings):
+        # The client's own attempt would leave a thread behind that tries for ever.
+        raise refused(settings, ConnectionRefusedError())
     try:
         return KafkaAdminClient(**settings.kafka(), client_id="driftline-topics", request_timeout_ms=10_000)
     except (KafkaError, OSError) as error:
