@@ -13,7 +13,7 @@ help:
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (ten minutes; DOCS=1 writes docs/performance.md)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
-  'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds)'
+  'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds, RATE=events a second)'
 
 .venv/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -59,7 +59,7 @@ bench: .venv/.bench
 	@$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs)
 
 soak: .venv/.bench
-	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600)
+	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000)
 
 chaos: setup
 	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(DOCS),--docs)
