@@ -120,7 +120,9 @@ def soak(rig: Rig, seconds: float, rate: float, partitions: int) -> dict[str, An
     }
 
 
-def complaints(found: dict[str, Any], ceiling_mb: float | None, slack_ms: float) -> list[str]:
+def complaints(
+    found: dict[str, Any], ceiling_mb: float | None = None, slack_ms: float = P99_SLACK_MS
+) -> list[str]:
     """Which of the bounds a run broke; with a ceiling, memory is held against that instead of its slope."""
     said = []
     if ceiling_mb is not None:

@@ -50,4 +50,7 @@ def test_a_soak_fails_on_growth_and_on_drift_alone() -> None:
     assert complaints({**calm, "rss_mb_per_hour": 40.0}) == []  # within the allocator's noise for its length
     assert "memory rose" in complaints({**calm, "rss_mb_per_hour": 40.0, "rss_growth_share": 0.05})[0]
     assert "p99 went from 20.0 to 90.0 ms" in complaints({**calm, "last": {"p99": 90.0}})[0]
+    steep = {**calm, "rss_mb_per_hour": 400.0, "rss_growth_share": 0.1, "rss_mb_end": 310.0}
+    assert complaints(steep, 450.0) == []
+    assert "memory reached 310 MB" in complaints(steep, 300.0)[0]
     assert slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) == 2.0
