@@ -32,6 +32,7 @@ from stream.events import (
     QUARANTINE,
     REVOCATIONS,
     RISK,
+    TIMESTAMP_TYPES,
     Output,
     Record,
     dumps,
@@ -74,7 +75,6 @@ POINTS = (
     "act.acknowledged",
 )
 """Named points between fetching, publishing, state and acknowledgement, at which a test may break the worker."""
-_TIMESTAMP_TYPES = {0: "create", 1: "append"}
 _TICK = dumps({"type": "clock.tick"})
 
 
@@ -242,7 +242,7 @@ async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 def _records(items: Sequence[Any]) -> list[Record]:
     # The generated constructor of a named tuple costs twice as much, and this runs for every record.
-    new, types = tuple.__new__, _TIMESTAMP_TYPES
+    new, types = tuple.__new__, TIMESTAMP_TYPES
     return [
         new(
             Record,
@@ -333,7 +333,10 @@ class JudgeStage(_Stage):
             for held in kept.values():
                 held.generation = generation
             self.held = kept
-        for place in await self._recover(sorted(places - kept.keys()), generation):
+        missing = sorted(places - kept.keys())
+        if missing:
+            await self._recover(missing, generation)
+        for place in missing:
             self.at("judge.recovered")
             held = self.held[place]
             log.info(
@@ -348,9 +351,7 @@ class JudgeStage(_Stage):
         self.measures.state_bytes.clear()
         return {place: self.held[place].partition.offset + 1 for place in places}
 
-    async def _recover(self, places: Sequence[Place], generation: int) -> Sequence[Place]:
-        if not places:
-            return ()
+    async def _recover(self, places: Sequence[Place], generation: int) -> None:
         numbers = [self._state_partition(place) for place in places]
         found = await read_states(self.settings, numbers)
         for place, number in zip(places, numbers, strict=True):
@@ -363,7 +364,6 @@ class JudgeStage(_Stage):
                 sum(map(len, partition.states.values())),
                 stamped=partition.ledger.clock_ms > 0,
             )
-        return places
 
     def _state_partition(self, place: Place) -> int:
         # Several input topics share the state topic, one block of partitions each (settings' order).

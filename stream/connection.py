@@ -119,12 +119,20 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
 
 def listens(settings: Settings) -> bool:
     """Whether any address of `settings` takes connections."""
+    reached = _reached(settings)
+    if reached is not None:
+        reached[0].close()
+    return reached is not None
+
+
+def _reached(settings: Settings) -> tuple[socket.socket, str, int] | None:
+    """A connection to the first address that takes one, with its host and port; None if none does."""
     for address in settings.bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
+        host = host.strip("[]")
         with contextlib.suppress(OSError):
-            socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
-            return True
-    return False
+            return socket.create_connection((host, int(port)), PROBE_S), host, int(port)
+    return None
 
 
 def refused(settings: Settings, error: BaseException) -> BrokerError:
@@ -162,19 +170,15 @@ def rights_hint(error: BaseException) -> str:
 
 def _attempt(settings: Settings) -> str | None:
     """Why the first address that takes connections cannot be used; None if none takes any."""
-    for address in settings.bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        host = host.strip("[]")
-        try:
-            raw = socket.create_connection((host, int(port)), PROBE_S)
-        except OSError:
-            continue
-        with raw:
-            why = _shaken(settings, raw, host) if settings.security_protocol.endswith("SSL") else None
-        # In a thread of its own: whoever asks may have an event loop already.
-        with ThreadPoolExecutor(1) as pool:
-            return why or pool.submit(asyncio.run, _greeted(settings, host, int(port))).result()
-    return None
+    reached = _reached(settings)
+    if reached is None:
+        return None
+    raw, host, port = reached
+    with raw:
+        why = _shaken(settings, raw, host) if settings.security_protocol.endswith("SSL") else None
+    # In a thread of its own: whoever asks may have an event loop already.
+    with ThreadPoolExecutor(1) as pool:
+        return why or pool.submit(asyncio.run, _greeted(settings, host, port)).result()
 
 
 async def _greeted(settings: Settings, host: str, port: int) -> str:

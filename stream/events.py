@@ -35,6 +35,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
+TIMESTAMP_TYPES = {0: "create", 1: "append"}
+"""What the numbers of Kafka's clients mean in `Record.timestamp_type`; anything else is ``none``."""
+
+
 class Record(NamedTuple):
     """One record of an input log, as any consumer or file reader delivers it.
 

@@ -128,20 +128,16 @@ class Measures:
         self.turned = time.monotonic()  # when the event loop last turned
         self.broker_answers = True  # at the last time it was asked
 
-    def published(self, outputs: Iterable[Output]) -> None:
-        """Count confirmed outputs."""
+    def confirmed(
+        self, stage: str, stamps_ms: Sequence[int], outputs: Sequence[Output], now_s: float
+    ) -> None:
+        """Count a batch whose outputs the broker has confirmed; `stamps_ms` are its records' timestamps."""
         for output in outputs:
             self.outputs.labels(output.topic).inc()
             if output.topic == DECISIONS:
                 self.decisions.labels(_verdict(output)).inc()
             elif output.topic == QUARANTINE:
                 self.quarantine.labels(dict(output.headers).get("reason", b"?").decode()).inc()
-
-    def confirmed(
-        self, stage: str, stamps_ms: Sequence[int], outputs: Sequence[Output], now_s: float
-    ) -> None:
-        """Count a batch whose outputs the broker has confirmed; `stamps_ms` are its records' timestamps."""
-        self.published(outputs)
         ages = [now_s - stamp / 1000 for stamp in stamps_ms]
         if stage == "judge":
             self.decision_seconds.observe(ages)

@@ -21,6 +21,7 @@ from stream.events import (
     RELEASES,
     REVOCATIONS,
     RISK,
+    TIMESTAMP_TYPES,
     Record,
     dumps,
 )
@@ -320,9 +321,6 @@ def _config_entries(answer: Any) -> dict[str, str]:
     return found
 
 
-_TIMESTAMP_TYPES = {0: "create", 1: "append"}
-
-
 def log_line(record: Record, partitions: int) -> bytes:
     """One line of a log, as ``replay`` reads it.
 
@@ -404,7 +402,7 @@ def records(
                             number,
                             item.offset,
                             item.timestamp,
-                            _TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
+                            TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
                             item.key,
                             tuple((header, value) for header, value in item.headers or ()),
                             item.value,

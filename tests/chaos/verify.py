@@ -29,6 +29,7 @@ from stream.events import (
     QUARANTINE,
     REVOCATIONS,
     RISK,
+    TIMESTAMP_TYPES,
     Output,
     Record,
 )
@@ -41,7 +42,6 @@ from tests.chaos.worker import core, judge_of
 TOPICS = (EVENTS, DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE)
 READ_S = 120.0
 _BATCH = 512
-_TIMESTAMP_TYPES = {0: "create", 1: "append"}
 
 Sequences = dict[tuple[str, str], list[bytes]]
 """(core, id of root session or case) -> values in order, byte-identical repeats dropped."""
@@ -91,7 +91,7 @@ class Log:
                         place.partition,
                         item.offset,
                         item.timestamp,
-                        _TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
+                        TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
                         item.key,
                         tuple((name, value) for name, value in item.headers or ()),
                         item.value,
