@@ -43,7 +43,8 @@ train: setup
 	@$(BIN)/driftline train
 
 evaluate: setup
-	@$(BIN)/driftline evaluate
+	@test -n "$$DRIFTLINE_DATA" || { echo 'NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions' >&2; exit 1; }
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
 
 check-recorded: setup
 	@DRIFTLINE_SESSIONS=all $(BIN)/python -m pytest -q tests/kafka/test_recorded_sessions.py

@@ -62,6 +62,61 @@ def judged(records: Sequence[Record], batch: int) -> tuple[float, int]:
     return time.process_time() - began, decisions
 
 
+def per_call(records: Sequence[Record]) -> dict[str, float]:
+    """What a call costs by itself, the work at its result's return included: each judged with it, two at a time.
+
+    The second half is timed, when words and catalogues were met before.
+    """
+    judge = bootstrap.judge(Settings(), mode="enforce")
+    partition = Partition.empty()
+    spent: list[float] = []
+    at = 0
+    while at < len(records):
+        pair = [record for record in records[at : at + 2] if b'"type":"tool.' in (record.value or b"")]
+        batch = records[at : at + max(1, len(pair))]
+        began = time.perf_counter()
+        partition.apply(judge.judge(partition, batch).changes)
+        if len(pair) == 2 and at > len(records) // 2:
+            spent.append(1e6 * (time.perf_counter() - began))
+        at += len(batch)
+    spent.sort()
+    return {
+        "us_per_call_p50": round(spent[len(spent) // 2], 1),
+        "us_per_call_p99": round(spent[int(0.99 * len(spent))], 1),
+    }
+
+
+def with_long_results(n: int, lines: int) -> list[Record]:
+    """`n` sessions of one call each, whose results have `lines` lines of prose."""
+    records: list[Record] = []
+    for session in range(n):
+        head = {"session_id": f"lines{session}", "root_session_id": f"lines{session}"}
+        text = "\n".join(
+            f"line {k}: user{k * session % 977} asked to move order {k * 7919} to shelf {k % 31}"
+            for k in range(lines)
+        )
+        events: list[dict[str, Any]] = [
+            {"type": "session.declared", "intent": {"text": "read the warehouse log and tell me what moved"}},
+            {"type": "tool.called", "call_id": "0", "tool": "read_log", "arguments": {"path": "log.txt"}},
+            {"type": "tool.returned", "call_id": "0", "result": text},
+            {
+                "type": "tool.called",
+                "call_id": "1",
+                "tool": "move",
+                "arguments": {"order": f"{7919 * session}"},
+            },
+            {"type": "tool.returned", "call_id": "1", "result": text},
+        ]
+        records += [
+            _record(
+                {**head, **e, "id": f"lines{session}/{seq}", "seq": seq, "time": rfc3339(T0 + 500 * seq)},
+                5 * session + seq,
+            )
+            for seq, e in enumerate(events)
+        ]
+    return records
+
+
 def held(records: Sequence[Record]) -> Partition:
     """A partition after `records` without their ends: every session is still open."""
     judge = bootstrap.judge(Settings(), mode="enforce")
@@ -84,6 +139,7 @@ def measure(records: list[Record]) -> dict[str, float]:
         "calls_per_second": round(decisions / spent),
         "us_per_event": round(1e6 * spent / len(records), 1),
         **{f"us_per_event_in_batches_of_{n}": round(1e6 * judged(few, n)[0] / len(few), 1) for n in SMALL},
+        **per_call(few),
         "sessions": len(sizes),
         "session_bytes_mean": round(sum(sizes) / len(sizes)),
         "session_bytes_p95": sizes[int(0.95 * (len(sizes) - 1))],
@@ -182,6 +238,7 @@ def main() -> None:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "core": results,
+        "results_of_2000_lines": per_call(with_long_results(200, 2000)),
         "long_session": growth(LONG_CALLS),
         "memory": memory(largest, OPEN_SESSIONS),
     }

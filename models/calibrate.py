@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,19 +22,44 @@ BUDGETS = (0.001, 0.005, 0.01, 0.05)
 """Session-level false-positive rates that a manifest has thresholds for."""
 
 RISING = (
+    "tool_affinity_rank",
+    "tool_likeness_rank",
     "tool_lure_gain",
+    "call_nearness_drop",
+    "call_rest",
+    "line_gain",
+    "line_tool",
     "args_prose",
+    "args_sole",
     "sink_results_max",
     "sink_prose_max",
+    "sink_sole_max",
     "sink_nowhere_max",
     "worst_results",
+    "aimed_prose",
+    "aimed_other",
+    "aimed_nowhere",
     "destructive",
     "trifecta",
 )
 """Evidence that can only raise a score. What holds by meaning transfers to tools never seen; what the trees
 would otherwise learn against it is a habit of the few suites at hand."""
 
-FALLING = ("tool_affinity", "action_asked", "args_intent", "sink_intent_min", "best_intent")
+FALLING = (
+    "tool_affinity",
+    "tool_likeness",
+    "call_nearness",
+    "action_asked",
+    "args_intent",
+    "args_anchored",
+    "sink_intent_min",
+    "sink_anchored_min",
+    "best_intent",
+    "source_named",
+    "source_handing",
+    "source_likeness",
+    "aimed_intent",
+)
 """Evidence that can only lower a score."""
 
 Progress = Callable[[str], None]
@@ -53,12 +79,12 @@ class Recipe:
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
     """
 
-    trees: int = 120
+    trees: int = 110
     leaves: int = 15
-    learning_rate: float = 0.06
+    learning_rate: float = 0.03
     min_samples_leaf: int = 60
     l2: float = 5.0
-    max_features: float = 0.5
+    max_features: float = 0.4
     folds: int = 3
     seed: int = 20260101
     directions: tuple[int, ...] = ()
@@ -124,20 +150,56 @@ def session_maxima(scores: Ints, calls: Calls) -> Ints:
     return highest
 
 
-def threshold_for(benign: npt.NDArray[np.int64], budget: float) -> int:
-    """Least threshold (flagged: score >= it) that keeps `budget` for the next benign session.
+def task_weights(calls: Calls, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Weights of the chosen sessions, such that each user task weighs the same."""
+    tasks = [session.task for session, one in zip(calls.sessions, chosen, strict=True) if one]
+    times = Counter(tasks)
+    return np.array([1 / times[task] for task in tasks])
 
-    Conformal: of n benign maxima and one more, exchangeable with them, at most `budget` may reach it, so
-    (flagged + 1) / (n + 1) <= budget. Too few sessions for the budget: flag nothing.
-    """
-    allowed = int(np.floor(budget * (len(benign) + 1) + 1e-9)) - 1
-    if allowed < 0:
+
+def weighted_threshold(maxima: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], budget: float) -> int:
+    """Least threshold (flagged: score >= it) that at most the share `budget` of the weight reaches."""
+    if not len(maxima):
         return NEVER
-    if allowed >= len(benign):
-        return 0
-    return int(np.sort(benign)[::-1][allowed]) + 1
+    order = np.argsort(-maxima, kind="stable")
+    flagged = np.cumsum(weights[order]) / weights.sum()
+    allowed = int(np.searchsorted(flagged, budget + 1e-12, side="right"))
+    return int(maxima[order[allowed]]) + 1 if allowed < len(maxima) else 0
 
 
-def thresholds(benign: npt.NDArray[np.int64], budgets: Sequence[float] = BUDGETS) -> dict[str, int]:
-    """Budgets (as text, for JSON) to thresholds."""
-    return {f"{budget:g}": threshold_for(benign, budget) for budget in budgets}
+def transferable(by_domain: Mapping[str, int]) -> int:
+    """One threshold from those that keep a budget in each of several domains, for a domain not among them.
+
+    The upper quartile: a domain is as likely as not to be harder than the median one, and the hardest of all
+    is often one task (chosen).
+    """
+    ranked = sorted(by_domain.values())
+    return ranked[-(-3 * len(ranked) // 4) - 1] if ranked else NEVER
+
+
+def thresholds(
+    scores: Ints, calls: Calls, budgets: Sequence[float] = BUDGETS
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Budgets (as text, for JSON) to thresholds, and the thresholds by domain that they come from.
+
+    Taken on honest recordings, each scored by a model that saw nothing of its domain; a stricter budget never
+    has a lower threshold.
+    """
+    highest = session_maxima(scores, calls)
+    found: dict[str, int] = {}
+    by_domain: dict[str, dict[str, int]] = {}
+    least = 0
+    for budget in sorted(budgets, reverse=True):
+        here: dict[str, int] = {}
+        for domain in calls.domains():
+            honest = np.array(
+                [
+                    s.domain == domain and s.kind == "benign" and s.variant == "recorded"
+                    for s in calls.sessions
+                ]
+            )
+            if honest.any():
+                here[domain] = weighted_threshold(highest[honest], task_weights(calls, honest), budget)
+        least = found[f"{budget:g}"] = max(least, transferable(here))
+        by_domain[f"{budget:g}"] = here
+    return found, by_domain

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,11 @@ KINDS: tuple[Kind, ...] = (
 )
 
 LEFT_OUT = -1
-ATTEMPTED_WEIGHT = 0.5
-"""An attempted session's label rests on a success check that errs now and then: it teaches half as much."""
-
-ELSEWHERE_WEIGHT = 0.3
-"""Sets without attacks teach what work looks like elsewhere, not how rare drift is."""
+ATTEMPTED_WEIGHT = 0.7
+"""An attempted session's label rests on a success check that errs now and then: it teaches less."""
+UNCHANGED_WEIGHT = 0.5
+"""Splices under an unchanged intent are always drift: half as much, so that length of intent tells little."""
+UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
 
 
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
@@ -54,6 +55,9 @@ class Session:
     first_bad_seq : first call that serves the injection (`hijacked`), or the telling call (`acted`)
     domain : what a fold holds out: the suite for AgentDojo, the whole source for any other set
     task : domain and user task, the unit of grouping and of resampling
+    variant : `recorded`, or the kind of scenario made from a recording or by itself (`models.scenarios`)
+    wording : family of the demanding text of a scenario
+    goal, intent : digests of the attacker's goal and of the intent, to know them again
     """
 
     session_id: str
@@ -66,6 +70,10 @@ class Session:
     first_bad_seq: int | None
     exposed_seq: int | None
     n_calls: int
+    variant: str = "recorded"
+    wording: str | None = None
+    goal: str | None = None
+    intent: str = ""
 
 
 def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
@@ -88,7 +96,8 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
         if not kinds:
             raise DatasetError(f"session {session_id} has the unknown label {label!r}")
         (kind,) = kinds
-    domain = suite if source == "agentdojo" else source
+    domain = str(record.get("domain") or (suite if source == "agentdojo" else source))
+    goal = record.get("injection_goal")
     return Session(
         session_id=session_id,
         kind=kind,
@@ -100,7 +109,27 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
         first_bad_seq=None if first_bad is None else int(first_bad),
         exposed_seq=record.get("exposed_seq"),
         n_calls=n_calls,
+        variant=str(record.get("variant") or "recorded"),
+        wording=record.get("wording"),
+        goal=text_digest(str(goal)) if goal else None,
+        intent=text_digest(str(record.get("intent") or "")),
     )
+
+
+def text_digest(text: str) -> str:
+    """Eight hexadecimal digits of SHA-256 of a text, spacing and case apart."""
+    return hashlib.sha256(" ".join(text.lower().split()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def overlap(sessions: Iterable[Session], seen: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many sessions a model cannot be called blind to, by what its manifest says that it saw."""
+    intents, goals, sources = (frozenset(seen.get(k, ())) for k in ("intents", "goals", "sources"))
+    found = Counter[str]()
+    for session in sessions:
+        found["intent"] += session.intent in intents
+        found["goal"] += session.goal in goals
+        found["source"] += session.source in sources
+    return {what: n for what, n in found.items() if n}
 
 
 def acted_beside(path: Path) -> dict[str, int]:
@@ -215,17 +244,28 @@ def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt
         dtype=np.int64,
         count=len(at),
     )
-    attacked = {session.domain for session in listed if session.kind == "hijacked"}
-    teaches = np.array(
-        [
-            (ATTEMPTED_WEIGHT if session.kind == "attempted" else 1.0)
-            * (1.0 if session.domain in attacked else ELSEWHERE_WEIGHT)
-            for session in listed
-        ]
-    )
+    teaches = _teaching(listed)
     weight = teaches[at] if len(at) else np.empty(0)
     whole = Calls(tuple(listed), at, call_seq, target, weight)
     return whole.take(np.ones(len(at), dtype=np.bool_))
+
+
+def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
+    """How much each session teaches: a group of n (one domain, variant and kind) as much as sqrt(n).
+
+    So that neither the largest set nor the scenario that is cheapest to make outweighs all others.
+    """
+    groups = Counter((s.domain, s.variant, s.kind) for s in sessions)
+    teaches = np.array(
+        [
+            (ATTEMPTED_WEIGHT if s.kind == "attempted" else 1.0)
+            * (UNCHANGED_WEIGHT if s.variant in UNCHANGED else 1.0)
+            / groups[s.domain, s.variant, s.kind] ** 0.5
+            for s in sessions
+        ]
+    )
+    # On average 1: the recipe's regularisation counts in whole sessions.
+    return teaches * len(teaches) / teaches.sum() if len(teaches) else teaches
 
 
 def task_folds(calls: Calls, folds: int, seed: int) -> npt.NDArray[np.int64]:

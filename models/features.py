@@ -4,6 +4,10 @@ Nothing here looks ahead, reads a score, or counts how a text is worded: bait is
 (family content) and no feature of the model, since a detector that learns bait fails as soon as it is
 reworded.
 
+How far a session has come, how often it wrote or failed, is no feature either: in recordings that tells which
+set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets,
+loops and accumulated power have signals of their own (`stream.signals`).
+
 All features are integers. Shares are in thousandths (0 to 1000), affinities 0 to 255 within the session's
 own catalogue; counts are cut at 255. A feature about something absent is 0, except where said.
 """
@@ -13,11 +17,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.provenance import Index, Leaf, Origin, fingerprint, leaves, origin
+import numpy as np
+
+from models.embedding import DIMS
+from models.meaning import NEUTRAL, Explained, explain, likeness, vector_of
+from models.provenance import Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -25,22 +33,42 @@ FEATURES: tuple[str, ...] = (
     "tool_affinity_rank",  # share of the catalogue that the intent speaks of more, 0..1000
     "tool_lure",  # of this tool to the prose of results, 0..255
     "tool_lure_gain",  # lure less affinity, -255..255
+    "tool_likeness",  # z-score of its meaning against the nearest clause, 128 = mean, 32 a deviation
+    "tool_likeness_rank",  # share of the catalogue that the clauses are nearer to, 0..1000
+    "call_nearness",  # cosine of tool and arguments to the nearest clause, thousandths
+    "call_nearness_drop",  # mean of the session's calls so far less this one's
+    "call_rest",  # length of what the clauses leave of it, thousandths
+    "line_gain",  # how much of that rest one line of a result explains, thousandths, 0 below the gate
+    "line_tool",  # cosine of that line and the tool, thousandths, 0 without one
+    "clause_served",  # writes before this one that were nearest to the same clause
     "action_asked",  # 0/1: a verb of the intent asks for this kind of action
     "args_intent",  # share of argument characters that the intent carries
     "args_results",  # ... that only results carry
     "args_prose",  # ... that results carry in prose only
+    "args_anchored",  # ... that results carry beside what the intent names
+    "args_sole",  # ... that one result alone carries
     "args_catalogue",  # ... that only the catalogue carries
     "args_nowhere",  # ... that nothing carries
     "sink_leaves",  # argument leaves that name a destination
     "sink_intent_min",  # least intent share among them, 1000 without any
     "sink_results_max",  # most result share among them
     "sink_prose_max",  # most prose share among them
+    "sink_anchored_min",  # least share among them that the intent or an anchored field carries, 1000 without
+    "sink_sole_max",  # most share among them that one result alone carries
     "sink_nowhere_max",  # most unexplained share among them
     "best_intent",  # most intent share of any leaf
     "worst_results",  # most result share of any leaf
     "source_age",  # calls since the main source, 255 without one
     "source_open",  # 0/1: the main source is a tool that reads what strangers write
     "source_share",  # share of argument characters that the main source explains
+    "source_named",  # how far the main source's own arguments lead back to the intent, 0 without one
+    "source_handing",  # whether the clause that it was read for hands acts over, 128 neutral, 0 without one
+    "source_likeness",  # z-score of the tool against that clause
+    "aimed",  # characters of addresses in the arguments, cut at 255
+    "aimed_intent",  # share of them that the intent carries, 1000 without any
+    "aimed_prose",  # ... that results carry in prose only
+    "aimed_other",  # ... that results carry elsewhere than beside what the intent names
+    "aimed_nowhere",  # ... that nothing carries
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
     "destructive",
@@ -48,17 +76,7 @@ FEATURES: tuple[str, ...] = (
     "outward",  # 0/1: takes something out of the session
     "known",  # 0/1: in the catalogue
     "catalogue_size",
-    "calls",  # before this one
-    "writes",
-    "first_write",  # 0/1: this is the session's first write
-    "new_tool",  # 0/1: tool not called before
-    "same_call",  # times this very call stands in the window
-    "since_result",  # calls since the last result from an open-world tool, 255 = none
-    "open_reads",
-    "private_reads",
-    "last_error",  # 0/1: the call before failed
     "trifecta",  # 0/1: private data and foreign content were read and this leads out
-    "amendments",
 )
 
 
@@ -77,6 +95,10 @@ class Extract(NamedTuple):
     leaves: list[LeafOrigin]
     facts: ToolFacts
     cuts: int
+    named: int  # how far the arguments lead back to the intent, in thousandths
+    clause: int  # the clause that the call was made for, -1 without any
+    same: int  # times this very call stands in the window
+    explained: Explained
 
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}
@@ -85,15 +107,6 @@ ACTIONS = {"read": 0, "write": 1, "execute": 2}
 def share(part: int, whole: int) -> int:
     """`part` of `whole` in thousandths, rounded down; 0 of nothing is 0."""
     return 1000 * part // whole if whole else 0
-
-
-def holds(packed: bytes, wanted: int) -> bool:
-    """Whether a number stands among those in `packed`, little-endian uint32."""
-    sought = wanted.to_bytes(4, "little")
-    at = packed.find(sought)
-    while at >= 0 and at % 4:
-        at = packed.find(sought, at + 1)
-    return at >= 0
 
 
 def extract(
@@ -133,9 +146,11 @@ def extract(
     found, cuts = leaves(arguments)
     nothing = catalogue.index if catalogue is not None else Index()
     origins: list[LeafOrigin] = []
-    total = intent = listed_there = results = prose = nowhere = 0  # characters
+    total = intent = listed_there = results = prose = anchored = sole = nowhere = 0  # characters
     best_intent = worst_results = 0
     sinks, sink_intent, sink_results, sink_prose, sink_nowhere = 0, 1000, 0, 0, 0
+    sink_anchored, sink_sole = 1000, 0
+    aimed = aimed_intent = aimed_anchored = aimed_prose = aimed_nowhere = 0
     by_source: dict[int, int] = {}
     for leaf in found:
         o = origin(leaf.text, index, ancestor_indexes, nothing, key)
@@ -149,6 +164,13 @@ def extract(
         listed_there += o.catalogue
         results += o.results
         prose += o.prose
+        anchored += o.anchored
+        sole += o.sole
+        aimed += o.aimed.total
+        aimed_intent += o.aimed.intent
+        aimed_anchored += o.aimed.anchored
+        aimed_prose += o.aimed.prose
+        aimed_nowhere += o.aimed.nowhere
         nowhere += o.nowhere
         best_intent = max(best_intent, share(o.intent, whole))
         worst_results = max(worst_results, share(o.results, whole))
@@ -157,6 +179,8 @@ def extract(
             sink_intent = min(sink_intent, share(o.intent, whole))
             sink_results = max(sink_results, share(o.results, whole))
             sink_prose = max(sink_prose, share(o.prose, whole))
+            sink_anchored = min(sink_anchored, share(o.intent + o.anchored, whole))
+            sink_sole = max(sink_sole, share(o.sole, whole))
             sink_nowhere = max(sink_nowhere, share(o.nowhere, whole))
         for call, weight in o.by_source.items():
             by_source[call] = by_source.get(call, 0) + weight
@@ -169,33 +193,71 @@ def extract(
             affinity = min(affinity, ancestor.affinity[place])
     lure = session.lure[place] if place is not None and place < len(session.lure) else 0
     above = sum(map(affinity.__lt__, session.affinity))
+    like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
+    vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
+    words = " ".join(leaf.text[:400] for leaf in found[:16])
+    said = vector_of(f"{tool} {words}")
+    explained = explain(said, vector, session.clauses, session.lines)
+    read = next((c for c in session.window if c.seq == main), None) if main is not None else None
+    own = _clause_named(session, found, key)
+    named, clause = share(intent, total), own if own >= 0 else explained.clause
+    source_likeness, handing = like, 0
+    if read is not None:
+        # Led here by a result that was itself looked up for the intent, a call serves that look-up's clause.
+        named = max(named, read.named * share(by_source[read.seq], total) // 1000)
+        if own < 0 and read.clause >= 0:
+            clause = read.clause
+        if 0 <= read.clause < len(session.handing):
+            handing = session.handing[read.clause]
+            if place is not None and catalogue is not None:
+                one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
+                source_likeness = likeness(one, catalogue.vectors)[place]
     action = ACTIONS[facts.action]
     asked = session.intent_actions
     for ancestor in ancestors:
         asked &= ancestor.intent_actions
-    last = session.window[-1] if session.window else None
     row = [
         int(session.declared),
         affinity,
         share(above, len(session.affinity)),
         lure,
         lure - affinity,
+        like,
+        share(sum(map(like.__lt__, session.likeness)), len(session.likeness)),
+        explained.nearness,
+        session.nearness // session.calls - explained.nearness if session.calls else 0,
+        explained.rest,
+        explained.gain,
+        explained.line_tool,
+        session.served[clause] if 0 <= clause < len(session.served) else 0,
         int(bool(asked >> action & 1)),
         share(intent, total),
         share(results, total),
         share(prose, total),
+        share(anchored, total),
+        share(sole, total),
         share(listed_there, total),
         share(nowhere, total),
         min(255, sinks),
         sink_intent,
         sink_results,
         sink_prose,
+        sink_anchored,
+        sink_sole,
         sink_nowhere,
         best_intent,
         worst_results,
         255 if main is None else min(254, session.calls - main),
         int(main is not None and _is_open(session.window, main)),
         share(by_source[main], total) if main is not None else 0,
+        read.named if read is not None else 0,
+        handing,
+        source_likeness,
+        min(255, aimed),
+        share(aimed_intent, aimed) if aimed else 1000,
+        share(aimed_prose, aimed),
+        share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
+        share(aimed_nowhere, aimed),
         min(255, sum(len(leaf.text) for leaf in found) // 10),
         action,
         int(facts.destructive),
@@ -203,19 +265,24 @@ def extract(
         int(facts.outward),
         int(facts.known),
         min(255, len(catalogue.tools) if catalogue is not None else 0),
-        min(255, session.calls),
-        min(255, session.writes + session.executes),
-        int(action > 0 and session.writes + session.executes == 0),
-        int(not holds(session.tools_seen, fingerprint(tool, key))),
-        [c.digest for c in session.window].count(digest),
-        255 if session.last_open < 0 else min(254, session.calls - session.last_open),
-        min(255, session.open_reads),
-        min(255, session.private_reads),
-        int(last is not None and last.error),
         int(facts.outward and session.last_private >= 0 and session.last_open >= 0),
-        min(255, session.amendments),
     ]
-    return Extract(row, origins, facts, cuts)
+    same = sum(call.digest == digest for call in session.window)
+    return Extract(row, origins, facts, cuts, named, clause, same, explained)
+
+
+def _clause_named(session: Session, found: Sequence[Leaf], key: bytes) -> int:
+    """The clause of the intent that names most of the arguments, by characters; -1 if none names any."""
+    if not session.names:
+        return -1
+    clauses = dict(zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True))
+    votes: dict[int, int] = {}
+    for leaf in found[:16]:
+        for name in prints_in(leaf.text, key):
+            at = clauses.get(name)
+            if at is not None:
+                votes[at] = votes.get(at, 0) + 1
+    return max(votes, key=lambda at: (votes[at], -at)) if votes else -1
 
 
 def _is_open(window: Sequence[CallRow], seq: int) -> bool:

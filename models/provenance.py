@@ -44,9 +44,6 @@ GRAM = 6
 WINNOW = 4
 """Every run of GRAM + WINNOW - 1 = 9 characters of an identifier shares a fingerprint with its index."""
 
-PROSE_WORDS = 7
-"""A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
-
 _WORD = re.compile(r"[^\W_]+")
 _RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
 _JOINT = re.compile(r"[^\W_][@.:/\\\-+_%#&?~]")
@@ -206,11 +203,23 @@ def compounds_in(text: str) -> list[str]:
     return found
 
 
+_ADDRESS = re.compile(
+    r"@|://|^www\.|\.(?:com|org|net|io|co|edu|gov|info|biz|dev|ai|app|de|fr|uk|eu|ch|it|es|nl|us|me)(?:[/:?#]|$)"
+)
+ACCOUNT = 10
+"""Letters and digits of an identifier from which on it counts as an address: accounts, telephones (chosen)."""
+
+
 class Token(NamedTuple):
-    """A canonical piece of text; ``entity`` marks identifiers, numbers and compounds."""
+    """A canonical piece of text.
+
+    ``entity`` marks identifiers, numbers and compounds; of these ``address`` marks what an effect can be aimed
+    at by itself: e-mail and web addresses, account and telephone numbers.
+    """
 
     text: str
     entity: bool
+    address: bool = False
 
 
 def tokens(text: str) -> list[Token]:
@@ -219,7 +228,7 @@ def tokens(text: str) -> list[Token]:
     >>> [t.text for t in tokens("Pay $1,200.00 to Bob@Example.com")]
     ['pay', 'bob', 'example', 'com', 'to', '1200', 'bobexamplecom']
     """
-    found: dict[str, bool] = {}
+    found: dict[str, tuple[bool, bool]] = {}
     for part in [text, *opened(text)]:
         low = canonical(part)
         grouped = low
@@ -233,20 +242,21 @@ def tokens(text: str) -> list[Token]:
             if len(word) <= 2:
                 short.append(word)
             elif word.isdecimal():
-                found.setdefault(word.lstrip("0") or "0", True)
+                found.setdefault(word.lstrip("0") or "0", (True, len(word) >= ACCOUNT))
             else:
-                found.setdefault(word[:128], word[-1].isdigit())
+                entity = word[-1].isdigit()
+                found.setdefault(word[:128], (entity, entity and len(word) >= ACCOUNT))
         for word in short:
-            found.setdefault(word, False)
+            found.setdefault(word, (False, False))
         for n in numbers:
-            found[n] = True
+            found[n] = (True, False)
         for run in compounds_in(grouped):
             bare = _SCHEME.sub("", run) if "://" in run else run
             if len(joined := squash(bare)) >= 4:
-                found[joined[:256]] = True
+                found[joined[:256]] = (True, _ADDRESS.search(run) is not None)
         if len(found) > MAX_TOKENS:
             break
-    return [Token(t, e) for t, e in found.items()][:MAX_TOKENS]
+    return [Token(t, *kind) for t, kind in found.items()][:MAX_TOKENS]
 
 
 @lru_cache(maxsize=1 << 17)
@@ -276,10 +286,15 @@ def winnowed(text: str, key: bytes) -> list[int]:
 
 INTENT = 0
 """Source number of the declared intent in an `Index`; tool results are 1 + call_seq."""
-PROSE = np.uint32(1 << 31)
+PROSE = 1 << 31
 """Bit of a source number: the token stood in prose only, not in a field of its own."""
+ANCHORED = 1 << 30
+"""Bit of a source number: the token stood in a field of a record that holds something the intent names."""
+SEVERAL = 1 << 29
+"""Bit of a source number: more than one call's result carried the token."""
+MAX_SOURCE = SEVERAL - 1
+"""Highest source number, and the mask of one without its bits."""
 
-_PROSE = int(PROSE)
 _FEW = 12 if sys.byteorder == "little" else 0
 """Prints that are sought one by one rather than with numpy; the packed arrays are little-endian."""
 
@@ -392,27 +407,40 @@ class Index:
         """Keep a dictionary beside the arrays: for an index that is read often and no longer changes."""
         self._table = dict(zip(self.prints.tolist(), self.sources.tolist(), strict=True))
 
-    def add(self, prints: Collection[int], source: int, *, prose: bool, limit: int) -> int:
+    def add(
+        self, prints: Collection[int], source: int, *, prose: bool, limit: int, anchored: bool = False
+    ) -> int:
         """Remember that `source` carried `prints`; return how many old entries were dropped.
 
         A print already known keeps its first source, except that one known from prose only is taken over by
-        a field. Above `limit`, entries of the oldest results are dropped, those of the intent last.
+        a field, and a field by an anchored one. Above `limit`, entries of the oldest results are dropped,
+        those of the intent last.
         """
         if not prints:
             return 0
         distinct = prints if isinstance(prints, set) else set(prints)
         fresh = np.fromiter(distinct, np.uint32, len(distinct))
         fresh.sort()
-        mark = source | _PROSE if prose else source
+        source = min(source, MAX_SOURCE)
+        mark = source | (PROSE if prose else 0) | (ANCHORED if anchored else 0)
         at = self.prints.searchsorted(fresh)
         if len(self.prints):
             known = self.prints.take(at, mode="clip") == fresh
-            if not prose:
-                over = at[known]
-                over = over[self.sources[over] >= PROSE]
-                if len(over):
+            here = at[known]
+            marks = self.sources[here]
+            if source != INTENT:
+                others = (marks & MAX_SOURCE != source) & (marks != INTENT)
+                over = np.zeros(len(marks), bool) if prose else marks >= PROSE
+                if anchored:
+                    over |= (marks & ANCHORED == 0) & (marks != INTENT)
+                if others.any() or over.any():
+                    marks = np.where(over, np.uint32(mark) | (marks & SEVERAL), marks)
+                    marks[others] |= np.uint32(SEVERAL)
                     self.sources = self.sources.copy()
-                    self.sources[over] = mark
+                    self.sources[here] = marks
+            else:
+                self.sources = self.sources.copy()
+                self.sources[here] = INTENT
             unknown = ~known
             fresh, at = fresh[unknown], at[unknown]
         if len(fresh):
@@ -421,10 +449,10 @@ class Index:
             held = np.empty(total, bool)
             held.fill(True)
             held[at] = False
-            merged, marks = np.empty(total, np.uint32), np.empty(total, np.uint32)
-            merged[at], marks[at] = fresh, mark
-            merged[held], marks[held] = self.prints, self.sources
-            self.prints, self.sources = merged, marks
+            merged, sources = np.empty(total, np.uint32), np.empty(total, np.uint32)
+            merged[at], sources[at] = fresh, mark
+            merged[held], sources[held] = self.prints, self.sources
+            self.prints, self.sources = merged, sources
         return self.trim(limit)
 
     def trim(self, limit: int) -> int:
@@ -435,7 +463,7 @@ class Index:
         if len(self.prints) <= limit:
             return 0
         excess = len(self.prints) - (limit - limit // 8)
-        age = (self.sources & ~PROSE).astype(np.int64)
+        age = (self.sources & MAX_SOURCE).astype(np.int64)
         age[age == INTENT] = 1 << 40
         drop = np.argsort(age, kind="stable")[:excess]
         keep = np.ones(len(age), bool)
@@ -444,7 +472,7 @@ class Index:
         return excess
 
     def find(self, prints: Sequence[int]) -> list[int]:
-        """Source of each print with its prose bit, -1 where unknown."""
+        """Source of each print with its bits, -1 where unknown."""
         if self._table is not None:
             return [self._table.get(p, -1) for p in prints]
         size = len(self.prints)
@@ -463,20 +491,38 @@ class Index:
         return found
 
 
+class Aimed(NamedTuple):
+    """Where a leaf's addresses came from, in characters; ``anchored`` and ``prose`` are parts of what results carry."""
+
+    total: int = 0
+    intent: int = 0
+    anchored: int = 0
+    prose: int = 0
+    nowhere: int = 0
+
+
+NOT_AIMED = Aimed()
+
+
 class Origin(NamedTuple):
     """Where one argument leaf came from, in characters of its tokens.
 
-    ``source`` is the call whose result explains most of what the intent does not, None if none does.
+    ``results`` is what only results carry; of it ``anchored`` stands in fields of records that hold something
+    the intent names, ``prose`` in prose only, and ``sole`` in no other result. ``source`` is the call whose
+    result explains most of what the intent does not, None if none does.
     """
 
     total: int
     intent: int
     catalogue: int
     results: int
+    anchored: int
     prose: int
+    sole: int
     nowhere: int
     source: int | None
     by_source: dict[int, int]
+    aimed: Aimed
 
 
 MAX_HARD_TOKENS = 8
@@ -499,7 +545,7 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
     key : bytes
         Key of the fingerprints.
     """
-    texts, prints, total = _spelled(text, key) if len(text) <= 256 else _spell(text, key)
+    texts, prints, addresses, total = _spelled(text, key) if len(text) <= 256 else _spell(text, key)
     sources = index.find(prints)
     for ancestor in trusted:
         narrowed = ancestor.find(prints)
@@ -509,10 +555,11 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
             for s, n in zip(sources, narrowed, strict=True)
         ]
     in_catalogue = catalogue.find(prints)
-    intent = listed_there = results = prose = nowhere = 0
+    intent = listed_there = results = anchored = prose = sole = nowhere = 0
     by_source: dict[int, int] = {}
+    aimed = [0, 0, 0, 0, 0]
     hard = 0
-    for token, source, listed in zip(texts, sources, in_catalogue, strict=True):
+    for token, source, listed, address in zip(texts, sources, in_catalogue, addresses, strict=True):
         weight = len(token)
         if source == -1 and listed == -1 and weight >= GRAM and hard < MAX_HARD_TOKENS:
             hard += 1
@@ -520,25 +567,45 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
         if source == INTENT:
             intent += weight
         elif source >= 0:
-            if source & _PROSE:
+            if source & PROSE:
                 prose += weight
+            if source & ANCHORED:
+                anchored += weight
+            if not source & SEVERAL:
+                sole += weight
             results += weight
-            call = (source & ~_PROSE) - 1
+            call = (source & MAX_SOURCE) - 1
             by_source[call] = by_source.get(call, 0) + weight
         elif listed != -1:
             listed_there += weight
         else:
             nowhere += weight
+        if address:
+            aimed[0] += weight
+            aimed[1] += weight if source == INTENT else 0
+            aimed[2] += weight if source >= 0 and source & ANCHORED else 0
+            aimed[3] += weight if source >= 0 and source & PROSE else 0
+            aimed[4] += weight if source == -1 and listed == -1 else 0
     best = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
-    return Origin(total, intent, listed_there, results, prose, nowhere, best, by_source)
+    where = Aimed(*aimed) if aimed[0] else NOT_AIMED
+    return Origin(
+        total, intent, listed_there, results, anchored, prose, sole, nowhere, best, by_source, where
+    )
 
 
-def _spell(text: str, key: bytes) -> tuple[tuple[str, ...], tuple[int, ...], int]:
-    """Tokens by which an argument is looked up, their fingerprints, and their characters in all."""
-    found = [token.text for token in tokens(text)]
+def _spell(text: str, key: bytes) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...], int]:
+    """Tokens by which an argument is looked up, their prints, which are addresses, and their characters."""
+    found = tokens(text)
     if len(found) > 1:  # short words decide only where nothing else is there
-        found = [t for t in found if len(t) > 2] or found
-    return tuple(found), tuple(fingerprint(t, key) for t in found), sum(map(len, found))
+        found = [t for t in found if len(t.text) > 2] or found
+    texts = tuple(t.text for t in found)
+    prints = tuple(fingerprint(t, key) for t in texts)
+    return texts, prints, tuple(t.address for t in found), sum(map(len, texts))
+
+
+def prints_in(text: str, key: bytes) -> tuple[int, ...]:
+    """Prints of the tokens by which an argument is looked up."""
+    return (_spelled(text, key) if len(text) <= 256 else _spell(text, key))[1]
 
 
 _spelled = lru_cache(maxsize=1 << 14)(_spell)

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from models.contracts import Family, Standing, Verdict
+from models.embedding import DIMS
 from models.errors import StateError
+from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 3
+VERSION = 4
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -25,7 +27,9 @@ MAX_SEEN = 1024
 """Event numbers whose content is remembered exactly: 8 bytes each."""
 MAX_SEEN_TOMBSTONE = 64
 MAX_GAPS = 32
-MAX_STEMS = 2000
+MAX_STEMS = 1000
+MAX_NAMES = 256
+"""Fingerprints of what an intent names: 4 bytes each."""
 MAX_CREDENTIALS = 16
 MAX_CREDENTIAL_BYTES = 16_384
 """Bytes of all credential references of a session together: one alone may have 7 kB."""
@@ -46,6 +50,8 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     returned: bool
     error: bool
     open_world: bool
+    named: int  # how far its arguments lead back to the intent, in thousandths, see `models.features`
+    clause: int  # the clause of the intent that it was made for, -1 without any
 
 
 class CredentialRow(msgspec.Struct, array_like=True, gc=False):
@@ -113,6 +119,11 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # the intent
     intent_digest: str | None = None
     intent_words: bytes = b""  # stem prints, uint32
+    names: bytes = b""  # prints of what the intent names, uint32
+    name_clauses: bytes = b""  # for each, the clause that names it
+    clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
+    handing: bytes = b""  # by clause: whether its sentence hands acts over, see `models.handover`
+    served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
     allowed_actions: int = 0  # bits, 0 = not restricted
     resources: bytes = b""  # prints of declared resources
@@ -121,7 +132,10 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     budget_ms: int | None = None
     amendments: int = 0
     affinity: bytes = b""  # by tool of the catalogue, to the intent
+    likeness: bytes = b""  # by tool of the catalogue, in meaning, to the nearest clause
     lure: bytes = b""  # by tool of the catalogue, to the prose of results
+    lines: bytes = b""  # lines of prose that results said, see `models.meaning`
+    nearness: int = 0  # sum over the calls of the cosine to their nearest clause
     # provenance
     index: bytes = b""
     folded: int = 0
@@ -146,12 +160,16 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     last_open: int = -1
     bait: int = 0  # most instruction-like line seen in a result, 0 to 1000
     bait_call: int = -1
-    tools_seen: bytes = b""  # prints of tool names, uint32
     window: list[CallRow] = []
     record: Dossier = msgspec.field(default_factory=Dossier)
     unsigned: bool = False  # a declaration or amendment came without the signature that the policy demands
     signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
     named: int = 0  # bytes of names and credentials, see `measure_names`
+
+    @property
+    def usable(self) -> bool:
+        """Whether an intent was declared that says enough to judge against: two content words at least."""
+        return self.declared and len(self.intent_words) >= 8
 
     def weighs(self) -> int:
         """About how many bytes the session takes, by what its own records filled it with.
@@ -165,9 +183,14 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.index)
             + len(self.seen)
             + len(self.intent_words)
+            + len(self.names)
+            + len(self.name_clauses)
+            + len(self.clauses)
+            + len(self.lines)
             + len(self.affinity)
+            + len(self.likeness)
             + len(self.lure)
-            + 40 * len(self.window)
+            + 48 * len(self.window)
         )
 
 
@@ -190,15 +213,16 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     record: Dossier
 
 
-_BESIDE_NAMES = WINDOW * 34 + 4 * WINDOW + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + 1024
-"""Bytes of a session's window, tools, events, gaps, path, numbers and digests at most, headers included."""
+_MEANING = MAX_CLAUSES * (DIMS + 2) + MAX_LINES * LINE + 5 * MAX_NAMES
+_BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + 1024
+"""Bytes of a session's window, events, gaps, path, meaning, numbers and digests at most, headers included."""
 SURE_PRINTS = 2048
 """Fingerprints that any session has room for."""
 
 
 def print_limit(session: Session) -> int:
     """Fingerprints that `session` has room for beside everything else that it holds."""
-    used = _BESIDE_NAMES + session.named + len(session.intent_words) + 2 * len(session.affinity)
+    used = _BESIDE_NAMES + session.named + len(session.intent_words) + 3 * len(session.affinity)
     return min(MAX_PRINTS, (MAX_STATE - used) // 8)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.contracts import Action, Tool
+from models.meaning import NO_VECTORS, vector_of
 from models.provenance import Index, Memo, Prints, fingerprint, prints_of
 
 READ_VERBS = frozenset(
@@ -174,6 +175,8 @@ class Catalogue:
     Attributes
     ----------
     tools : dict of str to Tool
+    vectors : array of shape (n, DIMS)
+        What each tool's name and description mean.
     index : Index
         Words of names, descriptions and parameters: where a value may come from without any other source.
     """
@@ -194,6 +197,11 @@ class Catalogue:
         self.index.add(prints, 1, prose=False, limit=20_000)
         if len(self.index.prints) <= MAX_SETTLED:
             self.index.settle()
+        self.vectors = (
+            np.stack([vector_of(f"{t.name} {t.name} {(t.description or '')[:300]}") for t in tools])
+            if tools
+            else NO_VECTORS
+        )
         owned = [
             stem_prints(f"{' '.join(name_words(t.name))} {(t.description or '')[:600]}", key) for t in tools
         ]
@@ -259,7 +267,6 @@ _WRITE_STEMS = frozenset(stem(w) for w in WRITE_VERBS) | {
     "fix",
     "solv",
     "respond",
-    "tell",
     "notify",
     "answer",
     "draft",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from models import evaluate, registry, trees
 from models.calibrate import (
-    BUDGETS,
     Progress,
     Recipe,
     fit,
     out_of_fold,
     recipe_for,
-    session_maxima,
     silent,
     thresholds,
 )
@@ -57,9 +58,10 @@ def train(
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
     scores = out_of_fold(X, calls, recipe, progress)
     progress("measuring")
-    report = evaluate.report(scores, calls)
-    highest = session_maxima(scores, calls)
-    benign = highest[[session.kind == "benign" for session in calls.sessions]]
+    kept, by_domain = thresholds(scores, calls)
+    recorded = np.array([session.variant == "recorded" for session in calls.sessions], dtype=np.bool_)
+    rows = calls.rows_where(recorded)
+    report = evaluate.report(scores[rows], calls.take(rows))
     progress(f"fitting on all {len(calls)} calls")
     pipeline = fit(X, calls, recipe)
     trees.from_sklearn(pipeline)
@@ -75,11 +77,17 @@ def train(
             "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
             "domains": calls.domains(),
         },
-        "thresholds": thresholds(benign),
+        "thresholds": kept,
         "thresholds_from": {
-            "benign_sessions": len(benign),
-            "budgets": list(BUDGETS),
-            "unit": "session maximum",
+            "unit": "maximum of an honest recorded session, each user task weighing the same",
+            "chosen": "upper quartile of the domains' own",
+            "domains": by_domain,
+        },
+        "sessions": dict(sorted(Counter(f"{s.kind}: {s.variant}" for s in calls.sessions).items())),
+        "seen": {
+            "intents": sorted({s.intent for s in calls.sessions if s.variant == "recorded"}),
+            "goals": sorted({s.goal for s in calls.sessions if s.goal and s.variant == "recorded"}),
+            "sources": sorted({s.source for s in calls.sessions}),
         },
         "base_rate": round(float((calls.target[labelled] == 1).mean()), 6),
         "metrics": _short(report),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -27,6 +28,7 @@ from models.contracts import (
 )
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
 from models.features import Extract, extract
+from models.meaning import likeness
 from models.provenance import Index, content_print, fingerprint
 from models.session import (
     MAX_SEEN,
@@ -545,6 +547,11 @@ class _Batch:
         if catalogue is not None:
             words = np.frombuffer(session.intent_words, "<u4").tolist()
             session.affinity = bytes(catalogue.affinity(words))
+            session.likeness = likeness(session.clauses, catalogue.vectors)
+            names = np.frombuffer(session.names, "<u4").tolist()
+            telling = [at == -1 for at in catalogue.index.find(names)]
+            session.names = np.array(list(compress(names, telling)), "<u4").tobytes()
+            session.name_clauses = bytes(compress(session.name_clauses, telling))
             if len(session.lure) != len(session.affinity):
                 session.lure = bytes(len(session.affinity))
 
@@ -573,7 +580,7 @@ class _Batch:
         told = signals.check(session, found, standing, release.policy, judge.key)
         marks = [
             *marks,
-            *(["undeclared"] if not session.declared else []),
+            *(["undeclared"] if not session.declared else [] if session.usable else ["vague"]),
             *(["unsigned"] if session.unsigned else []),
             *(["partial"] if session.partial else []),
             *(["unjudged_before"] if session.unjudged else []),
@@ -598,7 +605,7 @@ class _Batch:
             below,
         )
         session.cuts += found.cuts
-        window.observe_call(session, event.call_id, event.tool, found.facts, digest, time_ms, judge.key)
+        window.observe_call(session, event.call_id, found, digest, time_ms, judge.key)
         self.items.append(item)
 
     def _identity(

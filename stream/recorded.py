@@ -92,6 +92,8 @@ def _steps(
         "agent": agent,
         "intent": {"text": session["intent"]},
     }
+    if session.get("resources"):
+        declared["intent"]["resources"] = session["resources"]
     if tools is not None:
         declared["tools"] = [{k: tool[k] for k in _TOOL_FIELDS if tool.get(k) is not None} for tool in tools]
     steps: list[tuple[dict[str, Any], float | None]] = [(declared, 0.0)]

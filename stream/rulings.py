@@ -40,7 +40,7 @@ from stream.events import (
 )
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "3"
+CORE = "4"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000
@@ -179,11 +179,11 @@ class Rulings:
                     "an earlier call of this session was denied, and it goes on",
                 )
             )
-        declared = call.session.declared
+        usable = call.session.usable
         speaking = [s for s in told if s.evidence.supports]
         heard = {s.evidence.family for s in speaking}
         families: list[Family] = [f for f in FAMILIES if f in heard]
-        ruling = decide(policy, level, score, families, [s.name for s in speaking], declared)
+        ruling = decide(policy, level, score, families, [s.name for s in speaking], usable)
         before = record.standing
         after = self._next(record, ruling.verdict, ruling.watch, policy)
         enforced = policy.mode == "enforce"

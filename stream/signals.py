@@ -199,7 +199,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             path,
         )
     gain = row[_AT["tool_lure_gain"]]
-    if action > 0 and gain > 60 and row[_AT["open_reads"]]:
+    if action > 0 and gain > 60 and session.open_reads:
         tell(
             "sequence",
             "lured",
@@ -209,7 +209,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             "text in results speaks of this tool more than the intent does",
             [session.last_open, here],
         )
-    same = row[_AT["same_call"]] + 1
+    same = found.same + 1
     if same >= policy.loop_calls:
         tell(
             "tempo",

@@ -13,24 +13,28 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
+from models import handover
 from models.bait import talks_to_agent
 from models.contracts import Credential, Intent, SessionDeclared
-from models.features import ACTIONS, holds
+from models.embedding import DIMS
+from models.features import ACTIONS, Extract
+from models.meaning import MAX_CLAUSES, NO_VECTORS, clauses_of, pack, vectors_of, with_lines
 from models.provenance import (
     INTENT,
-    PROSE_WORDS,
     Index,
     apart,
     fingerprint,
-    leaves,
     prints_of,
-    prints_of_pieces,
+    tokens,
 )
+from models.results import hear
 from models.session import (
     MAX_CREDENTIAL_BYTES,
     MAX_CREDENTIALS,
     MAX_GAPS,
+    MAX_NAMES,
     MAX_STEMS,
     SURE_PRINTS,
     WINDOW,
@@ -45,7 +49,7 @@ from models.session import (
     place,
     print_limit,
 )
-from models.tools import Catalogue, ToolFacts, as_prints, stem_prints, stems_of_pieces, wanted_actions
+from models.tools import STOP, Catalogue, as_prints, stem, stem_prints, stems_of_pieces, wanted_actions
 from stream.events import dumps, milliseconds, short_hash
 
 LEDGER = "ledger"
@@ -236,6 +240,7 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
         for action in intent.actions:
             session.allowed_actions |= 1 << ACTIONS[action]
             session.intent_actions |= 1 << ACTIONS[action]
+    _take_clauses(session, f"{text}\n{more}" if more else text, key)
     index = Index(session.index)
     found = prints_of(f"{text}\n{more}", key)
     session.folded += index.add(found, INTENT, prose=False, limit=print_limit(session))
@@ -246,6 +251,27 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
         seconds = intent.budget.seconds  # cut to what can be packed: nothing lasts longer
         session.budget_ms = min(seconds, 1 << 40) * 1000 if seconds is not None else None
     session.intent_digest = short_hash(session.intent_digest or "", dumps(intent.model_dump(mode="json")))
+
+
+def _take_clauses(session: Session, text: str, key: bytes) -> None:
+    """Add an intent's clauses: what they mean, what each names, and whether it hands acts over."""
+    found = clauses_of(text)
+    held = len(session.handing)
+    gone = max(0, held + len(found) - MAX_CLAUSES)
+    session.clauses = (session.clauses + pack(vectors_of([clause for clause, _ in found])))[gone * DIMS :]
+    session.handing = (session.handing + bytes(handover.bundled().of(s) for _, s in found))[gone:]
+    session.served = (session.served + bytes(len(found)))[gone:]
+    told = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
+    named = {name: clause - gone for name, clause in told if clause >= gone}
+    if gone:
+        session.window = [replace(row, clause=max(-1, row.clause - gone)) for row in session.window]
+    for at, (clause, _) in enumerate(found, held - gone):
+        for token in tokens(clause):
+            if len(token.text) >= 3 and (token.entity or stem(token.text) not in STOP):
+                named.setdefault(fingerprint(token.text, key), at)
+    kept = sorted(named)[:MAX_NAMES]
+    session.names = np.array(kept, "<u4").tobytes()
+    session.name_clauses = bytes(named[name] for name in kept)
 
 
 def number_event(state: Session | Tombstone, number: int, content: int, seq: int | None, limit: int) -> str:
@@ -285,10 +311,10 @@ def _fill(session: Session, seq: int) -> bool:
 
 
 def observe_call(
-    session: Session, call_id: str, tool: str, facts: ToolFacts, digest: int, time_ms: int, key: bytes
+    session: Session, call_id: str, found: Extract, digest: int, time_ms: int, key: bytes
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
-    seq = session.calls
+    seq, facts = session.calls, found.facts
     repeated = digest in [c.digest for c in session.window]
     session.repeats += repeated
     row = CallRow(
@@ -301,22 +327,27 @@ def observe_call(
         False,
         False,
         facts.open_world,
+        found.named,
+        found.clause,
     )
     session.window = [*session.window, row][-WINDOW:]
     session.calls = seq + 1
+    session.nearness += found.explained.nearness
     session.reads += facts.action == "read"
     session.writes += facts.action == "write"
     session.executes += facts.action == "execute"
     session.outward += facts.outward
+    at = found.clause
+    if facts.action != "read" and at >= 0:
+        served = bytearray(session.served)
+        served[at] = min(255, served[at] + 1)
+        session.served = bytes(served)
     if facts.action == "read" and facts.sensitive:
         session.private_reads += 1
         session.last_private = seq
     if facts.open_world:
         session.open_reads += 1
         session.last_open = seq
-    name = fingerprint(tool, key)
-    if not holds(session.tools_seen, name):
-        session.tools_seen = (session.tools_seen + name.to_bytes(4, "little"))[-4 * WINDOW :]
 
 
 def observe_result(
@@ -340,48 +371,39 @@ def observe_result(
             True,
             status == "error",
             row.open_world,
+            row.named,
+            row.clause,
         )
         session.window = [done if c is row else c for c in session.window]
     session.results += 1
     session.errors += status == "error"
-    found, cuts = leaves(result)
-    session.cuts += cuts
-    fields: set[int] = set()
-    prose: set[int] = set()
-    talk: set[int] = set()
-    for leaf in found:
-        _hear(leaf.text, fields, prose, talk, key)
-        bait = talks_to_agent(leaf.text)
+    heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key)
+    session.cuts += heard.cuts
+    for text in heard.texts:
+        bait = talks_to_agent(text)
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
-    if fields or prose:
+    if heard.fields or heard.anchored or heard.prose:
         index = Index(session.index)
-        surely = len(index.prints) + len(fields) + len(prose) <= SURE_PRINTS
-        limit = SURE_PRINTS if surely else print_limit(session)
-        session.folded += index.add(fields, seq + 1, prose=False, limit=limit)
-        session.folded += index.add(prose, seq + 1, prose=True, limit=limit)
+        most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
+        limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
+        session.folded += index.add(heard.anchored, seq + 1, prose=False, limit=limit, anchored=True)
+        session.folded += index.add(heard.fields, seq + 1, prose=False, limit=limit)
+        session.folded += index.add(heard.prose, seq + 1, prose=True, limit=limit)
         session.index = index.dump()
-    if catalogue is not None and talk:
-        heard = catalogue.affinity(talk)
-        held = list(session.lure) or [0] * len(heard)
-        if len(held) == len(heard):
-            session.lure = bytes(max(a, b) for a, b in zip(held, heard, strict=True))
+    if heard.talk:
+        _listen(session, heard.talk, seq, catalogue, key)
 
 
-def _hear(text: str, fields: set[int], prose: set[int], talk: set[int], key: bytes) -> None:
-    """Add what the lines of `text` carry: fields, prose, and the stems that prose speaks of."""
-    by_kind: tuple[list[str], list[str]] = [], []  # lines are read together where they are of one kind
-    pieces: tuple[list[str], list[str]] = [], []
-    for line in text.split("\n"):
-        words = line.split()
-        is_prose = len(words) >= PROSE_WORDS
-        by_kind[is_prose].append(line)
-        pieces[is_prose].extend(words)
-    quick = apart(text)
-    for is_prose, into in ((False, fields), (True, prose)):
-        if not pieces[is_prose]:
-            continue
-        found = prints_of_pieces(pieces[is_prose], key) if quick else None
-        into.update(prints_of("\n".join(by_kind[is_prose]), key) if found is None else found)
-    if pieces[True]:
-        talk |= stems_of_pieces(pieces[True], key) if quick else stem_prints("\n".join(by_kind[True]), key)
+def _listen(session: Session, talk: list[str], seq: int, catalogue: Catalogue | None, key: bytes) -> None:
+    """Keep what prose said that speaks of the catalogue's tools."""
+    tools = catalogue.vectors if catalogue is not None else NO_VECTORS
+    session.lines = with_lines(session.lines, talk, seq, session.likeness, tools)
+    if catalogue is None:
+        return
+    text = "\n".join(talk)
+    words = stems_of_pieces(text.split(), key) if apart(text) else stem_prints(text, key)
+    spoken = catalogue.affinity(words)
+    held = list(session.lure) or [0] * len(spoken)
+    if len(held) == len(spoken):
+        session.lure = bytes(max(a, b) for a, b in zip(held, spoken, strict=True))

@@ -56,7 +56,8 @@ def test_attempted_teaches_less_unless_it_acted() -> None:
     calls = dataset.join([quiet, acted, other], ["q", "a", "h"], [0, 0, 0])
     assert (quiet.kind, acted.kind, acted.first_bad_seq) == ("attempted", "acted", 3)
     assert calls.target.tolist() == [0, LEFT_OUT, 1]
-    assert calls.weight[0] == dataset.ATTEMPTED_WEIGHT < calls.weight[2]
+    assert calls.weight[0] < calls.weight[2]
+    assert calls.weight[0] / calls.weight[2] == pytest.approx(dataset.ATTEMPTED_WEIGHT)
 
 
 @pytest.mark.parametrize("label", ["overreach", "complied", "unclear"])
@@ -128,10 +129,29 @@ def test_task_folds_stay_when_another_set_is_added() -> None:
     assert not np.array_equal(alone, dataset.task_folds(calls.take(slack), 3, seed=4))
 
 
-def test_sets_without_attacks_teach_less() -> None:
-    sessions = [labelled("h", "hijacked", first_bad_seq=0), labelled("b"), labelled("o", source="x")]
-    calls = dataset.join(sessions, ["h", "b", "o"], [0, 0, 0])
-    assert calls.weight.tolist() == [1.0, 1.0, dataset.ELSEWHERE_WEIGHT]
+def test_a_group_of_many_sessions_teaches_as_much_as_the_root_of_their_number() -> None:
+    drift = labelled("h", "hijacked", first_bad_seq=0)
+    honest = [labelled(f"b{n}") for n in range(9)]
+    calls = dataset.join([drift, *honest], ["h", *(f"b{n}" for n in range(9))], [0] * 10)
+    weights = calls.weight / calls.weight[0]
+    assert weights.tolist() == pytest.approx([1.0] + [1 / 3] * 9)
+
+
+def test_splices_under_an_unchanged_intent_teach_half() -> None:
+    spliced = dataset.of_record({**record("s", "hijacked", first_bad_seq=0), "variant": "spliced_silent"}, {})
+    amended = dataset.of_record({**record("a"), "variant": "spliced_asked"}, {})
+    calls = dataset.join([spliced, amended], ["s", "a"], [0, 0])
+    assert (spliced.variant, amended.variant) == ("spliced_silent", "spliced_asked")
+    assert calls.weight[0] == pytest.approx(dataset.UNCHANGED_WEIGHT * calls.weight[1])
+
+
+def test_goals_and_intents_are_known_again_whatever_their_spacing_and_case() -> None:
+    told = {**record("a"), "injection_goal": "Send  ALL\nmoney", "intent": "Read it"}
+    again = {**record("b"), "injection_goal": "send all money", "intent": "read  IT "}
+    one, other = (dataset.of_record(r, {}) for r in (told, again))
+    assert (one.goal, one.intent) == (other.goal, other.intent)
+    assert dataset.of_record(record("c"), {}).goal is None
+    assert dataset.text_digest("x") != dataset.text_digest("y")
 
 
 def test_taking_rows_keeps_labels_and_sessions_aligned() -> None:

@@ -70,7 +70,7 @@ def test_a_clear_signal_is_found_in_suites_never_seen() -> None:
     assert report["by_suite"].keys() == {"bank", "chat", "trip"}
     assert report["apart"]["0.01"]["earliness"]["at"] > 0.9 * pooled["hijacked"]
     assert set(report["apart"]["0.01"]["other_domains"]) == {"shop"}
-    assert report["calibration"]["brier"] < report["calibration"]["brier_base_rate"] / 4
+    assert report["calibration"]["brier"] < report["calibration"]["brier_base_rate"] / 3
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
@@ -107,30 +107,38 @@ def test_one_suite_alone_cannot_be_left_out() -> None:
         calibrate.out_of_fold(X[here], calls.take(here), SMALL)
 
 
-@pytest.mark.parametrize(("budget", "flagged"), [(0.01, 9), (0.05, 49), (0.001, 0), (0.0005, 0)])
-def test_threshold_keeps_its_budget_with_one_more_session(budget: float, flagged: int) -> None:
-    benign = np.random.default_rng(2).permutation(999)
-    threshold = calibrate.threshold_for(benign, budget)
+@pytest.mark.parametrize(("budget", "flagged"), [(0.01, 10), (0.05, 50), (0.001, 1), (0.0005, 0)])
+def test_a_threshold_keeps_its_budget(budget: float, flagged: int) -> None:
+    benign = np.random.default_rng(2).permutation(1000)
+    threshold = calibrate.weighted_threshold(benign, np.ones(1000), budget)
     assert int((benign >= threshold).sum()) == flagged
-    assert threshold <= 999 or budget < 1 / 1000
 
 
-def test_threshold_of_tied_scores_flags_fewer_rather_than_more() -> None:
+def test_a_threshold_of_tied_scores_flags_fewer_rather_than_more() -> None:
     benign = np.array([50] * 90 + [700] * 10)
-    assert calibrate.threshold_for(benign, 0.05) == 701
+    assert calibrate.weighted_threshold(benign, np.ones(100), 0.05) == 701
     assert evaluate.least_threshold(benign, 0.05) == 701
     assert evaluate.least_threshold(benign, 0.10) == 51
 
 
-def test_threshold_keeps_its_budget_on_fresh_sessions_on_average() -> None:
-    draws = np.random.default_rng(3)
-    rates = [
-        (fresh >= calibrate.threshold_for(seen, 0.05)).mean()
-        for seen, fresh in (
-            (draws.integers(0, 10_001, 199), draws.integers(0, 10_001, 500)) for _ in range(300)
-        )
-    ]
-    assert 0.04 < np.mean(rates) <= 0.0525
+def test_a_task_weighs_the_same_however_often_it_was_recorded() -> None:
+    # One task of 90 sessions that all score high is one of ten tasks: a tenth of the weight.
+    benign = np.array([700] * 90 + [50] * 9)
+    weights = np.array([1 / 90] * 90 + [1.0] * 9)
+    assert calibrate.weighted_threshold(benign, weights, 0.05) > 700
+    assert calibrate.weighted_threshold(benign, weights, 0.1) == 51
+
+
+def test_no_honest_session_gives_no_threshold() -> None:
+    assert calibrate.weighted_threshold(np.array([], np.int64), np.array([]), 0.05) == registry.NEVER
+    assert calibrate.transferable({}) == registry.NEVER
+
+
+@pytest.mark.parametrize(
+    ("own", "live"), [([100], 100), ([100, 900], 900), ([1, 2, 3, 4], 3), ([1, 2, 3, 4, 5, 6, 7, 8], 6)]
+)
+def test_the_upper_quartile_of_the_domains_goes_live(own: list[int], live: int) -> None:
+    assert calibrate.transferable({str(n): value for n, value in enumerate(own)}) == live
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 
 from models.contracts import Tool
 from models.provenance import (
+    ANCHORED,
     GRAM,
     INTENT,
     MAX_CHARS,
     MAX_DEPTH,
     MAX_LEAVES,
     MAX_MEMO,
+    MAX_SOURCE,
+    NOT_AIMED,
+    PROSE,
+    SEVERAL,
     WINNOW,
+    Aimed,
     Index,
     Memo,
     _by_pieces,
@@ -124,6 +130,182 @@ def test_a_field_takes_over_what_prose_said_first_and_never_the_other_way_round(
     assert (found.source, found.prose) == (3, 0)
     index.add(prints_of(ADDRESS, KEY), 1 + 4, prose=True, limit=6000)
     assert origin(ADDRESS, index, [], Index(), KEY).source == 3
+
+
+# ------------------------------------------------------------------ the bits of a source
+
+
+def marks(*steps: tuple[int, bool, bool]) -> int:
+    """What an index keeps of one print after `steps`: source, in prose, anchored."""
+    index = Index()
+    for source, prose, anchored in steps:
+        index.add({7}, source, prose=prose, limit=100, anchored=anchored)
+    (found,) = index.find([7])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [
+        ([(3, False, False)], 3),
+        ([(3, True, False)], 3 | PROSE),
+        ([(3, False, True)], 3 | ANCHORED),
+        # Within one answer a better place wins, and the call stays the only one.
+        ([(3, True, False), (3, False, False)], 3),
+        ([(3, False, False), (3, False, True)], 3 | ANCHORED),
+        ([(3, True, False), (3, False, True)], 3 | ANCHORED),
+        ([(3, False, True), (3, False, False), (3, True, False)], 3 | ANCHORED),
+        # A second call makes it known from several, whichever is kept.
+        ([(3, False, False), (5, False, False)], 3 | SEVERAL),
+        ([(3, False, False), (5, True, False)], 3 | SEVERAL),
+        ([(3, True, False), (5, True, False)], 3 | PROSE | SEVERAL),
+        ([(3, True, False), (5, False, False)], 5 | SEVERAL),
+        ([(3, False, False), (5, False, True)], 5 | ANCHORED | SEVERAL),
+        ([(3, False, True), (5, False, True)], 3 | ANCHORED | SEVERAL),
+        ([(3, False, True), (5, True, False)], 3 | ANCHORED | SEVERAL),
+        ([(3, True, False), (5, False, False), (5, False, True)], 5 | ANCHORED | SEVERAL),
+        # The intent takes over whatever was known, and nothing takes over from it.
+        ([(3, False, True), (5, True, False), (INTENT, False, False)], INTENT),
+        ([(INTENT, False, False), (3, False, True), (5, True, False)], INTENT),
+        # A number beyond the highest is cut, and touches no bit.
+        ([(2**31 + 5, False, False)], MAX_SOURCE),
+    ],
+)
+def test_what_is_kept_of_a_print_that_is_met_again(steps: list[tuple[int, bool, bool]], kept: int) -> None:
+    assert marks(*steps) == kept
+
+
+SIGHTINGS = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=8)
+
+
+@FIXED
+@given(SIGHTINGS)
+def test_the_bits_say_what_was_met_whatever_the_order(steps: list[tuple[int, bool, bool]]) -> None:
+    """As they come from answers: what is anchored is no prose, and the intent is neither."""
+    steps = [(s, p and s != INTENT, a and not p and s != INTENT) for s, p, a in steps]
+    found = marks(*steps)
+    if any(source == INTENT for source, _, _ in steps):
+        assert found == INTENT
+        return
+    assert bool(found & SEVERAL) == (len({source for source, _, _ in steps}) > 1)
+    assert bool(found & ANCHORED) == any(anchored for _, _, anchored in steps)
+    assert bool(found & PROSE) == all(prose for _, prose, _ in steps)
+    best = max((anchored, not prose) for _, prose, anchored in steps)
+    first = next(source for source, prose, anchored in steps if (anchored, not prose) == best)
+    assert found & MAX_SOURCE == first
+
+
+@FIXED
+@given(st.lists(st.tuples(SIGHTINGS, st.sets(st.integers(0, 30), max_size=8)), max_size=6))
+def test_prints_are_kept_alike_one_by_one_and_together_and_across_packing(
+    rounds: list[tuple[list[tuple[int, bool, bool]], set[int]]],
+) -> None:
+    together, single = Index(), Index()
+    for steps, prints in rounds:
+        for source, prose, anchored in steps:
+            before = together.dump()
+            together.add(prints, source, prose=prose, limit=1000, anchored=anchored)
+            assert Index(before).dump() == before  # what was packed does not change under its reader
+            for one in sorted(prints, reverse=True):
+                single.add({one}, source, prose=prose, limit=1000, anchored=anchored)
+            together = Index(together.dump())
+    assert together.dump() == single.dump()
+
+
+def test_only_a_sole_source_counts_as_sole_and_only_a_field_beside_the_intent_as_anchored() -> None:
+    index = Index()
+    index.add(prints_of(IBAN, KEY), 1 + 2, prose=False, limit=6000, anchored=True)
+    once = origin(IBAN, index, [], Index(), KEY)
+    assert (once.results, once.anchored, once.sole, once.prose) == (once.total, once.total, once.total, 0)
+    index.add(prints_of(IBAN, KEY), 1 + 3, prose=True, limit=6000)
+    twice = origin(IBAN, index, [], Index(), KEY)
+    assert (twice.results, twice.anchored, twice.sole, twice.source) == (twice.total, twice.total, 0, 2)
+
+
+@FIXED
+@given(SIGHTINGS)
+def test_the_parts_of_what_results_carry_lie_within_it(steps: list[tuple[int, bool, bool]]) -> None:
+    index = Index()
+    for source, prose, anchored in steps:
+        index.add(prints_of(ADDRESS, KEY), source, prose=prose, limit=6000, anchored=anchored and not prose)
+    found = origin(f"{ADDRESS} and more", index, [], Index(), KEY)
+    assert found.total == found.intent + found.catalogue + found.results + found.nowhere
+    assert max(found.anchored, found.prose, found.sole) <= found.results
+    assert found.anchored + found.prose <= found.results
+    aimed = found.aimed
+    assert aimed.intent + aimed.anchored + aimed.prose + aimed.nowhere <= aimed.total <= found.total
+
+
+# ------------------------------------------------------------------ what an effect is aimed at
+
+ADDRESSES = {
+    "e-mail": "Maria.Keller@Example.com",
+    "URL": "https://intake.example/v1/upload?key=4",
+    "www": "www.intake.example/form",
+    "domain": "totally-harmless.com",
+    "domain in a country": "collect.evil.de",
+    "IBAN": "CH9300762011623852957",
+    "account": "4400120098",
+    "telephone": "0041446681800",
+}
+PLAIN = {
+    "a sentence": "Please settle it today",
+    "an amount": "1,200.00",
+    "a date": "2024-05-01",
+    "a short number": "4411",
+    "a file": "reports/may.txt",
+    "a word": "Zurich",
+    "a version": "v2.13",
+}
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_an_address_says_where_it_comes_from(name: str) -> None:
+    value = ADDRESSES[name]
+
+    def aimed(index: Index) -> Aimed:
+        return origin(value, index, [], Index(), KEY).aimed
+
+    intended, field, prose = (
+        known(f"write to {value} now"),
+        known(f"see {value}", 4),
+        known(value, 4, prose=True),
+    )
+    anchored = Index()
+    anchored.add(prints_of(value, KEY), 4, prose=False, limit=6000, anchored=True)
+    whole = aimed(Index())
+    assert whole.total > 0
+    assert whole == Aimed(whole.total, 0, 0, 0, whole.total)
+    assert aimed(intended) == Aimed(whole.total, whole.total)
+    assert aimed(field) == Aimed(whole.total)
+    assert aimed(prose) == Aimed(whole.total, 0, 0, whole.total, 0)
+    assert aimed(anchored) == Aimed(whole.total, 0, whole.total)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_no_address_is_not_aimed(name: str) -> None:
+    assert origin(PLAIN[name], Index(), [], Index(), KEY).aimed is NOT_AIMED
+
+
+def test_an_address_of_the_catalogue_is_neither_intended_nor_from_nowhere() -> None:
+    found = origin(ADDRESS, Index(), [], known(ADDRESS, 1), KEY).aimed
+    assert found == Aimed(found.total)
+
+
+def test_an_address_that_only_the_parent_agent_said_is_not_intended() -> None:
+    own = known(f"write to {ADDRESS}")
+    found = origin(ADDRESS, own, [known("read notes")], Index(), KEY)
+    assert found.aimed.intent == 0
+    assert found.aimed.total > 0
+
+
+@FIXED
+@given(st.text(max_size=200), st.sampled_from(sorted(ADDRESSES.values())))
+def test_an_address_counts_wherever_it_stands(text: str, value: str) -> None:
+    alone = {t.text for t in tokens(value) if t.address}
+    assert alone
+    assert alone <= {t.text for t in tokens(f"{text} {value}\n{text}") if t.address}
+    assert all(t.entity for t in tokens(text) if t.address)
 
 
 def test_a_value_that_an_ancestor_does_not_intend_is_not_intended() -> None:

@@ -1,0 +1,213 @@
+"""What a tool answered, taken apart: records, their fields, and the prose that talks.
+
+A *record* is an object of a JSON answer, an item of a listing, or a paragraph; a record inside another belongs
+to it. A *field* is a short piece of one; a line of at least `PROSE_WORDS` words is prose. A field that has a name is
+*anchored* if its record, or one around it, holds a field with something that the intent names: the honest way to a value
+that the intent does not carry is to look up what it names (a payee's account beside the payee's name).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from models.provenance import MAX_CHARS, apart, leaves, prints_of, prints_of_pieces
+
+PROSE_WORDS = 7
+"""A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
+MAX_RECORDS = 256
+"""Records of one answer that are told apart; what follows counts to the last one."""
+MAX_TALK = 48
+"""Lines of prose of one answer whose meaning is read (chosen; bounds what a long answer can cost)."""
+MAX_PIECES = 4096
+"""Scalars of one answer that are looked at."""
+_DEEPEST = 32
+
+_ITEM = re.compile(r"^( *)- ")
+_KEYED = re.compile(r"[\s\-*|'\"]{0,16}(?:[^\s:=|]{1,64} ){0,2}[^\s:=|]{1,64}\s{0,16}[:=|]\s{0,16}\S")
+"""A field with a name of at most three words: ``IBAN: ...``, ``'price per day': 48``."""
+_BRACES = re.compile(r"[{}\[\]()]")
+_OPENS = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_JSON = json.JSONDecoder()
+MAX_LITERALS = 8
+"""Places of one text that are tried as the beginning of JSON."""
+_LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
+_COMMA = re.compile(r",\s+")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+
+
+class Heard(NamedTuple):
+    """What an answer carries: fingerprints of its fields and prose, and its prose line by line."""
+
+    fields: set[int]
+    anchored: set[int]
+    prose: set[int]
+    talk: list[str]
+    texts: list[str]
+    cuts: int
+
+
+class _Record:
+    __slots__ = ("fields", "keyed", "lines", "parent")
+
+    def __init__(self, parent: _Record | None) -> None:
+        self.parent = parent
+        self.fields: list[str] = []
+        self.keyed: list[str] = []
+        self.lines: list[str] = []
+
+
+class _Records(list[_Record]):
+    """Records of one answer, and how many of its characters may still be looked at, as of its leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = MAX_CHARS
+        self.pieces = MAX_PIECES
+
+
+def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
+    """Take an answer apart.
+
+    Parameters
+    ----------
+    document : text or JSON value
+    named : fingerprints of what the intent names
+    key : key of the fingerprints
+    """
+    found, cuts = leaves(document)
+    records = _Records()
+    if isinstance(document, dict | list):
+        _walk(document, None, records, 0)
+    else:
+        for leaf in found:
+            _read(leaf.text, None, records)
+    quick = all(apart(leaf.text) for leaf in found)
+    heard = Heard(set(), set(), set(), [], [leaf.text for leaf in found], cuts)
+    held: dict[int, bool] = {}  # by identity: whether the record holds what the intent names
+    for record in records:
+        fields = _prints(record.fields, quick, key)
+        keyed = _prints(record.keyed, quick, key)
+        outer = held.get(id(record.parent), False)
+        holds = held[id(record)] = outer or not (fields.isdisjoint(named) and keyed.isdisjoint(named))
+        heard.fields.update(fields)
+        (heard.anchored if holds else heard.fields).update(keyed)
+        heard.prose.update(_prints(record.lines, quick, key))
+        for line in record.lines:
+            if len(heard.talk) < MAX_TALK:
+                heard.talk.extend(_SENTENCE.split(line[:2000])[: MAX_TALK - len(heard.talk)])
+    return heard
+
+
+def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:
+    if not texts:
+        return set()
+    found = prints_of_pieces([piece for text in texts for piece in text.split()], key) if quick else None
+    return set(prints_of("\n".join(texts), key)) if found is None else found
+
+
+def _begin(parent: _Record | None, records: _Records) -> _Record:
+    if len(records) >= MAX_RECORDS:
+        return records[-1]
+    made = _Record(parent)
+    records.append(made)
+    return made
+
+
+def _put(record: _Record, text: str, keyed: bool = False) -> None:
+    if len(text.split()) >= PROSE_WORDS:
+        record.lines.append(text)
+    elif keyed or _KEYED.match(text) is not None:
+        record.keyed.append(text)
+    else:
+        record.fields.append(text)
+
+
+def _walk(node: Any, parent: _Record | None, records: _Records, depth: int) -> None:
+    """Objects become records, a scalar a piece of the record around it; a key goes with what it names."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(node, list):
+        for child in node[:MAX_RECORDS]:
+            _walk(child, parent, records, depth + 1)
+        return
+    if not isinstance(node, dict):
+        _scalar("", node, parent or _begin(None, records), records)
+        return
+    record = _begin(parent, records)
+    for name, child in list(node.items())[:MAX_RECORDS]:
+        if isinstance(child, dict):
+            inner = _begin(record, records)
+            _put(inner, str(name)[:256])
+            for label, value in list(child.items())[:MAX_RECORDS]:
+                if isinstance(value, dict | list):
+                    _walk(value, inner, records, depth + 2)
+                else:
+                    _scalar(str(label)[:256], value, inner, records)
+        elif isinstance(child, list):
+            _put(record, str(name)[:256])
+            _walk(child, record, records, depth + 1)
+        else:
+            _scalar(str(name)[:256], child, record, records)
+
+
+def _scalar(name: str, value: Any, record: _Record, records: _Records) -> None:
+    if value is None or value is True or value is False or records.room <= 0 or not records.pieces:
+        return
+    text = value[: records.room] if isinstance(value, str) else repr(value)
+    records.room -= len(text)
+    records.pieces -= 1
+    if "\n" in text:
+        _read(text, record, records)
+    else:
+        _put(record, f"{name} {text}" if name else text, keyed=bool(name))
+
+
+def _read(text: str, parent: _Record | None, records: _Records) -> None:
+    """A text as records: JSON in it as it is, other literals at their brackets, else line by line."""
+    at = 0
+    for tries, opening in enumerate(_OPENS.finditer(text)):
+        if tries == MAX_LITERALS:
+            break
+        if opening.end() < at:
+            continue
+        try:
+            node, end = _JSON.raw_decode(text, opening.end())
+        except (ValueError, RecursionError):
+            continue
+        _rest(text[at : opening.start()], parent, records)
+        _walk(node, parent, records, 0)
+        at = end
+    _rest(text[at:], parent, records)
+
+
+def _rest(text: str, parent: _Record | None, records: _Records) -> None:
+    """What is no JSON of a text."""
+    first = text.lstrip()[:1]
+    if not first:
+        return
+    if first in "{[":
+        for piece in _BRACES.split(text):
+            if piece.strip(", "):
+                record = _begin(parent, records)
+                for part in piece.replace("\\n", "\n").split("\n"):
+                    for field in _COMMA.split(part) if _LITERAL.search(part) else (part,):
+                        _put(record, field)
+        return
+    record = _begin(parent, records)
+    base: int | None = None
+    empty = True
+    for line in text.split("\n"):
+        if not line.strip():
+            if not empty:
+                record, empty = _begin(parent, records), True
+            continue
+        item = _ITEM.match(line)
+        if item is not None and (base is None or len(item[1]) <= base):
+            base = len(item[1])
+            if not empty:
+                record = _begin(parent, records)
+        _put(record, line)
+        empty = False

@@ -1,0 +1,216 @@
+"""The detection report: what its figures mean, and that the page holds them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import detection
+from benchmarks.detection import FAMILIES, Bench, Part, Row, Scored, Variant
+from models import dataset
+from models.features import FEATURES
+
+ROOT = Path(__file__).parents[2]
+TELLS = FEATURES.index("worst_results")
+
+
+def labels(name: str, domain: str, kind: dataset.Kind, task: str, **more: Any) -> dataset.Session:
+    bad = 1 if kind == "hijacked" else None
+    known: dict[str, Any] = {"attack": None, "exposed_seq": 0, "first_bad_seq": bad, "n_calls": 3}
+    return dataset.Session(
+        name, kind, domain, domain, domain, f"{domain}/{domain}/{task}", **{**known, **more}
+    )
+
+
+def part_of(sessions: list[dataset.Session], seed: int = 0) -> Part:
+    """Three calls a session; the bad one stands out in one feature, a little less in some domains."""
+    ids = [session.session_id for session in sessions for _ in range(3)]
+    calls = dataset.join(sessions, ids, [0, 1, 2] * len(sessions))
+    X = np.zeros((len(ids), len(FEATURES)))
+    X[:, TELLS] = np.random.default_rng(seed).integers(0, 200, len(ids))
+    X[calls.target == 1, TELLS] += 700
+    told = tuple({"effect": s.first_bad_seq, "origin": None, "asked_by": None} for s in calls.sessions)
+    return Part(X, calls, np.array([s.source for s in calls.sessions]), told)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    sessions = [
+        labels(
+            f"{domain}-{kind}-{n}",
+            domain,
+            kind,
+            f"task{n % 10}",
+            goal=f"goal{n % 3}" if kind == "hijacked" else None,
+        )
+        for domain in ("banking", "slack", "elsewhere")
+        for kind in ("benign", "hijacked")
+        for n in range(40)
+    ]
+    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), trees=10)
+
+
+class Spy(Bench):
+    """Notes which models were asked for."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.learn, bench.held, bench.trees)
+        self.asked: list[set[str]] = []
+
+    def rows(self, X: Any, without: Any, seed: int, variant: Variant = detection.FULL) -> Any:
+        self.asked.append(set(without))
+        return super().rows(X, without, seed, variant)
+
+
+def test_no_threshold_comes_from_a_model_that_saw_the_domain_judged_or_the_one_it_is_set_on(
+    bench: Bench,
+) -> None:
+    spy = Spy(bench)
+    limits, whence = spy.limits(0)
+    assert set(limits) == {"banking", "slack", "elsewhere", ""}
+    for domain in spy.domains:
+        assert domain not in whence[domain]["0.01"]
+    pairs = {frozenset(out) for out in spy.asked}
+    assert pairs == {frozenset(p) for p in (
+        {"banking", "slack"}, {"banking", "elsewhere"}, {"slack", "elsewhere"}, {"banking"}, {"slack"}, {"elsewhere"}
+    )}  # fmt: skip
+
+
+def test_a_model_learns_from_no_session_of_the_domains_that_it_leaves_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Booster:
+        def fit(self, X: Any, y: Any, sample_weight: Any) -> None:
+            seen.append(len(X))
+
+    monkeypatch.setattr(detection, "booster", lambda *_: Booster())
+    Bench(bench.learn, bench.held).model({"banking", "slack"}, 0)
+    calls = bench.learn.calls
+    elsewhere = calls.rows_of("elsewhere") & (calls.target != dataset.LEFT_OUT)
+    assert seen == [elsewhere.sum()]
+
+
+def test_a_domain_unknown_to_all_models_is_scored_by_the_one_of_all_domains(bench: Bench) -> None:
+    spy = Spy(bench)
+    spy.held_out(bench.held, 0)
+    assert spy.asked == [set()]
+
+
+def test_drift_that_shows_is_found_in_domains_held_out(bench: Bench) -> None:
+    limits, _ = bench.limits(0)
+    scored = Scored(bench.learn, bench.held_out(bench.learn, 0), limits)
+    assert scored.caught(scored.kind == "hijacked")["rate"] > 0.95
+    assert scored.alarms(scored.kind == "benign")["rate"] < 0.05
+
+
+def test_false_alarms_weigh_tasks_and_detections_weigh_sessions() -> None:
+    kinds: list[dataset.Kind] = ["benign", "benign", "benign", "benign"]
+    sessions = [labels(f"s{n}", "banking", kind, "many" if n else "one") for n, kind in enumerate(kinds)]
+    scored = Scored(part_of(sessions), np.zeros(12, dtype=np.int64))
+    first = np.array([session.session_id == "s0" for session in scored.part.calls.sessions])
+    everything = np.ones(4, dtype=np.bool_)
+    assert scored.alarms(everything, first)["rate"] == 0.5
+    assert scored.caught(everything, first)["rate"] == 0.25
+
+
+def test_an_interval_is_no_narrower_than_its_clusters_allow() -> None:
+    flags = np.arange(200) < 100
+    alone = detection.rate(flags, [np.arange(200)])["interval"]
+    tasks = detection.rate(flags, [np.arange(200) // 50])["interval"]
+    assert tasks[1] - tasks[0] > 3 * (alone[1] - alone[0])
+    none = detection.rate(np.zeros(50), [np.arange(50) // 10])
+    assert (none["rate"], none["clusters"]) == (0.0, 5)
+    assert none["interval"][1] > 0.4
+    assert detection.rate([], [np.array([])])["rate"] is None
+
+
+def test_a_flag_before_the_exposure_is_not_early() -> None:
+    part = part_of([labels("h", "banking", "hijacked", "t", exposed_seq=1, first_bad_seq=2)])
+    limits = {"": dict.fromkeys(detection.BUDGETS, 10)}
+    never = np.iinfo(np.int64).max
+    assert Scored(part, np.array([50, 0, 0]), limits).first().tolist() == [never]
+    assert Scored(part, np.array([50, 0, 50]), limits).first().tolist() == [2]
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_has_a_family(feature: str) -> None:
+    assert detection.family_of(feature) in FAMILIES
+
+
+def test_every_family_is_left_out_once() -> None:
+    names = {variant.name for variant in detection.variants()}
+    used = {detection.family_of(FEATURES[n]) for n in detection.FULL.columns}
+    assert {name.removeprefix("without ") for name in names if name.startswith("without ")} == used
+    assert used <= set(FAMILIES)
+
+
+def test_bars_are_read_the_right_way_round() -> None:
+    most, least = Row("a", lambda found: None, 0.01, 0.005, most=True), Row("b", lambda found: None, 0.6, 0.8)
+    assert [detection.reached(v, most) for v in (0.0, 0.01, 0.011)] == ["beyond", "yes", "no"]
+    assert [detection.reached(v, least) for v in (0.8, 0.6, 0.59, None)] == ["beyond", "yes", "no", ""]
+    assert detection.reached(0.5, Row("c", lambda found: None, None, None)) == ""
+
+
+def test_a_detection_at_too_many_false_alarms_is_not_reached() -> None:
+    row = next(row for row in detection.ROWS if row.name.startswith("results withheld"))
+    at = {"withheld": {"false_alarms": {"rate": 0.02}}}
+    assert detection.held_back(row, row.name, [at])
+    at["withheld"]["false_alarms"]["rate"] = 0.01
+    assert not detection.held_back(row, row.name, [at])
+
+
+def test_fingerprints_leave_no_value_and_keep_equal_values_equal() -> None:
+    account = "US133000000121212121212"
+    session = {
+        "session_id": "s",
+        "intent": "Pay the bill 'bill-december.txt'.",
+        "calls": [
+            {
+                "seq": 0,
+                "tool": "read_file",
+                "args": {"path": "bill-december.txt"},
+                "result": f"IBAN: {account}\nDue 3.5",
+            },
+            {
+                "seq": 1,
+                "tool": "send_money",
+                "args": {"to": account, "amount": 3.5},
+                "result": '{"ok": "sent"}',
+            },
+        ],
+    }
+    made = detection.fingerprinted(session)
+    assert account not in str(made["calls"])
+    assert "sent" not in str(made["calls"][1]["result"])
+    paid = made["calls"][1]["args"]["to"]
+    assert paid in str(made["calls"][0]["result"])
+    assert made["calls"][0]["args"]["path"] in made["resources"]
+
+
+def test_without_data_it_says_so_and_fails() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DRIFTLINE_DATA"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.detection"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "NOT RUN: DRIFTLINE_DATA is not set" in done.stderr
+
+
+def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None:
+    text = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
+    places = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
+    source = (ROOT / "benchmarks" / "detection.py").read_text(encoding="utf-8")
+    body = source.partition("def tables(")[2].partition("\n# --- plots")[0]
+    named = set(re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M))
+    assert {one or other for one, other in named} | {"figures", "run"} == set(places)
+    assert not [name for name, table in places.items() if not re.search(r"\d", table)]
