@@ -782,6 +782,7 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
         )
     }
     out["others"] = _others(learn, honest)
+    out["shadow"] = _shadow(learn, honest, bad)
     out["revocations"] = _revocations(learn, honest, bad)
     out["overreach"] = _overreach(held)
     out["all_benign"] = _all_benign(learn, honest, bad)
@@ -851,6 +852,40 @@ def _others(learn: Scored, honest: Flags) -> dict[str, Any]:
                 for variant in sorted(set(learn.variant[spliced & here].tolist()))
             },
         }
+    return out
+
+
+SAMPLES = (0, 50, 200)
+"""Unlabelled sessions of the new ecosystem that a threshold may be raised by."""
+HIJACKED_SHARES = (0.0, 0.01, 0.05)
+
+
+def _shadow(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
+    """Each held-out domain's rates once its own unlabelled sessions may raise the threshold: mean of 20 samples."""
+    out: dict[str, Any] = {}
+    for domain in sorted(set(learn.domain[honest].tolist())):
+        here = learn.domain == domain
+        clean, attacked = learn.highest[honest & here], learn.highest[bad & here]
+        weights = task_weights(learn.task[honest & here].tolist())
+        table = learn.limits[domain]
+        for size in SAMPLES:
+            for share in HIJACKED_SHARES if size and len(attacked) else (0.0,):
+                rates = []
+                for draw in range(20 if size else 1):
+                    rng = np.random.default_rng([draw, size])
+                    wrong = rng.binomial(size, share) if len(attacked) else 0
+                    seen = np.concatenate(
+                        [rng.choice(clean, size - wrong), rng.choice(attacked, wrong) if wrong else clean[:0]]
+                    )
+                    live = calibrate.raised(table[0.01], seen, 0.01, max(table[0.001], table[0.01]))
+                    alarms = float(weights[clean >= live].sum() / weights.sum())
+                    rates.append((alarms, float((attacked >= live).mean()) if len(attacked) else None))
+                out.setdefault(domain, {})[f"{size} sessions, {100 * share:g} % hijacked"] = {
+                    "false_alarms": float(np.mean([a for a, _ in rates])),
+                    "detected": float(np.mean([d for _, d in rates if d is not None]))
+                    if len(attacked)
+                    else None,
+                }
     return out
 
 
@@ -1566,6 +1601,26 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             ["… whose score falls", percent(asked["fell"]), ""],
             ["hijacks flagged under an empty or generic intent", percent(vague["flagged"]), "abstains"],
             ["… under their own", percent(vague["flagged_before"]), ""],
+        ],
+    )
+    samples = sorted(
+        {name for one in first["shadow"].values() for name in one}, key=lambda name: (len(name), name)
+    )
+    out["shadow"] = (
+        "After a shadow calibration: FPR / TPR, per cent",
+        ("domain", *samples),
+        [
+            [
+                name,
+                *(
+                    "–"
+                    if (cell := one.get(sample)) is None
+                    else f"{100 * cell['false_alarms']:.1f}"
+                    + (f" / {100 * cell['detected']:.0f}" if cell["detected"] is not None else "")
+                    for sample in samples
+                ),
+            ]
+            for name, one in first["shadow"].items()
         ],
     )
     if "ablations" in report:

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special, stats  # type: ignore[import-untyped]
+from scipy import sparse, special, stats
 
 from models import dataset, embedding
 from models.embedding import Embedding, cosines, pieces_of, unit

@@ -10,6 +10,7 @@ import pytest
 import skops.io
 
 from models import registry
+from models.calibrate import FALLING, RISING
 from models.features import FEATURES, FEATURES_VERSION
 from stream import replay
 from stream.rulings import UNIT
@@ -43,6 +44,20 @@ def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
     model = registry.load()
     alone = [int(model.score(row[None, :])[0]) for row in rows]
     assert alone == model.score(rows).tolist()
+
+
+@pytest.mark.parametrize(("names", "sign"), [(RISING, 1), (FALLING, -1)], ids=["rising", "falling"])
+def test_evidence_with_a_direction_never_turns_a_score_round(
+    rows: np.ndarray, names: tuple[str, ...], sign: int
+) -> None:
+    model = registry.load()
+    before = model.score(rows)
+    for name in names:
+        column = FEATURES.index(name)
+        for step in (1, 10, 100, 1000):
+            more = rows.copy()
+            more[:, column] += step
+            assert (sign * (model.score(more) - before) >= 0).all(), name
 
 
 def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> None:

@@ -55,6 +55,13 @@ def test_a_session_without_a_declaration_abstains_whatever_the_score() -> None:
     assert run.decisions[0]["score"] == 1.0
 
 
+@pytest.mark.parametrize("text", ["", "Help me with this, please.", "Do what is needed.", "Go on.", "..."])
+def test_an_intent_that_says_nothing_is_not_judged_against(text: str) -> None:
+    run = b.play([b.declared("s", 0, intent={"text": text}), b.called("s", 1)], bundled=high())
+    assert verdicts(run) == ["abstain"]
+    assert run.decisions[0]["marks"] == ["vague"]
+
+
 def test_a_session_without_a_declaration_is_denied_when_another_family_speaks() -> None:
     expired = {**b.CREDENTIAL, "expires": "2025-01-01T00:00:00Z"}
     run = b.play([b.called("s", 0, credential=expired)], bundled=high())

@@ -141,6 +141,21 @@ def test_the_upper_quartile_of_the_domains_goes_live(own: list[int], live: int) 
     assert calibrate.transferable({str(n): value for n, value in enumerate(own)}) == live
 
 
+def test_an_unlabelled_sample_can_only_raise_a_threshold_and_only_to_its_ceiling() -> None:
+    draws = np.random.default_rng(5)
+    alike = draws.integers(0, 4000, 200)
+    assert calibrate.raised(5000, alike, 0.01, 9000) == 5000
+    assert calibrate.raised(5000, alike[:0], 0.01, 9000) == 5000
+    # Three hijacks among fifty are what the rule leaves alone; an ecosystem that scores high is not.
+    hijacked = np.concatenate([alike[:47], [9500] * 3])
+    assert calibrate.raised(5000, hijacked, 0.01, 9000) == 5000
+    high = draws.integers(2000, 8000, 200)
+    live = calibrate.raised(5000, high, 0.01, 9000)
+    assert 5000 < live < 9000
+    assert (high >= live).mean() < 0.1
+    assert calibrate.raised(5000, np.full(200, 9900), 0.01, 9000) == 9000
+
+
 @pytest.mark.parametrize(
     ("hits", "n", "low", "high"),
     [(0, 10, 0.0, 0.277533), (5, 10, 0.236593, 0.763407), (10, 10, 0.722467, 1.0)],
