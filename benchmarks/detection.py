@@ -80,7 +80,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "action_asked",
     ),
     "catalogue lure": ("tool_lure", "line_"),
-    "provenance": ("args_", "sink_", "best_intent", "worst_results"),
+    "provenance": ("args_", "sink_", "best_intent"),
     "delegation": ("source_",),
     "address": ("aimed",),
     "scope": ("action", "destructive", "sensitive", "outward", "known", "trifecta", "argument_chars"),

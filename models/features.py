@@ -4,6 +4,8 @@ Nothing here looks ahead, reads a score, or counts how a text is worded: bait is
 (family content) and no feature of the model, since a detector that learns bait fails as soon as it is
 reworded.
 
+What is merely not the intent's, whether a result, the catalogue or nothing carries it, is no feature by itself:
+honest look-ups and drift alike are made of that, and models that could use it transferred worse (measured, ADR 14).
 How far a session has come, how often it wrote or failed, is no feature either: in recordings that tells which
 set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets,
 loops and accumulated power have signals of their own (`stream.signals`).
@@ -43,21 +45,15 @@ FEATURES: tuple[str, ...] = (
     "clause_served",  # writes before this one that were nearest to the same clause
     "action_asked",  # 0/1: a verb of the intent asks for this kind of action
     "args_intent",  # share of argument characters that the intent carries
-    "args_results",  # ... that only results carry
     "args_prose",  # ... that results carry in prose only
     "args_anchored",  # ... that results carry beside what the intent names
     "args_sole",  # ... that one result alone carries
-    "args_catalogue",  # ... that only the catalogue carries
-    "args_nowhere",  # ... that nothing carries
     "sink_leaves",  # argument leaves that name a destination
     "sink_intent_min",  # least intent share among them, 1000 without any
-    "sink_results_max",  # most result share among them
     "sink_prose_max",  # most prose share among them
     "sink_anchored_min",  # least share among them that the intent or an anchored field carries, 1000 without
     "sink_sole_max",  # most share among them that one result alone carries
-    "sink_nowhere_max",  # most unexplained share among them
     "best_intent",  # most intent share of any leaf
-    "worst_results",  # most result share of any leaf
     "source_age",  # calls since the main source, 255 without one
     "source_open",  # 0/1: the main source is a tool that reads what strangers write
     "source_share",  # share of argument characters that the main source explains
@@ -146,9 +142,9 @@ def extract(
     found, cuts = leaves(arguments)
     nothing = catalogue.index if catalogue is not None else Index()
     origins: list[LeafOrigin] = []
-    total = intent = listed_there = results = prose = anchored = sole = nowhere = 0  # characters
-    best_intent = worst_results = 0
-    sinks, sink_intent, sink_results, sink_prose, sink_nowhere = 0, 1000, 0, 0, 0
+    total = intent = prose = anchored = sole = 0  # characters
+    best_intent = 0
+    sinks, sink_intent, sink_prose = 0, 1000, 0
     sink_anchored, sink_sole = 1000, 0
     aimed = aimed_intent = aimed_anchored = aimed_prose = aimed_nowhere = 0
     by_source: dict[int, int] = {}
@@ -161,8 +157,6 @@ def extract(
             continue
         total += whole
         intent += o.intent
-        listed_there += o.catalogue
-        results += o.results
         prose += o.prose
         anchored += o.anchored
         sole += o.sole
@@ -171,17 +165,13 @@ def extract(
         aimed_anchored += o.aimed.anchored
         aimed_prose += o.aimed.prose
         aimed_nowhere += o.aimed.nowhere
-        nowhere += o.nowhere
         best_intent = max(best_intent, share(o.intent, whole))
-        worst_results = max(worst_results, share(o.results, whole))
         if sink:
             sinks += 1
             sink_intent = min(sink_intent, share(o.intent, whole))
-            sink_results = max(sink_results, share(o.results, whole))
             sink_prose = max(sink_prose, share(o.prose, whole))
             sink_anchored = min(sink_anchored, share(o.intent + o.anchored, whole))
             sink_sole = max(sink_sole, share(o.sole, whole))
-            sink_nowhere = max(sink_nowhere, share(o.nowhere, whole))
         for call, weight in o.by_source.items():
             by_source[call] = by_source.get(call, 0) + weight
     main = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
@@ -232,21 +222,15 @@ def extract(
         session.served[clause] if 0 <= clause < len(session.served) else 0,
         int(bool(asked >> action & 1)),
         share(intent, total),
-        share(results, total),
         share(prose, total),
         share(anchored, total),
         share(sole, total),
-        share(listed_there, total),
-        share(nowhere, total),
         min(255, sinks),
         sink_intent,
-        sink_results,
         sink_prose,
         sink_anchored,
         sink_sole,
-        sink_nowhere,
         best_intent,
-        worst_results,
         255 if main is None else min(254, session.calls - main),
         int(main is not None and _is_open(session.window, main)),
         share(by_source[main], total) if main is not None else 0,

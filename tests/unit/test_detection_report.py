@@ -18,7 +18,7 @@ from models import dataset
 from models.features import FEATURES
 
 ROOT = Path(__file__).parents[2]
-TELLS = FEATURES.index("worst_results")
+TELLS = FEATURES.index("aimed_prose")
 
 
 def labels(name: str, domain: str, kind: dataset.Kind, task: str, **more: Any) -> dataset.Session:
