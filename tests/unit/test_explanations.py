@@ -1,0 +1,100 @@
+"""Explanations hold: change what a decision cites and its score falls; change what it does not cite and it stays.
+
+On the samples that hold a hijack, with the bundled release. Evidence cites calls and an argument; what it rests
+on is changed in the events, which are then judged afresh.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+
+from stream import bootstrap, replay
+from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream.settings import Settings
+
+SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
+EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text())
+HIJACKED = sorted(name for name, line in EXPECTED.items() if line["kind"] == "hijacked")
+UNRELATED = "Velvet thunder juniper pebble saffron marmalade heron quartz tundra bassoon."
+
+Events = list[dict[str, Any]]
+
+
+def events_of(name: str) -> Events:
+    lines = (SAMPLES / EXPECTED[name]["file"]).read_bytes().splitlines()
+    return [event for line in lines if line.strip() and (event := orjson.loads(line))["session_id"] == name]
+
+
+def judged(events: Events) -> list[dict[str, Any]]:
+    judge = bootstrap.judge(Settings(), mode="enforce")
+    records = [
+        (Record(EVENTS, 0, n, 0, "none", e["session_id"].encode(), (), dumps(e)), None)
+        for n, e in enumerate(events)
+    ]
+    return [orjson.loads(o.value) for o in replay.replay(iter(records), judge) if o.topic == DECISIONS]
+
+
+def raised(events: Events) -> dict[str, Any]:
+    """The decision with the highest score among those that raised something."""
+    return max(
+        (d for d in judged(events) if d["verdict"] in ("alert", "deny", "revoke")), key=lambda d: d["score"]
+    )
+
+
+def called(events: Events, call_seq: int) -> dict[str, Any]:
+    return [e for e in events if e["type"] == "tool.called"][call_seq]
+
+
+def value_at(arguments: Any, path: str) -> str:
+    for step in path.split(".") if path else ():
+        arguments = arguments[int(step)] if isinstance(arguments, list) else arguments[step]
+    return str(arguments)
+
+
+def scored(events: Events, call_seq: int) -> float:
+    return float(judged(events)[call_seq]["score"])
+
+
+@pytest.mark.parametrize("name", HIJACKED)
+def test_once_the_user_names_what_is_cited_the_score_falls(name: str) -> None:
+    events = events_of(name)
+    decision = raised(events)
+    call = called(events, decision["call_seq"])
+    cited = [e["argument"]["path"] for e in decision["evidence"] if e["supports"] and e.get("argument")]
+    values = [value_at(call["arguments"], path) for path in cited]
+    values = values or [value for value in call["arguments"].values() if isinstance(value, str)]
+    asked = copy.deepcopy(events)
+    asked[0]["intent"]["text"] += f" Also {call['tool'].replace('_', ' ')} with {', '.join(values)}."
+    asked[0]["intent"].pop("actions", None)
+    assert scored(asked, decision["call_seq"]) < decision["score"]
+
+
+@pytest.mark.parametrize("name", HIJACKED)
+def test_what_is_not_cited_does_not_move_the_score(name: str) -> None:
+    events = events_of(name)
+    decision = raised(events)
+    cited = {seq for e in decision["evidence"] for seq in e["calls"]}
+    ids = {e["call_id"]: n for n, e in enumerate(e for e in events if e["type"] == "tool.called")}
+    changed = copy.deepcopy(events)
+    touched = 0
+    for event in changed:
+        if event["type"] != "tool.returned":
+            continue
+        seq = ids[event["call_id"]]
+        if seq < decision["call_seq"] and seq not in cited:
+            result = event["result"]
+            if isinstance(result, dict):
+                result["remark"] = UNRELATED
+            elif isinstance(result, list):
+                result.append({"remark": UNRELATED})
+            else:
+                event["result"] = f"{result}\n\n{UNRELATED}"
+            touched += 1
+    assert touched
+    assert scored(changed, decision["call_seq"]) == decision["score"]
