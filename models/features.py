@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.embedding import DIMS
-from models.meaning import NEUTRAL, Explained, explain, likeness, vector_of
+from models.meaning import NEUTRAL, Explained, explain, vector_of
 from models.provenance import Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
@@ -201,7 +201,7 @@ def extract(
             handing = session.handing[read.clause]
             if place is not None and catalogue is not None:
                 one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
-                source_likeness = likeness(one, catalogue.vectors)[place]
+                source_likeness = catalogue.likeness(one)[place]
     action = ACTIONS[facts.action]
     asked = session.intent_actions
     for ancestor in ancestors:

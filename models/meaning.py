@@ -42,11 +42,38 @@ _UNIT = 1024
 NO_VECTORS: Matrix = np.zeros((0, DIMS), np.int16)
 
 
+MAX_MEMO = 8192
+"""Texts whose vectors are remembered, of at most some 700 bytes each: the same lines and clauses come again."""
+MAX_MEMO_CHARS = 256
+_met: dict[str, bytes] = {}
+
+
 def vectors_of(texts: Sequence[str]) -> Matrix:
     """Unit vectors of `texts`, of length 1024; zeros for one of which no word is known."""
-    table = embedding.bundled()
     if not texts:
         return NO_VECTORS
+    if len(_met) + len(texts) > MAX_MEMO:
+        _met.clear()
+    fresh = [text for text in texts if text not in _met]
+    if not fresh:
+        return _rows([_met[text] for text in texts])
+    read = _read(fresh)
+    _met.update(
+        (text, row.tobytes()) for text, row in zip(fresh, read, strict=True) if len(text) <= MAX_MEMO_CHARS
+    )
+    if len(fresh) == len(texts):
+        return read
+    new = {text: row.tobytes() for text, row in zip(fresh, read, strict=True)}
+    return _rows([new.get(text) or _met[text] for text in texts])
+
+
+def _rows(packed: Sequence[bytes]) -> Matrix:
+    found: Matrix = np.frombuffer(b"".join(packed), np.int16).reshape(-1, DIMS)
+    return found
+
+
+def _read(texts: Sequence[str]) -> Matrix:
+    table = embedding.bundled()
     totals = np.array([table.total(text) for text in texts], np.int64)
     squared = np.maximum(1, (totals * totals).sum(axis=1))
     # A root of a whole number below 2**53 is correctly rounded, the same everywhere.

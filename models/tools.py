@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.contracts import Action, Tool
-from models.meaning import NO_VECTORS, vector_of
+from models.meaning import NO_VECTORS, likeness, vector_of
 from models.provenance import Index, Memo, Prints, fingerprint, prints_of
 
 READ_VERBS = frozenset(
@@ -169,6 +169,10 @@ MAX_SETTLED = 4096
 """Words of a catalogue that are kept in a dictionary too: some 70 bytes each, for every catalogue in memory."""
 
 
+MAX_LIKENESS = 512
+"""Clauses whose likeness to a catalogue's tools is remembered, of some 250 bytes each."""
+
+
 class Catalogue:
     """The tools that a session was offered, with what is derived from them once.
 
@@ -185,6 +189,7 @@ class Catalogue:
         self.tools = {t.name: t for t in tools}
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
+        self._likeness: dict[bytes, bytes] = {}
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
@@ -216,6 +221,15 @@ class Catalogue:
             for p in prints_of_tool:
                 weight = (2 if p in names else 1) * max(1, 64 // spread[p])
                 self._weights.setdefault(p, []).append((n, weight))
+
+    def likeness(self, clauses: bytes) -> bytes:
+        """`models.meaning.likeness` of the tools to packed clauses, remembered: each call asks for some again."""
+        known = self._likeness.get(clauses)
+        if known is None:
+            if len(self._likeness) >= MAX_LIKENESS:
+                self._likeness.clear()
+            known = self._likeness[clauses] = likeness(clauses, self.vectors)
+        return known
 
     def affinity(self, words: Collection[int]) -> list[int]:
         """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.

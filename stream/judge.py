@@ -28,7 +28,6 @@ from models.contracts import (
 )
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
 from models.features import Extract, extract
-from models.meaning import likeness
 from models.provenance import Index, content_print, fingerprint
 from models.session import (
     MAX_SEEN,
@@ -547,7 +546,7 @@ class _Batch:
         if catalogue is not None:
             words = np.frombuffer(session.intent_words, "<u4").tolist()
             session.affinity = bytes(catalogue.affinity(words))
-            session.likeness = likeness(session.clauses, catalogue.vectors)
+            session.likeness = catalogue.likeness(session.clauses)
             names = np.frombuffer(session.names, "<u4").tolist()
             telling = [at == -1 for at in catalogue.index.find(names)]
             session.names = np.array(list(compress(names, telling)), "<u4").tobytes()

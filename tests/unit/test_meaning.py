@@ -361,3 +361,14 @@ def test_the_memo_of_spans_changes_no_answer() -> None:
     first = span(clauses).copy()
     meaning.span.cache_clear()
     assert np.array_equal(span(clauses), first)
+
+
+@given(st.lists(st.text(max_size=300), max_size=12))
+def test_a_text_that_was_met_before_means_the_same(texts: list[str]) -> None:
+    meaning._met.clear()
+    alone = [meaning.vectors_of([text])[0].tolist() for text in texts]
+    again = meaning.vectors_of(texts).tolist()
+    meaning._met.clear()
+    assert alone == again == meaning.vectors_of(texts).tolist()
+    assert all(len(text) <= meaning.MAX_MEMO_CHARS for text in meaning._met)
+    assert len(meaning._met) <= meaning.MAX_MEMO
