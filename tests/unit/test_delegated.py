@@ -18,6 +18,8 @@ from models.scenarios.delegated_types import Act, Catalogue, Step
 from models.tools import name_words
 from stream.recorded import events_of
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "source", "suite", "model", "defense", "session_id", "intent", "tools_ref", "calls", "label", "attack",
     "user_task_id", "injection_task_id", "injection_goal", "exposed_seq", "first_bad_seq", "amendments",

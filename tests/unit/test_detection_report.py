@@ -17,6 +17,8 @@ from benchmarks.detection import FAMILIES, Bench, Part, Row, Scored, Variant
 from models import dataset
 from models.features import FEATURES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TELLS = FEATURES.index("aimed_prose")
 

@@ -88,6 +88,7 @@ def test_the_null_model_stands_beside_and_detects_nothing() -> None:
     assert [point["detected"]["hits"] for point in null["at"].values()] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_scores_out_of_fold_ignore_the_labels_of_the_suite_they_score() -> None:
     X, calls = made(signal=5.0)
     here = calls.rows_of("chat")
@@ -175,6 +176,7 @@ def test_earliness_counts_calls_from_the_first_bad_one() -> None:
     assert found["delays"] == {"1": able}
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_scores_and_papers() -> None:
     X, calls = made(signal=4.0)
     runs = [train.train(X, calls, FEATURES, 1, {"made": "00"}, SMALL) for _ in range(2)]
@@ -182,6 +184,7 @@ def test_training_twice_gives_the_same_scores_and_papers() -> None:
     assert np.array_equal(runs[0].scores, runs[1].scores)
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_written_read_and_used_for_scoring_only(tmp_path: Path) -> None:
     X, calls = made(signal=6.0)
     said: list[str] = []
@@ -203,6 +206,7 @@ def test_training_on_rows_of_another_width_is_refused() -> None:
         train.train(X[:, :3], calls, FEATURES, 1, {}, SMALL)
 
 
+@pytest.mark.slow
 def test_a_plot_is_written_as_png(tmp_path: Path) -> None:
     X, calls = made(signal=6.0)
     evaluate.evaluate(X, calls, recipe=SMALL, plot=tmp_path / "build" / "roc.png")

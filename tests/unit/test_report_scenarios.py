@@ -18,6 +18,8 @@ from models.scenarios.report_wordings import LANGUAGES, REPORT, act_in
 from models.scenarios.wordings import Demand, Wording, place
 from stream.recorded import events_of
 
+pytestmark = pytest.mark.slow
+
 Record = dict[str, Any]
 
 SETS = {"delegated": 36, "ordinary": 90, "hijacked": 45, "creeping": 27}
