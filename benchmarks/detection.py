@@ -22,10 +22,9 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,6 +42,7 @@ from models.scenarios import corpus
 from models.scenarios.wordings import seeded
 from models.tools import facts_of
 from stream import study
+from stream.recorded import name_of
 
 ROOT = results.ROOT
 DOCUMENT = ROOT / "docs" / "detection.md"
@@ -84,32 +84,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "delegation": ("source_",),
     "address": ("aimed",),
     "scope": ("action", "destructive", "sensitive", "outward", "known", "trifecta", "argument_chars"),
-    "sequence": (
-        "calls",
-        "writes",
-        "first_write",
-        "new_tool",
-        "same_call",
-        "since_",
-        "open_reads",
-        "private_reads",
-        "silent",
-        "last_error",
-        "amendments",
-        "catalogue_size",
-    ),
+    "sequence": ("catalogue_size",),
 }
 """Beginnings of the names of each family's features; of several that fit, the longest decides."""
 
-LABEL_ONLY = (
-    "argument_chars",
-    "catalogue_size",
-    "calls",
-    "writes",
-    "sink_leaves",
-    "amendments",
-    "open_reads",
-)
+LABEL_ONLY = ("argument_chars", "catalogue_size", "sink_leaves")
 """Lengths and counts: what tells nothing of why a call is made."""
 
 
@@ -126,12 +105,6 @@ def family_of(feature: str) -> str:
         if feature.startswith(start)
     ]
     return max(fits, default=(0, "other"))[1]
-
-
-def learnt(features: Sequence[str] = FEATURES) -> tuple[int, ...]:
-    """Columns that a model learns from."""
-    ignored = getattr(calibrate, "IGNORED", ())
-    return tuple(n for n, name in enumerate(features) if name not in ignored)
 
 
 # --- rows, from the live judge, kept between runs
@@ -231,7 +204,7 @@ class Source:
     """All sets of sessions as feature rows: made once, then read from ``build/``."""
 
     def __init__(self, data: Path, only: Sequence[str], sample: float, fresh: bool, processes: int) -> None:
-        self.paths = [p for p in sorted(data.glob("*.jsonl.gz")) if study.name_of(p) != "demo"]
+        self.paths = [p for p in sorted(data.glob("*.jsonl.gz")) if name_of(p) != "demo"]
         if not self.paths:
             raise SystemExit(f"no *.jsonl.gz in {data}: DRIFTLINE_DATA must name the recorded sessions")
         self.only, self.sample, self.fresh, self.processes = only, sample, fresh, processes
@@ -355,7 +328,7 @@ class Variant(NamedTuple):
     homes: Callable[[str, dataset.Session], bool] = lambda home, session: True
 
 
-FULL = Variant("full", learnt())
+FULL = Variant("full", tuple(range(len(FEATURES))))
 Key = tuple[tuple[str, ...], int, str]
 """Domains that a model did not see, its seed, and its variant's name."""
 
@@ -477,7 +450,7 @@ class Bench:
         scores = self.rows(self.learn.X[rows], without, seed)
         highest = np.full(len(chosen), -1, dtype=np.int64)
         np.maximum.at(highest, calls.session[rows], scores)
-        return highest[chosen], task_weights(
+        return highest[chosen], calibrate.task_weights(
             [s.task for s, one in zip(calls.sessions, chosen, strict=True) if one]
         )
 
@@ -492,21 +465,8 @@ def _fitted(key: Key) -> tuple[Any, float]:
 
 def booster(features: Sequence[str], seed: int, trees: int | None = None) -> Any:
     """The recipe's trees without the sigmoid."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     recipe = calibrate.recipe_for(features)
-    return HistGradientBoostingClassifier(
-        max_iter=trees or recipe.trees,
-        max_leaf_nodes=recipe.leaves,
-        learning_rate=recipe.learning_rate,
-        min_samples_leaf=recipe.min_samples_leaf,
-        l2_regularization=recipe.l2,
-        max_features=recipe.max_features,
-        monotonic_cst=list(recipe.directions) or None,
-        early_stopping=False,
-        categorical_features=None,
-        random_state=recipe.seed + seed,
-    )
+    return calibrate.booster(replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed))
 
 
 def log_odds(score: int) -> float:
@@ -515,16 +475,6 @@ def log_odds(score: int) -> float:
 
 
 # --- rates and their intervals
-
-
-def task_weights(tasks: Sequence[Any]) -> Floats:
-    """Weights such that each task weighs the same.
-
-    >>> task_weights(["a", "a", "b"]).tolist()
-    [0.5, 0.5, 1.0]
-    """
-    times = Counter(tasks)
-    return np.array([1 / times[task] for task in tasks], dtype=np.float64)
 
 
 def rate(
@@ -656,12 +606,12 @@ class Scored:
     def alarms(self, chosen: Flags, flags: Flags | None = None, budget: float = 0.01) -> Rate:
         """Share of sessions with each task weighing the same, tasks resampled."""
         hit = self.flagged(budget) if flags is None else flags
-        return rate(hit[chosen], [self.task[chosen]], task_weights(self.task[chosen].tolist()))
+        return rate(hit[chosen], [self.task[chosen]], calibrate.task_weights(self.task[chosen].tolist()))
 
     def own_limit(self, honest: Flags, budget: float = 0.01) -> int:
         """The threshold that these sessions themselves would give: no deployment has it."""
         return calibrate.weighted_threshold(
-            self.highest[honest], task_weights(self.task[honest].tolist()), budget
+            self.highest[honest], calibrate.task_weights(self.task[honest].tolist()), budget
         )
 
     def own_flags(self, honest: Flags, budget: float = 0.01) -> Flags:
@@ -674,7 +624,7 @@ class Scored:
 
     def area(self, honest: Flags, bad: Flags) -> float | None:
         """AUROC of these sessions."""
-        weights = task_weights(self.task[honest].tolist())
+        weights = calibrate.task_weights(self.task[honest].tolist())
         return weighted_area(self.highest[honest], weights, self.highest[bad])
 
     def first(self, budget: float = 0.01) -> Ints:
@@ -790,7 +740,7 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
 
 
 def _across(learn: Scored, clean: Flags, held: Scored, bad: Flags) -> float | None:
-    weights = task_weights(learn.task[clean].tolist())
+    weights = calibrate.task_weights(learn.task[clean].tolist())
     return weighted_area(learn.highest[clean], weights, held.highest[bad])
 
 
@@ -866,7 +816,7 @@ def _shadow(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
     for domain in sorted(set(learn.domain[honest].tolist())):
         here = learn.domain == domain
         clean, attacked = learn.highest[honest & here], learn.highest[bad & here]
-        weights = task_weights(learn.task[honest & here].tolist())
+        weights = calibrate.task_weights(learn.task[honest & here].tolist())
         table = learn.limits[domain]
         for size in SAMPLES:
             for share in HIJACKED_SHARES if size and len(attacked) else (0.0,):
@@ -1664,7 +1614,7 @@ def draw_roc(learn: Scored, path: Path) -> None:
         clean, bad = here & (learn.kind == "benign"), here & (learn.kind == "hijacked")
         if not clean.any() or not bad.any():
             continue
-        weights = task_weights(learn.task[clean].tolist())
+        weights = calibrate.task_weights(learn.task[clean].tolist())
         order = np.argsort(-learn.highest[clean])
         cuts = learn.highest[clean][order]
         fpr = np.concatenate([[0.0], np.cumsum(weights[order]) / weights.sum()])

@@ -98,15 +98,9 @@ def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
     return Recipe(**{"directions": directions, **changes})
 
 
-def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
-    """Boosting on all labelled calls, its sigmoid on scores of user tasks unknown to their scorer."""
-    labelled = calls.target != LEFT_OUT
-    target = calls.target[labelled]
-    part = task_folds(calls, recipe.folds, recipe.seed)[labelled]
-    splits = [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(recipe.folds)]
-    if any(len(np.unique(target[learn])) != 2 for learn, _ in splits):
-        raise DatasetError("the sessions to train on lack drift or its absence; add labelled sessions")
-    boosted = HistGradientBoostingClassifier(
+def booster(recipe: Recipe) -> Any:
+    """The recipe's trees, not yet fitted, without the sigmoid."""
+    return HistGradientBoostingClassifier(
         max_iter=recipe.trees,
         max_leaf_nodes=recipe.leaves,
         learning_rate=recipe.learning_rate,
@@ -118,8 +112,18 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
         categorical_features=None,
         random_state=recipe.seed,
     )
+
+
+def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
+    """Boosting on all labelled calls, its sigmoid on scores of user tasks unknown to their scorer."""
+    labelled = calls.target != LEFT_OUT
+    target = calls.target[labelled]
+    part = task_folds(calls, recipe.folds, recipe.seed)[labelled]
+    splits = [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(recipe.folds)]
+    if any(len(np.unique(target[learn])) != 2 for learn, _ in splits):
+        raise DatasetError("the sessions to train on lack drift or its absence; add labelled sessions")
     # ensemble=False: one sigmoid on the scores of all folds, and one model fitted on everything.
-    calibrated = CalibratedClassifierCV(boosted, method="sigmoid", ensemble=False, cv=splits)
+    calibrated = CalibratedClassifierCV(booster(recipe), method="sigmoid", ensemble=False, cv=splits)
     return calibrated.fit(X[labelled], target, sample_weight=calls.weight[labelled])
 
 
@@ -148,11 +152,14 @@ def session_maxima(scores: Ints, calls: Calls) -> Ints:
     return highest
 
 
-def task_weights(calls: Calls, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Weights of the chosen sessions, such that each user task weighs the same."""
-    tasks = [session.task for session, one in zip(calls.sessions, chosen, strict=True) if one]
+def task_weights(tasks: Sequence[str]) -> Floats:
+    """Weights of sessions, given their user tasks, such that each task weighs the same.
+
+    >>> task_weights(["a", "a", "b"]).tolist()
+    [0.5, 0.5, 1.0]
+    """
     times = Counter(tasks)
-    return np.array([1 / times[task] for task in tasks])
+    return np.array([1 / times[task] for task in tasks], dtype=np.float64)
 
 
 def weighted_threshold(maxima: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], budget: float) -> int:
@@ -200,6 +207,19 @@ def raised(threshold: int, maxima: npt.NDArray[np.int64], budget: float, ceiling
     return max(threshold, min(needed, ceiling))
 
 
+def own_thresholds(highest: Ints, calls: Calls, budget: float) -> dict[str, int]:
+    """For each domain with honest recordings the threshold that keeps the budget on them, by task."""
+    found: dict[str, int] = {}
+    for domain in calls.domains():
+        honest = np.array(
+            [s.domain == domain and s.kind == "benign" and s.variant == "recorded" for s in calls.sessions]
+        )
+        if honest.any():
+            tasks = [s.task for s, one in zip(calls.sessions, honest, strict=True) if one]
+            found[domain] = weighted_threshold(highest[honest], task_weights(tasks), budget)
+    return found
+
+
 def thresholds(
     scores: Ints, calls: Calls, budgets: Sequence[float] = BUDGETS
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
@@ -213,16 +233,7 @@ def thresholds(
     by_domain: dict[str, dict[str, int]] = {}
     least = 0
     for budget in sorted(budgets, reverse=True):
-        here: dict[str, int] = {}
-        for domain in calls.domains():
-            honest = np.array(
-                [
-                    s.domain == domain and s.kind == "benign" and s.variant == "recorded"
-                    for s in calls.sessions
-                ]
-            )
-            if honest.any():
-                here[domain] = weighted_threshold(highest[honest], task_weights(calls, honest), budget)
+        here = own_thresholds(highest, calls, budget)
         least = found[f"{budget:g}"] = max(least, transferable(here))
         by_domain[f"{budget:g}"] = here
     return found, by_domain

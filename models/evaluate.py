@@ -19,12 +19,11 @@ from models.calibrate import (
     Progress,
     Recipe,
     out_of_fold,
+    own_thresholds,
     recipe_for,
     session_maxima,
     silent,
-    task_weights,
     transferable,
-    weighted_threshold,
 )
 from models.dataset import KINDS, LEFT_OUT, Calls
 from models.errors import DatasetError
@@ -141,20 +140,13 @@ def transferred(highest: Ints, calls: Calls) -> dict[str, Any]:
     kinds = _kinds(calls)
     domains = np.array([session.domain for session in calls.sessions], dtype=np.str_)
     honest = (kinds == "benign") & _recorded(calls)
+    own = {budget: own_thresholds(highest, calls, budget) for budget in BUDGETS}
     out: dict[str, Any] = {}
-    for domain in calls.domains():
+    for domain in own[BUDGETS[0]]:
         here = domains == domain
-        if not (honest & here).any():
-            continue
         out[domain] = {}
-        for budget in BUDGETS:
-            threshold = transferable(
-                {
-                    other: weighted_threshold(highest[there], task_weights(calls, there), budget)
-                    for other in calls.domains()
-                    if other != domain and (there := honest & (domains == other)).any()
-                }
-            )
+        for budget, limits in own.items():
+            threshold = transferable({name: limit for name, limit in limits.items() if name != domain})
             out[domain][f"{budget:g}"] = {
                 "threshold": threshold / UNITS,
                 "false_positives": rate(highest[honest & here] >= threshold),

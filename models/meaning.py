@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models import embedding
-from models.embedding import DIMS
+from models.embedding import DIMS, LENGTH
 
 Vector = npt.NDArray[np.int16]
 Matrix = npt.NDArray[np.int16]
@@ -38,7 +38,6 @@ ROUNDING = 50
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _JOINED = re.compile(r";\s+|,? (?:and|then) (?=[a-z]+ )", re.IGNORECASE)
-_UNIT = 1024
 NO_VECTORS: Matrix = np.zeros((0, DIMS), np.int16)
 
 
@@ -78,7 +77,7 @@ def _read(texts: Sequence[str]) -> Matrix:
     squared = np.maximum(1, (totals * totals).sum(axis=1))
     # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
     lengths = np.sqrt(squared.astype(np.float64)).astype(np.int64)
-    found: Matrix = (totals * _UNIT // lengths[:, None]).astype(np.int16)
+    found: Matrix = (totals * LENGTH // lengths[:, None]).astype(np.int16)
     return found
 
 
@@ -207,7 +206,7 @@ def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explain
         return Explained(clause, nearness, share, 0, -1, 0)
     rows = np.frombuffer(lines, np.uint8).reshape(-1, LINE)
     spoken = unpack(rows[:, 8:].tobytes())
-    rest_unit = (rest * _UNIT // size).astype(np.int16)
+    rest_unit = (rest * LENGTH // size).astype(np.int16)
     gains = _products(spoken, rest_unit[None, :])[:, 0]
     best = int(gains.argmax())
     if gains[best] < GATE:

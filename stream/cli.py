@@ -106,7 +106,7 @@ def _mode(mode: str | None) -> str | None:
 
 
 @contextmanager
-def _progress(text: str, total: int | None) -> Iterator[Any]:
+def _progress(text: str) -> Iterator[Any]:
     """A progress bar on stderr, silent when stderr is no terminal; yields what takes the number done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -114,7 +114,7 @@ def _progress(text: str, total: int | None) -> Iterator[Any]:
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(text, total=None)
         yield lambda done: bar.update(task, completed=done)
 
 
@@ -432,7 +432,7 @@ def send(
         items = again()
     else:
         items = (item for file in files or [] for item in sending.messages(file, tools=tools, run=run))
-    with _progress("sending", None) as done:
+    with _progress("sending") as done:
         sent = sending.play(settings, items, rate, progress=done)
     for reason in broken:
         typer.echo(reason)

@@ -184,11 +184,15 @@ def open_text(path: Path | str) -> TextIO:
     return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
+def name_of(path: Path) -> str:
+    """A recorded file's name without its endings."""
+    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
 def tools_path(path: Path | str) -> Path:
     """Where the catalogues of a recorded file lie: ``<name>_tools.json`` beside it."""
     path = Path(path)
-    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    return path.with_name(f"{name}_tools.json")
+    return path.with_name(f"{name_of(path)}_tools.json")
 
 
 def load_tools(path: Path | str) -> dict[str, list[dict[str, Any]]] | None:

@@ -232,8 +232,6 @@ def feature_rows(
     sessions: Iterable[dict[str, Any]],
     tools: dict[str, list[dict[str, Any]]] | None,
     settings: Settings | None = None,
-    *,
-    progress: Callable[[int], None] | None = None,
 ) -> Rows:
     """Feature rows of recorded sessions, one for each call, through the live judge."""
     from models.registry import NullModel
@@ -258,14 +256,12 @@ def feature_rows(
                 seqs.append(decision["call_seq"])
 
     offset = 0
-    for done, session in enumerate(sessions, 1):
+    for session in sessions:
         for event in events_of(session, (tools or {}).get(session.get("tools_ref", ""))):
             batch.append(_plain(dumps(event), event["session_id"], offset))
             offset += 1
         if len(batch) >= BATCH:
             flush()
-        if progress is not None:
-            progress(done)
     if batch:
         flush()
     X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))

@@ -19,18 +19,13 @@ import numpy.typing as npt
 from models import dataset
 from models.scenarios import corpus
 from models.scenarios.corpus import Set
-from stream.recorded import load_tools
+from stream.recorded import load_tools, name_of
 from stream.replay import Rows, feature_rows, read_sessions
 
 CHUNK = 400
 """Sessions that a process replays at a time."""
 
 Progress = Callable[[str], None]
-
-
-def name_of(path: Path) -> str:
-    """A recorded file's name without its endings."""
-    return path.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def read(

@@ -315,8 +315,7 @@ def observe_call(
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
     seq, facts = session.calls, found.facts
-    repeated = digest in [c.digest for c in session.window]
-    session.repeats += repeated
+    session.repeats += found.same > 0
     row = CallRow(
         seq,
         fingerprint(call_id, key),
