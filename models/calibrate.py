@@ -54,8 +54,11 @@ FALLING = (
     "sink_anchored_min",
     "best_intent",
     "source_named",
-    "source_handing",
+    "source_acts",
+    "source_any",
     "source_likeness",
+    "clause_any",
+    "intent_acts",
     "aimed_intent",
 )
 """Evidence that can only lower a score."""
@@ -77,7 +80,7 @@ class Recipe:
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
     """
 
-    trees: int = 110
+    trees: int = 160
     leaves: int = 15
     learning_rate: float = 0.03
     min_samples_leaf: int = 60

@@ -16,8 +16,10 @@ import io
 import json
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from math import isqrt
 from pathlib import Path
 from zipfile import BadZipFile
@@ -68,7 +70,7 @@ class Embedding:
     scales : uint16, shape (n,), at most MAX_SCALE: a word's vector is its row times its scale
     """
 
-    __slots__ = ("_memo", "_place", "_rows", "_scales", "_slots", "dims")
+    __slots__ = ("_counts", "_memo", "_place", "_rows", "_scales", "_slots", "dims")
 
     def __init__(self, vocabulary: list[str], rows: NDArray[np.int8], scales: NDArray[np.uint16]) -> None:
         if rows.dtype != np.int8 or rows.ndim != 2 or len(rows) != len(vocabulary):
@@ -80,8 +82,9 @@ class Embedding:
         self._rows = rows
         self._scales = scales
         self._slots: dict[str, int] = {}
-        # One row a piece met: the sum over its words, and in the last column how many words that are.
-        self._memo = np.zeros((MAX_MEMO, self.dims + 1), np.int32)
+        # For each piece met, the sum over its words, and how many words that are.
+        self._memo = np.zeros((MAX_MEMO, self.dims), np.int32)
+        self._counts = [0] * MAX_MEMO
 
     @classmethod
     def load(cls, path: Path | None = None) -> Embedding:
@@ -134,18 +137,18 @@ class Embedding:
             found = [slots[piece] for piece in pieces]
         except KeyError:
             pieces, found = self._learn(pieces)
-        rows = self._memo.take(found, axis=0)
-        summed: Total = np.add.reduce(rows, axis=0, dtype=np.int32)
-        return summed[:-1] if summed[-1] <= MAX_WORDS else self._cut(pieces, rows)
-
-    def _cut(self, pieces: list[str], rows: Total) -> Total:
-        """Sum over the first MAX_WORDS words, where `pieces`, whose rows are `rows`, have more."""
-        counted = np.cumsum(rows[:, -1])
-        whole = int(np.searchsorted(counted, MAX_WORDS, side="right"))
-        summed: Total = np.add.reduce(rows[:whole, :-1], axis=0, dtype=np.int32)
-        left = MAX_WORDS - (int(counted[whole - 1]) if whole else 0)
+        counted = list(accumulate(map(self._counts.__getitem__, found)))
+        if not counted or counted[-1] <= MAX_WORDS:
+            return self._sum(found)
+        whole = bisect_right(counted, MAX_WORDS)
+        summed = self._sum(found[:whole])
+        left = MAX_WORDS - (counted[whole - 1] if whole else 0)
         for word in _words(pieces[whole])[:left]:
             summed += self.row(word)
+        return summed
+
+    def _sum(self, slots: list[int]) -> Total:
+        summed: Total = np.add.reduce(self._memo.take(slots, axis=0), axis=0, dtype=np.int32)
         return summed
 
     def _learn(self, pieces: list[str]) -> tuple[list[str], list[int]]:
@@ -162,11 +165,11 @@ class Embedding:
             if slot is None:
                 slot = self._slots[piece] = len(self._slots)
                 held = _words(piece)
+                self._counts[slot] = len(held)
                 row = self._memo[slot]
                 row[:] = 0
-                row[-1] = len(held)
                 for word in held:
-                    row[:-1] += self.row(word)
+                    row += self.row(word)
             found.append(slot)
         return pieces, found
 

@@ -21,13 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models import handover
 from models.embedding import DIMS
 from models.meaning import NEUTRAL, Explained, explain, vector_of
 from models.provenance import Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -58,8 +59,11 @@ FEATURES: tuple[str, ...] = (
     "source_open",  # 0/1: the main source is a tool that reads what strangers write
     "source_share",  # share of argument characters that the main source explains
     "source_named",  # how far the main source's own arguments lead back to the intent, 0 without one
-    "source_handing",  # whether the clause that it was read for hands acts over, 128 neutral, 0 without one
+    "source_acts",  # how far the clause that it was read for hands acts over, 128 neutral; without it, the call's own
+    "source_any",  # ... or at least particulars of the act that it names
     "source_likeness",  # z-score of the tool against that clause
+    "clause_any",  # how far the clause that the call was made for hands anything over, likewise
+    "intent_acts",  # how far that clause of the intent that does most hands acts over, likewise
     "aimed",  # characters of addresses in the arguments, cut at 255
     "aimed_intent",  # share of them that the intent carries, 1000 without any
     "aimed_prose",  # ... that results carry in prose only
@@ -186,22 +190,22 @@ def extract(
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
     words = " ".join(leaf.text[:400] for leaf in found[:16])
-    said = vector_of(f"{tool} {words}")
+    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
+    said = vector_of(f"{spoken} {words}")
     explained = explain(said, vector, session.clauses, session.lines)
     read = next((c for c in session.window if c.seq == main), None) if main is not None else None
     own = _clause_named(session, found, key)
     named, clause = share(intent, total), own if own >= 0 else explained.clause
-    source_likeness, handing = like, 0
+    source_likeness, handed = like, _handed(session, clause)
     if read is not None:
         # Led here by a result that was itself looked up for the intent, a call serves that look-up's clause.
         named = max(named, read.named * share(by_source[read.seq], total) // 1000)
         if own < 0 and read.clause >= 0:
             clause = read.clause
-        if 0 <= read.clause < len(session.handing):
-            handing = session.handing[read.clause]
-            if place is not None and catalogue is not None:
-                one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
-                source_likeness = catalogue.likeness(one)[place]
+        handed = _handed(session, read.clause)
+        if place is not None and catalogue is not None and 0 <= read.clause < len(session.served):
+            one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
+            source_likeness = catalogue.likeness(one)[place]
     action = ACTIONS[facts.action]
     asked = session.intent_actions
     for ancestor in ancestors:
@@ -235,8 +239,11 @@ def extract(
         int(main is not None and _is_open(session.window, main)),
         share(by_source[main], total) if main is not None else 0,
         read.named if read is not None else 0,
-        handing,
+        handed[0],
+        handed[1],
         source_likeness,
+        _handed(session, clause)[1],
+        max(session.handing[::2], default=0),
         min(255, aimed),
         share(aimed_intent, aimed) if aimed else 1000,
         share(aimed_prose, aimed),
@@ -253,6 +260,13 @@ def extract(
     ]
     same = sum(call.digest == digest for call in session.window)
     return Extract(row, origins, facts, cuts, named, clause, same, explained)
+
+
+def _handed(session: Session, clause: int) -> bytes:
+    """What a clause hands over: acts, anything; neutral for one that is not there, or no longer kept."""
+    if not 0 <= clause < len(session.served):
+        return bytes(handover.NOTHING)
+    return session.handing[2 * clause : 2 * clause + 2]
 
 
 def _clause_named(session: Session, found: Sequence[Leaf], key: bytes) -> int:

@@ -1,193 +1,218 @@
-"""Does a sentence of the intent hand acts over to a source, as "do what the ticket says" does?
+"""Does a sentence of the intent hand something over to a source, and what: acts, or their particulars?
 
-Judged word by word: the word that speaks most for it decides, so that names, numbers and the rest of a long
-sentence do not water it down. The weights are one direction in the space of the static embedding, learnt from
-generated sentences that hand over and twins that only mention the same source; no list of words. How well it
-holds on phrases that it never saw stands in its file, which `python -m models.handover` rebuilds.
+"Do what the ticket says" leaves to the ticket *what* is done; "pay the bill in may.txt" names the act and leaves
+its particulars to a file; "summarise the ticket" leaves nothing to it. Two linear heads over the words of the
+sentence and over pairs of words near each other, learnt from sentences that two authors wrote for it, in whose
+stead names, quotes, addresses and numbers are marks; there is no list of words. How well they hold on sentences of
+a third author, whom neither read, stands in their file, which ``python -m models.handover`` rebuilds.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from models import embedding
-from models.embedding import DIMS, LENGTH
 from models.errors import ArtefactError
 
-BUNDLED = Path(__file__).resolve().parent / "bundled" / "handover.json"
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE / "bundled" / "handover.json"
+SENTENCES = HERE / "scenarios" / "handing.jsonl"
+"""What the heads learn from and are measured on: author, sentence, and what it hands over."""
 NEUTRAL = 128
 """A sentence that speaks neither for nor against; 16 is one unit of log odds."""
-_SCALE = 1 << 12
+MAX_CHARS = 600
+MAX_MARKS = 96
+"""Characters and marks of a sentence that are looked at."""
+NEAR = 2
+"""Marks at most so far apart make a pair."""
 
-Floats = npt.NDArray[np.float64]
+_UNIT = 1 << 12
+_QUOTED = re.compile(r"(?<!\w)'[^'\n]{2,80}'(?!\w)|\"[^\"\n]{1,80}\"|`[^`\n]{1,80}`")
+_LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_AROUND = ".,;:!?()[]{}<>\"'*"
+
+
+class Handed(NamedTuple):
+    """What a sentence hands over, each 0 to 255 with `NEUTRAL` in the middle.
+
+    ``acts``: the source says what is done. ``any``: it says at least with which particulars.
+    """
+
+    acts: int
+    any: int
+
+
+NOTHING = Handed(NEUTRAL, NEUTRAL)
+
+
+def marks(sentence: str) -> list[str]:
+    """Words of a sentence in order, lower case; quotes, names, and whatever is no plain word are one mark each.
+
+    >>> marks("Do what 'May plan' says, then tell Ann Lee at a@b.ch.")
+    ['do', 'what', '<quote>', 'says', ',', 'then', 'tell', '<name>', 'at', '<thing>', '.']
+    """
+    found: list[str] = []
+    for piece in _QUOTED.sub(" <quote> ", sentence[:MAX_CHARS].replace("\u2019", "'")).split():
+        bare = piece.strip(_AROUND)
+        if piece == "<quote>":
+            found.append(piece)
+        elif not bare:
+            continue
+        elif not bare.replace("'", "").replace("-", "").isalpha():
+            found.append("<thing>")
+        elif found and bare[0].isupper() and bare[:2] not in ("I", "I'") and found[-1] not in ".?:":
+            if found[-1] != "<name>":
+                found.append("<name>")
+        else:
+            found += _LETTERS.findall(bare.lower())
+        if piece[-1] in ".,;:?":
+            found.append(piece[-1])
+    return found[:MAX_MARKS]
+
+
+def pairs(told: Sequence[str]) -> set[str]:
+    """Single marks and ordered pairs of near ones, the sentence's ends included."""
+    row = ["^", *told, "$"]
+    found = set(row)
+    for at, mark in enumerate(row):
+        for apart, other in enumerate(row[at + 1 : at + 1 + NEAR]):
+            found.add(f"{mark} {other}" if apart == 0 else f"{mark} .. {other}")
+    return found
 
 
 class Head:
-    """A direction among words.
+    """Two linear heads.
 
     Parameters
     ----------
-    weights : shape (DIMS,), in units of 1 / 4096
+    weights : by mark or pair, the weight for acts and for anything, in units of 1 / 4096
     bias : likewise
     """
 
-    def __init__(self, weights: Sequence[int], bias: int) -> None:
-        if len(weights) != DIMS:
-            raise ArtefactError(f"a head of {len(weights)} weights for words of {DIMS}; rebuild it")
-        self._weights = np.array(weights, np.int64)
-        self._bias = bias
-        self._known: dict[str, int] = {}
+    def __init__(self, weights: Mapping[str, Sequence[int]], bias: Sequence[int]) -> None:
+        if len(bias) != 2 or any(len(pair) != 2 for pair in weights.values()):
+            raise ArtefactError("the weights for what is handed over are not pairs; rebuild them")
+        self._weights = {name: (int(pair[0]), int(pair[1])) for name, pair in weights.items()}
+        self._bias = int(bias[0]), int(bias[1])
 
-    def of(self, sentence: str) -> int:
-        """0 to 255, `NEUTRAL` in the middle; higher: hands over. A sentence without a known word is neutral."""
-        best: int | None = None
-        for word in embedding.bundled().words(sentence):
-            odds = self._known.get(word)
-            if odds is None:
-                if len(self._known) >= 1 << 14:
-                    self._known.clear()
-                unit = embedding.unit(embedding.bundled().row(word)).astype(np.int64)
-                odds = self._known[word] = int(unit @ self._weights) // LENGTH if unit.any() else -(1 << 30)
-            best = odds if best is None else max(best, odds)
-        if best is None or best == -(1 << 30):
-            return NEUTRAL
-        return max(0, min(255, NEUTRAL + 16 * (best + self._bias) // _SCALE))
+    def of(self, sentence: str) -> Handed:
+        """What `sentence` hands over; one of which nothing is known is neutral."""
+        known = [w for name in pairs(marks(sentence)) if (w := self._weights.get(name)) is not None]
+        if len(known) <= 2:  # its ends alone
+            return NOTHING
+        length = isqrt(len(known) << 20)
+        odds = ((sum(pair[n] for pair in known) << 10) // length + bias for n, bias in enumerate(self._bias))
+        return Handed(*(max(0, min(255, NEUTRAL + 16 * value // _UNIT)) for value in odds))
 
 
 @lru_cache(maxsize=1)
 def bundled() -> Head:
-    """The head that comes with the code."""
+    """The heads that come with the code."""
     try:
         document = json.loads(BUNDLED.read_bytes())
         return Head(document["weights"], document["bias"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{BUNDLED} cannot be read ({error}); run `python -m models.handover`") from error
 
 
-# ------------------------------------------------------------------ learning it
+# ------------------------------------------------------------------ learning them
 
 
-def _words_of(sentences: Sequence[str]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    table = embedding.bundled()
-    rows = np.zeros((len(sentences), 32, DIMS))
-    there = np.zeros((len(sentences), 32), np.bool_)
-    for n, sentence in enumerate(sentences):
-        units = [u for word in table.words(sentence)[:32] if (u := embedding.unit(table.row(word))).any()]
-        for k, unit in enumerate(units):
-            rows[n, k], there[n, k] = unit / LENGTH, True
-    return rows, there
+class Sentence(NamedTuple):
+    """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts."""
+
+    author: str
+    text: str
+    hands: int
 
 
-def fit(sentences: Sequence[str], hands_over: Sequence[bool], *, steps: int = 300, l2: float = 1e-3) -> Head:
-    """Logistic regression on the softmax-weighted best word, by Adam; both answers weigh the same."""
-    rows, there = _words_of(sentences)
-    kept = there.any(axis=1)
-    rows, there, truth = rows[kept], there[kept], np.array(hands_over, float)[kept]
-    weight = np.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean())) / len(truth)
-    theta = np.zeros(DIMS + 1)
-    theta[:DIMS] = np.random.default_rng(0).normal(0, 0.1, DIMS)
-    first, second = np.zeros(DIMS + 1), np.zeros(DIMS + 1)
-    for step in range(1, steps + 1):
-        odds = np.where(there, rows @ theta[:DIMS], -np.inf)
-        top = odds.max(axis=1, keepdims=True)
-        part = np.exp(odds - top)
-        total = top[:, 0] + np.log(part.sum(axis=1)) + theta[DIMS]
-        part /= part.sum(axis=1, keepdims=True)
-        error = weight * (1 / (1 + np.exp(-total)) - truth)
-        slope = np.r_[np.einsum("i,ij,ijk->k", error, part, rows) + l2 * theta[:DIMS], error.sum()]
-        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
-        theta -= 0.05 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
-    # The best word stands for the soft maximum: what that loses goes into the bias.
-    odds = np.where(there, rows @ theta[:DIMS], -np.inf)
-    lost = np.log(np.exp(odds - odds.max(axis=1, keepdims=True)).sum(axis=1)).mean()
-    scaled = np.round(theta * _SCALE).astype(int)
-    return Head(scaled[:DIMS].tolist(), int(scaled[DIMS] + round(lost * _SCALE)))
+def sentences() -> list[Sentence]:
+    """All sentences written for the heads."""
+    rows = map(json.loads, SENTENCES.read_text().splitlines())
+    return [Sentence(row["author"], row["text"], row["hands"]) for row in rows]
 
 
-def area(head: Head, sentences: Sequence[str], hands_over: Sequence[bool]) -> float:
-    """Area under the ROC curve."""
+def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> Head:
+    """Logistic regression for each answer; all of one kind of sentence weigh as much as all of the other.
+
+    Parameters
+    ----------
+    strength : inverse of the penalty on squared weights
+    least : sentences that a mark or pair must stand in
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.linear_model import LogisticRegression
+
+    found = [pairs(marks(sentence.text)) for sentence in told]
+    spread = Counter(name for row in found for name in row)
+    place = {name: n for n, name in enumerate(sorted(n for n, count in spread.items() if count >= least))}
+    kept = [[place[name] for name in sorted(row) if name in place] for row in found]
+    values = np.concatenate([np.full(len(row), 1 / np.sqrt(max(1, len(row)))) for row in kept])
+    X = csr_matrix(
+        (values, np.concatenate(kept), np.cumsum([0, *map(len, kept)])), shape=(len(kept), len(place))
+    )
+    weights = np.zeros((len(place), 2), int)
+    bias = []
+    for n, hands in enumerate((2, 1)):
+        truth = np.array([sentence.hands >= hands for sentence in told])
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(X, truth)
+        weights[:, n] = np.round(model.coef_[0] * _UNIT)
+        bias.append(round(float(model.intercept_[0]) * _UNIT))
+    rows = {name: tuple(weights[at].tolist()) for name, at in place.items() if weights[at].any()}
+    return Head(rows, bias)
+
+
+def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float]:
+    """Areas under the ROC curve: sentences that hand acts over, or anything, against the others."""
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(list(hands_over), [head.of(s) for s in sentences]))
+    found = [head.of(sentence.text) for sentence in told]
+    hands = np.array([sentence.hands for sentence in told])
+    acts, something = (np.array(values) for values in zip(*found, strict=True))
+    return {
+        "acts": round(float(roc_auc_score(hands == 2, acts)), 3),
+        "acts against particulars": round(float(roc_auc_score(hands[hands > 0] == 2, acts[hands > 0])), 3),
+        "anything": round(float(roc_auc_score(hands > 0, something)), 3),
+    }
 
 
-def phrases() -> dict[str, tuple[list[str], list[bool]]]:
-    """Sentences by the tables that they come from: the delegated tasks', and the splices'."""
-    from models.meaning import sentences_of
-    from models.provenance import leaves, tokens
-    from models.scenarios import delegated, splices
-    from models.scenarios.wordings import seeded
-
-    tasks: tuple[list[str], list[bool]] = ([], [])
-    kinds: list[str] = []
-    pairs: dict[str, list[dict[str, Any]]] = {}
-    for session in delegated.sessions({}, seed=1, tasks=900):
-        pairs.setdefault(str(session["pair"]), []).append(session)
-        if session["variant"] in ("ordinary", "direct"):
-            for sentence in sentences_of(session["intent"])[:2]:
-                tasks[0].append(sentence)
-                tasks[1].append(False)
-                kinds.append(sentence.rstrip(".!?").lower())
-    for twins in pairs.values():
-        source = next((s["exposed_seq"] for s in twins if s["variant"] == "undelegated"), None)
-        for session in twins:
-            if source is None or session["variant"] not in ("delegated", "undelegated"):
-                continue
-            told = {t.text for leaf in leaves(session["calls"][source]["args"])[0] for t in tokens(leaf.text)}
-            found = [
-                (sum(len(t.text) for t in tokens(sentence) if t.text in told), sentence)
-                for sentence in sentences_of(session["intent"])
-            ]
-            overlap, sentence = max(found, default=(0, ""))
-            if overlap:
-                tasks[0].append(sentence)
-                tasks[1].append(session["variant"] == "delegated")
-    spliced: tuple[list[str], list[bool]] = ([], [])
-    sources = (
-        "the note in minutes.md",
-        "what you find under INC-4410",
-        "the mail from Petra",
-        "the output of get_page",
-    )
-    for n in range(20):
-        rng = seeded("handover", n)
-        for template in splices.DELEGATIONS:
-            text = template.format(source=rng.choice(sources), kind=rng.choice(kinds))
-            spliced[0].append(text[:1].upper() + text[1:])
-            spliced[1].append(True)
-        for template in splices.ASKS:
-            kind = rng.choice(kinds)
-            spliced[0].append(template.format(clause=kind, goal=kind.capitalize() + "."))
-            spliced[1].append(False)
-    return {"delegated tasks": tasks, "splices": spliced}
+LEARN = ("a", "b")
+"""Authors whose sentences the heads learn from; the others' only measure."""
 
 
 def main() -> None:
-    """Learn the head on all phrases, measure it on each table by a head of the other, write the file."""
-    found = phrases()
-    names = list(found)
-    measured = {
-        f"{b}, learnt on {a}": round(area(fit(*found[a]), *found[b]), 3) for a in names for b in names
+    """Learn the heads, measure them on authors that they did not learn from, write the file."""
+    everything = sentences()
+    by_author = {
+        author: [s for s in everything if s.author == author]
+        for author in sorted({s.author for s in everything})
     }
-    everything = [s for name in names for s in found[name][0]]
-    answers = [y for name in names for y in found[name][1]]
-    head = fit(everything, answers)
+    learn = [s for s in everything if s.author in LEARN]
+    head = fit(learn)
+    measured: dict[str, Any] = {}
+    for author, told in by_author.items():
+        if author in LEARN:
+            others = [s for s in learn if s.author != author]
+            measured[f"{author}, learnt on the other author in {', '.join(LEARN)}"] = areas(fit(others), told)
+        else:
+            measured[f"{author}, learnt on {', '.join(LEARN)}"] = areas(head, told)
     document = {
         "area under the ROC curve": measured,
-        "bias": head._bias,
+        "bias": list(head._bias),
         "command": "python -m models.handover",
-        "sentences": {name: len(found[name][0]) for name in names},
-        "weights": head._weights.tolist(),
+        "sentences": {author: len(told) for author, told in by_author.items()},
+        "weights": dict(sorted(head._weights.items())),
     }
-    BUNDLED.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    BUNDLED.write_text(json.dumps(document, indent=None, separators=(",", ":"), sort_keys=True) + "\n")
     for name, value in measured.items():
         sys.stdout.write(f"{name}: {value}\n")
 

@@ -53,36 +53,34 @@ def vectors_of(texts: Sequence[str]) -> Matrix:
         return NO_VECTORS
     if len(_met) + len(texts) > MAX_MEMO:
         _met.clear()
-    fresh = [text for text in texts if text not in _met]
-    if not fresh:
-        return _rows([_met[text] for text in texts])
-    read = _read(fresh)
-    _met.update(
-        (text, row.tobytes()) for text, row in zip(fresh, read, strict=True) if len(text) <= MAX_MEMO_CHARS
-    )
-    if len(fresh) == len(texts):
-        return read
-    new = {text: row.tobytes() for text, row in zip(fresh, read, strict=True)}
-    return _rows([new.get(text) or _met[text] for text in texts])
-
-
-def _rows(packed: Sequence[bytes]) -> Matrix:
-    found: Matrix = np.frombuffer(b"".join(packed), np.int16).reshape(-1, DIMS)
+    known = [_met.get(text) for text in texts]
+    if None in known:
+        fresh = list(dict.fromkeys(text for text, row in zip(texts, known, strict=True) if row is None))
+        read = _read(fresh)
+        new = dict(zip(fresh, map(bytes, read), strict=True))
+        _met.update((text, row) for text, row in new.items() if len(text) <= MAX_MEMO_CHARS)
+        if len(fresh) == len(texts):
+            return read
+        known = [new[text] if row is None else row for text, row in zip(texts, known, strict=True)]
+    found: Matrix = np.frombuffer(b"".join(filter(None, known)), np.int16).reshape(-1, DIMS)
     return found
 
 
 def _read(texts: Sequence[str]) -> Matrix:
     table = embedding.bundled()
     totals = np.array([table.total(text) for text in texts], np.int64)
-    squared = np.maximum(1, (totals * totals).sum(axis=1))
     # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
-    lengths = np.sqrt(squared.astype(np.float64)).astype(np.int64)
-    found: Matrix = (totals * LENGTH // lengths[:, None]).astype(np.int16)
+    lengths = np.sqrt(np.einsum("ij,ij->i", totals, totals).astype(np.float64)).astype(np.int64)
+    found: Matrix = (totals * LENGTH // np.maximum(1, lengths)[:, None]).astype(np.int16)
     return found
 
 
 def vector_of(text: str) -> Vector:
     """Unit vector of `text`; zero where no word of it is known."""
+    known = _met.get(text)
+    if known is not None:
+        held: Vector = np.frombuffer(known, np.int16)
+        return held
     found: Vector = vectors_of([text])[0]
     return found
 
@@ -92,10 +90,16 @@ def pack(vectors: npt.NDArray[np.integer]) -> bytes:
     return ((vectors.astype(np.int32) * 127 + 512) >> 10).astype(np.int8).tobytes()
 
 
+_UNPACKED = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) * 2048 + 127) // 254).astype(
+    np.int16
+)
+"""What a packed component, read as a byte, stands for."""
+
+
 def unpack(raw: bytes) -> Matrix:
     """Packed vectors as rows of length about 1024."""
-    rows = np.frombuffer(raw, np.int8).astype(np.int32).reshape(-1, DIMS)
-    return ((rows * 2048 + 127) // 254).astype(np.int16)
+    found: Matrix = _UNPACKED.take(np.frombuffer(raw, np.uint8)).reshape(-1, DIMS)
+    return found
 
 
 def sentences_of(text: str) -> list[str]:
@@ -141,15 +145,18 @@ def likeness(clauses: bytes, tools: Matrix) -> bytes:
 
 
 def _products(a: Matrix, b: Matrix) -> npt.NDArray[np.int32]:
-    """Cosines of unit rows, in thousandths, by integer multiplication."""
-    return (a.astype(np.int32) @ b.T.astype(np.int32)) * 1000 >> 20
+    """Cosines of unit rows, in thousandths.
+
+    Every product and sum is a whole number below 2**53: floats hold them exactly, in whatever order they are added.
+    """
+    return (a.astype(np.float64) @ b.T.astype(np.float64)).astype(np.int32) * 1000 >> 20
 
 
 _FINE = 20
 """Bits of a basis vector's length: with as few as a vector has, what is left of near copies would be rounding."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def span(clauses: bytes) -> npt.NDArray[np.int64]:
     """Orthonormal basis (length 2**_FINE) of what packed clauses span, by Gram-Schmidt."""
     basis: list[npt.NDArray[np.int64]] = []
@@ -222,21 +229,24 @@ def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, to
     A line pulls as far as it raises some tool of the catalogue above where the intent has it.
     """
     spoken = vectors_of(talk)
-    spoken = spoken[spoken.any(axis=1)]
-    if not len(spoken):
-        return held
-    pulls = np.zeros(len(spoken), np.int32)
+    told = spoken.any(axis=1)
+    if not told.all():
+        spoken = spoken[told]
+        if not len(spoken):
+            return held
+    heads = np.zeros((len(spoken), 2), "<u4")
+    heads[:, 1] = min(call, 2**32 - 1)
+    pulls = heads[:, 0].view("<i4")
     if len(tools):
         near = _products(spoken, tools)
         asked = (np.frombuffer(likeness_, np.uint8).astype(np.int32) - NEUTRAL) * 2
-        pulls = (near - (near.sum(axis=1) // len(tools))[:, None] - asked).max(axis=1)
-    fresh = np.zeros((len(spoken), LINE), np.uint8)
-    fresh[:, :4] = pulls.astype("<i4")[:, None].view(np.uint8)
-    fresh[:, 4:8] = np.array([min(call, 2**32 - 1)], "<u4").view(np.uint8)
+        pulls[:] = (near - asked).max(axis=1) - near.sum(axis=1) // len(tools)
+    fresh = np.empty((len(spoken), LINE), np.uint8)
+    fresh[:, :8] = heads.view(np.uint8)
     fresh[:, 8:] = np.frombuffer(pack(spoken), np.uint8).reshape(-1, DIMS)
+    if len(held) + fresh.size <= MAX_LINES * LINE:
+        return held + fresh.tobytes()
     rows = np.concatenate([np.frombuffer(held, np.uint8).reshape(-1, LINE), fresh])
-    if len(rows) > MAX_LINES:
-        strength = np.ascontiguousarray(rows[:, :4]).view("<i4")[:, 0]
-        kept = np.argsort(-strength.astype(np.int64), kind="stable")[:MAX_LINES]
-        rows = rows[np.sort(kept)]
-    return rows.tobytes()
+    strength = np.ascontiguousarray(rows[:, :4]).view("<i4")[:, 0]
+    kept = np.argsort(-strength.astype(np.int64), kind="stable")[:MAX_LINES]
+    return rows[np.sort(kept)].tobytes()

@@ -21,7 +21,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
@@ -379,6 +379,21 @@ def _piece_prints(piece: str, key: bytes) -> tuple[tuple[int, ...], int]:
     return tuple(found), max(len(_BASE64.findall(piece)), len(opened(piece)))
 
 
+_RANK = np.array([1, 2, 0, 0], np.uint8)
+"""By the two highest bits of a mark: what stands in a field tells more than prose, an anchored one most."""
+
+
+def _marked(told: Prints, had: Prints) -> Prints:
+    """Marks of known prints that a source carries too: the first source stays unless another tells more."""
+    if not (told[0] & np.uint32(MAX_SOURCE)):
+        return told  # the intent's own
+    others = ((had ^ told) & np.uint32(MAX_SOURCE) != 0) & (had != INTENT)
+    over = (_RANK[told >> 30] > _RANK[had >> 30]) & (had != INTENT)
+    marks = np.where(over, told | had & np.uint32(SEVERAL), had)
+    marks[others] |= np.uint32(SEVERAL)
+    return marks
+
+
 class Index:
     """For each fingerprint, the first source that carried it.
 
@@ -419,30 +434,40 @@ class Index:
         if not prints:
             return 0
         distinct = prints if isinstance(prints, set) else set(prints)
+        mark = min(source, MAX_SOURCE) | (PROSE if prose else 0) | (ANCHORED if anchored else 0)
         fresh = np.fromiter(distinct, np.uint32, len(distinct))
         fresh.sort()
+        self._take(fresh, np.full(len(fresh), mark, np.uint32))
+        return self.trim(limit)
+
+    def add_result(
+        self, anchored: set[int], fields: set[int], prose: set[int], source: int, *, limit: int
+    ) -> int:
+        """What `add` does for the three parts of a result at once; a print counts where it tells most."""
         source = min(source, MAX_SOURCE)
-        mark = source | (PROSE if prose else 0) | (ANCHORED if anchored else 0)
+        plain = fields - anchored if anchored else fields
+        talk = prose - fields if fields else prose
+        if anchored:
+            talk = talk - anchored
+        sizes = len(anchored), len(plain), len(talk)
+        fresh = np.fromiter(chain(anchored, plain, talk), np.uint32, sum(sizes))
+        marks = np.repeat(np.array([source | ANCHORED, source, source | PROSE], np.uint32), sizes)
+        order = fresh.argsort()
+        self._take(fresh[order], marks[order])
+        return self.trim(limit)
+
+    def _take(self, fresh: Prints, marks: Prints) -> None:
+        """Merge sorted, distinct prints, each with its mark; all of one source."""
         at = self.prints.searchsorted(fresh)
         if len(self.prints):
             known = self.prints.take(at, mode="clip") == fresh
             here = at[known]
-            marks = self.sources[here]
-            if source != INTENT:
-                others = (marks & MAX_SOURCE != source) & (marks != INTENT)
-                over = np.zeros(len(marks), bool) if prose else marks >= PROSE
-                if anchored:
-                    over |= (marks & ANCHORED == 0) & (marks != INTENT)
-                if others.any() or over.any():
-                    marks = np.where(over, np.uint32(mark) | (marks & SEVERAL), marks)
-                    marks[others] |= np.uint32(SEVERAL)
-                    self.sources = self.sources.copy()
-                    self.sources[here] = marks
-            else:
+            if len(here):
+                told, had = marks[known], self.sources[here]
                 self.sources = self.sources.copy()
-                self.sources[here] = INTENT
+                self.sources[here] = _marked(told, had)
             unknown = ~known
-            fresh, at = fresh[unknown], at[unknown]
+            fresh, at, marks = fresh[unknown], at[unknown], marks[unknown]
         if len(fresh):
             total = len(self.prints) + len(fresh)
             at += np.arange(len(fresh))
@@ -450,10 +475,9 @@ class Index:
             held.fill(True)
             held[at] = False
             merged, sources = np.empty(total, np.uint32), np.empty(total, np.uint32)
-            merged[at], sources[at] = fresh, mark
+            merged[at], sources[at] = fresh, marks
             merged[held], sources[held] = self.prints, self.sources
             self.prints, self.sources = merged, sources
-        return self.trim(limit)
 
     def trim(self, limit: int) -> int:
         """Drop entries of the oldest results where there are more than `limit`; return how many.

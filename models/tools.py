@@ -1,7 +1,8 @@
 """What a tool can do, as far as its declaration and its name tell; and how well it serves an intent.
 
 A policy's tool classes come first, then MCP annotations (hints, believed only where they claim *more* power
-than the name), then the verb in the name. What nothing tells is taken for a write: the cautious reading.
+than the name), then the verb in the name, or where the name has none, the first one of the description. What
+nothing tells is taken for a write: the cautious reading.
 """
 
 from __future__ import annotations
@@ -124,6 +125,35 @@ def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
     return Memo()
 
 
+VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
+_TELLS_AS_READ = frozenset("return give output provide report".split())
+"""Verbs that in a description say what comes back; in a name ("return_item") they act."""
+MAX_UNTIL_VERB = 8
+"""Words of a description among which its first verb is sought."""
+
+
+def told_verb(description: str | None) -> str | None:
+    """The verb with which a description says what its tool does: READ, WRITE or EXECUTE, in its base form.
+
+    >>> [told_verb(t) for t in ("Sends an e-mail.", "This tool fetches a page", "Returns the balance.", "Mail")]
+    ['send', 'fetch', 'get', None]
+    """
+    for word in name_words((description or "")[:200])[:MAX_UNTIL_VERB]:
+        for base in (word, word.removesuffix("s"), word.removesuffix("es")):
+            if base in _TELLS_AS_READ:
+                return "get"
+            if base in VERBS:
+                return base
+    return None
+
+
+def spoken_name(tool: Tool) -> str:
+    """A tool's name; with the beginning of its description where the name does not say what it does."""
+    if any(word in VERBS for word in name_words(tool.name)):
+        return tool.name
+    return f"{tool.name} {(tool.description or '')[:80]}"
+
+
 class ToolFacts(NamedTuple):
     """What is known of a tool before it is called."""
 
@@ -140,6 +170,8 @@ def facts_of(
 ) -> ToolFacts:
     """Facts of tool `name`; `classes` are the policy's own, which win."""
     words = name_words(name)
+    if tool and (verb := told_verb(tool.description)) and not any(w in VERBS for w in words):
+        words = [*words, verb]
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
@@ -179,6 +211,8 @@ class Catalogue:
     Attributes
     ----------
     tools : dict of str to Tool
+    spoken : dict of str to str
+        What each tool is called in a call's meaning, see `spoken_name`.
     vectors : array of shape (n, DIMS)
         What each tool's name and description mean.
     index : Index
@@ -190,6 +224,7 @@ class Catalogue:
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
+        self.spoken = {t.name: spoken_name(t) for t in tools}
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()

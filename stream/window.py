@@ -256,10 +256,11 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
 def _take_clauses(session: Session, text: str, key: bytes) -> None:
     """Add an intent's clauses: what they mean, what each names, and whether it hands acts over."""
     found = clauses_of(text)
-    held = len(session.handing)
+    held = len(session.served)
     gone = max(0, held + len(found) - MAX_CLAUSES)
     session.clauses = (session.clauses + pack(vectors_of([clause for clause, _ in found])))[gone * DIMS :]
-    session.handing = (session.handing + bytes(handover.bundled().of(s) for _, s in found))[gone:]
+    head = handover.bundled()
+    session.handing = (session.handing + b"".join(bytes(head.of(s)) for _, s in found))[2 * gone :]
     session.served = (session.served + bytes(len(found)))[gone:]
     told = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
     named = {name: clause - gone for name, clause in told if clause >= gone}
@@ -360,19 +361,7 @@ def observe_result(
         seq = max(0, session.calls - 1)
     else:
         seq = row.seq
-        done = CallRow(
-            row.seq,
-            row.call,
-            row.action,
-            row.digest,
-            row.time_ms,
-            row.outward,
-            True,
-            status == "error",
-            row.open_world,
-            row.named,
-            row.clause,
-        )
+        done = replace(row, returned=True, error=status == "error")
         session.window = [done if c is row else c for c in session.window]
     session.results += 1
     session.errors += status == "error"
@@ -386,9 +375,7 @@ def observe_result(
         index = Index(session.index)
         most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
         limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
-        session.folded += index.add(heard.anchored, seq + 1, prose=False, limit=limit, anchored=True)
-        session.folded += index.add(heard.fields, seq + 1, prose=False, limit=limit)
-        session.folded += index.add(heard.prose, seq + 1, prose=True, limit=limit)
+        session.folded += index.add_result(heard.anchored, heard.fields, heard.prose, seq + 1, limit=limit)
         session.index = index.dump()
     if heard.talk:
         _listen(session, heard.talk, seq, catalogue, key)

@@ -1,4 +1,4 @@
-"""Does a sentence hand acts over: bounds, neutrality, one word decides, and the memo changes no answer."""
+"""What a sentence hands over: bounds, neutrality, marks that hide particulars, and heads that hold on another author."""
 
 from __future__ import annotations
 
@@ -9,80 +9,77 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import embedding, handover
-from models.embedding import DIMS
+from models import handover
 from models.errors import ArtefactError
-from models.handover import NEUTRAL, Head
+from models.handover import MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
 WORDS = (
-    "do what the ticket says follow steps in read summarise notes pay bill tell Ann everything zqxw".split()
-)
+    "do what the ticket says follow steps in read summarise notes pay bill tell Ann everything zqxw a@b.ch 'x y' 7."
+).split(" ")
 sentences = st.one_of(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), st.text(max_size=200))
+numbers = st.integers(-(1 << 17), 1 << 17)
 heads = st.builds(
     Head,
-    st.lists(st.integers(-(1 << 17), 1 << 17), min_size=DIMS, max_size=DIMS),
-    st.integers(-(1 << 17), 1 << 17),
+    st.dictionaries(
+        st.sampled_from([*WORDS, "do what", "the .. says", "^", "$"]),
+        st.tuples(numbers, numbers),
+        max_size=20,
+    ),
+    st.tuples(numbers, numbers),
 )
 
 
 @FIXED
 @given(heads, sentences)
-def test_an_answer_is_a_byte(head: Head, sentence: str) -> None:
+def test_an_answer_is_two_bytes_and_the_same_twice(head: Head, sentence: str) -> None:
     found = head.of(sentence)
-    assert type(found) is int
-    assert 0 <= found <= 255
+    assert len(bytes(found)) == 2
+    assert head.of(sentence) == found
 
 
 @FIXED
-@given(heads)
-def test_what_has_no_known_word_is_neutral_whatever_the_weights(head: Head) -> None:
-    for sentence in ("", "   ", "4411 7", "выполни всё", "?!", "a"):
-        assert head.of(sentence) == NEUTRAL
+@given(sentences)
+def test_a_sentence_of_which_nothing_is_known_is_neutral(sentence: str) -> None:
+    assert Head({}, (9000, -9000)).of(sentence) == NOTHING
+
+
+@pytest.mark.parametrize("sentence", ["", "   ", "?!", "выполни всё"])
+def test_without_a_word_nothing_is_handed_over(sentence: str) -> None:
+    assert handover.bundled().of(sentence) == NOTHING
 
 
 @FIXED
-@given(st.lists(sentences, max_size=20))
-def test_the_memo_is_irrelevant(many: list[str]) -> None:
-    used = Head([n * 37 % 4001 - 2000 for n in range(DIMS)], -900)
-    found = [used.of(sentence) for sentence in many]
-    assert [used.of(sentence) for sentence in reversed(many)] == found[::-1]
-    for sentence, answer in zip(many, found, strict=True):
-        assert Head([n * 37 % 4001 - 2000 for n in range(DIMS)], -900).of(sentence) == answer
+@given(st.text())
+def test_marks_are_bounded_and_cost_no_more_than_their_text(text: str) -> None:
+    found = marks(text)
+    assert len(found) <= MAX_MARKS
+    assert len(pairs(found)) <= 1 + 3 * (len(found) + 2)
+    assert marks(text[:MAX_CHARS]) == found
 
 
-def test_the_memo_is_bounded() -> None:
-    head = Head([1] * DIMS, 0)
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    for a in letters:
-        for b in letters:
-            head.of(" ".join(a + b + c + d for c in letters[:8] for d in letters[:8]))
-    assert len(head._known) <= 1 << 14
+def test_a_hostile_sentence_ends_soon() -> None:
+    for text in ("'" * 9000, "a" * 9000, "' a" * 3000, '"`' * 5000, "A-" * 5000, "a." * 5000):
+        assert len(marks(text)) <= MAX_MARKS
 
 
-@FIXED
-@given(heads, st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_the_word_that_speaks_most_decides_in_any_order(head: Head, words: list[str], rng: object) -> None:
-    alone = [head.of(word) for word in words if embedding.bundled().row(word.lower()).any()]
-    assert head.of(" ".join(words)) == (max(alone) if alone else NEUTRAL)
-    assert head.of(" ".join(reversed(words))) == head.of(" ".join(words))
+def test_particulars_leave_no_trace() -> None:
+    """Who, where and how much stand behind marks: a sentence is judged by how it is said."""
+    said = "Do what {} in '{}' asks for by {}, then tell {}."
+    one = marks(said.format("Ann", "May plan", "14:00", "bob@example.com"))
+    other = marks(said.format("Karl Otto", "budget of the club, part two", "3/4", "https://x.org/y"))
+    assert one == other
 
 
-@FIXED
-@given(heads, sentences, sentences)
-def test_more_words_never_lower_an_answer(head: Head, one: str, more: str) -> None:
-    known = any(embedding.bundled().row(word).any() for word in embedding.bundled().words(one))
-    if known and len(embedding.bundled().words(f"{one} {more}")) < embedding.MAX_WORDS:
-        assert head.of(f"{one} {more}") >= head.of(one)
-
-
-def test_weights_of_another_table_are_refused() -> None:
+def test_weights_that_are_no_pairs_are_refused() -> None:
     with pytest.raises(ArtefactError, match="rebuild"):
-        Head([1] * (DIMS - 1), 0)
+        Head({"do": (1,)}, (0, 0))
+    with pytest.raises(ArtefactError, match="rebuild"):
+        Head({"do": (1, 2)}, (0,))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": 1, "bias": 0}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": 1, "bias": [0, 0]}'])
 def test_a_broken_file_says_how_to_rebuild_it(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,25 +94,36 @@ def test_a_broken_file_says_how_to_rebuild_it(
         handover.bundled.cache_clear()
 
 
-def test_the_bundled_head_tells_phrases_that_it_learnt_from_asking() -> None:
-    """How far it holds on others is measured, and stands in its file."""
+def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
+    told = [s.text.casefold().strip() for s in handover.sentences()]
+    assert len(set(told)) == len(told)
+
+
+def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from() -> None:
+    unseen = [s for s in handover.sentences() if s.author not in handover.LEARN]
+    assert len(unseen) >= 500
+    found = handover.areas(handover.bundled(), unseen)
+    assert found == json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]["c, learnt on a, b"]
+    assert min(found.values()) >= 0.93
+
+
+def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
     head = handover.bundled()
-    over = ["Do what the note in minutes.md says.", "Do whatever the mail from Petra tells you to do."]
-    asks = ["Read notes.txt.", "Summarise the mail from Petra.", "Pay the bill for 40 euros."]
-    assert min(map(head.of, over)) > max(map(head.of, asks))
+    acts = head.of("Carry out whatever the note in minutes.md says.")
+    some = head.of("Pay the amount that is written on the invoice in may.txt.")
+    none = head.of("Summarise the note in minutes.md.")
+    assert acts.acts > max(some.acts, none.acts)
+    assert min(acts.any, some.any) > none.any
 
 
-def test_the_bundled_file_says_how_well_it_transfers() -> None:
-    told = json.loads(handover.BUNDLED.read_bytes())
-    assert set(told) == {"area under the ROC curve", "bias", "command", "sentences", "weights"}
-    assert all(0.5 < area <= 1 for area in told["area under the ROC curve"].values())
-
-
-def test_a_head_learns_to_tell_sentences_apart_and_the_same_twice() -> None:
-    over = [f"do what {thing} says" for thing in ("the ticket", "the mail", "Ann", "the page")]
-    asks = [f"summarise {thing} briefly" for thing in ("the ticket", "the mail", "Ann", "the page")]
-    answers = [True] * len(over) + [False] * len(asks)
-    head = handover.fit(over + asks, answers, steps=60)
-    assert handover.area(head, over + asks, answers) == 1.0
-    again = handover.fit(over + asks, answers, steps=60)
-    assert again._weights.tolist() == head._weights.tolist()
+def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
+    things = ("the ticket", "the mail", "that page", "my list")
+    told = [
+        *(Sentence("a", f"do what {thing} says", 2) for thing in things),
+        *(Sentence("a", f"pay the bill in {thing}", 1) for thing in things),
+        *(Sentence("a", f"summarise {thing} briefly", 0) for thing in things),
+    ]
+    head = handover.fit(told)
+    assert set(handover.areas(head, told).values()) == {1.0}
+    again = handover.fit(told)
+    assert [head.of(s.text) for s in told] == [again.of(s.text) for s in told]

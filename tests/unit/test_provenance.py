@@ -132,6 +132,35 @@ def test_a_field_takes_over_what_prose_said_first_and_never_the_other_way_round(
     assert origin(ADDRESS, index, [], Index(), KEY).source == 3
 
 
+parts = st.sets(st.integers(0, 40), max_size=12)
+
+
+@FIXED
+@given(st.lists(st.tuples(st.integers(0, 4), parts, parts, parts), max_size=8))
+def test_a_result_at_once_is_its_parts_one_by_one(
+    results: list[tuple[int, set[int], set[int], set[int]]],
+) -> None:
+    at_once, one_by_one = Index(), Index()
+    for source, anchored, fields, prose in results:
+        if source == INTENT:
+            for index in (at_once, one_by_one):
+                index.add(fields, INTENT, prose=False, limit=1000)
+            continue
+        at_once.add_result(anchored, fields, prose, source, limit=1000)
+        one_by_one.add(anchored, source, prose=False, limit=1000, anchored=True)
+        one_by_one.add(fields, source, prose=False, limit=1000)
+        one_by_one.add(prose, source, prose=True, limit=1000)
+        assert at_once.dump() == one_by_one.dump()
+
+
+def test_a_result_that_overflows_makes_room_once() -> None:
+    index = Index()
+    index.add(set(range(50)), INTENT, prose=False, limit=100)
+    assert index.add_result({100, 101}, set(range(102, 130)), set(range(130, 180)), 3, limit=100) == 42
+    assert len(index.prints) == 88
+    assert -1 not in index.find(range(50))
+
+
 # ------------------------------------------------------------------ the bits of a source
 
 

@@ -1,0 +1,60 @@
+"""What a tool is taken for when its name does not say it: its description speaks, and never against its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.contracts import Tool
+from models.tools import VERBS, Catalogue, facts_of, name_words, spoken_name, told_verb
+
+KEY = b"test-key"
+
+
+def tool(name: str, description: str | None = None, **annotations: bool) -> Tool:
+    return Tool(name=name, description=description, annotations=annotations or None)
+
+
+@pytest.mark.parametrize(
+    ("description", "action", "outward"),
+    [
+        ("Sends an e-mail to a recipient.", "write", True),
+        ("Send an e-mail to a recipient.", "write", True),
+        ("Fetches the content of a page.", "read", False),
+        ("This function returns the balance of an account.", "read", False),
+        ("Runs a query on the warehouse.", "execute", False),
+        ("Removes a file.", "write", False),
+        ("The ledger of the club.", "write", False),
+        (None, "write", False),
+    ],
+)
+def test_where_the_name_is_silent_the_description_tells(
+    description: str | None, action: str, outward: bool
+) -> None:
+    found = facts_of("op_17", tool("op_17", description), {})
+    assert (found.action, found.outward) == (action, outward)
+
+
+def test_a_name_that_speaks_is_not_contradicted() -> None:
+    said = tool("send_money", "Returns the number of the transfer.")
+    assert facts_of("send_money", said, {}).action == "write"
+    assert spoken_name(said) == "send_money"
+    asked = tool("get_page", "Deletes nothing; sends the page to you.")
+    assert facts_of("get_page", asked, {}) == facts_of("get_page", tool("get_page", ""), {})
+
+
+def test_the_policy_and_claims_of_more_power_still_win() -> None:
+    said = tool("op_17", "Reads a page.")
+    assert facts_of("op_17", said, {"op_17": "execute"}).action == "execute"
+    assert facts_of("op_17", tool("op_17", "Reads a page.", readOnlyHint=False), {}).action == "write"
+
+
+def test_a_verb_is_sought_among_the_first_words_alone() -> None:
+    assert told_verb("A long and winding story about nothing much until we send it.") is None
+    assert told_verb("x" * 10_000) is None
+
+
+def test_a_catalogue_speaks_of_opaque_tools_by_their_descriptions() -> None:
+    tools = [tool("op_1", "Sends a message to a user."), tool("read_file", "Reads a file.")]
+    found = Catalogue(tools, KEY, {})
+    assert found.spoken == {"op_1": "op_1 Sends a message to a user.", "read_file": "read_file"}
+    assert not set(name_words("op_1")) & VERBS
