@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test evaluate bench chaos soak fuzz lint train schemas clean
+.PHONY: help setup demo check check-recorded test evaluate adversary compare bench chaos soak fuzz lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,8 @@ help:
 	  'make test      set up, then the whole suite' 'make check     the fast suite, under a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
+  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
+  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (ten minutes; DOCS=1 writes docs/performance.md)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
@@ -42,9 +44,20 @@ lint: setup
 train: setup
 	@$(BIN)/driftline train
 
-evaluate: setup
+evaluate adversary compare: export OMP_NUM_THREADS := 1
+evaluate adversary compare: export OMP_WAIT_POLICY := PASSIVE
+
+evaluate: setup recordings
+	@$(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
+
+adversary: setup recordings
+	@$(BIN)/python -m benchmarks.adversary --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
+
+compare: setup recordings
+	@$(BIN)/python -m benchmarks.comparison $(if $(DOCS),--docs)
+
+recordings:
 	@test -n "$$DRIFTLINE_DATA" || { echo 'NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions' >&2; exit 1; }
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
 
 check-recorded: setup
 	@DRIFTLINE_SESSIONS=all $(BIN)/python -m pytest -q tests/kafka/test_recorded_sessions.py

@@ -49,6 +49,10 @@ DOCUMENT = ROOT / "docs" / "detection.md"
 LEDGER = ROOT / "docs" / "detection-ledger.md"
 IMAGES = ROOT / "docs" / "img"
 FILE = ROOT / "build" / "detection.json"
+LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"
+"""Labels of ``first_bad_seq`` that were read again: session, label, what the reader says, and why."""
+ERRORS_READ = ROOT / "benchmarks" / "errors_read.jsonl"
+"""Errors that were read: session, whether it was missed or a false alarm, what stands in the way, and why."""
 BUDGETS = (0.001, 0.01, 0.05)
 SUITES = ("banking", "slack", "travel", "workspace")
 UNIT, OFFSET = 1_000_000, 32.0
@@ -81,7 +85,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "catalogue lure": ("tool_lure", "line_"),
     "provenance": ("args_", "sink_", "best_intent"),
-    "delegation": ("source_",),
+    "delegation": ("source_", "clause_any", "intent_acts"),
     "address": ("aimed",),
     "scope": ("action", "destructive", "sensitive", "outward", "known", "trifecta", "argument_chars"),
     "sequence": ("catalogue_size",),
@@ -711,6 +715,8 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
         "own_detected": held.caught(at, held.own_flags(prints_clean)),
     }
     out["early"] = _early(learn, bad & learn.suites)
+    out["labels_read"] = _labels_read(learn, bad & learn.suites)
+    out["errors"] = errors(learn, honest, bad)
     out["ignored"] = {
         "original": learn.alarms(recorded & (learn.kind == "attempted") & learn.suites),
         "reworded": held.alarms(crossed & (held.kind == "attempted")),
@@ -756,6 +762,46 @@ def _early(scored: Scored, bad: Flags) -> dict[str, Any]:
         "without_effect": int((bad & (effect < 0)).sum()),
         "detected": scored.caught(bad),
     }
+
+
+def read_again(path: Path) -> list[dict[str, Any]]:
+    """What readers said of sessions, one a line."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _labels_read(scored: Scored, bad: Flags) -> dict[str, Any]:
+    """How early the sessions of `LABELS_READ` are flagged, by their labels and by the reader's."""
+    place = {s.session_id: n for n, s in enumerate(scored.part.calls.sessions) if bad[n]}
+    read = [one for one in read_again(LABELS_READ) if one["session_id"] in place]
+    if not read:
+        return {}
+    at = np.array([place[one["session_id"]] for one in read])
+    first, chosen = scored.first(), np.zeros(len(bad), dtype=np.bool_)
+    chosen[at] = True
+    out: dict[str, Any] = {"verdicts": {}, "earlier": 0}
+    for one in read:
+        out["verdicts"][one["verdict"]] = out["verdicts"].get(one["verdict"], 0) + 1
+        out["earlier"] += one["judged"] is not None and one["judged"] < one["label"]
+    for name in ("label", "judged"):
+        start = np.full(len(bad), -1)
+        start[at] = [-1 if one[name] is None else one[name] for one in read]
+        out[name] = scored.caught(chosen, first <= start)
+    return out
+
+
+def errors(scored: Scored, honest: Flags, bad: Flags, count: int = 50) -> list[dict[str, Any]]:
+    """`count` missed sessions and as many false alarms, of as many tasks as there are, for a person to read."""
+    flagged, out = scored.flagged(), []
+    for what, wrong in (("missed", bad & ~flagged), ("false alarm", honest & flagged)):
+        by_task: dict[str, list[int]] = {}
+        order = np.flatnonzero(wrong)
+        seeded("errors", what).shuffle(order)
+        for n in order.tolist():
+            by_task.setdefault(f"{scored.task[n]}|{scored.goal[n]}", []).append(n)
+        turns = [(turn, n) for held in by_task.values() for turn, n in enumerate(held)]
+        for _, n in sorted(turns, key=lambda one: one[0])[:count]:
+            out.append({"session_id": scored.part.calls.sessions[n].session_id, "error": what})
+    return out
 
 
 def _delegated(scored: Scored, chosen: Flags) -> dict[str, Any]:
@@ -1487,6 +1533,35 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             ["after exposure, before the first bad call", percent(early["before"])],
         ],
     )
+    if labels := first["labels_read"]:
+        told = labels["verdicts"]
+        out["labels"] = (
+            "Labels of the first bad call, read again",
+            ("", "sessions, or per cent"),
+            [
+                ["read", str(sum(told.values()))],
+                *([f"… {name}", str(told[name])] for name in sorted(told, key=lambda name: -told[name])),
+                ["… of all of them, a reader has an earlier call", str(labels["earlier"])],
+                ["flagged at or before the first bad call, by the labels", percent(labels["label"])],
+                ["… by the readers", percent(labels["judged"])],
+            ],
+        )
+    if causes := read_again(ERRORS_READ):
+        kinds = ("missed", "false alarm")
+        out["causes"] = (
+            "Errors that were read, by what stands in the way",
+            ("what stands in the way", *kinds),
+            [
+                [
+                    cause,
+                    *(
+                        str(sum((one["error"], one["cause"]) == (kind, cause) for one in causes))
+                        for kind in kinds
+                    ),
+                ]
+                for cause in sorted({one["cause"] for one in causes})
+            ],
+        )
     if over := first["overreach"]:
         out["overreach"] = (
             "Overreach without injection (openagentsafety_a, never learnt from), per cent",

@@ -15,7 +15,7 @@ import secrets
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +54,8 @@ STOP_S = 15.0
 COUNT_EVERY_S = 10.0
 UNCONFIRMED_MAX = 64
 """Batches that may wait for their confirmation at once: what bounds memory when the broker is slow (chosen)."""
+TOGETHER_MAX = 32
+"""Records of several partitions that are judged before the first of their decisions goes out (chosen: some 5 ms)."""
 TICK_AGAIN_S = 5.0
 """Seconds before a tick that brought nothing about is repeated (chosen)."""
 POINTS = (
@@ -159,21 +161,23 @@ class _Stage:
 
     async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """See `stream.transport.Receiving`."""
-        for place, items in fetched.items():
+        for together in _groups(fetched):
             async with self._batches:
                 # A record fetched before a rebalance belongs to an assignment that is over: it comes again.
                 if self.closed or self.app.consumer.current is not assignment:
                     return
                 self.at(f"{self.name}.fetched")
-                self.measures.records.labels(self.name).inc(len(items))
-                records = _records(items)
-                await self.batch((place[0], place[1]), records)
-                self._next[place], self._stamps_ms[place] = records[-1].offset + 1, records[-1].timestamp_ms
+                batches = {(place[0], place[1]): _records(items) for place, items in together}
+                self.measures.records.labels(self.name).inc(sum(map(len, batches.values())))
+                await self.batch(batches)
+                for place, records in batches.items():
+                    self._next[place] = records[-1].offset + 1
+                    self._stamps_ms[place] = records[-1].timestamp_ms
             while len(self._unconfirmed) >= UNCONFIRMED_MAX:
                 await asyncio.wait(self._unconfirmed, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # the producer's turn, while the next partition's batch is judged
 
-    async def batch(self, place: Place, records: Sequence[Record]) -> None:
+    async def batch(self, batches: Mapping[Place, Sequence[Record]]) -> None:
         raise NotImplementedError
 
     async def publish(self, outputs: Sequence[Output], stamps_ms: Sequence[int]) -> asyncio.Task[None]:
@@ -240,6 +244,20 @@ async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks)
 
 
+def _groups(fetched: Mapping[Any, Sequence[Any]]) -> Iterator[list[tuple[Any, Sequence[Any]]]]:
+    """The batches of a fetch, small ones together: what they lead to then takes one request, not one for each."""
+    together: list[tuple[Any, Sequence[Any]]] = []
+    records = 0
+    for place, items in fetched.items():
+        if together and records + len(items) > TOGETHER_MAX:
+            yield together
+            together, records = [], 0
+        together.append((place, items))
+        records += len(items)
+    if together:
+        yield together
+
+
 def _records(items: Sequence[Any]) -> list[Record]:
     # The generated constructor of a named tuple costs twice as much, and this runs for every record.
     new, types = tuple.__new__, TIMESTAMP_TYPES
@@ -297,28 +315,35 @@ class JudgeStage(_Stage):
         self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
-    async def batch(self, place: Place, records: Sequence[Record]) -> None:
-        """Judge records of one partition, send what follows, and let the state go on."""
-        held = self.held[place]
-        partition = held.partition
-        began = time.perf_counter()
-        step = self.judge.judge(partition, records)
-        self.measures.judge_seconds.observe(time.perf_counter() - began)
-        self.measures.batch.observe(len(records))
-        task = await self.publish(step.outputs, [record.timestamp_ms for record in records])
+    async def batch(self, batches: Mapping[Place, Sequence[Record]]) -> None:
+        """Judge a batch of each partition, send what follows, and let the states go on."""
+        steps = []
+        for place, records in batches.items():
+            held = self.held[place]
+            began = time.perf_counter()
+            step = self.judge.judge(held.partition, records)
+            self.measures.judge_seconds.observe(time.perf_counter() - began)
+            self.measures.batch.observe(len(records))
+            steps.append((held, records, step))
+        task = await self.publish(
+            [output for *_, step in steps for output in step.outputs],
+            [record.timestamp_ms for _, records, _ in steps for record in records],
+        )
         # From here to the end nothing is awaited: a checkpoint sees all of a batch, its outputs included.
-        held.unconfirmed.add(task)
-        task.add_done_callback(held.unconfirmed.discard)
-        for key, value in step.changes.items():
-            held.size += len(value or b"") - len(partition.states.get(key, b""))
-        partition.apply(step.changes)
-        held.checkpointer.note(step.changes)
-        held.open += len(records)
-        held.stamped = records[-1].timestamp_type == "append"
-        if held.since is None:
-            held.since = time.monotonic()
-        if held.open >= self.settings.checkpoint_records:
-            self._full.set()
+        for held, records, step in steps:
+            partition = held.partition
+            held.unconfirmed.add(task)
+            task.add_done_callback(held.unconfirmed.discard)
+            for key, value in step.changes.items():
+                held.size += len(value or b"") - len(partition.states.get(key, b""))
+            partition.apply(step.changes)
+            held.checkpointer.note(step.changes)
+            held.open += len(records)
+            held.stamped = records[-1].timestamp_type == "append"
+            if held.since is None:
+                held.since = time.monotonic()
+            if held.open >= self.settings.checkpoint_records:
+                self._full.set()
 
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """Read the states of partitions that were not ours in the generation before.
@@ -481,12 +506,14 @@ class ActStage(_Stage):
         super().__init__(settings, [CASES], *rest)
         self.actor = actor
 
-    async def batch(self, place: Place, records: Sequence[Record]) -> None:
+    async def batch(self, batches: Mapping[Place, Sequence[Record]]) -> None:
         """Act on cases, then acknowledge them: nothing but the outputs needs to be durable."""
-        outputs = self.actor.act(records)
-        await (await self.publish(outputs, [record.timestamp_ms for record in records]))
+        outputs = [output for records in batches.values() for output in self.actor.act(records)]
+        stamps_ms = [record.timestamp_ms for records in batches.values() for record in records]
+        await (await self.publish(outputs, stamps_ms))
         if not self.broken:
-            self.app.consumer.acknowledge(place, records[-1].offset)
+            for place, records in batches.items():
+                self.app.consumer.acknowledge(place, records[-1].offset)
             self.at("act.acknowledged")
 
 

@@ -7,6 +7,7 @@ needs a bearer token.
 
 from __future__ import annotations
 
+import collections
 import hmac
 import threading
 import time
@@ -132,11 +133,12 @@ class Measures:
         self, stage: str, stamps_ms: Sequence[int], outputs: Sequence[Output], now_s: float
     ) -> None:
         """Count a batch whose outputs the broker has confirmed; `stamps_ms` are its records' timestamps."""
+        for topic, n in collections.Counter(output.topic for output in outputs).items():
+            self.outputs.labels(topic).inc(n)
+        for verdict, n in collections.Counter(_verdict(o) for o in outputs if o.topic == DECISIONS).items():
+            self.decisions.labels(verdict).inc(n)
         for output in outputs:
-            self.outputs.labels(output.topic).inc()
-            if output.topic == DECISIONS:
-                self.decisions.labels(_verdict(output)).inc()
-            elif output.topic == QUARANTINE:
+            if output.topic == QUARANTINE:
                 self.quarantine.labels(dict(output.headers).get("reason", b"?").decode()).inc()
         ages = [now_s - stamp / 1000 for stamp in stamps_ms]
         if stage == "judge":
