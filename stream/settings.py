@@ -78,7 +78,7 @@ class Settings:
         ``text`` for people, ``json`` for a collector: one object a line, with the program's versions.
     batch_max : int
         Records judged at once, at most. A batch never waits to be full; after a fetch of a few records the next
-        one is left 3 ms to fill.
+        one is left 1 ms to fill.
     checkpoint_s : float
         Seconds between checkpoints: what is judged again after a crash.
     checkpoint_records : int

@@ -40,7 +40,7 @@ OUTPUT_BATCH_BYTES = 262_144
 
 
 SMALL_FETCH = 64
-LINGER_S = 0.003
+LINGER_S = 0.001
 """How long the next fetch is left to fill after one of fewer than `SMALL_FETCH` records (chosen): at moderate load most
 of the worker's time would go into fetching one record at a time."""
 
