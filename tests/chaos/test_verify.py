@@ -26,6 +26,8 @@ from stream.generate import sessions
 from stream.settings import Settings
 from tests.chaos.verify import TOPICS, Bus, Deploy, Reference, compare
 
+pytestmark = pytest.mark.slow
+
 PARTITIONS = 2
 Records = dict[int, list[Record]]
 

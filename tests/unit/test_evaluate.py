@@ -61,6 +61,7 @@ def made(signal: float, seed: int = 0, per_suite: int = 120) -> tuple[np.ndarray
     return X, dataset.join(sessions, ids, seqs)
 
 
+@pytest.mark.slow
 def test_a_clear_signal_is_found_in_suites_never_seen() -> None:
     X, calls = made(signal=9.0)
     report = evaluate.evaluate(X, calls, recipe=SMALL)
@@ -81,6 +82,7 @@ def test_no_signal_is_reported_as_none() -> None:
     assert report["pooled"]["at"]["0.01"]["detected"]["rate"] < 0.2
 
 
+@pytest.mark.slow
 def test_the_null_model_stands_beside_and_detects_nothing() -> None:
     X, calls = made(signal=9.0)
     null = evaluate.report(calibrate.out_of_fold(X, calls, SMALL), calls)["null"]
