@@ -10,8 +10,8 @@ help:
 	  'make test      set up, then the whole suite' 'make check     the fast suite, under a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
-  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
-  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
+	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
+	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (ten minutes; DOCS=1 writes docs/performance.md)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \

@@ -35,13 +35,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice, zip_longest
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import detection, results
-from benchmarks.detection import SUITES, Bench, Scored, Source, bare, percent, say
+from benchmarks.detection import BASES, SUITES, Bench, Scored, Source, bare, percent, say
 from models.features import FEATURES_VERSION
 from models.meaning import sentences_of
 from models.provenance import leaves
@@ -55,7 +54,6 @@ DOCUMENT = results.ROOT / "docs" / "adversary.md"
 FILE = results.ROOT / "build" / "adversary.json"
 BUDGET = 0.01
 """The budget of false alarms whose threshold is attacked."""
-BASES = (0.0001, 0.001, 0.01)
 SESSIONS, QUERIES = 40, 60
 TAKEN = (0, 1, 3, 10, 30)
 """Queries, beside all of them, after which it is told how many sessions are still flagged."""
@@ -125,7 +123,7 @@ def laid_open(session: Session, tools: Sequence[Mapping[str, Any]]) -> Session |
         )
     named = {str(call["tool"]) for call in calls if not call["bad"]}
     asked = [f"{tool['name']}: {tool.get('description') or ''}" for tool in tools if tool["name"] in named]
-    return {**session, "calls": calls, "demand": _demand(session, tools), "asked": asked}
+    return {**session, "calls": calls, "demand": recorded_attacks.demanded(session, tools), "asked": asked}
 
 
 def bad_calls(session: Mapping[str, Any]) -> set[int]:
@@ -157,18 +155,6 @@ def _telling(call: Mapping[str, Any], session: Mapping[str, Any]) -> bool:
 
 def _source(call: Mapping[str, Any]) -> str:
     return f"{call['tool']} {json.dumps(call.get('args'), sort_keys=True)}"
-
-
-def _demand(session: Session, tools: Sequence[Mapping[str, Any]]) -> Demand:
-    """The demand as every rewording is given it."""
-    heard: list[Demand] = []
-
-    def write(demand: Demand, _: random.Random) -> list[str]:
-        heard.append(demand)
-        return [""]
-
-    recorded_attacks.reworded(session, tools, Wording("", "", "result", write), random.Random(0))
-    return heard[0]
 
 
 def _newline(result: str, slots: Sequence[Slot]) -> str:
@@ -673,17 +659,10 @@ def figures(found: Mapping[Job, list[dict[str, Any]]], scored: Scored, budget: i
     for which, clean in (("the suites", honest & scored.suites), ("all honest", honest)):
         wrong = scored.alarms(clean, budget=BUDGET)
         for when in ("before", "after"):
-            tpr, fpr = pooled[when]["rate"] or 0.0, wrong["rate"] or 0.0
             out["operations"][f"{which}, {when}"] = {
                 "detected": pooled[when],
                 "false_alarms": wrong,
-                "base_rates": {
-                    f"{base:g}": {
-                        "precision": detection.precision(tpr, fpr, base),
-                        "alerts_per_10000": round(10_000 * (base * tpr + (1 - base) * fpr), 2),
-                    }
-                    for base in BASES
-                },
+                "base_rates": detection.in_operation(pooled[when]["rate"] or 0.0, wrong["rate"] or 0.0),
             }
     return out
 
@@ -747,10 +726,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
 
 def show(report: Mapping[str, Any], docs: bool) -> None:
     """Print the tables; with `docs` write them into the document."""
-    for name, (title, columns, rows) in tables(report).items():
-        results.show(title, columns, rows)
-        if docs:
-            results.write_between(DOCUMENT, name, results.markdown(columns, rows))
+    results.show_all(tables(report), DOCUMENT if docs else None)
     if docs:
         text = (
             f"Run of {report['date']}: {report['sessions']} sessions a suite, {report['budget']} queries a session, "
@@ -779,11 +755,7 @@ def main() -> None:
     if options.tables:
         show(json.loads(FILE.read_bytes()), options.docs)
         return
-    data = os.environ.get("DRIFTLINE_DATA")
-    if not data:
-        raise SystemExit(
-            "NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions"
-        )
+    paths = results.recorded_files()
     if options.jobs > 1 and os.environ.get("OMP_NUM_THREADS") != "1":
         parser.error(
             "--jobs above 1 wants OMP_NUM_THREADS=1: a fork does not survive the threads of its parent"
@@ -794,7 +766,7 @@ def main() -> None:
         parser.error("--docs wants all suites and the whole recipe")
     opened = options.docs or options.open
     began = time.monotonic()
-    source = Source(Path(data), [], 1.0, False, options.jobs)
+    source = Source(paths, [], 1.0, False, options.jobs)
     learn = source.part("learn")
     bench = Bench(learn, learn, options.trees)
     bench.prepare(bench.nested(), 0, options.jobs)
@@ -832,9 +804,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    FILE.parent.mkdir(exist_ok=True)
-    kept = FILE.with_name("adversary-trial.json") if trial or not opened else FILE
-    kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:
         detection.look(f"python -m benchmarks.adversary {' '.join(sys.argv[1:])}".strip(), options.why)

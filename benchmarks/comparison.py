@@ -14,18 +14,16 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks import detection, results
-from benchmarks.detection import SUITES, Flags, Floats, Ints, Part, Rate, Scored, bare, percent, say
+from benchmarks.detection import SUITES, Flags, Floats, Ints, Part, Rate, Scored, bare, percent, say, writes
 from models import dataset
 from models.bait import talks_to_agent
 from models.contracts import Tool
@@ -34,7 +32,6 @@ from models.provenance import canonical, leaves
 from models.scenarios import corpus, recorded_attacks
 from models.tools import facts_of, is_sink
 from stream import study
-from stream.recorded import name_of
 
 DOCUMENT = results.ROOT / "docs" / "comparison.md"
 FILE = results.ROOT / "build" / "comparison.json"
@@ -57,12 +54,6 @@ Call = Mapping[str, Any]
 def column(X: Floats, name: str) -> Floats:
     """A feature of every row."""
     found: Floats = X[:, FEATURES.index(name)]
-    return found
-
-
-def writes(X: Floats) -> Flags:
-    """Calls that write, run or take something out, as in `detection.plain_rules`."""
-    found: Flags = (column(X, "action") > 0) | (column(X, "outward") > 0)
     return found
 
 
@@ -502,10 +493,7 @@ def show(report: Mapping[str, Any], docs: bool) -> None:
         ) from None
     own = driftline(measured)
     complain(report, own)
-    for name, (title, columns, rows) in tables(report, own).items():
-        results.show(title, columns, rows)
-        if docs:
-            results.write_between(DOCUMENT, name, results.markdown(columns, rows))
+    results.show_all(tables(report, own), DOCUMENT if docs else None)
     if docs:
         text = (
             f"Rules: run of {report['date']} on {report['sessions']:,} sessions with {report['calls']:,} calls, "
@@ -575,15 +563,8 @@ def main() -> None:
     if options.tables:
         show(json.loads(FILE.read_bytes()), options.docs)
         return
-    data = os.environ.get("DRIFTLINE_DATA")
-    if not data:
-        raise SystemExit(
-            "NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions"
-        )
+    paths = results.recorded_files()
     began = time.monotonic()
-    paths = [p for p in sorted(Path(data).glob("*.jsonl.gz")) if name_of(p) != "demo"]
-    if not paths:
-        raise SystemExit(f"no *.jsonl.gz in {data}: DRIFTLINE_DATA must name the recorded sessions")
     sessions, tools = study.read(paths)
     telling = study.acted(paths)
     recorded = replayed(study.recorded_sets(sessions, tools), telling)
@@ -594,8 +575,7 @@ def main() -> None:
         "minutes": (time.monotonic() - began) / 60,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    results.keep(FILE, report)
     show(report, options.docs)
     say(f"{report['minutes']:.1f} minutes")
 

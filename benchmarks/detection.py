@@ -42,7 +42,6 @@ from models.scenarios import corpus
 from models.scenarios.wordings import seeded
 from models.tools import facts_of
 from stream import study
-from stream.recorded import name_of
 
 ROOT = results.ROOT
 DOCUMENT = ROOT / "docs" / "detection.md"
@@ -54,6 +53,7 @@ LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"
 ERRORS_READ = ROOT / "benchmarks" / "errors_read.jsonl"
 """Errors that were read: session, whether it was missed or a false alarm, what stands in the way, and why."""
 BUDGETS = (0.001, 0.01, 0.05)
+BASES = (0.0001, 0.001, 0.01)
 SUITES = ("banking", "slack", "travel", "workspace")
 UNIT, OFFSET = 1_000_000, 32.0
 """A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
@@ -207,10 +207,10 @@ def fingerprinted(session: Mapping[str, Any]) -> dict[str, Any]:
 class Source:
     """All sets of sessions as feature rows: made once, then read from ``build/``."""
 
-    def __init__(self, data: Path, only: Sequence[str], sample: float, fresh: bool, processes: int) -> None:
-        self.paths = [p for p in sorted(data.glob("*.jsonl.gz")) if name_of(p) != "demo"]
-        if not self.paths:
-            raise SystemExit(f"no *.jsonl.gz in {data}: DRIFTLINE_DATA must name the recorded sessions")
+    def __init__(
+        self, paths: Sequence[Path], only: Sequence[str], sample: float, fresh: bool, processes: int
+    ) -> None:
+        self.paths = paths
         self.only, self.sample, self.fresh, self.processes = only, sample, fresh, processes
         self.telling = study.acted(self.paths)
         self._read: tuple[corpus.Recordings, dict[str, corpus.Tools]] | None = None
@@ -766,7 +766,7 @@ def _early(scored: Scored, bad: Flags) -> dict[str, Any]:
 
 def read_again(path: Path) -> list[dict[str, Any]]:
     """What readers said of sessions, one a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _labels_read(scored: Scored, bad: Flags) -> dict[str, Any]:
@@ -891,20 +891,24 @@ def _revocations(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
     for budget in (0.001, 0.01):
         caught, wrong = learn.caught(bad, budget=budget), learn.alarms(honest, budget=budget)
         within = learn.alarms(honest & learn.suites, budget=budget)
-        tpr, fpr = caught["rate"] or 0.0, wrong["rate"] or 0.0
         out[f"{budget:g}"] = {
             "detected": caught,
             "false_alarms": wrong,
             "false_alarms_suites": within,
-            "base_rates": {
-                f"{base:g}": {
-                    "precision": precision(tpr, fpr, base),
-                    "alerts_per_10000": round(10_000 * (base * tpr + (1 - base) * fpr), 2),
-                }
-                for base in (0.0001, 0.001, 0.01)
-            },
+            "base_rates": in_operation(caught["rate"] or 0.0, wrong["rate"] or 0.0),
         }
     return out
+
+
+def in_operation(tpr: float, fpr: float) -> dict[str, Any]:
+    """Precision, and alerts for 10,000 sessions, by the share of sessions that are hijacked."""
+    return {
+        f"{base:g}": {
+            "precision": precision(tpr, fpr, base),
+            "alerts_per_10000": round(10_000 * (base * tpr + (1 - base) * fpr), 2),
+        }
+        for base in BASES
+    }
 
 
 def precision(tpr: float, fpr: float, base: float) -> float | None:
@@ -1101,6 +1105,12 @@ def _own_points(learn: Scored, held: Scored) -> dict[str, Any]:
     }
 
 
+def writes(X: Floats) -> Flags:
+    """Calls that write, run or take something out."""
+    found: Flags = (X[:, FEATURES.index("action")] > 0) | (X[:, FEATURES.index("outward")] > 0)
+    return found
+
+
 def plain_rules(source: Source, bench: Bench) -> dict[str, Any]:
     """What needs no model: nothing, every write, words that the intent lacks; and a probe of labels."""
     part = bench.learn
@@ -1119,8 +1129,8 @@ def plain_rules(source: Source, bench: Bench) -> dict[str, Any]:
             "auroc": scored.area(clean, bad),
         }
 
-    writes = (part.X[:, FEATURES.index("action")] > 0) | (part.X[:, FEATURES.index("outward")] > 0)
-    every = Scored(part, writes.astype(np.int64))
+    writing = writes(part.X)
+    every = Scored(part, writing.astype(np.int64))
     found = {
         "nothing (null model)": told(plain.scores),
         "flag every write": told(every.scores, every.highest > 0),
@@ -1128,7 +1138,7 @@ def plain_rules(source: Source, bench: Bench) -> dict[str, Any]:
     recordings = {s["session_id"]: s for s in source.read[0].get("agentdojo", ())}
     apart = tfidf(part, recordings)
     found["TF-IDF of the call against the intent"] = told(apart)
-    found["… of writes alone"] = told(np.where(writes, apart, 0))
+    found["… of writes alone"] = told(np.where(writing, apart, 0))
     found["length of intent and session, model, defence"] = told(labels_only(part, recorded & (clean | bad)))
     return found
 
@@ -1511,7 +1521,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
         "alerts": (
             "Precision and alerts for 10,000 sessions by base rate",
             ("threshold's budget", "TPR", "FPR, all honest", "FPR, the suites",
-             *(f"{text} at a base rate of {100 * base:g} %" for base in (0.0001, 0.001, 0.01)
+             *(f"{text} at a base rate of {100 * base:g} %" for base in BASES
                for text in ("precision", "alerts"))),
             [
                 [f"{100 * float(budget):g} %", percent(one["detected"]), percent(one["false_alarms"], 2),
@@ -1546,7 +1556,8 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
                 ["… by the readers", percent(labels["judged"])],
             ],
         )
-    if causes := read_again(ERRORS_READ):
+    causes = read_again(ERRORS_READ)
+    if causes:
         kinds = ("missed", "false alarm")
         out["causes"] = (
             "Errors that were read, by what stands in the way",
@@ -1798,10 +1809,7 @@ def look(command: str, why: str) -> None:
 
 def show(report: Mapping[str, Any], docs: bool) -> None:
     """Print the tables; with `docs` write them into the document."""
-    for name, (title, columns, rows) in tables(report).items():
-        results.show(title, columns, rows)
-        if docs:
-            results.write_between(DOCUMENT, name, results.markdown(columns, rows))
+    results.show_all(tables(report), DOCUMENT if docs else None)
     if docs:
         took = f"{report['minutes']:.0f} minutes on {report['machine']}"
         text = f"Run of {report['date']}, {len(report['seeds'])} seeds, {report['fits']} models, {took}."
@@ -1830,17 +1838,13 @@ def main() -> None:
     if options.tables:
         show(json.loads(FILE.read_bytes()), options.docs)
         return
-    data = os.environ.get("DRIFTLINE_DATA")
-    if not data:
-        raise SystemExit(
-            "NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions"
-        )
+    paths = results.recorded_files()
     trial = bool(options.only) or options.sample < 1 or options.trees is not None
     if options.docs and trial:
         parser.error("--docs wants all of the data and the whole recipe")
     began = time.monotonic()
     only = [name for name in options.only.split(",") if name]
-    source = Source(Path(data), only, options.sample, options.fresh, options.jobs)
+    source = Source(paths, only, options.sample, options.fresh, options.jobs)
     opened = options.docs or options.open
     if not opened:
         say(
@@ -1874,9 +1878,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    FILE.parent.mkdir(exist_ok=True)
-    kept = FILE.with_name("detection-trial.json") if trial or not opened else FILE
-    kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:
         look(f"python -m benchmarks.detection {' '.join(sys.argv[1:])}".strip(), options.why)

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import orjson
 from rich.console import Console
 from rich.table import Table
+
+from stream.recorded import name_of
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "build" / "bench.json"
@@ -44,6 +47,24 @@ def read() -> dict[str, Any]:
         return dict(json.loads(FILE.read_bytes()))
     except (OSError, ValueError):
         return {}
+
+
+def recorded_files() -> list[Path]:
+    """The recorded sessions that ``DRIFTLINE_DATA`` names, the demo's apart; ends the program where there are none."""
+    data = os.environ.get("DRIFTLINE_DATA")
+    if not data:
+        sys.exit("NOT RUN: DRIFTLINE_DATA is not set; it must name the directory of recorded sessions")
+    paths = [path for path in sorted(Path(data).glob("*.jsonl.gz")) if name_of(path) != "demo"]
+    if not paths:
+        sys.exit(f"no *.jsonl.gz in {data}: DRIFTLINE_DATA must name the recorded sessions")
+    return paths
+
+
+def keep(path: Path, report: Mapping[str, Any], *, trial: bool = False) -> None:
+    """Leave a report at `path`; that of a trial beside it, under a name of its own."""
+    path.parent.mkdir(exist_ok=True)
+    kept = path.with_stem(f"{path.stem}-trial") if trial else path
+    kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
@@ -90,6 +111,16 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def show_all(
+    tables: Mapping[str, tuple[str, Sequence[str], Sequence[Sequence[str]]]], document: Path | None
+) -> None:
+    """Print every table; in a document write each between the marks of its name."""
+    for name, (title, columns, rows) in tables.items():
+        show(title, columns, rows)
+        if document is not None:
+            write_between(document, name, markdown(columns, rows))
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

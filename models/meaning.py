@@ -1,6 +1,6 @@
 """Which explains a call better: a clause of the intent, or a line that some result said?
 
-Texts are unit vectors of the static embedding, kept as int8; all arithmetic is on integers, so that a row is
+Texts are unit vectors of the static embedding, kept as int8; all arithmetic is on whole numbers, so that a row is
 the same everywhere, alone or in a batch. Cosines are thousandths. They never stand as evidence by themselves:
 they are compared within the session's catalogue, its earlier calls, or the lines that it read.
 """

@@ -147,9 +147,14 @@ def told_verb(description: str | None) -> str | None:
     return None
 
 
+def _speaks(words: Sequence[str]) -> bool:
+    """Whether a name says what its tool does."""
+    return not VERBS.isdisjoint(words)
+
+
 def spoken_name(tool: Tool) -> str:
     """A tool's name; with the beginning of its description where the name does not say what it does."""
-    if any(word in VERBS for word in name_words(tool.name)):
+    if _speaks(name_words(tool.name)):
         return tool.name
     return f"{tool.name} {(tool.description or '')[:80]}"
 
@@ -170,7 +175,7 @@ def facts_of(
 ) -> ToolFacts:
     """Facts of tool `name`; `classes` are the policy's own, which win."""
     words = name_words(name)
-    if tool and (verb := told_verb(tool.description)) and not any(w in VERBS for w in words):
+    if tool and (verb := told_verb(tool.description)) and not _speaks(words):
         words = [*words, verb]
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action

@@ -137,9 +137,9 @@ class Measures:
             self.outputs.labels(topic).inc(n)
         for verdict, n in collections.Counter(_verdict(o) for o in outputs if o.topic == DECISIONS).items():
             self.decisions.labels(verdict).inc(n)
-        for output in outputs:
-            if output.topic == QUARANTINE:
-                self.quarantine.labels(dict(output.headers).get("reason", b"?").decode()).inc()
+        refused = (dict(o.headers).get("reason", b"?") for o in outputs if o.topic == QUARANTINE)
+        for reason, n in collections.Counter(refused).items():
+            self.quarantine.labels(reason.decode()).inc(n)
         ages = [now_s - stamp / 1000 for stamp in stamps_ms]
         if stage == "judge":
             self.decision_seconds.observe(ages)

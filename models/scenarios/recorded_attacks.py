@@ -112,7 +112,7 @@ def _twin(made: Session, session: Mapping[str, Any], variant: str, salt: str = "
     return identify(made, origin, variant, pair, salt)
 
 
-def _demand(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> Demand:
+def demanded(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> Demand:
     """The injection's goal as a demand.
 
     Its tool and arguments are those of the first call that writes or sends for it, as far as the goal itself
@@ -147,7 +147,7 @@ def reworded(
     one for the catalogue takes the place of all texts in results.
     """
     found = spans(session)
-    demand = _demand(session, tools)
+    demand = demanded(session, tools)
     if not found or not demand.goal:
         return None
     if wording.place == "result":
