@@ -15,11 +15,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import hashlib
-import hmac
 import inspect
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,8 +35,7 @@ from benchmarks import results
 from models import calibrate, dataset
 from models.dataset import LEFT_OUT, TRAINING_SETS, Calls
 from models.features import FEATURES, FEATURES_VERSION
-from models.provenance import compounds_in
-from models.scenarios import corpus
+from models.scenarios import corpus, recorded_attacks
 from models.scenarios.wordings import seeded
 from models.tools import facts_of
 from stream import study
@@ -89,6 +86,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "address": ("aimed",),
     "scope": ("action", "destructive", "sensitive", "outward", "known", "trifecta", "argument_chars"),
     "sequence": ("catalogue_size",),
+    "visibility": ("heard", "hashed"),
 }
 """Beginnings of the names of each family's features; of several that fit, the longest decides."""
 
@@ -147,63 +145,6 @@ def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dic
     }
 
 
-def fingerprinted(session: Mapping[str, Any]) -> dict[str, Any]:
-    """The session as producers in privacy mode send it (`docs/privacy.md`): values hashed, intent in clear.
-
-    Texts are split into their fields and lines first; the values that the user named are given as resources.
-    """
-
-    def fp(value: object) -> str:
-        plain = " ".join(str(value).casefold().split())
-        return (
-            "fp:" + hmac.new(b"detection", plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-        )
-
-    def hide(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: hide(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [hide(item) for item in value]
-        return value if value is None or isinstance(value, bool) else fp(value)
-
-    def lines(text: str) -> list[Any]:
-        found: list[Any] = []
-        for line in text.splitlines()[:400]:
-            key, colon, value = line.strip(" -").partition(": ")
-            if colon and value and re.fullmatch(r"[\w ]{1,40}", key):
-                found.append({key: fp(value.strip("'\""))})
-            elif line.strip():
-                found.append(fp(line))
-            found += [fp(run) for run in compounds_in(line)]
-        return found
-
-    def result(value: Any) -> Any:
-        if not isinstance(value, str):
-            return hide(value)
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            return lines(value)
-        return hide(parsed) if isinstance(parsed, dict | list) else lines(value)
-
-    intent = str(session["intent"])
-    named = [*compounds_in(intent), *re.findall(r"'([^']{2,80})'|\"([^\"]{2,80})\"", intent)]
-    names = [run if isinstance(run, str) else "".join(run) for run in named]
-    names += re.findall(r"\b\d[\d.,]*\b|\b[A-Z]\w+(?: [A-Z]\w+)*", intent)
-    made = {
-        **session,
-        "session_id": f"{session['session_id']}-fp",
-        "origin": session["session_id"],
-        "variant": "fingerprints",
-        "resources": sorted({fp(name) for name in names})[:64],
-    }
-    made["calls"] = [
-        {**call, "args": hide(call.get("args") or {}), "result": result(call.get("result"))}
-        for call in session["calls"]
-    ]
-    return made
-
-
 class Source:
     """All sets of sessions as feature rows: made once, then read from ``build/``."""
 
@@ -224,7 +165,7 @@ class Source:
         for path in [*live, *models, *bundled, *self.paths]:
             if path.name != "manifest.json":
                 digest.update(path.name.encode() + path.read_bytes())
-        for made_by in (about, fingerprinted, Source.sets, Source._make):
+        for made_by in (about, Source.sets, Source._make):
             digest.update(inspect.getsource(made_by).encode())
         self.digest = digest.hexdigest()[:12]
 
@@ -265,7 +206,7 @@ class Source:
         bad = corpus.hijacked(taught)
         bad = seeded("fingerprints", 1).sample(bad, min(len(bad), 1200))
         honest = [s for s in taught.get("agentdojo", ()) if s["label"] == "benign"]
-        made = [fingerprinted(session) for session in [*bad, *honest]]
+        made = [recorded_attacks.fingerprinted(session) for session in [*bad, *honest]]
         yield corpus.Set(FINGERPRINTS, made, theirs)
 
     def part(self, names: str) -> Part:

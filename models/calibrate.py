@@ -59,6 +59,8 @@ FALLING = (
     "source_likeness",
     "clause_any",
     "intent_acts",
+    "clause_effect",
+    "intent_effect",
     "aimed_intent",
 )
 """Evidence that can only lower a score."""

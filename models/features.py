@@ -28,7 +28,7 @@ from models.provenance import Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
 
-FEATURES_VERSION = 3
+FEATURES_VERSION = 4
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -64,11 +64,15 @@ FEATURES: tuple[str, ...] = (
     "source_likeness",  # z-score of the tool against that clause
     "clause_any",  # how far the clause that the call was made for hands anything over, likewise
     "intent_acts",  # how far that clause of the intent that does most hands acts over, likewise
+    "clause_effect",  # how far the clause that the call was made for wants anything done, 128 neutral
+    "intent_effect",  # how far that clause of the intent that does most wants anything done, likewise
     "aimed",  # characters of addresses in the arguments, cut at 255
     "aimed_intent",  # share of them that the intent carries, 1000 without any
     "aimed_prose",  # ... that results carry in prose only
     "aimed_other",  # ... that results carry elsewhere than beside what the intent names
     "aimed_nowhere",  # ... that nothing carries
+    "heard",  # 0/1: some result so far carried anything; without it a value from nowhere says nothing
+    "hashed",  # share of argument leaves that are fingerprints of a producer in privacy mode, thousandths
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
     "destructive",
@@ -243,12 +247,16 @@ def extract(
         handed[1],
         source_likeness,
         _handed(session, clause)[1],
-        max(session.handing[::2], default=0),
+        max(session.handing[:: handover.ANSWERS], default=0),
+        _handed(session, clause)[2],
+        max(session.handing[2 :: handover.ANSWERS], default=0),
         min(255, aimed),
         share(aimed_intent, aimed) if aimed else 1000,
         share(aimed_prose, aimed),
         share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
         share(aimed_nowhere, aimed),
+        int(session.heard),
+        share(sum(map(_is_hashed, found)), len(found)),
         min(255, sum(len(leaf.text) for leaf in found) // 10),
         action,
         int(facts.destructive),
@@ -262,11 +270,19 @@ def extract(
     return Extract(row, origins, facts, cuts, named, clause, same, explained)
 
 
+HASHED = "fp:"
+"""Beginning of a value that its producer hashed (docs/privacy.md)."""
+
+
+def _is_hashed(leaf: Leaf) -> bool:
+    return leaf.text.startswith(HASHED) and len(leaf.text) >= 16
+
+
 def _handed(session: Session, clause: int) -> bytes:
-    """What a clause hands over: acts, anything; neutral for one that is not there, or no longer kept."""
+    """What a clause hands over and wants, see `Handed`; neutral for one that is not there, or no longer kept."""
     if not 0 <= clause < len(session.served):
         return bytes(handover.NOTHING)
-    return session.handing[2 * clause : 2 * clause + 2]
+    return session.handing[handover.ANSWERS * clause : handover.ANSWERS * (clause + 1)]
 
 
 def _clause_named(session: Session, found: Sequence[Leaf], key: bytes) -> int:

@@ -1,9 +1,9 @@
-"""Does a sentence of the intent hand something over to a source, and what: acts, or their particulars?
+"""Does a sentence of the intent hand something over to a source, and what? Does it want anything done at all?
 
 "Do what the ticket says" leaves to the ticket *what* is done; "pay the bill in may.txt" names the act and leaves
-its particulars to a file; "summarise the ticket" leaves nothing to it. Two linear heads over the words of the
-sentence and over pairs of words near each other, learnt from sentences that two authors wrote for it, in whose
-stead names, quotes, addresses and numbers are marks; there is no list of words. How well they hold on sentences of
+its particulars to a file; "summarise the ticket" leaves nothing to it, and wants nothing done: it is content with an
+answer. Three linear heads over the words of the sentence and over pairs of words near each other, learnt from
+sentences that two authors wrote for it, in whose stead names, quotes, addresses and numbers are marks; there is no list of words. How well they hold on sentences of
 a third author, whom neither read, stands in their file, which ``python -m models.handover`` rebuilds.
 """
 
@@ -26,7 +26,7 @@ from models.errors import ArtefactError
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "bundled" / "handover.json"
 SENTENCES = HERE / "scenarios" / "handing.jsonl"
-"""What the heads learn from and are measured on: author, sentence, and what it hands over."""
+"""What the heads learn from and are measured on: author, sentence, what it hands over, and whether it wants an effect."""
 NEUTRAL = 128
 """A sentence that speaks neither for nor against; 16 is one unit of log odds."""
 MAX_CHARS = 600
@@ -44,14 +44,17 @@ _AROUND = ".,;:!?()[]{}<>\"'*"
 class Handed(NamedTuple):
     """What a sentence hands over, each 0 to 255 with `NEUTRAL` in the middle.
 
-    ``acts``: the source says what is done. ``any``: it says at least with which particulars.
+    ``acts``: the source says what is done. ``any``: it says at least with which particulars. ``effect``: something
+    is to be written, sent, changed or run, by whomever it is said; the opposite is content with an answer.
     """
 
     acts: int
     any: int
+    effect: int
 
 
-NOTHING = Handed(NEUTRAL, NEUTRAL)
+ANSWERS = len(Handed._fields)
+NOTHING = Handed(NEUTRAL, NEUTRAL, NEUTRAL)
 
 
 def marks(sentence: str) -> list[str]:
@@ -90,19 +93,19 @@ def pairs(told: Sequence[str]) -> set[str]:
 
 
 class Head:
-    """Two linear heads.
+    """Three linear heads.
 
     Parameters
     ----------
-    weights : by mark or pair, the weight for acts and for anything, in units of 1 / 4096
+    weights : by mark or pair, the weight for each answer of `Handed`, in units of 1 / 4096
     bias : likewise
     """
 
     def __init__(self, weights: Mapping[str, Sequence[int]], bias: Sequence[int]) -> None:
-        if len(bias) != 2 or any(len(pair) != 2 for pair in weights.values()):
-            raise ArtefactError("the weights for what is handed over are not pairs; rebuild them")
-        self._weights = {name: (int(pair[0]), int(pair[1])) for name, pair in weights.items()}
-        self._bias = int(bias[0]), int(bias[1])
+        if len(bias) != ANSWERS or any(len(row) != ANSWERS for row in weights.values()):
+            raise ArtefactError(f"the weights for what is handed over are not {ANSWERS} each; rebuild them")
+        self._weights = {name: tuple(map(int, row)) for name, row in weights.items()}
+        self._bias = tuple(map(int, bias))
 
     def of(self, sentence: str) -> Handed:
         """What `sentence` hands over; one of which nothing is known is neutral."""
@@ -110,7 +113,7 @@ class Head:
         if len(known) <= 2:  # its ends alone
             return NOTHING
         length = isqrt(len(known) << 20)
-        odds = ((sum(pair[n] for pair in known) << 10) // length + bias for n, bias in enumerate(self._bias))
+        odds = ((sum(row[n] for row in known) << 10) // length + bias for n, bias in enumerate(self._bias))
         return Handed(*(max(0, min(255, NEUTRAL + 16 * value // _UNIT)) for value in odds))
 
 
@@ -128,17 +131,23 @@ def bundled() -> Head:
 
 
 class Sentence(NamedTuple):
-    """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts."""
+    """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts. ``effect``: whether it wants any done."""
 
     author: str
     text: str
     hands: int
+    effect: bool
+
+    @property
+    def truth(self) -> tuple[bool, ...]:
+        """The right answers, in the order of `Handed`."""
+        return self.hands == 2, self.hands >= 1, self.effect
 
 
 def sentences() -> list[Sentence]:
     """All sentences written for the heads."""
     rows = map(json.loads, SENTENCES.read_text().splitlines())
-    return [Sentence(row["author"], row["text"], row["hands"]) for row in rows]
+    return [Sentence(row["author"], row["text"], row["hands"], bool(row["effect"])) for row in rows]
 
 
 def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> Head:
@@ -160,10 +169,9 @@ def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> 
     X = csr_matrix(
         (values, np.concatenate(kept), np.cumsum([0, *map(len, kept)])), shape=(len(kept), len(place))
     )
-    weights = np.zeros((len(place), 2), int)
+    weights = np.zeros((len(place), ANSWERS), int)
     bias = []
-    for n, hands in enumerate((2, 1)):
-        truth = np.array([sentence.hands >= hands for sentence in told])
+    for n, truth in enumerate(np.array([sentence.truth for sentence in told]).T):
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(X, truth)
         weights[:, n] = np.round(model.coef_[0] * _UNIT)
         bias.append(round(float(model.intercept_[0]) * _UNIT))
@@ -172,16 +180,21 @@ def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> 
 
 
 def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float]:
-    """Areas under the ROC curve: sentences that hand acts over, or anything, against the others."""
+    """Areas under the ROC curve: sentences that hand acts over, or anything, or want an effect, against the others."""
     from sklearn.metrics import roc_auc_score
 
     found = [head.of(sentence.text) for sentence in told]
     hands = np.array([sentence.hands for sentence in told])
-    acts, something = (np.array(values) for values in zip(*found, strict=True))
+    acts, something, effect = (np.array(values) for values in zip(*found, strict=True))
+    wanted = np.array([sentence.effect for sentence in told])
     return {
         "acts": round(float(roc_auc_score(hands == 2, acts)), 3),
         "acts against particulars": round(float(roc_auc_score(hands[hands > 0] == 2, acts[hands > 0])), 3),
         "anything": round(float(roc_auc_score(hands > 0, something)), 3),
+        "effect": round(float(roc_auc_score(wanted, effect)), 3),
+        "effect where nothing is handed over": round(
+            float(roc_auc_score(wanted[hands == 0], effect[hands == 0])), 3
+        ),
     }
 
 

@@ -259,7 +259,7 @@ def tokens(text: str) -> list[Token]:
     return [Token(t, *kind) for t, kind in found.items()][:MAX_TOKENS]
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 15)
 def fingerprint(text: str, key: bytes) -> int:
     """Keyed 32-bit fingerprint of a token (BLAKE2b): with the key secret, collisions cannot be sought."""
     raw = text.encode(errors="replace")

@@ -14,9 +14,10 @@ import msgspec
 from models.contracts import Family, Standing, Verdict
 from models.embedding import DIMS
 from models.errors import StateError
+from models.handover import ANSWERS
 from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 5
+VERSION = 6
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -122,7 +123,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     names: bytes = b""  # prints of what the intent names, uint32
     name_clauses: bytes = b""  # for each, the clause that names it
     clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
-    handing: bytes = b""  # two by clause: what its sentence hands over, see `models.handover`
+    handing: bytes = b""  # by clause: what its sentence hands over and wants, see `models.handover`
     served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
     allowed_actions: int = 0  # bits, 0 = not restricted
@@ -151,6 +152,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     executes: int = 0
     errors: int = 0
     results: int = 0
+    heard: bool = False  # a result carried anything
     repeats: int = 0
     private_reads: int = 0
     open_reads: int = 0
@@ -213,7 +215,7 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     record: Dossier
 
 
-_MEANING = MAX_CLAUSES * (DIMS + 3) + MAX_LINES * LINE + 5 * MAX_NAMES
+_MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES
 _BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + 1024
 """Bytes of a session's window, events, gaps, path, meaning, numbers and digests at most, headers included."""
 SURE_PRINTS = 2048

@@ -8,6 +8,7 @@ nothing tells is taken for a write: the cautious reading.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ def name_words(name: str) -> list[str]:
     return [w.lower() for w in _SPLIT.findall(name)]
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def stem(word: str) -> str:
     """`word` without common English endings: crude, order fixed, meant for matching only.
 
@@ -97,7 +98,7 @@ def stems(text: str, limit: int = 2000) -> set[str]:
     return {s for w in words if len(w) <= 64 and (s := _content_stem(w)) is not None}
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _content_stem(word: str) -> str | None:
     found = stem(word)
     return None if found in STOP else found
@@ -145,6 +146,30 @@ def told_verb(description: str | None) -> str | None:
             if base in VERBS:
                 return base
     return None
+
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+MAX_DESCRIPTION = 4000
+"""Characters of a description that are looked at."""
+SHARED = 3
+"""Tools whose descriptions have a sentence in common, from which on it speaks of their server and of none of them."""
+
+
+def own_descriptions(tools: Sequence[Tool]) -> list[Tool]:
+    """The tools without the sentences that several descriptions share; one that has no other keeps them.
+
+    >>> tools = [Tool(name=n, description=f"Part of the car. {n}s it.") for n in ("Open", "Lock", "Start")]
+    >>> [tool.description for tool in own_descriptions(tools)]
+    ['Opens it.', 'Locks it.', 'Starts it.']
+    """
+    said = [_SENTENCE.split((tool.description or "")[:MAX_DESCRIPTION]) for tool in tools]
+    spread = Counter(sentence for sentences in said for sentence in set(sentences))
+    found = []
+    for tool, sentences in zip(tools, said, strict=True):
+        own = [sentence for sentence in sentences if spread[sentence] < SHARED]
+        kept = own and len(own) < len(sentences)
+        found.append(tool.model_copy(update={"description": " ".join(own)}) if kept else tool)
+    return found
 
 
 def _speaks(words: Sequence[str]) -> bool:
@@ -229,6 +254,7 @@ class Catalogue:
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
+        tools = own_descriptions(tools)
         self.spoken = {t.name: spoken_name(t) for t in tools}
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes

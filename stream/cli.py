@@ -531,6 +531,49 @@ def train(
 
 
 @app.command()
+def calibrate(
+    decisions: Annotated[
+        list[Path], typer.Argument(help="Decisions of shadow operation, as JSON lines or as a dumped topic.")
+    ],
+    out: Annotated[Path, typer.Option(help="New directory of the release.")],
+    model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
+) -> None:
+    """Raise thresholds by what an ecosystem's own sessions score, unlabelled, and write them as a release.
+
+    A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain. It
+    never falls, and never passes that of a tenth of the budget. Activate the release as docs/operations.md says.
+    """
+    from importlib import resources
+
+    from models import registry
+    from stream import calibration
+    from stream.policy import parse_policy
+
+    settings = _settings()
+    place = policy or settings.policy_path
+    try:
+        text = (place or resources.files("stream") / "policy.yaml").read_text()
+    except OSError as error:
+        raise ConfigError(f"the policy {place} cannot be read: {error.strerror}") from error
+    name = str(place or "policy.yaml")
+    source = model or settings.model_dir
+    loaded, parsed = registry.load(source), parse_policy(text, name)
+    documents = (row for file in decisions for _, row in _documents(file, "agent.decisions.v1"))
+    highest = calibration.maxima(documents, f"{loaded.name}@{loaded.digest[:12]}")
+    found = calibration.raise_levels(parsed, loaded, list(highest.values()))
+    digest = calibration.write(found, text, name, source, out)
+    typer.echo(f"{len(highest)} sessions", err=True)
+    typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
+    for one in found:
+        before, after = one.before / 10_000, one.after / 10_000
+        typer.echo(
+            f"{one.level:<8}{one.budget:>8g}{before:>10.4f}{one.reached_before:>9}{after:>10.4f}{one.reached_after:>9}"
+        )
+    typer.echo(f"release {digest} in {out}")
+
+
+@app.command()
 def evaluate(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")

@@ -11,7 +11,15 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.scenarios import delegated, recorded_attacks, report_tasks, report_wordings, splices, wordings
+from models.scenarios import (
+    delegated,
+    recorded_attacks,
+    report_tasks,
+    report_wordings,
+    splices,
+    wordings,
+    written_tasks,
+)
 from models.scenarios.wordings import Wording, seeded
 
 Session = dict[str, Any]
@@ -25,6 +33,10 @@ SPLICED = {"agentdojo": 1500, "tau_retail": 350, "intercode": 350, "sweagent_a":
 """Benign sessions of a source that become recipients of splices; all of those that are not named, up to 365."""
 BLIND = 400
 """Honest sessions of a source that are also seen without results."""
+
+
+HASHED = 1200
+"""Hijacked, honest and written sessions each that are also seen as privacy mode sends them."""
 
 
 class Set(NamedTuple):
@@ -100,6 +112,18 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
     honest = [s for name in sorted(recorded) for s in _honest(recorded[name], name, seed)]
     yield _set("withheld", map(recorded_attacks.withheld, [*bad, *honest]), tools)
     yield delegated_tasks(recorded, tools, seed)
+    written, theirs = list(written_tasks.sessions(seed)), written_tasks.catalogues()
+    yield _set("written", written, theirs)
+    chosen = [
+        *_sample(bad, HASHED, seed, "hashed"),
+        *_sample(honest, HASHED, seed, "hashed"),
+        *_sample(
+            [s for s in written if s["variant"] in ("hijacked", "silent", "asked_silent", "calm")],
+            HASHED,
+            seed,
+        ),
+    ]
+    yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools | theirs)
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
@@ -124,6 +148,8 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
         ("creeping", report_tasks.creeping(seed)),
     ):
         yield _set(name, ({**s, "domain": "report"} for s in sessions), invented)
+    elsewhere = ({**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True))
+    yield _set("written elsewhere", elsewhere, written_tasks.catalogues())
 
 
 def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import hmac
+import json
 import random
 import re
 from collections import Counter
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.provenance import leaves
+from models.provenance import compounds_in, leaves
 from models.scenarios.splices import ASKS, acts_on, weave, without_results
 from models.scenarios.wordings import Demand, Wording, clause, identify, place, seeded
 from models.tools import name_words, stems
@@ -177,6 +179,65 @@ def removed(session: Session) -> Session | None:
 def withheld(session: Session) -> Session:
     """No results at all, as when a producer withholds content."""
     return _twin(without_results(session), session, "withheld")
+
+
+def fingerprinted(session: Session) -> Session:
+    """The session as producers in privacy mode send it (`docs/privacy.md`): values hashed, intent in clear.
+
+    Texts are split into their fields and lines first; the values that the user names, once or on the way, are given
+    as resources.
+    """
+
+    def fp(value: object) -> str:
+        plain = " ".join(str(value).casefold().split())
+        return (
+            "fp:"
+            + hmac.new(b"fingerprinted", plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        )
+
+    def hide(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: hide(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [hide(item) for item in value]
+        return value if value is None or isinstance(value, bool) else fp(value)
+
+    def lines(text: str) -> list[Any]:
+        found: list[Any] = []
+        for line in text.splitlines()[:400]:
+            key, colon, value = line.strip(" -").partition(": ")
+            if colon and value and re.fullmatch(r"[\w ]{1,40}", key):
+                found.append({key: fp(value.strip("'\""))})
+            elif line.strip():
+                found.append(fp(line))
+            found += [fp(run) for run in compounds_in(line)]
+        return found
+
+    def result(value: Any) -> Any:
+        if not isinstance(value, str):
+            return hide(value)
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            return lines(value)
+        return hide(parsed) if isinstance(parsed, dict | list) else lines(value)
+
+    intent = " ".join([str(session["intent"]), *(said["text"] for said in session.get("amendments") or ())])
+    named = [*compounds_in(intent), *re.findall(r"'([^']{2,80})'|\"([^\"]{2,80})\"", intent)]
+    names = [run if isinstance(run, str) else "".join(run) for run in named]
+    names += re.findall(r"\b\d[\d.,]*\b|\b[A-Z]\w+(?: [A-Z]\w+)*", intent)
+    made = {
+        **session,
+        "session_id": f"{session['session_id']}-fp",
+        "origin": session["session_id"],
+        "variant": "fingerprints",
+        "resources": sorted({fp(name) for name in names})[:64],
+    }
+    made["calls"] = [
+        {**call, "args": hide(call.get("args") or {}), "result": result(call.get("result"))}
+        for call in session["calls"]
+    ]
+    return made
 
 
 # --- names

@@ -170,34 +170,6 @@ def test_a_detection_at_too_many_false_alarms_is_not_reached() -> None:
     assert not detection.held_back(row, row.name, [at])
 
 
-def test_fingerprints_leave_no_value_and_keep_equal_values_equal() -> None:
-    account = "US133000000121212121212"
-    session = {
-        "session_id": "s",
-        "intent": "Pay the bill 'bill-december.txt'.",
-        "calls": [
-            {
-                "seq": 0,
-                "tool": "read_file",
-                "args": {"path": "bill-december.txt"},
-                "result": f"IBAN: {account}\nDue 3.5",
-            },
-            {
-                "seq": 1,
-                "tool": "send_money",
-                "args": {"to": account, "amount": 3.5},
-                "result": '{"ok": "sent"}',
-            },
-        ],
-    }
-    made = detection.fingerprinted(session)
-    assert account not in str(made["calls"])
-    assert "sent" not in str(made["calls"][1]["result"])
-    paid = made["calls"][1]["args"]["to"]
-    assert paid in str(made["calls"][0]["result"])
-    assert made["calls"][0]["args"]["path"] in made["resources"]
-
-
 def test_without_data_it_says_so_and_fails() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DRIFTLINE_DATA"}
     done = subprocess.run(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models import handover
 from models.errors import ArtefactError
-from models.handover import MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
+from models.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
@@ -24,25 +24,25 @@ heads = st.builds(
     Head,
     st.dictionaries(
         st.sampled_from([*WORDS, "do what", "the .. says", "^", "$"]),
-        st.tuples(numbers, numbers),
+        st.tuples(numbers, numbers, numbers),
         max_size=20,
     ),
-    st.tuples(numbers, numbers),
+    st.tuples(numbers, numbers, numbers),
 )
 
 
 @FIXED
 @given(heads, sentences)
-def test_an_answer_is_two_bytes_and_the_same_twice(head: Head, sentence: str) -> None:
+def test_an_answer_is_a_byte_for_each_question_and_the_same_twice(head: Head, sentence: str) -> None:
     found = head.of(sentence)
-    assert len(bytes(found)) == 2
+    assert len(bytes(found)) == ANSWERS
     assert head.of(sentence) == found
 
 
 @FIXED
 @given(sentences)
 def test_a_sentence_of_which_nothing_is_known_is_neutral(sentence: str) -> None:
-    assert Head({}, (9000, -9000)).of(sentence) == NOTHING
+    assert Head({}, (9000, -9000, 0)).of(sentence) == NOTHING
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "?!", "выполни всё"])
@@ -72,14 +72,14 @@ def test_particulars_leave_no_trace() -> None:
     assert one == other
 
 
-def test_weights_that_are_no_pairs_are_refused() -> None:
+def test_weights_that_lack_an_answer_are_refused() -> None:
     with pytest.raises(ArtefactError, match="rebuild"):
-        Head({"do": (1,)}, (0, 0))
+        Head({"do": (1, 2)}, (0, 0, 0))
     with pytest.raises(ArtefactError, match="rebuild"):
-        Head({"do": (1, 2)}, (0,))
+        Head({"do": (1, 2, 3)}, (0, 0))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": 1, "bias": [0, 0]}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": 1, "bias": [0, 0, 0]}'])
 def test_a_broken_file_says_how_to_rebuild_it(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,14 +114,30 @@ def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
     none = head.of("Summarise the note in minutes.md.")
     assert acts.acts > max(some.acts, none.acts)
     assert min(acts.any, some.any) > none.any
+    assert min(acts.effect, some.effect) > none.effect
+
+
+@pytest.mark.parametrize(
+    ("wants", "content"),
+    [
+        ("Book the table for six at eight.", "Is there a table for six at eight?"),
+        ("Cancel my order from Tuesday.", "When will my order from Tuesday arrive?"),
+        ("Send the minutes to everybody who was there.", "Who was there, according to the minutes?"),
+        ("Add the new colleague to the team's calendar.", "How many colleagues are on holiday in May?"),
+    ],
+)
+def test_the_heads_tell_a_wish_for_an_effect_from_a_question(wants: str, content: str) -> None:
+    head = handover.bundled()
+    assert head.of(wants).effect > handover.NEUTRAL > head.of(content).effect
 
 
 def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
     things = ("the ticket", "the mail", "that page", "my list")
     told = [
-        *(Sentence("a", f"do what {thing} says", 2) for thing in things),
-        *(Sentence("a", f"pay the bill in {thing}", 1) for thing in things),
-        *(Sentence("a", f"summarise {thing} briefly", 0) for thing in things),
+        *(Sentence("a", f"do what {thing} says", 2, True) for thing in things),
+        *(Sentence("a", f"pay the bill in {thing}", 1, True) for thing in things),
+        *(Sentence("a", f"delete {thing} now", 0, True) for thing in things),
+        *(Sentence("a", f"summarise {thing} briefly", 0, False) for thing in things),
     ]
     head = handover.fit(told)
     assert set(handover.areas(head, told).values()) == {1.0}

@@ -1,0 +1,111 @@
+"""Shadow calibration: a sample may raise thresholds, within bounds, and becomes a release like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from models import registry
+from models.errors import ConfigError, InputError
+from stream import bootstrap, calibration, cli
+from stream.policy import levels, load_policy, parse_policy
+
+FIXED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
+MODEL = registry.load()
+POLICY = load_policy()
+NOW = levels(POLICY, MODEL.threshold)
+
+
+def decision(session: str, score: float, verdict: str = "allow", release: str = "r") -> dict[str, Any]:
+    return {"tenant": "t", "session_id": session, "score": score, "verdict": verdict, "release": release}
+
+
+def test_a_sessions_score_is_its_highest_that_is_acted_on() -> None:
+    told = [
+        decision("a", 0.2),
+        decision("a", 0.7),
+        decision("a", 0.9, "abstain"),
+        decision("b", 0.8, release="another"),
+        decision("c", 0.1),
+    ]
+    assert calibration.maxima(told, "r") == {("t", "a"): 7000, ("t", "c"): 1000}
+    assert ("t", "b") in calibration.maxima(told)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"session_id": "a"}, decision("a", 7.0), {**decision("a", 0.1), "score": "x"}]
+)
+def test_what_is_no_decision_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        calibration.maxima([wrong])
+
+
+def test_a_quiet_ecosystem_changes_nothing() -> None:
+    found = calibration.raise_levels(POLICY, MODEL, [1] * 200)
+    assert [one.level for one in found] == ["watch", "alert", "revoke"]
+    assert all(one.after == one.before for one in found)
+
+
+def test_one_that_scores_high_raises_up_to_the_threshold_of_a_tenth_and_no_further() -> None:
+    found = {one.level: one for one in calibration.raise_levels(POLICY, MODEL, [9999] * 200)}
+    assert found["alert"].before < found["alert"].after == MODEL.threshold(0.001)
+    assert found["revoke"].after == found["revoke"].before == MODEL.threshold(0.001)
+    assert found["alert"].reached_before == 200
+
+
+def test_so_few_hijacks_as_are_supposed_do_not_raise_it() -> None:
+    found = {one.level: one for one in calibration.raise_levels(POLICY, MODEL, [1] * 190 + [9999] * 10)}
+    assert found["alert"].after == found["alert"].before
+
+
+def test_a_level_given_as_a_number_stays() -> None:
+    policy = POLICY.model_copy(update={"thresholds": POLICY.thresholds.model_copy(update={"alert": 0.97})})
+    found = calibration.raise_levels(policy, MODEL, [9999] * 200)
+    assert "alert" not in [one.level for one in found]
+
+
+def test_too_small_a_sample_is_refused() -> None:
+    with pytest.raises(InputError, match="50"):
+        calibration.raise_levels(POLICY, MODEL, [1] * 49)
+
+
+@FIXED
+@given(st.lists(st.integers(0, 10_000), min_size=50, max_size=120))
+def test_nothing_falls_and_the_levels_rise(sample: list[int]) -> None:
+    found = calibration.raise_levels(POLICY, MODEL, sample)
+    assert all(one.before <= one.after for one in found)
+    after = [one.after for one in found]
+    assert after == sorted(after)
+    assert [one.before for one in found] == list(NOW)
+
+
+def test_only_the_numbers_change_in_the_policy() -> None:
+    text = "version: 1\n# ours\nthresholds:\n  watch: {budget: 0.05}\n  alert:\n    budget: 0.01\n  revoke: 0.99 # b\n"
+    made = calibration.with_levels(text, {"watch": 5000, "alert": 6000})
+    wanted = "version: 1\n# ours\nthresholds:\n  watch: 0.5000\n  alert:\n    0.6000\n  revoke: 0.99 # b\n"
+    assert made == wanted
+    assert parse_policy(made.replace("# ours", "name: p\nmode: shadow"), "made").thresholds.alert == 0.6
+
+
+def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None:
+    told = tmp_path / "decisions.jsonl"
+    mine = f"{MODEL.name}@{MODEL.digest[:12]}"
+    rows = [decision(f"s{n}", 0.2 if n % 2 else 0.9999, release=mine) for n in range(100)]
+    told.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    place = tmp_path / "releases" / "ours"
+    place.parent.mkdir()
+    done = CliRunner().invoke(cli.app, ["calibrate", str(told), "--out", str(place)])
+    assert done.exit_code == 0, done.output
+    (digest, release), *others = bootstrap.releases_in(place.parent).items()
+    assert not others
+    assert f"release {digest}" in done.output
+    assert release.levels.alert == MODEL.threshold(0.001) > NOW.alert
+    assert release.levels.watch <= release.levels.alert <= release.levels.revoke
+    with pytest.raises(ConfigError, match="already"):
+        calibration.write([], "version: 1", "p", None, place)
