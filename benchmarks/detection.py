@@ -82,11 +82,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "catalogue lure": ("tool_lure", "line_"),
     "provenance": ("args_", "sink_", "best_intent"),
-    "delegation": ("source_", "clause_any", "intent_acts"),
+    "delegation": ("source_", "clause_any", "intent_acts", "intent_any"),
     "address": ("aimed",),
     "scope": ("action", "destructive", "sensitive", "outward", "known", "trifecta", "argument_chars"),
     "sequence": ("catalogue_size",),
-    "visibility": ("heard", "hashed"),
+    "visibility": ("hashed",),
 }
 """Beginnings of the names of each family's features; of several that fit, the longest decides."""
 
@@ -987,7 +987,8 @@ def variants() -> list[Variant]:
             "no recorded attack",
             FULL.columns,
             lambda home, s: (
-                (s.kind == "benign" and s.variant == "recorded") or home in ("spliced", "delegated")
+                (s.kind == "benign" and s.variant == "recorded")
+                or home in ("spliced", "delegated", "written")
             ),
         ),
         Variant("recordings only", FULL.columns, lambda home, s: s.variant == "recorded"),

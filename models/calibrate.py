@@ -59,7 +59,7 @@ FALLING = (
     "source_likeness",
     "clause_any",
     "intent_acts",
-    "clause_effect",
+    "intent_any",
     "intent_effect",
     "aimed_intent",
 )

@@ -40,6 +40,8 @@ UNCHANGED_WEIGHT = 0.5
 UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
 
 
+WRITTEN = "written"
+"""Source of the tasks that were written out whole (`models.scenarios.written_tasks`)."""
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
 
@@ -251,16 +253,21 @@ def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt
 
 
 def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
-    """How much each session teaches: a group of n (one domain, variant and kind) as much as sqrt(n).
+    """How much each session teaches: a group of n (one ecosystem, variant and kind) as much as sqrt(n).
 
-    So that neither the largest set nor the scenario that is cheapest to make outweighs all others.
+    So that neither the largest set nor the scenario that is cheapest to make outweighs all others. An ecosystem is a
+    domain; of the tasks that were written out whole, each catalogue is one.
     """
-    groups = Counter((s.domain, s.variant, s.kind) for s in sessions)
+
+    def group(s: Session) -> tuple[str, str, str]:
+        return s.suite if s.source == WRITTEN else s.domain, s.variant, s.kind
+
+    groups = Counter(map(group, sessions))
     teaches = np.array(
         [
             (ATTEMPTED_WEIGHT if s.kind == "attempted" else 1.0)
             * (UNCHANGED_WEIGHT if s.variant in UNCHANGED else 1.0)
-            / groups[s.domain, s.variant, s.kind] ** 0.5
+            / groups[group(s)] ** 0.5
             for s in sessions
         ]
     )

@@ -64,14 +64,13 @@ FEATURES: tuple[str, ...] = (
     "source_likeness",  # z-score of the tool against that clause
     "clause_any",  # how far the clause that the call was made for hands anything over, likewise
     "intent_acts",  # how far that clause of the intent that does most hands acts over, likewise
-    "clause_effect",  # how far the clause that the call was made for wants anything done, 128 neutral
-    "intent_effect",  # how far that clause of the intent that does most wants anything done, likewise
+    "intent_any",  # how far the intent as a whole, or an amendment, hands anything over, 128 neutral
+    "intent_effect",  # ... or wants anything done
     "aimed",  # characters of addresses in the arguments, cut at 255
     "aimed_intent",  # share of them that the intent carries, 1000 without any
     "aimed_prose",  # ... that results carry in prose only
     "aimed_other",  # ... that results carry elsewhere than beside what the intent names
     "aimed_nowhere",  # ... that nothing carries
-    "heard",  # 0/1: some result so far carried anything; without it a value from nowhere says nothing
     "hashed",  # share of argument leaves that are fingerprints of a producer in privacy mode, thousandths
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
@@ -248,14 +247,12 @@ def extract(
         source_likeness,
         _handed(session, clause)[1],
         max(session.handing[:: handover.ANSWERS], default=0),
-        _handed(session, clause)[2],
-        max(session.handing[2 :: handover.ANSWERS], default=0),
+        *(session.wants or bytes(handover.NOTHING))[1:],
         min(255, aimed),
         share(aimed_intent, aimed) if aimed else 1000,
         share(aimed_prose, aimed),
         share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
         share(aimed_nowhere, aimed),
-        int(session.heard),
         share(sum(map(_is_hashed, found)), len(found)),
         min(255, sum(len(leaf.text) for leaf in found) // 10),
         action,

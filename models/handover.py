@@ -3,8 +3,11 @@
 "Do what the ticket says" leaves to the ticket *what* is done; "pay the bill in may.txt" names the act and leaves
 its particulars to a file; "summarise the ticket" leaves nothing to it, and wants nothing done: it is content with an
 answer. Three linear heads over the words of the sentence and over pairs of words near each other, learnt from
-sentences that two authors wrote for it, in whose stead names, quotes, addresses and numbers are marks; there is no list of words. How well they hold on sentences of
-a third author, whom neither read, stands in their file, which ``python -m models.handover`` rebuilds.
+sentences that two authors wrote for it; names, quotes, addresses and numbers are marks, and there is no list of words.
+
+What a user leaves to a text is often said over several sentences ("Ana sent a list. Book what is on it."). So a second
+set of heads reads the intent as a whole, and learns from whole intents too (`models.scenarios.written_tasks`). How well
+both hold on authors whom they did not learn from stands in their file, which ``python -m models.handover`` rebuilds.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from models.errors import ArtefactError
+from models.meaning import sentences_of
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "bundled" / "handover.json"
@@ -116,38 +122,117 @@ class Head:
         odds = ((sum(row[n] for row in known) << 10) // length + bias for n, bias in enumerate(self._bias))
         return Handed(*(max(0, min(255, NEUTRAL + 16 * value // _UNIT)) for value in odds))
 
+    def of_text(self, text: str) -> Handed:
+        """What a text of any length hands over and wants: the most of its parts, each of whole sentences."""
+        parts, part = [], ""
+        for sentence in sentences_of(text):
+            if part and len(part) + len(sentence) >= MAX_CHARS:
+                parts.append(part)
+                part = ""
+            part = f"{part} {sentence}".lstrip()
+        told = [self.of(one) for one in (*parts, part) if one]
+        return Handed(*map(max, zip(*told, strict=True))) if told else NOTHING
+
+
+class Heads(NamedTuple):
+    """Heads for single sentences, and for intents as a whole."""
+
+    sentence: Head
+    whole: Head
+
+
+_INSTEAD: list[Heads] = []
+
+
+def current() -> Heads:
+    """The heads in use: those that come with the code, see `instead`."""
+    return _INSTEAD[-1] if _INSTEAD else bundled()
+
+
+@contextmanager
+def instead(heads: Heads | None) -> Iterator[None]:
+    """Use other heads for a while: sessions that the bundled ones learnt from are seen through ones that did not."""
+    if heads is None:
+        yield
+        return
+    _INSTEAD.append(heads)
+    try:
+        yield
+    finally:
+        _INSTEAD.pop()
+
 
 @lru_cache(maxsize=1)
-def bundled() -> Head:
+def bundled() -> Heads:
     """The heads that come with the code."""
     try:
         document = json.loads(BUNDLED.read_bytes())
-        return Head(document["weights"], document["bias"])
+        sentence, whole = (Head(document[n]["weights"], document[n]["bias"]) for n in Heads._fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{BUNDLED} cannot be read ({error}); run `python -m models.handover`") from error
+    return Heads(sentence, whole)
 
 
 # ------------------------------------------------------------------ learning them
 
 
 class Sentence(NamedTuple):
-    """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts. ``effect``: whether it wants any done."""
+    """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts. ``effect``: whether it wants any done.
+
+    A ``whole`` intent may be several sentences; where it hands anything over, it is not known whether that is acts.
+    """
 
     author: str
     text: str
     hands: int
     effect: bool
+    whole: bool = False
 
     @property
     def truth(self) -> tuple[bool, ...]:
         """The right answers, in the order of `Handed`."""
         return self.hands == 2, self.hands >= 1, self.effect
 
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Which of them are known."""
+        return not (self.whole and self.hands), True, True
+
 
 def sentences() -> list[Sentence]:
     """All sentences written for the heads."""
     rows = map(json.loads, SENTENCES.read_text().splitlines())
     return [Sentence(row["author"], row["text"], row["hands"], bool(row["effect"])) for row in rows]
+
+
+def intents(without: Collection[str] = ()) -> list[Sentence]:
+    """Whole intents, and further wishes, of the written tasks to learn from, but for those of some authors."""
+    from models.scenarios import written_tasks
+
+    found = []
+    for file in written_tasks.files().values():
+        author = file["author"]
+        if author in written_tasks.REPORT or author in without:
+            continue
+        does = {tool["name"]: tool["does"] != "read" for tool in file["tools"]}
+
+        def wants(calls: Sequence[Mapping[str, Any]], does: Mapping[str, bool] = does) -> bool:
+            return any(does[call["tool"]] for call in calls)
+
+        for task in file["work"]:
+            found.append(Sentence(author, task["intent"], 0, wants(task["calls"]), True))
+            attack = task["attack"]
+            found.append(Sentence(author, attack["asked"], 0, wants(attack["calls"]), True))
+        for task in file["handed"]:
+            found.append(Sentence(author, task["intent"], 1, True, True))
+            found.append(Sentence(author, task["reads"], 0, wants(task["calls"]), True))
+    return found
+
+
+def learn(*, without: Collection[str] = ()) -> Heads:
+    """Both sets of heads; those for whole intents without what some authors of written tasks wrote."""
+    told = [s for s in sentences() if s.author in LEARN]
+    return Heads(fit(told), fit([*told, *intents(without)]))
 
 
 def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> Head:
@@ -171,30 +256,37 @@ def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> 
     )
     weights = np.zeros((len(place), ANSWERS), int)
     bias = []
-    for n, truth in enumerate(np.array([sentence.truth for sentence in told]).T):
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(X, truth)
+    truths = np.array([sentence.truth for sentence in told]).T
+    knowns = np.array([sentence.known for sentence in told]).T
+    for n, (truth, known) in enumerate(zip(truths, knowns, strict=True)):
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
+        model.fit(X[known], truth[known])
         weights[:, n] = np.round(model.coef_[0] * _UNIT)
         bias.append(round(float(model.intercept_[0]) * _UNIT))
     rows = {name: tuple(weights[at].tolist()) for name, at in place.items() if weights[at].any()}
     return Head(rows, bias)
 
 
-def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float]:
+def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float | None]:
     """Areas under the ROC curve: sentences that hand acts over, or anything, or want an effect, against the others."""
     from sklearn.metrics import roc_auc_score
 
-    found = [head.of(sentence.text) for sentence in told]
-    hands = np.array([sentence.hands for sentence in told])
+    found = [head.of_text(s.text) if s.whole else head.of(s.text) for s in told]
     acts, something, effect = (np.array(values) for values in zip(*found, strict=True))
+    hands = np.array([sentence.hands for sentence in told])
     wanted = np.array([sentence.effect for sentence in told])
+    plain = hands == 0
+
+    def area(truth: npt.NDArray[np.bool_], values: npt.NDArray[np.integer]) -> float | None:
+        both = truth.any() and not truth.all()
+        return round(float(roc_auc_score(truth, values)), 3) if both else None
+
     return {
-        "acts": round(float(roc_auc_score(hands == 2, acts)), 3),
-        "acts against particulars": round(float(roc_auc_score(hands[hands > 0] == 2, acts[hands > 0])), 3),
-        "anything": round(float(roc_auc_score(hands > 0, something)), 3),
-        "effect": round(float(roc_auc_score(wanted, effect)), 3),
-        "effect where nothing is handed over": round(
-            float(roc_auc_score(wanted[hands == 0], effect[hands == 0])), 3
-        ),
+        "acts": area(hands == 2, acts),
+        "acts against particulars": area(hands[~plain] == 2, acts[~plain]),
+        "anything": area(hands > 0, something),
+        "effect": area(wanted, effect),
+        "effect where nothing is handed over": area(wanted[plain], effect[plain]),
     }
 
 
@@ -209,22 +301,31 @@ def main() -> None:
         author: [s for s in everything if s.author == author]
         for author in sorted({s.author for s in everything})
     }
-    learn = [s for s in everything if s.author in LEARN]
-    head = fit(learn)
+    told = [s for s in everything if s.author in LEARN]
+    heads = learn()
     measured: dict[str, Any] = {}
-    for author, told in by_author.items():
+    for author, theirs in by_author.items():
         if author in LEARN:
-            others = [s for s in learn if s.author != author]
-            measured[f"{author}, learnt on the other author in {', '.join(LEARN)}"] = areas(fit(others), told)
+            others = [s for s in told if s.author != author]
+            measured[f"{author}, learnt on the other author in {', '.join(LEARN)}"] = areas(
+                fit(others), theirs
+            )
         else:
-            measured[f"{author}, learnt on {', '.join(LEARN)}"] = areas(head, told)
+            measured[f"{author}, learnt on {', '.join(LEARN)}"] = areas(heads.sentence, theirs)
+    whole = intents()
+    authors = sorted({intent.author for intent in whole})
+    for half in (authors[::2], authors[1::2]):
+        theirs = [intent for intent in whole if intent.author in half]
+        found = areas(learn(without=half).whole, theirs)
+        measured[f"whole intents of {', '.join(half)}, learnt on the others"] = found
     document = {
         "area under the ROC curve": measured,
-        "bias": list(head._bias),
         "command": "python -m models.handover",
-        "sentences": {author: len(told) for author, told in by_author.items()},
-        "weights": dict(sorted(head._weights.items())),
+        "sentences": {author: len(theirs) for author, theirs in by_author.items()},
+        "whole intents": len(whole),
     }
+    for name, head in zip(Heads._fields, heads, strict=True):
+        document[name] = {"bias": list(head._bias), "weights": dict(sorted(head._weights.items()))}
     BUNDLED.write_text(json.dumps(document, indent=None, separators=(",", ":"), sort_keys=True) + "\n")
     for name, value in measured.items():
         sys.stdout.write(f"{name}: {value}\n")

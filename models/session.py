@@ -124,6 +124,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     name_clauses: bytes = b""  # for each, the clause that names it
     clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
     handing: bytes = b""  # by clause: what its sentence hands over and wants, see `models.handover`
+    wants: bytes = b""  # what the intent as a whole hands over and wants, likewise
     served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
     allowed_actions: int = 0  # bits, 0 = not restricted
@@ -152,7 +153,6 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     executes: int = 0
     errors: int = 0
     results: int = 0
-    heard: bool = False  # a result carried anything
     repeats: int = 0
     private_reads: int = 0
     open_reads: int = 0

@@ -8,7 +8,6 @@ nothing tells is taken for a write: the cautious reading.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -148,30 +147,6 @@ def told_verb(description: str | None) -> str | None:
     return None
 
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
-MAX_DESCRIPTION = 4000
-"""Characters of a description that are looked at."""
-SHARED = 3
-"""Tools whose descriptions have a sentence in common, from which on it speaks of their server and of none of them."""
-
-
-def own_descriptions(tools: Sequence[Tool]) -> list[Tool]:
-    """The tools without the sentences that several descriptions share; one that has no other keeps them.
-
-    >>> tools = [Tool(name=n, description=f"Part of the car. {n}s it.") for n in ("Open", "Lock", "Start")]
-    >>> [tool.description for tool in own_descriptions(tools)]
-    ['Opens it.', 'Locks it.', 'Starts it.']
-    """
-    said = [_SENTENCE.split((tool.description or "")[:MAX_DESCRIPTION]) for tool in tools]
-    spread = Counter(sentence for sentences in said for sentence in set(sentences))
-    found = []
-    for tool, sentences in zip(tools, said, strict=True):
-        own = [sentence for sentence in sentences if spread[sentence] < SHARED]
-        kept = own and len(own) < len(sentences)
-        found.append(tool.model_copy(update={"description": " ".join(own)}) if kept else tool)
-    return found
-
-
 def _speaks(words: Sequence[str]) -> bool:
     """Whether a name says what its tool does."""
     return not VERBS.isdisjoint(words)
@@ -254,7 +229,6 @@ class Catalogue:
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
-        tools = own_descriptions(tools)
         self.spoken = {t.name: spoken_name(t) for t in tools}
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes

@@ -259,11 +259,13 @@ def _take_clauses(session: Session, text: str, key: bytes) -> None:
     held = len(session.served)
     gone = max(0, held + len(found) - MAX_CLAUSES)
     session.clauses = (session.clauses + pack(vectors_of([clause for clause, _ in found])))[gone * DIMS :]
-    head = handover.bundled()
-    session.handing = (session.handing + b"".join(bytes(head.of(s)) for _, s in found))[
+    heads = handover.current()
+    session.handing = (session.handing + b"".join(bytes(heads.sentence.of(s)) for _, s in found))[
         handover.ANSWERS * gone :
     ]
     session.served = (session.served + bytes(len(found)))[gone:]
+    whole = bytes(heads.whole.of_text(text[:8000]))
+    session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
     told = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
     named = {name: clause - gone for name, clause in told if clause >= gone}
     if gone:
@@ -374,7 +376,6 @@ def observe_result(
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
     if heard.fields or heard.anchored or heard.prose:
-        session.heard = True
         index = Index(session.index)
         most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
         limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)

@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from models import handover
+from models.dataset import WRITTEN
 from models.scenarios import (
     delegated,
     recorded_attacks,
@@ -40,11 +42,15 @@ HASHED = 1200
 
 
 class Set(NamedTuple):
-    """Sessions and the catalogues that their ``tools_ref`` name."""
+    """Sessions and the catalogues that their ``tools_ref`` name.
+
+    ``heads`` are those through which intents are read, where the bundled ones learnt from these very intents.
+    """
 
     name: str
     sessions: list[Session]
     tools: dict[str, Tools]
+    heads: handover.Heads | None = None
 
 
 def recordings(
@@ -112,18 +118,23 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
     honest = [s for name in sorted(recorded) for s in _honest(recorded[name], name, seed)]
     yield _set("withheld", map(recorded_attacks.withheld, [*bad, *honest]), tools)
     yield delegated_tasks(recorded, tools, seed)
-    written, theirs = list(written_tasks.sessions(seed)), written_tasks.catalogues()
-    yield _set("written", written, theirs)
-    chosen = [
-        *_sample(bad, HASHED, seed, "hashed"),
-        *_sample(honest, HASHED, seed, "hashed"),
-        *_sample(
-            [s for s in written if s["variant"] in ("hijacked", "silent", "asked_silent", "calm")],
-            HASHED,
-            seed,
-        ),
-    ]
-    yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools | theirs)
+    for unread, written in _written(seed):
+        theirs = written_tasks.catalogues()
+        yield _set("written", written, theirs)._replace(heads=unread)
+        some = [s for s in written if s["variant"] in ("hijacked", "silent", "asked_silent", "calm")]
+        some = _sample(some, HASHED // 2, seed, "hashed")
+        yield _set("hashed", map(recorded_attacks.fingerprinted, some), theirs)._replace(heads=unread)
+    chosen = [*_sample(bad, HASHED, seed, "hashed"), *_sample(honest, HASHED, seed, "hashed")]
+    yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools)
+
+
+def _written(seed: int) -> Iterator[tuple[handover.Heads, list[Session]]]:
+    """Written tasks, half of the authors at a time, with heads for what intents say that learnt from the others."""
+    found = [{**s, "domain": WRITTEN} for s in written_tasks.sessions(seed)]
+    authors = sorted({written_tasks.files()[s["suite"]]["author"] for s in found})
+    for half in (authors[::2], authors[1::2]):
+        theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
+        yield handover.learn(without=half), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

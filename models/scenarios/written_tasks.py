@@ -45,10 +45,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from models.dataset import WRITTEN
 from models.scenarios.splices import weave, without_results
 from models.scenarios.wordings import seeded
 
-SOURCE = "written"
 FILES = Path(__file__).resolve().parent / "written"
 SLOT = "{{SLOT}}"
 REPORT = frozenset("q")
@@ -163,7 +163,7 @@ class _Task:
         `said` is what the user says on the way, and before which call.
         """
         return {
-            "source": SOURCE,
+            "source": WRITTEN,
             "suite": self.catalogue,
             "model": None,
             "defense": "none",
@@ -181,7 +181,7 @@ class _Task:
                 for seq, call in enumerate(calls)
             ],
             "label": "benign" if goal is None else "attempted" if bad is None else "hijacked",
-            "attack": None if goal is None else SOURCE,
+            "attack": None if goal is None else WRITTEN,
             "user_task_id": f"{self.catalogue}-{self.name}",
             "injection_task_id": None if goal is None else self.name,
             "injection_goal": goal,
