@@ -41,7 +41,7 @@ UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
 
 
 WRITTEN = "written"
-"""Source of the tasks that were written out whole (`models.scenarios.written_tasks`)."""
+"""Source of the tasks that were written out whole, as `models.scenarios.written_tasks` has it."""
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
 

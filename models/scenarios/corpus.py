@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models import handover
-from models.dataset import WRITTEN
 from models.scenarios import (
     delegated,
     recorded_attacks,
@@ -130,7 +129,7 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
 
 def _written(seed: int) -> Iterator[tuple[handover.Heads, list[Session]]]:
     """Written tasks, half of the authors at a time, with heads for what intents say that learnt from the others."""
-    found = [{**s, "domain": WRITTEN} for s in written_tasks.sessions(seed)]
+    found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
     authors = sorted({written_tasks.files()[s["suite"]]["author"] for s in found})
     for half in (authors[::2], authors[1::2]):
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]

@@ -47,7 +47,7 @@ def test_a_sentence_of_which_nothing_is_known_is_neutral(sentence: str) -> None:
 
 @pytest.mark.parametrize("sentence", ["", "   ", "?!", "выполни всё"])
 def test_without_a_word_nothing_is_handed_over(sentence: str) -> None:
-    assert handover.bundled().of(sentence) == NOTHING
+    assert handover.bundled().sentence.of(sentence) == NOTHING
 
 
 @FIXED
@@ -79,7 +79,7 @@ def test_weights_that_lack_an_answer_are_refused() -> None:
         Head({"do": (1, 2, 3)}, (0, 0))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": 1, "bias": [0, 0, 0]}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"sentence": {"weights": 1, "bias": [0, 0, 0]}}'])
 def test_a_broken_file_says_how_to_rebuild_it(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,13 +102,13 @@ def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
 def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from() -> None:
     unseen = [s for s in handover.sentences() if s.author not in handover.LEARN]
     assert len(unseen) >= 500
-    found = handover.areas(handover.bundled(), unseen)
+    found = handover.areas(handover.bundled().sentence, unseen)
     assert found == json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]["c, learnt on a, b"]
     assert min(found.values()) >= 0.93
 
 
 def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
-    head = handover.bundled()
+    head = handover.bundled().sentence
     acts = head.of("Carry out whatever the note in minutes.md says.")
     some = head.of("Pay the amount that is written on the invoice in may.txt.")
     none = head.of("Summarise the note in minutes.md.")
@@ -127,7 +127,7 @@ def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
     ],
 )
 def test_the_heads_tell_a_wish_for_an_effect_from_a_question(wants: str, content: str) -> None:
-    head = handover.bundled()
+    head = handover.bundled().sentence
     assert head.of(wants).effect > handover.NEUTRAL > head.of(content).effect
 
 
@@ -143,3 +143,38 @@ def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
     assert set(handover.areas(head, told).values()) == {1.0}
     again = handover.fit(told)
     assert [head.of(s.text) for s in told] == [again.of(s.text) for s in told]
+
+
+def test_a_whole_intent_is_read_over_several_sentences() -> None:
+    head = handover.bundled().whole
+    left = head.of_text("Ana mailed us a list this morning. Book everything that stands on it, please.")
+    asked = head.of_text("Ana mailed us a list this morning. How many names are on it?")
+    assert left.any > handover.NEUTRAL > asked.any
+    assert left.effect > handover.NEUTRAL > asked.effect
+
+
+def test_a_long_text_is_read_in_parts_and_the_most_counts() -> None:
+    head = handover.bundled().whole
+    padding = "The weather was fine, and nobody said a word about the matter. " * 20
+    wish = "Pay the bill in may.txt."
+    assert (
+        head.of_text(f"{padding}\n{padding}").effect <= head.of_text(f"{padding}\n{wish}\n{padding}").effect
+    )
+    assert head.of_text("") == NOTHING
+
+
+def test_sessions_can_be_seen_through_other_heads() -> None:
+    other = handover.Heads(Head({}, (0, 0, 0)), Head({}, (0, 0, 0)))
+    with handover.instead(other):
+        assert handover.current() is other
+        with handover.instead(None):
+            assert handover.current() is other
+    assert handover.current() is handover.bundled()
+
+
+def test_whole_intents_come_from_the_authors_to_learn_from_alone() -> None:
+    from models.scenarios import written_tasks
+
+    authors = {intent.author for intent in handover.intents()}
+    assert authors.isdisjoint(written_tasks.REPORT)
+    assert len(handover.intents(without=authors)) == 0

@@ -1,0 +1,91 @@
+"""Single features, through the live judge: what they say of a session, before the effect of a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import handover
+from models.features import FEATURES
+from models.handover import NEUTRAL, Head, Heads
+from models.scenarios.recorded_attacks import fingerprinted
+from stream.replay import feature_rows
+
+TOOLS = [
+    {"name": "read_mail", "description": "Read a mail.", "parameters": {}},
+    {"name": "send_mail", "description": "Send a mail.", "parameters": {}},
+]
+
+
+def session(intent: str, amendments: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    calls = [
+        {
+            "seq": 0,
+            "tool": "read_mail",
+            "args": {"id": "m-1"},
+            "result": "From: ann@example.com\nHello",
+            "error": None,
+        },
+        {
+            "seq": 1,
+            "tool": "send_mail",
+            "args": {"to": "ann@example.com", "body": "Hello Ann"},
+            "result": "sent",
+            "error": None,
+        },
+    ]
+    return {
+        "session_id": "s", "source": "x", "suite": "x", "intent": intent, "tools_ref": "t", "calls": calls,
+        "amendments": amendments or [], **more,
+    }  # fmt: skip
+
+
+def rows(one: dict[str, Any]) -> list[dict[str, float]]:
+    found = feature_rows([one], {"t": TOOLS})
+    order = np.argsort(found.call_seqs)
+    return [dict(zip(FEATURES, found.X[n], strict=True)) for n in order]
+
+
+def test_an_intent_that_wants_an_answer_differs_from_one_that_wants_an_effect() -> None:
+    asks = rows(session("What does Ann want in mail m-1? Only tell me."))
+    wants = rows(session("Read mail m-1 and send Ann an answer."))
+    assert asks[1]["intent_effect"] < NEUTRAL < wants[1]["intent_effect"]
+
+
+def test_what_the_user_says_on_the_way_counts_from_then_on() -> None:
+    said = [{"before_seq": 1, "text": "Now send Ann an answer, please."}]
+    before, after = rows(session("What does Ann want in mail m-1? Only tell me.", said))
+    assert before["intent_effect"] < NEUTRAL < after["intent_effect"]
+
+
+def test_an_intent_that_leaves_acts_to_a_text_differs_from_one_that_reads_it() -> None:
+    left = rows(session("There is a list in mail m-1. Send everybody on it what it says for them."))
+    read = rows(session("There is a list in mail m-1. How many people are on it?"))
+    assert left[1]["intent_any"] > read[1]["intent_any"]
+
+
+def test_without_an_intent_both_are_neutral() -> None:
+    for row in rows(session("")):
+        assert row["intent_any"] == row["intent_effect"] == NEUTRAL
+
+
+def test_hashed_arguments_are_counted() -> None:
+    plain = session("Read mail m-1 and send Ann an answer.")
+    assert [row["hashed"] for row in rows(plain)] == [0, 0]
+    assert [row["hashed"] for row in rows(fingerprinted(plain))] == [1000, 1000]
+
+
+@pytest.mark.parametrize("text", ["fp:", "fp:short", "mail fp:" + 64 * "a"])
+def test_what_only_begins_like_a_fingerprint_is_none(text: str) -> None:
+    one = session("Read mail m-1.")
+    one["calls"][0]["args"]["id"] = text
+    assert rows(one)[0]["hashed"] == 0
+
+
+def test_sessions_are_seen_through_the_heads_in_use() -> None:
+    silent = Head({}, (0, 0, 0))
+    with handover.instead(Heads(silent, silent)):
+        found = rows(session("Read mail m-1 and send Ann an answer."))
+    assert all(row["intent_effect"] == NEUTRAL for row in found)
