@@ -65,7 +65,9 @@ def test_so_few_hijacks_as_are_supposed_do_not_raise_it() -> None:
 
 
 def test_a_level_given_as_a_number_stays() -> None:
-    policy = POLICY.model_copy(update={"thresholds": POLICY.thresholds.model_copy(update={"alert": NOW.alert / 10_000})})
+    policy = POLICY.model_copy(
+        update={"thresholds": POLICY.thresholds.model_copy(update={"alert": NOW.alert / 10_000})}
+    )
     found = calibration.raise_levels(policy, MODEL, [9999] * 200)
     assert "alert" not in [one.level for one in found]
 
