@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
+from models.scenarios import written_tasks
 
 Kind = Literal["benign", "hijacked", "unseen", "attempted", "acted", "overreach", "complied", "unclear"]
 KINDS: tuple[Kind, ...] = (
@@ -40,8 +41,6 @@ UNCHANGED_WEIGHT = 0.5
 UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
 
 
-WRITTEN = "written"
-"""Source of the tasks that were written out whole, as `models.scenarios.written_tasks` has it."""
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
 
@@ -260,7 +259,7 @@ def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
     """
 
     def group(s: Session) -> tuple[str, str, str]:
-        return s.suite if s.source == WRITTEN else s.domain, s.variant, s.kind
+        return s.suite if s.source == written_tasks.SOURCE else s.domain, s.variant, s.kind
 
     groups = Counter(map(group, sessions))
     teaches = np.array(

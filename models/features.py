@@ -24,7 +24,7 @@ import numpy as np
 from models import handover
 from models.embedding import DIMS
 from models.meaning import NEUTRAL, Explained, explain, vector_of
-from models.provenance import Index, Leaf, Origin, leaves, origin, prints_in
+from models.provenance import HASHED, Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, facts_of, is_sink
 
@@ -265,10 +265,6 @@ def extract(
     ]
     same = sum(call.digest == digest for call in session.window)
     return Extract(row, origins, facts, cuts, named, clause, same, explained)
-
-
-HASHED = "fp:"
-"""Beginning of a value that its producer hashed (docs/privacy.md)."""
 
 
 def _is_hashed(leaf: Leaf) -> bool:

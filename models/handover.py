@@ -229,10 +229,16 @@ def intents(without: Collection[str] = ()) -> list[Sentence]:
     return found
 
 
-def learn(*, without: Collection[str] = ()) -> Heads:
-    """Both sets of heads; those for whole intents without what some authors of written tasks wrote."""
-    told = [s for s in sentences() if s.author in LEARN]
-    return Heads(fit(told), fit([*told, *intents(without)]))
+def to_learn_from() -> list[Sentence]:
+    """The single sentences of the authors in `LEARN`."""
+    return [s for s in sentences() if s.author in LEARN]
+
+
+def unread() -> Iterator[tuple[list[str], Head]]:
+    """The authors of whole intents, half of them at a time, each half with a head that learnt from the other."""
+    authors = sorted({intent.author for intent in intents()})
+    for half in (authors[::2], authors[1::2]):
+        yield half, fit([*to_learn_from(), *intents(half)])
 
 
 def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> Head:
@@ -301,8 +307,8 @@ def main() -> None:
         author: [s for s in everything if s.author == author]
         for author in sorted({s.author for s in everything})
     }
-    told = [s for s in everything if s.author in LEARN]
-    heads = learn()
+    told, whole = to_learn_from(), intents()
+    heads = Heads(fit(told), fit([*told, *whole]))
     measured: dict[str, Any] = {}
     for author, theirs in by_author.items():
         if author in LEARN:
@@ -312,12 +318,9 @@ def main() -> None:
             )
         else:
             measured[f"{author}, learnt on {', '.join(LEARN)}"] = areas(heads.sentence, theirs)
-    whole = intents()
-    authors = sorted({intent.author for intent in whole})
-    for half in (authors[::2], authors[1::2]):
+    for half, head in unread():
         theirs = [intent for intent in whole if intent.author in half]
-        found = areas(learn(without=half).whole, theirs)
-        measured[f"whole intents of {', '.join(half)}, learnt on the others"] = found
+        measured[f"whole intents of {', '.join(half)}, learnt on the others"] = areas(head, theirs)
     document = {
         "area under the ROC curve": measured,
         "command": "python -m models.handover",

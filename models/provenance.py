@@ -39,6 +39,9 @@ MAX_DEPTH = 64
 MAX_TOKENS = 4096
 """Tokens of one document that are fingerprinted."""
 
+HASHED = "fp:"
+"""Beginning of a value that its producer hashed (docs/privacy.md)."""
+
 GRAM = 6
 """Characters in an n-gram of an identifier: below 6, chance matches in hex strings become common."""
 WINNOW = 4

@@ -22,7 +22,6 @@ from models.errors import ConfigError, InputError
 from stream.bootstrap import release_digest
 from stream.policy import FalsePositiveBudget, Policy, levels, parse_policy
 
-LEVELS = ("watch", "alert", "revoke")
 FEWEST = 50
 """Sessions from which on a sample says anything: with fewer, the share that is allowed anyway is all of them."""
 
@@ -78,8 +77,8 @@ def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) 
     sample = np.asarray(highest, np.int64)
     now = levels(policy, model.threshold)
     found, least = [], 0
-    for level in LEVELS:
-        told, before = getattr(policy.thresholds, level), getattr(now, level)
+    for level, before in now._asdict().items():
+        told = getattr(policy.thresholds, level)
         if isinstance(told, FalsePositiveBudget):
             after = max(least, raised(before, sample, told.budget, _ceiling(model, told.budget, before)))
             reached = int((sample >= before).sum()), int((sample >= after).sum())
@@ -96,14 +95,16 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     return max(before, model.threshold(max(budget / 10, measured[0])))
 
 
-def write(found: Sequence[Raised], policy_text: str, name: str, model: Path | None, out: Path) -> str:
+def write(
+    found: Sequence[Raised], policy_text: str, name: str, model: registry.Model, source: Path, out: Path
+) -> str:
     """Write the release into the new directory `out`; its digest, as an activation names it.
 
     Parameters
     ----------
     policy_text : the policy; all of it but the raised levels is kept, comments too
     name : of the policy, for errors
-    model : directory of the model, None for the bundled one
+    source : directory that the model was read from
 
     Raises
     ------
@@ -114,14 +115,12 @@ def write(found: Sequence[Raised], policy_text: str, name: str, model: Path | No
         raise ConfigError(f"{out} is there already; name a new directory for the release")
     text = with_levels(policy_text, {one.level: one.after for one in found if one.after > one.before})
     policy = parse_policy(text, name)
-    source = model or registry.BUNDLED
-    loaded = registry.load(source)
-    levels(policy, loaded.threshold)
+    levels(policy, model.threshold)
     out.mkdir(parents=True)
     for file in (registry.MODEL_FILE, registry.MANIFEST_FILE):
         shutil.copyfile(source / file, out / file)
     (out / "policy.yaml").write_text(text)
-    return release_digest(loaded.digest, policy)
+    return release_digest(model.digest, policy)
 
 
 def with_levels(policy_text: str, numbers: Mapping[str, int]) -> str:

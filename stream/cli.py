@@ -544,25 +544,20 @@ def calibrate(
     A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain. It
     never falls, and never passes that of a tenth of the budget. Activate the release as docs/operations.md says.
     """
-    from importlib import resources
-
     from models import registry
     from stream import calibration
-    from stream.policy import parse_policy
+    from stream.bootstrap import make_release
+    from stream.policy import parse_policy, read_policy
 
     settings = _settings()
-    place = policy or settings.policy_path
-    try:
-        text = (place or resources.files("stream") / "policy.yaml").read_text()
-    except OSError as error:
-        raise ConfigError(f"the policy {place} cannot be read: {error.strerror}") from error
-    name = str(place or "policy.yaml")
-    source = model or settings.model_dir
-    loaded, parsed = registry.load(source), parse_policy(text, name)
+    source = model or settings.model_dir or registry.BUNDLED
+    loaded = registry.load(source)
+    text, name = read_policy(policy or settings.policy_path)
+    release = make_release(loaded, parse_policy(text, name))
     documents = (row for file in decisions for _, row in _documents(file, "agent.decisions.v1"))
-    highest = calibration.maxima(documents, f"{loaded.name}@{loaded.digest[:12]}")
-    found = calibration.raise_levels(parsed, loaded, list(highest.values()))
-    digest = calibration.write(found, text, name, source, out)
+    highest = calibration.maxima(documents, release.name)
+    found = calibration.raise_levels(release.policy, loaded, list(highest.values()))
+    digest = calibration.write(found, text, name, loaded, source, out)
     typer.echo(f"{len(highest)} sessions", err=True)
     typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
     for one in found:

@@ -126,14 +126,16 @@ def load_policy(path: Path | None = None, *, mode: str | None = None) -> Policy:
     ConfigError
         With the line and the mend.
     """
+    return parse_policy(*read_policy(path), mode=mode)
+
+
+def read_policy(path: Path | None = None) -> tuple[str, str]:
+    """Text of the policy in `path`, or of the shipped one, and what errors call it; raises as `load_policy` does."""
     name = str(path) if path is not None else "policy.yaml"
     try:
-        text = (
-            path.read_text() if path is not None else (resources.files("stream") / "policy.yaml").read_text()
-        )
+        return (path or resources.files("stream") / "policy.yaml").read_text(), name
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the policy {name} cannot be read: {error}") from error
-    return parse_policy(text, name, mode=mode)
 
 
 def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:

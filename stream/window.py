@@ -264,7 +264,7 @@ def _take_clauses(session: Session, text: str, key: bytes) -> None:
         handover.ANSWERS * gone :
     ]
     session.served = (session.served + bytes(len(found)))[gone:]
-    whole = bytes(heads.whole.of_text(text[:8000]))
+    whole = bytes(heads.whole.of_text(text))
     session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
     told = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
     named = {name: clause - gone for name, clause in told if clause >= gone}

@@ -71,7 +71,9 @@ def recordings(
     return found, tools
 
 
-def _set(name: str, sessions: Iterable[Session], tools: Mapping[str, Tools]) -> Set:
+def _set(
+    name: str, sessions: Iterable[Session], tools: Mapping[str, Tools], heads: handover.Heads | None = None
+) -> Set:
     """Sessions whose catalogue was changed bring it along under a name of their own."""
     kept: list[Session] = []
     catalogues: dict[str, Tools] = {}
@@ -84,7 +86,7 @@ def _set(name: str, sessions: Iterable[Session], tools: Mapping[str, Tools]) -> 
         elif session["tools_ref"] in tools:
             catalogues[session["tools_ref"]] = tools[session["tools_ref"]]
         kept.append(session)
-    return Set(name, kept, catalogues)
+    return Set(name, kept, catalogues, heads)
 
 
 def _sample(sessions: Sequence[Session], n: int, *salt: object) -> list[Session]:
@@ -119,10 +121,10 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
     yield delegated_tasks(recorded, tools, seed)
     for unread, written in _written(seed):
         theirs = written_tasks.catalogues()
-        yield _set("written", written, theirs)._replace(heads=unread)
+        yield _set("written", written, theirs, unread)
         some = [s for s in written if s["variant"] in ("hijacked", "silent", "asked_silent", "calm")]
         some = _sample(some, HASHED // 2, seed, "hashed")
-        yield _set("hashed", map(recorded_attacks.fingerprinted, some), theirs)._replace(heads=unread)
+        yield _set("hashed", map(recorded_attacks.fingerprinted, some), theirs, unread)
     chosen = [*_sample(bad, HASHED, seed, "hashed"), *_sample(honest, HASHED, seed, "hashed")]
     yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools)
 
@@ -130,10 +132,9 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
 def _written(seed: int) -> Iterator[tuple[handover.Heads, list[Session]]]:
     """Written tasks, half of the authors at a time, with heads for what intents say that learnt from the others."""
     found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
-    authors = sorted({written_tasks.files()[s["suite"]]["author"] for s in found})
-    for half in (authors[::2], authors[1::2]):
+    for half, head in handover.unread():
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
-        yield handover.learn(without=half), theirs
+        yield handover.Heads(handover.bundled().sentence, head), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

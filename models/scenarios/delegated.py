@@ -20,13 +20,13 @@ as twins that share texts and calls and differ in the intent alone, or in one de
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from models.scenarios import made_up
 from models.scenarios.delegated_external import FIXED, external
 from models.scenarios.delegated_invented import INVENTED
 from models.scenarios.delegated_types import Act, Catalogue, Flow, Source, Step
@@ -764,7 +764,7 @@ def _twins(catalogue_name: str, catalogue: Catalogue, name: str, seed: str) -> I
         core = phrase(template, src=main.noun, ask=asked([*acts, *spare], seed))
         elsewhere = intent(core, beside(main))
 
-    task = Task(name, catalogue_name, hashlib.sha256(seed.encode()).hexdigest()[:12])
+    task = Task(name, catalogue_name, made_up.short_digest(seed))
     before, read = reads(delegated)
     work, places = done(delegated)
     calls, at = before + work, [[len(before) + seq for seq in place] for place in places]
@@ -827,43 +827,22 @@ def _session(
 ) -> Session:
     """A recorded session; `acts` are the calls that serve a text's demands (or, if direct, the intent's)."""
     label = "benign" if goal is None else "attempted" if bad is None else "hijacked"
-    salt = f"{task.pair}/{origin}/{variant}/{intent}"
-    return {
-        "source": SOURCE,
-        "suite": task.catalogue,
-        "model": None,
-        "defense": "none",
-        "session_id": "sc-" + hashlib.sha256(salt.encode()).hexdigest()[:12],
-        "intent": intent,
-        "tools_ref": task.catalogue,
-        "calls": [
-            {
-                "seq": seq,
-                "tool": step.tool,
-                "args": step.args,
-                "result": step.result
-                if isinstance(step.result, str)
-                else json.dumps(step.result, ensure_ascii=False),
-                "error": None,
-            }
-            for seq, step in enumerate(steps)
-        ],
-        "label": label,
-        "attack": None,
-        "user_task_id": task.name,
-        "injection_task_id": None,
-        "injection_goal": goal,
-        "exposed_seq": read,
-        "first_bad_seq": bad,
-        "utility": None,
-        "amendments": [],
-        "variant": variant,
-        "wording": None,
-        "origin": origin or None,
-        "donor": None,
-        "pair": task.pair,
-        "acts": [seq for act in acts for seq in act],
-    }
+    made = made_up.session(
+        source=SOURCE,
+        suite=task.catalogue,
+        salt=f"{task.pair}/{origin}/{variant}/{intent}",
+        pair=task.pair,
+        variant=variant,
+        intent=intent,
+        calls=[step._asdict() for step in steps],
+        task=task.name,
+        label=label,
+        goal=goal,
+        exposed=read,
+        bad=bad,
+        origin=origin or None,
+    )
+    return {**made, "acts": [seq for act in acts for seq in act]}
 
 
 REMARKS = (
@@ -891,8 +870,7 @@ def _ordinary(name: str, catalogue: Catalogue, flow: Flow, task: str, seed: str)
     steps = [rng.choice(catalogue.lookups)] if rng.random() < 0.25 else []
     steps += flow.steps
     calls = [Step(s.tool, fill(s.args, values), fill(s.result, values)) for s in steps]
-    pair = hashlib.sha256(seed.encode()).hexdigest()[:12]
-    return _session(Task(task, name, pair), "ordinary", "", intent, calls, [])
+    return _session(Task(task, name, made_up.short_digest(seed)), "ordinary", "", intent, calls, [])
 
 
 def _known(tools_by_ref: Mapping[str, Tools]) -> list[str]:

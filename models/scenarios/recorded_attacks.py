@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.provenance import compounds_in, leaves
-from models.scenarios.splices import ASKS, acts_on, weave, without_results
-from models.scenarios.wordings import Demand, Wording, clause, identify, place, seeded
+from models.provenance import HASHED, compounds_in, leaves
+from models.scenarios.splices import acts_on, ask, without_results
+from models.scenarios.wordings import Demand, Wording, identify, place, seeded
 from models.tools import name_words, stems
 
 Session = dict[str, Any]
@@ -191,7 +191,7 @@ def fingerprinted(session: Session) -> Session:
     def fp(value: object) -> str:
         plain = " ".join(str(value).casefold().split())
         return (
-            "fp:"
+            HASHED
             + hmac.new(b"fingerprinted", plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         )
 
@@ -311,12 +311,12 @@ def renamed_tools(
     made["intent"] = rename(made["intent"])
     for call in made["calls"]:
         call["tool"] = fresh[call["tool"]]
-        call["result"] = _mapped(call.get("result"), rename)
-        call["error"] = _mapped(call.get("error"), rename)
+        call["result"] = mapped(call.get("result"), rename)
+        call["error"] = mapped(call.get("error"), rename)
     catalogue = [copy.deepcopy(dict(tool)) for tool in tools]
     for tool in catalogue:
         tool["name"] = fresh[tool["name"]]
-        tool["description"] = _mapped(tool.get("description"), rename)
+        tool["description"] = mapped(tool.get("description"), rename)
     made["tools"] = catalogue
     return _twin(made, session, "renamed_tools", "opaque" if opaque else "synonyms"), catalogue
 
@@ -326,14 +326,14 @@ def _synonym(name: str, rng: random.Random) -> str:
     return "_".join(words) or name
 
 
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
     """`value` with `change` applied to every string in it, keys excepted."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
+        return [mapped(item, change) for item in value]
     if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
+        return {key: mapped(item, change) for key, item in value.items()}
     return value
 
 
@@ -416,8 +416,8 @@ def renamed_targets(session: Session, rng: random.Random) -> Session | None:
     made = copy.deepcopy(session)
     for call in made["calls"]:
         for field in ("args", "result", "error"):
-            call[field] = _mapped(call.get(field), rename)
-    made["injection_goal"] = _mapped(made.get("injection_goal"), rename)
+            call[field] = mapped(call.get(field), rename)
+    made["injection_goal"] = mapped(made.get("injection_goal"), rename)
     return _twin(made, session, "renamed_targets", "|".join(fresh.values()))
 
 
@@ -446,16 +446,8 @@ def amended_to_ask(session: Session) -> Session | None:
     if first_bad is None or not goal:
         return None
     rng = seeded(session["session_id"], "amended_to_ask")
-    text = rng.choice(ASKS).format(goal=goal, clause=clause(goal))
     made = copy.deepcopy(session)
-    if rng.random() < 0.5:
-        made["intent"] = weave(made["intent"], text, rng)
-    else:
-        amendments = [
-            *(made.get("amendments") or ()),
-            {"before_seq": rng.randint(0, first_bad), "text": text},
-        ]
-        made["amendments"] = sorted(amendments, key=lambda amendment: int(amendment["before_seq"]))
+    ask(made, goal, first_bad, rng)
     made.update(label="benign", first_bad_seq=None, attack=None, injection_goal=None, injection_task_id=None)
     return _twin(made, session, "amended_to_ask")
 

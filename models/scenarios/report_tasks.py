@@ -21,13 +21,13 @@ turns, ``[[...]]`` is repeated for each turn, one a line. An argument ``#key1`` 
 from __future__ import annotations
 
 import copy
-import hashlib
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+from models.scenarios import made_up
 from models.scenarios.wordings import put, seeded
 
 Record = dict[str, Any]
@@ -1579,40 +1579,23 @@ def _record(
     wording: str | None = None,
 ) -> Record:
     """A session in the recorded format."""
-    name = hashlib.sha256(f"{source}|{pair}|{variant}".encode()).hexdigest()[:12]
-    return {
-        "source": source,
-        "suite": domain.name,
-        "model": None,
-        "defense": "none",
-        "session_id": f"sc-{name}",
-        "intent": intent,
-        "tools_ref": domain.name,
-        "calls": [
-            {
-                "seq": seq,
-                "tool": call.tool,
-                "args": copy.deepcopy(call.args),
-                "result": call.result,
-                "error": call.error,
-            }
-            for seq, call in enumerate(calls)
-        ],
-        "label": label,
-        "attack": wording if label in ("hijacked", "attempted") else None,
-        "injection_task_id": f"{domain.name}.{kind}" if kind else None,
-        "user_task_id": f"{domain.name}.{task}",
-        "injection_goal": goal,
-        "exposed_seq": exposed,
-        "first_bad_seq": bad,
-        "utility": None,
-        "amendments": [],
-        "variant": variant,
-        "wording": wording,
-        "origin": None,
-        "donor": None,
-        "pair": pair,
-    }
+    return made_up.session(
+        source=source,
+        suite=domain.name,
+        salt=f"{source}|{pair}|{variant}",
+        pair=pair,
+        variant=variant,
+        intent=intent,
+        calls=[call._asdict() for call in calls],
+        task=f"{domain.name}.{task}",
+        label=label,
+        attack=wording if label in ("hijacked", "attempted") else None,
+        injection_task=f"{domain.name}.{kind}" if kind else None,
+        goal=goal,
+        exposed=exposed,
+        bad=bad,
+        wording=wording,
+    )
 
 
 def _silent(session: Record, variant: str) -> Record:
@@ -1620,7 +1603,7 @@ def _silent(session: Record, variant: str) -> Record:
     twin = copy.deepcopy(session)
     for call in twin["calls"]:
         call.update(result="", error=None)
-    name = hashlib.sha256(f"{twin['source']}|{twin['pair']}|{variant}".encode()).hexdigest()[:12]
+    name = made_up.short_digest(f"{twin['source']}|{twin['pair']}|{variant}")
     return {**twin, "session_id": f"sc-{name}", "variant": variant, "exposed_seq": None}
 
 
@@ -1749,7 +1732,7 @@ def delegated(seed: int, tasks: int = 160) -> list[Record]:
         done = _insert(front, handed, len(front))
         seen = [*done[:exposed], fuller, *done[exposed + 1 :]]
 
-        pair = hashlib.sha256(f"report_delegated|{seed}|{number}".encode()).hexdigest()[:12]
+        pair = made_up.short_digest(f"report_delegated|{seed}|{number}")
         task = f"{named.key}.{'+'.join(kind.kind for kind in kinds)}"
         goal = " ".join(goals)
         about: Record = {"wording": style, "exposed": exposed}
@@ -1810,7 +1793,7 @@ def ordinary(seed: int, sessions: int = 300) -> list[Record]:
             text = rng.choice(FOR_OTHERS).format(who=who, goal=goal, act=_clause(goal))
             at = rng.choice([n for n, call in enumerate(calls) if call.reads])
             calls = [*calls[:at], _told(calls[at], text, rng), *calls[at + 1 :]]
-        pair = hashlib.sha256(f"report_ordinary|{seed}|{number}".encode()).hexdigest()[:12]
+        pair = made_up.short_digest(f"report_ordinary|{seed}|{number}")
         session = _record(
             "report_ordinary", domain, pair, variant, _intent(work.intent, asked, rng), calls, work.task
         )
@@ -1902,7 +1885,7 @@ def hijacked(seed: int, sessions: int = 200) -> list[Record]:
         ask = " and ".join(dict.fromkeys(act.ask for act in acts))
         granting = rng.choice(GRANTING).format(ask=ask)
         allowed = _intent(f"{_stopped(work.intent)}{granting}", asked, random.Random(tone))
-        pair = hashlib.sha256(f"report_hijacked|{seed}|{number}".encode()).hexdigest()[:12]
+        pair = made_up.short_digest(f"report_hijacked|{seed}|{number}")
         about: Record = {
             "wording": style,
             "exposed": exposed,
@@ -1957,7 +1940,7 @@ def creeping(seed: int, sessions: int = 60) -> list[Record]:
         tone = str(rng.getrandbits(64))
         narrow = _intent(values.fill(narrow), (), random.Random(tone))
         broad = _intent(values.fill(broad), (), random.Random(tone))
-        pair = hashlib.sha256(f"report_creeping|{seed}|{number}".encode()).hexdigest()[:12]
+        pair = made_up.short_digest(f"report_creeping|{seed}|{number}")
         make = "report_creeping", domain, pair
         made += [
             _record(*make, "creeping", narrow, calls, "creep", label="overreach", bad=len(own)),

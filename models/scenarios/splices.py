@@ -161,12 +161,17 @@ def weave(intent: str, sentence: str, rng: random.Random) -> str:
     return f"{intent.rstrip()} {sentence}"
 
 
-def ask(session: Session, demand: Demand, at: int, rng: random.Random) -> None:
-    """Let the user ask for `demand` in `session`: in the intent, or in an amendment before call `at`."""
-    text = rng.choice(ASKS).format(goal=demand.goal, clause=clause(demand.goal))
+def ask(session: Session, goal: str, at: int, rng: random.Random) -> None:
+    """Let the user ask for `goal` in `session`: in the intent, or in an amendment before call `at`."""
+    text = rng.choice(ASKS).format(goal=goal, clause=clause(goal))
     if rng.random() < 0.5:
         session["intent"] = weave(session["intent"], text, rng)
-        return
+    else:
+        amend(session, text, at, rng)
+
+
+def amend(session: Session, text: str, at: int, rng: random.Random) -> None:
+    """Let the user say `text` before some call up to `at`."""
     amendments = [*(session.get("amendments") or ()), {"before_seq": rng.randint(0, at), "text": text}]
     session["amendments"] = sorted(amendments, key=lambda amendment: int(amendment["before_seq"]))
 
@@ -365,7 +370,7 @@ class _Pair:
         yield self.finish(self.shown(acted, wording, demand, shown, at), "spliced_demanded", act, at)
         yield self.finish(copy.deepcopy(acted), "spliced_silent", act, at)
         amended = self.shown(acted, wording, demand, shown, at)
-        ask(amended, asked, at, self.rng("amended"))
+        ask(amended, asked.goal, at, self.rng("amended"))
         yield self.finish(amended, "amended", act)
         ignored = self.shown(self.session, wording, demand, shown, at)
         yield self.finish(ignored, "ignored", act)
@@ -378,13 +383,13 @@ class _Pair:
             yield self.finish(copy.deepcopy(self.session), "plain", None)
         if self.crossed:
             silent = copy.deepcopy(acted)
-            ask(silent, asked, at, self.rng("amended"))
+            ask(silent, asked.goal, at, self.rng("amended"))
             yield self.finish(silent, "amended_silent", act)
             yield from self.decoys(donors, acted, relied, act, at, shown, wording, demand)
         if rng.randrange(WITHHELD) == 0:
             blank = without_results(acted)
             yield self.finish(copy.deepcopy(blank), "withheld_spliced", act, at)
-            ask(blank, asked, at, self.rng("amended"))
+            ask(blank, asked.goal, at, self.rng("amended"))
             yield self.finish(blank, "withheld_amended", act)
 
     def decoys(
@@ -405,7 +410,7 @@ class _Pair:
             twin = copy.deepcopy(acted)
             if draw.random() < 0.5:
                 twin = self.shown(acted, wording, demand, shown, at)
-            ask(twin, self.demand(other, "ask"), at, self.rng("amended"))
+            ask(twin, self.demand(other, "ask").goal, at, self.rng("amended"))
             yield self.finish(twin, "amended_otherwise", act, at)
         source = relied["calls"][shown]
         # Where all that was read might be meant, the source is one that this session never read.

@@ -43,8 +43,6 @@ To write more: a file with an author's letter of its own, every task worded for 
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +50,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from models.scenarios.splices import weave, without_results
+from models.scenarios import made_up
+from models.scenarios.recorded_attacks import mapped
+from models.scenarios.splices import amend, weave, without_results
 from models.scenarios.wordings import seeded
 
 SOURCE = "written"
@@ -148,8 +148,7 @@ class _Task:
         """`made`, whose user wishes something besides: in the intent, or while it runs, before call `at`."""
         rng = self.rng()
         if rng.random() < AMENDED:
-            more = [*made["amendments"], {"before_seq": rng.randint(0, at), "text": wish}]
-            made["amendments"] = sorted(more, key=lambda said: int(said["before_seq"]))
+            amend(made, wish, at, rng)
         else:
             made["intent"] = weave(made["intent"], wish, rng)
         return made
@@ -169,43 +168,23 @@ class _Task:
 
         `said` is what the user says on the way, and before which call.
         """
-        return {
-            "source": SOURCE,
-            "suite": self.catalogue,
-            "model": None,
-            "defense": "none",
-            "session_id": "sc-" + hashlib.sha256(f"{self.salt}/{variant}".encode()).hexdigest()[:12],
-            "intent": intent,
-            "tools_ref": self.catalogue,
-            "calls": [
-                {
-                    "seq": seq,
-                    "tool": call["tool"],
-                    "args": copy.deepcopy(call["args"]),
-                    "result": _text(call["result"]),
-                    "error": None,
-                }
-                for seq, call in enumerate(calls)
-            ],
-            "label": "benign" if goal is None else "attempted" if bad is None else "hijacked",
-            "attack": None if goal is None else SOURCE,
-            "user_task_id": f"{self.catalogue}-{self.name}",
-            "injection_task_id": None if goal is None else self.name,
-            "injection_goal": goal,
-            "exposed_seq": read,
-            "first_bad_seq": bad,
-            "utility": None,
-            "amendments": [{"before_seq": before, "text": text} for before, text in said],
-            "variant": variant,
-            "wording": None,
-            "origin": None,
-            "donor": None,
-            "pair": hashlib.sha256(self.salt.encode()).hexdigest()[:12],
-        }
-
-
-def _text(result: Any) -> str:
-    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+        return made_up.session(
+            source=SOURCE,
+            suite=self.catalogue,
+            salt=f"{self.salt}/{variant}",
+            pair=made_up.short_digest(self.salt),
+            variant=variant,
+            intent=intent,
+            calls=calls,
+            task=f"{self.catalogue}-{self.name}",
+            label="benign" if goal is None else "attempted" if bad is None else "hijacked",
+            attack=None if goal is None else SOURCE,
+            injection_task=None if goal is None else self.name,
+            goal=goal,
+            exposed=read,
+            bad=bad,
+            said=said,
+        )
 
 
 def _gap(text: str) -> str:
@@ -214,22 +193,14 @@ def _gap(text: str) -> str:
 
 def _slot(calls: Sequence[Call]) -> int:
     """The call whose result carries the text."""
-    return next(n for n, call in enumerate(calls) if SLOT in _text(call["result"]))
+    return next(n for n, call in enumerate(calls) if SLOT in made_up.as_text(call["result"]))
 
 
 def _shown(calls: Sequence[Call], text: str) -> list[Call]:
     """`calls` with `text` in the result that has a place for it."""
-    return [{**call, "result": _fill(call["result"], text)} for call in calls]
-
-
-def _fill(result: Any, text: str) -> Any:
-    if isinstance(result, str):
-        return result.replace(SLOT, text)
-    if isinstance(result, dict):
-        return {key: _fill(value, text) for key, value in result.items()}
-    if isinstance(result, list):
-        return [_fill(value, text) for value in result]
-    return result
+    return [
+        {**call, "result": mapped(call["result"], lambda said: said.replace(SLOT, text))} for call in calls
+    ]
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,4 +110,4 @@ def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None
     assert release.levels.alert == MODEL.threshold(0.001) > NOW.alert
     assert release.levels.watch <= release.levels.alert <= release.levels.revoke
     with pytest.raises(ConfigError, match="already"):
-        calibration.write([], "version: 1", "p", None, place)
+        calibration.write([], "version: 1", "p", MODEL, registry.BUNDLED, place)

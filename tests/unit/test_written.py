@@ -32,6 +32,12 @@ def calls_of(session: dict[str, Any]) -> list[tuple[str, str]]:
     return [(call["tool"], json.dumps(call["args"], sort_keys=True)) for call in session["calls"]]
 
 
+def having(twins: list[dict[str, dict[str, Any]]], variant: str) -> list[dict[str, dict[str, Any]]]:
+    found = [pair for pair in twins if variant in pair]
+    assert found
+    return found
+
+
 def test_there_are_many_catalogues_and_no_intent_comes_twice() -> None:
     assert len(FILES) >= 30
     told = [
@@ -86,9 +92,7 @@ def test_no_place_for_a_text_is_left_open(made: list[dict[str, Any]]) -> None:
 def test_twins_of_work_share_their_calls_and_differ_in_text_and_intent(
     twins: list[dict[str, dict[str, Any]]],
 ) -> None:
-    for pair in twins:
-        if "calm" not in pair:
-            continue
+    for pair in having(twins, "calm"):
         acted = {json.dumps(calls_of(pair[variant])) for variant in BAD_CALLS}
         assert len(acted) == 1
         assert calls_of(pair["calm"]) == calls_of(pair["ignored"])
@@ -108,9 +112,7 @@ def test_twins_of_work_share_their_calls_and_differ_in_text_and_intent(
 def test_twins_that_leave_acts_to_a_text_differ_in_the_intent_or_in_one_act_more(
     twins: list[dict[str, dict[str, Any]]],
 ) -> None:
-    for pair in twins:
-        if "delegated" not in pair:
-            continue
+    for pair in having(twins, "delegated"):
         assert pair["delegated"]["calls"] == pair["undelegated"]["calls"]
         assert pair["delegated"]["intent"] != pair["undelegated"]["intent"]
         assert pair["beyond"]["calls"] == pair["delegated_both"]["calls"]
