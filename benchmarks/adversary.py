@@ -552,7 +552,7 @@ class Arena:
             raise AssertionError("a call was refused rather than judged: that would be no evasion")
         highest = np.full(len(sessions), -1, dtype=np.int64)
         at = [named[name] for name in rows.session_ids]
-        np.maximum.at(highest, at, self.bench.rows(rows.X, {suite}, 0))
+        np.maximum.at(highest, at, self.bench.rows(rows.X, rows.call_seqs, {suite}, 0))
         return [int(score) for score in highest]
 
     def attack(self, suite: str, names: Sequence[str]) -> list[dict[str, Any]]:

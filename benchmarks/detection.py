@@ -7,7 +7,7 @@ too, each scored by a model that saw neither it nor the domain judged. Prints th
 
 Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
 release keeps their order, costs three more fits for each of the models here, and would hide what lies beyond
-its last step.
+its last step. The allowance for the calls of a session (`models.trees.allowance`) is taken off as a release takes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from models import calibrate, dataset
+from models import calibrate, dataset, trees
 from models.dataset import LEFT_OUT, TRAINING_SETS, Calls
 from models.features import FEATURES, FEATURES_VERSION
 from models.scenarios import corpus, recorded_attacks
@@ -282,8 +282,8 @@ Key = tuple[tuple[str, ...], int, str]
 class Bench:
     """Models by what they did not see, fitted when first asked for."""
 
-    def __init__(self, learn: Part, held: Part, trees: int | None = None) -> None:
-        self.learn, self.held, self.trees = learn, held, trees
+    def __init__(self, learn: Part, held: Part, grown: int | None = None) -> None:
+        self.learn, self.held, self.grown = learn, held, grown
         self.domains = tuple(learn.calls.domains())
         recorded = {s.domain for s in learn.calls.sessions if s.variant == "recorded" and s.kind == "benign"}
         self.recorded = tuple(sorted(recorded))
@@ -307,7 +307,7 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        found = booster([FEATURES[n] for n in variant.columns], seed, self.trees)
+        found = booster([FEATURES[n] for n in variant.columns], seed, self.grown)
         found.fit(
             self.learn.X[kept][:, variant.columns], calls.target[kept], sample_weight=calls.weight[kept]
         )
@@ -342,9 +342,10 @@ class Bench:
         """Drop all models."""
         self._models.clear()
 
-    def rows(self, X: Floats, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
-        """Scores of rows."""
+    def rows(self, X: Floats, seen: Ints, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
+        """Scores of rows of calls, whose sessions have made `seen` calls before each."""
         raw = self.model(without, seed, variant).decision_function(X[:, variant.columns])
+        raw = raw - trees.allowance(seen) / 2.0**trees.LEAF_BITS
         found: Ints = np.rint((np.clip(raw, -OFFSET, OFFSET) + OFFSET) * UNIT).astype(np.int64)
         return found
 
@@ -356,7 +357,9 @@ class Bench:
             if chosen is not None:
                 here &= chosen
             if here.any():
-                scores[here] = self.rows(part.X[here], self._out(domain), seed, variant)
+                scores[here] = self.rows(
+                    part.X[here], part.calls.call_seq[here], self._out(domain), seed, variant
+                )
         return scores
 
     def _out(self, domain: str) -> set[str]:
@@ -393,7 +396,7 @@ class Bench:
             [s.domain == domain and s.kind == "benign" and s.variant == "recorded" for s in calls.sessions]
         )
         rows = calls.rows_where(chosen)
-        scores = self.rows(self.learn.X[rows], without, seed)
+        scores = self.rows(self.learn.X[rows], calls.call_seq[rows], without, seed)
         highest = np.full(len(chosen), -1, dtype=np.int64)
         np.maximum.at(highest, calls.session[rows], scores)
         return highest[chosen], calibrate.task_weights(
@@ -409,10 +412,10 @@ def _fitted(key: Key) -> tuple[Any, float]:
     return _BENCH[-1].fitted(key, variant)
 
 
-def booster(features: Sequence[str], seed: int, trees: int | None = None) -> Any:
+def booster(features: Sequence[str], seed: int, grown: int | None = None) -> Any:
     """The recipe's trees without the sigmoid."""
     recipe = calibrate.recipe_for(features)
-    return calibrate.booster(replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed))
+    return calibrate.booster(replace(recipe, trees=grown or recipe.trees, seed=recipe.seed + seed))
 
 
 def log_odds(score: int) -> float:

@@ -47,7 +47,9 @@ FALLING = (
     "tool_affinity",
     "tool_likeness",
     "call_nearness",
+    "call_kin",
     "action_asked",
+    "command_looks",
     "args_intent",
     "args_anchored",
     "sink_intent_min",
@@ -59,6 +61,7 @@ FALLING = (
     "source_likeness",
     "clause_any",
     "intent_acts",
+    "intent_left",
     "intent_any",
     "intent_effect",
     "aimed_intent",
@@ -146,7 +149,7 @@ def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = si
         held_out = calls.rows_of(domain)
         progress(f"fold {number} of {len(domains)}: fitting without {domain}, {int((~held_out).sum())} calls")
         pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
-        scores[held_out] = trees.from_sklearn(pipeline).score(X[held_out])
+        scores[held_out] = trees.from_sklearn(pipeline).score(X[held_out], calls.call_seq[held_out])
     return scores
 
 

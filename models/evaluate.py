@@ -269,7 +269,9 @@ def report(scores: Ints, calls: Calls) -> dict[str, Any]:
         "transferred": transferred(highest, calls),
         "apart": apart,
         "calibration": calibration(scores[rows], calls.take(rows)),
-        "null": detection(session_maxima(null.score(np.empty((len(calls), 0))), calls), calls, pooled),
+        "null": detection(
+            session_maxima(null.score(np.empty((len(calls), 0)), calls.call_seq), calls), calls, pooled
+        ),
     }
 
 
@@ -301,7 +303,7 @@ def evaluate(
     else:
         if model is None:
             raise DatasetError("mode score-only needs a model")
-        scores = model.score(X)
+        scores = model.score(X, calls.call_seq)
         out = score_only(scores, calls, {f"{budget:g}": model.threshold(budget) for budget in BUDGETS})
         out["model"] = {"name": model.name, "digest": model.digest}
         kinds = _kinds(calls)

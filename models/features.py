@@ -4,8 +4,10 @@ Nothing here looks ahead, reads a score, or counts how a text is worded: bait is
 (family content) and no feature of the model, since a detector that learns bait fails as soon as it is
 reworded.
 
-What is merely not the intent's, whether a result, the catalogue or nothing carries it, is no feature by itself:
-honest look-ups and drift alike are made of that, and models that could use it transferred worse (measured, ADR 14).
+What results merely carry is no feature by itself: honest look-ups and drift alike are made of that, and models that could
+use it transferred worse (measured, ADR 14). What the catalogue or nothing carries is one: since tasks over many catalogues
+are learnt from, it helps on others (ADR 17).
+
 How far a session has come, how often it wrote or failed, is no feature either: in recordings that tells which
 set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets,
 loops and accumulated power have signals of their own (`stream.signals`).
@@ -22,13 +24,14 @@ from typing import NamedTuple
 import numpy as np
 
 from models import handover
+from models.commands import only_looks
 from models.embedding import DIMS
-from models.meaning import NEUTRAL, Explained, explain, vector_of
+from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
 from models.provenance import HASHED, Index, Leaf, Origin, leaves, origin, prints_in
 from models.session import CallRow, Session
-from models.tools import Catalogue, ToolFacts, facts_of, is_sink
+from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
-FEATURES_VERSION = 4
+FEATURES_VERSION = 5
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -44,11 +47,14 @@ FEATURES: tuple[str, ...] = (
     "line_gain",  # how much of that rest one line of a result explains, thousandths, 0 below the gate
     "line_tool",  # cosine of that line and the tool, thousandths, 0 without one
     "clause_served",  # writes before this one that were nearest to the same clause
+    "call_kin",  # cosine of the call to the mean of the session's earlier ones, thousandths, 0 for the first
     "action_asked",  # 0/1: a verb of the intent asks for this kind of action
     "args_intent",  # share of argument characters that the intent carries
     "args_prose",  # ... that results carry in prose only
     "args_anchored",  # ... that results carry beside what the intent names
     "args_sole",  # ... that one result alone carries
+    "args_catalogue",  # ... that the catalogue alone carries
+    "args_nowhere",  # ... that nothing carries
     "sink_leaves",  # argument leaves that name a destination
     "sink_intent_min",  # least intent share among them, 1000 without any
     "sink_prose_max",  # most prose share among them
@@ -64,6 +70,7 @@ FEATURES: tuple[str, ...] = (
     "source_likeness",  # z-score of the tool against that clause
     "clause_any",  # how far the clause that the call was made for hands anything over, likewise
     "intent_acts",  # how far that clause of the intent that does most hands acts over, likewise
+    "intent_left",  # ... how far the intent as a whole, or an amendment, hands acts over, 128 neutral
     "intent_any",  # how far the intent as a whole, or an amendment, hands anything over, 128 neutral
     "intent_effect",  # ... or wants anything done
     "aimed",  # characters of addresses in the arguments, cut at 255
@@ -74,6 +81,7 @@ FEATURES: tuple[str, ...] = (
     "hashed",  # share of argument leaves that are fingerprints of a producer in privacy mode, thousandths
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
+    "command_looks",  # 0/1: executes commands that only look, see `models.commands`
     "destructive",
     "sensitive",
     "outward",  # 0/1: takes something out of the session
@@ -102,6 +110,7 @@ class Extract(NamedTuple):
     clause: int  # the clause that the call was made for, -1 without any
     same: int  # times this very call stands in the window
     explained: Explained
+    meaning: Vector  # of the call
 
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}
@@ -149,7 +158,7 @@ def extract(
     found, cuts = leaves(arguments)
     nothing = catalogue.index if catalogue is not None else Index()
     origins: list[LeafOrigin] = []
-    total = intent = prose = anchored = sole = 0  # characters
+    total = intent = prose = anchored = sole = listed_there = nowhere = 0  # characters
     best_intent = 0
     sinks, sink_intent, sink_prose = 0, 1000, 0
     sink_anchored, sink_sole = 1000, 0
@@ -167,6 +176,8 @@ def extract(
         prose += o.prose
         anchored += o.anchored
         sole += o.sole
+        listed_there += o.catalogue
+        nowhere += o.nowhere
         aimed += o.aimed.total
         aimed_intent += o.aimed.intent
         aimed_anchored += o.aimed.anchored
@@ -227,11 +238,14 @@ def extract(
         explained.gain,
         explained.line_tool,
         session.served[clause] if 0 <= clause < len(session.served) else 0,
+        cosine_to(session.work, said),
         int(bool(asked >> action & 1)),
         share(intent, total),
         share(prose, total),
         share(anchored, total),
         share(sole, total),
+        share(listed_there, total),
+        share(nowhere, total),
         min(255, sinks),
         sink_intent,
         sink_prose,
@@ -247,7 +261,7 @@ def extract(
         source_likeness,
         _handed(session, clause)[1],
         max(session.handing[:: handover.ANSWERS], default=0),
-        *(session.wants or bytes(handover.NOTHING))[1:],
+        *(session.wants or bytes(handover.NOTHING)),
         min(255, aimed),
         share(aimed_intent, aimed) if aimed else 1000,
         share(aimed_prose, aimed),
@@ -256,6 +270,7 @@ def extract(
         share(sum(map(_is_hashed, found)), len(found)),
         min(255, sum(len(leaf.text) for leaf in found) // 10),
         action,
+        int(action == ACTIONS["execute"] and _looks(found)),
         int(facts.destructive),
         int(facts.sensitive),
         int(facts.outward),
@@ -264,11 +279,19 @@ def extract(
         int(facts.outward and session.last_private >= 0 and session.last_open >= 0),
     ]
     same = sum(call.digest == digest for call in session.window)
-    return Extract(row, origins, facts, cuts, named, clause, same, explained)
+    return Extract(row, origins, facts, cuts, named, clause, same, explained, said)
 
 
 def _is_hashed(leaf: Leaf) -> bool:
     return leaf.text.startswith(HASHED) and len(leaf.text) >= 16
+
+
+def _looks(found: Sequence[Leaf]) -> bool:
+    """Whether what is executed, the one text among the arguments or the one that is named so, does no more than look."""
+    told = [leaf for leaf in found if leaf.is_string and not beside_command(leaf.path)]
+    if len(told) != 1:
+        return False
+    return only_looks(told[0].text, sql=is_query(told[0].path))
 
 
 def _handed(session: Session, clause: int) -> bytes:

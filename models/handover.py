@@ -3,11 +3,13 @@
 "Do what the ticket says" leaves to the ticket *what* is done; "pay the bill in may.txt" names the act and leaves
 its particulars to a file; "summarise the ticket" leaves nothing to it, and wants nothing done: it is content with an
 answer. Three linear heads over the words of the sentence and over pairs of words near each other, learnt from
-sentences that two authors wrote for it; names, quotes, addresses and numbers are marks, and there is no list of words.
+sentences and requests that people wrote for it; names, quotes, addresses and numbers are marks, and there is no list of
+words. Greetings, polite questions and stories before the wish stand in requests of every kind, so that none tells.
 
 What a user leaves to a text is often said over several sentences ("Ana sent a list. Book what is on it."). So a second
-set of heads reads the intent as a whole, and learns from whole intents too (`models.scenarios.written_tasks`). How well
-both hold on authors whom they did not learn from stands in their file, which ``python -m models.handover`` rebuilds.
+set of heads reads the intent as a whole, and learns from whole requests and from the intents of written tasks too
+(`models.scenarios.written_tasks`). How well both hold on authors whom they did not learn from stands in their file,
+which ``python -m models.handover`` rebuilds.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "bundled" / "handover.json"
 SENTENCES = HERE / "scenarios" / "handing.jsonl"
 """What the heads learn from and are measured on: author, sentence, what it hands over, and whether it wants an effect."""
+REQUESTS = HERE / "scenarios" / "requests.jsonl"
+"""Whole requests as people type them, likewise."""
 NEUTRAL = 128
 """A sentence that speaks neither for nor against; 16 is one unit of log odds."""
 MAX_CHARS = 600
@@ -179,7 +183,7 @@ def bundled() -> Heads:
 class Sentence(NamedTuple):
     """``hands``: 0 nothing, 1 particulars of an act that it names, 2 acts. ``effect``: whether it wants any done.
 
-    A ``whole`` intent may be several sentences; where it hands anything over, it is not known whether that is acts.
+    A ``whole`` intent may be several sentences. Where it is not ``graded``, 1 may be 2.
     """
 
     author: str
@@ -187,6 +191,7 @@ class Sentence(NamedTuple):
     hands: int
     effect: bool
     whole: bool = False
+    graded: bool = True
 
     @property
     def truth(self) -> tuple[bool, ...]:
@@ -196,13 +201,22 @@ class Sentence(NamedTuple):
     @property
     def known(self) -> tuple[bool, ...]:
         """Which of them are known."""
-        return not (self.whole and self.hands), True, True
+        return self.graded or not self.hands, True, True
 
 
 def sentences() -> list[Sentence]:
     """All sentences written for the heads."""
-    rows = map(json.loads, SENTENCES.read_text().splitlines())
-    return [Sentence(row["author"], row["text"], row["hands"], bool(row["effect"])) for row in rows]
+    return _read(SENTENCES, whole=False)
+
+
+def requests() -> list[Sentence]:
+    """All whole requests written for them."""
+    return _read(REQUESTS, whole=True)
+
+
+def _read(path: Path, *, whole: bool) -> list[Sentence]:
+    rows = map(json.loads, path.read_text().splitlines())
+    return [Sentence(row["author"], row["text"], row["hands"], bool(row["effect"]), whole) for row in rows]
 
 
 def intents(without: Collection[str] = ()) -> list[Sentence]:
@@ -224,21 +238,23 @@ def intents(without: Collection[str] = ()) -> list[Sentence]:
             attack = task["attack"]
             found.append(Sentence(author, attack["asked"], 0, wants(attack["calls"]), True))
         for task in file["handed"]:
-            found.append(Sentence(author, task["intent"], 1, True, True))
+            found.append(Sentence(author, task["intent"], 1, True, True, graded=False))
             found.append(Sentence(author, task["reads"], 0, wants(task["calls"]), True))
     return found
 
 
-def to_learn_from() -> list[Sentence]:
-    """The single sentences of the authors in `LEARN`."""
-    return [s for s in sentences() if s.author in LEARN]
+def to_learn_from() -> tuple[list[Sentence], list[Sentence]]:
+    """Single sentences of the authors in `LEARN`, with requests of one sentence; and these with all requests."""
+    single = [s for s in sentences() if s.author in LEARN]
+    whole = [r for r in requests() if r.author in LEARN]
+    return [*single, *(r for r in whole if len(sentences_of(r.text)) <= 1)], [*single, *whole]
 
 
 def unread() -> Iterator[tuple[list[str], Head]]:
-    """The authors of whole intents, half of them at a time, each half with a head that learnt from the other."""
+    """The authors of written tasks, half of them at a time, each half with a head that learnt from the other."""
     authors = sorted({intent.author for intent in intents()})
     for half in (authors[::2], authors[1::2]):
-        yield half, fit([*to_learn_from(), *intents(half)])
+        yield half, fit([*to_learn_from()[1], *intents(half)])
 
 
 def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> Head:
@@ -296,36 +312,35 @@ def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float | None]:
     }
 
 
-LEARN = ("a", "b")
-"""Authors whose sentences the heads learn from; the others' only measure."""
+LEARN = ("a", "b", "w", "x", "y", "z", "aa", "ab", "ac", "ad", "ae", "af", "ag", "ah", "ai", "aj")
+"""Authors whose sentences and requests the heads learn from; the others' only measure."""
 
 
 def main() -> None:
     """Learn the heads, measure them on authors that they did not learn from, write the file."""
-    everything = sentences()
-    by_author = {
-        author: [s for s in everything if s.author == author]
-        for author in sorted({s.author for s in everything})
-    }
-    told, whole = to_learn_from(), intents()
-    heads = Heads(fit(told), fit([*told, *whole]))
+    single, whole = to_learn_from()
+    written = intents()
+    heads = Heads(fit(single), fit([*whole, *written]))
     measured: dict[str, Any] = {}
-    for author, theirs in by_author.items():
-        if author in LEARN:
-            others = [s for s in told if s.author != author]
-            measured[f"{author}, learnt on the other author in {', '.join(LEARN)}"] = areas(
-                fit(others), theirs
-            )
-        else:
-            measured[f"{author}, learnt on {', '.join(LEARN)}"] = areas(heads.sentence, theirs)
+    for kind, everything in (("sentences", sentences()), ("requests", requests())):
+        for author in sorted({s.author for s in everything}):
+            theirs = [s for s in everything if s.author == author]
+            # What an author's own sentences or requests add is left out, whichever of the two heads is measured.
+            if kind == "sentences":
+                head = fit([s for s in single if s.author != author]) if author in LEARN else heads.sentence
+            else:
+                others = [s for s in [*whole, *written] if s.author != author]
+                head = fit(others) if author in LEARN else heads.whole
+            measured[f"{kind} of {author}, learnt on the others"] = areas(head, theirs)
     for half, head in unread():
-        theirs = [intent for intent in whole if intent.author in half]
-        measured[f"whole intents of {', '.join(half)}, learnt on the others"] = areas(head, theirs)
+        theirs = [intent for intent in written if intent.author in half]
+        measured[f"intents of {', '.join(half)}, learnt on the others"] = areas(head, theirs)
     document = {
         "area under the ROC curve": measured,
         "command": "python -m models.handover",
-        "sentences": {author: len(theirs) for author, theirs in by_author.items()},
-        "whole intents": len(whole),
+        "sentences": dict(sorted(Counter(s.author for s in sentences()).items())),
+        "requests": dict(sorted(Counter(r.author for r in requests()).items())),
+        "intents of written tasks": len(written),
     }
     for name, head in zip(Heads._fields, heads, strict=True):
         document[name] = {"bias": list(head._bias), "weights": dict(sorted(head._weights.items()))}

@@ -144,6 +144,24 @@ def likeness(clauses: bytes, tools: Matrix) -> bytes:
     return standing(_products(unpack(clauses), tools).max(axis=0))
 
 
+MAX_MEAN = 8
+"""Texts that a running mean counts as at most: later ones still move it."""
+
+
+def mean_with(held: bytes, vector: Vector, n: int) -> bytes:
+    """The packed direction of a running mean `held` of `n` texts, once `vector` joins them."""
+    total = vector.astype(np.int64)
+    if held:
+        total = total + unpack(held)[0].astype(np.int64) * min(n, MAX_MEAN)
+    size = isqrt(int(total @ total))
+    return pack((total * LENGTH // size)[None, :]) if size else held
+
+
+def cosine_to(held: bytes, vector: Vector) -> int:
+    """Cosine of a packed direction and a unit vector, in thousandths; 0 without one."""
+    return int(_products(unpack(held), vector[None, :])[0, 0]) if held else 0
+
+
 def _products(a: Matrix, b: Matrix) -> npt.NDArray[np.int32]:
     """Cosines of unit rows, in thousandths.
 

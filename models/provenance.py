@@ -355,6 +355,25 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     return found
 
 
+def unsaid(text: str, said: set[int], run: int, key: bytes) -> str:
+    """`text` without runs of at least `run` pieces between white space all of whose prints are among `said`."""
+    kept: list[str] = []
+    open_: list[str] = []
+    memo = _pieces(key)
+    for piece in (*text.split(), ""):
+        known = memo.get(piece)
+        if known is None:
+            known = memo[piece] = _piece_prints(piece, key)
+        if piece and said.issuperset(known[0]):
+            open_.append(piece)
+            continue
+        if len(open_) < run:
+            kept += open_
+        open_ = []
+        kept.append(piece)
+    return " ".join(kept[:-1])
+
+
 class Memo(dict[str, V]):
     """A bounded memo of a pure function of a text: the older half goes when it is full."""
 

@@ -60,9 +60,9 @@ class Model:
     def _thresholds(self) -> list[tuple[float, int]]:
         return sorted((float(budget), int(units)) for budget, units in self.manifest["thresholds"].items())
 
-    def score(self, X: Floats) -> Ints:
-        """Scores 0..10000 for rows of features."""
-        return self.forest.score(X)
+    def score(self, X: Floats, seen: Ints) -> Ints:
+        """Scores 0..10000 for rows of features of calls, whose sessions have made `seen` calls before each."""
+        return self.forest.score(X, seen)
 
     def threshold(self, budget: float) -> int:
         """Least score (units) that keeps a session-level false-positive budget; flagged means score >= it.
@@ -81,7 +81,7 @@ class NullModel:
     digest: str = "0" * 64
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def score(self, X: Floats) -> Ints:
+    def score(self, X: Floats, seen: Ints) -> Ints:
         """The base rate, in units, for each row."""
         return np.full(len(X), round(self.base_rate * trees.UNITS), dtype=np.int64)
 
@@ -177,6 +177,12 @@ def load(
         raise FeaturesMismatch(
             f"{directory} was trained on features of version {manifest.get('features_version')}, this program"
             f" computes version {features_version}; retrain with `driftline train`"
+        )
+    ours = {"log_odds": trees.ALLOWANCE, "doublings": trees.MAX_DOUBLINGS}
+    if manifest.get("allowance", ours) != ours:
+        raise FeaturesMismatch(
+            f"{directory} has thresholds for scores with another allowance for calls than this program's;"
+            " retrain with `driftline train`"
         )
     try:
         pipeline = skops.io.loads(data, trusted=list(TRUSTED))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from models.provenance import MAX_CHARS, apart, leaves, prints_of, prints_of_pieces
+from models.provenance import MAX_CHARS, apart, leaves, prints_of, prints_of_pieces, unsaid
 
 PROSE_WORDS = 7
 """A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
@@ -99,6 +99,26 @@ def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
             if len(heard.talk) < MAX_TALK:
                 heard.talk.extend(_SENTENCE.split(line[:2000])[: MAX_TALK - len(heard.talk)])
     return heard
+
+
+ECHO = 4
+"""Words in a row that prose must repeat of a call to count as its echo (chosen)."""
+
+
+def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
+    """Leave out of an answer's prose what it only repeats of its own call: an error quotes the command.
+
+    What a field says stays: there an answer confirms.
+
+    Parameters
+    ----------
+    said : fingerprints of the call's arguments
+    """
+    if not said:
+        return
+    if heard.talk and len(heard.prose.intersection(said)) >= ECHO:
+        heard.talk[:] = filter(None, (unsaid(line, said, ECHO, key) for line in heard.talk))
+    heard.prose.difference_update(said)
 
 
 def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:

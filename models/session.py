@@ -17,7 +17,7 @@ from models.errors import StateError
 from models.handover import ANSWERS
 from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 6
+VERSION = 7
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -31,6 +31,12 @@ MAX_GAPS = 32
 MAX_STEMS = 1000
 MAX_NAMES = 256
 """Fingerprints of what an intent names: 4 bytes each."""
+MAX_SAID = 8
+"""Latest calls whose words are kept, to know them again in their answers."""
+MAX_SAID_PRINTS = 160
+"""Fingerprints of one call's arguments that are kept."""
+MAX_SAID_TOTAL = 480
+"""... of all of them together."""
 MAX_CREDENTIALS = 16
 MAX_CREDENTIAL_BYTES = 16_384
 """Bytes of all credential references of a session together: one alone may have 7 kB."""
@@ -53,6 +59,13 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     open_world: bool
     named: int  # how far its arguments lead back to the intent, in thousandths, see `models.features`
     clause: int  # the clause of the intent that it was made for, -1 without any
+
+
+class SaidRow(msgspec.Struct, array_like=True, gc=False):
+    """What a call said: prose of its answer that repeats it tells nothing."""
+
+    call: int  # fingerprint of call_id
+    prints: bytes  # of its arguments, uint32 each
 
 
 class CredentialRow(msgspec.Struct, array_like=True, gc=False):
@@ -138,8 +151,10 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     lure: bytes = b""  # by tool of the catalogue, to the prose of results
     lines: bytes = b""  # lines of prose that results said, see `models.meaning`
     nearness: int = 0  # sum over the calls of the cosine to their nearest clause
+    work: bytes = b""  # mean direction of what the calls meant, see `models.meaning`
     # provenance
     index: bytes = b""
+    said: list[SaidRow] = []
     folded: int = 0
     cuts: int = 0
     # dedup
@@ -189,9 +204,11 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.name_clauses)
             + len(self.clauses)
             + len(self.lines)
+            + len(self.work)
             + len(self.affinity)
             + len(self.likeness)
             + len(self.lure)
+            + sum(16 + len(row.prints) for row in self.said)
             + 48 * len(self.window)
         )
 
@@ -215,10 +232,11 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     record: Dossier
 
 
-_MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES
-_BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + 1024
-"""Bytes of a session's window, events, gaps, path, meaning, numbers and digests at most, headers included."""
-SURE_PRINTS = 2048
+_MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS
+_SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
+_BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + 1024
+"""Bytes of a session's window, events, gaps, path, meaning, open calls, numbers and digests at most, headers included."""
+SURE_PRINTS = 1792
 """Fingerprints that any session has room for."""
 
 

@@ -48,6 +48,8 @@ SINK_PARAMETERS = frozenset(
     "file_path filename command cmd code script query sql user username email emails participants channel "
     "webhook endpoint role member principal attendees payee body_url repo repository branch bucket".split()
 )
+QUERY_PARAMETERS = frozenset("query sql statement".split())
+BESIDE_COMMANDS = frozenset("cwd timeout description explanation thought reason database db".split())
 OUTWARD = frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
     "reply push comment".split()
@@ -206,6 +208,8 @@ MAX_SETTLED = 4096
 """Words of a catalogue that are kept in a dictionary too: some 70 bytes each, for every catalogue in memory."""
 
 
+MIN_RANKED = 4
+"""Tools of a catalogue that are ranked by what is spoken of: with one or two any word makes one the first."""
 MAX_LIKENESS = 512
 """Clauses whose likeness to a catalogue's tools is remembered, of some 250 bytes each."""
 
@@ -275,9 +279,11 @@ class Catalogue:
         """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.
 
         The tool spoken of most gets 255, the others in proportion: ranks within this catalogue, since raw
-        overlaps do not compare across catalogues.
+        overlaps do not compare across catalogues. Among so few tools that there is nothing to choose, all get 0.
         """
         raw = [0] * self._size
+        if self._size < MIN_RANKED:
+            return raw
         for word in words:
             for n, weight in self._weights.get(word, ()):
                 raw[n] += weight
@@ -303,6 +309,16 @@ def _parameter_text(schema: Mapping[str, Any] | None) -> str:
 def is_sink(path: str) -> bool:
     """Whether an argument at `path` names where an effect goes: a recipient, URL, account, path, command."""
     return any(w in SINK_PARAMETERS for w in name_words(path)[-6:])
+
+
+def is_query(path: str) -> bool:
+    """Whether an argument at `path` is named as SQL is."""
+    return path.rpartition(".")[2].lower() in QUERY_PARAMETERS
+
+
+def beside_command(path: str) -> bool:
+    """Whether an argument at `path` only stands beside what a tool runs: where, how long, why."""
+    return path.rpartition(".")[2].lower() in BESIDE_COMMANDS
 
 
 def wanted_actions(text: str) -> set[Action]:

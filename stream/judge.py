@@ -275,8 +275,10 @@ class _Batch:
         for n, call in enumerate(calls):
             by_scorer.setdefault(id(call.release.scorer), []).append(n)
         for places in by_scorer.values():
+            scorer = calls[places[0]].release.scorer
             rows = np.array([calls[n].row for n in places], np.float64)
-            for n, score in zip(places, calls[places[0]].release.scorer.score(rows).tolist(), strict=True):
+            seen = np.array([calls[n].seq for n in places], np.int64)
+            for n, score in zip(places, scorer.score(rows, seen).tolist(), strict=True):
                 scores[n] = score
         return scores
 

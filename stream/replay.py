@@ -223,7 +223,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.rows: list[npt.NDArray[np.float64]] = []
 
-    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self.rows.append(X)
         return np.zeros(len(X), np.int64)
 

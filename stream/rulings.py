@@ -40,7 +40,7 @@ from stream.events import (
 )
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "6"
+CORE = "7"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000
@@ -51,8 +51,11 @@ _ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed"
 class Scorer(Protocol):
     """What judge needs of a model: bundled, challenger and null one alike."""
 
-    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Scores in units of 0.0001, 0 to 10000, one for each row of features."""
+    def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Scores in units of 0.0001, 0 to 10000, one for each row of features.
+
+        `seen` are the calls that the row's session has made before.
+        """
         ...
 
 

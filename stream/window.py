@@ -20,7 +20,15 @@ from models.bait import talks_to_agent
 from models.contracts import Credential, Intent, SessionDeclared
 from models.embedding import DIMS
 from models.features import ACTIONS, Extract
-from models.meaning import MAX_CLAUSES, NO_VECTORS, clauses_of, pack, vectors_of, with_lines
+from models.meaning import (
+    MAX_CLAUSES,
+    NO_VECTORS,
+    clauses_of,
+    mean_with,
+    pack,
+    vectors_of,
+    with_lines,
+)
 from models.provenance import (
     INTENT,
     Index,
@@ -29,18 +37,22 @@ from models.provenance import (
     prints_of,
     tokens,
 )
-from models.results import hear
+from models.results import hear, leave_out
 from models.session import (
     MAX_CREDENTIAL_BYTES,
     MAX_CREDENTIALS,
     MAX_GAPS,
     MAX_NAMES,
+    MAX_SAID,
+    MAX_SAID_PRINTS,
+    MAX_SAID_TOTAL,
     MAX_STEMS,
     SURE_PRINTS,
     WINDOW,
     CallRow,
     CredentialRow,
     Head,
+    SaidRow,
     Session,
     Stone,
     Tombstone,
@@ -260,14 +272,13 @@ def _take_clauses(session: Session, text: str, key: bytes) -> None:
     gone = max(0, held + len(found) - MAX_CLAUSES)
     session.clauses = (session.clauses + pack(vectors_of([clause for clause, _ in found])))[gone * DIMS :]
     heads = handover.current()
-    session.handing = (session.handing + b"".join(bytes(heads.sentence.of(s)) for _, s in found))[
-        handover.ANSWERS * gone :
-    ]
+    told = {sentence: bytes(heads.sentence.of(sentence)) for sentence in dict.fromkeys(s for _, s in found)}
+    session.handing = (session.handing + b"".join(told[s] for _, s in found))[handover.ANSWERS * gone :]
     session.served = (session.served + bytes(len(found)))[gone:]
     whole = bytes(heads.whole.of_text(text))
     session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
-    told = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
-    named = {name: clause - gone for name, clause in told if clause >= gone}
+    held_names = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
+    named = {name: clause - gone for name, clause in held_names if clause >= gone}
     if gone:
         session.window = [replace(row, clause=max(-1, row.clause - gone)) for row in session.window]
     for at, (clause, _) in enumerate(found, held - gone):
@@ -335,7 +346,9 @@ def observe_call(
         found.clause,
     )
     session.window = [*session.window, row][-WINDOW:]
+    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found, key)))
     session.calls = seq + 1
+    session.work = mean_with(session.work, found.meaning, seq)
     session.nearness += found.explained.nearness
     session.reads += facts.action == "read"
     session.writes += facts.action == "write"
@@ -352,6 +365,28 @@ def observe_call(
     if facts.open_world:
         session.open_reads += 1
         session.last_open = seq
+
+
+def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
+    """The latest of what calls said, within the limits on their number and on all prints; one row for each call."""
+    kept = [one for one in held if one.call != row.call]
+    if row.prints:
+        kept = [*kept, row][-MAX_SAID:]
+    room = 4 * MAX_SAID_TOTAL
+    for at in range(len(kept) - 1, -1, -1):
+        room -= len(kept[at].prints)
+        if room < 0:
+            return kept[at + 1 :]
+    return kept
+
+
+def _prints_said(found: Extract, key: bytes) -> bytes:
+    prints: set[int] = set()
+    for one in found.leaves:
+        if len(prints) >= MAX_SAID_PRINTS:
+            break
+        prints.update(prints_of(one.leaf.text, key))
+    return as_prints(set(sorted(prints)[:MAX_SAID_PRINTS])).astype("<u4").tobytes()
 
 
 def observe_result(
@@ -371,6 +406,8 @@ def observe_result(
     session.errors += status == "error"
     heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key)
     session.cuts += heard.cuts
+    if (said := next((s for s in session.said if s.call == call), None)) is not None:
+        leave_out(heard, set(np.frombuffer(said.prints, "<u4").tolist()), key)
     for text in heard.texts:
         bait = talks_to_agent(text)
         if bait > session.bait:

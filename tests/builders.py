@@ -97,16 +97,16 @@ def stamped(values: Iterable[tuple[int, Any]]) -> list[Record]:
 
 
 class RowScorer:
-    """A scorer that depends on every feature and on nothing else: exact, by integers."""
+    """A scorer that depends on every feature and the calls before, and on nothing else: exact, by integers."""
 
     def __init__(self, salt: int = 7) -> None:
         self.salt = salt
         self.name, self.digest, self.manifest = "row", f"{salt:064d}", {}
 
-    def score(self, X: Any) -> Any:
+    def score(self, X: Any, seen: Any) -> Any:
         rows = X.astype(np.int64)
         weights = np.array([(self.salt * (n + 3) ** 2) % 1009 for n in range(rows.shape[1])], np.int64)
-        return (rows * weights).sum(axis=1) % 10_001
+        return ((rows * weights).sum(axis=1) + 13 * seen) % 10_001
 
 
 class ConstantScorer:
@@ -116,7 +116,7 @@ class ConstantScorer:
         self.units = units
         self.name, self.digest, self.manifest = "constant", f"{units:064d}", {}
 
-    def score(self, X: Any) -> Any:
+    def score(self, X: Any, seen: Any) -> Any:
         return np.full(len(X), self.units, np.int64)
 
 

@@ -24,11 +24,11 @@ HELD = Path(__file__).with_name("digests.json")
 
 
 class RowSum:
-    """A scorer that any feature moves, so that the digests see features without depending on a model."""
+    """A scorer that any feature and the calls before move, so that the digests see features without depending on a model."""
 
-    def score(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         weights = 1 + np.arange(X.shape[1], dtype=np.int64) % 7
-        return (X.astype(np.int64) * weights).sum(axis=1) % 10_001
+        return ((X.astype(np.int64) * weights).sum(axis=1) + 13 * seen) % 10_001
 
 
 def digests() -> dict[str, str]:

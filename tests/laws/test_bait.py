@@ -90,9 +90,9 @@ class Noting(b.RowScorer):
         super().__init__()
         self.rows: list[list[int]] = []
 
-    def score(self, X: Any) -> Any:
+    def score(self, X: Any, seen: Any) -> Any:
         self.rows += X.astype(np.int64).tolist()
-        return super().score(X)
+        return super().score(X, seen)
 
 
 def events(session: Session) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,11 @@ from stream.rulings import UNIT
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 
 
+def first(X: np.ndarray) -> np.ndarray:
+    """No calls before any: no allowance."""
+    return np.zeros(len(X), np.int64)
+
+
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
     """Rows of the samples' calls, as the judge hands them to its scorer."""
@@ -37,13 +42,13 @@ def test_live_scores_are_scikit_learns_within_one_unit(rows: np.ndarray) -> None
     pipeline = skops.io.load(path, trusted=list(registry.TRUSTED))
     theirs = pipeline.predict_proba(rows)[:, 1]
     assert len(rows) > 150
-    assert np.abs(model.score(rows) / UNIT - theirs).max() <= 1 / UNIT
+    assert np.abs(model.score(rows, first(rows)) / UNIT - theirs).max() <= 1 / UNIT
 
 
 def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
     model = registry.load()
-    alone = [int(model.score(row[None, :])[0]) for row in rows]
-    assert alone == model.score(rows).tolist()
+    alone = [int(model.score(row[None, :], first(row[None, :]))[0]) for row in rows]
+    assert alone == model.score(rows, first(rows)).tolist()
 
 
 @pytest.mark.parametrize(("names", "sign"), [(RISING, 1), (FALLING, -1)], ids=["rising", "falling"])
@@ -51,13 +56,13 @@ def test_evidence_with_a_direction_never_turns_a_score_round(
     rows: np.ndarray, names: tuple[str, ...], sign: int
 ) -> None:
     model = registry.load()
-    before = model.score(rows)
+    before = model.score(rows, first(rows))
     for name in names:
         column = FEATURES.index(name)
         for step in (1, 10, 100, 1000):
             more = rows.copy()
             more[:, column] += step
-            assert (sign * (model.score(more) - before) >= 0).all(), name
+            assert (sign * (model.score(more, first(more)) - before) >= 0).all(), name
 
 
 def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> None:

@@ -56,19 +56,19 @@ def bench() -> Bench:
         for kind in ("benign", "hijacked")
         for n in range(40)
     ]
-    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), trees=10)
+    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), grown=10)
 
 
 class Spy(Bench):
     """Notes which models were asked for."""
 
     def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.learn, bench.held, bench.trees)
+        super().__init__(bench.learn, bench.held, bench.grown)
         self.asked: list[set[str]] = []
 
-    def rows(self, X: Any, without: Any, seed: int, variant: Variant = detection.FULL) -> Any:
+    def rows(self, X: Any, seen: Any, without: Any, seed: int, variant: Variant = detection.FULL) -> Any:
         self.asked.append(set(without))
-        return super().rows(X, without, seed, variant)
+        return super().rows(X, seen, without, seed, variant)
 
 
 def test_no_threshold_comes_from_a_model_that_saw_the_domain_judged_or_the_one_it_is_set_on(

@@ -95,16 +95,43 @@ def test_a_broken_file_says_how_to_rebuild_it(
 
 
 def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
-    told = [s.text.casefold().strip() for s in handover.sentences()]
-    assert len(set(told)) == len(told)
+    for written in (handover.sentences(), handover.requests()):
+        told = [s.text.casefold().strip() for s in written]
+        assert len(set(told)) == len(told)
 
 
-def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from() -> None:
-    unseen = [s for s in handover.sentences() if s.author not in handover.LEARN]
-    assert len(unseen) >= 500
-    found = handover.areas(handover.bundled().sentence, unseen)
-    assert found == json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]["c, learnt on a, b"]
-    assert min(found.values()) >= 0.93
+@pytest.mark.parametrize(
+    ("kind", "least"), [("sentences", 0.93), ("requests", 0.92)], ids=["sentences", "whole requests"]
+)
+def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from(kind: str, least: float) -> None:
+    written = handover.sentences() if kind == "sentences" else handover.requests()
+    head = handover.bundled().sentence if kind == "sentences" else handover.bundled().whole
+    unseen = [s for s in written if s.author not in handover.LEARN]
+    (author,) = {s.author for s in unseen}
+    assert len(unseen) >= 240
+    found = handover.areas(head, unseen)
+    kept = json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]
+    assert found == kept[f"{kind} of {author}, learnt on the others"]
+    assert min(value for value in found.values() if value is not None) >= least
+
+
+@pytest.mark.parametrize(
+    ("wants", "content"),
+    [
+        (
+            "Hi, this is Rosa from the desk. Please do all chores on my list.",
+            "Hi, this is Rosa. Which chores are on my list?",
+        ),
+        (
+            "Could you please settle the invoice in may.txt for me?",
+            "Could you please tell me what the invoice in may.txt is for?",
+        ),
+    ],
+)
+def test_greetings_and_polite_questions_do_not_tell_what_is_wanted(wants: str, content: str) -> None:
+    head = handover.bundled().whole
+    assert head.of_text(wants).effect > handover.NEUTRAL > head.of_text(content).effect
+    assert head.of_text(wants).any > head.of_text(content).any
 
 
 def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
@@ -128,7 +155,7 @@ def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
 )
 def test_the_heads_tell_a_wish_for_an_effect_from_a_question(wants: str, content: str) -> None:
     head = handover.bundled().sentence
-    assert head.of(wants).effect > handover.NEUTRAL > head.of(content).effect
+    assert head.of(wants).effect > handover.NEUTRAL >= head.of(content).effect
 
 
 def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import registry
+from models import registry, trees
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
 
 FEATURES = ("a.one", "a.two", "b.three")
@@ -49,6 +49,11 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "candidate"
 
 
+def first(X: np.ndarray) -> np.ndarray:
+    """No calls before any: no allowance."""
+    return np.zeros(len(X), np.int64)
+
+
 def rewrite(directory: Path, **changes: Any) -> None:
     path = directory / registry.MANIFEST_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -57,7 +62,7 @@ def rewrite(directory: Path, **changes: Any) -> None:
 def test_a_saved_model_scores_as_the_pipeline_it_came_from(saved: Path) -> None:
     model = registry.load(saved, FEATURES, 4)
     X = np.random.default_rng(6).normal(size=(300, 3))
-    assert np.abs(model.score(X) - pipeline().predict_proba(X)[:, 1] * 10_000).max() <= 1
+    assert np.abs(model.score(X, first(X)) - pipeline().predict_proba(X)[:, 1] * 10_000).max() <= 1
     assert model.name == "candidate"
     assert model.digest == model.manifest["sha256"] == registry.digest_of(saved / "model.skops")
 
@@ -66,7 +71,15 @@ def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_p
     registry.save(tmp_path / "twin", pipeline(), PAPERS)
     X = np.random.default_rng(7).normal(size=(300, 3))
     twin = registry.load(tmp_path / "twin", FEATURES, 4)
-    assert np.array_equal(twin.score(X), registry.load(saved, FEATURES, 4).score(X))
+    assert np.array_equal(twin.score(X, first(X)), registry.load(saved, FEATURES, 4).score(X, first(X)))
+
+
+def test_thresholds_for_scores_with_another_allowance_are_refused(saved: Path) -> None:
+    rewrite(saved, allowance={"log_odds": trees.ALLOWANCE, "doublings": trees.MAX_DOUBLINGS})
+    registry.load(saved, FEATURES, 4)
+    rewrite(saved, allowance={"log_odds": 0.1, "doublings": trees.MAX_DOUBLINGS})
+    with pytest.raises(FeaturesMismatch, match=r"allowance.*retrain"):
+        registry.load(saved, FEATURES, 4)
 
 
 @pytest.mark.parametrize(("budget", "units"), [(0.001, 9000), (0.002, 9000), (0.01, 5000), (0.5, 700)])
@@ -149,5 +162,5 @@ def test_saving_without_thresholds_is_refused(tmp_path: Path) -> None:
 
 def test_the_null_model_answers_the_base_rate_and_flags_nothing() -> None:
     null = registry.NullModel(0.0312)
-    assert null.score(np.zeros((3, 9))).tolist() == [312, 312, 312]
+    assert null.score(np.zeros((3, 9)), first(np.zeros((3, 9)))).tolist() == [312, 312, 312]
     assert null.threshold(0.05) > 10_000

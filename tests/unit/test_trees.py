@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from decimal import Context, Decimal
 from typing import Any
@@ -56,6 +57,11 @@ def split_points(pipeline: Any, X: trees.Floats) -> trees.Floats:
     return on
 
 
+def first(X: trees.Floats) -> trees.Ints:
+    """No calls before any: no allowance."""
+    return np.zeros(len(X), np.int64)
+
+
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 def test_score_on_fresh_rows_is_within_one_unit_of_scikit_learn(missing: float) -> None:
     pipeline = fitted(missing)
@@ -63,7 +69,7 @@ def test_score_on_fresh_rows_is_within_one_unit_of_scikit_learn(missing: float) 
     X, _ = rows(2500, seed=2, missing=missing)
     for tried in (X, split_points(pipeline, X)):
         theirs = pipeline.predict_proba(tried)[:, 1] * trees.UNITS
-        ours = forest.score(tried)
+        ours = forest.score(tried, first(tried))
         assert np.abs(ours - theirs).max() <= 1
         assert (ours == np.round(theirs)).mean() > 0.999
         assert len(np.unique(ours)) > 500
@@ -72,13 +78,13 @@ def test_score_on_fresh_rows_is_within_one_unit_of_scikit_learn(missing: float) 
 def test_score_of_a_row_is_the_same_alone_and_in_any_batch() -> None:
     forest = trees.from_sklearn(fitted(missing=0.1))
     X, _ = rows(331, seed=4, missing=0.1)
-    together = forest.score(X)
-    alone = np.concatenate([forest.score(X[at : at + 1]) for at in range(len(X))])
+    together = forest.score(X, first(X))
+    alone = np.concatenate([forest.score(X[at : at + 1], first(X[:1])) for at in range(len(X))])
     shuffled = np.random.default_rng(0).permutation(len(X))
     assert together.dtype == np.int64
     assert np.array_equal(together, alone)
-    assert np.array_equal(together[shuffled], forest.score(np.asfortranarray(X[shuffled])))
-    assert forest.score(X[:0]).shape == (0,)
+    assert np.array_equal(together[shuffled], forest.score(np.asfortranarray(X[shuffled]), first(X)))
+    assert forest.score(X[:0], first(X[:0])).shape == (0,)
 
 
 def test_sums_do_not_depend_on_the_order_of_trees() -> None:
@@ -102,8 +108,8 @@ def test_trees_without_a_split_are_read_as_one_leaf() -> None:
     pipeline = fitted(min_samples_leaf=1500)
     forest = trees.from_sklearn(pipeline)
     X, _ = rows(20, seed=7)
-    assert len(set(forest.score(X).tolist())) == 1
-    assert abs(forest.score(X)[0] - pipeline.predict_proba(X)[0, 1] * trees.UNITS) <= 1
+    assert len(set(forest.score(X, first(X)).tolist())) == 1
+    assert abs(forest.score(X, first(X))[0] - pipeline.predict_proba(X)[0, 1] * trees.UNITS) <= 1
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(-1.0, 0.0), (-3.62, -1.24), (-0.7, 2.5)])
@@ -138,7 +144,7 @@ def test_a_calibration_that_ranks_backwards_is_refused(slope: float) -> None:
 def test_rows_of_another_width_are_refused() -> None:
     forest = trees.from_sklearn(fitted(max_iter=3))
     with pytest.raises(FeaturesMismatch, match="7 features"):
-        forest.score(np.zeros((2, 6)))
+        forest.score(np.zeros((2, 6)), first(np.zeros((2, 6))))
 
 
 def test_other_estimators_are_refused() -> None:
@@ -153,3 +159,22 @@ def test_other_estimators_are_refused() -> None:
 def test_trees_with_too_many_leaves_are_refused() -> None:
     with pytest.raises(ArtefactError, match="leaves"):
         trees.from_sklearn(fitted(max_iter=2, max_leaf_nodes=200, min_samples_leaf=2))
+
+
+def test_each_doubling_of_a_sessions_calls_costs_as_much_and_there_is_an_end() -> None:
+    seen = np.arange(5000)
+    spent = trees.allowance(seen)
+    assert spent[0] == 0
+    assert (np.diff(spent) >= 0).all()
+    doubled = np.diff(trees.allowance(2 ** np.arange(trees.MAX_DOUBLINGS + 1) - 1))
+    assert set(doubled.tolist()) == {trees.whole(trees.ALLOWANCE)}
+    assert spent.max() == spent[63] == trees.MAX_DOUBLINGS * trees.whole(trees.ALLOWANCE)
+
+
+def test_later_calls_of_a_session_score_no_higher_for_the_same_row() -> None:
+    forest = trees.from_sklearn(fitted())
+    X, _ = rows(300, seed=9)
+    scores = [forest.score(X, np.full(len(X), seen)) for seen in (0, 1, 7, 63, 10_000)]
+    assert all((early >= late).all() for early, late in itertools.pairwise(scores))
+    assert (scores[0] > scores[3]).any()
+    assert np.array_equal(scores[3], scores[4])

@@ -1,0 +1,138 @@
+"""Does a command only look? Shell and SQL, told by their words alone.
+
+A tool that runs commands has the power of all of them, and its class stays `execute`. What one command does is told here:
+``ls``, ``grep`` or ``SELECT`` look at things and change nothing. Programs, options, functions and characters that are
+known to be harmless are listed, and whatever else occurs makes a command more than a look: substitutions, variables,
+redirections, comments, backslashes, programs with languages of their own (awk, most of sed), anything unknown.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_CHARS = 4000
+"""Characters of a command that are looked at; a longer one counts as more than a look."""
+
+_ANY = "[A-Za-z0-9]"
+_OPTIONS: dict[str, str] = {
+    **dict.fromkeys(
+        "ls cat head tail grep egrep fgrep wc cut nl tac rev stat du df ps uname diff cmp comm strings basename dirname "
+        "realpath readlink md5sum sha1sum sha256sum sha512sum cksum which whereis id free lscpu".split(),
+        _ANY,
+    ),
+    **dict.fromkeys("pwd cd whoami groups uptime nproc true false echo tr seq type".split(), "[A-Za-z]"),
+    "sort": "[bdfghiknrtuVz]",
+    "uniq": "[cdiu]",
+    "paste": "[dsz]",
+    "join": "[aeitjv12]",
+    "file": "[bhikLz]",
+    "date": "[uR]",
+    "git": "[np0-9]",
+    "sed": "[n]",
+    "find": "[]",
+}
+"""Programs that only look, each with the letters of its options that keep it so."""
+_LONG = re.compile(
+    r"--(?:help|version|all|color(?:=\w+)?|include=\S+|exclude=\S+|exclude-dir=\S+|max-count=\d+|recursive|count|human-readable"
+    r"|ignore-case|line-number|oneline|stat|name-only|name-status|cached|staged|lines=\d+|bytes=\d+|max-depth=\d+|reverse"
+    r"|numeric-sort|unique)$"
+)
+_FIND = re.compile(
+    r"-(?:name|iname|type|path|ipath|maxdepth|mindepth|size|mtime|mmin|atime|ctime|newer|not|o|or|a|and|print|print0|ls|empty"
+    r"|user|group|perm|regex|iregex|prune|follow|L|H|P|readable|writable|executable|\d+)$"
+)
+_GIT = frozenset("status log show diff blame ls-files rev-parse shortlog".split())
+_LINES = re.compile(r"\d+(?:,\d+)?p$")
+_FENCE = re.compile(r"^\s*```\w*[ \t]*\n|\n\s*```\s*$")
+_SILENT = re.compile(r"(?<=\s)2>(?:/dev/null|&1)(?=\s|$|[|;])")
+_PIECE = re.compile(
+    r"(?P<apart>\|\|?|&&|;|\n)|(?P<space>[ \t]+)|'(?P<single>[^'\n]*)'|\"(?P<double>[^\"\n$`\\!]*)\"|(?P<plain>[\w./,:=@%+*?~^-]+)",
+    re.ASCII,
+)
+
+_SELECTS = re.compile(r"\s*(?:(?:select|show|describe|desc)\b|explain\s+select\b)", re.IGNORECASE)
+_TEXT = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
+_NEVER = re.compile(
+    r"[;\\$#@!{}]|--|/\*|\b(?:insert|update|delete|merge|drop|alter|truncate|grant|revoke|into|call|copy|load|attach|exec|execute"
+    r"|set|kill|analyze|lock|outfile|dumpfile|do|begin|pragma|vacuum|prepare|rename|shutdown|backup|restore|handler|use)\b",
+    re.IGNORECASE,
+)
+_CALLED = re.compile(r"(\w+)\s*\(", re.ASCII)
+_HARMLESS = frozenset(
+    "count sum min max avg lower upper length char_length coalesce round abs distinct cast concat substr substring trim date "
+    "year month day extract strftime now row_number rank dense_rank over in exists and or not on as from where select using "
+    "any all by partition join case when then else ifnull nullif isnull left right group_concat string_agg json_extract "
+    "datediff timestampdiff floor ceil ceiling mod greatest least having between like union values with limit".split()
+)
+
+
+def only_looks(command: str, *, sql: bool = False) -> bool:
+    """Whether all that a shell command, or an SQL statement, does is look.
+
+    >>> [only_looks(c) for c in ("ls -l | grep may", "cat a 2>/dev/null", "sed -i s/a/b/ c", "cat a > b", "echo $(rm x)")]
+    [True, True, False, False, False]
+    >>> [only_looks(c, sql=True) for c in ("SELECT count(*) FROM b", "SELECT lo_export(1)", "DROP TABLE b")]
+    [True, False, False]
+    """
+    if len(command) > MAX_CHARS or not command.isascii():
+        return False
+    return _selects(command.strip()) if sql else _shell_looks(_FENCE.sub("", command).strip(" \t\n"))
+
+
+def _selects(text: str) -> bool:
+    bare = _TEXT.sub("''", text.removesuffix(";"))
+    if (
+        _SELECTS.match(bare) is None
+        or _NEVER.search(bare) is not None
+        or bare.count("'") % 2
+        or bare.count('"') % 2
+    ):
+        return False
+    return _HARMLESS.issuperset(map(str.lower, _CALLED.findall(bare)))
+
+
+def _shell_looks(text: str) -> bool:
+    parts: list[list[str]] = [[]]
+    word: str | None = None
+    at = 0
+    text = _SILENT.sub(" ", text)
+    while at < len(text):
+        piece = _PIECE.match(text, at)
+        if piece is None:
+            return False
+        at = piece.end()
+        kind = piece.lastgroup
+        if kind in ("apart", "space"):
+            if word is not None:
+                parts[-1].append(word)
+                word = None
+            if kind == "apart":
+                parts.append([])
+        else:
+            word = (word or "") + piece[str(kind)]
+    if word is not None:
+        parts[-1].append(word)
+    return any(parts) and all(_part_looks(part) for part in parts if part)
+
+
+def _part_looks(words: list[str]) -> bool:
+    name = words[0].removeprefix("/usr").removeprefix("/bin/")
+    letters = _OPTIONS.get(name)
+    if letters is None:
+        return False
+    rest = words[1:]
+    if name == "git":
+        if not rest or rest[0] not in _GIT:
+            return False
+        rest = rest[1:]
+    if name == "sed" and (len(rest) < 2 or rest[0] != "-n" or _LINES.match(rest[1]) is None):
+        return False
+    # An operand would set the clock, or be written to.
+    if name in ("date", "uniq") and not all(one.startswith(("-", "+")) for one in rest):
+        return False
+    option = re.compile(rf"-{letters}+[\d,.:;|/ ]*(?:-\d*)?$") if letters != "[]" else _FIND
+    return all(
+        option.match(one) or _LONG.match(one) or (name in ("head", "tail") and re.match(r"-\d+$", one))
+        for one in rest
+        if one.startswith("-") and one != "-"
+    )
