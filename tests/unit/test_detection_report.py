@@ -56,7 +56,7 @@ def bench() -> Bench:
         for kind in ("benign", "hijacked")
         for n in range(40)
     ]
-    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), grown=10)
+    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), grown=40)
 
 
 class Spy(Bench):
