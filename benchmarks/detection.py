@@ -32,12 +32,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from models import calibrate, dataset, trees
+from models import calibrate, dataset
 from models.dataset import LEFT_OUT, TRAINING_SETS, Calls
 from models.features import FEATURES, FEATURES_VERSION
 from models.scenarios import corpus, recorded_attacks
 from models.scenarios.wordings import seeded
 from models.tools import facts_of
+from models.trees import LEAF_BITS, allowance
 from stream import study
 
 ROOT = results.ROOT
@@ -291,8 +292,8 @@ Key = tuple[tuple[str, ...], int, str]
 class Bench:
     """Models by what they did not see, fitted when first asked for."""
 
-    def __init__(self, learn: Part, held: Part, grown: int | None = None) -> None:
-        self.learn, self.held, self.grown = learn, held, grown
+    def __init__(self, learn: Part, held: Part, trees: int | None = None) -> None:
+        self.learn, self.held, self.trees = learn, held, trees
         self.domains = tuple(learn.calls.domains())
         recorded = {s.domain for s in learn.calls.sessions if s.variant == "recorded" and s.kind == "benign"}
         self.recorded = tuple(sorted(recorded))
@@ -316,7 +317,7 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        found = booster([FEATURES[n] for n in variant.columns], seed, self.grown)
+        found = booster([FEATURES[n] for n in variant.columns], seed, self.trees)
         found.fit(
             self.learn.X[kept][:, variant.columns], calls.target[kept], sample_weight=calls.weight[kept]
         )
@@ -354,7 +355,7 @@ class Bench:
     def rows(self, X: Floats, seen: Ints, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
         """Scores of rows of calls, whose sessions have made `seen` calls before each."""
         raw = self.model(without, seed, variant).decision_function(X[:, variant.columns])
-        raw = raw - trees.allowance(seen) / 2.0**trees.LEAF_BITS
+        raw = raw - allowance(seen) / 2.0**LEAF_BITS
         found: Ints = np.rint((np.clip(raw, -OFFSET, OFFSET) + OFFSET) * UNIT).astype(np.int64)
         return found
 
@@ -421,10 +422,10 @@ def _fitted(key: Key) -> tuple[Any, float]:
     return _BENCH[-1].fitted(key, variant)
 
 
-def booster(features: Sequence[str], seed: int, grown: int | None = None) -> Any:
+def booster(features: Sequence[str], seed: int, trees: int | None = None) -> Any:
     """The recipe's trees without the sigmoid."""
     recipe = calibrate.recipe_for(features)
-    return calibrate.booster(replace(recipe, trees=grown or recipe.trees, seed=recipe.seed + seed))
+    return calibrate.booster(replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed))
 
 
 def log_odds(score: int) -> float:

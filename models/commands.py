@@ -13,33 +13,38 @@ import re
 MAX_CHARS = 4000
 """Characters of a command that are looked at; a longer one counts as more than a look."""
 
-_ANY = "[A-Za-z0-9]"
-_OPTIONS: dict[str, str] = {
+
+def _options(letters: str) -> re.Pattern[str]:
+    return re.compile(rf"-[{letters}]+[\d,.:;|/ ]*(?:-\d*)?$")
+
+
+_OPTIONS: dict[str, re.Pattern[str]] = {
     **dict.fromkeys(
         "ls cat head tail grep egrep fgrep wc cut nl tac rev stat du df ps uname diff cmp comm strings basename dirname "
         "realpath readlink md5sum sha1sum sha256sum sha512sum cksum which whereis id free lscpu".split(),
-        _ANY,
+        _options("A-Za-z0-9"),
     ),
-    **dict.fromkeys("pwd cd whoami groups uptime nproc true false echo tr seq type".split(), "[A-Za-z]"),
-    "sort": "[bdfghiknrtuVz]",
-    "uniq": "[cdiu]",
-    "paste": "[dsz]",
-    "join": "[aeitjv12]",
-    "file": "[bhikLz]",
-    "date": "[uR]",
-    "git": "[np0-9]",
-    "sed": "[n]",
-    "find": "[]",
+    **dict.fromkeys(
+        "pwd cd whoami groups uptime nproc true false echo tr seq type".split(), _options("A-Za-z")
+    ),
+    "sort": _options("bdfghiknrtuVz"),
+    "uniq": _options("cdiu"),
+    "paste": _options("dsz"),
+    "join": _options("aeitjv12"),
+    "file": _options("bhikLz"),
+    "date": _options("uR"),
+    "git": _options("np0-9"),
+    "sed": _options("n"),
+    "find": re.compile(
+        r"-(?:name|iname|type|path|ipath|maxdepth|mindepth|size|mtime|mmin|atime|ctime|newer|not|o|or|a|and|print|print0|ls"
+        r"|empty|user|group|perm|regex|iregex|prune|follow|L|H|P|readable|writable|executable|\d+)$"
+    ),
 }
-"""Programs that only look, each with the letters of its options that keep it so."""
+"""Programs that only look, each with those of its short options that keep it so."""
 _LONG = re.compile(
     r"--(?:help|version|all|color(?:=\w+)?|include=\S+|exclude=\S+|exclude-dir=\S+|max-count=\d+|recursive|count|human-readable"
     r"|ignore-case|line-number|oneline|stat|name-only|name-status|cached|staged|lines=\d+|bytes=\d+|max-depth=\d+|reverse"
     r"|numeric-sort|unique)$"
-)
-_FIND = re.compile(
-    r"-(?:name|iname|type|path|ipath|maxdepth|mindepth|size|mtime|mmin|atime|ctime|newer|not|o|or|a|and|print|print0|ls|empty"
-    r"|user|group|perm|regex|iregex|prune|follow|L|H|P|readable|writable|executable|\d+)$"
 )
 _GIT = frozenset("status log show diff blame ls-files rev-parse shortlog".split())
 _LINES = re.compile(r"\d+(?:,\d+)?p$")
@@ -95,7 +100,7 @@ def _shell_looks(text: str) -> bool:
     parts: list[list[str]] = [[]]
     word: str | None = None
     at = 0
-    text = _SILENT.sub(" ", text)
+    text = _SILENT.sub(" ", text) + "\n"
     while at < len(text):
         piece = _PIECE.match(text, at)
         if piece is None:
@@ -110,15 +115,13 @@ def _shell_looks(text: str) -> bool:
                 parts.append([])
         else:
             word = (word or "") + piece[str(kind)]
-    if word is not None:
-        parts[-1].append(word)
     return any(parts) and all(_part_looks(part) for part in parts if part)
 
 
 def _part_looks(words: list[str]) -> bool:
     name = words[0].removeprefix("/usr").removeprefix("/bin/")
-    letters = _OPTIONS.get(name)
-    if letters is None:
+    option = _OPTIONS.get(name)
+    if option is None:
         return False
     rest = words[1:]
     if name == "git":
@@ -130,9 +133,4 @@ def _part_looks(words: list[str]) -> bool:
     # An operand would set the clock, or be written to.
     if name in ("date", "uniq") and not all(one.startswith(("-", "+")) for one in rest):
         return False
-    option = re.compile(rf"-{letters}+[\d,.:;|/ ]*(?:-\d*)?$") if letters != "[]" else _FIND
-    return all(
-        option.match(one) or _LONG.match(one) or (name in ("head", "tail") and re.match(r"-\d+$", one))
-        for one in rest
-        if one.startswith("-") and one != "-"
-    )
+    return all(option.match(one) or _LONG.match(one) for one in rest if one.startswith("-") and one != "-")

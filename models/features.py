@@ -70,8 +70,8 @@ FEATURES: tuple[str, ...] = (
     "source_likeness",  # z-score of the tool against that clause
     "clause_any",  # how far the clause that the call was made for hands anything over, likewise
     "intent_acts",  # how far that clause of the intent that does most hands acts over, likewise
-    "intent_left",  # ... how far the intent as a whole, or an amendment, hands acts over, 128 neutral
-    "intent_any",  # how far the intent as a whole, or an amendment, hands anything over, 128 neutral
+    "intent_left",  # how far the intent as a whole, or an amendment, hands acts over, 128 neutral
+    "intent_any",  # ... or anything
     "intent_effect",  # ... or wants anything done
     "aimed",  # characters of addresses in the arguments, cut at 255
     "aimed_intent",  # share of them that the intent carries, 1000 without any
@@ -287,7 +287,7 @@ def _is_hashed(leaf: Leaf) -> bool:
 
 
 def _looks(found: Sequence[Leaf]) -> bool:
-    """Whether what is executed, the one text among the arguments or the one that is named so, does no more than look."""
+    """Whether what is executed, the one text among the arguments save what only stands beside it, does no more than look."""
     told = [leaf for leaf in found if leaf.is_string and not beside_command(leaf.path)]
     if len(told) != 1:
         return False

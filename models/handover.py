@@ -322,15 +322,13 @@ def main() -> None:
     written = intents()
     heads = Heads(fit(single), fit([*whole, *written]))
     measured: dict[str, Any] = {}
-    for kind, everything in (("sentences", sentences()), ("requests", requests())):
+    for kind, everything, learnt, ours in (
+        ("sentences", sentences(), single, heads.sentence),
+        ("requests", requests(), [*whole, *written], heads.whole),
+    ):
         for author in sorted({s.author for s in everything}):
             theirs = [s for s in everything if s.author == author]
-            # What an author's own sentences or requests add is left out, whichever of the two heads is measured.
-            if kind == "sentences":
-                head = fit([s for s in single if s.author != author]) if author in LEARN else heads.sentence
-            else:
-                others = [s for s in [*whole, *written] if s.author != author]
-                head = fit(others) if author in LEARN else heads.whole
+            head = fit([s for s in learnt if s.author != author]) if author in LEARN else ours
             measured[f"{kind} of {author}, learnt on the others"] = areas(head, theirs)
     for half, head in unread():
         theirs = [intent for intent in written if intent.author in half]

@@ -19,9 +19,9 @@ import re
 import sys
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import chain, groupby, islice
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
@@ -343,10 +343,7 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     runs = 0
     memo = _pieces(key)
     for piece in set(pieces):
-        known = memo.get(piece)
-        if known is None:
-            known = memo[piece] = _piece_prints(piece, key)
-        prints, opening = known
+        prints, opening = memo[piece]
         found.update(prints)
         if opening:
             runs += opening * pieces.count(piece)
@@ -358,24 +355,24 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
 def unsaid(text: str, said: set[int], run: int, key: bytes) -> str:
     """`text` without runs of at least `run` pieces between white space all of whose prints are among `said`."""
     kept: list[str] = []
-    open_: list[str] = []
     memo = _pieces(key)
-    for piece in (*text.split(), ""):
-        known = memo.get(piece)
-        if known is None:
-            known = memo[piece] = _piece_prints(piece, key)
-        if piece and said.issuperset(known[0]):
-            open_.append(piece)
-            continue
-        if len(open_) < run:
-            kept += open_
-        open_ = []
-        kept.append(piece)
-    return " ".join(kept[:-1])
+    for repeats, group in groupby(text.split(), lambda piece: said.issuperset(memo[piece][0])):
+        pieces = list(group)
+        if not repeats or len(pieces) < run:
+            kept += pieces
+    return " ".join(kept)
 
 
 class Memo(dict[str, V]):
     """A bounded memo of a pure function of a text: the older half goes when it is full."""
+
+    def __init__(self, compute: Callable[[str], V]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, text: str) -> V:
+        value = self[text] = self._compute(text)
+        return value
 
     def __setitem__(self, text: str, value: V) -> None:
         if len(self) >= MAX_MEMO:
@@ -386,7 +383,7 @@ class Memo(dict[str, V]):
 
 @lru_cache(maxsize=4)
 def _pieces(key: bytes) -> Memo[tuple[tuple[int, ...], int]]:
-    return Memo()
+    return Memo(partial(_piece_prints, key=key))
 
 
 def _piece_prints(piece: str, key: bytes) -> tuple[tuple[int, ...], int]:

@@ -178,8 +178,7 @@ def load(
             f"{directory} was trained on features of version {manifest.get('features_version')}, this program"
             f" computes version {features_version}; retrain with `driftline train`"
         )
-    ours = {"log_odds": trees.ALLOWANCE, "doublings": trees.MAX_DOUBLINGS}
-    if manifest.get("allowance", ours) != ours:
+    if manifest.get("allowance", trees.ALLOWED) != trees.ALLOWED:
         raise FeaturesMismatch(
             f"{directory} has thresholds for scores with another allowance for calls than this program's;"
             " retrain with `driftline train`"

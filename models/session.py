@@ -235,7 +235,7 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
 _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS
 _SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
 _BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + 1024
-"""Bytes of a session's window, events, gaps, path, meaning, open calls, numbers and digests at most, headers included."""
+"""Bytes of a session's window, events, gaps, path, meaning, what calls said, numbers and digests at most, headers included."""
 SURE_PRINTS = 1792
 """Fingerprints that any session has room for."""
 

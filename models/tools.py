@@ -115,16 +115,13 @@ def stems_of_pieces(pieces: Sequence[str], key: bytes) -> set[int]:
     found: set[int] = set()
     memo = _pieces(key)
     for piece in set(pieces):
-        known = memo.get(piece)
-        if known is None:
-            known = memo[piece] = tuple(stem_prints(piece, key))
-        found.update(known)
+        found.update(memo[piece])
     return found
 
 
 @lru_cache(maxsize=4)
 def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
-    return Memo()
+    return Memo(lambda piece: tuple(stem_prints(piece, key)))
 
 
 VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS

@@ -77,7 +77,7 @@ def train(
             "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
             "domains": calls.domains(),
         },
-        "allowance": {"log_odds": trees.ALLOWANCE, "doublings": trees.MAX_DOUBLINGS},
+        "allowance": trees.ALLOWED,
         "thresholds": kept,
         "thresholds_from": {
             "unit": "maximum of an honest recorded session, each user task weighing the same",

@@ -108,6 +108,8 @@ percentile is 0.4 in the median domain, 0.3 to 0.6 in all: 0.4 times ln 2.
 """
 MAX_DOUBLINGS = 6
 """Calls beyond 63 earn a session no further allowance: nobody hides an act behind a thousand harmless calls."""
+ALLOWED = {"log_odds": ALLOWANCE, "doublings": MAX_DOUBLINGS}
+"""Both, as a manifest names them: its thresholds hold for scores with this allowance alone."""
 _FRACTION = 16
 
 

@@ -14,13 +14,9 @@ from models.calibrate import FALLING, RISING
 from models.features import FEATURES, FEATURES_VERSION
 from stream import replay
 from stream.rulings import UNIT
+from tests.builders import first
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
-
-
-def first(X: np.ndarray) -> np.ndarray:
-    """No calls before any: no allowance."""
-    return np.zeros(len(X), np.int64)
 
 
 @pytest.fixture(scope="module")

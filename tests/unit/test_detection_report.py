@@ -56,14 +56,14 @@ def bench() -> Bench:
         for kind in ("benign", "hijacked")
         for n in range(40)
     ]
-    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), grown=40)
+    return Bench(part_of(sessions), part_of([labels("x", "unknown", "benign", "t")]), trees=40)
 
 
 class Spy(Bench):
     """Notes which models were asked for."""
 
     def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.learn, bench.held, bench.grown)
+        super().__init__(bench.learn, bench.held, bench.trees)
         self.asked: list[set[str]] = []
 
     def rows(self, X: Any, seen: Any, without: Any, seed: int, variant: Variant = detection.FULL) -> Any:

@@ -11,7 +11,9 @@ from models import handover
 from models.features import FEATURES
 from models.handover import NEUTRAL, Head, Heads
 from models.scenarios.recorded_attacks import fingerprinted
+from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
 from stream.replay import feature_rows
+from stream.window import _with_said
 
 TOOLS = [
     {"name": "read_mail", "description": "Read a mail.", "parameters": {}},
@@ -130,8 +132,6 @@ def test_among_one_or_two_tools_none_is_spoken_of_more() -> None:
 
 def test_what_calls_said_is_bounded_and_known_again_by_its_call_alone() -> None:
     """Eight calls at once, each answered after all were made: every answer is held against its own call."""
-    from stream.window import MAX_SAID, MAX_SAID_TOTAL, SaidRow, _with_said
-
     held: list[SaidRow] = []
     for call in range(1, 50):
         held = _with_said(held, SaidRow(call, bytes(4 * (call % 160))))

@@ -408,7 +408,7 @@ def test_few_prints_and_many_are_sought_alike(held: list[int], wanted: list[int]
 
 
 def test_a_memo_is_bounded_and_keeps_what_came_last() -> None:
-    memo: Memo[int] = Memo()
+    memo: Memo[int] = Memo(int)
     for n in range(MAX_MEMO + MAX_MEMO // 4):
         memo[str(n)] = n
         assert memo[str(n)] == n

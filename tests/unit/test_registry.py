@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import registry, trees
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
+from tests.builders import first
 
 FEATURES = ("a.one", "a.two", "b.three")
 PAPERS: dict[str, Any] = {
@@ -49,11 +50,6 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "candidate"
 
 
-def first(X: np.ndarray) -> np.ndarray:
-    """No calls before any: no allowance."""
-    return np.zeros(len(X), np.int64)
-
-
 def rewrite(directory: Path, **changes: Any) -> None:
     path = directory / registry.MANIFEST_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -75,9 +71,9 @@ def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_p
 
 
 def test_thresholds_for_scores_with_another_allowance_are_refused(saved: Path) -> None:
-    rewrite(saved, allowance={"log_odds": trees.ALLOWANCE, "doublings": trees.MAX_DOUBLINGS})
+    rewrite(saved, allowance=trees.ALLOWED)
     registry.load(saved, FEATURES, 4)
-    rewrite(saved, allowance={"log_odds": 0.1, "doublings": trees.MAX_DOUBLINGS})
+    rewrite(saved, allowance={**trees.ALLOWED, "log_odds": 0.1})
     with pytest.raises(FeaturesMismatch, match=r"allowance.*retrain"):
         registry.load(saved, FEATURES, 4)
 

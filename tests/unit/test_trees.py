@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import trees
 from models.errors import ArtefactError, FeaturesMismatch
+from tests.builders import first
 
 CUTS_DIGEST = "36f1a406a44fdff93dd9f63dead18a4bb887130b97cdbd1f00e187d77caabab1"
 
@@ -55,11 +56,6 @@ def split_points(pipeline: Any, X: trees.Floats) -> trees.Floats:
     for node in nodes[nodes["is_leaf"] == 0]:
         on[node["count"] % len(on), node["feature_idx"]] = node["num_threshold"]
     return on
-
-
-def first(X: trees.Floats) -> trees.Ints:
-    """No calls before any: no allowance."""
-    return np.zeros(len(X), np.int64)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
