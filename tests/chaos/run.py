@@ -174,10 +174,12 @@ def document(results: Sequence[dict[str, Any]]) -> str:
     )
     passed = sum((Counter(result.get("points", {})) for result in results), Counter())
     seeds = sorted({result["seed"] for result in results})
+    cores = ", ".join(sorted({result["core"] for result in results}))
+    recorded = sum(result["recorded"] for result in results)
     lines = [
         BEGIN,
-        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {rulings.CORE}; seeds {seeds[0]} to "
-        f"{seeds[-1]}; {sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
+        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; seeds {seeds[0]} to "
+        f"{seeds[-1]}; recorded sessions beside generated ones in {recorded} of them; {sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
         f"{sums[DECISIONS]:,} decisions, {sums[CASES]:,} cases, {sums[ALERTS]:,} alerts, {sums[REVOCATIONS]:,} "
         f"revocations, {sums[RISK]:,} risk changes, {sums[QUARANTINE]:,} quarantined records and "
         f"{sums['states']:,} stored states compared with the replay.",
