@@ -295,8 +295,7 @@ class Bench:
     def __init__(self, learn: Part, held: Part, trees: int | None = None) -> None:
         self.learn, self.held, self.trees = learn, held, trees
         self.domains = tuple(learn.calls.domains())
-        recorded = {s.domain for s in learn.calls.sessions if s.variant == "recorded" and s.kind == "benign"}
-        self.recorded = tuple(sorted(recorded))
+        self.voting = tuple(sorted({s.domain for s in learn.calls.sessions if s.sets_limits}))
         self.fits = 0
         self._models: dict[Key, Any] = {}
 
@@ -345,7 +344,7 @@ class Bench:
 
     def nested(self) -> list[tuple[set[str], Variant]]:
         """What scoring every domain, and setting its thresholds, takes."""
-        pairs = [{one, other} for one in self.domains for other in self.recorded if one != other]
+        pairs = [{one, other} for one in self.domains for other in self.voting if one != other]
         return [(out, FULL) for out in (*pairs, *({one} for one in self.domains), set())]
 
     def forget(self) -> None:
@@ -384,7 +383,7 @@ class Bench:
         whence: dict[str, Any] = {}
         for domain in (*self.domains, ""):
             by: dict[float, dict[str, int]] = {budget: {} for budget in BUDGETS}
-            for other in self.recorded:
+            for other in self.voting:
                 if other == domain:
                     continue
                 maxima, weights = self._honest(other, {domain, other} & set(self.domains), seed)
@@ -402,9 +401,7 @@ class Bench:
 
     def _honest(self, domain: str, without: set[str], seed: int) -> tuple[Ints, Floats]:
         calls = self.learn.calls
-        chosen = np.array(
-            [s.domain == domain and s.kind == "benign" and s.variant == "recorded" for s in calls.sessions]
-        )
+        chosen = np.array([s.domain == domain and s.sets_limits for s in calls.sessions])
         rows = calls.rows_where(chosen)
         scores = self.rows(self.learn.X[rows], calls.call_seq[rows], without, seed)
         highest = np.full(len(chosen), -1, dtype=np.int64)

@@ -76,6 +76,12 @@ class Session:
     goal: str | None = None
     intent: str = ""
 
+    @property
+    def sets_limits(self) -> bool:
+        """Whether thresholds are taken on it: honest, and as it was recorded or written, not made from another."""
+        told = self.domain == written_tasks.SOURCE and self.variant in written_tasks.ORDINARY
+        return self.kind == "benign" and (told or self.variant == "recorded")
+
 
 def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
     """The labels in one line of a recorded file; `acted` maps session ids to their telling call."""

@@ -131,10 +131,11 @@ def detection(highest: Ints, calls: Calls, chosen: Flags, seed: int = 0) -> dict
 
 
 def transferred(highest: Ints, calls: Calls) -> dict[str, Any]:
-    """What a threshold chosen on the *other* domains does on each domain: the deployed situation.
+    """What a threshold chosen on the *other* domains does on each domain, of the domains in `calls` alone.
 
     Each of the others gives the threshold that keeps the budget there, every user task weighing the same; one
-    is taken from them as `models.calibrate.transferable` says. The models that scored the others did see the
+    is taken from them as `models.calibrate.transferable` says. A release takes written tasks in too; `train` shows recordings
+    alone here. The models that scored the others did see the
     domain in question; `make evaluate` leaves two out at a time.
     """
     kinds = _kinds(calls)

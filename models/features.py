@@ -27,7 +27,7 @@ from models import handover
 from models.commands import only_looks
 from models.embedding import DIMS
 from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
-from models.provenance import HASHED, Index, Leaf, Origin, leaves, origin, prints_in
+from models.provenance import HASHED, Index, Leaf, Origin, Spelled, leaves, origin, spell
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
@@ -92,11 +92,12 @@ FEATURES: tuple[str, ...] = (
 
 
 class LeafOrigin(NamedTuple):
-    """One argument leaf, where it came from, and whether it is a sink."""
+    """One argument leaf, where it came from, whether it is a sink, and its tokens."""
 
     leaf: Leaf
     origin: Origin
     sink: bool
+    spelled: Spelled
 
 
 class Extract(NamedTuple):
@@ -165,9 +166,10 @@ def extract(
     aimed = aimed_intent = aimed_anchored = aimed_prose = aimed_nowhere = 0
     by_source: dict[int, int] = {}
     for leaf in found:
-        o = origin(leaf.text, index, ancestor_indexes, nothing, key)
+        spelled = spell(leaf.text, key)
+        o = origin(spelled, index, ancestor_indexes, nothing, key)
         sink = is_sink(leaf.path)
-        origins.append(LeafOrigin(leaf, o, sink))
+        origins.append(LeafOrigin(leaf, o, sink, spelled))
         whole = o.total
         if not whole:
             continue
@@ -203,12 +205,12 @@ def extract(
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
-    words = " ".join(leaf.text[:400] for leaf in found[:16])
     spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
+    words = " ".join(leaf.text[:400] for leaf in found[:16])
     said = vector_of(f"{spoken} {words}")
     explained = explain(said, vector, session.clauses, session.lines)
     read = next((c for c in session.window if c.seq == main), None) if main is not None else None
-    own = _clause_named(session, found, key)
+    own = _clause_named(session, origins)
     named, clause = share(intent, total), own if own >= 0 else explained.clause
     source_likeness, handed = like, _handed(session, clause)
     if read is not None:
@@ -301,14 +303,14 @@ def _handed(session: Session, clause: int) -> bytes:
     return session.handing[handover.ANSWERS * clause : handover.ANSWERS * (clause + 1)]
 
 
-def _clause_named(session: Session, found: Sequence[Leaf], key: bytes) -> int:
-    """The clause of the intent that names most of the arguments, by characters; -1 if none names any."""
+def _clause_named(session: Session, found: Sequence[LeafOrigin]) -> int:
+    """The clause of the intent that names most of the arguments, by tokens; -1 if none names any."""
     if not session.names:
         return -1
     clauses = dict(zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True))
     votes: dict[int, int] = {}
     for leaf in found[:16]:
-        for name in prints_in(leaf.text, key):
+        for name in leaf.spelled.prints:
             at = clauses.get(name)
             if at is not None:
                 votes[at] = votes.get(at, 0) + 1

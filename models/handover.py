@@ -102,6 +102,12 @@ def pairs(told: Sequence[str]) -> set[str]:
     return found
 
 
+@lru_cache(maxsize=64)
+def marks_and_pairs(sentence: str) -> frozenset[str]:
+    """The marks and pairs of a sentence; the last ones are remembered, since two heads read each."""
+    return frozenset(pairs(marks(sentence)))
+
+
 class Head:
     """Three linear heads.
 
@@ -119,11 +125,12 @@ class Head:
 
     def of(self, sentence: str) -> Handed:
         """What `sentence` hands over; one of which nothing is known is neutral."""
-        known = [w for name in pairs(marks(sentence)) if (w := self._weights.get(name)) is not None]
+        known = list(filter(None, map(self._weights.get, marks_and_pairs(sentence))))
         if len(known) <= 2:  # its ends alone
             return NOTHING
         length = isqrt(len(known) << 20)
-        odds = ((sum(row[n] for row in known) << 10) // length + bias for n, bias in enumerate(self._bias))
+        sums = map(sum, zip(*known, strict=True))
+        odds = ((total << 10) // length + bias for total, bias in zip(sums, self._bias, strict=True))
         return Handed(*(max(0, min(255, NEUTRAL + 16 * value // _UNIT)) for value in odds))
 
     def of_text(self, text: str) -> Handed:

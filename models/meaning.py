@@ -150,11 +150,11 @@ MAX_MEAN = 8
 
 def mean_with(held: bytes, vector: Vector, n: int) -> bytes:
     """The packed direction of a running mean `held` of `n` texts, once `vector` joins them."""
-    total = vector.astype(np.int64)
+    total = vector.astype(np.int32)
     if held:
-        total = total + unpack(held)[0].astype(np.int64) * min(n, MAX_MEAN)
+        total += unpack(held)[0] * np.int16(min(n, MAX_MEAN))  # below 2**14
     size = isqrt(int(total @ total))
-    return pack((total * LENGTH // size)[None, :]) if size else held
+    return pack(total * LENGTH // size) if size else held
 
 
 def cosine_to(held: bytes, vector: Vector) -> int:

@@ -320,7 +320,9 @@ def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
 MAX_APART = 4096
 """Characters of a text that is taken piece by piece: so few that no bound on tokens cuts it."""
 MAX_MEMO = 1 << 15
-"""Pieces of text that are remembered, of some 300 bytes each."""
+"""Pieces of text that are remembered, of some 300 bytes each, a few kB at most."""
+MAX_REMEMBERED = 128
+"""Characters of a piece that is remembered."""
 _OPENED_AT_ONCE = 8
 """Encoded runs, and texts found in them, that `opened` surely looks at all in one text."""
 
@@ -341,9 +343,9 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     """
     found: set[int] = set()
     runs = 0
-    memo = _pieces(key)
+    memo = _bare(key)
     for piece in set(pieces):
-        prints, opening = memo[piece]
+        prints, _, opening = memo[piece]
         found.update(prints)
         if opening:
             runs += opening * pieces.count(piece)
@@ -353,25 +355,36 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
 
 
 def unsaid(text: str, said: set[int], run: int, key: bytes) -> str:
-    """`text` without runs of at least `run` pieces between white space all of whose prints are among `said`."""
+    """`text` without runs of at least `run` pieces between white space all of whose tokens are among `said`."""
     kept: list[str] = []
-    memo = _pieces(key)
-    for repeats, group in groupby(text.split(), lambda piece: said.issuperset(memo[piece][0])):
+    memo = _bare(key)
+    for repeats, group in groupby(text.split(), lambda piece: memo[piece].among(said)):
         pieces = list(group)
         if not repeats or len(pieces) < run:
             kept += pieces
     return " ".join(kept)
 
 
+def echoes(texts: Iterable[str], said: set[int], key: bytes) -> set[int]:
+    """n-grams of the pieces of `texts` between white space all of whose tokens are among `said`."""
+    memo = _bare(key)
+    # A shorter piece has none.
+    long = {piece for text in texts for piece in text.split() if len(piece) >= GRAM + WINNOW - 1}
+    met = map(memo.__getitem__, long)
+    return {p for piece in met if piece.among(said) for p in piece.prints[piece.tokens :]}
+
+
 class Memo(dict[str, V]):
-    """A bounded memo of a pure function of a text: the older half goes when it is full."""
+    """A bounded memo of a pure function of a text: the older half goes when it is full, long texts never come in."""
 
     def __init__(self, compute: Callable[[str], V]) -> None:
         super().__init__()
         self._compute = compute
 
     def __missing__(self, text: str) -> V:
-        value = self[text] = self._compute(text)
+        value = self._compute(text)
+        if len(text) <= MAX_REMEMBERED:
+            self[text] = value
         return value
 
     def __setitem__(self, text: str, value: V) -> None:
@@ -381,21 +394,32 @@ class Memo(dict[str, V]):
         super().__setitem__(text, value)
 
 
+class _Bare(NamedTuple):
+    """A text without white space: its prints, first those of its tokens, how many these are, and how much of the
+    bounds on opening it may use up."""
+
+    prints: tuple[int, ...]
+    tokens: int
+    opening: int
+
+    def among(self, said: set[int]) -> bool:
+        return said.issuperset(self.prints[: self.tokens])
+
+
 @lru_cache(maxsize=4)
-def _pieces(key: bytes) -> Memo[tuple[tuple[int, ...], int]]:
-    return Memo(partial(_piece_prints, key=key))
+def _bare(key: bytes) -> Memo[_Bare]:
+    return Memo(partial(_bare_of, key=key))
 
 
-def _piece_prints(piece: str, key: bytes) -> tuple[tuple[int, ...], int]:
-    """Prints of a text without white space, and how much of the bounds on opening it may use up."""
-    found: list[int] = []
-    for token in tokens(piece):
-        found.append(fingerprint(token.text, key))
+def _bare_of(piece: str, key: bytes) -> _Bare:
+    found = tokens(piece)
+    prints = [fingerprint(token.text, key) for token in found]
+    for token in found:
         if token.entity and len(token.text) >= GRAM + WINNOW - 1:
-            found += winnowed(token.text, key)
-    if len(piece) > 128:  # what is cut off a longer word depends on the words around it
-        return tuple(found), _OPENED_AT_ONCE + 1
-    return tuple(found), max(len(_BASE64.findall(piece)), len(opened(piece)))
+            prints += winnowed(token.text, key)
+    if len(piece) > MAX_REMEMBERED:  # what is cut off a longer word depends on the words around it
+        return _Bare(tuple(prints), len(found), _OPENED_AT_ONCE + 1)
+    return _Bare(tuple(prints), len(found), max(len(_BASE64.findall(piece)), len(opened(piece))))
 
 
 _RANK = np.array([1, 2, 0, 0], np.uint8)
@@ -568,17 +592,47 @@ class Origin(NamedTuple):
     aimed: Aimed
 
 
+class Spelled(NamedTuple):
+    """Tokens by which an argument is looked up, their prints, which are addresses, their characters, and all prints.
+
+    Short words decide only where nothing else is there; ``said`` has their prints too.
+    """
+
+    texts: tuple[str, ...]
+    prints: tuple[int, ...]
+    addresses: tuple[bool, ...]
+    total: int
+    said: tuple[int, ...]
+
+
+def spell(text: str, key: bytes) -> Spelled:
+    """The tokens of an argument; short arguments come again and are remembered."""
+    return _spelled(text, key) if len(text) <= 256 else _spell(text, key)
+
+
+def _spell(text: str, key: bytes) -> Spelled:
+    found = tokens(text)
+    said = tuple(fingerprint(t.text, key) for t in found)
+    told = [n for n, t in enumerate(found) if len(t.text) > 2] or range(len(found))
+    texts = tuple(found[n].text for n in told)
+    prints = said if len(texts) == len(said) else tuple(said[n] for n in told)
+    return Spelled(texts, prints, tuple(found[n].address for n in told), sum(map(len, texts)), said)
+
+
+_spelled = lru_cache(maxsize=1 << 14)(_spell)
+
+
 MAX_HARD_TOKENS = 8
 """Tokens of one leaf that are searched by pieces: bounds what a hostile argument can cost."""
 
 
-def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, key: bytes) -> Origin:
-    """Where the leaf `text` came from.
+def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Index, key: bytes) -> Origin:
+    """Where a leaf came from.
 
     Parameters
     ----------
-    text : str
-        The leaf, already cut to the limits.
+    leaf : Spelled
+        Its text, already cut to the limits.
     index : Index
         Intent and results of the session.
     trusted : sequence of Index
@@ -588,7 +642,7 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
     key : bytes
         Key of the fingerprints.
     """
-    texts, prints, addresses, total = _spelled(text, key) if len(text) <= 256 else _spell(text, key)
+    texts, prints, addresses, total, _ = leaf
     sources = index.find(prints)
     for ancestor in trusted:
         narrowed = ancestor.find(prints)
@@ -634,24 +688,6 @@ def origin(text: str, index: Index, trusted: Sequence[Index], catalogue: Index, 
     return Origin(
         total, intent, listed_there, results, anchored, prose, sole, nowhere, best, by_source, where
     )
-
-
-def _spell(text: str, key: bytes) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...], int]:
-    """Tokens by which an argument is looked up, their prints, which are addresses, and their characters."""
-    found = tokens(text)
-    if len(found) > 1:  # short words decide only where nothing else is there
-        found = [t for t in found if len(t.text) > 2] or found
-    texts = tuple(t.text for t in found)
-    prints = tuple(fingerprint(t, key) for t in texts)
-    return texts, prints, tuple(t.address for t in found), sum(map(len, texts))
-
-
-def prints_in(text: str, key: bytes) -> tuple[int, ...]:
-    """Prints of the tokens by which an argument is looked up."""
-    return (_spelled(text, key) if len(text) <= 256 else _spell(text, key))[1]
-
-
-_spelled = lru_cache(maxsize=1 << 14)(_spell)
 
 
 def _by_pieces(text: str, index: Index, key: bytes) -> int:

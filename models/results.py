@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from models.provenance import MAX_CHARS, apart, leaves, prints_of, prints_of_pieces, unsaid
+from models.provenance import MAX_CHARS, apart, echoes, leaves, prints_of, prints_of_pieces, unsaid
 
 PROSE_WORDS = 7
 """A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
@@ -39,11 +39,16 @@ _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
 class Heard(NamedTuple):
-    """What an answer carries: fingerprints of its fields and prose, and its prose line by line."""
+    """What an answer carries.
+
+    Fingerprints of its fields and prose; its prose line by line, and the beginning of that by sentences (``talk``); all
+    of it (``texts``), and how often it was cut.
+    """
 
     fields: set[int]
     anchored: set[int]
     prose: set[int]
+    lines: list[str]
     talk: list[str]
     texts: list[str]
     cuts: int
@@ -85,7 +90,7 @@ def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
         for leaf in found:
             _read(leaf.text, None, records)
     quick = all(apart(leaf.text) for leaf in found)
-    heard = Heard(set(), set(), set(), [], [leaf.text for leaf in found], cuts)
+    heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts)
     held: dict[int, bool] = {}  # by identity: whether the record holds what the intent names
     for record in records:
         fields = _prints(record.fields, quick, key)
@@ -95,6 +100,7 @@ def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
         heard.fields.update(fields)
         (heard.anchored if holds else heard.fields).update(keyed)
         heard.prose.update(_prints(record.lines, quick, key))
+        heard.lines.extend(record.lines)
         for line in record.lines:
             if len(heard.talk) < MAX_TALK:
                 heard.talk.extend(_SENTENCE.split(line[:2000])[: MAX_TALK - len(heard.talk)])
@@ -112,13 +118,14 @@ def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
 
     Parameters
     ----------
-    said : fingerprints of the call's arguments
+    said : fingerprints of the tokens of the call's arguments
     """
-    if not said:
+    repeated = heard.prose.intersection(said)
+    if not repeated:
         return
-    if heard.talk and len(heard.prose.intersection(said)) >= ECHO:
+    if len(repeated) >= ECHO:
         heard.talk[:] = filter(None, (unsaid(line, said, ECHO, key) for line in heard.talk))
-    heard.prose.difference_update(said)
+    heard.prose.difference_update(repeated, echoes(heard.lines, said, key))
 
 
 def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:
@@ -160,14 +167,14 @@ def _walk(node: Any, parent: _Record | None, records: _Records, depth: int) -> N
     for name, child in list(node.items())[:MAX_RECORDS]:
         if isinstance(child, dict):
             inner = _begin(record, records)
-            _put(inner, str(name)[:256])
+            _scalar("", str(name)[:256], inner, records)
             for label, value in list(child.items())[:MAX_RECORDS]:
                 if isinstance(value, dict | list):
                     _walk(value, inner, records, depth + 2)
                 else:
                     _scalar(str(label)[:256], value, inner, records)
         elif isinstance(child, list):
-            _put(record, str(name)[:256])
+            _scalar("", str(name)[:256], record, records)
             _walk(child, record, records, depth + 1)
         else:
             _scalar(str(name)[:256], child, record, records)

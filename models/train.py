@@ -80,7 +80,7 @@ def train(
         "allowance": trees.ALLOWED,
         "thresholds": kept,
         "thresholds_from": {
-            "unit": "maximum of an honest recorded session, each user task weighing the same",
+            "unit": "maximum of an honest session, recorded or written, each user task weighing the same",
             "chosen": "upper quartile of the domains' own",
             "domains": by_domain,
         },

@@ -346,7 +346,7 @@ def observe_call(
         found.clause,
     )
     session.window = [*session.window, row][-WINDOW:]
-    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found, key)))
+    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found)))
     session.calls = seq + 1
     session.work = mean_with(session.work, found.meaning, seq)
     session.nearness += found.explained.nearness
@@ -380,12 +380,12 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
     return kept
 
 
-def _prints_said(found: Extract, key: bytes) -> bytes:
+def _prints_said(found: Extract) -> bytes:
     prints: set[int] = set()
     for one in found.leaves:
         if len(prints) >= MAX_SAID_PRINTS:
             break
-        prints.update(prints_of(one.leaf.text, key))
+        prints.update(one.spelled.said)
     return np.array(sorted(prints)[:MAX_SAID_PRINTS], "<u4").tobytes()
 
 

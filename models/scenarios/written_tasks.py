@@ -60,6 +60,8 @@ FILES = Path(__file__).resolve().parent / "written"
 SLOT = "{{SLOT}}"
 REPORT = frozenset("q")
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
+ORDINARY = frozenset({"calm", "delegated"})
+"""Variants that are honest work as it was written, with nothing added to it."""
 AMENDED = 0.3
 """Share of the wishes besides the task that come as an amendment while it runs."""
 

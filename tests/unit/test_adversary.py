@@ -86,7 +86,9 @@ def aims(one: dict[str, Any]) -> dict[str, Any]:
 
 def own(made: Session) -> list[tuple[str, Any, Any]]:
     return [
-        (c["tool"], c["args"], None if c["slots"] else c["result"]) for c in made["calls"] if not c["bad"]
+        (c["tool"], c["args"], None if c["slots"] else c["result"])
+        for c in made["calls"]
+        if not (c["bad"] or c.get("added"))
     ]
 
 
@@ -152,6 +154,23 @@ def test_an_operator_changes_nothing_but_what_is_the_attackers(name: str, shape:
         assert first_bad(made) > recorded["exposed_seq"]
     alone = name == "order" and recorded["calls"][-1]["bad"]
     assert bool(changed) != alone
+
+
+def test_padding_adds_look_ups_of_the_users_own_that_find_nothing_and_no_more_than_allowed() -> None:
+    recorded = laid("read again, then done")
+    made = recorded
+    for seed in range(12):
+        made = MEANS["padding"](made, random.Random(seed)) or made
+        assert broken(recorded, made) is None
+    more = [c for c in made["calls"] if c.get("added")]
+    assert len(more) == adversary.MAX_ADDED
+    assert {c["tool"] for c in more} <= {"read_page", "list_orders"}
+    assert first_bad(made) == made["first_bad_seq"] == first_bad(recorded) + len(more)
+    for wrong in ({"result": "found"}, {"tool": "send_email"}, {"tool": "send_money", "args": {}}):
+        worse = copy.deepcopy(made)
+        worse["calls"][first_bad(made) - 1] |= wrong
+        assert "look up" in str(broken(recorded, worse))
+    assert "look up" in str(broken(recorded, {**made, "calls": [more[0], *made["calls"]]}))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -80,6 +80,17 @@ def test_the_domain_is_the_suite_for_agentdojo_and_the_source_elsewhere() -> Non
     assert labelled("b", source="intercode", suite="bash").domain == "intercode"
 
 
+def test_thresholds_are_taken_on_honest_sessions_as_they_were_recorded_or_written() -> None:
+    written = {"source": "written", "suite": "d_shell", "domain": "written"}
+    assert labelled("recorded").sets_limits
+    assert labelled("calm", **written, variant="calm").sets_limits
+    assert labelled("delegated", **written, variant="delegated").sets_limits
+    assert not labelled("asked", **written, variant="asked").sets_limits
+    assert not labelled("elsewhere", **written | {"domain": "report"}, variant="calm").sets_limits
+    assert not labelled("spliced", variant="calm").sets_limits
+    assert not labelled("hijacked", "hijacked", first_bad_seq=1).sets_limits
+
+
 def test_rows_are_joined_by_id_and_call_whatever_their_order() -> None:
     sessions = [labelled("b"), labelled("h", "hijacked", first_bad_seq=1), labelled("silent")]
     calls = dataset.join(sessions, ["h", "b", "h"], [1, 0, 0])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.provenance import INTENT, Index, origin, prints_of
+from models.provenance import INTENT, Index, origin, prints_of, spell
 from stream.settings import Settings
 from stream.topics import DAY_MS, topic_table
 
@@ -75,10 +75,10 @@ def test_fingerprints_in_place_of_values_keep_where_a_whole_value_came_from() ->
     index.add(prints_of(hide("Invoice 17", KEY), KEY), INTENT, prose=False, limit=6000)
     for call in range(100):
         index.add(prints_of(hide(f"DE{call}", KEY), KEY), call + 1, prose=False, limit=6000)
-    asked = origin(hide("invoice  17", KEY), index, [], Index(), KEY)
+    asked = origin(spell(hide("invoice  17", KEY), KEY), index, [], Index(), KEY)
     assert asked.intent == asked.total
     for call in range(100):
-        copied = origin(hide(f"DE{call}", KEY), index, [], Index(), KEY)
+        copied = origin(spell(hide(f"DE{call}", KEY), KEY), index, [], Index(), KEY)
         assert (copied.results, copied.source) == (copied.total, call)
 
 
@@ -87,5 +87,5 @@ def test_fingerprints_in_place_of_values_lose_parts_and_unknown_values_look_like
     index = Index()
     index.add(prints_of(hide("DE02120300000000202051", KEY), KEY), 1, prose=False, limit=6000)
     for value in ("DE021203000000002020", "acct:DE02120300000000202051", "somebody@example.com"):
-        found = origin(hide(value, KEY), index, [], Index(), KEY)
+        found = origin(spell(hide(value, KEY), KEY), index, [], Index(), KEY)
         assert found.nowhere == found.total

@@ -36,6 +36,7 @@ from models.provenance import (
     number,
     origin,
     prints_of,
+    spell,
     tokens,
     winnowed,
 )
@@ -55,7 +56,7 @@ def known(text: str, source: int = INTENT, *, prose: bool = False) -> Index:
 
 def shares(argument: str, index: Index, catalogue: Index | None = None) -> tuple[float, float, float]:
     """Shares of `argument` that intent, results and nothing explain."""
-    found = origin(argument, index, [], catalogue or Index(), KEY)
+    found = origin(spell(argument, KEY), index, [], catalogue or Index(), KEY)
     return found.intent / found.total, found.results / found.total, found.nowhere / found.total
 
 
@@ -101,7 +102,7 @@ def test_a_value_is_found_again_in_other_clothes(name: str) -> None:
 @pytest.mark.parametrize("name", SAME)
 def test_a_value_that_only_a_result_carries_names_its_call(name: str) -> None:
     said, argument = SAME[name]
-    found = origin(argument, known(said, 1 + 7), [], Index(), KEY)
+    found = origin(spell(argument, KEY), known(said, 1 + 7), [], Index(), KEY)
     assert found.source == 7
     assert found.intent == 0
 
@@ -112,24 +113,24 @@ def test_a_value_that_nothing_carries_comes_from_nowhere() -> None:
 
 def test_a_value_of_the_catalogue_is_told_apart_from_the_intent() -> None:
     tools = [Tool(name="set_mode", parameters={"properties": {"mode": {"enum": ["hibernation"]}}})]
-    found = origin("hibernation", known("read notes"), [], Catalogue(tools, KEY, {}).index, KEY)
+    found = origin(spell("hibernation", KEY), known("read notes"), [], Catalogue(tools, KEY, {}).index, KEY)
     assert (found.catalogue, found.nowhere) == (len("hibernation"), 0)
 
 
 def test_the_first_source_of_a_value_counts() -> None:
     index = known(ADDRESS, 1 + 2)
     index.add(prints_of(ADDRESS, KEY), 1 + 9, prose=False, limit=6000)
-    assert origin(ADDRESS, index, [], Index(), KEY).source == 2
+    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).source == 2
 
 
 def test_a_field_takes_over_what_prose_said_first_and_never_the_other_way_round() -> None:
     index = known(ADDRESS, 1 + 2, prose=True)
-    assert origin(ADDRESS, index, [], Index(), KEY).prose > 0
+    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).prose > 0
     index.add(prints_of(ADDRESS, KEY), 1 + 3, prose=False, limit=6000)
-    found = origin(ADDRESS, index, [], Index(), KEY)
+    found = origin(spell(ADDRESS, KEY), index, [], Index(), KEY)
     assert (found.source, found.prose) == (3, 0)
     index.add(prints_of(ADDRESS, KEY), 1 + 4, prose=True, limit=6000)
-    assert origin(ADDRESS, index, [], Index(), KEY).source == 3
+    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).source == 3
 
 
 parts = st.sets(st.integers(0, 40), max_size=12)
@@ -244,10 +245,10 @@ def test_prints_are_kept_alike_one_by_one_and_together_and_across_packing(
 def test_only_a_sole_source_counts_as_sole_and_only_a_field_beside_the_intent_as_anchored() -> None:
     index = Index()
     index.add(prints_of(IBAN, KEY), 1 + 2, prose=False, limit=6000, anchored=True)
-    once = origin(IBAN, index, [], Index(), KEY)
+    once = origin(spell(IBAN, KEY), index, [], Index(), KEY)
     assert (once.results, once.anchored, once.sole, once.prose) == (once.total, once.total, once.total, 0)
     index.add(prints_of(IBAN, KEY), 1 + 3, prose=True, limit=6000)
-    twice = origin(IBAN, index, [], Index(), KEY)
+    twice = origin(spell(IBAN, KEY), index, [], Index(), KEY)
     assert (twice.results, twice.anchored, twice.sole, twice.source) == (twice.total, twice.total, 0, 2)
 
 
@@ -257,7 +258,7 @@ def test_the_parts_of_what_results_carry_lie_within_it(steps: list[tuple[int, bo
     index = Index()
     for source, prose, anchored in steps:
         index.add(prints_of(ADDRESS, KEY), source, prose=prose, limit=6000, anchored=anchored and not prose)
-    found = origin(f"{ADDRESS} and more", index, [], Index(), KEY)
+    found = origin(spell(f"{ADDRESS} and more", KEY), index, [], Index(), KEY)
     assert found.total == found.intent + found.catalogue + found.results + found.nowhere
     assert max(found.anchored, found.prose, found.sole) <= found.results
     assert found.anchored + found.prose <= found.results
@@ -293,7 +294,7 @@ def test_an_address_says_where_it_comes_from(name: str) -> None:
     value = ADDRESSES[name]
 
     def aimed(index: Index) -> Aimed:
-        return origin(value, index, [], Index(), KEY).aimed
+        return origin(spell(value, KEY), index, [], Index(), KEY).aimed
 
     intended, field, prose = (
         known(f"write to {value} now"),
@@ -313,17 +314,17 @@ def test_an_address_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_is_no_address_is_not_aimed(name: str) -> None:
-    assert origin(PLAIN[name], Index(), [], Index(), KEY).aimed is NOT_AIMED
+    assert origin(spell(PLAIN[name], KEY), Index(), [], Index(), KEY).aimed is NOT_AIMED
 
 
 def test_an_address_of_the_catalogue_is_neither_intended_nor_from_nowhere() -> None:
-    found = origin(ADDRESS, Index(), [], known(ADDRESS, 1), KEY).aimed
+    found = origin(spell(ADDRESS, KEY), Index(), [], known(ADDRESS, 1), KEY).aimed
     assert found == Aimed(found.total)
 
 
 def test_an_address_that_only_the_parent_agent_said_is_not_intended() -> None:
     own = known(f"write to {ADDRESS}")
-    found = origin(ADDRESS, own, [known("read notes")], Index(), KEY)
+    found = origin(spell(ADDRESS, KEY), own, [known("read notes")], Index(), KEY)
     assert found.aimed.intent == 0
     assert found.aimed.total > 0
 
@@ -339,8 +340,8 @@ def test_an_address_counts_wherever_it_stands(text: str, value: str) -> None:
 
 def test_a_value_that_an_ancestor_does_not_intend_is_not_intended() -> None:
     own = known(f"write to {ADDRESS}")
-    assert origin(ADDRESS, own, [known("read notes")], Index(), KEY).intent == 0
-    assert origin(ADDRESS, own, [known(f"write to {ADDRESS}")], Index(), KEY).intent > 0
+    assert origin(spell(ADDRESS, KEY), own, [known("read notes")], Index(), KEY).intent == 0
+    assert origin(spell(ADDRESS, KEY), own, [known(f"write to {ADDRESS}")], Index(), KEY).intent > 0
 
 
 def test_the_oldest_results_make_room_and_the_intent_never_does() -> None:
@@ -349,8 +350,8 @@ def test_the_oldest_results_make_room_and_the_intent_never_does() -> None:
         index.add(prints_of(f"record{call} entry{call}x", KEY), 1 + call, prose=False, limit=100)
     assert 100 - 100 // 8 <= len(index.prints) <= 100
     assert shares(ADDRESS, index)[0] == 1.0
-    assert origin("record0", index, [], Index(), KEY).source is None
-    assert origin("record199", index, [], Index(), KEY).source == 199
+    assert origin(spell("record0", KEY), index, [], Index(), KEY).source is None
+    assert origin(spell("record199", KEY), index, [], Index(), KEY).source == 199
     again = Index(index.dump())
     assert (again.prints == index.prints).all()
     assert (again.sources == index.sources).all()
@@ -414,6 +415,8 @@ def test_a_memo_is_bounded_and_keeps_what_came_last() -> None:
         assert memo[str(n)] == n
     assert len(memo) <= MAX_MEMO
     assert str(MAX_MEMO - 1) in memo
+    assert memo["1" * 200] == int("1" * 200)
+    assert "1" * 200 not in memo
 
 
 def joined_from(text: str, index: Index) -> int:
@@ -485,7 +488,7 @@ def test_hostile_arguments_of_many_unknown_words_cost_seconds_at_most() -> None:
     index = known(" ".join(words[::7]), 3)
     started = time.process_time()
     for leaf in leaves([" ".join(words[n : n + 8]) for n in range(0, 2048, 8)])[0]:
-        origin(leaf.text, index, [], Index(), KEY)
+        origin(spell(leaf.text, KEY), index, [], Index(), KEY)
     assert time.process_time() - started < 5
 
 
@@ -510,5 +513,5 @@ def test_both_ends_of_a_long_leaf_are_seen() -> None:
 @FIXED
 @given(st.text(max_size=200))
 def test_any_text_explains_itself(text: str) -> None:
-    found = origin(text, known(text), [], Index(), KEY)
+    found = origin(spell(text, KEY), known(text), [], Index(), KEY)
     assert found.intent == found.total
