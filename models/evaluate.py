@@ -134,9 +134,9 @@ def transferred(highest: Ints, calls: Calls) -> dict[str, Any]:
     """What a threshold chosen on the *other* domains does on each domain, of the domains in `calls` alone.
 
     Each of the others gives the threshold that keeps the budget there, every user task weighing the same; one
-    is taken from them as `models.calibrate.transferable` says. A release takes written tasks in too; `train` shows recordings
-    alone here. The models that scored the others did see the
-    domain in question; `make evaluate` leaves two out at a time.
+    is taken from them as `models.calibrate.transferable` says. A release takes written tasks in too; `train` shows
+    recordings alone here. The models that scored the others did see the domain in question; `make evaluate` leaves
+    two out at a time.
     """
     kinds = _kinds(calls)
     domains = np.array([session.domain for session in calls.sessions], dtype=np.str_)

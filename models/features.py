@@ -205,8 +205,8 @@ def extract(
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
-    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
     words = " ".join(leaf.text[:400] for leaf in found[:16])
+    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
     said = vector_of(f"{spoken} {words}")
     explained = explain(said, vector, session.clauses, session.lines)
     read = next((c for c in session.window if c.seq == main), None) if main is not None else None

@@ -275,7 +275,7 @@ def fit(told: Sequence[Sentence], *, strength: float = 30.0, least: int = 2) -> 
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    found = [pairs(marks(sentence.text)) for sentence in told]
+    found = [marks_and_pairs(sentence.text) for sentence in told]
     spread = Counter(name for row in found for name in row)
     place = {name: n for n, name in enumerate(sorted(n for n, count in spread.items() if count >= least))}
     kept = [[place[name] for name in sorted(row) if name in place] for row in found]

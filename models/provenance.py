@@ -45,7 +45,9 @@ HASHED = "fp:"
 GRAM = 6
 """Characters in an n-gram of an identifier: below 6, chance matches in hex strings become common."""
 WINNOW = 4
-"""Every run of GRAM + WINNOW - 1 = 9 characters of an identifier shares a fingerprint with its index."""
+"""N-grams in a row of which one is selected."""
+INDEXED = GRAM + WINNOW - 1
+"""Every run of so many characters of an identifier, 9, shares a fingerprint with its index; a shorter one has none."""
 
 _WORD = re.compile(r"[^\W_]+")
 _RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
@@ -309,12 +311,15 @@ def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
     """Fingerprints under which `text` is found again; with `index`, n-grams of its identifiers too."""
     if index and apart(text) and (quick := prints_of_pieces(text.split(), key)) is not None:
         return quick
-    found = []
-    for token in tokens(text):
-        found.append(fingerprint(token.text, key))
-        if index and token.entity and len(token.text) >= GRAM + WINNOW - 1:
-            found += winnowed(token.text, key)
-    return found
+    found = tokens(text)
+    prints = [fingerprint(token.text, key) for token in found]
+    return prints + _grams_of(found, key) if index else prints
+
+
+def _grams_of(found: Sequence[Token], key: bytes) -> list[int]:
+    """Fingerprints of the selected n-grams of identifiers."""
+    long = (token.text for token in found if token.entity and len(token.text) >= INDEXED)
+    return [p for text in long for p in winnowed(text, key)]
 
 
 MAX_APART = 4096
@@ -368,8 +373,7 @@ def unsaid(text: str, said: set[int], run: int, key: bytes) -> str:
 def echoes(texts: Iterable[str], said: set[int], key: bytes) -> set[int]:
     """n-grams of the pieces of `texts` between white space all of whose tokens are among `said`."""
     memo = _bare(key)
-    # A shorter piece has none.
-    long = {piece for text in texts for piece in text.split() if len(piece) >= GRAM + WINNOW - 1}
+    long = {piece for text in texts for piece in text.split() if len(piece) >= INDEXED}
     met = map(memo.__getitem__, long)
     return {p for piece in met if piece.among(said) for p in piece.prints[piece.tokens :]}
 
@@ -413,10 +417,7 @@ def _bare(key: bytes) -> Memo[_Bare]:
 
 def _bare_of(piece: str, key: bytes) -> _Bare:
     found = tokens(piece)
-    prints = [fingerprint(token.text, key) for token in found]
-    for token in found:
-        if token.entity and len(token.text) >= GRAM + WINNOW - 1:
-            prints += winnowed(token.text, key)
+    prints = [fingerprint(token.text, key) for token in found] + _grams_of(found, key)
     if len(piece) > MAX_REMEMBERED:  # what is cut off a longer word depends on the words around it
         return _Bare(tuple(prints), len(found), _OPENED_AT_ONCE + 1)
     return _Bare(tuple(prints), len(found), max(len(_BASE64.findall(piece)), len(opened(piece))))
@@ -692,7 +693,7 @@ def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Ind
 
 def _by_pieces(text: str, index: Index, key: bytes) -> int:
     """Source of an unknown token: a piece of a known identifier, or known tokens joined; -1 if neither."""
-    if len(text) >= GRAM + WINNOW - 1:
+    if len(text) >= INDEXED:
         piece = text[:64]
         sources = index.find([fingerprint("~" + g, key) for g in grams(piece)])
         hits = [(i, s) for i, s in enumerate(sources) if s >= 0]

@@ -244,7 +244,7 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
     whole = f"{text} {more}"
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
-    session.intent_words = as_prints(set(sorted(words)[:MAX_STEMS])).astype("<u4").tobytes()
+    session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
     for action in wanted_actions(text):
         session.intent_actions |= 1 << ACTIONS[action]
     if intent.actions is not None:
@@ -386,7 +386,7 @@ def _prints_said(found: Extract) -> bytes:
         if len(prints) >= MAX_SAID_PRINTS:
             break
         prints.update(one.spelled.said)
-    return np.array(sorted(prints)[:MAX_SAID_PRINTS], "<u4").tobytes()
+    return as_prints(prints)[:MAX_SAID_PRINTS].astype("<u4").tobytes()
 
 
 def observe_result(

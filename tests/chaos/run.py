@@ -179,7 +179,8 @@ def document(results: Sequence[dict[str, Any]]) -> str:
     lines = [
         BEGIN,
         f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; seeds {seeds[0]} to "
-        f"{seeds[-1]}; recorded sessions beside generated ones in {recorded} of them; {sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
+        f"{seeds[-1]}; recorded sessions beside generated ones in {recorded} of them; "
+        f"{sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
         f"{sums[DECISIONS]:,} decisions, {sums[CASES]:,} cases, {sums[ALERTS]:,} alerts, {sums[REVOCATIONS]:,} "
         f"revocations, {sums[RISK]:,} risk changes, {sums[QUARANTINE]:,} quarantined records and "
         f"{sums['states']:,} stored states compared with the replay.",
