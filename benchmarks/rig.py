@@ -28,6 +28,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from benchmarks.counted import core_s
 from stream import topics
 from stream.events import DECISIONS
 from stream.settings import Settings
@@ -86,7 +87,9 @@ class Program:
         }
         if settings.policy_path is not None:
             passed["DRIFTLINE_POLICY_PATH"] = str(settings.policy_path)
-        command = [sys.executable, *PROGRAMS[name], "--mode", "enforce", "--stage", stage]
+        self._counted = log.with_suffix(".core")
+        counted = ("-m", "benchmarks.counted", str(self._counted))
+        command = [sys.executable, *counted, *PROGRAMS[name], "--mode", "enforce", "--stage", stage]
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 command,
@@ -100,6 +103,10 @@ class Program:
     def cpu_s(self) -> float:
         """Seconds of CPU so far, user and system, all threads; 10 ms steps."""
         return cpu_s(self.process.pid)
+
+    def core_s(self) -> float:
+        """Seconds of that CPU which its core took: judging, and taking over the states that changed."""
+        return core_s(self._counted)
 
     def rss_bytes(self) -> int:
         """Resident memory."""

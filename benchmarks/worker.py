@@ -3,26 +3,26 @@
 Each program gets the same log on topics of its own: produced before it starts, so that it never waits for
 input. Rates are taken between the first 15 % and the last decision, from outside, alike for all: decisions on
 the broker, CPU time of the process. Runs alternate (A B C C B A ...), since the machine is noisy; the ratio of
-two programs is that of neighbouring runs. Afterwards each program's decisions are compared, byte for byte,
-and its acknowledged input counted: a fast program that lost or changed one decision fails.
+two programs is that of neighbouring runs. What a shell costs beside its core is counted within each run
+(`benchmarks.counted`): its share of the process's CPU does not depend on how fast the machine happens to be, and as all
+cores do the same work, the shares compare the programs too. Afterwards each program's decisions are compared, byte for
+byte, and its acknowledged input counted: a fast program that lost or changed one decision fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import time
 from typing import Any
+
+import orjson
 
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
 from benchmarks.rig import Rig, cpu_s
-from stream import bootstrap
 from stream.checkpoints import STATE_TOPIC
-from stream.events import DECISIONS, EVENTS, Record, murmur2_partition
-from stream.settings import Settings
-from stream.window import Partition
+from stream.events import DECISIONS, EVENTS
 
 WARM = 0.15
 """Share of the decisions that is not timed: start, group join, first fetches, caches."""
@@ -33,13 +33,13 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
     settings = rig.settings(partitions=partitions)
     preload(settings, items)
     calls = sum(item.call is not None for item in items)
-    samples: list[tuple[float, float, float, int]] = []
+    samples: list[tuple[float, float, float, float, int]] = []
     with rig.start(name, settings) as program:
 
         def sampled() -> bool:
             done = rig.count(settings)
             broker = cpu_s(rig.broker_pid) if rig.broker_pid else 0.0
-            samples.append((time.monotonic(), program.cpu_s(), broker, done))
+            samples.append((time.monotonic(), program.cpu_s(), program.core_s(), broker, done))
             return done >= calls
 
         rig.wait(sampled, [program], limit_s=300)
@@ -50,16 +50,18 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
     if acknowledged != len(items):
         raise RuntimeError(f"{name} acknowledged {acknowledged} of {len(items)} records: {program._tail()}")
     decisions = rig.values(settings, DECISIONS)
-    first = next(sample for sample in samples if sample[3] >= WARM * calls)
-    last = samples[-1]
-    timed = (last[3] - first[3]) / calls * len(items)
+    first = next(sample for sample in samples if sample[-1] >= WARM * calls)
+    wall, cpu, core, broker, decided = (b - a for a, b in zip(first, samples[-1], strict=True))
+    timed = decided / calls * len(items)
     state = rig.values(settings, STATE_TOPIC)
     return {
-        "events_per_s": timed / (last[0] - first[0]),
-        "cpu_us_per_event": 1e6 * (last[1] - first[1]) / timed,
-        "cores": (last[1] - first[1]) / (last[0] - first[0]),
-        "broker_us_per_event": 1e6 * (last[2] - first[2]) / timed,
-        "events_per_core_s": timed / (last[1] - first[1]),
+        "events_per_s": timed / wall,
+        "cpu_us_per_event": 1e6 * cpu / timed,
+        "shell_us_per_event": 1e6 * (cpu - core) / timed,
+        "shell_per_cent": 100 * (cpu - core) / cpu,
+        "cores": cpu / wall,
+        "broker_us_per_event": 1e6 * broker / timed,
+        "events_per_core_s": timed / cpu,
         "state_records_per_event": len(state) / len(items),
         "state_bytes_per_event": sum(len(value or b"") for value in state) / len(items),
         "repeated": len(decisions) - calls,
@@ -67,45 +69,13 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
     }
 
 
-def core_us_per_event(rig: Rig, items: list[Message], partitions: int) -> float:
-    """CPU of the core alone on the same log, on the programs' core: batches of 500, states applied."""
-    ours = os.sched_getaffinity(0)
-    if rig.theirs:
-        os.sched_setaffinity(0, rig.theirs)
-    try:
-        return _core_us_per_event(items, partitions)
-    finally:
-        os.sched_setaffinity(0, ours)
-
-
-def _core_us_per_event(items: list[Message], partitions: int) -> float:
-    settings = Settings(partitions=partitions)
-    judge = bootstrap.judge(settings, partitions=partitions, mode="enforce")
-    logs: list[list[Record]] = [[] for _ in range(partitions)]
-    for item in items:
-        log = logs[number := murmur2_partition(item.key, partitions)]
-        log.append(Record(EVENTS, number, len(log), 1_780_000_000_000, "append", item.key, (), item.value))
-    spent, timed = 0.0, 0
-    for n, log in enumerate(logs):
-        partition = Partition.empty()
-        began = time.process_time()
-        for start in range(0, len(log), 500):
-            partition.apply(judge.judge(partition, log[start : start + 500]).changes)
-        if n:  # the first one warms caches up
-            spent += time.process_time() - began
-            timed += len(log)
-    return 1e6 * spent / timed
-
-
 def compare(rig: Rig, names: list[str], events: int, partitions: int, repeats: int) -> dict[str, Any]:
     """Alternating runs of all programs; medians, ratios of neighbours, and the shell's cost over the core."""
     items = event_count(events)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    cores: list[float] = []
     for turn in range(repeats):
         for name in names if turn % 2 == 0 else names[::-1]:
             results.console.print(f"[dim]run {turn + 1} of {repeats}: {name}[/]")
-            cores.append(core_us_per_event(rig, items[: min(events, 15_000)], partitions))
             runs[name].append(run(rig, name, items, partitions))
     digests = {one["digest"] for each in runs.values() for one in each}
     if len(digests) != 1:
@@ -115,7 +85,7 @@ def compare(rig: Rig, names: list[str], events: int, partitions: int, repeats: i
         "events": events,
         "bytes_per_event": sum(len(item.value) for item in items) / len(items),
         "partitions": partitions,
-        "core_us_per_event": results.spread(cores),
+        "orjson_us_per_event": decoding(items),
         "programs": {
             name: {key: results.spread(one[key] for one in each) for key in figures}
             for name, each in runs.items()
@@ -129,10 +99,22 @@ def compare(rig: Rig, names: list[str], events: int, partitions: int, repeats: i
             found["ratios"][name] = {
                 "wall": results.spread(a["events_per_s"] / b["events_per_s"] for a, b in pairs),
                 "cpu": results.spread(b["cpu_us_per_event"] / a["cpu_us_per_event"] for a, b in pairs),
+                "cpu_for_core": results.spread(
+                    (100 - a["shell_per_cent"]) / (100 - b["shell_per_cent"]) for a, b in pairs
+                ),
             }
-    for each in found["programs"].values():
-        each["shell_us_per_event"] = each["cpu_us_per_event"]["median"] - found["core_us_per_event"]["median"]
     return found
+
+
+def decoding(items: list[Message]) -> dict[str, float]:
+    """What `orjson` alone takes for an event here: a yardstick of the machine, by which absolute figures compare."""
+    spent = []
+    for _ in range(9):
+        began = time.process_time()
+        for item in items[:5000]:
+            orjson.loads(item.value)
+        spent.append(1e6 * (time.process_time() - began) / len(items[:5000]))
+    return results.spread(spent)
 
 
 COLUMNS = (
@@ -141,9 +123,11 @@ COLUMNS = (
     "events/s per core",
     "CPU µs an event",
     "of it beside the core",
+    "in per cent",
     "broker µs an event",
     "driftline is × (wall)",
     "× (CPU)",
+    "× (CPU for the same core)",
 )
 
 
@@ -158,10 +142,12 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 results.cell(each["events_per_s"]),
                 results.cell(each["events_per_core_s"]),
                 results.cell(each["cpu_us_per_event"]),
-                results.cell(each["shell_us_per_event"]),
+                results.cell(each["shell_us_per_event"], 1),
+                results.cell(each["shell_per_cent"], 1),
                 results.cell(each["broker_us_per_event"]),
                 results.cell(ratio["wall"], 2) if ratio else "",
                 results.cell(ratio["cpu"], 2) if ratio else "",
+                results.cell(ratio["cpu_for_core"], 3) if ratio else "",
             ]
         )
     return table
@@ -180,7 +166,7 @@ def main() -> None:
     results.merge("throughput", found)
     results.show(
         f"Throughput: {options.events:,} events of {found['bytes_per_event']:.0f} bytes, "
-        f"{options.partitions} partitions, the core alone {results.cell(found['core_us_per_event'])} µs an event",
+        f"{options.partitions} partitions; orjson takes {results.cell(found['orjson_us_per_event'], 1)} µs an event here",
         COLUMNS,
         rows(found),
     )
