@@ -34,9 +34,12 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
     preload(settings, items)
     calls = sum(item.call is not None for item in items)
     samples: list[tuple[float, float, float, float, int]] = []
+    most = 0
     with rig.start(name, settings) as program:
 
         def sampled() -> bool:
+            nonlocal most
+            most = max(most, program.rss_bytes())
             done = rig.count(settings)
             broker = cpu_s(rig.broker_pid) if rig.broker_pid else 0.0
             samples.append((time.monotonic(), program.cpu_s(), program.core_s(), broker, done))
@@ -64,6 +67,7 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
         "events_per_core_s": timed / cpu,
         "state_records_per_event": len(state) / len(items),
         "state_bytes_per_event": sum(len(value or b"") for value in state) / len(items),
+        "rss_mb": most / 1e6,
         "repeated": len(decisions) - calls,
         "digest": hashlib.sha256(b"\n".join(sorted(set(decisions)))).hexdigest()[:16],
     }
@@ -125,6 +129,8 @@ COLUMNS = (
     "of it beside the core",
     "in per cent",
     "broker µs an event",
+    "state bytes an event",
+    "MB at most",
     "driftline is × (wall)",
     "× (CPU)",
     "× (CPU for the same core)",
@@ -145,6 +151,8 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 results.cell(each["shell_us_per_event"], 1),
                 results.cell(each["shell_per_cent"], 1),
                 results.cell(each["broker_us_per_event"]),
+                results.cell(each["state_bytes_per_event"]),
+                results.cell(each["rss_mb"]),
                 results.cell(ratio["wall"], 2) if ratio else "",
                 results.cell(ratio["cpu"], 2) if ratio else "",
                 results.cell(ratio["cpu_for_core"], 3) if ratio else "",

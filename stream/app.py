@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import signal
 import time
@@ -124,6 +125,7 @@ class _Stage:
         self._next: dict[Place, int] = {}  # offset of the next record to handle
         self._stamps_ms: dict[Place, int] = {}  # of the last record handled
         self._waiting_since: dict[Place, float] = {}
+        self._taken_at = time.monotonic()
         self._unconfirmed: set[asyncio.Task[None]] = set()
         self._batches = asyncio.Lock()  # one batch at a time; whoever holds it sees none half done
 
@@ -158,6 +160,9 @@ class _Stage:
     def positioned(self, offsets: Mapping[Any, int]) -> None:
         """See `stream.transport.Receiving`."""
         self._next = {(place[0], place[1]): offset for place, offset in offsets.items()}
+        # What lies there already has waited for longer than we know: through the owner before, or none at all.
+        self._waiting_since = dict.fromkeys(self._next, -math.inf)
+        self._taken_at = time.monotonic()
 
     async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
         """See `stream.transport.Receiving`."""
@@ -228,9 +233,10 @@ class _Stage:
             since = self._waiting_since.setdefault(place, now) if lag else now
             if not lag:
                 self._waiting_since.pop(place, None)
-            # A quiet partition's last record is old, but those that wait behind it are young.
+            # What waits came after the last record handled. Where that is old the partition was quiet, and what came
+            # since we last saw nothing waiting is younger.
             stamp = self._stamps_ms.get(place)
-            age = wall - stamp / 1000 if stamp is not None else now - since
+            age = wall - stamp / 1000 if stamp is not None else now - self._taken_at
             self.measures.undecided.labels(*place).set(max(0.0, min(now - since, age)))
 
     async def finish(self) -> None:
@@ -361,6 +367,9 @@ class JudgeStage(_Stage):
         missing = sorted(places - kept.keys())
         if missing:
             await self._recover(missing, generation)
+        for place in places:
+            if (clock_ms := self.held[place].partition.ledger.clock_ms) > 0:
+                self._stamps_ms[place] = clock_ms
         for place in missing:
             self.at("judge.recovered")
             held = self.held[place]
@@ -491,7 +500,10 @@ def _restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, 
         recovered = fold(records)
         if recovered.offset < 0:
             return recovered, Partition.empty()
-        return recovered, Partition.load(recovered.states)
+        partition = Partition.load(recovered.states)
+        if partition.offset != recovered.offset:
+            raise StateError(f"the ledger at offset {recovered.offset} says {partition.offset}")
+        return recovered, partition
     except StateError as error:
         log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", *place, error)
         return forgotten(records), Partition.empty()
@@ -518,7 +530,9 @@ class ActStage(_Stage):
 
 
 async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, list[StateRecord]]:
-    """The records of partitions `numbers` of the state topic, each to its present end.
+    """The records of partitions `numbers` of the state topic, each to its present end, the newest of each key.
+
+    What the broker has not compacted yet may be many times what is live, and is not kept.
 
     Raises
     ------
@@ -536,7 +550,7 @@ async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, l
         max_partition_fetch_bytes=8 * settings.message_max_bytes,
     )
     places = {TopicPartition(settings.topic(STATE_TOPIC), number): number for number in numbers}
-    found: dict[int, list[StateRecord]] = {number: [] for number in numbers}
+    found: dict[int, dict[bytes, StateRecord]] = {number: {} for number in numbers}
     await consumer.start()
     try:
         consumer.assign(list(places))
@@ -546,15 +560,18 @@ async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, l
         behind = {place for place in places if ends[place]}
         while behind:
             for place, items in (await consumer.getmany(*behind, timeout_ms=200)).items():
-                found[places[place]] += [
-                    StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items
-                ]
+                newest = found[places[place]]
+                for item in items:
+                    key = item.key or b""
+                    newest.pop(key, None)  # later ones stand later
+                    if item.value is not None:
+                        newest[key] = StateRecord(key, tuple(item.headers), item.value)
             for place in tuple(behind):
                 if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
                     behind.discard(place)
     finally:
         await consumer.stop()
-    return found
+    return {number: list(newest.values()) for number, newest in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------- the worker

@@ -19,6 +19,7 @@ from models import handover
 from models.bait import talks_to_agent
 from models.contracts import Credential, Intent, SessionDeclared
 from models.embedding import DIMS
+from models.errors import StateError
 from models.features import ACTIONS, Extract
 from models.meaning import (
     MAX_CLAUSES,
@@ -88,6 +89,20 @@ def state_key(tenant: str, root: str, session: str) -> str:
     return "s/" + short_hash(tenant, root, session, size=12)
 
 
+def _read_ledger(raw: bytes) -> Ledger:
+    try:
+        ledger = msgspec.msgpack.decode(raw, type=Ledger)
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            f"a partition's ledger cannot be read ({error}); rebuild it from the input"
+        ) from error
+    if ledger.version != Ledger().version:
+        raise StateError(
+            f"a partition's ledger has version {ledger.version}, this code reads {Ledger().version}"
+        )
+    return ledger
+
+
 class Place(NamedTuple):
     """Where an open session stands in its partition's order, and what it shares and takes."""
 
@@ -145,7 +160,7 @@ class Partition:
             else:
                 self.states[key] = raw
             if key == LEDGER and raw is not None:
-                self.ledger = msgspec.msgpack.decode(raw, type=Ledger)
+                self.ledger = _read_ledger(raw)
             elif key.startswith("s/"):
                 self._place(key, place(raw) if raw is not None else None)
 

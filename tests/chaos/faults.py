@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kafka import KafkaProducer
+
 from stream import app, rulings
 from stream.checkpoints import STATE_TOPIC
 from tests.chaos.scene import PARTITIONS, SESSION_TIMEOUT_S, Scene, SceneError, Slot
@@ -348,6 +350,23 @@ def lost_state_topic(scene: Scene) -> None:
     scene.flowing(150)
 
 
+def foreign_state(scene: Scene) -> None:
+    """The last owner's state is of a version that this one cannot read: everything is judged again from the input."""
+    start = scene.fleet.restart_all({}, drain=True)
+    producer = KafkaProducer(**scene.settings.kafka(), acks="all")
+    topic, held = scene.settings.topic(STATE_TOPIC), 0
+    for number, found in stored(scene.settings).items():
+        if found.stale:
+            owner = max(found.stale).split(b"/", 1)[0]
+            foreign = {"key": owner + b"/0/s/foreign", "value": b"?", "headers": [("format", b"foreign")]}
+            producer.send(topic, partition=number, **foreign)
+            held += 1
+    producer.close()
+    scene.injected(f"{held} partitions with state of another version", action="remove")
+    start()
+    scene.flowing(150)
+
+
 def slow_consumer(scene: Scene) -> None:
     """Batches take long, then one takes longer than the session timeout; the lag grows and is worked off."""
     slot = scene.fleet.active[0]
@@ -420,6 +439,7 @@ SCENARIOS = (
     Scenario("full-disk", "a full disk for local state", full_disk),
     Scenario("lost-local-state", "local state removed", lost_local_state, release=True),
     Scenario("lost-state-topic", "the state topic lost, commits kept", lost_state_topic),
+    Scenario("foreign-state", "state of a version that cannot be read, commits kept", foreign_state),
     Scenario("slow-consumer", "slow batches, one above the session timeout", slow_consumer),
     Scenario(
         "poison",

@@ -66,6 +66,8 @@ def play(
                 scene.fleet.scale(scenario.workers)
                 scene.flowing()
                 scenario.run(scene)
+                if scenario.release and not scene.facts.get("releases"):
+                    raise SceneError("no release went live")
                 scene.load.finish()
                 found, n_states, left = _verified(scene, tell)
                 failures += [*found.differences[:MOST_TOLD], *left[:MOST_TOLD]]
@@ -156,8 +158,10 @@ def document(results: Sequence[dict[str, Any]]) -> str:
             good = sum(run["ok"] for run in runs)
             again = [f["decided_again_s"] for f in faults if f["decided_again_s"] is not None]
             level = [f["no_lag_s"] for f in faults if f["no_lag_s"] is not None]
+            disks = sorted({run["facts"]["disk"] for run in runs if "disk" in run.get("facts", {})})
+            told = texts[name] + (f" ({', '.join(disks)})" if disks else "")
             rows.append(
-                f"| {name}: {texts[name]} | {brokers} | {good} of {len(runs)} | {len(faults)} | "
+                f"| {name}: {told} | {brokers} | {good} of {len(runs)} | {len(faults)} | "
                 f"{sum(run.get('restarts', 0) for run in runs)} | {counts[DECISIONS]:,} | "
                 f"{counts[f'{DECISIONS} repeated']:,} | {_span(again)} | {_span(level)} |"
             )
@@ -242,6 +246,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[dict[str, Any]] = (
         json.loads(options.out.read_text())["runs"] if options.add and options.out.exists() else []
     )
+    if not os.environ.get("DRIFTLINE_DATA"):
+        console.print(
+            "NOT RUN: recorded sessions, DRIFTLINE_DATA is not set; generated ones alone", style="bold yellow"
+        )
     until = time.monotonic() + 60 * options.minutes
     n = 0
     with tempfile.TemporaryDirectory(prefix="chaos") as scratch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -325,6 +326,17 @@ def test_every_alert_is_made_to_speak_by_a_rule_test() -> None:
     }
     names = {re.search(r'alertname="(\w+)"', labels)[1] for labels in spoken}  # type: ignore[index]
     assert names == {rule["alert"] for rule in rules()}
+
+
+def test_the_alerts_pass_their_own_tests() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("NOT RUN: promtool is not installed (it comes with Prometheus)")
+    for command in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
+        done = subprocess.run(
+            [promtool, *command], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dashboard_has_one_panel_a_place_and_says_what_each_shows() -> None:
