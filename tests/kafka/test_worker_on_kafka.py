@@ -17,7 +17,7 @@ from stream.demo import sample_messages
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, dumps
 from stream.send import Message, play
 from stream.settings import Settings
-from tests.cluster import free_ports
+from tests.cluster import Cluster, free_ports
 from tests.worker import Worker, live, read, replayed, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -127,6 +127,33 @@ def test_health_and_readiness_tell_the_truth(on_kafka: Settings, tmp_path: Path)
         assert fetch(port, "/readyz")[0] == 0
         worker.resume()
         assert worker.stop()[0] == 0, log.read_text()
+
+
+@pytest.mark.timeout(420)
+def test_a_worker_whose_broker_is_away_is_alive_and_not_ready(jars: None, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with Cluster(1, tmp_path / "cluster") as cluster:
+        settings = Settings.from_environment(
+            {},
+            bootstrap=cluster.bootstrap,
+            prefix="away.",
+            partitions=4,
+            metrics_port=port,
+            state_dir=tmp_path,
+        )
+        topics.create(settings)
+        with Worker(settings, tmp_path / "worker.log") as worker:
+            wait_until(lambda: fetch(port, "/readyz")[0] == 200, worker)
+            (node,) = cluster.nodes
+            node.pause()
+            wait_until(lambda: fetch(port, "/readyz")[0] == 503, worker, limit_s=50)
+            assert fetch(port, "/healthz")[0] == 200, "a restart would mend nothing"
+            node.resume()
+            wait_until(lambda: fetch(port, "/readyz")[0] == 200, worker, limit_s=60)
+            play(settings, sample_messages(), None)
+            _, n = replayed(settings)
+            wait_until(lambda: len(live(settings, DECISIONS)) >= n, worker)
+            assert worker.stop()[0] == 0
 
 
 def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_path: Path) -> None:
