@@ -328,6 +328,31 @@ def test_every_alert_is_made_to_speak_by_a_rule_test() -> None:
     assert names == {rule["alert"] for rule in rules()}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_worker_as_the_overlay_patches_it_is_valid_too(version: str) -> None:
+    overlay, deployment = kustomization(EXAMPLE), one("Deployment")
+    [image] = overlay["images"]
+    [replicas] = overlay["replicas"]
+    assert deployment["metadata"]["name"] == replicas["name"]
+    deployment["spec"]["replicas"] = replicas["count"]
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        assert container["image"].split(":")[0] == image["name"]
+        container["image"] = f"{image['newName']}:{image['newTag']}"
+    [patch] = overlay["patches"]
+    assert patch["target"] == {"kind": "Deployment", "name": deployment["metadata"]["name"]}
+    for operation in yaml.safe_load(patch["patch"]):
+        *way, last = operation["path"].strip("/").split("/")
+        place: Any = deployment
+        for step in way:
+            place = place[int(step)] if isinstance(place, list) else place[step]
+        assert (operation["op"], last) == ("add", "-")
+        place.append(operation["value"])
+    kubernetes_validate.validate(deployment, version, strict=True)
+    spec = deployment["spec"]["template"]["spec"]
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} <= volumes
+
+
 def test_the_alerts_pass_their_own_tests() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
