@@ -70,8 +70,8 @@ def targets(report: dict[str, Any]) -> list[list[str]]:
         ours = found["programs"]["driftline"]
         for peer, least, aim in (("confluent", 0.70, 0.90), ("quixstreams", 1.0, 1.3)):
             if ratio := found["ratios"].get(peer):
-                for kind, told in (("wall", "wall"), ("cpu_for_core", "CPU for the same core")):
-                    add(f"throughput, ratio to {peer} ({told})", least, aim, ratio[kind]["median"], 2)
+                for kind, told, digits in (("wall", "wall", 2), ("cpu_for_core", "CPU for the same core", 3)):
+                    add(f"throughput, ratio to {peer} ({told})", least, aim, ratio[kind]["median"], digits)
         add("events per second per core", 5000, 12000, ours["events_per_core_s"]["median"], 0)
         add("µs an event beside the core", 25, 12, ours["shell_us_per_event"]["median"], 0, high=False)
         yardstick = results.cell(found["orjson_us_per_event"]["median"], 1)
