@@ -104,7 +104,7 @@ def take_over(settings: Settings) -> dict[str, float]:
     """What a new owner of partition 0 does, timed; to be run in a process of its own."""
     from stream.app import read_states
 
-    judge = bootstrap.judge(Settings(), mode="enforce")  # what a worker holds besides
+    _judge = bootstrap.judge(settings, mode="enforce")  # what a worker holds besides
     began, cpu = time.monotonic(), time.process_time()
     records = asyncio.run(read_states(settings, [0]))[0]
     read = time.monotonic()
@@ -113,7 +113,6 @@ def take_over(settings: Settings) -> dict[str, float]:
     count = len(records)
     del records
     partition = Partition.load(recovered.states)
-    judge.next_deadline(partition)
     loaded = time.monotonic()
     ready_cpu = time.process_time() - cpu
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

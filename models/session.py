@@ -326,21 +326,22 @@ def load(raw: bytes) -> Session | Tombstone:
     StateError
         Unreadable, or of another version.
     """
-    state: Session | Tombstone = _read(_DECODER, raw)
+    state: Session | Tombstone = unpacked(_DECODER, raw, "a stored session", VERSION)
     return state
 
 
 def place(raw: bytes) -> Head | Stone:
     """The first fields of a packed form; raises as `load` does, and costs a fraction of it."""
-    state: Head | Stone = _read(_PLACES, raw)
+    state: Head | Stone = unpacked(_PLACES, raw, "a stored session", VERSION)
     return state
 
 
-def _read(decoder: msgspec.msgpack.Decoder[Any], raw: bytes) -> Any:
+def unpacked(decoder: msgspec.msgpack.Decoder[Any], raw: bytes, what: str, version: int) -> Any:
+    """What `decoder` makes of a packed form; raises `StateError`, naming `what`, as `load` does."""
     try:
         state = decoder.decode(raw)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"a stored session cannot be read ({error}); rebuild it from the input") from error
-    if state.version != VERSION:
-        raise StateError(f"stored session has version {state.version}, this code reads {VERSION}")
+        raise StateError(f"{what} cannot be read ({error}); rebuild it from the input") from error
+    if state.version != version:
+        raise StateError(f"{what} has version {state.version}, this code reads {version}")
     return state

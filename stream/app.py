@@ -24,7 +24,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError, DriftlineError, StateError
-from stream.checkpoints import STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold, forgotten
+from stream.checkpoints import (
+    STATE_TOPIC,
+    Checkpointer,
+    Owner,
+    Recovered,
+    StateRecord,
+    fold,
+    forgotten,
+    keep_newest,
+)
 from stream.connection import rights_hint
 from stream.events import (
     ALERTS,
@@ -151,7 +160,6 @@ class _Stage:
         for place in (*self._next, *assignment.places):  # a worker that slept may come back to old places
             self._next.pop(place, None)
             self._stamps_ms.pop(place, None)
-            self._waiting_since.pop(place, None)
             for gauge in (self.measures.lag, self.measures.undecided):
                 with contextlib.suppress(KeyError):
                     gauge.remove(*place)
@@ -560,18 +568,14 @@ async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, l
         behind = {place for place in places if ends[place]}
         while behind:
             for place, items in (await consumer.getmany(*behind, timeout_ms=200)).items():
-                newest = found[places[place]]
-                for item in items:
-                    key = item.key or b""
-                    newest.pop(key, None)  # later ones stand later
-                    if item.value is not None:
-                        newest[key] = StateRecord(key, tuple(item.headers), item.value)
+                read = (StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items)
+                keep_newest(found[places[place]], read)
             for place in tuple(behind):
                 if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
                     behind.discard(place)
     finally:
         await consumer.stop()
-    return {number: list(newest.values()) for number, newest in found.items()}
+    return {number: list(live.values()) for number, live in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------- the worker

@@ -97,6 +97,15 @@ def _decode(record: StateRecord) -> _Entry:
         raise StateError("a record of the state topic has a key or headers that we did not write") from error
 
 
+def keep_newest(live: dict[bytes, StateRecord], records: Iterable[StateRecord]) -> None:
+    """Bring `live`, the newest record of each key, up to date with the `records` that follow in the log."""
+    for record in records:
+        if record.value is None:
+            live.pop(record.key, None)
+        else:
+            live[record.key] = record
+
+
 def fold(records: Iterable[StateRecord]) -> Recovered:
     """The last complete checkpoint in `records`, a state partition in the log's order, compacted or not.
 
@@ -106,11 +115,7 @@ def fold(records: Iterable[StateRecord]) -> Recovered:
         A record is not ours or of another format, and no complete checkpoint of a later owner replaces it.
     """
     live: dict[bytes, StateRecord] = {}
-    for record in records:
-        if record.value is None:
-            live.pop(record.key, None)
-        else:
-            live[record.key] = record
+    keep_newest(live, records)
     entries: list[_Entry] = []
     unread: tuple[bytes, StateError] | None = None  # of the latest owner who wrote what we cannot read
     for record in live.values():
@@ -142,12 +147,8 @@ def forgotten(records: Iterable[StateRecord]) -> Recovered:
 
     An owner below an older epoch would be passed by for ever, whatever it writes.
     """
-    live: dict[bytes, None] = {}
-    for record in records:
-        if record.value is None:
-            live.pop(record.key, None)
-        else:
-            live[record.key] = None
+    live: dict[bytes, StateRecord] = {}
+    keep_newest(live, records)
     told = [key[:_EPOCH_DIGITS] for key in live if key[_EPOCH_DIGITS : _EPOCH_DIGITS + 1] == b"-"]
     return Recovered({}, -1, max((int(text) for text in told if text.isdigit()), default=0), tuple(live))
 

@@ -19,7 +19,6 @@ from models import handover
 from models.bait import talks_to_agent
 from models.contracts import Credential, Intent, SessionDeclared
 from models.embedding import DIMS
-from models.errors import StateError
 from models.features import ACTIONS, Extract
 from models.meaning import (
     MAX_CLAUSES,
@@ -61,17 +60,19 @@ from models.session import (
     measure_names,
     place,
     print_limit,
+    unpacked,
 )
 from models.tools import STOP, Catalogue, as_prints, stem, stem_prints, stems_of_pieces, wanted_actions
 from stream.events import dumps, milliseconds, short_hash
 
 LEDGER = "ledger"
+LEDGER_VERSION = 1
 
 
 class Ledger(msgspec.Struct, array_like=True, gc=False):
     """What a partition remembers beside its sessions."""
 
-    version: int = 1
+    version: int = LEDGER_VERSION
     offset: int = -1  # last applied input offset
     clock_ms: int = 0  # running maximum of the broker's stamps; 0 before the first
     epoch: int = 0
@@ -83,24 +84,13 @@ class Ledger(msgspec.Struct, array_like=True, gc=False):
     counters: dict[str, int] = {}
 
 
+_LEDGERS = msgspec.msgpack.Decoder(Ledger)
+
+
 @lru_cache(maxsize=1 << 14)
 def state_key(tenant: str, root: str, session: str) -> str:
     """Key of a session's state, from tenant, root and session together."""
     return "s/" + short_hash(tenant, root, session, size=12)
-
-
-def _read_ledger(raw: bytes) -> Ledger:
-    try:
-        ledger = msgspec.msgpack.decode(raw, type=Ledger)
-    except msgspec.MsgspecError as error:
-        raise StateError(
-            f"a partition's ledger cannot be read ({error}); rebuild it from the input"
-        ) from error
-    if ledger.version != Ledger().version:
-        raise StateError(
-            f"a partition's ledger has version {ledger.version}, this code reads {Ledger().version}"
-        )
-    return ledger
 
 
 class Place(NamedTuple):
@@ -160,7 +150,7 @@ class Partition:
             else:
                 self.states[key] = raw
             if key == LEDGER and raw is not None:
-                self.ledger = _read_ledger(raw)
+                self.ledger = unpacked(_LEDGERS, raw, "a partition's ledger", LEDGER_VERSION)
             elif key.startswith("s/"):
                 self._place(key, place(raw) if raw is not None else None)
 
