@@ -192,6 +192,21 @@ def growth(calls: int) -> dict[str, float]:
     }
 
 
+GROWTH_COLUMNS = (
+    "calls of one session",
+    "µs a call, first tenth",
+    "second tenth",
+    "last tenth",
+    "state bytes",
+)
+
+
+def growth_rows(found: dict[str, float]) -> list[list[str]]:
+    """The table of one long session."""
+    names = ("calls", "us_per_call_first_tenth", "us_per_call_second_tenth", "us_per_call_last_tenth")
+    return [[f"{found[name]:,.0f}" for name in (*names, "session_bytes")]]
+
+
 def memory(model: Partition, sessions: int) -> dict[str, float]:
     """Memory and recovery time of `sessions` open sessions, copies of those in `model` under names of their own.
 

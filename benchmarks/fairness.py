@@ -4,13 +4,16 @@ Other sessions go on at a steady rate. A hot *session* of thousands of calls is 
 broker takes it: one partition of the input. Those who share its partition wait behind it, in the log's order;
 those of other partitions must not, and are given apart. A hot *tenant* sends drifting sessions at several times the
 rate of all others, which the judge can still follow: every partition of the input, and one partition of the cases
-that act reads. What counts there are the others' revocations, from their call and from its decision on.
+that act reads. What counts there are the others' revocations, from their call and from its decision on. The same records
+*at once* are more than a core judges, and everybody waits until they are worked off; *under a quota* of the broker on
+the bytes that the tenant's producer may send, at that rate, the broker makes the tenant wait instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from itertools import islice
 from typing import Any
 
 from benchmarks import results
@@ -20,17 +23,27 @@ from benchmarks.rig import Rig
 from stream.events import DECISIONS, REVOCATIONS
 
 QUIET_S = 8.0
+KINDS = ("session", "tenant", "tenant at once", "tenant under a quota")
+HOT_CLIENT = "hot"
+"""Client id of the hot producer: what a quota goes by on a broker without authentication."""
 
 
 def flood(
     rig: Rig, kind: str, size: int, rate: float, seconds: float, partitions: int, hot_rate: float
 ) -> dict[str, Any]:
-    """Latencies of the others before and during a hot session of `size` records, or a hot tenant at `hot_rate`."""
+    """Latencies of the others before and during a hot session of `size` records, or a hot tenant, see `KINDS`.
+
+    The tenant sends ``hot_rate * seconds`` records; the quota is on as many bytes a second as `hot_rate` of them take.
+    """
     settings = rig.settings(partitions=partitions)
-    both = kind == "tenant"
+    both = kind != "session"
     reader = Reader(settings, [DECISIONS, REVOCATIONS] if both else [DECISIONS])
     reader.start()
     source = endless(1, hijacked=0.3 if both else 0.1, at_once=100)
+    drifting = messages(3, 1_000_000, hijacked=1.0, at_once=100, tenant="hot", run="hot")
+    hot = list(islice(drifting, int(hot_rate * seconds))) if both else hot_session(size // 2, "hot")
+    if kind == "tenant under a quota":
+        rig.limit(HOT_CLIENT, int(hot_rate * sum(len(message.value) for message in hot) / len(hot)))
     with rig.start("driftline", settings, stage="both" if both else "judge") as program:
         rig.await_members(settings, [program])
         if both:
@@ -39,16 +52,14 @@ def flood(
         sender.start()
         time.sleep(QUIET_S)
         began = time.time()
-        if both:
-            drifting = messages(3, 1_000_000, hijacked=1.0, at_once=100, tenant="hot", run="hot")
+        if kind == "tenant":
             flooder = Steady(settings, drifting, hot_rate, seconds)
             flooder.start()
             flooder.join()
             sent, asked = flooder.sent, len(flooder.due)
         else:
-            hot = hot_session(size // 2, "hot")
-            preload(settings, hot)
-            sent, asked = len(hot), size // 2
+            preload(settings, hot, **{"client.id": HOT_CLIENT})
+            sent, asked = len(hot), sum(message.call is not None for message in hot)
         sender.join()
         rig.wait(lambda: reader.first(DECISIONS) >= len(sender.due) + asked, [program], limit_s=180)
         time.sleep(1.0 if both else 0.0)
@@ -119,7 +130,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--hot", default="session,tenant")
+    parser.add_argument("--hot", default=",".join(KINDS), help="which, by commas")
     parser.add_argument("--records", type=int, default=40_000)
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--hot-rate", type=float, default=1000, help="events/s of the hot tenant")

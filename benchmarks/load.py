@@ -98,11 +98,11 @@ def producer(bootstrap: str, **options: object) -> Producer:
     )
 
 
-def preload(settings: Settings, items: list[Message]) -> None:
-    """Put all of `items` on the input topic as fast as the broker takes them."""
+def preload(settings: Settings, items: list[Message], **more: object) -> None:
+    """Put all of `items` on the input topic as fast as the broker takes them; `more` are options of the producer."""
     # One request at a time keeps the order without an idempotent producer, whose retries can stall a busy broker.
     options = {"enable.idempotence": False, "max.in.flight.requests.per.connection": 1}
-    client = producer(settings.bootstrap, **{"linger.ms": 20, "batch.size": 262_144, **options})
+    client = producer(settings.bootstrap, **{"linger.ms": 20, "batch.size": 262_144, **options, **more})
     topic = settings.topic(EVENTS)
     for item in items:
         while True:
@@ -202,7 +202,8 @@ def hot_session(calls: int, name: str) -> list[Message]:
             "time": stamp,
             **body,
         }
-        found.append(Message(drawn.session_id.encode(), dumps(event), None, None))
+        call = body["call_id"] if body["type"] == "tool.called" else None
+        found.append(Message(drawn.session_id.encode(), dumps(event), call, None))
     return found
 
 

@@ -32,7 +32,7 @@ from benchmarks.counted import core_s
 from stream import topics
 from stream.events import DECISIONS
 from stream.settings import Settings
-from tests.cluster import Cluster
+from tests.cluster import Cluster, class_path
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: dict[str, tuple[str, ...]] = {
@@ -182,7 +182,12 @@ class Rig:
                 Cluster(
                     1,
                     self.directory / "kafka",
-                    properties={**limits, "log.retention.check.interval.ms": "30000"},
+                    # A quota holds from the first two seconds on, instead of letting ten seconds' worth through at once.
+                    properties={
+                        **limits,
+                        "log.retention.check.interval.ms": "30000",
+                        "quota.window.num": "2",
+                    },
                 )
             )
             self.bootstrap = cluster.bootstrap
@@ -213,6 +218,20 @@ class Rig:
         """Start a program on its core."""
         number = len(list(self.directory.glob(f"{name}-*.log")))
         return Program(name, settings, self.directory / f"{name}-{number}.log", self.theirs, **given)
+
+    def limit(self, client: str, bytes_per_s: int) -> None:
+        """A quota of the broker on what producers with this client id send."""
+        tool = [
+            "java",
+            "-cp",
+            class_path(),
+            "kafka.admin.ConfigCommand",
+            "--bootstrap-server",
+            self.bootstrap,
+        ]
+        quota = ["--add-config", f"producer_byte_rate={bytes_per_s}"]
+        entity = ["--entity-type", "clients", "--entity-name", client]
+        subprocess.run([*tool, "--alter", *quota, *entity], check=True, capture_output=True)
 
     def ends(self, settings: Settings, base: str) -> list[int]:
         """The next offset of each partition of a topic."""

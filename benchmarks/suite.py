@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import fairness, latency, recovery, results, scale, soak, worker
+from benchmarks import core, fairness, latency, recovery, results, scale, soak, worker
 from benchmarks.rig import ROOT, Rig
 
 PARTITIONS = 12
@@ -49,6 +49,12 @@ TABLES: dict[str, Table] = {
         "python benchmarks/recovery.py --transactions",
     ),
     "fairness": ("One hot key", fairness.COLUMNS, fairness.rows, "python benchmarks/fairness.py"),
+    "long_session": (
+        "One session of many calls",
+        core.GROWTH_COLUMNS,
+        core.growth_rows,
+        "python benchmarks/core.py",
+    ),
     "soak": ("Soak", soak.COLUMNS, soak.rows, "make soak"),
 }
 
@@ -124,11 +130,11 @@ def measure(only: Sequence[str]) -> None:
         if wanted("commits"):
             keep("commits", lambda: recovery.transactions(rig, PARTITIONS, 20))
         if wanted("fairness"):
-            kinds = ("session", "tenant")
             keep(
                 "fairness",
                 lambda: {
-                    kind: fairness.flood(rig, kind, 30_000, 200, 12, PARTITIONS, 1000) for kind in kinds
+                    kind: fairness.flood(rig, kind, 30_000, 200, 12, PARTITIONS, 1000)
+                    for kind in fairness.KINDS
                 },
             )
     if wanted("scale"):

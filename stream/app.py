@@ -42,7 +42,6 @@ from stream.events import (
     QUARANTINE,
     REVOCATIONS,
     RISK,
-    TIMESTAMP_TYPES,
     Output,
     Record,
     dumps,
@@ -172,7 +171,7 @@ class _Stage:
         self._waiting_since = dict.fromkeys(self._next, -math.inf)
         self._taken_at = time.monotonic()
 
-    async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
+    async def receive(self, fetched: Mapping[Any, Sequence[Record]], assignment: Assignment) -> None:
         """See `stream.transport.Receiving`."""
         for together in _groups(fetched):
             async with self._batches:
@@ -180,7 +179,7 @@ class _Stage:
                 if self.closed or self.app.consumer.current is not assignment:
                     return
                 self.at(f"{self.name}.fetched")
-                batches = {(place[0], place[1]): _records(items) for place, items in together}
+                batches = {(place[0], place[1]): records for place, records in together}
                 self.measures.records.labels(self.name).inc(sum(map(len, batches.values())))
                 await self.batch(batches)
                 for place, records in batches.items():
@@ -258,39 +257,18 @@ async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks)
 
 
-def _groups(fetched: Mapping[Any, Sequence[Any]]) -> Iterator[list[tuple[Any, Sequence[Any]]]]:
+def _groups(fetched: Mapping[Any, Sequence[Record]]) -> Iterator[list[tuple[Any, Sequence[Record]]]]:
     """The batches of a fetch, small ones together: what they lead to then takes one request, not one for each."""
-    together: list[tuple[Any, Sequence[Any]]] = []
-    records = 0
-    for place, items in fetched.items():
-        if together and records + len(items) > TOGETHER_MAX:
+    together: list[tuple[Any, Sequence[Record]]] = []
+    size = 0
+    for place, records in fetched.items():
+        if together and size + len(records) > TOGETHER_MAX:
             yield together
-            together, records = [], 0
-        together.append((place, items))
-        records += len(items)
+            together, size = [], 0
+        together.append((place, records))
+        size += len(records)
     if together:
         yield together
-
-
-def _records(items: Sequence[Any]) -> list[Record]:
-    # The generated constructor of a named tuple costs twice as much, and this runs for every record.
-    new, types = tuple.__new__, TIMESTAMP_TYPES
-    return [
-        new(
-            Record,
-            (
-                item.topic,
-                item.partition,
-                item.offset,
-                item.timestamp,
-                types.get(item.timestamp_type, "none"),
-                item.key,
-                item.headers,
-                item.value,
-            ),
-        )
-        for item in items
-    ]
 
 
 async def _confirmed(futures: Sequence[Awaitable[Any]]) -> None:

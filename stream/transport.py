@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from models.errors import ConfigError
 from stream import wire
-from stream.events import Headers
+from stream.events import Headers, Record
 from stream.settings import Settings
 
 log = logging.getLogger("driftline.worker")
@@ -61,7 +61,7 @@ class Receiving(Protocol):
     def positioned(self, offsets: Mapping[Any, int]) -> None:
         """From where each place is read on, after `take_over`."""
 
-    async def receive(self, fetched: Mapping[Any, Sequence[Any]], assignment: Assignment) -> None:
+    async def receive(self, fetched: Mapping[Any, Sequence[Record]], assignment: Assignment) -> None:
         """Take the records of one fetch, by place, in the order of each."""
 
     def lost(self, place: Place, records: int) -> None:

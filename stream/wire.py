@@ -1,9 +1,10 @@
-"""Records that Kafka accepts and its Python clients cannot read, read all the same.
+"""Records as `Record` straight from a fetch; those that Kafka accepts and its Python clients cannot read among them.
 
 A record's header names are text, but the broker does not look: any producer may name a header in bytes that
 are no UTF-8. aiokafka and kafka-python then raise in the middle of a fetch, at the same offset for ever: one
 such record would stop every worker. Here the odd bytes become U+FFFD and the record goes on to the contract
-like any other. What is replaced in the clients is small and checked at import: pinned to aiokafka 0.14;
+like any other. aiokafka's consumers hand out our `Record` in place of the client's own, since making the one and then
+the other was a tenth of what the worker takes beside its core. What is replaced in the clients is small and checked at import: pinned to aiokafka 0.14;
 `tests/unit/test_wire.py` and `tests/kafka/test_security.py` hold it.
 """
 
@@ -17,6 +18,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from kafka.record import default_records as kafka_python
 
 from models.errors import ConfigError
+from stream.events import TIMESTAMP_TYPES, Record
 
 
 class _Lenient(bytearray):
@@ -67,6 +69,23 @@ class _Patient(fetcher.PartitionRecords):  # type: ignore[misc]
             self._records_iterator = (one for one in self._unpack_records() if one.offset >= wanted)
             return super().__next__()
 
+    def _consumer_record(self, tp: Any, record: Any) -> Record:
+        kind = TIMESTAMP_TYPES.get(record.timestamp_type, "none")
+        # The generated constructor of a named tuple costs twice as much, and this runs for every record.
+        return tuple.__new__(
+            Record,
+            (
+                tp.topic,
+                tp.partition,
+                record.offset,
+                record.timestamp,
+                kind,
+                record.key,
+                tuple(record.headers),
+                record.value,
+            ),
+        )
+
 
 class _MemoryRecords(_MemoryRecordsPy):  # type: ignore[misc]
     def next_batch(self, *_: Any) -> Any:
@@ -82,7 +101,7 @@ class _Batch(_DefaultRecordBatchPy):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Let both clients of this process read such records; once is enough, more does no harm.
+    """Let both clients of this process read such records, aiokafka's as `Record`; once is enough, more does no harm.
 
     Raises
     ------
@@ -91,6 +110,8 @@ def install() -> None:
     """
     if not hasattr(kafka_python.DefaultRecordBatch, "_read_msg"):
         raise ConfigError("this kafka-python reads records elsewhere; install the pinned version")
+    if not hasattr(fetcher.PartitionRecords, "_consumer_record"):
+        raise ConfigError("this aiokafka makes its records elsewhere; install the pinned version")
     if fetcher.PartitionRecords is not _Patient:
         fetcher.MemoryRecords = _Remembering
         fetcher.PartitionRecords = _Patient

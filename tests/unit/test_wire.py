@@ -11,6 +11,7 @@ from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from stream import wire
+from stream.events import Record
 from tests.secured import Poison
 
 
@@ -44,6 +45,11 @@ def test_the_worker_s_client_reads_on_over_a_poisoned_header(raw: bytes, at: int
     names = {record.offset: record.headers[0][0] for record in found}
     assert names == {n: name for n, name in enumerate(("a", "b", "c", "\ufffd\ufffdd", "e")) if n >= at}
     assert all(record.headers[1] == ("n", None) for record in found)
+
+
+def test_the_worker_s_client_hands_out_records_as_the_core_takes_them(raw: bytes) -> None:
+    wire.install()
+    assert unpacked(raw, 1)[0] == Record("t", 0, 1, 1, "create", None, (("b", b"v"), ("n", None)), b"b")
 
 
 def test_the_other_client_reads_the_same(raw: bytes) -> None:
