@@ -24,6 +24,11 @@ def _absent(message: str) -> None:
     pytest.skip(message)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no broker comes first: it is quick, and where it fails the rest need not be waited for."""
+    items.sort(key=lambda item: any(item.get_closest_marker(name) for name in ("broker", "kafka")))
+
+
 @pytest.fixture(scope="session")
 def recorded() -> Path:
     """The folder of recorded sessions."""
