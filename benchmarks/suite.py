@@ -1,4 +1,4 @@
-"""All benchmarks in one go, in about ten minutes: ``make bench``.
+"""All benchmarks in one go, in about twenty minutes: ``make bench``.
 
 Prints the tables, leaves the figures in ``build/bench.json``, and with ``--docs`` writes the tables of
 ``docs/performance.md`` anew, each with the command that measures it alone. ``--tables`` measures nothing and
@@ -118,11 +118,11 @@ def measure(only: Sequence[str]) -> None:
             keep("throughput", lambda: worker.compare(rig, names, 30_000, PARTITIONS, 2))
         if wanted("latency"):
             pair = ["driftline", "confluent"]
-            keep("latency", lambda: latency.compare(rig, pair, [200.0, 1000.0], 8, 2, PARTITIONS))
+            keep("latency", lambda: latency.compare(rig, pair, [200.0, 1000.0], 12, 4, PARTITIONS))
         most = results.read().get("throughput", {}).get("programs", {}).get("driftline")
         if wanted("load") and most:
             rates = [share * most["events_per_s"]["median"] for share in (0.5, 0.8)]
-            keep("load", lambda: latency.compare(rig, ["driftline"], rates, 8, 1, PARTITIONS))
+            keep("load", lambda: latency.compare(rig, ["driftline"], rates, 12, 2, PARTITIONS))
         if wanted("revocations"):
             keep("revocations", lambda: latency.revocations(rig, [200.0, 1000.0], 10, PARTITIONS))
         if wanted("recovery"):
