@@ -3,8 +3,8 @@
 A record's header names are text, but the broker does not look: any producer may name a header in bytes that
 are no UTF-8. aiokafka and kafka-python then raise in the middle of a fetch, at the same offset for ever: one
 such record would stop every worker. Here the odd bytes become U+FFFD and the record goes on to the contract
-like any other. aiokafka's consumers hand out our `Record` in place of the client's own, since making the one and then
-the other was a tenth of what the worker takes beside its core. What is replaced in the clients is small and checked at import: pinned to aiokafka 0.14;
+like any other. aiokafka's consumers hand out our `Record` in place of the client's own: one object is made for each record
+instead of two. What is replaced in the clients is small and checked at import: pinned to aiokafka 0.14;
 `tests/unit/test_wire.py` and `tests/kafka/test_security.py` hold it.
 """
 
