@@ -27,6 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from models.addresses import without_empty
 from models.errors import ArtefactError, DigestMismatch
 
 DIMS = 96
@@ -116,7 +117,7 @@ class Embedding:
         """The first MAX_WORDS words of `text`, lower case; identifiers and addresses fall apart, digits go.
 
         >>> Embedding.words("getUserInfo snake_case_name bob@example.com v2 3.5 IDs")
-        ['get', 'user', 'info', 'snake', 'case', 'name', 'bob', 'example', 'com', 'ids']
+        ['get', 'user', 'info', 'snake', 'case', 'name', 'bob', 'example', 'ids']
         """
         return _words(text[:MAX_CHARS])[:MAX_WORDS]
 
@@ -217,11 +218,14 @@ def read_manifest(path: Path) -> Mapping[str, object]:
 
 
 def _words(text: str) -> list[str]:
-    """Lower-case words of at least two letters. Characters are folded one by one, whatever stands beside."""
+    """Lower-case words of at least two letters. Characters are folded one by one, whatever stands beside.
+
+    What names nothing in an address is no word, see `models.addresses`.
+    """
     if not text.isascii():
         folded = unicodedata.normalize("NFKD", text).translate(_SPELLED)
         text = "".join(c for c in folded if c < "\x80" or unicodedata.category(c) not in ("Mn", "Cf"))
-    return [word[:MAX_LETTERS].lower() for word in _WORD.findall(text) if len(word) > 1]
+    return [word[:MAX_LETTERS].lower() for word in _WORD.findall(without_empty(text)) if len(word) > 1]
 
 
 def pieces_of(word: str, place: Mapping[str, int]) -> list[int]:

@@ -28,6 +28,8 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from models.addresses import is_address, without_empty, without_head
+
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
 MAX_LEAF_CHARS = 8192
@@ -59,7 +61,6 @@ _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{2}){8,}(?![0-9a-fA-F])")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _DIGIT = re.compile(r"\d")
-_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(?:www\.)?")
 _SPACED = re.compile(r" \d{3}(?<=\d \d{3})")
 """A number grouped by spaces, the one thing in canonical text that a split at white space would cut."""
 
@@ -208,9 +209,6 @@ def compounds_in(text: str) -> list[str]:
     return found
 
 
-_ADDRESS = re.compile(
-    r"@|://|^www\.|\.(?:com|org|net|io|co|edu|gov|info|biz|dev|ai|app|de|fr|uk|eu|ch|it|es|nl|us|me)(?:[/:?#]|$)"
-)
 ACCOUNT = 10
 """Letters and digits of an identifier from which on it counts as an address: accounts, telephones (chosen)."""
 
@@ -230,8 +228,10 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Canonical tokens of `text`, without repeats, in order: words, numbers, compounds, encodings opened.
 
+    What names nothing in an address is no word of its own, see `models.addresses`.
+
     >>> [t.text for t in tokens("Pay $1,200.00 to Bob@Example.com")]
-    ['pay', 'bob', 'example', 'com', 'to', '1200', 'bobexamplecom']
+    ['pay', 'bob', 'example', 'to', '1200', 'bobexamplecom']
     """
     found: dict[str, tuple[bool, bool]] = {}
     for part in [text, *opened(text)]:
@@ -241,7 +241,7 @@ def tokens(text: str) -> list[Token]:
         if _DIGIT.search(low):
             numbers = [number(n) for n in _NUMBER.findall(low)]
             grouped = _NUMBER.sub(" ", low)
-        words = _WORD.findall(grouped)
+        words = _WORD.findall(without_empty(grouped))
         short = []
         for word in words:
             if len(word) <= 2:
@@ -256,9 +256,8 @@ def tokens(text: str) -> list[Token]:
         for n in numbers:
             found[n] = (True, False)
         for run in compounds_in(grouped):
-            bare = _SCHEME.sub("", run) if "://" in run else run
-            if len(joined := squash(bare)) >= 4:
-                found[joined[:256]] = (True, _ADDRESS.search(run) is not None)
+            if len(joined := squash(without_head(run))) >= 4:
+                found[joined[:256]] = (True, is_address(run))
         if len(found) > MAX_TOKENS:
             break
     return [Token(t, *kind) for t, kind in found.items()][:MAX_TOKENS]

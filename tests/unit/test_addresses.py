@@ -1,0 +1,70 @@
+"""What names nothing in an address makes two addresses neither alike nor the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.addresses import without_empty
+from models.meaning import vector_of
+from models.provenance import INTENT, Index, origin, prints_of, spell, tokens
+
+KEY = b"key"
+
+parts = st.sampled_from(
+    [
+        "www",
+        "com",
+        "http://",
+        "https://www.",
+        ".",
+        "/",
+        "@",
+        ":",
+        "-",
+        "a-b",
+        "x1",
+        "org",
+        "net",
+        "?",
+        ")",
+        " ",
+        "\n",
+    ]
+)
+texts = st.lists(parts, max_size=24).map("".join)
+
+
+@given(texts)
+def test_each_piece_between_white_space_stands_by_itself(text: str) -> None:
+    assert without_empty(text).split() == " ".join(map(without_empty, text.split())).split()
+
+
+@pytest.mark.parametrize(
+    ("intent", "elsewhere"),
+    [
+        ("Read the page www.news-today.com", "http://www.my-site-234.com/random"),
+        ("Read https://news-today.org/may", "https://other.org/june"),
+        ("Write to bob@example.com", "eve@attacker.com"),
+    ],
+)
+def test_another_address_is_no_part_of_the_one_that_the_user_named(intent: str, elsewhere: str) -> None:
+    index = Index()
+    index.add(prints_of(intent, KEY), INTENT, prose=False, limit=1000)
+    assert origin(spell(elsewhere, KEY), index, (), Index(), KEY).intent == 0
+
+
+@pytest.mark.parametrize(
+    "spelling", ["www.a-b.com/x", "http://a-b.com/x", "https://www.a-b.com/x", "A-B.com/x"]
+)
+def test_an_address_is_the_same_however_it_begins(spelling: str) -> None:
+    assert "abcomx" in {token.text for token in tokens(spelling) if token.address}
+
+
+def test_addresses_alone_make_no_two_texts_alike() -> None:
+    assert not vector_of("http://www.q.com").any()
+
+
+def test_a_word_that_is_also_an_ending_stays_a_word() -> None:
+    assert [token.text for token in tokens("net income of the org, com port")][:3] == ["net", "income", "the"]
