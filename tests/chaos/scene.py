@@ -42,7 +42,7 @@ IDLE_MINUTES = 0.25
 """Sessions that the load leaves open end by a tick some seconds later, in the middle of the run and after it."""
 TENANTS = ("acme", "globex", "initech")
 RESTARTS_WITHOUT_PROGRESS = 6
-"""More than this many restarts between two new decisions are a crash loop."""
+"""More than this many ends of workers by themselves between two new decisions are a crash loop."""
 ON_THE_WIRE_S = 0.3
 """New decisions seen this soon after a fault may have been under way before it."""
 
@@ -422,7 +422,8 @@ class Fleet:
         if not slot.wanted:
             return
         self._without_progress = [n for n in self._without_progress if n == self._watch.n_new]
-        self._without_progress.append(self._watch.n_new)
+        if not (hit or slot.killed or slot.asked):  # what the scene ended did not end by itself
+            self._without_progress.append(self._watch.n_new)
         if len(self._without_progress) > RESTARTS_WITHOUT_PROGRESS:
             self.failures.append(
                 f"crash loop: {len(self._without_progress)} restarts, no new decision: {tail(slot.log)}"
@@ -431,7 +432,7 @@ class Fleet:
             return
         self.n_restarts += 1
         # Quick at first, then slower: a broker that is away is not asked ten times a second.
-        delay = min(0.2 * 2 ** (len(self._without_progress) - 1), 5.0)
+        delay = min(0.2 * 2 ** max(len(self._without_progress) - 1, 0), 5.0)
         threading.Timer(delay, self._again, [slot]).start()
 
     def _again(self, slot: Slot) -> None:
