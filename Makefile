@@ -73,7 +73,7 @@ bench: .venv/.bench
 	@$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs)
 
 soak: .venv/.bench
-	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000) $(if $(CEILING),--ceiling $(CEILING) --slack-ms 1000)
+	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000) $(if $(CEILING),--ceiling $(CEILING)) $(if $(SLACK_MS),--slack-ms $(SLACK_MS))
 
 chaos: setup
 	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(DOCS),--docs)

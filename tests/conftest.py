@@ -25,8 +25,13 @@ def _absent(message: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no broker comes first: it is quick, and where it fails the rest need not be waited for."""
-    items.sort(key=lambda item: any(item.get_closest_marker(name) for name in ("broker", "kafka")))
+    """What breaks brokers and workers against the clock comes last: the rest is quicker to fail, and may have company."""
+    items.sort(key=_against_the_clock)
+
+
+def _against_the_clock(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    return bool(marks & {"broker", "kafka"}) and "recorded" not in marks
 
 
 @pytest.fixture(scope="session")
