@@ -40,8 +40,11 @@ def flood(
     reader = Reader(settings, [DECISIONS, REVOCATIONS] if both else [DECISIONS])
     reader.start()
     source = endless(1, hijacked=0.3 if both else 0.1, at_once=100)
-    drifting = messages(3, 1_000_000, hijacked=1.0, at_once=100, tenant="hot", run="hot")
-    hot = list(islice(drifting, int(hot_rate * seconds))) if both else hot_session(size // 2, "hot")
+    if both:
+        drifting = messages(3, 1_000_000, hijacked=1.0, at_once=100, tenant="hot", run="hot")
+        hot = list(islice(drifting, int(hot_rate * seconds)))
+    else:
+        hot = hot_session(size // 2, "hot")
     if kind == "tenant under a quota":
         rig.limit(HOT_CLIENT, int(hot_rate * sum(len(message.value) for message in hot) / len(hot)))
     with rig.start("driftline", settings, stage="both" if both else "judge") as program:
@@ -53,7 +56,7 @@ def flood(
         time.sleep(QUIET_S)
         began = time.time()
         if kind == "tenant":
-            flooder = Steady(settings, drifting, hot_rate, seconds)
+            flooder = Steady(settings, iter(hot), hot_rate, seconds)
             flooder.start()
             flooder.join()
             sent, asked = flooder.sent, len(flooder.due)
