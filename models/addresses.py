@@ -1,7 +1,9 @@
 """Web and mail addresses in text: what one looks like, and which parts of it name nothing.
 
-A scheme, ``www`` and the ending of a host (``.com``) stand in the addresses of friend and foe alike. Read as words they
-would make an attacker's page half of what the user named, and any two addresses alike in meaning.
+A scheme, ``www``, the ending of a host (``.com``) and the names of public mail providers stand in the addresses of friend
+and foe alike. Read as words they would make an attacker's page half of what the user named, and any two addresses alike in
+meaning. And the name of a host is one word: hyphens in it join what looks like a name that the user knows to one that he does
+not (``true-example.com``).
 """
 
 from __future__ import annotations
@@ -11,10 +13,20 @@ import re
 _ENDINGS = "com|org|net|io|co|edu|gov|info|biz|dev|ai|app|de|fr|uk|eu|ch|it|es|nl|us|me"
 _ADDRESS = re.compile(rf"@|://|^www\.|\.(?:{_ENDINGS})(?:[/:?#]|$)")
 _HEAD = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
+_PROVIDERS = (
+    "gmail|googlemail|outlook|hotmail|live|msn|yahoo|ymail|aol|icloud|me|proton|protonmail|gmx|web|mail|fastmail|zoho|yandex|"
+    "mailbox|posteo|tutanota|hey|qq|163"
+)
 _EMPTY = re.compile(
     r"(?<![^\W_])[a-z][a-z0-9+.-]{0,15}://(?:www\.)?"
     r"|(?<![\w@./:-])www\.(?=\w)"
+    rf"|(?<=\w)@(?:{_PROVIDERS})(?=\.[a-z]{{2,3}}(?:[^\w-]|$))"
     rf"|(?<=[\w-])\.(?:{_ENDINGS})(?=[/:?#]|[^\w.@-]|\.?$|\.\s)",
+    re.IGNORECASE,
+)
+_HOST = re.compile(
+    r"(?:(?<=@)|(?<=://)|(?<=\bwww\.))[\w-]+(?:\.[\w-]+)*"
+    rf"|(?<![\w@./:-])[\w-]+(?:\.[\w-]+)*(?=\.(?:{_ENDINGS})(?:[/:?#]|[^\w.@-]|\.?$|\.\s))",
     re.IGNORECASE,
 )
 
@@ -33,10 +45,16 @@ def without_head(run: str) -> str:
     return _HEAD.sub("", run)
 
 
-def without_empty(text: str) -> str:
-    """`text` with a space in place of what names nothing in its addresses. Each piece between white space by itself.
+def words_apart(text: str) -> str:
+    """`text` such that its words are those that name something, by themselves: each piece between white space for itself.
 
-    >>> without_empty("mail bob@example.com, then read www.news-today.com/may.")
-    'mail bob@example , then read  news-today /may.'
+    >>> words_apart("mail bob@example.com or bob@gmail.com, then read www.news-today.com/may-2.")
+    'mail bob@example  or bob  , then read  newstoday /may-2.'
     """
-    return _EMPTY.sub(" ", text) if "." in text or "://" in text else text
+    if "." not in text and "://" not in text:
+        return text
+    return _EMPTY.sub(" ", _HOST.sub(_joined, text) if "-" in text else text)
+
+
+def _joined(host: re.Match[str]) -> str:
+    return host[0].replace("-", "")

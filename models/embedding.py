@@ -27,7 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.addresses import without_empty
+from models.addresses import words_apart
 from models.errors import ArtefactError, DigestMismatch
 
 DIMS = 96
@@ -225,7 +225,7 @@ def _words(text: str) -> list[str]:
     if not text.isascii():
         folded = unicodedata.normalize("NFKD", text).translate(_SPELLED)
         text = "".join(c for c in folded if c < "\x80" or unicodedata.category(c) not in ("Mn", "Cf"))
-    return [word[:MAX_LETTERS].lower() for word in _WORD.findall(without_empty(text)) if len(word) > 1]
+    return [word[:MAX_LETTERS].lower() for word in _WORD.findall(words_apart(text)) if len(word) > 1]
 
 
 def pieces_of(word: str, place: Mapping[str, int]) -> list[int]:

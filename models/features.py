@@ -31,7 +31,7 @@ from models.provenance import HASHED, Index, Leaf, Origin, Spelled, leaves, orig
 from models.session import CallRow, Session
 from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
-FEATURES_VERSION = 6
+FEATURES_VERSION = 7
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1

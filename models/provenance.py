@@ -28,7 +28,8 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from models.addresses import is_address, without_empty, without_head
+from models.addresses import is_address, without_head, words_apart
+from models.dates import spelled_at, spells, stamps_in
 
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
@@ -228,7 +229,7 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Canonical tokens of `text`, without repeats, in order: words, numbers, compounds, encodings opened.
 
-    What names nothing in an address is no word of its own, see `models.addresses`.
+    What names nothing in an address is no word of its own, nor is a part of a date: see `models.addresses`, `models.dates`.
 
     >>> [t.text for t in tokens("Pay $1,200.00 to Bob@Example.com")]
     ['pay', 'bob', 'example', 'to', '1200', 'bobexamplecom']
@@ -237,11 +238,15 @@ def tokens(text: str) -> list[Token]:
     for part in [text, *opened(text)]:
         low = canonical(part)
         grouped = low
-        numbers = []
+        numbers: list[str] = []
+        times: list[str] = []
         if _DIGIT.search(low):
-            numbers = [number(n) for n in _NUMBER.findall(low)]
-            grouped = _NUMBER.sub(" ", low)
-        words = _WORD.findall(without_empty(grouped))
+            grouped, times = stamps_in(low)
+            pieces = low.split()
+            times += [t for at, piece in enumerate(pieces) if spells(piece) for t in spelled_at(pieces, at)]
+            numbers = [number(n) for n in _NUMBER.findall(grouped)]
+            grouped = _NUMBER.sub(" ", grouped)
+        words = _WORD.findall(words_apart(grouped))
         short = []
         for word in words:
             if len(word) <= 2:
@@ -253,7 +258,7 @@ def tokens(text: str) -> list[Token]:
                 found.setdefault(word[:128], (entity, entity and len(word) >= ACCOUNT))
         for word in short:
             found.setdefault(word, (False, False))
-        for n in numbers:
+        for n in chain(times, numbers):
             found[n] = (True, False)
         for run in compounds_in(grouped):
             if len(joined := squash(without_head(run))) >= 4:
@@ -347,14 +352,23 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     """
     found: set[int] = set()
     runs = 0
+    spelling: list[str] = []
     memo = _bare(key)
     for piece in set(pieces):
-        prints, _, opening = memo[piece]
+        prints, _, opening, spells = memo[piece]
         found.update(prints)
+        if spells:
+            spelling.append(piece)
         if opening:
             runs += opening * pieces.count(piece)
             if runs > _OPENED_AT_ONCE:
                 return None
+    for piece in spelling:
+        at = -1
+        for _ in range(pieces.count(piece)):
+            at = pieces.index(piece, at + 1)
+            around = [canonical(near) for near in pieces[max(0, at - 2) : at + 3]]
+            found.update(fingerprint(token, key) for token in spelled_at(around, min(2, at)))
     return found
 
 
@@ -398,12 +412,13 @@ class Memo(dict[str, V]):
 
 
 class _Bare(NamedTuple):
-    """A text without white space: its prints, first those of its tokens, how many these are, and how much of the
-    bounds on opening it may use up."""
+    """A text without white space: its prints, first those of its tokens, how many these are, how much of the
+    bounds on opening it may use up, and whether it may be part of a date that goes on in the next piece."""
 
     prints: tuple[int, ...]
     tokens: int
     opening: int
+    spells: bool
 
     def among(self, said: set[int]) -> bool:
         return said.issuperset(self.prints[: self.tokens])
@@ -418,8 +433,9 @@ def _bare_of(piece: str, key: bytes) -> _Bare:
     found = tokens(piece)
     prints = [fingerprint(token.text, key) for token in found] + _grams_of(found, key)
     if len(piece) > MAX_REMEMBERED:  # what is cut off a longer word depends on the words around it
-        return _Bare(tuple(prints), len(found), _OPENED_AT_ONCE + 1)
-    return _Bare(tuple(prints), len(found), max(len(_BASE64.findall(piece)), len(opened(piece))))
+        return _Bare(tuple(prints), len(found), _OPENED_AT_ONCE + 1, False)
+    opening = max(len(_BASE64.findall(piece)), len(opened(piece)))
+    return _Bare(tuple(prints), len(found), opening, spells(canonical(piece)))
 
 
 _RANK = np.array([1, 2, 0, 0], np.uint8)

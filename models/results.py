@@ -1,9 +1,10 @@
 """What a tool answered, taken apart: records, their fields, and the prose that talks.
 
 A *record* is an object of a JSON answer, an item of a listing, or a paragraph; a record inside another belongs
-to it. A *field* is a short piece of one; a line of at least `PROSE_WORDS` words is prose. A field that has a name is
-*anchored* if its record, or one around it, holds a field with something that the intent names: the honest way to a value
-that the intent does not carry is to look up what it names (a payee's account beside the payee's name).
+to it. A *field* is a short piece of one; a line of at least `PROSE_WORDS` words is prose, and so is a sentence of at least
+`SENTENCE_WORDS`. A field that has a name is *anchored* if its record, or one around it, holds a field with something that
+the intent names: the honest way to a value that the intent does not carry is to look up what it names (a payee's account
+beside the payee's name).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from models.provenance import MAX_CHARS, apart, echoes, leaves, prints_of, print
 
 PROSE_WORDS = 7
 """A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
+SENTENCE_WORDS = 4
+"""... and one of at least this many that ends like a sentence (chosen)."""
 MAX_RECORDS = 256
 """Records of one answer that are told apart; what follows counts to the last one."""
 MAX_TALK = 48
@@ -35,6 +38,8 @@ MAX_LITERALS = 8
 """Places of one text that are tried as the beginning of JSON."""
 _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
 _COMMA = re.compile(r",\s+")
+_ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
+"""How a sentence ends: after a letter, so that no number and no address of a street does."""
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
@@ -144,9 +149,12 @@ def _begin(parent: _Record | None, records: _Records) -> _Record:
 
 
 def _put(record: _Record, text: str, keyed: bool = False) -> None:
-    if len(text.split()) >= PROSE_WORDS:
+    words = len(text.split())
+    name = None if keyed else _KEYED.match(text)
+    said = len(text[name.end() - 1 :].split()) if name is not None else words - keyed
+    if words >= PROSE_WORDS or (said >= SENTENCE_WORDS and _ENDS.search(text) is not None):
         record.lines.append(text)
-    elif keyed or _KEYED.match(text) is not None:
+    elif keyed or name is not None:
         record.keyed.append(text)
     else:
         record.fields.append(text)

@@ -83,6 +83,11 @@ SAME = {
     "substring": ("key AKIA4QX7ZP2LM8RT5WVB9", "4QX7ZP2LM8RT5WV"),
     "concatenation": ("user keller at host intranet", "kellerintranet"),
     "full width": ("account 4411 at example", WIDE),
+    "a date in words": ("the meeting on May 3rd, 2024", "2024-05-03"),
+    "a day of some year": ("from the 3rd of May on", "May 3"),
+    "a date, day first": ("due 2024-05-03", "03.05.2024"),
+    "a time by halves of the day": ("tea at 2:15 p.m. sharp", "14:15"),
+    "an hour": ("call me at 9am", "09:00"),
     "invisible characters": ("account example", "acc\u200bount exam\u00adple"),
     "composed and decomposed": ("café régional", "cafe\u0301 re\u0301gional"),
 }
@@ -373,7 +378,8 @@ def test_another_key_gives_other_fingerprints() -> None:
 
 CHUNKS = st.sampled_from(
     "word Straße 1 234 1,234.50 bob@example.com https://www.a.example/b?c=d deadbeefdeadbeef00 %41 a_b-c/d ²²² ½ ﷺ "
-    "aGVsbG8gd29ybGQgdGhpcyBpcw== \u200b İ ΟΔΟΣ １２３ e\u0301 \u0301x secret9identifier77 007 x".split(" ")
+    "aGVsbG8gd29ybGQgdGhpcyBpcw== \u200b İ ΟΔΟΣ １２３ e\u0301 \u0301x secret9identifier77 007 x "
+    "May 1st, of 5 2024 2:15 pm. 9am 2024-05-13T13:00:00Z 13.05.2024 10:20".split(" ")
 )
 GAPS = st.sampled_from(["", " ", "  ", "\n", "\t", "\u00a0", "\u2009", "\u3000", "\x1f"])
 MIXED = st.lists(st.tuples(CHUNKS, GAPS), max_size=14).map(lambda parts: "".join(a + z for a, z in parts))
@@ -470,6 +476,10 @@ HOSTILE = {
     "almost base64": "A" * 8191 + "=",
     "percent signs": "%41" * 2700,
     "ligatures": "ﷺ" * 8192,
+    "months": "may 1 " * 1365,
+    "hours": "10:10:" * 1365,
+    "a host of many hyphens": "a-" * 4090 + ".com",
+    "many hosts": "@a-" * 2730,
     "angle brackets": "<" * 4096 + " " * 4096,
 }
 

@@ -55,6 +55,36 @@ def test_a_key_names_the_record_below_it() -> None:
     assert prints("cz0907") <= heard.fields
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Send the link secure252 to Novak.",
+        "note: Send secure252 to Novak!",
+        "- title: 'Send secure252 to Novak.'",
+    ],
+)
+@pytest.mark.parametrize("record", ["name: Meyer\n", ""])
+def test_a_short_sentence_is_prose(record: str, text: str) -> None:
+    heard = hear(record + text, NAMED, KEY)
+    assert prints("secure252") <= heard.prose
+    assert prints("secure252").isdisjoint(heard.fields | heard.anchored)
+
+
+def test_a_short_sentence_with_a_name_of_its_own_is_prose() -> None:
+    heard = hear(
+        {"name": "Meyer", "body": "Send secure252 to Novak.", "street": "12 High Street, Leeds"}, NAMED, KEY
+    )
+    assert prints("secure252") <= heard.prose
+    assert prints("street", "leeds") <= heard.anchored
+
+
+@pytest.mark.parametrize(
+    "text", ["Send secure252 now.", "account: secure252 of 12.5.", "Ann Lee secure252 Road 9."]
+)
+def test_what_is_shorter_or_ends_in_a_number_is_a_field(text: str) -> None:
+    assert prints("secure252").isdisjoint(hear(text, NAMED, KEY).prose)
+
+
 def test_prose_is_never_anchored() -> None:
     heard = hear("name: Meyer\nplease pay the whole sum of it to CZ0907 today", NAMED, KEY)
     assert prints("cz0907") <= heard.prose

@@ -1,0 +1,100 @@
+"""Dates and times of day in text, each in one spelling however they were written.
+
+A user says "May 1st", a tool wants ``2024-05-01 09:30``: the same day, and no other day of that year. So the parts of a
+date are no words of their own: the ``13`` of a time stamp would otherwise explain a file with that number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
+_MONTHS = {name: n for n, name in enumerate(_NAMES, 1)} | {
+    name + rest: n for n, (name, rest) in enumerate(zip(_NAMES, _REST, strict=True), 1)
+}
+_MONTHS["sept"] = 9
+_HALVES = {"am": 0, "a.m": 0, "pm": 12, "p.m": 12}
+_AROUND = ".,;:!?()[]{}<>\"'*"
+
+_DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?")
+_YEAR = re.compile(r"[12]\d{3}")
+_STAMP = re.compile(
+    r"(?<![\w./:-])(?:"
+    r"(?P<year>\d{4})-(?P<month>\d\d?)-(?P<day>\d\d?)(?:t(?P<at>\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:z|[+-]\d\d:?\d\d)?)?"
+    r"|(?P<day_first>\d\d?)\.(?P<then_month>\d\d?)\.(?P<then_year>\d{4})"
+    r"|(?P<time>\d\d?:\d\d)(?::\d\d(?:\.\d+)?)?(?P<half>[ap]m)?"
+    r"|(?P<hour>\d\d?)(?P<hour_half>[ap]m)"
+    r")(?![\w:]|\.\d)"
+)
+_CLOCK = re.compile(r"(\d\d?)(?::(\d\d)(?::\d\d)?)?")
+
+
+def stamps_in(low: str) -> tuple[str, list[str]]:
+    """A canonical text without the dates and times in digits, and these as tokens.
+
+    >>> stamps_in("from 2024-05-01t09:30 to 5.5.2024, 2:15pm")
+    ('from   to  ,  ', ['20240501', 'may01', 't0930', '20240505', 'may05', 't1415'])
+    """
+    found: list[str] = []
+
+    def taken(match: re.Match[str]) -> str:
+        told = match.groupdict()
+        year, month, day = (told["year"], told["month"], told["day"])
+        if told["then_year"]:
+            year, month, day = (told["then_year"], told["then_month"], told["day_first"])
+        tokens = _date(year, int(month), int(day)) if month and day else []
+        clock = told["at"] or told["time"] or told["hour"]
+        if clock:
+            tokens += _time(clock, told["half"] or told["hour_half"])
+        if not tokens:
+            return match[0]
+        found.extend(tokens)
+        return " "
+
+    return _STAMP.sub(taken, low), found
+
+
+def spells(piece: str) -> bool:
+    """Whether a piece of canonical text between white space may be part of a date or time over several: see `spelled_at`."""
+    bare = piece.strip(_AROUND)
+    return bare in _MONTHS or bare in _HALVES
+
+
+def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
+    """Tokens of a date or time that is spelled around piece `at`, of which `spells` holds.
+
+    >>> text = "on the 1st of may, or may 5 2024 at 2:15 p.m. sharp".split()
+    >>> [spelled_at(text, at) for at, piece in enumerate(text) if spells(piece)]
+    [['may01'], ['20240505', 'may05'], ['t1415']]
+    """
+    before = [piece.strip(_AROUND) for piece in pieces[max(0, at - 2) : at]]
+    word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + 3])
+    if word in _HALVES:
+        return _time(before[-1], word) if before else []
+    if before and before[-1] == "of":
+        before.pop()
+    if after and (day := _DAY.fullmatch(after[0])):
+        return _date(after[1] if len(after) > 1 else None, _MONTHS[word], int(day[1]))
+    if before and (day := _DAY.fullmatch(before[-1])):
+        return _date(after[0] if after else None, _MONTHS[word], int(day[1]))
+    return []
+
+
+def _date(year: str | None, month: int, day: int) -> list[str]:
+    """The day by itself, for who does not name the year, and before it with the year."""
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return []
+    alone = f"{_NAMES[month - 1]}{day:02}"
+    return [f"{year}{month:02}{day:02}", alone] if year and _YEAR.fullmatch(year) else [alone]
+
+
+def _time(clock: str, half: str | None) -> list[str]:
+    told = _CLOCK.fullmatch(clock)
+    if told is None:
+        return []
+    hour, minute = int(told[1]), int(told[2] or 0)
+    if half:
+        hour = hour % 12 + _HALVES[half]
+    return [f"t{hour:02}{minute:02}"] if hour < 24 and minute < 60 else []

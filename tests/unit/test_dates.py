@@ -1,0 +1,111 @@
+"""Dates and times of day: one spelling, and their parts explain nothing else."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.dates import spelled_at, spells, stamps_in
+from models.provenance import INTENT, Index, canonical, origin, prints_of, spell, tokens
+
+KEY = b"key"
+
+
+def told(text: str) -> set[str]:
+    low = canonical(text)
+    pieces = low.split()
+    return {
+        *stamps_in(low)[1],
+        *(t for at, piece in enumerate(pieces) if spells(piece) for t in spelled_at(pieces, at)),
+    }
+
+
+SPELLINGS = (
+    "{0:%Y-%m-%d}",
+    "{0:%d.%m.%Y}",
+    "{0:%B} {0.day}, {0.year}",
+    "{0:%b}. {0.day}th {0.year}",
+    "the {0.day}st of {0:%B} {0.year}",
+    "({0.day} {0:%b} {0.year})",
+    "{0:%Y-%m-%d}T10:00:00.000Z",
+)
+
+
+@given(st.dates(datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)))
+def test_a_day_is_the_same_however_it_is_written(day: datetime.date) -> None:
+    wanted = {day.strftime("%Y%m%d"), day.strftime("%b%d").lower()}
+    for spelling in SPELLINGS:
+        assert told(spelling.format(day)) - {"t1000"} == wanted, spelling
+
+
+@given(st.times())
+def test_a_time_of_day_is_the_same_however_it_is_written(time: datetime.time) -> None:
+    half = "am" if time.hour < 12 else "p.m."
+    assert told(f"{time:%H:%M}") == told(f"at {time:%H:%M:%S}") == {f"t{time:%H%M}"}
+    # By itself "2:15" may be either half, so that it stands beside the other reading.
+    assert f"t{time:%H%M}" in told(f"{time.hour % 12 or 12}:{time:%M} {half}")
+    assert told(f"{time.hour % 12 or 12}:{time:%M}{half[0]}m") == {f"t{time:%H%M}"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-13-05",
+        "2024-05-32",
+        "version 1.2.2024.5",
+        "/srv/2024-05-01",
+        "report-2024-05-01.pdf",
+        "99:10",
+        "25:00",
+        "may I",
+        "in May",
+        "1 of 5",
+        "I am 5",
+    ],
+)
+def test_what_is_neither(text: str) -> None:
+    assert not told(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_without_error_and_keeps_its_other_words(text: str) -> None:
+    low = canonical(text)
+    rest, found = stamps_in(low)
+    assert found or rest == low
+    told(text)
+
+
+def test_what_may_go_on_in_the_next_piece_is_known_by_itself() -> None:
+    assert all(map(spells, ["may", "may,", "(sept.", "december", "pm", "a.m."]))
+    assert not any(map(spells, ["maybe", "1st", "2024", "at", ""]))
+
+
+def test_a_part_of_a_time_stamp_explains_no_number() -> None:
+    index = Index()
+    index.add(prints_of("sent 2024-05-13 13:00:00", KEY), 3, prose=False, limit=1000)
+    assert origin(spell("13", KEY), index, (), Index(), KEY).nowhere == 2
+
+
+def test_the_users_day_explains_a_date_and_no_other_of_its_year() -> None:
+    index = Index()
+    index.add(
+        prints_of("Book me a room from May 1st to May 5th, 2024, at 2 p.m.", KEY),
+        INTENT,
+        prose=False,
+        limit=1000,
+    )
+
+    def share(value: str) -> float:
+        found = origin(spell(value, KEY), index, (), Index(), KEY)
+        return found.intent / found.total
+
+    assert share("2024-05-05 14:00") == 1.0
+    assert share("2024-05-01") >= 5 / 13
+    assert share("2024-05-30") == share("09:00") == 0.0
+
+
+def test_tokens_of_a_date_are_identifiers_and_no_addresses() -> None:
+    assert [tuple(t) for t in tokens("2024-05-01")] == [("20240501", True, False), ("may01", True, False)]
