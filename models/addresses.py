@@ -17,16 +17,18 @@ _PROVIDERS = (
     "gmail|googlemail|outlook|hotmail|live|msn|yahoo|ymail|aol|icloud|me|proton|protonmail|gmx|web|mail|fastmail|zoho|yandex|"
     "mailbox|posteo|tutanota|hey|qq|163"
 )
+_ENDING = rf"\.(?:{_ENDINGS})(?=[/:?#]|[^\w.@-]|\.?$|\.\s)"
+"""The ending of a host, where the host is over."""
 _EMPTY = re.compile(
     r"(?<![^\W_])[a-z][a-z0-9+.-]{0,15}://(?:www\.)?"
     r"|(?<![\w@./:-])www\.(?=\w)"
     rf"|(?<=\w)@(?:{_PROVIDERS})(?=\.[a-z]{{2,3}}(?:[^\w-]|$))"
-    rf"|(?<=[\w-])\.(?:{_ENDINGS})(?=[/:?#]|[^\w.@-]|\.?$|\.\s)",
+    rf"|(?<=[\w-]){_ENDING}",
     re.IGNORECASE,
 )
 _HOST = re.compile(
     r"(?:(?<=@)|(?<=://)|(?<=\bwww\.))[\w-]+(?:\.[\w-]+)*"
-    rf"|(?<![\w@./:-])[\w-]+(?:\.[\w-]+)*(?=\.(?:{_ENDINGS})(?:[/:?#]|[^\w.@-]|\.?$|\.\s))",
+    rf"|(?<![\w@./:-])[\w-]+(?:\.[\w-]+)*(?={_ENDING})",
     re.IGNORECASE,
 )
 

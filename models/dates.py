@@ -62,13 +62,17 @@ def spells(piece: str) -> bool:
     return bare in _MONTHS or bare in _HALVES
 
 
-def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
-    """Tokens of a date or time that is spelled around piece `at`, of which `spells` holds.
+def spelled_in(pieces: Sequence[str]) -> list[str]:
+    """Tokens of the dates and times that stand in several pieces of canonical text.
 
-    >>> text = "on the 1st of may, or may 5 2024 at 2:15 p.m. sharp".split()
-    >>> [spelled_at(text, at) for at, piece in enumerate(text) if spells(piece)]
-    [['may01'], ['20240505', 'may05'], ['t1415']]
+    >>> spelled_in("on the 1st of may, or may 5 2024 at 2:15 p.m. sharp".split())
+    ['may01', '20240505', 'may05', 't1415']
     """
+    return [token for at, piece in enumerate(pieces) if spells(piece) for token in spelled_at(pieces, at)]
+
+
+def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
+    """Tokens of the date or time that is spelled around piece `at`, of which `spells` holds: two pieces before to two after."""
     before = [piece.strip(_AROUND) for piece in pieces[max(0, at - 2) : at]]
     word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + 3])
     if word in _HALVES:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.addresses import is_address, without_head, words_apart
-from models.dates import spelled_at, spells, stamps_in
+from models.dates import spelled_at, spelled_in, spells, stamps_in
 
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
@@ -242,8 +242,7 @@ def tokens(text: str) -> list[Token]:
         times: list[str] = []
         if _DIGIT.search(low):
             grouped, times = stamps_in(low)
-            pieces = low.split()
-            times += [t for at, piece in enumerate(pieces) if spells(piece) for t in spelled_at(pieces, at)]
+            times += spelled_in(low.split())
             numbers = [number(n) for n in _NUMBER.findall(grouped)]
             grouped = _NUMBER.sub(" ", grouped)
         words = _WORD.findall(words_apart(grouped))
@@ -352,21 +351,21 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     """
     found: set[int] = set()
     runs = 0
-    spelling: list[str] = []
+    spelling: set[str] = set()
     memo = _bare(key)
     for piece in set(pieces):
         prints, _, opening, spells = memo[piece]
         found.update(prints)
         if spells:
-            spelling.append(piece)
+            spelling.add(piece)
         if opening:
             runs += opening * pieces.count(piece)
             if runs > _OPENED_AT_ONCE:
                 return None
-    for piece in spelling:
-        at = -1
-        for _ in range(pieces.count(piece)):
-            at = pieces.index(piece, at + 1)
+    if not spelling:
+        return found
+    for at, piece in enumerate(pieces):
+        if piece in spelling:
             around = [canonical(near) for near in pieces[max(0, at - 2) : at + 3]]
             found.update(fingerprint(token, key) for token in spelled_at(around, min(2, at)))
     return found

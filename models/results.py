@@ -150,9 +150,12 @@ def _begin(parent: _Record | None, records: _Records) -> _Record:
 
 def _put(record: _Record, text: str, keyed: bool = False) -> None:
     words = len(text.split())
+    if words >= PROSE_WORDS:
+        record.lines.append(text)
+        return
     name = None if keyed else _KEYED.match(text)
     said = len(text[name.end() - 1 :].split()) if name is not None else words - keyed
-    if words >= PROSE_WORDS or (said >= SENTENCE_WORDS and _ENDS.search(text) is not None):
+    if said >= SENTENCE_WORDS and _ENDS.search(text) is not None:
         record.lines.append(text)
     elif keyed or name is not None:
         record.keyed.append(text)

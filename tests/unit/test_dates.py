@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.dates import spelled_at, spells, stamps_in
+from models.dates import spelled_in, spells, stamps_in
 from models.provenance import INTENT, Index, canonical, origin, prints_of, spell, tokens
 
 KEY = b"key"
@@ -16,11 +16,7 @@ KEY = b"key"
 
 def told(text: str) -> set[str]:
     low = canonical(text)
-    pieces = low.split()
-    return {
-        *stamps_in(low)[1],
-        *(t for at, piece in enumerate(pieces) if spells(piece) for t in spelled_at(pieces, at)),
-    }
+    return {*stamps_in(low)[1], *spelled_in(low.split())}
 
 
 SPELLINGS = (
