@@ -154,25 +154,25 @@ class Embedding:
 
     def _learn(self, pieces: list[str]) -> tuple[list[str], list[int]]:
         """Remember `pieces`; returns them, with long ones replaced by their words, and where they are."""
-        pieces = [
-            part for piece in pieces for part in ((piece,) if len(piece) <= MAX_PIECE else _words(piece))
-        ]
-        new = {piece for piece in pieces if piece not in self._slots}
-        if len(self._slots) + len(new) > MAX_MEMO:  # MAX_CHARS sees to it that a text alone fits
-            self._slots.clear()
-        found = []
-        for piece in pieces:
-            slot = self._slots.get(piece)
-            if slot is None:
-                slot = self._slots[piece] = len(self._slots)
-                held = _words(piece)
-                self._counts[slot] = len(held)
-                row = self._memo[slot]
-                row[:] = 0
-                for word in held:
-                    row += self.row(word)
-            found.append(slot)
-        return pieces, found
+        slots = self._slots
+        new = set(pieces).difference(slots)
+        if max(map(len, new)) > MAX_PIECE:
+            pieces = [
+                part for piece in pieces for part in ((piece,) if len(piece) <= MAX_PIECE else _words(piece))
+            ]
+            new = set(pieces).difference(slots)
+        if len(slots) + len(new) > MAX_MEMO:  # MAX_CHARS sees to it that a text alone fits
+            slots.clear()
+            new = set(pieces)
+        for piece in new:
+            slot = slots[piece] = len(slots)
+            held = _words(piece)
+            self._counts[slot] = len(held)
+            row = self._memo[slot]
+            row[:] = 0
+            for word in held:
+                row += self.row(word)
+        return pieces, [slots[piece] for piece in pieces]
 
     def row(self, word: str) -> Total:
         """Vector of one lower-case word: int32, shape (DIMS,).

@@ -1,8 +1,9 @@
 """Which explains a call better: a clause of the intent, or a line that some result said?
 
-Texts are unit vectors of the static embedding, kept as int8; all arithmetic is on whole numbers, so that a row is
-the same everywhere, alone or in a batch. Cosines are thousandths. They never stand as evidence by themselves:
-they are compared within the session's catalogue, its earlier calls, or the lines that it read.
+Texts are unit vectors of the static embedding, kept as int8; all arithmetic is on whole numbers, in floats wide enough
+to hold every one of them exactly, so that a row is the same everywhere, alone or in a batch. Cosines are thousandths.
+They never stand as evidence by themselves: they are compared within the session's catalogue, its earlier calls, or the
+lines that it read.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import numpy.typing as npt
 from models import embedding
 from models.embedding import DIMS, LENGTH
 
-Vector = npt.NDArray[np.int16]
-Matrix = npt.NDArray[np.int16]
+Vector = npt.NDArray[np.float32]
+"""Whole numbers. The products of two unit vectors add up to 2**20 at most, in magnitude: float32 holds each such sum."""
+Matrix = npt.NDArray[np.float32]
+Fine = npt.NDArray[np.float64]
 
 MAX_CLAUSES = 12
 """Clauses of an intent that are kept: DIMS bytes each."""
 MAX_LINES = 24
 """Lines of prose that a session keeps, those first that pull most away from the intent."""
-LINE = DIMS + 8
-"""Bytes of a kept line: pull (int32), call_seq (uint32), vector (int8)."""
+_LINE = np.dtype([("pull", "<i4"), ("call", "<u4"), ("vector", "i1", DIMS)])
+LINE = _LINE.itemsize
+"""Bytes of a kept line: how far it pulls away from the intent, the call whose result said it, its packed vector."""
 NEUTRAL = 128
 """A z-score as a byte: 128 is the mean, 32 one standard deviation."""
 GATE = 250
@@ -38,11 +42,11 @@ ROUNDING = 50
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _JOINED = re.compile(r";\s+|,? (?:and|then) (?=[a-z]+ )", re.IGNORECASE)
-NO_VECTORS: Matrix = np.zeros((0, DIMS), np.int16)
+NO_VECTORS: Matrix = np.zeros((0, DIMS), np.float32)
 
 
 MAX_MEMO = 8192
-"""Texts whose vectors are remembered, of at most some 700 bytes each: the same lines and clauses come again."""
+"""Texts whose vectors are remembered, of at most some 900 bytes each: the same lines and clauses come again."""
 MAX_MEMO_CHARS = 256
 _met: dict[str, bytes] = {}
 
@@ -62,16 +66,18 @@ def vectors_of(texts: Sequence[str]) -> Matrix:
         if len(fresh) == len(texts):
             return read
         known = [new[text] if row is None else row for text, row in zip(texts, known, strict=True)]
-    found: Matrix = np.frombuffer(b"".join(filter(None, known)), np.int16).reshape(-1, DIMS)
+    found: Matrix = np.frombuffer(b"".join(filter(None, known)), np.float32).reshape(-1, DIMS)
     return found
 
 
 def _read(texts: Sequence[str]) -> Matrix:
     table = embedding.bundled()
-    totals = np.array([table.total(text) for text in texts], np.int64)
+    totals = np.empty((len(texts), DIMS))
+    for row, text in zip(totals, texts, strict=True):
+        row[:] = table.total(text)
     # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
-    lengths = np.sqrt(np.einsum("ij,ij->i", totals, totals).astype(np.float64)).astype(np.int64)
-    found: Matrix = (totals * LENGTH // np.maximum(1, lengths)[:, None]).astype(np.int16)
+    lengths = np.floor(np.sqrt(np.einsum("ij,ij->i", totals, totals)))
+    found: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
     return found
 
 
@@ -79,19 +85,19 @@ def vector_of(text: str) -> Vector:
     """Unit vector of `text`; zero where no word of it is known."""
     known = _met.get(text)
     if known is not None:
-        held: Vector = np.frombuffer(known, np.int16)
+        held: Vector = np.frombuffer(known, np.float32)
         return held
     found: Vector = vectors_of([text])[0]
     return found
 
 
-def pack(vectors: npt.NDArray[np.integer]) -> bytes:
-    """Unit vectors as int8 components."""
-    return ((vectors.astype(np.int32) * 127 + 512) >> 10).astype(np.int8).tobytes()
+def pack(vectors: Matrix | Fine) -> bytes:
+    """Unit vectors as int8 components, rounded."""
+    return np.floor(vectors * (127 / 1024) + 0.5).astype(np.int8).tobytes()
 
 
 _UNPACKED = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) * 2048 + 127) // 254).astype(
-    np.int16
+    np.float32
 )
 """What a packed component, read as a byte, stands for."""
 
@@ -150,46 +156,54 @@ MAX_MEAN = 8
 
 def mean_with(held: bytes, vector: Vector, n: int) -> bytes:
     """The packed direction of a running mean `held` of `n` texts, once `vector` joins them."""
-    total = vector.astype(np.int32)
+    total = vector.astype(np.float64)
     if held:
-        total += unpack(held)[0] * np.int16(min(n, MAX_MEAN))  # below 2**14
+        total += _UNPACKED.take(np.frombuffer(held, np.uint8)) * np.float32(min(n, MAX_MEAN))
     size = isqrt(int(total @ total))
-    return pack(total * LENGTH // size) if size else held
+    return pack(np.floor(total * LENGTH / size)) if size else held
 
 
 def cosine_to(held: bytes, vector: Vector) -> int:
     """Cosine of a packed direction and a unit vector, in thousandths; 0 without one."""
-    return int(_products(unpack(held), vector[None, :])[0, 0]) if held else 0
+    return int(_UNPACKED.take(np.frombuffer(held, np.uint8)) @ vector) * 1000 >> 20 if held else 0
 
 
 def _products(a: Matrix, b: Matrix) -> npt.NDArray[np.int32]:
-    """Cosines of unit rows, in thousandths.
-
-    Every product and sum is a whole number below 2**53: floats hold them exactly, in whatever order they are added.
-    """
-    return (a.astype(np.float64) @ b.T.astype(np.float64)).astype(np.int32) * 1000 >> 20
+    """Cosines of the unit rows of `a` with a unit vector, or with unit rows, in thousandths."""
+    return (a @ b.T).astype(np.int32) * 1000 >> 20
 
 
 _FINE = 20
 """Bits of a basis vector's length: with as few as a vector has, what is left of near copies would be rounding."""
+_ONE = float(1 << _FINE)
+"""... as a float: products of two such lengths stay below 2**53, where floats hold every whole number."""
+
+
+class Spanned(NamedTuple):
+    """The clauses of an intent, and an orthonormal basis (length 2**_FINE) of what they span."""
+
+    clauses: Matrix
+    basis: Fine
 
 
 @lru_cache(maxsize=2048)
-def span(clauses: bytes) -> npt.NDArray[np.int64]:
-    """Orthonormal basis (length 2**_FINE) of what packed clauses span, by Gram-Schmidt."""
-    basis: list[npt.NDArray[np.int64]] = []
-    for clause in unpack(clauses).astype(np.int64) << 10 if clauses else ():
-        rest = beside(clause, np.array(basis, np.int64).reshape(-1, DIMS))
+def span(clauses: bytes) -> Spanned:
+    """What packed clauses span, by Gram-Schmidt."""
+    rows = unpack(clauses)
+    basis = np.zeros((0, DIMS))
+    for clause in rows.astype(np.float64) * (_ONE / LENGTH):
+        rest = beside(clause, basis)
         size = isqrt(int(rest @ rest))
         if size >= 1 << _FINE - 3:  # what is left of a near copy is rounding
-            basis.append((rest << _FINE) // size)
-    return np.array(basis, np.int64).reshape(-1, DIMS)
+            basis = np.vstack([basis, np.floor(rest * _ONE / size)])
+    return Spanned(rows, basis)
 
 
-def beside(vector: npt.NDArray[np.int64], basis: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def beside(vector: Fine, basis: Fine) -> Fine:
     """What a basis leaves of a vector of length 2**_FINE; taken twice, since the first time rounds."""
     for _ in range(2):
-        vector = vector - (basis * (basis @ vector >> _FINE)[:, None] >> _FINE).sum(axis=0)
+        shares = np.floor(basis @ vector / _ONE) / _ONE
+        vector = vector - np.add.reduce(np.floor(basis * shares[:, None]))
     return vector
 
 
@@ -216,29 +230,33 @@ class Explained(NamedTuple):
 
 def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explained:
     """Which clause is nearest to a call, and which line explains best what the clauses leave of it."""
-    if not call.any():
+    if not np.count_nonzero(call):
         return Explained(-1, 0, 0, 0, -1, 0)
     clause, nearness = -1, 0
-    rest = call.astype(np.int64) << 10
+    rest = call.astype(np.float64) * (_ONE / LENGTH)
     if clauses:
-        near = _products(unpack(clauses), call[None, :])[:, 0]
-        clause = int(near.argmax())
-        nearness = int(near[clause])
-        rest = beside(rest, span(clauses))
+        intent = span(clauses)
+        near = _products(intent.clauses, call).tolist()
+        nearness = max(near)
+        clause = near.index(nearness)
+        rest = beside(rest, intent.basis)
     size = isqrt(int(rest @ rest))
     share = min(1000, size * 1000 >> _FINE)
     if not lines or share < ROUNDING:
         return Explained(clause, nearness, share, 0, -1, 0)
-    rows = np.frombuffer(lines, np.uint8).reshape(-1, LINE)
-    spoken = unpack(rows[:, 8:].tobytes())
-    rest_unit = (rest * LENGTH // size).astype(np.int16)
-    gains = _products(spoken, rest_unit[None, :])[:, 0]
-    best = int(gains.argmax())
-    if gains[best] < GATE:
+    held = np.frombuffer(lines, _LINE)
+    spoken: Matrix = _UNPACKED.take(held["vector"].view(np.uint8))
+    gains = _products(spoken, np.floor(rest * LENGTH / size).astype(np.float32)).tolist()
+    gain = max(gains)
+    if gain < GATE:
         return Explained(clause, nearness, share, 0, -1, 0)
-    said = int.from_bytes(rows[best, 4:8].tobytes(), "little")
-    with_tool = int(_products(spoken[best : best + 1], tool[None, :])[0, 0])
-    return Explained(clause, nearness, share, int(gains[best]) * share // 1000, said, with_tool)
+    best = gains.index(gain)
+    with_tool = int(spoken[best] @ tool) * 1000 >> 20
+    return Explained(clause, nearness, share, gain * share // 1000, int(held["call"][best]), with_tool)
+
+
+_ASKED = (np.arange(256, dtype=np.int32) - NEUTRAL) * 2
+"""How far the intent speaks of a tool, by its likeness, to set against a line's cosine."""
 
 
 def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, tools: Matrix) -> bytes:
@@ -247,24 +265,20 @@ def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, to
     A line pulls as far as it raises some tool of the catalogue above where the intent has it.
     """
     spoken = vectors_of(talk)
-    told = spoken.any(axis=1)
-    if not told.all():
+    told = np.logical_or.reduce(spoken, axis=1)
+    if not np.logical_and.reduce(told):
         spoken = spoken[told]
         if not len(spoken):
             return held
-    heads = np.zeros((len(spoken), 2), "<u4")
-    heads[:, 1] = min(call, 2**32 - 1)
-    pulls = heads[:, 0].view("<i4")
+    fresh = np.zeros(len(spoken), _LINE)
+    fresh["call"] = min(call, 2**32 - 1)
+    np.floor(spoken * (127 / 1024) + 0.5, out=fresh["vector"], casting="unsafe")
     if len(tools):
         near = _products(spoken, tools)
-        asked = (np.frombuffer(likeness_, np.uint8).astype(np.int32) - NEUTRAL) * 2
-        pulls[:] = (near - asked).max(axis=1) - near.sum(axis=1) // len(tools)
-    fresh = np.empty((len(spoken), LINE), np.uint8)
-    fresh[:, :8] = heads.view(np.uint8)
-    fresh[:, 8:] = np.frombuffer(pack(spoken), np.uint8).reshape(-1, DIMS)
-    if len(held) + fresh.size <= MAX_LINES * LINE:
+        asked = _ASKED.take(np.frombuffer(likeness_, np.uint8))
+        fresh["pull"] = np.maximum.reduce(near - asked, axis=1) - np.add.reduce(near, axis=1) // len(tools)
+    if len(held) + fresh.nbytes <= MAX_LINES * LINE:
         return held + fresh.tobytes()
-    rows = np.concatenate([np.frombuffer(held, np.uint8).reshape(-1, LINE), fresh])
-    strength = np.ascontiguousarray(rows[:, :4]).view("<i4")[:, 0]
-    kept = np.argsort(-strength.astype(np.int64), kind="stable")[:MAX_LINES]
+    rows = np.concatenate([np.frombuffer(held, _LINE), fresh])
+    kept = np.argsort(-rows["pull"].astype(np.int64), kind="stable")[:MAX_LINES]
     return rows[np.sort(kept)].tobytes()

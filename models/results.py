@@ -206,7 +206,7 @@ def _scalar(name: str, value: Any, record: _Record, records: _Records) -> None:
 def _read(text: str, parent: _Record | None, records: _Records) -> None:
     """A text as records: JSON in it as it is, other literals at their brackets, else line by line."""
     at = 0
-    for tries, opening in enumerate(_OPENS.finditer(text)):
+    for tries, opening in enumerate(_OPENS.finditer(text) if "{" in text or "[" in text else ()):
         if tries == MAX_LITERALS:
             break
         if opening.end() < at:

@@ -112,11 +112,7 @@ def stem_prints(text: str, key: bytes) -> set[int]:
 
 def stems_of_pieces(pieces: Sequence[str], key: bytes) -> set[int]:
     """What `stem_prints` finds in a text that is `apart`, and whose pieces between white space are `pieces`."""
-    found: set[int] = set()
-    memo = _pieces(key)
-    for piece in set(pieces):
-        found.update(memo[piece])
-    return found
+    return set().union(*map(_pieces(key).__getitem__, set(pieces)))
 
 
 @lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from models.meaning import (
     NEUTRAL,
     NO_VECTORS,
     clauses_of,
+    cosine_to,
     explain,
     likeness,
+    mean_with,
     pack,
     sentences_of,
     span,
@@ -109,7 +112,8 @@ def test_any_intent_has_a_bounded_number_of_clauses_and_loses_no_long_sentence(t
 @given(st.lists(texts, max_size=20))
 def test_a_vector_is_the_same_alone_and_among_others(many: list[str]) -> None:
     together = vectors_of(many)
-    assert together.dtype == np.int16
+    assert together.dtype == np.float32
+    assert np.array_equal(together, np.floor(together))
     assert together.shape == (len(many), DIMS)
     for text, row in zip(many, together, strict=True):
         assert np.array_equal(vector_of(text), row)
@@ -177,7 +181,7 @@ def test_the_order_of_clauses_does_not_matter_to_likeness(clauses: list[str]) ->
 
 def angles(clauses: bytes) -> Any:
     """Products of all directions of a span, each with each, in units of their length."""
-    basis = span(clauses).astype(float)
+    basis = span(clauses).basis
     return basis @ basis.T / max(1.0, float((basis[:1] ** 2).sum()))
 
 
@@ -201,8 +205,8 @@ def test_unlike_clauses_span_right_angles() -> None:
 
 def test_a_clause_said_twice_spans_nothing_new() -> None:
     once = packed("transfer money to the bank")
-    assert np.array_equal(span(once * 5), span(once))
-    assert span(b"").shape == (0, DIMS)
+    assert np.array_equal(span(once * 5).basis, span(once).basis)
+    assert span(b"").basis.shape == (0, DIMS)
 
 
 # ------------------------------------------------------------------ what explains a call
@@ -281,7 +285,7 @@ def test_a_line_whose_cosine_is_below_the_gate_changes_nothing(
     call, intent, lines = vector_of(said), packed(*clauses), heard([line])
     found = explain(call, TOOLS[0], intent, lines)
     assume(lines and found.rest >= 200)
-    basis = span(intent).astype(float)
+    basis = span(intent).basis
     basis = basis / np.linalg.norm(basis, axis=1, keepdims=True) if len(basis) else basis
     rest = call.astype(float)
     rest = rest - basis.T @ (basis @ rest)
@@ -358,9 +362,70 @@ def test_a_line_about_what_the_intent_asks_for_pulls_less() -> None:
 
 def test_the_memo_of_spans_changes_no_answer() -> None:
     clauses = packed("transfer money", "delete event")
-    first = span(clauses).copy()
+    first = span(clauses)
     meaning.span.cache_clear()
-    assert np.array_equal(span(clauses), first)
+    assert all(map(np.array_equal, span(clauses), first))
+
+
+def whole(values: Any) -> list[Any]:
+    """Python's own integers of an array: what floats hold must be what these give."""
+    assert np.array_equal(values, np.floor(values))
+    return np.asarray(values).astype(np.int64).tolist()  # type: ignore[no-any-return]
+
+
+def dot(a: list[int], b: list[int]) -> int:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def left(vector: list[int], basis: list[list[int]]) -> list[int]:
+    for _ in range(2):
+        shares = [dot(one, vector) >> 20 for one in basis]
+        taken = [[part * share >> 20 for part in one] for one, share in zip(basis, shares, strict=True)]
+        vector = [part - sum(column) for part, *column in zip(vector, *taken, strict=True)]
+    return vector
+
+
+@FIXED
+@given(some, phrases, phrases, texts)
+def test_floats_hold_what_whole_numbers_give(clauses: list[str], said: str, tool: str, line: str) -> None:
+    raw = packed(*clauses)
+    call = whole(vector_of(said))
+    rows, basis = map(whole, span(raw))
+    grown: list[list[int]] = []
+    for row in rows:
+        rest = left([part << 10 for part in row], grown)
+        size = isqrt(dot(rest, rest))
+        if size >= 1 << 17:
+            grown.append([(part << 20) // size for part in rest])
+    assert basis == grown
+    lines = with_lines(b"", [line], 7, likeness(raw, TOOLS), TOOLS)
+    found = explain(vector_of(said), vector_of(tool), raw, lines)
+    if not any(call):
+        return
+    near = [dot(row, call) * 1000 >> 20 for row in rows]
+    assert (found.clause, found.nearness) == ((near.index(max(near)), max(near)) if near else (-1, 0))
+    rest = left([part << 10 for part in call], grown)
+    size = isqrt(dot(rest, rest))
+    assert found.rest == min(1000, size * 1000 >> 20)
+    if found.gain:
+        spoken = whole(unpack(lines[8:])[0])
+        assert (
+            found.gain
+            == (dot(spoken, [part * 1024 // size for part in rest]) * 1000 >> 20) * found.rest // 1000
+        )
+        assert found.line_tool == dot(spoken, whole(vector_of(tool))) * 1000 >> 20
+
+
+@FIXED
+@given(texts, phrases, st.integers(1, 20))
+def test_a_mean_is_that_of_whole_numbers(first: str, then: str, n: int) -> None:
+    held = pack(vector_of(first))
+    vector = whole(vector_of(then))
+    total = [new + old * min(n, 8) for new, old in zip(vector, whole(unpack(held)[0]), strict=True)]
+    size = isqrt(dot(total, total))
+    unit = [part * 1024 // size if size else 0 for part in total]
+    assert mean_with(held, vector_of(then), n) == bytes((part * 127 + 512 >> 10) % 256 for part in unit)
+    assert cosine_to(held, vector_of(then)) == dot(whole(unpack(held)[0]), vector) * 1000 >> 20
 
 
 @given(st.lists(st.text(max_size=300), max_size=12))
