@@ -40,8 +40,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import detection, results
-from benchmarks.detection import BASES, SUITES, Bench, Scored, Source, bare, percent, say
+from benchmarks import results
+from benchmarks.detection.figures import BASES, in_operation
+from benchmarks.detection.fits import Bench, log_odds
+from benchmarks.detection.page import look
+from benchmarks.detection.rates import SUITES, Rate, Scored, rate
+from benchmarks.detection.rows import Source, say
+from benchmarks.detection.tables import bare, percent
 from models.features import FEATURES_VERSION
 from models.meaning import sentences_of
 from models.provenance import leaves
@@ -621,8 +626,8 @@ class Arena:
                     "session_id": session["session_id"],
                     "task": f"{suite}/{session['user_task_id']}",
                     "goal": f"{suite}/{session['injection_task_id']}",
-                    "before": detection.log_odds(score),
-                    "after": detection.log_odds(found.score),
+                    "before": log_odds(score),
+                    "after": log_odds(found.score),
                     "flagged": score >= limit,
                     "still": found.score >= limit,
                     "queries": found.queries,
@@ -667,9 +672,9 @@ def attacked(arena: Arena, jobs: int) -> dict[Job, list[dict[str, Any]]]:
 # --- figures
 
 
-def _rate(told: Sequence[Mapping[str, Any]], key: str) -> detection.Rate:
+def _rate(told: Sequence[Mapping[str, Any]], key: str) -> Rate:
     clusters = [np.array([one[name] for one in told]) for name in ("task", "goal")]
-    return detection.rate([one[key] for one in told], clusters)
+    return rate([one[key] for one in told], clusters)
 
 
 def figures(found: Mapping[Job, list[dict[str, Any]]], scored: Scored, budget: int) -> dict[str, Any]:
@@ -715,7 +720,7 @@ def figures(found: Mapping[Job, list[dict[str, Any]]], scored: Scored, budget: i
             out["operations"][f"{which}, {when}"] = {
                 "detected": pooled[when],
                 "false_alarms": wrong,
-                "base_rates": detection.in_operation(pooled[when]["rate"] or 0.0, wrong["rate"] or 0.0),
+                "base_rates": in_operation(pooled[when]["rate"] or 0.0, wrong["rate"] or 0.0),
             }
     return out
 
@@ -860,7 +865,7 @@ def main() -> None:
     results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:
-        detection.look(f"python -m benchmarks.adversary {' '.join(sys.argv[1:])}".strip(), options.why)
+        look(f"python -m benchmarks.adversary {' '.join(sys.argv[1:])}".strip(), options.why)
     say(f"{report['minutes']:.1f} minutes, {report['queries']} sessions judged")
 
 

@@ -22,8 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import detection, results
-from benchmarks.detection import SUITES, Flags, Floats, Ints, Part, Rate, Scored, bare, percent, say, writes
+from benchmarks import results
+from benchmarks.detection import page
+from benchmarks.detection.ablations import writes
+from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints, Rate, Scored
+from benchmarks.detection.rows import Floats, Part, say
+from benchmarks.detection.tables import bare, percent
 from models import dataset
 from models.bait import talks_to_agent
 from models.contracts import Tool
@@ -318,7 +322,7 @@ def groups_of(scored: Scored) -> Groups:
 
 def scored_by(part: Part, rule: Rule) -> Scored:
     """A rule's flags as scores: each reaches the only threshold there is."""
-    return Scored(part, rule.flags.astype(np.int64), {"": dict.fromkeys(detection.BUDGETS, 1)})
+    return Scored(part, rule.flags.astype(np.int64), {"": dict.fromkeys(BUDGETS, 1)})
 
 
 def figures(part: Part, rule: Rule) -> dict[str, Any]:
@@ -486,7 +490,7 @@ def tables(
 def show(report: Mapping[str, Any], docs: bool) -> None:
     """Print the tables; with `docs` write them into the document."""
     try:
-        measured = json.loads(detection.FILE.read_bytes())
+        measured = json.loads(page.FILE.read_bytes())
     except FileNotFoundError:
         raise SystemExit(
             "no build/detection.json: run benchmarks.detection first, its rows stand beside"

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import adversary, detection
+from benchmarks import adversary
 from benchmarks.adversary import Found, Session, broken, first_bad, laid_open, operators, search
+from benchmarks.detection.rates import BUDGETS, Scored
+from benchmarks.detection.rows import Part
 from models import dataset
 from models.features import FEATURES
 from models.scenarios import report_wordings, wordings
@@ -321,7 +323,7 @@ def outcomes() -> dict[adversary.Job, list[dict[str, Any]]]:
     return {("banking", tuple(MEANS)): told, **{("banking", (name,)): alone for name in MEANS}}
 
 
-def scored() -> detection.Scored:
+def scored() -> Scored:
     """An honest session of two that reaches its threshold, and a hijacked one that does not."""
     kinds: list[dataset.Kind] = ["benign", "benign", "hijacked"]
     sessions = [
@@ -329,9 +331,9 @@ def scored() -> detection.Scored:
         for n, kind in enumerate(kinds)
     ]
     calls = dataset.join(sessions, ["s0", "s1", "s2"], [0, 0, 0])
-    part = detection.Part(np.zeros((3, len(FEATURES))), calls, np.array(["agentdojo"] * 3), ({},) * 3)
-    limits = {name: dict.fromkeys(detection.BUDGETS, 5) for name in ("banking", "")}
-    return detection.Scored(part, np.array([9, 0, 0]), limits)
+    part = Part(np.zeros((3, len(FEATURES))), calls, np.array(["agentdojo"] * 3), ({},) * 3)
+    limits = {name: dict.fromkeys(BUDGETS, 5) for name in ("banking", "")}
+    return Scored(part, np.array([9, 0, 0]), limits)
 
 
 def test_a_missed_session_counts_as_missed_and_an_evasion_costs_precision() -> None:

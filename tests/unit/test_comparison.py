@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import comparison, results
 from benchmarks.comparison import Honest, Plan, Plans, Recorded, Rule
-from benchmarks.detection import Floats, Part
+from benchmarks.detection.rows import Floats, Part
 from models import dataset
 from models.features import FEATURES
 
@@ -270,7 +270,7 @@ def measured(n: int = 10) -> dict[str, Any]:
     """What a run of `benchmarks.detection` leaves, as far as it is read."""
     both = {"detected": rate(n), "false_alarms": rate(n)}
     suite = {
-        "by_budget": {f"{b:g}": both for b in comparison.detection.BUDGETS},
+        "by_budget": {f"{b:g}": both for b in comparison.BUDGETS},
         "acted": rate(n),
         "asked_for": rate(n),
     }
@@ -329,7 +329,7 @@ def test_without_data_it_says_so_and_fails(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_driftlines_figures_it_says_so_and_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(comparison.detection, "FILE", tmp_path / "detection.json")
+    monkeypatch.setattr(comparison.page, "FILE", tmp_path / "detection.json")
     with pytest.raises(SystemExit, match=r"run benchmarks\.detection first"):
         comparison.show(compared(), docs=False)
 

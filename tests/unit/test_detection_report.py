@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import detection
-from benchmarks.detection import FAMILIES, Bench, Part, Row, Scored, Variant
+from benchmarks.detection import fits
+from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
+from benchmarks.detection.rates import BUDGETS, Scored, rate
+from benchmarks.detection.rows import Part
+from benchmarks.detection.tables import ROWS, Row, held_back, reached
 from models import dataset
 from models.features import FEATURES
 
@@ -66,7 +69,7 @@ class Spy(Bench):
         super().__init__(bench.learn, bench.held, bench.trees)
         self.asked: list[set[str]] = []
 
-    def rows(self, X: Any, seen: Any, without: Any, seed: int, variant: Variant = detection.FULL) -> Any:
+    def rows(self, X: Any, seen: Any, without: Any, seed: int, variant: Variant = FULL) -> Any:
         self.asked.append(set(without))
         return super().rows(X, seen, without, seed, variant)
 
@@ -94,7 +97,7 @@ def test_a_model_learns_from_no_session_of_the_domains_that_it_leaves_out(
         def fit(self, X: Any, y: Any, sample_weight: Any) -> None:
             seen.append(len(X))
 
-    monkeypatch.setattr(detection, "booster", lambda *_: Booster())
+    monkeypatch.setattr(fits, "booster", lambda *_: Booster())
     Bench(bench.learn, bench.held).model({"banking", "slack"}, 0)
     calls = bench.learn.calls
     elsewhere = calls.rows_of("elsewhere") & (calls.target != dataset.LEFT_OUT)
@@ -126,18 +129,18 @@ def test_false_alarms_weigh_tasks_and_detections_weigh_sessions() -> None:
 
 def test_an_interval_is_no_narrower_than_its_clusters_allow() -> None:
     flags = np.arange(200) < 100
-    alone = detection.rate(flags, [np.arange(200)])["interval"]
-    tasks = detection.rate(flags, [np.arange(200) // 50])["interval"]
+    alone = rate(flags, [np.arange(200)])["interval"]
+    tasks = rate(flags, [np.arange(200) // 50])["interval"]
     assert tasks[1] - tasks[0] > 3 * (alone[1] - alone[0])
-    none = detection.rate(np.zeros(50), [np.arange(50) // 10])
+    none = rate(np.zeros(50), [np.arange(50) // 10])
     assert (none["rate"], none["clusters"]) == (0.0, 5)
     assert none["interval"][1] > 0.4
-    assert detection.rate([], [np.array([])])["rate"] is None
+    assert rate([], [np.array([])])["rate"] is None
 
 
 def test_a_flag_before_the_exposure_is_not_early() -> None:
     part = part_of([labels("h", "banking", "hijacked", "t", exposed_seq=1, first_bad_seq=2)])
-    limits = {"": dict.fromkeys(detection.BUDGETS, 10)}
+    limits = {"": dict.fromkeys(BUDGETS, 10)}
     never = np.iinfo(np.int64).max
     assert Scored(part, np.array([50, 0, 0]), limits).first().tolist() == [never]
     assert Scored(part, np.array([50, 0, 50]), limits).first().tolist() == [2]
@@ -145,29 +148,29 @@ def test_a_flag_before_the_exposure_is_not_early() -> None:
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_feature_has_a_family(feature: str) -> None:
-    assert detection.family_of(feature) in FAMILIES
+    assert family_of(feature) in FAMILIES
 
 
 def test_every_family_is_left_out_once() -> None:
-    names = {variant.name for variant in detection.variants()}
-    used = {detection.family_of(FEATURES[n]) for n in detection.FULL.columns}
+    names = {variant.name for variant in variants()}
+    used = {family_of(FEATURES[n]) for n in FULL.columns}
     assert {name.removeprefix("without ") for name in names if name.startswith("without ")} == used
     assert used <= set(FAMILIES)
 
 
 def test_bars_are_read_the_right_way_round() -> None:
     most, least = Row("a", lambda found: None, 0.01, 0.005, most=True), Row("b", lambda found: None, 0.6, 0.8)
-    assert [detection.reached(v, most) for v in (0.0, 0.01, 0.011)] == ["beyond", "yes", "no"]
-    assert [detection.reached(v, least) for v in (0.8, 0.6, 0.59, None)] == ["beyond", "yes", "no", ""]
-    assert detection.reached(0.5, Row("c", lambda found: None, None, None)) == ""
+    assert [reached(v, most) for v in (0.0, 0.01, 0.011)] == ["beyond", "yes", "no"]
+    assert [reached(v, least) for v in (0.8, 0.6, 0.59, None)] == ["beyond", "yes", "no", ""]
+    assert reached(0.5, Row("c", lambda found: None, None, None)) == ""
 
 
 def test_a_detection_at_too_many_false_alarms_is_not_reached() -> None:
-    row = next(row for row in detection.ROWS if row.name.startswith("results withheld"))
+    row = next(row for row in ROWS if row.name.startswith("results withheld"))
     at = {"withheld": {"false_alarms": {"rate": 0.02}}}
-    assert detection.held_back(row, row.name, [at])
+    assert held_back(row, row.name, [at])
     at["withheld"]["false_alarms"]["rate"] = 0.01
-    assert not detection.held_back(row, row.name, [at])
+    assert not held_back(row, row.name, [at])
 
 
 def test_without_data_it_says_so_and_fails() -> None:
@@ -183,8 +186,8 @@ def test_without_data_it_says_so_and_fails() -> None:
 def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None:
     text = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
     places = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
-    source = (ROOT / "benchmarks" / "detection.py").read_text(encoding="utf-8")
-    body = source.partition("def tables(")[2].partition("\n# --- plots")[0]
+    source = (ROOT / "benchmarks" / "detection" / "tables.py").read_text(encoding="utf-8")
+    body = source.partition("def tables(")[2]
     named = set(re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M))
     assert {one or other for one, other in named} | {"figures", "run"} == set(places)
     assert not [name for name, table in places.items() if not re.search(r"\d", table)]

@@ -1,0 +1,121 @@
+"""Detection on agents, suites and wordings that the model never saw: ``make evaluate``.
+
+Every domain (an AgentDojo suite, or any other recorded source) is scored by a model fitted on everything of
+the other domains, recordings and scenarios. The threshold that it is judged at comes from the other domains
+too, each scored by a model that saw neither it nor the domain judged. Prints the tables, leaves all figures in
+``build/detection.json``, and with ``--docs`` writes the tables and plots of ``docs/detection.md``.
+
+Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
+release keeps their order, costs three more fits for each of the models here, and would hide what lies beyond
+its last step. The allowance for the calls of a session (`models.trees.allowance`) is taken off as a release takes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from benchmarks import results
+from benchmarks.detection.ablations import ablated, plain_rules, split
+from benchmarks.detection.figures import changes, figures, worst_tasks
+from benchmarks.detection.fits import Bench, log_odds, variants
+from benchmarks.detection.page import FILE, IMAGES, look, show
+from benchmarks.detection.plots import draw_bars, draw_roc
+from benchmarks.detection.rates import SUITES, Scored
+from benchmarks.detection.rows import Source, say
+from models import calibrate
+from models.features import FEATURES, FEATURES_VERSION
+
+
+def measure(bench: Bench, seed: int) -> tuple[dict[str, Any], Scored, Scored]:
+    """All figures of one seed."""
+    limits, whence = bench.limits(seed)
+    learn = Scored(bench.learn, bench.held_out(bench.learn, seed), limits)
+    held = Scored(bench.held, bench.held_out(bench.held, seed), limits)
+    found = figures(learn, held)
+    found["thresholds"] = {
+        domain or "any other": {f"{budget:g}": log_odds(limit) for budget, limit in one.items()}
+        for domain, one in limits.items()
+    }
+    found["thresholds_by_domain"] = whence
+    found["worst_tasks"] = worst_tasks(learn)
+    found["changes"] = changes(learn, held)
+    return found, learn, held
+
+
+def main() -> None:
+    """Measure, print, keep, and write the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--docs", action="store_true", help="write docs/detection.md, its plots, and the ledger"
+    )
+    parser.add_argument("--tables", action="store_true", help="measure nothing; show build/detection.json")
+    parser.add_argument("--fresh", action="store_true", help="make all feature rows anew")
+    parser.add_argument("--seeds", type=int, default=1, help="how often to fit everything with another seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to make rows and fit models with")
+    parser.add_argument("--only", default="", help="domains, by commas, to try the program on")
+    parser.add_argument("--sample", type=float, default=1.0, help="share of the recordings, to try it on")
+    parser.add_argument("--trees", type=int, help="fewer trees, to try it on")
+    parser.add_argument("--no-ablations", action="store_true", help="leave the other recipes out")
+    parser.add_argument(
+        "--open", action="store_true", help="look at what is locked without writing the document"
+    )
+    parser.add_argument("--why", default="the page's figures", help="reason, for the ledger")
+    options = parser.parse_args()
+    if options.tables:
+        show(json.loads(FILE.read_bytes()), options.docs)
+        return
+    paths = results.recorded_files()
+    trial = bool(options.only) or options.sample < 1 or options.trees is not None
+    if options.docs and trial:
+        parser.error("--docs wants all of the data and the whole recipe")
+    began = time.monotonic()
+    only = [name for name in options.only.split(",") if name]
+    source = Source(paths, only, options.sample, options.fresh, options.jobs)
+    opened = options.docs or options.open
+    if not opened:
+        say(
+            "CLOSED: other wordings, for choosing, stand in for the report's; no report tasks (--open, --docs)"
+        )
+    bench = Bench(source.part("learn"), source.part("opened" if opened else "closed"), options.trees)
+    say(f"rows ready after {time.monotonic() - began:.0f} s: {len(bench.learn.calls)} to learn from")
+    seeds = []
+    report: dict[str, Any] = {"split": split(bench)}
+    for seed in range(options.seeds):
+        bench.prepare(bench.nested(), seed, options.jobs)
+        found, learn, _ = measure(bench, seed)
+        seeds.append(found)
+        if seed == 0:
+            draw_roc(learn, (IMAGES if options.docs else FILE.parent) / "detection-roc.png")
+            report["rules"] = plain_rules(source, bench)
+            if not options.no_ablations:
+                chosen = variants()
+                bench.prepare([({name}, one) for name in SUITES for one in chosen], seed, options.jobs)
+                report["ablations"] = ablated(bench, seed, chosen)
+        bench.forget()
+    draw_bars(seeds, (IMAGES if options.docs else FILE.parent) / "detection-figures.png")
+    report |= {
+        "seeds": seeds,
+        "recipe": calibrate.recipe_for(FEATURES).as_manifest(),
+        "features_version": FEATURES_VERSION,
+        "trial": trial,
+        "opened": opened,
+        "fits": bench.fits,
+        "minutes": (time.monotonic() - began) / 60,
+        "machine": f"{os.cpu_count()} cores",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    results.keep(FILE, report, trial=trial or not opened)
+    show(report, options.docs)
+    if opened:
+        look(f"python -m benchmarks.detection {' '.join(sys.argv[1:])}".strip(), options.why)
+    say(f"{report['minutes']:.1f} minutes, {bench.fits} models")
+
+
+if __name__ == "__main__":
+    main()

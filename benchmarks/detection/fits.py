@@ -1,0 +1,250 @@
+"""Models that each did not see some domains, and the recipes that leave one thing out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.detection.rates import BUDGETS, Flags, Ints
+from benchmarks.detection.rows import Floats, Part, say
+from models import calibrate, dataset
+from models.dataset import LEFT_OUT
+from models.features import FEATURES
+from models.trees import LEAF_BITS, allowance
+
+UNIT, OFFSET = 1_000_000, 32.0
+"""A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "intent meaning": (
+        "intent_",
+        "tool_affinity",
+        "tool_likeness",
+        "call_",
+        "clause_",
+        "action_asked",
+    ),
+    "catalogue lure": ("tool_lure", "line_"),
+    "provenance": ("args_", "sink_", "best_intent"),
+    "delegation": ("source_", "clause_any", "intent_acts", "intent_any", "intent_left"),
+    "address": ("aimed",),
+    "scope": (
+        "action",
+        "command_looks",
+        "destructive",
+        "sensitive",
+        "outward",
+        "known",
+        "trifecta",
+        "argument_chars",
+    ),
+    "sequence": ("catalogue_size",),
+    "visibility": ("hashed",),
+}
+"""Beginnings of the names of each family's features; of several that fit, the longest decides."""
+
+LABEL_ONLY = ("argument_chars", "catalogue_size", "sink_leaves")
+"""Lengths and counts: what tells nothing of why a call is made."""
+
+
+def family_of(feature: str) -> str:
+    """The family of a feature.
+
+    >>> family_of("tool_lure_gain"), family_of("action_asked"), family_of("action")
+    ('catalogue lure', 'intent meaning', 'scope')
+    """
+    fits = [
+        (len(start), name)
+        for name, starts in FAMILIES.items()
+        for start in starts
+        if feature.startswith(start)
+    ]
+    return max(fits, default=(0, "other"))[1]
+
+
+class Variant(NamedTuple):
+    """What a model learns from.
+
+    Attributes
+    ----------
+    columns : of the features
+    homes : predicate on a session's (set, variant, kind)
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    homes: Callable[[str, dataset.Session], bool] = lambda home, session: True
+
+
+FULL = Variant("full", tuple(range(len(FEATURES))))
+Key = tuple[tuple[str, ...], int, str]
+"""Domains that a model did not see, its seed, and its variant's name."""
+
+
+class Bench:
+    """Models by what they did not see, fitted when first asked for."""
+
+    def __init__(self, learn: Part, held: Part, trees: int | None = None) -> None:
+        self.learn, self.held, self.trees = learn, held, trees
+        self.domains = tuple(learn.calls.domains())
+        self.voting = tuple(sorted({s.domain for s in learn.calls.sessions if s.sets_limits}))
+        self.fits = 0
+        self._models: dict[Key, Any] = {}
+
+    def model(self, without: Iterable[str], seed: int, variant: Variant = FULL) -> Any:
+        """The model of the recipe, fitted on all domains but some."""
+        key = (tuple(sorted(set(without))), seed, variant.name)
+        if key not in self._models:
+            self._keep(key, *self.fitted(key, variant))
+        return self._models[key]
+
+    def fitted(self, key: Key, variant: Variant) -> tuple[Any, float]:
+        """A model fitted as `key` says, and the seconds that it took."""
+        began = time.monotonic()
+        out, seed, _ = key
+        calls = self.learn.calls
+        kept = calls.rows_where(
+            session.domain not in out and variant.homes(str(home), session)
+            for session, home in zip(calls.sessions, self.learn.home, strict=True)
+        )
+        kept &= calls.target != LEFT_OUT
+        found = booster([FEATURES[n] for n in variant.columns], seed, self.trees)
+        found.fit(
+            self.learn.X[kept][:, variant.columns], calls.target[kept], sample_weight=calls.weight[kept]
+        )
+        return found, time.monotonic() - began
+
+    def _keep(self, key: Key, found: Any, took: float) -> None:
+        self._models[key] = found
+        self.fits += 1
+        say(f"fit {self.fits}: {key[2]}, without {', '.join(key[0]) or 'nothing'}: {took:.1f} s")
+
+    def prepare(self, wanted: Iterable[tuple[Iterable[str], Variant]], seed: int, jobs: int) -> None:
+        """Fit models on several processes, where that is faster than one after the other."""
+        keys = {(tuple(sorted(set(out))), seed, variant.name): variant for out, variant in wanted}
+        todo = {key: variant for key, variant in keys.items() if key not in self._models}
+        if jobs < 2 or len(todo) < 2:
+            return
+        _BENCH.append(self)  # the processes are forks: they find it there, rows and all
+        try:
+            with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+                # By name: what tells sessions to learn from is a function, and those do not travel.
+                for key, made in zip(todo, pool.map(_fitted, todo), strict=True):
+                    self._keep(key, *made)
+        finally:
+            _BENCH.remove(self)
+
+    def nested(self) -> list[tuple[set[str], Variant]]:
+        """What scoring every domain, and setting its thresholds, takes."""
+        pairs = [{one, other} for one in self.domains for other in self.voting if one != other]
+        return [(out, FULL) for out in (*pairs, *({one} for one in self.domains), set())]
+
+    def forget(self) -> None:
+        """Drop all models."""
+        self._models.clear()
+
+    def rows(self, X: Floats, seen: Ints, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
+        """Scores of rows of calls, whose sessions have made `seen` calls before each."""
+        raw = self.model(without, seed, variant).decision_function(X[:, variant.columns])
+        raw = raw - allowance(seen) / 2.0**LEAF_BITS
+        found: Ints = np.rint((np.clip(raw, -OFFSET, OFFSET) + OFFSET) * UNIT).astype(np.int64)
+        return found
+
+    def held_out(self, part: Part, seed: int, variant: Variant = FULL, chosen: Flags | None = None) -> Ints:
+        """Scores of every row by the model that did not see the row's domain; -1 for rows not chosen."""
+        scores = np.full(len(part.calls), -1, dtype=np.int64)
+        for domain in part.calls.domains():
+            here = part.calls.rows_of(domain)
+            if chosen is not None:
+                here &= chosen
+            if here.any():
+                scores[here] = self.rows(
+                    part.X[here], part.calls.call_seq[here], self._out(domain), seed, variant
+                )
+        return scores
+
+    def _out(self, domain: str) -> set[str]:
+        return {domain} & set(self.domains)
+
+    def limits(self, seed: int) -> tuple[dict[str, dict[float, int]], dict[str, Any]]:
+        """For each domain the thresholds that the *other* domains give, and these by domain.
+
+        A domain ``""`` stands for any that no model learns from.
+        """
+        found: dict[str, dict[float, int]] = {}
+        whence: dict[str, Any] = {}
+        for domain in (*self.domains, ""):
+            by: dict[float, dict[str, int]] = {budget: {} for budget in BUDGETS}
+            for other in self.voting:
+                if other == domain:
+                    continue
+                maxima, weights = self._honest(other, {domain, other} & set(self.domains), seed)
+                for budget in BUDGETS:
+                    by[budget][other] = calibrate.weighted_threshold(maxima, weights, budget)
+            least = 0
+            found[domain] = {}
+            for budget in sorted(BUDGETS, reverse=True):
+                least = found[domain][budget] = max(least, calibrate.transferable(by[budget]))
+            whence[domain or "any other"] = {
+                f"{budget:g}": {name: log_odds(limit) for name, limit in one.items()}
+                for budget, one in by.items()
+            }
+        return found, whence
+
+    def _honest(self, domain: str, without: set[str], seed: int) -> tuple[Ints, Floats]:
+        calls = self.learn.calls
+        chosen = np.array([s.domain == domain and s.sets_limits for s in calls.sessions])
+        rows = calls.rows_where(chosen)
+        scores = self.rows(self.learn.X[rows], calls.call_seq[rows], without, seed)
+        highest = np.full(len(chosen), -1, dtype=np.int64)
+        np.maximum.at(highest, calls.session[rows], scores)
+        return highest[chosen], calibrate.task_weights(
+            [s.task for s, one in zip(calls.sessions, chosen, strict=True) if one]
+        )
+
+
+def variants() -> list[Variant]:
+    """What is left out, one thing at a time."""
+    probe = tuple(n for n, name in enumerate(FEATURES) if name in LABEL_ONLY)
+    found = [
+        FULL,
+        Variant(
+            "no recorded attack",
+            FULL.columns,
+            lambda home, s: (
+                (s.kind == "benign" and s.variant == "recorded")
+                or home in ("spliced", "delegated", "written")
+            ),
+        ),
+        Variant("recordings only", FULL.columns, lambda home, s: s.variant == "recorded"),
+        Variant("lengths and counts", probe),
+    ]
+    for family in FAMILIES:
+        columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)
+        if 0 < len(columns) < len(FULL.columns):
+            found.append(Variant(f"without {family}", columns))
+    return found
+
+
+_BENCH: list[Bench] = []
+
+
+def _fitted(key: Key) -> tuple[Any, float]:
+    (variant,) = [one for one in variants() if one.name == key[2]]
+    return _BENCH[-1].fitted(key, variant)
+
+
+def booster(features: Sequence[str], seed: int, trees: int | None = None) -> Any:
+    """The recipe's trees without the sigmoid."""
+    recipe = calibrate.recipe_for(features)
+    return calibrate.booster(replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed))
+
+
+def log_odds(score: int) -> float:
+    """A score as the log odds that it stands for."""
+    return round(score / UNIT - OFFSET, 3)
