@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from models.errors import BrokerError, ConfigError
-from stream.checkpoints import STATE_TOPIC
+from stream.checkpoints import state_topic
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.topics import topic_table
@@ -25,6 +25,8 @@ ROLES: Mapping[str, str] = {
     "worker": "judges and acts; the only one that writes outputs and state",
     "soc": "the SOC's reader: alerts, and the decisions behind them",
     "broker": "a credential broker's reader: revocations",
+    "risk": "a receiver of risk levels, an identity provider for one: risk changes",
+    "oncall": "who mends what was quarantined, which is whole input records",
     "operator": "runs `driftline topics create` and `check`",
 }
 """Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
@@ -63,6 +65,7 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
     Read and Write let a client describe the same topic or group; Kafka implies it. No role needs a right on
     the cluster, on a transactional id (the worker uses none), on anything by prefix or wildcard, or Delete,
     Alter and AlterConfigs. An idempotent producer needs Write on its topic and nothing else (Kafka 3.0 on).
+    Reading the ACLs back (`compare`) takes Describe on the cluster, which whoever granted them has.
     """
     return [*_rights(settings, _principals(settings, principals or {}))]
 
@@ -115,8 +118,8 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     for base in settings.input_topics:
         yield topic("worker", base, "read", "judge: the events")
         yield topic("worker", base, "write", "judge: clock ticks when a deadline is overdue")
-    yield topic("worker", STATE_TOPIC, "read", "judge: recovery")
-    yield topic("worker", STATE_TOPIC, "write", "judge: checkpoints")
+        yield topic("worker", state_topic(base), "read", "judge: recovery")
+        yield topic("worker", state_topic(base), "write", "judge: checkpoints")
     yield topic("worker", DECISIONS, "write", "judge: one for each call")
     yield topic("worker", CASES, "write", "judge: changes of state, for act")
     yield topic("worker", QUARANTINE, "write", "both stages: what could not be read")
@@ -131,6 +134,9 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield group("soc", "soc", "to go on where the reader stopped")
     yield topic("broker", REVOCATIONS, "read", "which credentials to kill")
     yield group("broker", "broker", "to go on where the reader stopped")
+    yield topic("risk", RISK, "read", "whose risk changed")
+    yield group("risk", "risk", "to go on where the reader stopped")
+    yield topic("oncall", QUARANTINE, "read", "what was refused, and why; sent again by its topic's producer")
     for base in _producer_topics(settings):
         yield topic(base, base, "write", "produces to this topic and no other")
     for entry in topic_table(settings):

@@ -25,7 +25,6 @@ from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError, DriftlineError, StateError
 from stream.checkpoints import (
-    STATE_TOPIC,
     Checkpointer,
     Owner,
     Recovered,
@@ -33,6 +32,7 @@ from stream.checkpoints import (
     fold,
     forgotten,
     keep_newest,
+    state_topic,
 )
 from stream.connection import rights_hint
 from stream.events import (
@@ -311,6 +311,8 @@ class JudgeStage(_Stage):
         """Judge a batch of each partition, send what follows, and let the states go on."""
         steps = []
         for place, records in batches.items():
+            if records[0].offset <= self.held[place].partition.offset:
+                await self._begin_anew(place, records[0].offset)
             held = self.held[place]
             began = time.perf_counter()
             step = self.judge.judge(held.partition, records)
@@ -372,23 +374,38 @@ class JudgeStage(_Stage):
         return {place: self.held[place].partition.offset + 1 for place in places}
 
     async def _recover(self, places: Sequence[Place], generation: int) -> None:
-        numbers = [self._state_partition(place) for place in places]
-        found = await read_states(self.settings, numbers)
-        for place, number in zip(places, numbers, strict=True):
-            recovered, partition = await asyncio.to_thread(_restored, place, found.pop(number))
-            owner = Owner(max(recovered.epoch + 1, generation), secrets.token_hex(4))
-            self.held[place] = _Held(
-                partition,
-                Checkpointer(owner, recovered),
-                generation,
-                sum(map(len, partition.states.values())),
-                stamped=partition.ledger.clock_ms > 0,
-            )
+        found = await read_states(self.settings, places)
+        for place in places:
+            recovered, partition = await asyncio.to_thread(_restored, place, found.pop(place))
+            self._hold(place, recovered, partition, generation)
 
-    def _state_partition(self, place: Place) -> int:
-        # Several input topics share the state topic, one block of partitions each (settings' order).
-        names = [self.settings.topic(base) for base in self.settings.input_topics]
-        return names.index(place[0]) * self.settings.partitions + place[1]
+    def _hold(self, place: Place, recovered: Recovered, partition: Partition, generation: int) -> None:
+        self.held[place] = _Held(
+            partition,
+            Checkpointer(Owner(max(recovered.epoch + 1, generation), secrets.token_hex(4)), recovered),
+            generation,
+            sum(map(len, partition.states.values())),
+            stamped=partition.ledger.clock_ms > 0,
+        )
+
+    async def _begin_anew(self, place: Place, offset: int) -> None:
+        """Judge a log that begins again before the end of what was judged: made anew, or cut off, it is another one.
+
+        A client only goes back to the beginning where the log ends before the position that our state knows.
+        """
+        held = self.held[place]
+        if offset > await self.app.consumer.first_offset(place):
+            return  # records that come twice; the core passes them by
+        log.error(
+            "%s[%d] begins again at offset %d, though records up to %d were judged: the topic was made anew or cut off; "
+            "what it holds is judged from its beginning",
+            *place,
+            offset,
+            held.partition.offset,
+        )
+        await _all(held.unconfirmed)
+        (records,) = (await read_states(self.settings, [place])).values()
+        self._hold(place, forgotten(records), Partition.empty(), held.generation)
 
     async def _checkpoint(self, place: Place, held: _Held) -> None:
         async with held.storing:
@@ -401,10 +418,9 @@ class JudgeStage(_Stage):
             if self.broken:
                 return
             self.at("state.begun")
-            number = self._state_partition(place)
-            await self._store(number, records)
+            await self._store(place, records)
             self.at("state.written")
-            await self._store(number, [held.checkpointer.seal()])
+            await self._store(place, [held.checkpointer.seal()])
             self.at("state.sealed")
             done = held.checkpointer.done()
             if self.held.get(place) is held:
@@ -412,8 +428,8 @@ class JudgeStage(_Stage):
             self.at("judge.acknowledged")
             self.measures.checkpoints.inc()
 
-    async def _store(self, number: int, records: Sequence[StateRecord]) -> None:
-        topic = self.settings.topic(STATE_TOPIC)
+    async def _store(self, place: Place, records: Sequence[StateRecord]) -> None:
+        topic, number = state_place(self.settings, place)
         rows = ((topic, number, item.key, item.value, item.headers) for item in records)
         await _confirmed(await send(self.app, rows))
 
@@ -515,8 +531,13 @@ class ActStage(_Stage):
             self.at("act.acknowledged")
 
 
-async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, list[StateRecord]]:
-    """The records of partitions `numbers` of the state topic, each to its present end, the newest of each key.
+def state_place(settings: Settings, place: Place) -> Place:
+    """Topic and partition that hold the state of an input partition."""
+    return settings.topic(state_topic(settings.base(place[0]))), place[1]
+
+
+async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place, list[StateRecord]]:
+    """What is stored of the input partitions `inputs`, each to its present end, the newest of each key.
 
     What the broker has not compacted yet may be many times what is live, and is not kept.
 
@@ -535,8 +556,8 @@ async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, l
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=8 * settings.message_max_bytes,
     )
-    places = {TopicPartition(settings.topic(STATE_TOPIC), number): number for number in numbers}
-    found: dict[int, dict[bytes, StateRecord]] = {number: {} for number in numbers}
+    places = {TopicPartition(*state_place(settings, one)): one for one in inputs}
+    found: dict[Place, dict[bytes, StateRecord]] = {one: {} for one in inputs}
     await consumer.start()
     try:
         consumer.assign(list(places))
@@ -553,7 +574,7 @@ async def read_states(settings: Settings, numbers: Sequence[int]) -> dict[int, l
                     behind.discard(place)
     finally:
         await consumer.stop()
-    return {number: list(live.values()) for number, live in found.items()}
+    return {one: list(live.values()) for one, live in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------- the worker
@@ -595,8 +616,11 @@ def run(
 
 def _checked_counts(settings: Settings) -> dict[str, int]:
     counts = partition_counts(settings)
-    outputs = [CASES, STATE_TOPIC, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK]
-    missing = [settings.topic(base) for base in [*settings.input_topics, *outputs] if base not in counts]
+    states = [state_topic(base) for base in settings.input_topics]
+    outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK]
+    missing = [
+        settings.topic(base) for base in [*settings.input_topics, *states, *outputs] if base not in counts
+    ]
     if missing:
         raise BrokerError(
             f"topics are missing: {', '.join(missing)}; run `driftline topics create`, or grant this principal "
@@ -608,11 +632,12 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
             f"{settings.topic(wrong[0])} has {counts[wrong[0]]} partitions, the settings say "
             f"{settings.partitions}: set DRIFTLINE_PARTITIONS to the topic's own number"
         )
-    if counts[STATE_TOPIC] != settings.partitions * len(settings.input_topics):
-        raise BrokerError(
-            f"{settings.topic(STATE_TOPIC)} has {counts[STATE_TOPIC]} partitions, expected "
-            f"{settings.partitions * len(settings.input_topics)}: one for each input partition"
-        )
+    for base in states:
+        if counts[base] != settings.partitions:
+            raise BrokerError(
+                f"{settings.topic(base)} has {counts[base]} partitions, expected {settings.partitions}: "
+                "one for each partition of its input"
+            )
     return counts
 
 

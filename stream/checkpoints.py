@@ -1,7 +1,7 @@
 """State made durable: how a partition's states lie in our compacted topic, and how they are read back.
 
-The topic ``driftline.state.v1`` has as many partitions as the input; input partition p is kept in state
-partition p. A record's key is ``<owner>/<slot>/<state key>``, its headers name the owner, the slot, and the
+Each input topic has a state topic of its own with as many partitions; input partition p is kept in state partition p
+(`state_topic`), so that input topics come and go without touching one another's state. A record's key is ``<owner>/<slot>/<state key>``, its headers name the owner, the slot, and the
 input offset that the value belongs to.
 
 - An **owner** is one assignment of the partition to one worker, named by a rising epoch and a random part.
@@ -21,13 +21,24 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from models.errors import StateError
+from stream.events import EVENTS
 
 STATE_TOPIC = "driftline.state.v1"
+"""The state topic of the plain input topic; see `state_topic` for others."""
 LEDGER = "ledger"
 FORMAT = b"1"
 _EPOCH_DIGITS = 10
 
 Headers = tuple[tuple[str, bytes], ...]
+
+
+def state_topic(base: str) -> str:
+    """Base name of the topic that holds the state of the input topic `base`.
+
+    >>> state_topic("agent.events.v1"), state_topic("acme.events.v1")
+    ('driftline.state.v1', 'driftline.state.v1.acme.events.v1')
+    """
+    return STATE_TOPIC if base == EVENTS else f"{STATE_TOPIC}.{base}"
 
 
 class StateRecord(NamedTuple):
@@ -125,8 +136,11 @@ def fold(records: Iterable[StateRecord]) -> Recovered:
             if unread is None or record.key > unread[0]:
                 unread = (record.key, error)
     ledgers = [entry for entry in entries if entry.state_key == LEDGER]
-    ledger = max(ledgers, key=lambda entry: (entry.owner, entry.offset), default=None)
-    if unread is not None and (ledger is None or unread[0] >= ledger.owner.encode()):
+    # Two owners of one epoch, which a group's new name may bring about, replayed one log: who came further knows more.
+    ledger = max(ledgers, key=lambda entry: (entry.owner[:_EPOCH_DIGITS], entry.offset), default=None)
+    if unread is not None and (
+        ledger is None or unread[0][:_EPOCH_DIGITS] >= ledger.owner[:_EPOCH_DIGITS].encode()
+    ):
         raise unread[1]
     epoch = max((int(entry.owner.split("-", 1)[0]) for entry in entries), default=0)
     if ledger is None:

@@ -231,6 +231,7 @@ def topics_check(
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
     partitions: Annotated[int | None, typer.Option(min=1, help="Partitions expected.")] = None,
+    replication: Annotated[int | None, typer.Option(min=1, help="Copies of each topic expected.")] = None,
     acls: Annotated[
         bool, typer.Option("--acls", help="Compare the rights, too (takes Describe on the cluster).")
     ] = False,
@@ -239,7 +240,7 @@ def topics_check(
     ] = None,
 ) -> None:
     """Compare the cluster's topics with what Driftline needs; exit 1 when something is wrong."""
-    settings = _settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions)
+    settings = _settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions, replication=replication)
     if acls:
         from stream.acls import acls as least
         from stream.acls import compare

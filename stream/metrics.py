@@ -124,7 +124,9 @@ class Measures:
             "driftline_decision_seconds", "From a record's stamp to its outputs confirmed.", registry
         )
         self.revocation_seconds = Latency(
-            "driftline_revocation_seconds", "From a case's stamp to its outputs confirmed.", registry
+            "driftline_revocation_seconds",
+            "From a case's stamp to its batch confirmed, for every case of a batch with a revocation.",
+            registry,
         )
         self.turned = time.monotonic()  # when the event loop last turned
         self.broker_answers = True  # at the last time it was asked

@@ -123,7 +123,7 @@ class Settings:
     checkpoint_s: float = 2.0
     checkpoint_records: int = 5000
     fetch_wait_ms: int = 20
-    fetch_max_bytes: int = 524_288
+    fetch_max_bytes: int = 131_072
     session_timeout_s: float = 10.0
     message_max_bytes: int = 1_048_576
     security_protocol: str = "PLAINTEXT"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.errors import BrokerError, ConfigError
-from stream.checkpoints import STATE_TOPIC
+from stream.checkpoints import state_topic
 from stream.connection import listens, refused
 from stream.events import (
     ALERTS,
@@ -34,6 +34,7 @@ HEADROOM_BYTES = 65_536
 """What an output may take above the input's largest record (design, chosen)."""
 
 Use = Literal["input", "output", "between", "state", "releases"]
+Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,17 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
             QUARANTINE, "the input's", "output", n, 30 * DAY_MS, "input that could not be read, byte for byte"
         ),
         Topic(RELEASES, "digest", "releases", 1, -1, "signed releases of model and policy", compacted=True),
-        Topic(
-            STATE_TOPIC,
-            "owner/slot/state",
-            "state",
-            n * len(inputs),
-            -1,
-            "open sessions, for recovery",
-            compacted=True,
+        *(
+            Topic(
+                state_topic(base),
+                "owner/slot/state",
+                "state",
+                n,
+                -1,
+                f"open sessions of {base}, for recovery",
+                compacted=True,
+            )
+            for base in settings.input_topics
         ),
     )
 
@@ -201,12 +205,13 @@ def partition_counts(settings: Settings) -> dict[str, int]:
     """Partitions of every topic of ours that exists, by base name."""
     admin = admin_client(settings)
     try:
-        return _counts(admin, settings)
+        return {base: len(partitions) for base, partitions in _described(admin, settings).items()}
     finally:
         admin.close()
 
 
-def _counts(admin: Any, settings: Settings) -> dict[str, int]:
+def _described(admin: Any, settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Every topic of ours that exists, by base name: its partitions as the broker describes them."""
     from kafka.errors import KafkaError
 
     names = {settings.topic(topic.base): topic.base for topic in topic_table(settings)}
@@ -215,19 +220,19 @@ def _counts(admin: Any, settings: Settings) -> dict[str, int]:
         described = admin.describe_topics(present) if present else []
     except KafkaError as error:
         raise BrokerError(f"the broker at {settings.bootstrap} refused: {type(error).__name__}") from error
-    return {names[entry["name"]]: len(entry["partitions"]) for entry in described if entry["name"] in names}
+    return {names[entry["name"]]: entry["partitions"] for entry in described if entry["name"] in names}
 
 
 @dataclass(frozen=True)
 class Finding:
     """One difference between the cluster and the table; a ``warning`` does not fail the check."""
 
-    level: Literal["error", "warning"]
+    level: Level
     text: str
 
 
 def check(settings: Settings) -> list[Finding]:
-    """Differences between the cluster and the table.
+    """Differences between the cluster and the table: partitions, copies, and the settings of `_COMPARED`.
 
     Notes
     -----
@@ -235,57 +240,75 @@ def check(settings: Settings) -> list[Finding]:
     their own events' time, and only a session's own next event can find it idle.
     """
     admin = admin_client(settings)
-    findings: list[Finding] = []
     try:
-        counts = _counts(admin, settings)
-        stamped = True
-        for topic in topic_table(settings):
-            name = settings.topic(topic.base)
-            if topic.base not in counts:
-                findings.append(Finding("error", f"{name} is missing; run `driftline topics create`"))
-                continue
-            wanted = topic.partitions
-            if (topic.base in settings.input_topics or topic.use == "state") and counts[topic.base] != wanted:
-                findings.append(
-                    Finding(
-                        "error",
-                        f"{name} has {counts[topic.base]} partitions, expected {wanted}; set "
-                        "DRIFTLINE_PARTITIONS to the input's number (state has one partition for each)",
-                    )
+        return differences(admin, settings)
+    finally:
+        admin.close()
+
+
+def differences(admin: Any, settings: Settings) -> list[Finding]:
+    """What `check` finds, asked of an admin client that is open."""
+    findings: list[Finding] = []
+    described = _described(admin, settings)
+    stamped = True
+    for topic in topic_table(settings):
+        name = settings.topic(topic.base)
+        if topic.base not in described:
+            findings.append(Finding("error", f"{name} is missing; run `driftline topics create`"))
+            continue
+        partitions, wanted = described[topic.base], topic.partitions
+        if (topic.base in settings.input_topics or topic.use == "state") and len(partitions) != wanted:
+            findings.append(
+                Finding(
+                    "error",
+                    f"{name} has {len(partitions)} partitions, expected {wanted}; set "
+                    "DRIFTLINE_PARTITIONS to the input's number (state has one partition for each)",
                 )
-            actual = _configuration(admin, name)
-            for entry, value in topic.configuration(settings).items():
-                if entry == "message.timestamp.type" and actual.get(entry) != value:
-                    stamped = False
-                    if actual.get(entry) is not None:
-                        findings.append(
-                            Finding("error", f"{name}: {entry} is {actual[entry]}, expected {value}")
-                        )
-                elif entry == "compression.type" and actual.get(entry) not in {None, value}:
-                    findings.append(
-                        Finding(
-                            "error",
-                            f"{name}: {entry} is {actual[entry]}, expected {value}: see docs/security.md",
-                        )
-                    )
-                elif entry in {"cleanup.policy", "max.message.bytes"} and actual.get(entry) not in {
-                    None,
-                    value,
-                }:
-                    findings.append(
-                        Finding("warning", f"{name}: {entry} is {actual[entry]}, expected {value}")
-                    )
-        if not stamped:
+            )
+        copies = min((_copies(partition) for partition in partitions), default=0)
+        if copies < settings.replication:  # more of them harm nobody
             findings.append(
                 Finding(
                     "warning",
-                    "this broker does not stamp records (LogAppendTime): each session's clock is its own "
-                    "events' time, and a silent session is never found idle",
+                    f"{name}: replication factor is {copies}, expected {settings.replication} "
+                    "(DRIFTLINE_REPLICATION)",
                 )
             )
-    finally:
-        admin.close()
+        actual = _configuration(admin, name)
+        for entry, value in topic.configuration(settings).items():
+            found = actual.get(entry)
+            if entry == "message.timestamp.type" and found != value:
+                stamped = False
+            if entry not in _COMPARED or found in {None, value}:
+                continue  # a broker that tells no settings (the embedded one) has none to compare
+            level = _COMPARED[entry]
+            see = ": see docs/security.md" if entry == "compression.type" else ""
+            findings.append(Finding(level, f"{name}: {entry} is {found}, expected {value}{see}"))
+    if not stamped:
+        findings.append(
+            Finding(
+                "warning",
+                "this broker does not stamp records (LogAppendTime): each session's clock is its own "
+                "events' time, and a silent session is never found idle",
+            )
+        )
     return findings
+
+
+_COMPARED: Mapping[str, Level] = {
+    "message.timestamp.type": "error",
+    "compression.type": "error",
+    "cleanup.policy": "warning",
+    "max.message.bytes": "warning",
+    "retention.ms": "warning",
+    "min.insync.replicas": "warning",
+}
+"""Settings that `check` compares. What an attacker could use is an error; an operator may have reasons for the rest."""
+
+
+def _copies(partition: Mapping[str, Any]) -> int:
+    # kafka-python before 3.0 called it otherwise.
+    return len(partition["replica_nodes"] if "replica_nodes" in partition else partition["replicas"])
 
 
 def _configuration(admin: Any, name: str) -> dict[str, str]:

@@ -133,6 +133,12 @@ class Consumer(driver.Consumer):
         self.current = Assignment(generation_id, frozenset((tp.topic, tp.partition) for tp in assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def first_offset(self, place: Place) -> int:
+        """Where the log of `place` begins."""
+        tp = faust.types.TP(*place)
+        first: int = (await self.earliest_offsets(tp))[tp]
+        return first
+
     def acknowledge(self, place: Place, offset: int) -> None:
         """Everything of `place` up to `offset` is durable; the next commit says so."""
         self._durable[faust.types.TP(*place)] = offset + 1

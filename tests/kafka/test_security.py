@@ -24,7 +24,7 @@ import pytest
 
 from stream import topics
 from stream.acls import Acl, acls, compare
-from stream.checkpoints import STATE_TOPIC
+from stream.checkpoints import state_topic
 from stream.demo import sample_messages
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.send import Message, play
@@ -44,16 +44,20 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 ACME, BETA = "acme.events.v1", "beta.events.v1"
 INPUTS: dict[str, str | None] = {ACME: "acme", BETA: "beta"}
-WORKER, SOC, BROKER, OPERATOR = (f"driftline-{role}" for role in ("worker", "soc", "broker", "operator"))
+WORKER, SOC, BROKER, RECEIVER, ONCALL, OPERATOR = (
+    f"driftline-{role}" for role in ("worker", "soc", "broker", "risk", "oncall", "operator")
+)
 ACME_AGENTS, BETA_AGENTS = "driftline-producer-acme", "driftline-producer-beta"
-OUTPUTS = (DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE, STATE_TOPIC)
+STATE = state_topic(ACME)
+OUTPUTS = (DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE, STATE, state_topic(BETA))
 PROTOCOLS = ("SASL_SSL", "SSL")
 
 
 @pytest.fixture(scope="module")
 def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(
-        tmp_path_factory.mktemp("secured"), (WORKER, SOC, BROKER, OPERATOR, ACME_AGENTS, BETA_AGENTS)
+        tmp_path_factory.mktemp("secured"),
+        (WORKER, SOC, BROKER, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
     )
     try:
         made.cluster.start()
@@ -264,7 +268,7 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
     listed = {
         (one.principal.removeprefix("User:"), one.resource, one.name, one.operation)
         for one in installed.rights
-        if one.role in ("worker", "soc", "broker", "operator", ACME, BETA)
+        if one.role in ("worker", "soc", "broker", "risk", "oncall", "operator", ACME, BETA)
     }
     assert used - {one for one in used if one[0] == ADMIN} == listed
 
@@ -276,12 +280,16 @@ def topics_not_of_the_worker() -> set[str]:
 
 
 def readers(installed: Installation, tmp_path: Path) -> None:
-    """The SOC's and the credential broker's readers at work, in their groups, and `topics check`."""
-    soc, broker = installed.of(SOC), installed.of(BROKER)
+    """The readers at work, in their groups where they have one, on-call's dump, and `topics check`."""
+    soc, broker, receiver = installed.of(SOC), installed.of(BROKER), installed.of(RECEIVER)
     group = f"{installed.prefix}driftline"
     assert read_error(soc, ALERTS, f"{group}-soc") == ""
     assert read_error(soc, DECISIONS, f"{group}-soc") == ""
     assert read_error(broker, REVOCATIONS, f"{group}-broker") == ""
+    assert read_error(receiver, RISK, f"{group}-risk") == ""
+    code, out, err = driftline(installed.of(ONCALL), "topics", "dump", QUARANTINE, cwd=tmp_path)
+    assert code == 0, err
+    assert len(out.splitlines()) == len(live(installed.of(ADMIN), QUARANTINE))
     code, out, err = driftline(installed.of(OPERATOR), "topics", "check", cwd=tmp_path)
     assert code == 0, out + err
     code, out, err = driftline(soc, "topics", "dump", DECISIONS, cwd=tmp_path)
@@ -311,18 +319,22 @@ def test_a_producer_writes_its_own_input_and_nothing_else(installed: Installatio
 
 
 def test_a_producer_reads_nothing_not_even_its_own_input(installed: Installation) -> None:
-    for base in (ACME, BETA, DECISIONS, STATE_TOPIC):
+    for base in (ACME, BETA, DECISIONS, STATE):
         assert read_error(installed.of(ACME_AGENTS), base) == REFUSED
 
 
 def test_readers_read_their_own_topics_and_write_none(installed: Installation) -> None:
-    for base in (ACME, STATE_TOPIC, CASES, REVOCATIONS, QUARANTINE, RISK):
+    for base in (ACME, STATE, CASES, REVOCATIONS, QUARANTINE, RISK):
         assert read_error(installed.of(SOC), base) == REFUSED
-    for base in (ACME, STATE_TOPIC, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
+    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
         assert read_error(installed.of(BROKER), base) == REFUSED
+    for base in (ACME, STATE, REVOCATIONS, DECISIONS, QUARANTINE):
+        assert read_error(installed.of(RECEIVER), base) == REFUSED
+    for base in (ACME, STATE, CASES, DECISIONS):
+        assert read_error(installed.of(ONCALL), base) == REFUSED
     for base in (ACME, *OUTPUTS):
-        assert write_error(installed.of(SOC), base) == REFUSED
-        assert write_error(installed.of(BROKER), base) == REFUSED
+        for reader in (SOC, BROKER, RECEIVER, ONCALL):
+            assert write_error(installed.of(reader), base) == REFUSED
 
 
 def test_another_group_s_offsets_are_out_of_a_reader_s_reach(installed: Installation) -> None:
@@ -340,8 +352,7 @@ def test_a_right_that_is_missing_stops_the_worker_with_exit_code_4(
     wanted = [
         one
         for one in installed.rights_of("worker")
-        if (one.operation, one.name)
-        in {("write", worker.topic(DECISIONS)), ("write", worker.topic(STATE_TOPIC))}
+        if (one.operation, one.name) in {("write", worker.topic(DECISIONS)), ("write", worker.topic(STATE))}
     ]
     assert len(wanted) == 2
     log = tmp_path / "worker.log"
@@ -365,7 +376,7 @@ def test_a_right_that_is_missing_stops_the_worker_with_exit_code_4(
 def test_the_cluster_s_rights_are_compared_with_the_list(installed: Installation) -> None:
     admin = installed.of(ADMIN)
     assert compare(admin, installed.rights) == []
-    extra = Acl("soc", f"User:{SOC}", "topic", admin.topic(STATE_TOPIC), "read", "")
+    extra = Acl("soc", f"User:{SOC}", "topic", admin.topic(STATE), "read", "")
     installed.secured.grant([extra])
     installed.secured.withdraw(installed.rights[0])
     try:

@@ -6,6 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,79 @@ def test_a_silent_session_ends_by_a_tick_and_once(
     )
     expected, _ = replayed(again)
     assert live(settings, CASES) == expected[CASES]
+
+
+def called(base: str, session: str, n: int) -> list[Message]:
+    """A session of `n` calls as records of the input topic `base`."""
+    first = json.loads(declared(session).value)
+    events = [first] + [
+        {
+            **{name: first[name] for name in ("session_id", "time")},
+            "type": "tool.called",
+            "id": f"{session}/{seq}",
+            "seq": seq,
+            "call_id": str(seq),
+            "tool": "get_ticket",
+            "arguments": {"id": seq},
+        }
+        for seq in range(1, n + 1)
+    ]
+    return [Message(base, session.encode(), (), dumps(event)) for event in events]
+
+
+def decided(settings: Settings) -> set[tuple[str, str]]:
+    """Tenant and event of every decision on the bus."""
+    found = (json.loads(value or b"") for _, value in live(settings, DECISIONS))
+    return {(one["tenant"], one["event_id"]) for one in found}
+
+
+def test_a_tenant_that_comes_first_in_the_setting_takes_nobody_s_state(
+    on_kafka: Settings, tmp_path: Path
+) -> None:
+    """Another order of input topics, or one more, must not give a topic the state, and so the offset, of another."""
+    log = tmp_path / "worker.log"
+
+    def run(inputs: dict[str, str | None], expected: int) -> None:
+        settings = replace(on_kafka, input_topics=inputs)
+        topics.create(settings)
+        with Worker(settings, log, environment={"DRIFTLINE_INPUT_TOPICS": json.dumps(inputs)}) as worker:
+            for base, tenant in inputs.items():
+                play(settings, called(base, f"{tenant}-{len(inputs)}", 5), None)
+            wait_until(lambda: len(decided(on_kafka)) >= expected, worker)
+            assert worker.stop()[0] == 0, log.read_text()
+
+    run({"beta.events.v1": "beta"}, 5)
+    run({"acme.events.v1": "acme", "beta.events.v1": "beta"}, 15)
+    assert len(decided(on_kafka)) == 15
+    assert live(on_kafka, QUARANTINE) == []
+
+
+def test_an_input_topic_made_anew_is_judged_from_its_beginning(on_kafka: Settings, tmp_path: Path) -> None:
+    """Offsets begin again: a state that knows higher ones is another log's, and must not hide what comes."""
+    settings, log = on_kafka, tmp_path / "worker.log"
+    with Worker(settings, log) as worker:
+        play(settings, called(EVENTS, "before", 40), None)
+        wait_until(lambda: len(decided(settings)) >= 40, worker)
+        assert worker.stop()[0] == 0, log.read_text()
+    admin = topics.admin_client(settings)
+    admin.delete_topics([settings.topic(EVENTS)])
+    deadline = time.monotonic() + 60
+    while settings.topic(EVENTS) in admin.list_topics():
+        assert time.monotonic() < deadline, "the topic does not go"
+        time.sleep(0.2)
+    admin.close()
+    topics.create(settings)
+    with Worker(settings, log) as worker:
+        play(settings, called(EVENTS, "before", 3), None)  # of the same session, so in the same partition
+        play(settings, called(EVENTS, "after", 3), None)
+        wait_until(lambda: ("default", "after/3") in decided(settings), worker)
+        wait_until(lambda: "begins again at offset 0" in log.read_text(), worker)
+        assert worker.stop()[0] == 0, log.read_text()
+    with Worker(settings, log) as worker:  # and its state is the one that the next owner finds
+        play(settings, [called(EVENTS, "before", 4)[-1], called(EVENTS, "after", 4)[-1]], None)
+        wait_until(lambda: {("default", "before/4"), ("default", "after/4")} <= decided(settings), worker)
+        assert worker.stop()[0] == 0
+    assert log.read_text().count("begins again") == 1
 
 
 def test_health_and_readiness_tell_the_truth(on_kafka: Settings, tmp_path: Path) -> None:

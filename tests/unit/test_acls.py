@@ -7,6 +7,7 @@ import pytest
 from models.errors import ConfigError
 from stream.acls import acls, granted, kafka_commands, rows, table
 from stream.settings import Settings
+from stream.topics import topic_table
 
 TENANTS = Settings(prefix="p.", group="g", input_topics={"a.events.v1": "a", "b.events.v1": "b"})
 
@@ -15,7 +16,7 @@ def test_names_carry_prefix_and_group_and_each_right_is_listed_once() -> None:
     rights = acls(TENANTS)
     assert all(one.name.startswith("p.") for one in rights)
     assert {one.name for one in rights if one.resource == "group"} == {
-        f"p.g-{name}" for name in ("judge", "act", "soc", "broker")
+        f"p.g-{name}" for name in ("judge", "act", "soc", "broker", "risk")
     }
     places = [(one.principal, one.resource, one.name, one.operation) for one in rights]
     assert len(places) == len(set(places)) == len(granted(rights))
@@ -30,6 +31,21 @@ def test_only_the_worker_writes_anything_but_inputs() -> None:
     inputs = {"p.a.events.v1", "p.b.events.v1", "p.agent.outcomes.v1", "p.agent.feedback.v1"}
     writers = {one.role for one in acls(TENANTS) if one.operation == "write" and one.name not in inputs}
     assert writers == {"worker"}
+
+
+def test_whole_input_records_are_read_by_the_worker_and_on_call_alone() -> None:
+    whole = {"p.a.events.v1", "p.b.events.v1", "p.agent.quarantine.v1"}
+    readers = {(one.role, one.name) for one in acls(TENANTS) if one.operation == "read" and one.name in whole}
+    assert readers == {
+        ("worker", "p.a.events.v1"),
+        ("worker", "p.b.events.v1"),
+        ("oncall", "p.agent.quarantine.v1"),
+    }
+
+
+def test_every_output_has_a_reader() -> None:
+    outputs = {TENANTS.topic(topic.base) for topic in topic_table(TENANTS) if topic.use == "output"}
+    assert outputs <= {one.name for one in acls(TENANTS) if one.operation == "read"}
 
 
 def test_principals_are_named_by_role_and_by_topic() -> None:

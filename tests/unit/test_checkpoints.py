@@ -97,6 +97,20 @@ def test_fold_takeover_writes_all_states_and_cleans_the_old_owner() -> None:
     assert fold(compacted(log)).states == {**states, LEDGER: b"7"}
 
 
+def test_fold_of_two_owners_of_one_epoch_takes_who_came_further() -> None:
+    """A group by a new name counts its generations from one again: epochs may meet, tokens say nothing of age."""
+    log: list[StateRecord] = []
+    for token, offset in (("ff", 900), ("0a", 1000)):
+        one = Checkpointer(Owner(51, token), Recovered({}, -1, 50, ()))
+        one.note(["s/a"])
+        log += one.begin({"s/a": token.encode(), LEDGER: b"l"}, offset)
+        log.append(one.seal())
+        one.done()
+    for records in (log, [*log[2:], *log[:2]]):
+        assert fold(records).offset == 1000
+        assert fold(records).states["s/a"] == b"0a"
+
+
 def test_fold_foreign_record_is_refused() -> None:
     with pytest.raises(StateError, match="format"):
         fold([StateRecord(b"somebody/else", (), b"value")])
