@@ -13,30 +13,33 @@ from kafka.partitioner.default import murmur2
 
 
 class Emitter:
-    """One agent session on the bus. `consumer` is needed only by `wait_for_decision`."""
+    """One agent session on the bus. `consumer` is needed only by `wait_for_decision`; `topic` is your tenant's."""
 
     def __init__(
         self, producer: Any, session_id: str, *, root_session_id: str | None = None,
-        tenant: str | None = None, consumer: Any = None, prefix: str = "",
+        tenant: str | None = None, consumer: Any = None, prefix: str = "", topic: str = "agent.events.v1",
     ) -> None:  # fmt: skip
-        self.producer, self.consumer, self.prefix = producer, consumer, prefix
+        self.producer, self.consumer, self.topic = producer, consumer, prefix + topic
         self.session_id, self.root, self.tenant = session_id, root_session_id or session_id, tenant
         self.seq = self.calls = 0
         self.decided: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()  # numbers must reach the log in their order
         if consumer is not None:  # from now on, and only the partition that holds this tree of sessions
-            topic = prefix + "agent.decisions.v1"
-            place = (murmur2(self.root.encode()) & 0x7FFFFFFF) % len(consumer.partitions_for_topic(topic))
-            consumer.assign([TopicPartition(topic, place)])
+            decisions = prefix + "agent.decisions.v1"
+            known = consumer.partitions_for_topic(decisions)
+            if not known:
+                raise LookupError(f"{decisions} is missing, or this principal may not read it")
+            place = TopicPartition(decisions, (murmur2(self.root.encode()) & 0x7FFFFFFF) % len(known))
+            consumer.assign([place])
             consumer.seek_to_end()
-            consumer.position(TopicPartition(topic, place))  # finds the end now, not at the first poll
+            consumer.position(place)  # finds the end now, not at the first poll
 
     def _send(self, kind: str, **fields: Any) -> None:
         event = {"type": kind, "id": f"{self.session_id}/{self.seq}", "seq": self.seq,
                  "session_id": self.session_id, "root_session_id": self.root, "tenant": self.tenant,
                  "time": datetime.now(UTC).isoformat(), **fields}  # fmt: skip
         value = json.dumps(event, default=str).encode()
-        self.producer.send(self.prefix + "agent.events.v1", key=self.root.encode(), value=value)
+        self.producer.send(self.topic, key=self.root.encode(), value=value)
         self.seq += 1
 
     def declare(self, intent: str, **fields: Any) -> None:

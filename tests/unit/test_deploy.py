@@ -136,11 +136,22 @@ def test_every_file_of_the_base_is_in_it_and_what_an_overlay_names_is_there() ->
     named = set(kustomization(BASE)["resources"])
     assert named == {path.name for path in BASE.glob("*.yaml")} - {"kustomization.yaml"}
     overlay = kustomization(EXAMPLE)
-    assert all((EXAMPLE / path).is_dir() for path in (*overlay["resources"], *overlay["components"]))
+    assert all((EXAMPLE / path).is_dir() for path in overlay["resources"])
     assert {patch["target"]["name"] for patch in overlay["patches"]} == {
         one("Deployment")["metadata"]["name"]
     }
     assert {replicas["name"] for replicas in overlay["replicas"]} == {one("Deployment")["metadata"]["name"]}
+
+
+def test_what_needs_the_operator_s_definitions_is_in_the_overlay_as_a_comment_that_works_once_taken_off() -> (
+    None
+):
+    # Where the Prometheus operator is not installed, one PodMonitor would fail the whole `apply -k`.
+    assert "components" not in kustomization(EXAMPLE)
+    text = (EXAMPLE / "kustomization.yaml").read_text(encoding="utf-8")
+    [commented] = re.findall(r"^# components:\n(?:#   - .+\n)+", text, re.M)
+    [component] = yaml.safe_load(re.sub("^# ", "", commented, flags=re.M))["components"]
+    assert kustomization(EXAMPLE / component)["kind"] == "Component"
 
 
 def test_labels_of_the_kustomization_stay_out_of_selectors() -> None:
@@ -228,10 +239,44 @@ def test_no_manifest_holds_a_secret_and_the_documents_say_how_each_is_made() -> 
         assert f"kubectl create secret generic {name} " in OPERATIONS
 
 
-def test_the_policy_of_the_example_is_the_shipped_one_enforced() -> None:
+def test_the_documents_make_the_overlay_s_namespace_and_name_it_in_every_command() -> None:
+    namespace = kustomization(EXAMPLE)["namespace"]
+    commands = re.findall(r"kubectl [a-z][^`\n]*", OPERATIONS)
+    itself = f"kubectl create namespace {namespace}"
+    assert itself in commands
+    # `apply -k` takes it from the overlay.
+    others = [one for one in commands if one != itself and not one.startswith("kubectl apply -k")]
+    assert not [one for one in others if not re.search(rf" -n {namespace}( |$)", one)]
+
+
+def test_the_policy_of_the_example_is_the_shipped_one_but_for_its_limits_and_begins_in_shadow() -> None:
     mine, shipped = load_policy(EXAMPLE / "policy.yaml"), load_policy()
-    assert mine.mode == "enforce"
-    assert mine == shipped.model_copy(update={"mode": "enforce", "name": mine.name})
+    assert mine.mode == "shadow"
+    assert mine == shipped.model_copy(update={"name": mine.name, "limits": mine.limits})
+
+
+LARGEST_TOMBSTONE, LARGEST_CATALOGUE, LEAST_SESSION = 4096, 131_072, 2048
+"""Bytes of each, packed: docs/security.md. No session weighs less than the last, see `models.session.Session.weighs`."""
+OBJECTS = 1400
+"""Bytes of Python objects around each session and each id that is held."""
+WORKER = 400 << 20
+"""A worker with model, memos and buffers, and no session."""
+
+
+def test_partitions_as_full_as_the_limits_let_them_get_fit_the_memory_of_one_worker() -> None:
+    """Whatever producers send: the last worker left holds every partition."""
+    limits = load_policy(EXAMPLE / "policy.yaml").limits
+    memory = pod("Deployment")["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    assert re.fullmatch(r"\d+Gi", memory)
+    sessions = min(limits.open_sessions, (limits.open_mib << 20) // LEAST_SESSION)
+    each = (
+        (limits.open_mib << 20)
+        + limits.tombstones * LARGEST_TOMBSTONE
+        + limits.catalogues * LARGEST_CATALOGUE
+        + (sessions + limits.tombstones) * OBJECTS
+    )
+    partitions = int(settings_of(EXAMPLE).get("DRIFTLINE_PARTITIONS", Settings().partitions))
+    assert WORKER + partitions * each <= int(memory.removesuffix("Gi")) << 30
 
 
 # ------------------------------------------------------------------------------------------ the probe

@@ -143,6 +143,23 @@ def test_a_root_session_is_its_own_key() -> None:
     assert {(one.topic, one.key) for one in producer.sent} == {("eu." + EVENTS, b"s")}
 
 
+def test_a_tenant_s_own_topic_takes_the_events_and_the_decisions_stay_where_they_are() -> None:
+    producer, consumer = Collected(), Decisions()
+    played(producer, consumer=consumer, prefix="eu.", topic="acme.events.v1")
+    assert {one.topic for one in producer.sent} == {"eu.acme.events.v1"}
+    assert {place.topic for place in consumer.assigned} == {"eu." + DECISIONS}
+
+
+@pytest.mark.parametrize("known", [None, set()])  # kafka-python before 3.0 and since
+def test_a_waiting_emitter_that_may_not_read_decisions_says_so_at_once(known: set[int] | None) -> None:
+    class Forbidden(Decisions):
+        def partitions_for_topic(self, topic: str) -> set[int] | None:  # type: ignore[override]
+            return known
+
+    with pytest.raises(LookupError, match=r"agent\.decisions\.v1 is missing, or .* may not read"):
+        emitter.Emitter(Collected(), "s", consumer=Forbidden())
+
+
 def test_calls_and_returns_share_their_ids() -> None:
     producer = Collected()
     played(producer)
