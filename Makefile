@@ -12,8 +12,10 @@ help:
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
 	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
-	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (twenty minutes; DOCS=1 writes docs/performance.md)' \
-	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (an hour; DOCS=1 writes docs/reliability.md)' \
+	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (25 minutes;' \
+	  '               ONLY=throughput,latency,... for some tables; DOCS=1 writes docs/performance.md)' \
+	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (over an hour;' \
+	  '               ROUNDS=, MINUTES=, BROKERS=1,3, ONLY=names, SEED=; DOCS=1 writes docs/reliability.md, with ONLY= it takes ADD=1)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
   'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds, RATE=events a second)'
 
@@ -69,14 +71,16 @@ check-recorded: setup
 	@touch $@
 
 bench: .venv/.bench
-	@$(BIN)/python benchmarks/suite.py $(if $(DOCS),--docs)
-	@$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs)
+	@$(BIN)/python benchmarks/suite.py $(if $(ONLY),--only $(ONLY)) $(if $(DOCS),--docs)
+	@$(if $(ONLY),:,$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs))
 
 soak: .venv/.bench
 	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000) $(if $(CEILING),--ceiling $(CEILING)) $(if $(SLACK_MS),--slack-ms $(SLACK_MS))
 
 chaos: setup
-	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(DOCS),--docs)
+	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKERS),--brokers $(BROKERS)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(ADD),--add) $(if $(DOCS),--docs)
 
 fuzz: setup
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

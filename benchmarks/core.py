@@ -3,26 +3,27 @@
 Events of the seeded generator (and, with DRIFTLINE_DATA, recorded AgentDojo sessions) go through the whole
 core: parse, observe, extract, score, rule, encode, in batches of 500, of 16 and of one. A session of 100,000
 calls shows whether cost grows with length; 100,000 open sessions show the memory that a partition takes, and
-the time in which it is rebuilt from its states. CPU time, not wall time. The result is printed and left in
-``build/bench.json``.
+the time in which it is rebuilt from its states; sessions of every recorded set show what a state takes. CPU time, not
+wall time. The result is printed and left in ``build/bench.json``.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import gc
 import itertools
 import json
 import os
-import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from benchmarks import results
 from stream import bootstrap, generate, replay
 from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
+from stream.recorded import events_of, load_tools, name_of
 from stream.settings import Settings
 from stream.window import Partition
 
@@ -30,6 +31,7 @@ BATCH = 500
 SMALL = (16, 1)
 LONG_CALLS = 100_000
 OPEN_SESSIONS = 100_000
+SESSIONS_OF_A_SET = 300
 T0 = 1_767_258_000_000
 
 
@@ -127,10 +129,15 @@ def held(records: Sequence[Record]) -> Partition:
     return partition
 
 
+def sizes_of(records: Sequence[Record]) -> list[int]:
+    """Packed bytes of the sessions just before they end, catalogues apart, in order of size."""
+    return sorted(len(raw) for key, raw in held(records).states.items() if key.startswith("s/"))
+
+
 def measure(records: list[Record]) -> dict[str, float]:
     """Cost of judging `records`, and the packed size of the sessions just before they end."""
     spent, decisions = judged(records, BATCH)
-    sizes = sorted(len(raw) for key, raw in held(records).states.items() if key.startswith("s/"))
+    sizes = sizes_of(records)
     few = records[: len(records) // 4]
     return {
         "events": len(records),
@@ -141,10 +148,56 @@ def measure(records: list[Record]) -> dict[str, float]:
         **{f"us_per_event_in_batches_of_{n}": round(1e6 * judged(few, n)[0] / len(few), 1) for n in SMALL},
         **per_call(few),
         "sessions": len(sizes),
-        "session_bytes_mean": round(sum(sizes) / len(sizes)),
-        "session_bytes_p95": sizes[int(0.95 * (len(sizes) - 1))],
-        "session_bytes_max": sizes[-1],
+        **{f"session_bytes_{name}": value for name, value in told(sizes).items()},
     }
+
+
+def told(sizes: Sequence[int]) -> dict[str, int]:
+    """Mean, p95 and maximum of sizes in order."""
+    return {
+        "mean": round(sum(sizes) / len(sizes)),
+        "p95": sizes[int(0.95 * (len(sizes) - 1))],
+        "max": sizes[-1],
+    }
+
+
+def sample(path: Path, most: int) -> tuple[list[Record], int]:
+    """Events of every k-th session of a recorded file, of `most` sessions at most, and how many sessions it has."""
+    count = sum(1 for _ in replay.documents_in(path))
+    tools = load_tools(path) or {}
+    records: list[Record] = []
+    for _, _, document in itertools.islice(replay.documents_in(path), 0, None, max(1, -(-count // most))):
+        for event in events_of(document, tools.get(document.get("tools_ref", ""))):
+            records.append(_record(event, len(records)))
+    return records, count
+
+
+def session_bytes(paths: Sequence[Path], most: int = SESSIONS_OF_A_SET) -> dict[str, Any]:
+    """What a session's state takes in each recorded set, and in all: each set's mean counts as often as it has sessions."""
+    sets = {}
+    for path in paths:
+        records, count = sample(path, most)
+        sizes = sizes_of(records)
+        sets[name_of(path)] = {"recorded": count, "sessions": len(sizes), **told(sizes)}
+    recorded = sum(each["recorded"] for each in sets.values())
+    mean = sum(each["mean"] * each["recorded"] for each in sets.values()) / recorded
+    return {"recorded": recorded, "mean": round(mean), "sets": sets}
+
+
+SIZE_COLUMNS = ("recorded set", "sessions", "of them measured", "state bytes, mean", "p95", "max")
+
+
+def size_rows(found: dict[str, Any]) -> list[list[str]]:
+    """The table of `session_bytes`."""
+    names = ("recorded", "sessions", "mean", "p95", "max")
+    sets = found["sets"]
+    pooled = {
+        **found,
+        "sessions": sum(each["sessions"] for each in sets.values()),
+        "max": max(each["max"] for each in sets.values()),
+    }
+    rows = [[label, *(f"{each[name]:,}" for name in names)] for label, each in sets.items()]
+    return [*rows, ["all", *(f"{pooled[name]:,}" if name in pooled else "" for name in names)]]
 
 
 def long_session(n: int, start: int) -> list[Record]:
@@ -242,24 +295,36 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def main() -> None:
-    """Measure, print, leave ``build/bench.json``."""
-    records = {"generated": generated(1500)}
+@functools.cache
+def logs() -> dict[str, list[Record]]:
+    """What is judged: generated sessions, and recorded ones where there are any."""
+    found = {"generated": generated(1500)}
     if os.environ.get("DRIFTLINE_DATA"):
-        records["agentdojo"] = recorded(30_000)
-    results = {name: measure(found) for name, found in records.items()}
-    largest = held(records.get("agentdojo", records["generated"]))
-    report = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "core": results,
-        "results_of_2000_lines": per_call(with_long_results(200, 2000)),
-        "long_session": growth(LONG_CALLS),
-        "memory": memory(largest, OPEN_SESSIONS),
-    }
-    Path("build").mkdir(exist_ok=True)
-    Path("build/bench.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    print(json.dumps(report, indent=2))
+        found["agentdojo"] = recorded(30_000)
+    return found
+
+
+SECTIONS: Mapping[str, Callable[[], Any]] = {
+    "core": lambda: {name: measure(records) for name, records in logs().items()},
+    "results_of_2000_lines": lambda: per_call(with_long_results(200, 2000)),
+    "long_session": lambda: growth(LONG_CALLS),
+    "memory": lambda: memory(held(logs().get("agentdojo", logs()["generated"])), OPEN_SESSIONS),
+    "session_bytes": lambda: session_bytes(results.recorded_files()),
+}
+"""What is measured, by its section of ``build/bench.json``."""
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas")
+    for name in parser.parse_args().only.split(","):
+        if name == "session_bytes" and not os.environ.get("DRIFTLINE_DATA"):
+            results.console.print("NOT RUN: session_bytes, DRIFTLINE_DATA is not set", style="bold yellow")
+            continue
+        found = SECTIONS[name]()
+        results.merge(name, found)
+        print(json.dumps({name: found}, indent=2))
 
 
 if __name__ == "__main__":

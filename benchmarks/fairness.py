@@ -19,17 +19,27 @@ from typing import Any
 from benchmarks import results
 from benchmarks.latency import LEAD_S, Reader, call_of, sessions_of
 from benchmarks.load import Steady, endless, hot_session, messages, partition_of, preload
-from benchmarks.rig import Rig
+from benchmarks.rig import PARTITIONS, Rig
 from stream.events import DECISIONS, REVOCATIONS
 
 QUIET_S = 8.0
 KINDS = ("session", "tenant", "tenant at once", "tenant under a quota")
+RECORDS = 30_000
+RATE = 200.0
+HOT_RATE = 1000.0
+SECONDS = 12.0
 HOT_CLIENT = "hot"
 """Client id of the hot producer: what a quota goes by on a broker without authentication."""
 
 
 def flood(
-    rig: Rig, kind: str, size: int, rate: float, seconds: float, partitions: int, hot_rate: float
+    rig: Rig,
+    kind: str,
+    size: int = RECORDS,
+    rate: float = RATE,
+    seconds: float = SECONDS,
+    partitions: int = PARTITIONS,
+    hot_rate: float = HOT_RATE,
 ) -> dict[str, Any]:
     """Latencies of the others before and during a hot session of `size` records, or a hot tenant, see `KINDS`.
 
@@ -134,11 +144,11 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hot", default=",".join(KINDS), help="which, by commas")
-    parser.add_argument("--records", type=int, default=40_000)
-    parser.add_argument("--rate", type=float, default=200)
-    parser.add_argument("--hot-rate", type=float, default=1000, help="events/s of the hot tenant")
-    parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--hot-rate", type=float, default=HOT_RATE, help="events/s of the hot tenant")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
     options = parser.parse_args()
     with Rig() as rig:
         found = {

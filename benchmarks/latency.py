@@ -20,11 +20,20 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import results
 from benchmarks.load import Message, Steady, call_of, endless
-from benchmarks.rig import Program, Rig
+from benchmarks.rig import PARTITIONS, Program, Rig
 from stream.events import DECISIONS, REVOCATIONS
 from stream.settings import Settings
 from stream.watch import claims_of
 
+PROGRAMS = ("driftline", "confluent")
+RATES = (200.0, 1000.0)
+SECONDS = 12.0
+REPEATS = 4
+LOAD_SHARES = (0.5, 0.8)
+LOAD_REPEATS = 2
+REVOKED_SECONDS = 30.0
+REVOKED_HIJACKED = 0.6
+"""More hijacked sessions than in life where revocations are timed: a p99 needs a hundred of them at the lowest rate too."""
 LEAD_S = 3.0
 """Sent before the first record that counts: connections, caches, the first checkpoint."""
 
@@ -121,8 +130,7 @@ def measure(
     settings = rig.settings(partitions=partitions)
     reader = Reader(settings, [DECISIONS, REVOCATIONS] if revocations else [DECISIONS])
     reader.start()
-    # More hijacked sessions than in life where revocations are timed: a p99 needs samples.
-    source = endless(1, hijacked=0.3 if revocations else 0.1, at_once=100)
+    source = endless(1, hijacked=REVOKED_HIJACKED if revocations else 0.1, at_once=100)
     found = {}
     with rig.start(name, settings, stage="both" if revocations else "judge") as program:
         group = "act" if revocations else "judge"
@@ -138,7 +146,12 @@ def measure(
 
 
 def compare(
-    rig: Rig, names: Sequence[str], rates: Sequence[float], seconds: float, repeats: int, partitions: int
+    rig: Rig,
+    names: Sequence[str] = PROGRAMS,
+    rates: Sequence[float] = RATES,
+    seconds: float = SECONDS,
+    repeats: int = REPEATS,
+    partitions: int = PARTITIONS,
 ) -> dict[str, Any]:
     """Percentiles of each program at each rate, and the p99 ratios of driftline to each peer."""
     runs: dict[str, list[dict[float, dict[str, list[float]]]]] = {name: [] for name in names}
@@ -168,7 +181,24 @@ def compare(
     return found
 
 
-def revocations(rig: Rig, rates: Sequence[float], seconds: float, partitions: int) -> dict[str, Any]:
+def under_load(
+    rig: Rig,
+    maximum: float,
+    seconds: float = SECONDS,
+    repeats: int = LOAD_REPEATS,
+    partitions: int = PARTITIONS,
+) -> dict[str, Any]:
+    """The worker alone, at shares of the most that it judges."""
+    rates = [share * maximum for share in LOAD_SHARES]
+    return compare(rig, ["driftline"], rates, seconds, repeats, partitions)
+
+
+def revocations(
+    rig: Rig,
+    rates: Sequence[float] = RATES,
+    seconds: float = REVOKED_SECONDS,
+    partitions: int = PARTITIONS,
+) -> dict[str, Any]:
     """Produced to revoked beside produced to decided, in the worker with both stages."""
     found = {}
     for rate, run in measure(
@@ -245,27 +275,38 @@ def revoked_rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rates", default="200,1000")
-    parser.add_argument("--loops", default="driftline,confluent")
-    parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--partitions", type=int, default=12)
-    parser.add_argument("--maximum", type=float, help="the worker's most events/s: 50 %% and 80 %% of it too")
-    parser.add_argument("--revocations", action="store_true", help="produced to revoked only")
+    parser.add_argument("--rates", default=",".join(f"{rate:g}" for rate in RATES))
+    parser.add_argument("--loops", default=",".join(PROGRAMS))
+    parser.add_argument(
+        "--seconds", type=float, help=f"default: {SECONDS:g}; for revocations {REVOKED_SECONDS:g}"
+    )
+    parser.add_argument("--repeats", type=int, help=f"default: {REPEATS}; with --maximum {LOAD_REPEATS}")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--maximum", type=float, help="the worker's most events/s: the worker alone at 50 %% and 80 %% of it"
+    )
+    kinds.add_argument("--revocations", action="store_true", help="produced to revoked only")
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
-    if options.maximum:
-        rates += [options.maximum / 2, options.maximum * 0.8]
+    seconds = options.seconds or SECONDS
     with Rig() as rig:
         if options.revocations:
-            found = revocations(rig, rates, options.seconds, options.partitions)
-            results.merge("revocations", found)
-            results.show("Produced to revoked", REVOKED_COLUMNS, revoked_rows(found))
-            return
-        loops = options.loops.split(",")
-        found = compare(rig, loops, rates, options.seconds, options.repeats, options.partitions)
-    results.merge("latency", found)
-    results.show("Produced to decision readable", COLUMNS, rows(found))
+            name, title = "revocations", "Produced to revoked"
+            found = revocations(rig, rates, options.seconds or REVOKED_SECONDS, options.partitions)
+        elif options.maximum:
+            name, title = "load", "Produced to decision readable, under load"
+            repeats = options.repeats or LOAD_REPEATS
+            found = under_load(rig, options.maximum, seconds, repeats, options.partitions)
+        else:
+            name, title = "latency", "Produced to decision readable"
+            repeats = options.repeats or REPEATS
+            found = compare(rig, options.loops.split(","), rates, seconds, repeats, options.partitions)
+    results.merge(name, found)
+    if options.revocations:
+        results.show(title, REVOKED_COLUMNS, revoked_rows(found))
+    else:
+        results.show(title, COLUMNS, rows(found))
 
 
 if __name__ == "__main__":

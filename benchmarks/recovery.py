@@ -27,7 +27,7 @@ from confluent_kafka import Producer, TopicPartition
 from benchmarks import results
 from benchmarks.load import RESULT_CHARS, messages
 from benchmarks.peer import producer_options
-from benchmarks.rig import ROOT, Rig
+from benchmarks.rig import PARTITIONS, ROOT, Rig
 from models.session import Session, dump, load
 from stream import bootstrap
 from stream.checkpoints import LEDGER, STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold
@@ -35,6 +35,10 @@ from stream.events import EVENTS, Record
 from stream.settings import Settings
 from stream.window import Partition, state_key
 
+SESSIONS = 100_000
+REPEATS = 2
+ROUNDS = 20
+"""Commits timed, of each kind."""
 MODELS = 1_000
 """Sessions judged by the core; the others are copies of them under ids of their own."""
 
@@ -106,7 +110,8 @@ def take_over(settings: Settings) -> dict[str, float]:
 
     _judge = bootstrap.judge(settings, mode="enforce")  # what a worker holds besides
     began, cpu = time.monotonic(), time.process_time()
-    records = asyncio.run(read_states(settings, [0]))[0]
+    place = settings.topic(EVENTS), 0
+    records = asyncio.run(read_states(settings, [place]))[place]
     read = time.monotonic()
     recovered = fold(records)
     folded = time.monotonic()
@@ -136,7 +141,7 @@ def take_over(settings: Settings) -> dict[str, float]:
     }
 
 
-def recovery(rig: Rig, sessions: int, repeats: int) -> dict[str, Any]:
+def recovery(rig: Rig, sessions: int = SESSIONS, repeats: int = REPEATS) -> dict[str, Any]:
     """Fill a partition, then take it over in fresh processes."""
     settings = rig.settings(partitions=1)
     results.console.print(f"[dim]recovery: {sessions:,} open sessions[/]")
@@ -162,7 +167,7 @@ def recovery(rig: Rig, sessions: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def transactions(rig: Rig, partitions: int, rounds: int) -> dict[str, Any]:
+def transactions(rig: Rig, partitions: int = PARTITIONS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Cost of making two seconds' work durable for `partitions` partitions, with and without transactions.
 
     Both write the same records to the same topic: 40 states and a ledger for each partition. The one flushes
@@ -288,10 +293,10 @@ def commit_rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sessions", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--transactions", action="store_true", help="transactions beside owners' keys only")
-    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
     parser.add_argument("--take-over", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.take_over:
@@ -303,7 +308,7 @@ def main() -> None:
             found = recovery(rig, options.sessions, options.repeats)
             results.merge("recovery", found)
             results.show("A partition taken over", COLUMNS, rows(found))
-        commits = transactions(rig, options.partitions, 20)
+        commits = transactions(rig, options.partitions)
     results.merge("commits", commits)
     results.show("Fencing", COMMIT_COLUMNS, commit_rows(commits))
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,6 +43,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 WAIT_S = 120.0
+PARTITIONS = 12
+"""Of the input, in every benchmark that does not say otherwise."""
 
 
 class Program:
@@ -148,6 +150,22 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def clear(admin: AdminClient, prefixes: Sequence[str]) -> None:
+    """Delete groups and topics whose names begin with one of `prefixes`, as far as the broker lets us."""
+    mine = tuple(prefixes)
+    with suppress(KafkaException, TimeoutError):
+        known = admin.list_consumer_groups().result(20).valid
+        groups = [group.group_id for group in known if group.group_id.startswith(mine)]
+        made = [name for name in admin.list_topics(timeout=20).topics if name.startswith(mine)]
+        answers = {
+            **(admin.delete_consumer_groups(groups) if groups else {}),
+            **(admin.delete_topics(made) if made else {}),
+        }
+        for answer in answers.values():
+            with suppress(KafkaException, TimeoutError):
+                answer.result(20)
+
+
 class Rig:
     """Apache Kafka and the cores it does not use, as a context manager.
 
@@ -193,14 +211,24 @@ class Rig:
             self.bootstrap = cluster.bootstrap
             self.broker_pid = cluster.nodes[0].pid
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        self._prefixes: list[str] = []
+        self._limited: set[str] = set()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.broker_pid is None:  # a broker that stays
+            self._clear()
         # Before the broker goes: an admin client that is collected later waits for it, for minutes.
         del self.admin
         self._stack.close()
+
+    def _clear(self) -> None:
+        for client in self._limited:
+            with suppress(subprocess.CalledProcessError, OSError):
+                self._quota(client, "--delete-config", "producer_byte_rate")
+        clear(self.admin, self._prefixes)
 
     def settings(self, **given: Any) -> Settings:
         """Settings under a prefix of their own, with fresh topics."""
@@ -211,6 +239,7 @@ class Rig:
             state_dir=self.directory / "state",
             **given,
         )
+        self._prefixes.append(made.prefix)
         topics.create(made)
         return made
 
@@ -221,6 +250,10 @@ class Rig:
 
     def limit(self, client: str, bytes_per_s: int) -> None:
         """A quota of the broker on what producers with this client id send."""
+        self._limited.add(client)
+        self._quota(client, "--add-config", f"producer_byte_rate={bytes_per_s}")
+
+    def _quota(self, client: str, *change: str) -> None:
         tool = [
             "java",
             "-cp",
@@ -229,9 +262,8 @@ class Rig:
             "--bootstrap-server",
             self.bootstrap,
         ]
-        quota = ["--add-config", f"producer_byte_rate={bytes_per_s}"]
         entity = ["--entity-type", "clients", "--entity-name", client]
-        subprocess.run([*tool, "--alter", *quota, *entity], check=True, capture_output=True)
+        subprocess.run([*tool, "--alter", *change, *entity], check=True, capture_output=True)
 
     def ends(self, settings: Settings, base: str) -> list[int]:
         """The next offset of each partition of a topic."""

@@ -10,14 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
-from benchmarks.rig import Rig, cpu_s
-from benchmarks.worker import WARM
+from benchmarks.rig import PARTITIONS, Rig, cpu_s
+from benchmarks.worker import EVENTS_EACH, WARM
 from stream.events import EVENTS
+
+WORKERS = (1, 2, 4)
+REPEATS = 1
 
 
 def run(rig: Rig, items: list[Message], workers: int, partitions: int) -> dict[str, float]:
@@ -56,7 +60,13 @@ def run(rig: Rig, items: list[Message], workers: int, partitions: int) -> dict[s
     }
 
 
-def compare(rig: Rig, counts: list[int], events: int, partitions: int, repeats: int) -> dict[str, Any]:
+def compare(
+    rig: Rig,
+    counts: Sequence[int] = WORKERS,
+    events: int = EVENTS_EACH,
+    partitions: int = PARTITIONS,
+    repeats: int = REPEATS,
+) -> dict[str, Any]:
     """Each number of workers, there and back."""
     items = event_count(events)
     runs: dict[int, list[dict[str, float]]] = {n: [] for n in counts}
@@ -116,10 +126,10 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--workers", default="1,2,4")
-    parser.add_argument("--partitions", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--events", type=int, default=EVENTS_EACH)
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)))
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     counts = [int(n) for n in options.workers.split(",")]
     with Rig(pinned=False) as rig:

@@ -1,8 +1,8 @@
-"""All benchmarks in one go, in about twenty minutes: ``make bench``.
+"""All benchmarks in one go, in about 25 minutes: ``make bench``.
 
 Prints the tables, leaves the figures in ``build/bench.json``, and with ``--docs`` writes the tables of
-``docs/performance.md`` anew, each with the command that measures it alone. ``--tables`` measures nothing and
-shows what ``build/bench.json`` holds.
+``docs/performance.md`` anew, each with the command that measures it alone: sizes and repeats are each module's own
+defaults. ``--tables`` measures nothing and shows what ``build/bench.json`` holds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import core, fairness, latency, recovery, results, scale, soak, worker
+from benchmarks import backlog, core, fairness, latency, recovery, results, scale, soak, worker
 from benchmarks.rig import ROOT, Rig
 
-PARTITIONS = 12
 DOCUMENT = ROOT / "docs" / "performance.md"
 Table = tuple[str, Sequence[str], Callable[[Any], list[list[str]]], str]
 TABLES: dict[str, Table] = {
@@ -26,13 +25,13 @@ TABLES: dict[str, Table] = {
         "Produced to decision readable",
         latency.COLUMNS,
         latency.rows,
-        "python benchmarks/latency.py --rates 200,1000",
+        "python benchmarks/latency.py",
     ),
     "load": (
         "At 50 % and 80 % of the most that the worker judges",
         latency.COLUMNS[:-1],
         lambda found: [row[:-1] for row in latency.rows(found)],
-        "python benchmarks/latency.py --loops driftline --maximum EVENTS_PER_S",
+        "python benchmarks/latency.py --maximum EVENTS_PER_S",
     ),
     "revocations": (
         "Produced to revoked",
@@ -49,11 +48,18 @@ TABLES: dict[str, Table] = {
         "python benchmarks/recovery.py --transactions",
     ),
     "fairness": ("One hot key", fairness.COLUMNS, fairness.rows, "python benchmarks/fairness.py"),
+    "backlog": ("Memory with input waiting", backlog.COLUMNS, backlog.rows, "python benchmarks/backlog.py"),
     "long_session": (
         "One session of many calls",
         core.GROWTH_COLUMNS,
         core.growth_rows,
-        "python benchmarks/core.py",
+        "python benchmarks/core.py --only long_session",
+    ),
+    "session_bytes": (
+        "A session's state, by recorded set",
+        core.SIZE_COLUMNS,
+        core.size_rows,
+        "DRIFTLINE_DATA=... python benchmarks/core.py --only session_bytes",
     ),
     "soak": ("Soak", soak.COLUMNS, soak.rows, "make soak"),
 }
@@ -76,12 +82,19 @@ def targets(report: dict[str, Any]) -> list[list[str]]:
         ours = found["programs"]["driftline"]
         for peer, least, aim in (("confluent", 0.70, 0.90), ("quixstreams", 1.0, 1.3)):
             if ratio := found["ratios"].get(peer):
-                for kind, told, digits in (("wall", "wall", 2), ("cpu_for_core", "CPU for the same core", 3)):
+                for kind, told, digits in (
+                    ("wall", "wall", 2),
+                    ("cpu", "CPU", 2),
+                    ("cpu_for_core", "CPU for the same core", 3),
+                ):
                     add(f"throughput, ratio to {peer} ({told})", least, aim, ratio[kind]["median"], digits)
         add("events per second per core", 5000, 12000, ours["events_per_core_s"]["median"], 0)
         add("µs an event beside the core", 25, 12, ours["shell_us_per_event"]["median"], 0, high=False)
         yardstick = results.cell(found["orjson_us_per_event"]["median"], 1)
         table.append(["the machine: µs that orjson takes for an event", f"{ORJSON_US}", "", yardstick, ""])
+    if held := report.get("session_bytes"):
+        name = "state of a session, bytes on average over the recorded sessions, catalogues apart"
+        add(name, 8192, 6144, held["mean"], 0, high=False)
     for rate, at in report.get("latency", {}).get("rates", {}).items():
         if "p99_ratio" in at.get("confluent", {}):
             name = f"p99 at {int(rate):,} events/s, ratio to confluent"
@@ -97,60 +110,71 @@ def targets(report: dict[str, Any]) -> list[list[str]]:
 TARGET_COLUMNS = ("target", "at least", "aim", "measured", "met")
 
 
+def under_load(rig: Rig) -> dict[str, Any]:
+    """The worker at shares of what it judged in the throughput runs."""
+    known = results.read().get("throughput", {}).get("programs", {}).get("driftline")
+    if not known:
+        sys.exit("NOT RUN: load is measured at shares of the throughput; name throughput as well")
+    return latency.under_load(rig, known["events_per_s"]["median"])
+
+
+ON_A_CORE: dict[str, Callable[[Rig], Any]] = {
+    "throughput": worker.compare,
+    "latency": latency.compare,
+    "load": under_load,
+    "revocations": latency.revocations,
+    "recovery": recovery.recovery,
+    "commits": recovery.transactions,
+    "backlog": backlog.compare,
+    "fairness": lambda rig: {kind: fairness.flood(rig, kind) for kind in fairness.KINDS},
+}
+UNPINNED: dict[str, Callable[[Rig], Any]] = {"scale": scale.compare}
+SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED)
+"""What is measured, in an order that lets later ones use earlier figures."""
+
+
 def measure(only: Sequence[str]) -> None:
-    """Run what `only` names, in an order that lets later ones use earlier figures."""
+    """Run what `only` names."""
+    if offline := [name for name in core.SECTIONS if name in only]:
+        # A process of its own: memory is measured in it.
+        command = [sys.executable, str(ROOT / "benchmarks" / "core.py"), "--only", ",".join(offline)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    for measured, pinned in ((ON_A_CORE, True), (UNPINNED, False)):
+        wanted = [name for name in measured if name in only]
+        if not wanted:
+            continue
+        with Rig(pinned=pinned) as rig:
+            for name in wanted:
+                began = time.monotonic()
+                results.merge(name, measured[name](rig))
+                results.console.print(f"[dim]{name}: {time.monotonic() - began:.0f} s[/]")
 
-    def wanted(name: str) -> bool:
-        return not only or name in only
 
-    def keep(name: str, measured: Callable[[], Any]) -> None:
-        began = time.monotonic()
-        results.merge(name, measured())
-        results.console.print(f"[dim]{name}: {time.monotonic() - began:.0f} s[/]")
+def sections(text: str) -> list[str]:
+    """The sections that an option names, by commas.
 
-    if wanted("core"):
-        before = results.read()
-        subprocess.run([sys.executable, str(ROOT / "benchmarks" / "core.py")], cwd=ROOT, check=True)
-        results.write({**before, **results.read()})  # it writes the file anew
-    with Rig() as rig:
-        if wanted("throughput"):
-            names = ["driftline", "confluent", "quixstreams"]
-            keep("throughput", lambda: worker.compare(rig, names, 30_000, PARTITIONS, 2))
-        if wanted("latency"):
-            pair = ["driftline", "confluent"]
-            keep("latency", lambda: latency.compare(rig, pair, [200.0, 1000.0], 12, 4, PARTITIONS))
-        most = results.read().get("throughput", {}).get("programs", {}).get("driftline")
-        if wanted("load") and most:
-            rates = [share * most["events_per_s"]["median"] for share in (0.5, 0.8)]
-            keep("load", lambda: latency.compare(rig, ["driftline"], rates, 12, 2, PARTITIONS))
-        if wanted("revocations"):
-            keep("revocations", lambda: latency.revocations(rig, [200.0, 1000.0], 10, PARTITIONS))
-        if wanted("recovery"):
-            keep("recovery", lambda: recovery.recovery(rig, 100_000, 2))
-        if wanted("commits"):
-            keep("commits", lambda: recovery.transactions(rig, PARTITIONS, 20))
-        if wanted("fairness"):
-            keep(
-                "fairness",
-                lambda: {
-                    kind: fairness.flood(rig, kind, 30_000, 200, 12, PARTITIONS, 1000)
-                    for kind in fairness.KINDS
-                },
-            )
-    if wanted("scale"):
-        with Rig(pinned=False) as rig:
-            keep("scale", lambda: scale.compare(rig, [1, 2, 4], 30_000, PARTITIONS, 1))
+    >>> sections("scale,throughput")
+    ['scale', 'throughput']
+    """
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - set(SECTIONS):
+        raise argparse.ArgumentTypeError(
+            f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
+        )
+    return names
 
 
 def main() -> None:
     """Measure, print, keep, and write the document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="", help=f"some of core, {', '.join(TABLES)}, by commas")
+    parser.add_argument(
+        "--only", type=sections, default=list(SECTIONS), help=f"some of {', '.join(SECTIONS)}, by commas"
+    )
     parser.add_argument("--docs", action="store_true", help="write the tables of docs/performance.md")
     parser.add_argument("--tables", action="store_true", help="measure nothing; show build/bench.json")
     options = parser.parse_args()
     if not options.tables:
-        measure([name for name in options.only.split(",") if name])
+        measure(options.only)
     report = results.read()
     for name, (title, columns, rows, command) in TABLES.items():
         if name not in report:

@@ -14,16 +14,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
-from benchmarks.rig import Rig, cpu_s
+from benchmarks.rig import PARTITIONS, Rig, cpu_s
 from stream.checkpoints import STATE_TOPIC
 from stream.events import DECISIONS, EVENTS
 
+PROGRAMS = ("driftline", "confluent", "quixstreams")
+EVENTS_EACH = 30_000
+REPEATS = 4
+"""Turns, there and back twice: A B C C B A A B C C B A."""
 WARM = 0.15
 """Share of the decisions that is not timed: start, group join, first fetches, caches."""
 
@@ -73,7 +78,13 @@ def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str,
     }
 
 
-def compare(rig: Rig, names: list[str], events: int, partitions: int, repeats: int) -> dict[str, Any]:
+def compare(
+    rig: Rig,
+    names: Sequence[str] = PROGRAMS,
+    events: int = EVENTS_EACH,
+    partitions: int = PARTITIONS,
+    repeats: int = REPEATS,
+) -> dict[str, Any]:
     """Alternating runs of all programs; medians, ratios of neighbours, and the shell's cost over the core."""
     items = event_count(events)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -164,10 +175,10 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--loops", default="driftline,confluent,quixstreams")
-    parser.add_argument("--partitions", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--events", type=int, default=EVENTS_EACH)
+    parser.add_argument("--loops", default=",".join(PROGRAMS))
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     with Rig() as rig:
         found = compare(rig, options.loops.split(","), options.events, options.partitions, options.repeats)

@@ -47,6 +47,11 @@ ERRORS = (
 UNREACHABLE_S = 60.0
 GIVEN_UP_S = 6.0
 """When the producer gives up in `late_confirmations`, in place of a minute."""
+HIGH_RATE = 1_500.0
+"""Events a second in `kill_at_load`: 60 % of 2,500. A worker with a core to itself judged 2,100 on a slow day and 4,700 on
+a quiet one (docs/performance.md); here brokers, load and watch share two cores with two of them."""
+FULL_BATCH = 500
+"""The default of ``batch_max``; in `kill_at_load` also the records after which a checkpoint comes early."""
 
 
 class Scenario(NamedTuple):
@@ -59,6 +64,9 @@ class Scenario(NamedTuple):
     workers: int = 2
     poisoned: float = 0.02
     release: bool = False
+    rate: float | None = None
+    """Events a second, where the command's own rate is not meant."""
+    checkpoint_records: int | None = None
 
 
 def _turns(scene: Scene, items: Sequence[object], release: bool = True) -> Iterator[object]:
@@ -69,9 +77,9 @@ def _turns(scene: Scene, items: Sequence[object], release: bool = True) -> Itera
         yield item
 
 
-def _trigger(scene: Scene, slot: Slot, point: str, *, paused: bool = False) -> Callable[[], None] | None:
-    """What brings a rare point about; a worker to be paused must not be waited for, so that it is not told to end there."""
-    if point == "judge.revoked" or (point == "judge.committed" and paused):
+def _trigger(scene: Scene, slot: Slot, point: str, *, running: bool = False) -> Callable[[], None] | None:
+    """What brings a rare point about; `running`: the worker must not have been told to end before it gets there."""
+    if point == "judge.revoked" or (point == "judge.committed" and running):
         return lambda: scene.fleet.scale(len(scene.fleet.active) + 1)
     if point in RARE:
         return lambda: scene.fleet.terminate(slot) and None
@@ -80,6 +88,15 @@ def _trigger(scene: Scene, slot: Slot, point: str, *, paused: bool = False) -> C
 
 def kill_at_points(scene: Scene) -> None:
     """SIGKILL at every named point, each at a random pass."""
+    _at_points(scene, "kill")
+
+
+def terminate_at_points(scene: Scene) -> None:
+    """SIGTERM at every named point, each at a random pass: the worker drains from there and ends with code 0."""
+    _at_points(scene, "terminate")
+
+
+def _at_points(scene: Scene, action: str) -> None:
     points = [point for point in app.POINTS for _ in range(max(scene.rounds, 1))]
     n_workers = len(scene.fleet.active)
     for point in _turns(scene, points):
@@ -87,7 +104,8 @@ def kill_at_points(scene: Scene) -> None:
         nth = (
             1 if point in RARE else scene.rng.randint(1, 3 if str(point).startswith(("state", "act")) else 12)
         )
-        scene.at(slot, Fault(str(point), nth), _trigger(scene, slot, str(point)))
+        trigger = _trigger(scene, slot, str(point), running=action == "terminate")
+        scene.at(slot, Fault(str(point), nth, action), trigger)
         if len(scene.fleet.active) != n_workers:
             scene.fleet.scale(n_workers)
         if scene.rounds:  # else at once to the next point, with the lag that there is
@@ -103,6 +121,22 @@ def kill_at_random(scene: Scene) -> None:
         scene.fleet.kill(slot)
         scene.injected(f"worker {slot.number} killed", action="kill")
         scene.flowing()
+
+
+def kill_at_load(scene: Scene) -> None:
+    """SIGKILL of a random worker at a random moment under high load; what it owned waits in full batches."""
+    began, sent = time.monotonic(), scene.load.n_sent
+    # Two partitions of four wait, and four events in ten are calls: as many calls as a batch takes events fill one in each.
+    enough = FULL_BATCH
+    for _ in _turns(scene, range(3 * max(scene.rounds, 1))):
+        _spread(scene)
+        time.sleep(scene.rng.random() * 2.0)
+        slot = scene.rng.choice(scene.fleet.active)
+        scene.fleet.kill(slot)
+        scene.injected(f"worker {slot.number} killed", action="kill")
+        scene.wait(lambda: scene.waiting() >= enough, f"{enough} calls waiting", 30)
+        scene.flowing(150)
+    scene.facts["events_per_s"] = round((scene.load.n_sent - sent) / (time.monotonic() - began))
 
 
 def terminate(scene: Scene) -> None:
@@ -127,7 +161,9 @@ def zombie(scene: Scene) -> None:
         _spread(scene)
         slot = scene.fleet.active[0]
         nth = 1 if point in RARE else scene.rng.randint(1, 3)
-        fault = scene.at(slot, Fault(str(point), nth, "stop"), _trigger(scene, slot, str(point), paused=True))
+        fault = scene.at(
+            slot, Fault(str(point), nth, "stop"), _trigger(scene, slot, str(point), running=True)
+        )
         assert slot.worker is not None
         worker = slot.worker  # the one that stands still: at some points not the one that was told to
         scene.flowing()  # the others have taken over
@@ -421,7 +457,19 @@ def _deploy(scene: Scene, *, drain: bool) -> None:
 SCENARIOS = (
     Scenario("kill-at-points", "SIGKILL at every named point", kill_at_points, workers=1, release=True),
     Scenario("kill-at-random", "SIGKILL at random moments", kill_at_random, release=True),
+    Scenario(
+        "kill-at-load",
+        f"SIGKILL at random moments, {HIGH_RATE:,.0f} events/s, full batches and early checkpoints",
+        kill_at_load,
+        poisoned=0.003,
+        release=True,
+        rate=HIGH_RATE,
+        checkpoint_records=FULL_BATCH,
+    ),
     Scenario("terminate", "SIGTERM at random moments", terminate, release=True),
+    Scenario(
+        "terminate-at-points", "SIGTERM at every named point", terminate_at_points, workers=1, release=True
+    ),
     Scenario("zombie", "SIGSTOP at every named point for twice the session timeout", zombie, release=True),
     Scenario("scale", "one worker to four and back", scale, workers=1, release=True),
     Scenario("kill-broker", "SIGKILL of a broker", kill_broker, release=True),

@@ -1,10 +1,12 @@
 """Plays the scenarios on Apache Kafka and writes what was seen.
 
     python -m tests.chaos.run [--seed N] [--only NAME ...] [--minutes M] [--brokers 1,3] [--rounds N] [--docs]
+    python -m tests.chaos.run --render FILE ... [--docs]
 
 Results go to ``build/chaos.json``; ``--docs`` also rewrites the tables of ``docs/reliability.md`` from it. With
-``--minutes`` the scenarios are played again, each time with the next seed, until the time is up. Exit code 1: at
-least one run failed.
+``--minutes`` the scenarios are played again, each time with the next seed, until the time is up. ``--render`` plays
+nothing and takes the results of runs made apart, for instance for one broker and for three. Exit code 1: at least one
+run failed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 QUIET_S = 45.0
 """After so many seconds without a new record on any topic, what is missing will not come."""
 MOST_TOLD = 8
+NUMBERS = {1: "one", 3: "three"}
 
 
 def play(
@@ -56,9 +59,19 @@ def play(
         "seed": seed,
         "recorded": bool(os.environ.get("DRIFTLINE_DATA")),
         "core": rulings.CORE,
+        "rate": scenario.rate or rate,
     }
     failures: list[str] = []
-    scene = Scene(cluster, seed, directory, tell, rate=rate, poisoned=scenario.poisoned, rounds=rounds)
+    scene = Scene(
+        cluster,
+        seed,
+        directory,
+        tell,
+        rate=scenario.rate or rate,
+        poisoned=scenario.poisoned,
+        checkpoint_records=scenario.checkpoint_records,
+        rounds=rounds,
+    )
     try:
         with scene:
             try:
@@ -159,7 +172,11 @@ def document(results: Sequence[dict[str, Any]]) -> str:
             again = [f["decided_again_s"] for f in faults if f["decided_again_s"] is not None]
             level = [f["no_lag_s"] for f in faults if f["no_lag_s"] is not None]
             disks = sorted({run["facts"]["disk"] for run in runs if "disk" in run.get("facts", {})})
-            told = texts[name] + (f" ({', '.join(disks)})" if disks else "")
+            sent = sorted(
+                run["facts"]["events_per_s"] for run in runs if "events_per_s" in run.get("facts", {})
+            )
+            notes = [*disks, *([f"{sent[0]:,} events/s sent at least"] if sent else [])]
+            told = texts[name] + (f" ({', '.join(notes)})" if notes else "")
             rows.append(
                 f"| {name}: {told} | {brokers} | {good} of {len(runs)} | {len(faults)} | "
                 f"{sum(run.get('restarts', 0) for run in runs)} | {counts[DECISIONS]:,} | "
@@ -177,13 +194,12 @@ def document(results: Sequence[dict[str, Any]]) -> str:
         if fault["point"] is not None
     )
     passed = sum((Counter(result.get("points", {})) for result in results), Counter())
-    seeds = sorted({result["seed"] for result in results})
     cores = ", ".join(sorted({result["core"] for result in results}))
     recorded = sum(result["recorded"] for result in results)
     lines = [
         BEGIN,
-        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; seeds {seeds[0]} to "
-        f"{seeds[-1]}; recorded sessions beside generated ones in {recorded} of them; "
+        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; {seeds_of(results)}; "
+        f"recorded sessions beside generated ones in {recorded} of them; "
         f"{sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
         f"{sums[DECISIONS]:,} decisions, {sums[CASES]:,} cases, {sums[ALERTS]:,} alerts, {sums[REVOCATIONS]:,} "
         f"revocations, {sums[RISK]:,} risk changes, {sums[QUARANTINE]:,} quarantined records and "
@@ -194,17 +210,44 @@ def document(results: Sequence[dict[str, Any]]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
         "",
-        "| point | passed | killed there | stopped there | producer error there | slowed there |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| point | passed | killed there | terminated there | stopped there | producer error there | slowed there |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(
             f"| `{point}` | {passed[point]:,} | "
-            + " | ".join(str(at_points[point, action]) for action in ("kill", "stop", "raise", "slow"))
+            + " | ".join(
+                str(at_points[point, action]) for action in ("kill", "terminate", "stop", "raise", "slow")
+            )
             + " |"
             for point in app.POINTS
         ),
         END,
     ]
     return "\n".join(lines)
+
+
+def seeds_of(results: Sequence[dict[str, Any]]) -> str:
+    """The seeds that were played, by the number of brokers.
+
+    >>> seeds_of([{"brokers": n, "seed": seed} for n, seed in ((1, 1), (1, 2), (1, 5), (3, 3), (3, 4))])
+    'seeds 1 to 2, 5 on one broker, 3 to 4 on three'
+    """
+    played: dict[int, set[int]] = defaultdict(set)
+    for result in results:
+        played[result["brokers"]].add(result["seed"])
+    told = [f"{_ranges(seeds)} on {NUMBERS.get(n, n)}" for n, seeds in sorted(played.items())]
+    first = min(played)
+    told[0] += " broker" if first == 1 else " brokers"
+    return "seeds " + ", ".join(told)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in spans)
 
 
 def _span(values: list[float]) -> str:
@@ -214,12 +257,22 @@ def _span(values: list[float]) -> str:
     return f"{ordered[len(ordered) // 2]:.1f}, {ordered[-1]:.1f}"
 
 
-def write_document(results: Sequence[dict[str, Any]]) -> None:
+def write_document(results: Sequence[dict[str, Any]], page: Path = DOCUMENT) -> None:
     """Rewrite what stands between the marks in ``docs/reliability.md``."""
-    text = DOCUMENT.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     _, after = rest.split(END, 1)
-    DOCUMENT.write_text(before + document(results) + after, encoding="utf-8")
+    page.write_text(before + document(results) + after, encoding="utf-8")
+
+
+def render(files: Iterable[Path], console: Console, page: Path | None) -> int:
+    """Tell the runs that lie in `files`, and write the tables of `page` from all of them."""
+    results = [run for path in files for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+    for result in results:
+        console.print(told(result), style=None if result["ok"] else "bold red")
+    if page is not None:
+        write_document(results, page)
+    return 0 if results and all(result["ok"] for result in results) else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,17 +281,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="scenarios to play (default: all)")
     parser.add_argument("--minutes", type=float, default=0.0, help="play again until so many are over")
-    parser.add_argument("--brokers", default="1,3")
+    parser.add_argument("--brokers", default="1,3", help="numbers of brokers, by commas")
     parser.add_argument(
         "--rounds", type=int, default=1, help="how often each scenario repeats its faults; 0: the short form"
     )
-    parser.add_argument("--rate", type=float, default=250.0, help="events a second")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=250.0,
+        help="events a second, but for scenarios that have a rate of their own",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    parser.add_argument("--add", action="store_true", help="keep the results that build/chaos.json has")
+    parser.add_argument("--add", action="store_true", help="keep the results that the file of --out has")
+    parser.add_argument(
+        "--render", nargs="+", type=Path, metavar="FILE", help="play nothing; take the results of these files"
+    )
     parser.add_argument("--docs", action="store_true", help="rewrite the tables of docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="directory for the logs of runs that fail")
     options = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
+    if options.render:
+        return render(options.render, console, DOCUMENT if options.docs else None)
+    if options.only and options.docs and not (options.add and options.out.exists()):
+        parser.error(
+            "--only with --docs would leave the tables with these scenarios alone: give --add to keep the results that "
+            f"{options.out} has, or write the tables of several files by --render FILE ... --docs"
+        )
     unknown = set(options.only or ()) - {scenario.name for scenario in SCENARIOS}
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")

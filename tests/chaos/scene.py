@@ -43,6 +43,8 @@ IDLE_MINUTES = 0.25
 TENANTS = ("acme", "globex", "initech")
 RESTARTS_WITHOUT_PROGRESS = 6
 """More than this many ends of workers by themselves between two new decisions are a crash loop."""
+STOP_LIMIT_S = 40.0
+"""A worker that takes longer to end after SIGTERM is a failure."""
 ON_THE_WIRE_S = 0.3
 """New decisions seen this soon after a fault may have been under way before it."""
 
@@ -299,6 +301,11 @@ class Slot:
         path = self.directory / "hits.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def terminated(self, pid: int) -> bool:
+        """Whether the last fault was a SIGTERM in process `pid`, which must then end cleanly."""
+        hits = self.hits()
+        return bool(hits) and (hits[-1]["action"], hits[-1]["pid"]) == ("terminate", pid)
+
     def reached(self) -> Counter[str]:
         """How often each point was passed, by all its processes."""
         path = self.directory / "reached"
@@ -354,7 +361,7 @@ class Fleet:
         """The replicas that are wanted now."""
         return [slot for slot in self.slots if slot.wanted]
 
-    def terminate(self, slot: Slot, limit_s: float = 40.0) -> float:
+    def terminate(self, slot: Slot, limit_s: float = STOP_LIMIT_S) -> float:
         """SIGTERM; waits for the end, which must be clean; gives its seconds. A wanted one is started again."""
         with self._lock:
             worker = slot.worker
@@ -408,15 +415,18 @@ class Fleet:
             with self._lock:
                 for slot in self.slots:
                     if slot.worker is not None and (code := slot.worker.process.poll()) is not None:
-                        self._ended(slot, code)
+                        self._ended(slot, slot.worker.process.pid, code)
 
-    def _ended(self, slot: Slot, code: int) -> None:
+    def _ended(self, slot: Slot, pid: int, code: int) -> None:
         slot.worker = None
         self.exits[str(code)] += 1
-        hit = bool(slot.hits()) and code == -signal.SIGKILL
+        terminated = slot.terminated(pid)
+        hit = terminated or (bool(slot.hits()) and code == -signal.SIGKILL)
         foreseen = (
             hit or slot.killed or (slot.asked and code in {0, -signal.SIGTERM}) or code in self.may_end_with
         )
+        if terminated:
+            foreseen = code == 0
         if not foreseen:
             self.failures.append(f"worker {slot.number} ended with {code}: {tail(slot.log)}")
         if not slot.wanted:
@@ -503,6 +513,8 @@ class Scene:
         Share of records that no contract allows.
     checkpoint_s : float
         Seconds between the workers' checkpoints.
+    checkpoint_records : int or None
+        Records after which a checkpoint comes early; None: the setting's default.
     rounds : int
         How often a scenario repeats its faults; 0 is the short form that every build plays.
     """
@@ -517,6 +529,7 @@ class Scene:
         rate: float = 250.0,
         poisoned: float = 0.0,
         checkpoint_s: float = 1.0,
+        checkpoint_records: int | None = None,
         rounds: int = 1,
     ) -> None:
         self.cluster = cluster
@@ -547,6 +560,7 @@ class Scene:
             state_dir=directory / "scratch",
             session_timeout_s=SESSION_TIMEOUT_S,
             checkpoint_s=checkpoint_s,
+            **({} if checkpoint_records is None else {"checkpoint_records": checkpoint_records}),
             policy_path=directory / "policy.yaml",
             signing_key_file=directory / "signing.json",
         )
@@ -620,6 +634,10 @@ class Scene:
             lambda: self.watch.n_new >= self.load.confirmed_before(time.monotonic() - 1.0), "no lag", limit_s
         )
 
+    def waiting(self) -> int:
+        """Calls that the broker confirmed and that have no decision yet."""
+        return self.load.confirmed_before(time.monotonic()) - self.watch.n_new
+
     def pause_load(self, paused: bool) -> None:
         """Stop or go on sending, without ending the sessions."""
         (self._pause.set if paused else self._pause.clear)()
@@ -659,6 +677,8 @@ class Scene:
             self.wait(lambda: not _alive(hit["pid"]), f"{hit['pid']} dead at {fault.point}", 10)
         elif fault.action == "stop":
             self.wait(lambda: _state(hit["pid"]) == "T", f"{hit['pid']} stopped at {fault.point}", 10)
+        elif fault.action == "terminate":
+            self.wait(lambda: not _alive(hit["pid"]), f"the end after SIGTERM at {fault.point}", STOP_LIMIT_S)
         elif fault.action == "raise" and process is not None and process.pid == hit["pid"]:
             self.wait(lambda: process.poll() is not None, f"the end after {fault.error} at {fault.point}", 60)
         return self.injected(

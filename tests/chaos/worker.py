@@ -1,4 +1,4 @@
-"""The worker with faults: what `driftline worker` runs, and a callback that kills, stops, slows or raises.
+"""The worker with faults: what `driftline worker` runs, and a callback that kills, stops, ends, slows or raises.
 
 ``CHAOS_DIR`` names a directory that the scene and this program share:
 
@@ -40,8 +40,6 @@ from stream.settings import Settings
 
 CANDIDATE = "candidate"
 """Digest under which a release is known that says other things of most calls: no model at all."""
-
-ACTIONS = ("kill", "stop", "slow", "raise")
 
 
 class Fault(NamedTuple):
@@ -128,6 +126,8 @@ class Faults:
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault.action == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif fault.action == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
         elif fault.action == "slow":
             time.sleep(fault.seconds)
         else:

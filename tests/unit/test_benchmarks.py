@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from benchmarks import results
+from benchmarks import core, results
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +45,16 @@ def test_every_table_of_the_document_was_measured(name: str) -> None:
     assert not [mark for mark, table in tables if not re.search(r"\d", table)]
 
 
+def test_a_minute_that_the_machine_spoils_moves_the_most_and_not_the_median() -> None:
+    from benchmarks.soak import minutes
+
+    calm = [(float(due), 0.010) for due in range(600)]
+    spoilt = [(due, 1.0 if 300 <= due < 315 else took) for due, took in calm]
+    assert minutes(calm, 200, 400) == {"p99": 10.0, "p99_most": 10.0}
+    assert minutes(spoilt, 200, 400) == {"p99": 10.0, "p99_most": 1000.0}
+    assert minutes([(5.0, 0.010)], 0, 20) == {"p99": 10.0, "p99_most": 10.0}
+
+
 def test_a_soak_fails_on_growth_and_on_drift_alone() -> None:
     pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
     from benchmarks.soak import complaints, slope
@@ -49,8 +64,123 @@ def test_a_soak_fails_on_growth_and_on_drift_alone() -> None:
     assert complaints(calm) == []
     assert complaints({**calm, "rss_mb_per_hour": 40.0}) == []  # within the allocator's noise for its length
     assert "memory rose" in complaints({**calm, "rss_mb_per_hour": 40.0, "rss_growth_share": 0.05})[0]
-    assert "p99 went from 20.0 to 90.0 ms" in complaints({**calm, "last": {"p99": 90.0}})[0]
+    assert "p99 of a minute went from 20.0 to 90.0 ms" in complaints({**calm, "last": {"p99": 90.0}})[0]
     steep = {**calm, "rss_mb_per_hour": 400.0, "rss_growth_share": 0.1, "rss_mb_end": 310.0}
     assert complaints(steep, 450.0) == []
     assert "memory reached 310 MB" in complaints(steep, 300.0)[0]
     assert slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) == 2.0
+
+
+def recorded_file(path: Path, sessions: int, calls: int) -> Path:
+    with path.open("w") as sink:
+        for n in range(sessions):
+            made = [
+                {
+                    "seq": k,
+                    "tool": "read_note",
+                    "args": {"title": f"t{n}{k}"},
+                    "result": f"note {n} {k}",
+                    "error": None,
+                }
+                for k in range(calls)
+            ]
+            session = {"session_id": f"{path.stem}-{n}", "intent": "Read my notes.", "calls": made}
+            sink.write(json.dumps(session) + "\n")
+    return path
+
+
+def test_a_sample_of_a_recorded_file_is_every_kth_session(tmp_path: Path) -> None:
+    path = recorded_file(tmp_path / "few.jsonl", 10, 1)
+    records, count = core.sample(path, 4)
+    assert count == 10
+    assert sorted({record.key for record in records}) == [b"few-0", b"few-3", b"few-6", b"few-9"]
+    assert len({record.key for record in core.sample(path, 300)[0]}) == 10
+
+
+def test_a_set_counts_in_the_mean_of_all_by_its_sessions_not_by_those_measured(tmp_path: Path) -> None:
+    paths = [recorded_file(tmp_path / "many.jsonl", 30, 1), recorded_file(tmp_path / "long.jsonl", 3, 12)]
+    found = core.session_bytes(paths, 3)
+    many, long = found["sets"]["many"], found["sets"]["long"]
+    assert (many["recorded"], many["sessions"], long["recorded"], long["sessions"]) == (30, 3, 3, 3)
+    assert long["mean"] > many["mean"] > 0
+    assert found["mean"] == round((30 * many["mean"] + 3 * long["mean"]) / 33)
+    assert core.size_rows(found)[-1] == ["all", "33", "6", f"{found['mean']:,}", "", f"{long['max']:,}"]
+
+
+def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_itself() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.suite import targets
+
+    def of(value: float) -> dict[str, float]:
+        return results.spread([value])
+
+    ratio = {"wall": of(1.4), "cpu": of(0.95), "cpu_for_core": of(1.002)}
+    ours = {"events_per_core_s": of(6000.0), "shell_us_per_event": of(17.0)}
+    report: dict[str, Any] = {
+        "throughput": {
+            "programs": {"driftline": ours},
+            "ratios": {"confluent": ratio, "quixstreams": ratio},
+            "orjson_us_per_event": of(2.5),
+        },
+        "session_bytes": {"mean": 6145},
+    }
+    rows = {row[0]: row[3:] for row in targets(report)}
+    assert rows["throughput, ratio to confluent (CPU)"] == ["0.95", "aim"]
+    assert rows["throughput, ratio to quixstreams (wall)"] == ["1.40", "aim"]
+    assert rows["throughput, ratio to quixstreams (CPU)"] == ["0.95", "no"]
+    assert rows["throughput, ratio to quixstreams (CPU for the same core)"] == ["1.002", "yes"]
+    (state,) = (cells for name, cells in rows.items() if name.startswith("state of a session"))
+    assert state == ["6,145", "yes"]
+    assert not [row for row in targets({}) if row]
+
+
+def test_sections_are_taken_by_name_and_an_unknown_one_is_refused() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.suite import SECTIONS, TABLES, sections
+
+    assert sections("scale,session_bytes") == ["scale", "session_bytes"]
+    with pytest.raises(argparse.ArgumentTypeError, match="no such section: soup; there are core, "):
+        sections("scale,soup")
+    assert TABLES.keys() - set(SECTIONS) == {"soak"}
+
+
+def test_what_was_made_on_a_broker_that_stays_is_deleted_and_nothing_else() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from confluent_kafka import KafkaException
+
+    from benchmarks.rig import clear
+
+    class Admin:
+        def __init__(self) -> None:
+            self.deleted: list[str] = []
+
+        def list_consumer_groups(self) -> Future[Any]:
+            return done(
+                SimpleNamespace(valid=[SimpleNamespace(group_id=name) for name in ("b1.g-judge", "g-judge")])
+            )
+
+        def list_topics(self, timeout: float) -> Any:
+            return SimpleNamespace(topics=dict.fromkeys(["b1.events", "events", "b2.events", "xb1.events"]))
+
+        def delete_consumer_groups(self, names: list[str]) -> dict[str, Future[None]]:
+            return self._refused(names)
+
+        def delete_topics(self, names: list[str]) -> dict[str, Future[None]]:
+            return self._refused(names)
+
+        def _refused(self, names: list[str]) -> dict[str, Future[None]]:
+            self.deleted += names
+            refused: Future[None] = Future()
+            refused.set_exception(KafkaException("not allowed"))
+            return dict.fromkeys(names, refused)
+
+    def done(value: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(value)
+        return future
+
+    admin = Admin()
+    clear(admin, ["b1.", "b2."])
+    assert admin.deleted == ["b1.g-judge", "b1.events", "b2.events"]
+    clear(admin, [])
+    assert len(admin.deleted) == 3
