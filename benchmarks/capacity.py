@@ -34,8 +34,10 @@ STEP_S = 0.02
 BASE_S = 0.01
 """Fetch, confirmation and reading: what a decision takes when nothing waits (p50 of the latency table)."""
 OBJECT_BYTES = 1_400
-"""What Python takes for a session or an id that is held, beside its packed bytes: 100,000 loaded states of 2.5 kB make a
-process 387 MB larger."""
+"""What Python takes for a session that is held, beside its packed bytes: 100,000 loaded states of 2.5 kB make a process
+387 MB larger."""
+ID_BYTES = 370
+"""... for the id of a finished one: 200,000 loaded tombstones of 259 bytes make it 126 MB larger."""
 CALM = 0.75
 """Load of the fullest worker below which a decision waits for its client alone (the simulated table)."""
 TIMEOUT_S = 10.0
@@ -308,7 +310,7 @@ def main() -> None:
     ]
     first = plans[2.0]
     calm = next((n for n, one in simulated.items() if one["busiest"] < CALM), counts[-1])
-    objects = (options.sessions + first["tombstones"]) * OBJECT_BYTES / 1e9
+    objects = (options.sessions * OBJECT_BYTES + first["tombstones"] * ID_BYTES) / 1e9
     totals = [
         ["judge", f"{first['judge_cores']:.1f} cores"],
         ["act", f"{first['act_cores']:.1f} cores"],

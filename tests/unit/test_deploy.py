@@ -257,8 +257,8 @@ def test_the_policy_of_the_example_is_the_shipped_one_but_for_its_limits_and_beg
 
 LARGEST_TOMBSTONE, LARGEST_CATALOGUE, LEAST_SESSION = 4096, 131_072, 2048
 """Bytes of each, packed: docs/security.md. No session weighs less than the last, see `models.session.Session.weighs`."""
-OBJECTS = 1400
-"""Bytes of Python objects around each session and each id that is held."""
+OBJECTS, ID_OBJECTS = 1400, 400
+"""Bytes of Python objects around each session, and around each id of a finished one, that is held."""
 WORKER = 400 << 20
 """A worker with model, memos and buffers, and no session."""
 
@@ -273,7 +273,8 @@ def test_partitions_as_full_as_the_limits_let_them_get_fit_the_memory_of_one_wor
         (limits.open_mib << 20)
         + limits.tombstones * LARGEST_TOMBSTONE
         + limits.catalogues * LARGEST_CATALOGUE
-        + (sessions + limits.tombstones) * OBJECTS
+        + sessions * OBJECTS
+        + limits.tombstones * ID_OBJECTS
     )
     partitions = int(settings_of(EXAMPLE).get("DRIFTLINE_PARTITIONS", Settings().partitions))
     assert WORKER + partitions * each <= int(memory.removesuffix("Gi")) << 30
