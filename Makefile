@@ -31,7 +31,7 @@ demo: setup
 	@$(BIN)/driftline demo
 
 check: setup
-	@$(BIN)/python -m pytest -q -m 'not slow and not broker and not kafka and not recorded'
+	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not recorded'
 
 test: setup
 	@$(BIN)/python -m pytest -q
