@@ -38,6 +38,10 @@ def bare(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
+def _area(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 class Row(NamedTuple):
     """A figure to reach: how it is had, and its two bars; `most` where less is better."""
 
@@ -312,7 +316,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             "Tasks written out whole, per cent",
             ("tasks", *WRITTEN_COLUMNS, "AUROC"),
             [
-                [name, *(percent(one[key]) for key in WRITTEN_COLUMNS.values()), f"{one['auroc']:.3f}"]
+                [name, *(percent(one[key]) for key in WRITTEN_COLUMNS.values()), _area(one["auroc"])]
                 for name, one in first["written"].items()
             ],
         ),
