@@ -22,13 +22,11 @@ too, which is a line of the ledger.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import random
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -858,14 +856,12 @@ def main() -> None:
         "opened": opened,
         "trial": trial,
         "features_version": FEATURES_VERSION,
-        "minutes": (time.monotonic() - began) / 60,
-        "machine": f"{os.cpu_count()} cores",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **results.of_run(began),
     }
     results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:
-        look(f"python -m benchmarks.adversary {' '.join(sys.argv[1:])}".strip(), options.why)
+        look("benchmarks.adversary", options.why)
     say(f"{report['minutes']:.1f} minutes, {report['queries']} sessions judged")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.load import event_count, preload
-from benchmarks.rig import Rig
+from benchmarks.rig import PARTITIONS, Rig
 from stream.events import EVENTS
 
 MEGABYTES = (50, 1000)
@@ -20,7 +20,6 @@ RESULT_CHARS = 8_000
 """Of a result: 3.5 kB an event, so that a gigabyte is on the topic within a minute."""
 EVENT_BYTES = 3_500
 SECONDS = 30.0
-PARTITIONS = 12
 
 
 def backlog(

@@ -12,7 +12,6 @@ and greatest shares, of all arguments by their sum; a gate is therefore as exact
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -575,10 +574,7 @@ def main() -> None:
     changed = {one.name: replayed([one], telling) for one in changed_sets(sessions, tools)}
     say(f"rows ready after {time.monotonic() - began:.0f} s")
     report = measure(recorded, changed)
-    report |= {
-        "minutes": (time.monotonic() - began) / 60,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    report |= results.of_run(began)
     results.keep(FILE, report)
     show(report, options.docs)
     say(f"{report['minutes']:.1f} minutes")

@@ -290,9 +290,11 @@ def main() -> None:
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
     seconds = options.seconds or SECONDS
+    columns, table = COLUMNS, rows
     with Rig() as rig:
         if options.revocations:
             name, title = "revocations", "Produced to revoked"
+            columns, table = REVOKED_COLUMNS, revoked_rows
             found = revocations(rig, rates, options.seconds or REVOKED_SECONDS, options.partitions)
         elif options.maximum:
             name, title = "load", "Produced to decision readable, under load"
@@ -303,10 +305,7 @@ def main() -> None:
             repeats = options.repeats or REPEATS
             found = compare(rig, options.loops.split(","), rates, seconds, repeats, options.partitions)
     results.merge(name, found)
-    if options.revocations:
-        results.show(title, REVOKED_COLUMNS, revoked_rows(found))
-    else:
-        results.show(title, COLUMNS, rows(found))
+    results.show(title, columns, table(found))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
 import re
 import statistics
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,15 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     2.0
     """
     return ordered[max(0, min(len(ordered) - 1, -(-int(share * len(ordered) * 1000) // 1000) - 1))]
+
+
+def of_run(began: float) -> dict[str, Any]:
+    """What a report says of its run, which `began` at that monotonic time: its minutes, the machine, the day."""
+    return {
+        "minutes": (time.monotonic() - began) / 60,
+        "machine": f"{os.cpu_count()} cores",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
 
 
 def latencies(seconds: Iterable[float]) -> dict[str, float]:

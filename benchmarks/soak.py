@@ -25,7 +25,7 @@ import yaml
 from benchmarks import results
 from benchmarks.latency import Reader, call_of
 from benchmarks.load import Steady, endless, event_count, preload
-from benchmarks.rig import ROOT, Program, Rig
+from benchmarks.rig import PARTITIONS, ROOT, Program, Rig
 from stream.events import DECISIONS
 
 RSS_MB_PER_HOUR = 24.0
@@ -208,7 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--rate", type=float, default=1000)
-    parser.add_argument("--partitions", type=int, default=12)
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
     parser.add_argument("--check", action="store_true", help="fail when memory or latency drift")
     parser.add_argument(
         "--ceiling", type=float, help="MB; for runs too short for memos to fill, which they do once"

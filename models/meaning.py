@@ -93,7 +93,13 @@ def vector_of(text: str) -> Vector:
 
 def pack(vectors: Matrix | Fine) -> bytes:
     """Unit vectors as int8 components, rounded."""
-    return np.floor(vectors * (127 / 1024) + 0.5).astype(np.int8).tobytes()
+    packed = np.empty(vectors.shape, np.int8)
+    _pack_into(packed, vectors)
+    return packed.tobytes()
+
+
+def _pack_into(packed: npt.NDArray[np.int8], vectors: Matrix | Fine) -> None:
+    np.floor(vectors * (127 / 1024) + 0.5, out=packed, casting="unsafe")
 
 
 _UNPACKED = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) * 2048 + 127) // 254).astype(
@@ -158,14 +164,14 @@ def mean_with(held: bytes, vector: Vector, n: int) -> bytes:
     """The packed direction of a running mean `held` of `n` texts, once `vector` joins them."""
     total = vector.astype(np.float64)
     if held:
-        total += _UNPACKED.take(np.frombuffer(held, np.uint8)) * np.float32(min(n, MAX_MEAN))
+        total += unpack(held)[0] * np.float32(min(n, MAX_MEAN))
     size = isqrt(int(total @ total))
     return pack(np.floor(total * LENGTH / size)) if size else held
 
 
 def cosine_to(held: bytes, vector: Vector) -> int:
     """Cosine of a packed direction and a unit vector, in thousandths; 0 without one."""
-    return int(_UNPACKED.take(np.frombuffer(held, np.uint8)) @ vector) * 1000 >> 20 if held else 0
+    return int(unpack(held)[0] @ vector) * 1000 >> 20 if held else 0
 
 
 def _products(a: Matrix, b: Matrix) -> npt.NDArray[np.int32]:
@@ -272,7 +278,7 @@ def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, to
             return held
     fresh = np.zeros(len(spoken), _LINE)
     fresh["call"] = min(call, 2**32 - 1)
-    np.floor(spoken * (127 / 1024) + 0.5, out=fresh["vector"], casting="unsafe")
+    _pack_into(fresh["vector"], spoken)
     if len(tools):
         near = _products(spoken, tools)
         asked = _ASKED.take(np.frombuffer(likeness_, np.uint8))

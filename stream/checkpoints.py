@@ -1,8 +1,8 @@
 """State made durable: how a partition's states lie in our compacted topic, and how they are read back.
 
 Each input topic has a state topic of its own with as many partitions; input partition p is kept in state partition p
-(`state_topic`), so that input topics come and go without touching one another's state. A record's key is ``<owner>/<slot>/<state key>``, its headers name the owner, the slot, and the
-input offset that the value belongs to.
+(`state_topic`), so that input topics come and go without touching one another's state. A record's key is
+``<owner>/<slot>/<state key>``, its headers name the owner, the slot, and the input offset that the value belongs to.
 
 - An **owner** is one assignment of the partition to one worker, named by a rising epoch and a random part.
   Its first checkpoint writes *every* state, so that no owner ever depends on another's records: a paused

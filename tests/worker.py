@@ -117,6 +117,18 @@ def wait_until(condition: Callable[[], bool], worker: Worker, limit_s: float = 6
         time.sleep(0.2)
 
 
+def make_anew(settings: Settings, base: str) -> None:
+    """Delete a topic with all that it holds, wait until it is gone, and make it again."""
+    admin = topics.admin_client(settings)
+    admin.delete_topics([settings.topic(base)])
+    deadline = time.monotonic() + 60
+    while settings.topic(base) in admin.list_topics():
+        assert time.monotonic() < deadline, "the topic does not go"
+        time.sleep(0.2)
+    admin.close()
+    topics.create(settings)
+
+
 def read(settings: Settings, base: str) -> list[Record]:
     """Every record of a topic up to its present end."""
     return [record for record, _ in topics.records(settings, base)]

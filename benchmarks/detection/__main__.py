@@ -13,10 +13,7 @@ its last step. The allowance for the calls of a session (`models.trees.allowance
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import sys
 import time
 from typing import Any
 
@@ -106,14 +103,12 @@ def main() -> None:
         "trial": trial,
         "opened": opened,
         "fits": bench.fits,
-        "minutes": (time.monotonic() - began) / 60,
-        "machine": f"{os.cpu_count()} cores",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **results.of_run(began),
     }
     results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:
-        look(f"python -m benchmarks.detection {' '.join(sys.argv[1:])}".strip(), options.why)
+        look("benchmarks.detection", options.why)
     say(f"{report['minutes']:.1f} minutes, {bench.fits} models")
 
 

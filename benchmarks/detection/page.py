@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ IMAGES = ROOT / "docs" / "img"
 FILE = ROOT / "build" / "detection.json"
 
 
-def look(command: str, why: str) -> None:
-    """Add to the ledger that the report sets were looked at."""
+def look(module: str, why: str) -> None:
+    """Add to the ledger that the report sets were looked at, by this command of `module`."""
+    command = " ".join(["python -m", module, *sys.argv[1:]])
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     what = "report wordings and report tasks; travel and apibank with all other domains"
     line = f"| {day} | {what} | {why} | `{command}` |\n"

@@ -19,10 +19,11 @@ from kafka import KafkaProducer
 
 from stream import app, rulings
 from stream.checkpoints import STATE_TOPIC
+from stream.settings import Settings
 from tests.chaos.scene import PARTITIONS, SESSION_TIMEOUT_S, Scene, SceneError, Slot
 from tests.chaos.verify import Deploy, stored
 from tests.chaos.worker import Fault
-from tests.worker import COMMAND, Worker
+from tests.worker import COMMAND, Worker, make_anew
 
 RARE = {"judge.revoked", "judge.committed", "judge.recovered"}
 """Points that only a rebalance, a stop or a start passes."""
@@ -66,7 +67,7 @@ class Scenario(NamedTuple):
     release: bool = False
     rate: float | None = None
     """Events a second, where the command's own rate is not meant."""
-    checkpoint_records: int | None = None
+    checkpoint_records: int = Settings.checkpoint_records
 
 
 def _turns(scene: Scene, items: Sequence[object], release: bool = True) -> Iterator[object]:
@@ -371,19 +372,8 @@ def lost_local_state(scene: Scene) -> None:
 
 def lost_state_topic(scene: Scene) -> None:
     """The state topic is lost while the group's commits are not: everything is judged again from the input."""
-    from kafka import KafkaAdminClient
-
-    from stream import topics
-
     start = scene.fleet.restart_all({}, drain=False)
-    admin = KafkaAdminClient(**scene.settings.kafka())
-    admin.delete_topics([scene.settings.topic(STATE_TOPIC)])
-    deadline = time.monotonic() + 60
-    while scene.settings.topic(STATE_TOPIC) in admin.list_topics():
-        assert time.monotonic() < deadline, "the topic does not go"
-        time.sleep(0.2)
-    admin.close()
-    topics.create(scene.settings)
+    make_anew(scene.settings, STATE_TOPIC)
     scene.injected("state topic deleted and made anew", action="remove")
     start()
     scene.flowing(150)

@@ -423,10 +423,13 @@ class Fleet:
         terminated = slot.terminated(pid)
         hit = terminated or (bool(slot.hits()) and code == -signal.SIGKILL)
         foreseen = (
-            hit or slot.killed or (slot.asked and code in {0, -signal.SIGTERM}) or code in self.may_end_with
+            code == 0
+            if terminated
+            else hit
+            or slot.killed
+            or (slot.asked and code in {0, -signal.SIGTERM})
+            or code in self.may_end_with
         )
-        if terminated:
-            foreseen = code == 0
         if not foreseen:
             self.failures.append(f"worker {slot.number} ended with {code}: {tail(slot.log)}")
         if not slot.wanted:
@@ -513,8 +516,8 @@ class Scene:
         Share of records that no contract allows.
     checkpoint_s : float
         Seconds between the workers' checkpoints.
-    checkpoint_records : int or None
-        Records after which a checkpoint comes early; None: the setting's default.
+    checkpoint_records : int
+        Records after which a checkpoint comes early.
     rounds : int
         How often a scenario repeats its faults; 0 is the short form that every build plays.
     """
@@ -529,7 +532,7 @@ class Scene:
         rate: float = 250.0,
         poisoned: float = 0.0,
         checkpoint_s: float = 1.0,
-        checkpoint_records: int | None = None,
+        checkpoint_records: int = Settings.checkpoint_records,
         rounds: int = 1,
     ) -> None:
         self.cluster = cluster
@@ -560,7 +563,7 @@ class Scene:
             state_dir=directory / "scratch",
             session_timeout_s=SESSION_TIMEOUT_S,
             checkpoint_s=checkpoint_s,
-            **({} if checkpoint_records is None else {"checkpoint_records": checkpoint_records}),
+            checkpoint_records=checkpoint_records,
             policy_path=directory / "policy.yaml",
             signing_key_file=directory / "signing.json",
         )

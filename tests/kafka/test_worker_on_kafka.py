@@ -19,7 +19,7 @@ from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, dumps
 from stream.send import Message, play
 from stream.settings import Settings
 from tests.cluster import Cluster, free_ports
-from tests.worker import Worker, live, read, replayed, wait_until
+from tests.worker import Worker, live, make_anew, read, replayed, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -141,14 +141,7 @@ def test_an_input_topic_made_anew_is_judged_from_its_beginning(on_kafka: Setting
         play(settings, called(EVENTS, "before", 40), None)
         wait_until(lambda: len(decided(settings)) >= 40, worker)
         assert worker.stop()[0] == 0, log.read_text()
-    admin = topics.admin_client(settings)
-    admin.delete_topics([settings.topic(EVENTS)])
-    deadline = time.monotonic() + 60
-    while settings.topic(EVENTS) in admin.list_topics():
-        assert time.monotonic() < deadline, "the topic does not go"
-        time.sleep(0.2)
-    admin.close()
-    topics.create(settings)
+    make_anew(settings, EVENTS)
     with Worker(settings, log) as worker:
         play(settings, called(EVENTS, "before", 3), None)  # of the same session, so in the same partition
         play(settings, called(EVENTS, "after", 3), None)
