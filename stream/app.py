@@ -58,6 +58,8 @@ log = logging.getLogger("driftline.worker")
 EXIT_BROKER, EXIT_ARTEFACT = 4, 5
 BROKER_AWAY_S = 60.0
 """How long a broker may be away before the worker ends with the broker's exit code (chosen)."""
+LEAVE_S = 2.0
+"""How long tasks that are cancelled at the end may take."""
 STOP_S = 15.0
 """Longest a graceful stop may take before the process goes anyway; what is open is judged again."""
 COUNT_EVERY_S = 10.0
@@ -611,7 +613,26 @@ def run(
         Metrics cannot listen where they should.
     """
     counts = _checked_counts(settings)
-    return asyncio.run(_run(settings, judge, actor, counts, announce, identity, at))
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_run(settings, judge, actor, counts, announce, identity, at))
+    finally:
+        asyncio.set_event_loop(None)
+        _leave(loop)
+
+
+def _leave(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop as `asyncio.run` does, which however waits for ever for tasks that do not listen to being cancelled."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        _, left = loop.run_until_complete(asyncio.wait(left, timeout=LEAVE_S))
+    if not left:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    # Those that are left are clients that wait for a broker that is gone; they end with the process.
+    loop.close()
 
 
 def _checked_counts(settings: Settings) -> dict[str, int]:
