@@ -70,6 +70,26 @@ _HARMLESS = frozenset(
     "datediff timestampdiff floor ceil ceiling mod greatest least having between like union values with limit".split()
 )
 
+_STATEMENT = re.compile(
+    r"\s*(?:select|insert|update|delete|replace|with|show|describe|desc|explain|create|alter|drop|truncate|merge)\b",
+    re.IGNORECASE,
+)
+_LANGUAGE = _HARMLESS | frozenset(
+    "insert update delete merge drop alter truncate into set replace create show describe desc explain order group asc offset "
+    "inner outer full cross natural intersect except recursive table tables column columns view index primary foreign key "
+    "references unique constraint default null auto_increment if database add modify change rename to int integer bigint "
+    "smallint tinyint float double decimal numeric char varchar text datetime timestamp time boolean true false "
+    "information_schema table_name table_schema column_name last_insert_id current_date current_timestamp curdate interval "
+    "returning escape regexp collate".split()
+)
+SQL_WORDS = frozenset(word.replace("_", "") for word in _LANGUAGE)
+"""Words of SQL itself, as tokens: which table and which rows a statement means, they do not say."""
+
+
+def is_statement(text: str) -> bool:
+    """Whether a text begins as an SQL statement does."""
+    return _STATEMENT.match(text) is not None
+
 
 def only_looks(command: str, *, sql: bool = False) -> bool:
     """Whether all that a shell command, or an SQL statement, does is look.

@@ -21,10 +21,10 @@ _AROUND = ".,;:!?()[]{}<>\"'*"
 _DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?")
 _YEAR = re.compile(r"[12]\d{3}")
 _STAMP = re.compile(
-    r"(?<![\w./:-])(?:"
+    r"(?:(?<![\w./:-])|(?<=\d:\d\d-)|(?<=\d[ap]m-))(?:"
     r"(?P<year>\d{4})-(?P<month>\d\d?)-(?P<day>\d\d?)(?:t(?P<at>\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:z|[+-]\d\d:?\d\d)?)?"
     r"|(?P<day_first>\d\d?)\.(?P<then_month>\d\d?)\.(?P<then_year>\d{4})"
-    r"|(?P<time>\d\d?:\d\d)(?::\d\d(?:\.\d+)?)?(?P<half>[ap]m)?"
+    r"|(?P<time>\d\d?:\d\d)(?::\d\d(?:\.\d+)?(?:z|[+-]\d\d:?\d\d)?|z|\+\d\d:?\d\d)?(?P<half>[ap]m)?"
     r"|(?P<hour>\d\d?)(?P<hour_half>[ap]m)"
     r")(?![\w:]|\.\d)"
 )

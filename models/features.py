@@ -24,14 +24,25 @@ from typing import NamedTuple
 import numpy as np
 
 from models import handover
-from models.commands import only_looks
+from models.commands import SQL_WORDS, is_statement, only_looks
 from models.embedding import DIMS
 from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
-from models.provenance import HASHED, Index, Leaf, Origin, Spelled, leaves, origin, spell
-from models.session import CallRow, Session
+from models.provenance import (
+    HASHED_CHARS,
+    Index,
+    Leaf,
+    Origin,
+    Spelled,
+    is_hashed,
+    leaves,
+    origin,
+    spell,
+    without,
+)
+from models.session import LISTED, CallRow, Session
 from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
-FEATURES_VERSION = 7
+FEATURES_VERSION = 8
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -167,8 +178,13 @@ def extract(
     by_source: dict[int, int] = {}
     for leaf in found:
         spelled = spell(leaf.text, key)
-        o = origin(spelled, index, ancestor_indexes, nothing, key)
         sink = is_sink(leaf.path)
+        if is_hashed(leaf.text):
+            # What kind of value it stands for, only the argument's name tells.
+            spelled = spelled._replace(addresses=(sink,) * len(spelled.texts))
+        elif is_query(leaf.path) and is_statement(leaf.text):
+            spelled = without(spelled, SQL_WORDS)
+        o = origin(spelled, index, ancestor_indexes, nothing, key)
         origins.append(LeafOrigin(leaf, o, sink, spelled))
         whole = o.total
         if not whole:
@@ -205,7 +221,7 @@ def extract(
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
-    words = " ".join(leaf.text[:400] for leaf in found[:16])
+    words = " ".join(leaf.text[:400] for leaf in found[:16] if not is_hashed(leaf.text))
     spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
     said = vector_of(f"{spoken} {words}")
     explained = explain(said, vector, session.clauses, session.lines)
@@ -269,8 +285,15 @@ def extract(
         share(aimed_prose, aimed),
         share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
         share(aimed_nowhere, aimed),
-        share(sum(map(_is_hashed, found)), len(found)),
-        min(255, sum(len(leaf.text) for leaf in found) // 10),
+        share(sum(is_hashed(leaf.text) for leaf in found), len(found)),
+        min(
+            255,
+            sum(
+                min(len(leaf.text), HASHED_CHARS) if is_hashed(leaf.text) else len(leaf.text)
+                for leaf in found
+            )
+            // 10,
+        ),
         action,
         int(action == ACTIONS["execute"] and _looks(found)),
         int(facts.destructive),
@@ -282,10 +305,6 @@ def extract(
     ]
     same = sum(call.digest == digest for call in session.window)
     return Extract(row, origins, facts, cuts, named, clause, same, explained, said)
-
-
-def _is_hashed(leaf: Leaf) -> bool:
-    return leaf.text.startswith(HASHED) and len(leaf.text) >= 16
 
 
 def _looks(found: Sequence[Leaf]) -> bool:
@@ -311,8 +330,8 @@ def _clause_named(session: Session, found: Sequence[LeafOrigin]) -> int:
     votes: dict[int, int] = {}
     for leaf in found[:16]:
         for name in leaf.spelled.prints:
-            at = clauses.get(name)
-            if at is not None:
+            at = clauses.get(name, LISTED)
+            if at != LISTED:
                 votes[at] = votes.get(at, 0) + 1
     return max(votes, key=lambda at: (votes[at], -at)) if votes else -1
 

@@ -44,6 +44,8 @@ MAX_TOKENS = 4096
 
 HASHED = "fp:"
 """Beginning of a value that its producer hashed (docs/privacy.md)."""
+HASHED_CHARS = 16
+"""Characters of such a value that count, its beginning included: 52 bits and more of the hash."""
 
 GRAM = 6
 """Characters in an n-gram of an identifier: below 6, chance matches in hex strings become common."""
@@ -62,6 +64,7 @@ _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{2}){8,}(?![0-9a-fA-F])")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _DIGIT = re.compile(r"\d")
+_HASHED = re.compile(rf"(?<![\w/.-]){HASHED}[\w+/=-]{{{HASHED_CHARS - len(HASHED)},128}}(?![\w+/=-])")
 _SPACED = re.compile(r" \d{3}(?<=\d \d{3})")
 """A number grouped by spaces, the one thing in canonical text that a split at white space would cut."""
 
@@ -122,6 +125,20 @@ def canonical(text: str) -> str:
         if c > "\x7f" and unicodedata.category(c) == "Cf":
             folded = folded.replace(c, "")
     return folded
+
+
+def is_hashed(text: str) -> bool:
+    """Whether a value is the fingerprint that its producer sent in its place.
+
+    >>> [is_hashed(text) for text in ("fp:" + 64 * "a", "fp:short", "mail fp:" + 64 * "a")]
+    [True, False, False]
+    """
+    return text.startswith(HASHED) and _HASHED.fullmatch(text) is not None
+
+
+def unhashed(text: str) -> str:
+    """`text` without values that its producer hashed."""
+    return _HASHED.sub(" ", text) if HASHED in text else text
 
 
 def number(text: str) -> str:
@@ -235,6 +252,9 @@ def tokens(text: str) -> list[Token]:
     ['pay', 'bob', 'example', 'to', '1200', 'bobexamplecom']
     """
     found: dict[str, tuple[bool, bool]] = {}
+    if HASHED in text:
+        found = {run[:HASHED_CHARS].lower(): (True, False) for run in _HASHED.findall(text)}
+        text = unhashed(text)
     for part in [text, *opened(text)]:
         low = canonical(part)
         grouped = low
@@ -321,7 +341,7 @@ def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
 
 def _grams_of(found: Sequence[Token], key: bytes) -> list[int]:
     """Fingerprints of the selected n-grams of identifiers."""
-    long = (token.text for token in found if token.entity and len(token.text) >= INDEXED)
+    long = (t.text for t in found if t.entity and len(t.text) >= INDEXED and not t.text.startswith(HASHED))
     return [p for text in long for p in winnowed(text, key)]
 
 
@@ -433,7 +453,8 @@ def _bare_of(piece: str, key: bytes) -> _Bare:
     prints = [fingerprint(token.text, key) for token in found] + _grams_of(found, key)
     if len(piece) > MAX_REMEMBERED:  # what is cut off a longer word depends on the words around it
         return _Bare(tuple(prints), len(found), _OPENED_AT_ONCE + 1, False)
-    opening = max(len(_BASE64.findall(piece)), len(opened(piece)))
+    plain = unhashed(piece)
+    opening = max(len(_BASE64.findall(plain)), len(opened(plain)))
     return _Bare(tuple(prints), len(found), opening, spells(canonical(piece)))
 
 
@@ -635,6 +656,18 @@ def _spell(text: str, key: bytes) -> Spelled:
 
 
 _spelled = lru_cache(maxsize=1 << 14)(_spell)
+
+
+def without(leaf: Spelled, words: Collection[str]) -> Spelled:
+    """What an argument is looked up by, less `words`: maybe nothing."""
+    kept = [n for n, text in enumerate(leaf.texts) if text not in words]
+    texts = tuple(leaf.texts[n] for n in kept)
+    return leaf._replace(
+        texts=texts,
+        prints=tuple(leaf.prints[n] for n in kept),
+        addresses=tuple(leaf.addresses[n] for n in kept),
+        total=sum(map(len, texts)),
+    )
 
 
 MAX_HARD_TOKENS = 8

@@ -31,6 +31,8 @@ MAX_GAPS = 32
 MAX_STEMS = 1000
 MAX_NAMES = 256
 """Fingerprints of what an intent names: 4 bytes each."""
+LISTED = 255
+"""In a clause's place: what an intent names only in its list of resources."""
 MAX_SAID = 8
 """Latest calls whose words are kept, to know them again in their answers."""
 MAX_SAID_PRINTS = 160
@@ -134,7 +136,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     intent_digest: str | None = None
     intent_words: bytes = b""  # stem prints, uint32
     names: bytes = b""  # prints of what the intent names, uint32
-    name_clauses: bytes = b""  # for each, the clause that names it
+    name_clauses: bytes = b""  # for each, the clause that names it, or `LISTED`
     clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
     handing: bytes = b""  # by clause: what its sentence hands over and wants, see `models.handover`
     wants: bytes = b""  # what the intent as a whole hands over and wants, likewise

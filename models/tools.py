@@ -8,7 +8,7 @@ nothing tells is taken for a write: the cautious reading.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -124,7 +124,11 @@ VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
 _TELLS_AS_READ = frozenset("return give output provide report".split())
 """Verbs that in a description say what comes back; in a name ("return_item") they act."""
 MAX_UNTIL_VERB = 8
-"""Words of a description among which its first verb is sought."""
+"""Words of a description among which its first verb is sought; without one there, words that begin a sentence tell,
+those that act before those that read."""
+MAX_TELLING = 400
+"""Characters of a description in which a sentence may begin with its verb."""
+_BEGINS = re.compile(r"[.!?:]\s+")
 
 
 def told_verb(description: str | None) -> str | None:
@@ -132,14 +136,24 @@ def told_verb(description: str | None) -> str | None:
 
     >>> [told_verb(t) for t in ("Sends an e-mail.", "This tool fetches a page", "Returns the balance.", "Mail")]
     ['send', 'fetch', 'get', None]
+    >>> told_verb("This tool belongs to the family of mathematical ones. Description: Computes a mean.")
+    'compute'
     """
-    for word in name_words((description or "")[:200])[:MAX_UNTIL_VERB]:
-        for base in (word, word.removesuffix("s"), word.removesuffix("es")):
-            if base in _TELLS_AS_READ:
-                return "get"
-            if base in VERBS:
-                return base
-    return None
+    text = (description or "")[:MAX_TELLING]
+    if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
+        return verb
+    begun = list(_verbs(words[0] for part in _BEGINS.split(text)[1:] if (words := name_words(part[:40]))))
+    return next((verb for verb in begun if verb not in READ_VERBS), begun[0] if begun else None)
+
+
+def _verbs(words: Iterable[str]) -> Iterator[str]:
+    """Those of `words` that are verbs, in their base form."""
+    for word in words:
+        bases = (word, word.removesuffix("s"), word.removesuffix("es"))
+        if not _TELLS_AS_READ.isdisjoint(bases):
+            yield "get"
+        elif (verb := next((base for base in bases if base in VERBS), None)) is not None:
+            yield verb
 
 
 def _speaks(words: Sequence[str]) -> bool:

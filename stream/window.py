@@ -36,9 +36,11 @@ from models.provenance import (
     fingerprint,
     prints_of,
     tokens,
+    unhashed,
 )
 from models.results import hear, leave_out
 from models.session import (
+    LISTED,
     MAX_CREDENTIAL_BYTES,
     MAX_CREDENTIALS,
     MAX_GAPS,
@@ -245,8 +247,9 @@ def fit(session: Session) -> None:
 def widen(session: Session, intent: Intent, key: bytes) -> None:
     """Take an intent, or the user's amendment of it, into the session."""
     text = intent.text[:32_768]
-    more = " ".join([*(intent.plan or [])[:64], *(intent.resources or [])[:256]])[:32_768]
-    whole = f"{text} {more}"
+    plan = " ".join((intent.plan or [])[:64])[:32_768]
+    listed = " ".join((intent.resources or [])[:256])[:32_768]
+    whole = unhashed(f"{text} {plan} {listed}")
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
@@ -257,9 +260,9 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
         for action in intent.actions:
             session.allowed_actions |= 1 << ACTIONS[action]
             session.intent_actions |= 1 << ACTIONS[action]
-    _take_clauses(session, f"{text}\n{more}" if more else text, key)
+    _take_clauses(session, f"{text}\n{plan}" if plan else text, listed, key)
     index = Index(session.index)
-    found = prints_of(f"{text}\n{more}", key)
+    found = prints_of(f"{text}\n{plan}\n{listed}", key)
     session.folded += index.add(found, INTENT, prose=False, limit=print_limit(session))
     session.index = index.dump()
     if intent.budget is not None:
@@ -270,8 +273,8 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
     session.intent_digest = short_hash(session.intent_digest or "", dumps(intent.model_dump(mode="json")))
 
 
-def _take_clauses(session: Session, text: str, key: bytes) -> None:
-    """Add an intent's clauses: what they mean, what each names, and whether it hands acts over."""
+def _take_clauses(session: Session, text: str, listed: str, key: bytes) -> None:
+    """Add an intent's clauses: what they mean, what each names, and whether it hands acts over; and the resources it lists."""
     found = clauses_of(text)
     held = len(session.served)
     gone = max(0, held + len(found) - MAX_CLAUSES)
@@ -283,10 +286,12 @@ def _take_clauses(session: Session, text: str, key: bytes) -> None:
     whole = bytes(heads.whole.of_text(text))
     session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
     held_names = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
-    named = {name: clause - gone for name, clause in held_names if clause >= gone}
+    named = {
+        name: clause if clause == LISTED else clause - gone for name, clause in held_names if clause >= gone
+    }
     if gone:
         session.window = [replace(row, clause=max(-1, row.clause - gone)) for row in session.window]
-    for at, (clause, _) in enumerate(found, held - gone):
+    for at, clause in (*enumerate((clause for clause, _ in found), held - gone), (LISTED, listed)):
         for token in tokens(clause):
             if len(token.text) >= 3 and (token.entity or stem(token.text) not in STOP):
                 named.setdefault(fingerprint(token.text, key), at)

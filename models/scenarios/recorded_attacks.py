@@ -8,18 +8,21 @@ meant for hijacked and attempted ones.
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import hmac
 import json
 import random
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from models.provenance import HASHED, compounds_in, leaves
+from models.results import PROSE_WORDS
 from models.scenarios.splices import acts_on, ask, without_results
 from models.scenarios.wordings import Demand, Wording, identify, place, seeded
 from models.tools import name_words, stems
@@ -181,11 +184,15 @@ def withheld(session: Session) -> Session:
     return _twin(without_results(session), session, "withheld")
 
 
+_FIGURES = re.compile(r"(?<!\w)\w*\d\w*(?:[.,:-]\d\w*)*")
+"""What has a digit in it: amounts, dates, accounts."""
+
+
 def fingerprinted(session: Session) -> Session:
     """The session as producers in privacy mode send it (`docs/privacy.md`): values hashed, intent in clear.
 
-    Texts are split into their fields and lines first; the values that the user names, once or on the way, are given
-    as resources.
+    Texts are split into records, their fields and lines first; the values that the user names, once or on the way, are
+    given as resources.
     """
 
     def fp(value: object) -> str:
@@ -202,25 +209,47 @@ def fingerprinted(session: Session) -> Session:
             return [hide(item) for item in value]
         return value if value is None or isinstance(value, bool) else fp(value)
 
-    def lines(text: str) -> list[Any]:
-        found: list[Any] = []
+    def records(text: str) -> list[dict[str, Any]]:
+        """A listing's items, and paragraphs, an object each: fields by their names, what has none in lists."""
+        found: list[dict[str, Any]] = [{}]
+        base: int | None = None
         for line in text.splitlines()[:400]:
-            key, colon, value = line.strip(" -").partition(": ")
-            if colon and value and re.fullmatch(r"[\w ]{1,40}", key):
-                found.append({key: fp(value.strip("'\""))})
-            elif line.strip():
-                found.append(fp(line))
-            found += [fp(run) for run in compounds_in(line)]
-        return found
+            bare = line.strip(" -")
+            item = re.match(r" *(?=- )", line)
+            if item is not None and base is None:
+                base = item.end()
+            if not bare or (item is not None and base is not None and item.end() <= base):
+                found.append({})
+            key, colon, value = bare.partition(": ")
+            if colon and value and re.fullmatch(r"[\w ]{1,40}", key) and key not in found[-1]:
+                found[-1][key] = fp(value.strip("'\""))
+            elif bare:
+                found[-1].setdefault("lines", []).append(fp(bare))
+            if runs := [*compounds_in(line), *_FIGURES.findall(line)]:
+                found[-1].setdefault("values", []).extend(map(fp, dict.fromkeys(runs)))
+        return [record for record in found if record]
+
+    def split(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: split(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [split(item) for item in value]
+        talks = isinstance(value, str) and ("\n" in value or len(value.split()) >= PROSE_WORDS)
+        return records(value) if talks else hide(value)
 
     def result(value: Any) -> Any:
         if not isinstance(value, str):
-            return hide(value)
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            return lines(value)
-        return hide(parsed) if isinstance(parsed, dict | list) else lines(value)
+            return split(value)
+        for read in (json.loads, ast.literal_eval):  # what a tool returned, as its framework wrote it down
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", SyntaxWarning)
+                    parsed = read(value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+            if isinstance(parsed, dict | list):
+                return split(parsed)
+        return records(value)
 
     intent = " ".join([str(session["intent"]), *(said["text"] for said in session.get("amendments") or ())])
     named = [*compounds_in(intent), *re.findall(r"'([^']{2,80})'|\"([^\"]{2,80})\"", intent)]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.commands import only_looks
+from models.commands import SQL_WORDS, is_statement, only_looks
+from models.provenance import spell, without
 
 LOOKS = [
     "ls",
@@ -86,3 +87,29 @@ def test_a_hostile_command_is_told_soon() -> None:
     ):
         only_looks(text)
     assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        ("SELECT name, COUNT(*) FROM singer_in_concert ORDER BY age DESC", {"name", "singer", "concert", "age", "singerinconcert"}),
+        ("INSERT INTO payees (iban) VALUES ('DE02500105170137075030')", {"payees", "iban", "de02500105170137075030"}),
+        ("select group_concat(x) from information_schema.tables", {"informationschematables", "information", "schema"}),
+        ("SHOW TABLES", set()),
+    ],
+)  # fmt: skip
+def test_a_statement_is_looked_up_by_what_it_names(statement: str, left: set[str]) -> None:
+    whole = spell(statement, b"key")
+    found = without(whole, SQL_WORDS)
+    assert set(found.texts) == left
+    assert found.said == whole.said
+    assert found.total == sum(map(len, found.texts))
+    assert len(found.prints) == len(found.addresses) == len(found.texts)
+    at = {text: n for n, text in enumerate(whole.texts)}
+    assert [whole.prints[at[text]] for text in found.texts] == list(found.prints)
+
+
+def test_what_is_no_statement_keeps_its_words() -> None:
+    assert is_statement("  SELECT 1")
+    assert is_statement("with a as (select 1) select 2")
+    assert not any(map(is_statement, ["order of the table", "selection", "a select", ""]))

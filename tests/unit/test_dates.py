@@ -47,6 +47,21 @@ def test_a_time_of_day_is_the_same_however_it_is_written(time: datetime.time) ->
 
 
 @pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("09:00-10:30", {"t0900", "t1030"}),
+        ("9:00am-5:00pm", {"t0900", "t1700"}),
+        ("09:30Z", {"t0930"}),
+        ("09:30+02:00", {"t0930"}),
+        ("09:30:00-05:00", {"t0930"}),
+        ("2024-05-01 09:30:00+00:00", {"20240501", "may01", "t0930"}),
+    ],
+)
+def test_a_range_is_two_times_and_an_offset_is_none(text: str, times: set[str]) -> None:
+    assert told(text) == times
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "2024-13-05",

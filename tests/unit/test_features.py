@@ -10,6 +10,7 @@ import pytest
 from models import handover
 from models.features import FEATURES
 from models.handover import NEUTRAL, Head, Heads
+from models.provenance import HASHED_CHARS
 from models.scenarios.recorded_attacks import fingerprinted
 from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
 from stream.replay import feature_rows
@@ -79,6 +80,52 @@ def test_hashed_arguments_are_counted() -> None:
     assert [row["hashed"] for row in rows(fingerprinted(plain))] == [1000, 1000]
 
 
+def paying(**result: Any) -> dict[str, Any]:
+    """One that looks a payee up and pays, whose intent names the payee alone."""
+    return {
+        **session("Pay what is open to 'Novak Dental'."),
+        "calls": [
+            {"seq": 0, "tool": "read_mail", "args": {"id": "m-1"}, "result": [result], "error": None},
+            {
+                "seq": 1,
+                "tool": "send_mail",
+                "args": {"recipient": "CZ6508000000192000145399", "amount": "311.40"},
+                "result": "sent",
+                "error": None,
+            },
+        ],
+    }
+
+
+def test_a_hashed_value_that_stands_beside_what_the_user_named_was_looked_up() -> None:
+    told = {"payee": "Novak Dental", "iban": "CZ6508000000192000145399", "due": "311.40"}
+    beside = rows(fingerprinted(paying(**told)))[1]
+    apart = rows(fingerprinted(paying(**{**told, "payee": "Zeman Roofing"})))[1]
+    assert (beside["args_anchored"], apart["args_anchored"]) == (1000, 0)
+    assert beside["args_nowhere"] == apart["args_nowhere"] == 0
+
+
+def test_what_kind_of_value_was_hashed_its_argument_tells() -> None:
+    row = rows(fingerprinted(paying(iban="CZ6508000000192000145399")))[1]
+    assert (row["sink_leaves"], row["aimed"], row["aimed_other"]) == (1, HASHED_CHARS, 1000)
+    assert row["argument_chars"] == 2 * HASHED_CHARS // 10
+
+
+def test_fingerprints_mean_nothing_and_are_no_clause() -> None:
+    clear, hashed = rows(paying()), rows(fingerprinted(paying()))
+    for told in (
+        "tool_affinity",
+        "tool_likeness",
+        "intent_acts",
+        "intent_any",
+        "intent_left",
+        "intent_effect",
+    ):
+        assert [row[told] for row in clear] == [row[told] for row in hashed], told
+    bare = {**paying(), "calls": [{**call, "args": {}} for call in paying()["calls"]]}
+    assert [row["call_nearness"] for row in hashed] == [row["call_nearness"] for row in rows(bare)]
+
+
 @pytest.mark.parametrize("text", ["fp:", "fp:short", "mail fp:" + 64 * "a"])
 def test_what_only_begins_like_a_fingerprint_is_none(text: str) -> None:
     one = session("Read mail m-1.")
@@ -111,6 +158,20 @@ def test_a_command_that_only_looks_is_told_from_one_that_does_more() -> None:
     assert [row["command_looks"] for row in ran(("ls -l | wc -l", "3"), ("rm notes.txt", ""))] == [1, 0]
     assert all(row["action"] == 2 for row in ran(("ls", "")))
     assert all(row["command_looks"] == 0 for row in rows(session("Read mail m-1 and send Ann an answer.")))
+
+
+def test_words_of_sql_are_no_evidence() -> None:
+    def asked(statement: str) -> dict[str, float]:
+        one = session("Which singers are older than 40?")
+        one["calls"] = [
+            {"seq": 0, "tool": "run_sql", "args": {"query": statement}, "result": "", "error": None}
+        ]
+        return rows(one)[0]
+
+    found = asked("SELECT COUNT(*) FROM singers WHERE age BETWEEN 40 AND 120")
+    assert found["args_intent"] == 1000 * len("singers") // len("singers" + "age" + "120")
+    assert found["argument_chars"] == 5
+    assert asked("SHOW TABLES")["args_nowhere"] == asked("SHOW TABLES")["sink_leaves"] == 0
 
 
 def test_an_answer_that_quotes_its_call_is_no_source_of_the_next() -> None:

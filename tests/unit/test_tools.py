@@ -53,6 +53,13 @@ def test_a_verb_is_sought_among_the_first_words_alone() -> None:
     assert told_verb("x" * 10_000) is None
 
 
+def test_or_at_the_beginning_of_a_sentence_and_what_acts_goes_before_what_reads() -> None:
+    said = "This tool belongs to the family of the mathematical ones, which know much."
+    assert told_verb(f"{said} Tool description: Calculate the mean of numbers.") == "calculate"
+    assert told_verb(f"{said} Counts rows. Deletes those that are counted.") == "delete"
+    assert told_verb(f"{said} {'Words go on and on. ' * 20} Calculate the mean.") is None
+
+
 def test_a_catalogue_speaks_of_opaque_tools_by_their_descriptions() -> None:
     tools = [tool("op_1", "Sends a message to a user."), tool("read_file", "Reads a file.")]
     found = Catalogue(tools, KEY, {})
