@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.addresses import words_apart
@@ -38,6 +38,8 @@ texts = st.lists(parts, max_size=24).map("".join)
 
 
 @given(texts)
+@example("@- http://")
+@example("thanks @ann-lee, see www.a-b.com")
 def test_each_piece_between_white_space_stands_by_itself(text: str) -> None:
     assert words_apart(text).split() == " ".join(map(words_apart, text.split())).split()
 
