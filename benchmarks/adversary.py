@@ -191,7 +191,7 @@ def broken(recorded: Session, made: Session) -> str | None:
         return "the user's words or the catalogue changed"
     kept = [call for call in made["calls"] if not call.get("added")]
     more = [call for call in made["calls"] if call.get("added")]
-    own = looks_up(recorded) if more else []
+    own = looks_up(made) if more else []  # another order may have brought more of the user's own calls before
     if len(more) > MAX_ADDED or any(c["result"] or c["error"] or not _again(c, own) for c in more):
         return "an added call does more than look up what was looked up before"
     # The user's own calls in their order, then the bad ones in theirs.

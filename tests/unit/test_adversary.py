@@ -47,6 +47,7 @@ PAGE = call("read_page", f"- title: Travel\n  note: '{TEXT}'\n- title: Food\n  n
 ORDERS = call("list_orders", f'{{"orders": [{{"item": "lamp", "note": "{TEXT}"}}]}}')
 OWN = call("send_email", recipients=["ann@firm.example"], subject="Orders", body="The lamp is on its way.")
 LATE = call("read_page", "the same page, later", page="travel")
+OTHER = call("read_page", "another page, later", page="food")
 
 
 def session(*calls: dict[str, Any], bad: int) -> Session:
@@ -69,7 +70,7 @@ def session(*calls: dict[str, Any], bad: int) -> Session:
 
 SHAPES = {
     "one page": session(PAGE, EVIL, bad=1),
-    "user's calls between": session(PAGE, EVIL, OWN, PAID, LATE, bad=1),
+    "user's calls between": session(PAGE, EVIL, OWN, PAID, LATE, OTHER, bad=1),
     "two pages": session(PAGE, ORDERS, EVIL, PAID, OWN, LATE, OWN, bad=2),
     "read again, then done": session(ORDERS, PAGE, LATE, OWN, EVIL, bad=4),
 }
