@@ -187,6 +187,19 @@ def test_operators_may_follow_one_another(shape: str) -> None:
         assert broken(recorded, made) is None
 
 
+def test_padding_after_another_order_repeats_what_now_comes_before() -> None:
+    recorded = laid("user's calls between")
+    repeated = set()
+    for seed in range(40):
+        rng = random.Random(seed)
+        later = MEANS["order"](recorded, rng) or recorded
+        made = MEANS["padding"](later, rng)
+        assert made is not None
+        assert broken(recorded, made) is None
+        repeated |= {c["args"]["page"].split()[0] for c in made["calls"] if c.get("added")}
+    assert repeated == {"travel", "food"}
+
+
 def test_the_demand_survives_every_wording_and_split() -> None:
     recorded = laid("two pages")
     for name in ("wording", "splitting"):
