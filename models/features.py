@@ -168,6 +168,7 @@ def extract(
     if catalogue is not None and listed is None and tool in catalogue.classes:
         facts = facts._replace(action=catalogue.classes[tool])
     found, cuts = leaves(arguments)
+    hashed = [is_hashed(leaf.text) for leaf in found]
     nothing = catalogue.index if catalogue is not None else Index()
     origins: list[LeafOrigin] = []
     total = intent = prose = anchored = sole = listed_there = nowhere = 0  # characters
@@ -176,10 +177,10 @@ def extract(
     sink_anchored, sink_sole = 1000, 0
     aimed = aimed_intent = aimed_anchored = aimed_prose = aimed_nowhere = 0
     by_source: dict[int, int] = {}
-    for leaf in found:
+    for leaf, stands_in in zip(found, hashed, strict=True):
         spelled = spell(leaf.text, key)
         sink = is_sink(leaf.path)
-        if is_hashed(leaf.text):
+        if stands_in:
             # What kind of value it stands for, only the argument's name tells.
             spelled = spelled._replace(addresses=(sink,) * len(spelled.texts))
         elif is_query(leaf.path) and is_statement(leaf.text):
@@ -221,7 +222,9 @@ def extract(
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
-    words = " ".join(leaf.text[:400] for leaf in found[:16] if not is_hashed(leaf.text))
+    words = " ".join(
+        leaf.text[:400] for leaf, stands_in in zip(found[:16], hashed, strict=False) if not stands_in
+    )
     spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
     said = vector_of(f"{spoken} {words}")
     explained = explain(said, vector, session.clauses, session.lines)
@@ -238,6 +241,9 @@ def extract(
         if place is not None and catalogue is not None and 0 <= read.clause < len(session.served):
             one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
             source_likeness = catalogue.likeness(one)[place]
+    length = sum(
+        HASHED_CHARS if stands_in else len(leaf.text) for leaf, stands_in in zip(found, hashed, strict=True)
+    )
     action = ACTIONS[facts.action]
     asked = session.intent_actions
     for ancestor in ancestors:
@@ -285,15 +291,8 @@ def extract(
         share(aimed_prose, aimed),
         share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
         share(aimed_nowhere, aimed),
-        share(sum(is_hashed(leaf.text) for leaf in found), len(found)),
-        min(
-            255,
-            sum(
-                min(len(leaf.text), HASHED_CHARS) if is_hashed(leaf.text) else len(leaf.text)
-                for leaf in found
-            )
-            // 10,
-        ),
+        share(sum(hashed), len(found)),
+        min(255, length // 10),
         action,
         int(action == ACTIONS["execute"] and _looks(found)),
         int(facts.destructive),

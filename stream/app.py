@@ -717,13 +717,10 @@ async def _run(
     await asyncio.wait({ending}, timeout=STOP_S)
     clean = ending.done()
     if not clean:
-        # Not cancelled and awaited: clients that wait for a broker that is gone do not listen to that.
+        # Not awaited any longer: what has not ended by now is cancelled with all other tasks, see `_leave`.
         log.warning("the stop took more than %.0f s; what was open is judged again", STOP_S)
     elif (unfinished := ending.exception()) is not None:
         failures.append(unfinished)
-    for task in (*tasks, *starting):
-        task.cancel()
-    await asyncio.wait((*tasks, *starting), timeout=2)
     if server is not None:
         server.close()
     if not failures:

@@ -202,11 +202,14 @@ def fingerprinted(session: Session) -> Session:
             + hmac.new(b"fingerprinted", plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         )
 
-    def hide(value: Any) -> Any:
+    def each(value: Any, scalar: Callable[[Any], Any]) -> Any:
         if isinstance(value, dict):
-            return {key: hide(item) for key, item in value.items()}
+            return {key: each(item, scalar) for key, item in value.items()}
         if isinstance(value, list):
-            return [hide(item) for item in value]
+            return [each(item, scalar) for item in value]
+        return scalar(value)
+
+    def hide(value: Any) -> Any:
         return value if value is None or isinstance(value, bool) else fp(value)
 
     def records(text: str) -> list[dict[str, Any]]:
@@ -230,16 +233,12 @@ def fingerprinted(session: Session) -> Session:
         return [record for record in found if record]
 
     def split(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: split(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [split(item) for item in value]
         talks = isinstance(value, str) and ("\n" in value or len(value.split()) >= PROSE_WORDS)
         return records(value) if talks else hide(value)
 
     def result(value: Any) -> Any:
         if not isinstance(value, str):
-            return split(value)
+            return each(value, split)
         for read in (json.loads, ast.literal_eval):  # what a tool returned, as its framework wrote it down
             try:
                 with warnings.catch_warnings():
@@ -248,7 +247,7 @@ def fingerprinted(session: Session) -> Session:
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(parsed, dict | list):
-                return split(parsed)
+                return each(parsed, split)
         return records(value)
 
     intent = " ".join([str(session["intent"]), *(said["text"] for said in session.get("amendments") or ())])
@@ -263,7 +262,7 @@ def fingerprinted(session: Session) -> Session:
         "resources": sorted({fp(name) for name in names})[:64],
     }
     made["calls"] = [
-        {**call, "args": hide(call.get("args") or {}), "result": result(call.get("result"))}
+        {**call, "args": each(call.get("args") or {}, hide), "result": result(call.get("result"))}
         for call in session["calls"]
     ]
     return made
