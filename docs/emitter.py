@@ -42,15 +42,15 @@ class Emitter:
         self.producer.send(self.topic, key=self.root.encode(), value=value)
         self.seq += 1
 
-    def declare(self, intent: str, **fields: Any) -> None:
+    def declare(self, intent: str, *, resources: list[str] | None = None, **fields: Any) -> None:
         """Begin: what the user asked for; `agent`, `tools`, `credentials`, `parent_session_id` if known."""
         with self.lock:
-            self._send("session.declared", intent={"text": intent}, **fields)
+            self._send("session.declared", intent={"text": intent, "resources": resources}, **fields)
 
-    def amend(self, intent: str) -> None:
+    def amend(self, intent: str, *, resources: list[str] | None = None) -> None:
         """The *user* changed their mind. Never send what the agent itself plans."""
         with self.lock:
-            self._send("intent.amended", intent={"text": intent})
+            self._send("intent.amended", intent={"text": intent, "resources": resources})
 
     def call(self, tool: str, arguments: dict[str, Any], **fields: Any) -> str:
         """Before the tool runs. Returns the call's id."""

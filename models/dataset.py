@@ -38,6 +38,8 @@ ATTEMPTED_WEIGHT = 0.7
 """An attempted session's label rests on a success check that errs now and then: it teaches less."""
 UNCHANGED_WEIGHT = 0.5
 """Splices under an unchanged intent are always drift: half as much, so that length of intent tells little."""
+WRITTEN_WEIGHT = 0.5
+"""Tasks that were written out whole: each catalogue is a group of its own, and at full weight they are half of all."""
 UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
 
 
@@ -272,6 +274,7 @@ def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
         [
             (ATTEMPTED_WEIGHT if s.kind == "attempted" else 1.0)
             * (UNCHANGED_WEIGHT if s.variant in UNCHANGED else 1.0)
+            * (WRITTEN_WEIGHT if s.source == written_tasks.SOURCE else 1.0)
             / groups[group(s)] ** 0.5
             for s in sessions
         ]

@@ -42,7 +42,7 @@ from models.provenance import (
 from models.session import LISTED, CallRow, Session
 from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
-FEATURES_VERSION = 8
+FEATURES_VERSION = 9
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1

@@ -14,7 +14,8 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from models.provenance import MAX_CHARS, apart, echoes, leaves, prints_of, prints_of_pieces, unsaid
+from models.privacy import PROSE
+from models.provenance import MAX_CHARS, apart, echoes, is_hashed, leaves, prints_of, prints_of_pieces, unsaid
 
 PROSE_WORDS = 7
 """A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
@@ -185,10 +186,24 @@ def _walk(node: Any, parent: _Record | None, records: _Records, depth: int) -> N
                 else:
                     _scalar(str(label)[:256], value, inner, records)
         elif isinstance(child, list):
+            if name == PROSE and _stands_for_prose(child, record, records):
+                continue
             _scalar("", str(name)[:256], record, records)
             _walk(child, record, records, depth + 1)
         else:
             _scalar(str(name)[:256], child, record, records)
+
+
+def _stands_for_prose(values: list[Any], record: _Record, records: _Records) -> bool:
+    """Take what a producer hashed of a text that talks (`models.privacy`) for prose; False for anything else."""
+    hashed = [value for value in values[:MAX_RECORDS] if isinstance(value, str) and is_hashed(value)]
+    if not hashed or len(hashed) < len(values[:MAX_RECORDS]):
+        return False
+    taken = hashed[: max(0, min(records.pieces, records.room // 64))]
+    records.pieces -= len(taken)
+    records.room -= sum(map(len, taken))
+    record.lines.extend(taken)
+    return True
 
 
 def _scalar(name: str, value: Any, record: _Record, records: _Records) -> None:

@@ -511,7 +511,7 @@ def train(
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
-    Some ten minutes on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
+    Some three quarters of an hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     """
     from models import dataset
     from models import train as training

@@ -113,10 +113,10 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        found = booster([FEATURES[n] for n in variant.columns], seed, self.trees)
-        found.fit(
-            self.learn.X[kept][:, variant.columns], calls.target[kept], sample_weight=calls.weight[kept]
-        )
+        recipe = recipe_for([FEATURES[n] for n in variant.columns], seed, self.trees)
+        X, calls = self.learn.X[kept][:, variant.columns], calls.take(kept)
+        found = calibrate.booster(recipe)
+        found.fit(X, calls.target, sample_weight=calibrate.emphasised(X, calls, recipe))
         return found, time.monotonic() - began
 
     def _keep(self, key: Key, found: Any, took: float) -> None:
@@ -239,10 +239,10 @@ def _fitted(key: Key) -> tuple[Any, float]:
     return _BENCH[-1].fitted(key, variant)
 
 
-def booster(features: Sequence[str], seed: int, trees: int | None = None) -> Any:
-    """The recipe's trees without the sigmoid."""
+def recipe_for(features: Sequence[str], seed: int, trees: int | None = None) -> calibrate.Recipe:
+    """The recipe with another seed, and perhaps fewer trees."""
     recipe = calibrate.recipe_for(features)
-    return calibrate.booster(replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed))
+    return replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed)
 
 
 def log_odds(score: int) -> float:

@@ -8,21 +8,17 @@ meant for hijacked and attempted ones.
 
 from __future__ import annotations
 
-import ast
 import copy
 import hashlib
-import hmac
-import json
 import random
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.provenance import HASHED, compounds_in, leaves
-from models.results import PROSE_WORDS
+from models.privacy import Hidden
+from models.provenance import leaves
 from models.scenarios.splices import acts_on, ask, without_results
 from models.scenarios.wordings import Demand, Wording, identify, place, seeded
 from models.tools import name_words, stems
@@ -184,85 +180,30 @@ def withheld(session: Session) -> Session:
     return _twin(without_results(session), session, "withheld")
 
 
-_FIGURES = re.compile(r"(?<!\w)\w*\d\w*(?:[.,:-]\d\w*)*")
-"""What has a digit in it: amounts, dates, accounts."""
+_HIDDEN = Hidden(b"the key of scenarios, no secret")
 
 
 def fingerprinted(session: Session) -> Session:
     """The session as producers in privacy mode send it (`docs/privacy.md`): values hashed, intent in clear.
 
-    Texts are split into records, their fields and lines first; the values that the user names, once or on the way, are
-    given as resources.
+    The values that the user names, once or on the way, are given as resources.
     """
 
-    def fp(value: object) -> str:
-        plain = " ".join(str(value).casefold().split())
-        return (
-            HASHED
-            + hmac.new(b"fingerprinted", plain.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-        )
-
-    def each(value: Any, scalar: Callable[[Any], Any]) -> Any:
-        if isinstance(value, dict):
-            return {key: each(item, scalar) for key, item in value.items()}
-        if isinstance(value, list):
-            return [each(item, scalar) for item in value]
-        return scalar(value)
-
-    def hide(value: Any) -> Any:
-        return value if value is None or isinstance(value, bool) else fp(value)
-
-    def records(text: str) -> list[dict[str, Any]]:
-        """A listing's items, and paragraphs, an object each: fields by their names, what has none in lists."""
-        found: list[dict[str, Any]] = [{}]
-        base: int | None = None
-        for line in text.splitlines()[:400]:
-            bare = line.strip(" -")
-            item = re.match(r" *(?=- )", line)
-            if item is not None and base is None:
-                base = item.end()
-            if not bare or (item is not None and base is not None and item.end() <= base):
-                found.append({})
-            key, colon, value = bare.partition(": ")
-            if colon and value and re.fullmatch(r"[\w ]{1,40}", key) and key not in found[-1]:
-                found[-1][key] = fp(value.strip("'\""))
-            elif bare:
-                found[-1].setdefault("lines", []).append(fp(bare))
-            if runs := [*compounds_in(line), *_FIGURES.findall(line)]:
-                found[-1].setdefault("values", []).extend(map(fp, dict.fromkeys(runs)))
-        return [record for record in found if record]
-
-    def split(value: Any) -> Any:
-        talks = isinstance(value, str) and ("\n" in value or len(value.split()) >= PROSE_WORDS)
-        return records(value) if talks else hide(value)
-
-    def result(value: Any) -> Any:
-        if not isinstance(value, str):
-            return each(value, split)
-        for read in (json.loads, ast.literal_eval):  # what a tool returned, as its framework wrote it down
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", SyntaxWarning)
-                    parsed = read(value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
-            if isinstance(parsed, dict | list):
-                return each(parsed, split)
-        return records(value)
-
     intent = " ".join([str(session["intent"]), *(said["text"] for said in session.get("amendments") or ())])
-    named = [*compounds_in(intent), *re.findall(r"'([^']{2,80})'|\"([^\"]{2,80})\"", intent)]
-    names = [run if isinstance(run, str) else "".join(run) for run in named]
-    names += re.findall(r"\b\d[\d.,]*\b|\b[A-Z]\w+(?: [A-Z]\w+)*", intent)
     made = {
         **session,
         "session_id": f"{session['session_id']}-fp",
         "origin": session["session_id"],
         "variant": "fingerprints",
-        "resources": sorted({fp(name) for name in names})[:64],
+        "resources": _HIDDEN.named(intent),
     }
     made["calls"] = [
-        {**call, "args": each(call.get("args") or {}, hide), "result": result(call.get("result"))}
+        {
+            **call,
+            "args": _HIDDEN.arguments(call.get("args") or {}),
+            "result": _HIDDEN.result(call.get("result")),
+            "error": _HIDDEN.result(call.get("error")),
+        }
         for call in session["calls"]
     ]
     return made

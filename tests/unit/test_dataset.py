@@ -13,6 +13,7 @@ import pytest
 from models import dataset
 from models.dataset import LEFT_OUT, Session
 from models.errors import DatasetError
+from models.scenarios import written_tasks
 
 
 def record(name: str, label: str = "benign", **changes: Any) -> dict[str, Any]:
@@ -154,6 +155,12 @@ def test_splices_under_an_unchanged_intent_teach_half() -> None:
     calls = dataset.join([spliced, amended], ["s", "a"], [0, 0])
     assert (spliced.variant, amended.variant) == ("spliced_silent", "spliced_asked")
     assert calls.weight[0] == pytest.approx(dataset.UNCHANGED_WEIGHT * calls.weight[1])
+
+
+def test_a_task_written_out_whole_teaches_less_than_a_recording() -> None:
+    written = dataset.of_record({**record("w"), "source": written_tasks.SOURCE}, {})
+    calls = dataset.join([written, dataset.of_record(record("a"), {})], ["w", "a"], [0, 0])
+    assert calls.weight[0] == pytest.approx(dataset.WRITTEN_WEIGHT * calls.weight[1])
 
 
 def test_goals_and_intents_are_known_again_whatever_their_spacing_and_case() -> None:

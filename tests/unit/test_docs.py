@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from models.provenance import INTENT, Index, origin, prints_of, spell
 from stream.settings import Settings
 from stream.topics import DAY_MS, topic_table
 
@@ -101,33 +98,3 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
     missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
     assert not [name for name in missing if f"`{name}`" not in text]
-
-
-def privacy_fingerprint() -> Callable[[object, bytes], str]:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "privacy.md").read_text(encoding="utf-8"), re.S)
-    namespace: dict[str, Any] = {}
-    exec(blocks[0], namespace)
-    made: Callable[[object, bytes], str] = namespace["fingerprint"]
-    return made
-
-
-def test_fingerprints_in_place_of_values_keep_where_a_whole_value_came_from() -> None:
-    hide = privacy_fingerprint()
-    index = Index()
-    index.add(prints_of(hide("Invoice 17", KEY), KEY), INTENT, prose=False, limit=6000)
-    for call in range(100):
-        index.add(prints_of(hide(f"DE{call}", KEY), KEY), call + 1, prose=False, limit=6000)
-    asked = origin(spell(hide("invoice  17", KEY), KEY), index, [], Index(), KEY)
-    assert asked.intent == asked.total
-    for call in range(100):
-        copied = origin(spell(hide(f"DE{call}", KEY), KEY), index, [], Index(), KEY)
-        assert (copied.results, copied.source) == (copied.total, call)
-
-
-def test_fingerprints_in_place_of_values_lose_parts_and_unknown_values_look_like_nowhere() -> None:
-    hide = privacy_fingerprint()
-    index = Index()
-    index.add(prints_of(hide("DE02120300000000202051", KEY), KEY), 1, prose=False, limit=6000)
-    for value in ("DE021203000000002020", "acct:DE02120300000000202051", "somebody@example.com"):
-        found = origin(spell(hide(value, KEY), KEY), index, [], Index(), KEY)
-        assert found.nowhere == found.total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +97,37 @@ def test_scores_out_of_fold_ignore_the_labels_of_the_suite_they_score() -> None:
     here = calls.rows_of("chat")
     before = calibrate.out_of_fold(X, calls, SMALL)
     target = calls.target.copy()
-    target[here] = np.random.default_rng(1).permutation(target[here])
+    some = here & (np.arange(len(here)) % 4 == 0)
+    target[some] = np.random.default_rng(1).permutation(target[some])
     swapped = dataset.Calls(calls.sessions, calls.session, calls.call_seq, target, calls.weight)
     after = calibrate.out_of_fold(X, swapped, SMALL)
     assert np.array_equal(before[here], after[here])
     assert not np.array_equal(before[~here], after[~here])
+
+
+def test_honest_sessions_that_look_like_drift_teach_more() -> None:
+    X, calls = made(signal=9.0)
+    honest = np.array([session.kind != "hijacked" for session in calls.sessions])
+    hard = np.zeros(len(honest), dtype=np.bool_)
+    for domain in calls.domains():
+        here = np.flatnonzero(honest & np.array([session.domain == domain for session in calls.sessions]))
+        hard[here[: len(here) // 20]] = True
+    X[hard[calls.session] & (calls.call_seq == 2), 0] += 9.0
+    weight = calibrate.emphasised(X, calls, replace(SMALL, hardest=0.05, emphasis=5.0))
+    kept = calls.target != dataset.LEFT_OUT
+    assert weight.sum() == pytest.approx(calls.weight[kept].sum())
+    grown = weight / calls.weight[kept]
+    assert grown.max() == pytest.approx(5 * grown.min())
+    more = np.unique(calls.session[kept][grown > 2 * grown.min()])
+    assert len(more) == hard.sum()
+    assert hard[more].mean() > 0.9
+
+
+def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
+    X, calls = made(signal=9.0)
+    sessions = tuple(replace(session, variant="reworded") for session in calls.sessions)
+    made_up = replace(calls, sessions=sessions)
+    assert calibrate.emphasised(X, made_up, SMALL).tolist() == calls.weight[calls.target >= 0].tolist()
 
 
 def test_one_suite_alone_cannot_be_left_out() -> None:

@@ -446,6 +446,7 @@ def test_fingerprints_leave_no_value_and_keep_equal_values_equal() -> None:
                 "args": {"to": account, "amount": 3.5},
                 "result": '{"ok": "sent"}',
             },
+            {"seq": 2, "tool": "send_money", "args": {"to": account}, "error": f"No account {account}."},
         ],
     }
     made = attacks.fingerprinted(session)

@@ -1,0 +1,172 @@
+"""Privacy mode for producers: keyed-hash fingerprints in place of values, told apart as Driftline needs them.
+
+Copy this file next to your agent: it needs nothing but the standard library. What it does, and what is lost:
+``docs/privacy.md``.
+
+    hidden = Hidden(key)
+    session.declare(intent, resources=hidden.named(intent))
+    call = session.call(tool, hidden.arguments(arguments))
+    session.returned(call, hidden.result(answer))
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import hmac
+import json
+import re
+import warnings
+from collections.abc import Callable, Collection
+from typing import Any
+
+PROSE = "prose"
+"""The key under which values of a text that talks stand: Driftline takes a fingerprint there for no field."""
+MAX_LINES = 400
+"""Lines of one text that are looked at."""
+MAX_LINE = 2000
+"""Characters of one line that are looked at."""
+MAX_NAMED = 128
+"""Fingerprints of what an intent names."""
+
+_TALKS = 7
+"""Words from which on a line is prose."""
+_SENTENCE = 4
+"""... and from which on it is, if it ends as a sentence does."""
+_FIELD = re.compile(r"([\w ]{1,40}?)\s*[:=]\s+(.+)")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_ITEM = re.compile(r" *(?=- )")
+_ENDS = re.compile(r"[^\W\d_][.!?]['\")\]]*$")
+_QUOTED = re.compile(r"'([^'\n]{2,80})'|\"([^\"\n]{2,80})\"|`([^`\n]{2,80})`")
+_RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
+_JOINT = re.compile(r"\w[@.:/\\\-+_%#&?~]+\w")
+_FIGURE = re.compile(r"(?<!\w)\w*\d\w*(?:[.,:-]\d\w*)*")
+_NAME = re.compile(r"(?<!\w)[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
+_WORD = re.compile(r"[^\W_]{3,}")
+_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[+-]?\d+\.\d+")
+
+
+def plain(value: object) -> str:
+    """A value as it is hashed: case, spaces, forms of numbers and what stands before a host are no difference.
+
+    >>> plain("  HTTPS://www.Example.com/a/ "), plain("1,200.50"), plain(1200.5), plain(7.0)
+    ('example.com/a', '1200.5', '1200.5', '7')
+    """
+    text = " ".join(str(value).casefold().split())
+    if _NUMBER.fullmatch(text):
+        text = (
+            text.replace(",", "").lstrip("+").rstrip("0").rstrip(".")
+            if "." in text
+            else text.replace(",", "")
+        )
+    return re.sub(r"^(?:https?://|mailto:)?(?:www\.)?(?=\S+$)", "", text).rstrip("/") or text
+
+
+class Hidden:
+    """Values of one tenant, hashed with its key: at least 16 bytes that Driftline never sees.
+
+    Parameters
+    ----------
+    keys : the keys of arguments and results that stay as they are; by default all that a program would write. Name them
+        where tools key answers by what is itself a value, a user's name for instance.
+    """
+
+    def __init__(self, key: bytes, keys: Collection[str] | None = None) -> None:
+        if len(key) < 16:
+            raise ValueError(
+                "a fingerprint's key has at least 16 bytes; make one with secrets.token_bytes(32)"
+            )
+        self._key = key
+        self._keys = keys
+
+    def value(self, value: object) -> str:
+        """The fingerprint of one value."""
+        raw = plain(value).encode("utf-8", "surrogatepass")
+        return "fp:" + hmac.new(self._key, raw, hashlib.sha256).hexdigest()
+
+    def arguments(self, arguments: Any) -> Any:
+        """Arguments of a call: names stay, values are hashed, a text by what stands in it."""
+        return self._each(arguments)
+
+    def result(self, answer: Any) -> Any:
+        """What a tool answered: text or JSON, or JSON (or Python's literals) as text."""
+        if isinstance(answer, str):
+            for read in _READERS:
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", SyntaxWarning)
+                        parsed = read(answer)
+                except (ValueError, SyntaxError, MemoryError, RecursionError):
+                    continue
+                if isinstance(parsed, dict | list):
+                    return self._each(parsed)
+            return self._records(answer)
+        return self._each(answer)
+
+    def named(self, intent: str) -> list[str]:
+        """What the user names, for ``intent.resources``: these fingerprints then count as asked for."""
+        found = [*_pieces(intent), *_WORD.findall(intent)]
+        return list(dict.fromkeys(map(self.value, found)))[:MAX_NAMED]
+
+    def _each(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self._name(name): self._each(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._each(item) for item in value]
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str) and ("\n" in value.strip() or _is_prose(value)):
+            return self._records(value)
+        return self.value(value)
+
+    def _name(self, name: object) -> str:
+        """A key of the tool's own stays; one that a program would not write is a value itself."""
+        plainly = str(name) in self._keys if self._keys is not None else _IDENTIFIER.fullmatch(str(name))
+        return str(name) if plainly else self.value(name)
+
+    def _records(self, text: str) -> list[dict[str, Any]]:
+        """A listing's items, and paragraphs, an object each, so that the fields of one thing stay together."""
+        found: list[dict[str, Any]] = [{}]
+        base: int | None = None
+        for line in text.splitlines()[:MAX_LINES]:
+            bare = line[:MAX_LINE].strip(" -\t")
+            item = _ITEM.match(line)
+            if item is not None and base is None:
+                base = item.end()
+            if not bare or (item is not None and base is not None and item.end() <= base):
+                found.append({})
+            if not bare:
+                continue
+            record, field = found[-1], _FIELD.fullmatch(bare)
+            name, said = (self.value(field[1]), field[2].strip("'\"")) if field is not None else ("", bare)
+            if _is_prose(said):
+                self._put(record, PROSE, [said, *_pieces(said)])
+                continue
+            if name and name not in record:
+                record[name] = self.value(said)
+            else:
+                self._put(record, "lines", [said])
+            self._put(record, "values", [piece for piece in _pieces(said) if piece != said])
+        return [record for record in found if record]
+
+    def _put(self, record: dict[str, Any], name: str, values: list[str]) -> None:
+        if values:
+            record[name] = list(dict.fromkeys([*record.get(name, ()), *map(self.value, values)]))
+
+
+_READERS: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)
+
+
+def _is_prose(text: str) -> bool:
+    words = len(text.split())
+    return words >= _TALKS or (words >= _SENTENCE and _ENDS.search(text) is not None)
+
+
+def _pieces(text: str) -> list[str]:
+    """What in a text may be a value by itself: quoted, addresses and paths, figures, names."""
+    found = [next(filter(None, quoted)) for quoted in _QUOTED.findall(text)]
+    found += [run.strip(".,:;-") for run in _RUN.findall(text) if _JOINT.search(run)]
+    found += _FIGURE.findall(text)
+    for name in _NAME.findall(text):
+        found += [name, *name.split()] if " " in name else [name]
+    return list(dict.fromkeys(filter(None, found)))
