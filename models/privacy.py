@@ -18,6 +18,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 PROSE = "prose"
@@ -26,6 +27,10 @@ MAX_LINES = 400
 """Lines of one text that are looked at."""
 MAX_LINE = 2000
 """Characters of one line that are looked at."""
+MAX_VALUES = 1000
+"""Fingerprints of one document: more than Driftline looks at, and some 70 kB."""
+MAX_DEPTH = 64
+"""Levels of nesting; what lies deeper is left out, as by Driftline."""
 MAX_NAMED = 128
 """Fingerprints of what an intent names."""
 
@@ -86,37 +91,37 @@ class Hidden:
 
     def arguments(self, arguments: Any) -> Any:
         """Arguments of a call: names stay, values are hashed, a text by what stands in it."""
-        return self._each(arguments)
+        return self._each(arguments, [MAX_VALUES])
 
     def result(self, answer: Any) -> Any:
         """What a tool answered: text or JSON, or JSON (or Python's literals) as text."""
         if isinstance(answer, str):
-            for read in _READERS:
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore", SyntaxWarning)
-                        parsed = read(answer)
-                except (ValueError, SyntaxError, MemoryError, RecursionError):
-                    continue
-                if isinstance(parsed, dict | list):
-                    return self._each(parsed)
-            return self._records(answer)
-        return self._each(answer)
+            parsed = _parsed(answer)
+            return self._records(answer, [MAX_VALUES]) if parsed is None else self._each(parsed, [MAX_VALUES])
+        return self._each(answer, [MAX_VALUES])
 
     def named(self, intent: str) -> list[str]:
         """What the user names, for ``intent.resources``: these fingerprints then count as asked for."""
         found = [*_pieces(intent), *_WORD.findall(intent)]
         return list(dict.fromkeys(map(self.value, found)))[:MAX_NAMED]
 
-    def _each(self, value: Any) -> Any:
+    def _each(self, value: Any, left: list[int], depth: int = 0) -> Any:
+        """A document hashed; `left` has how many fingerprints it may still take."""
+        if isinstance(value, dict | list | tuple) and depth == MAX_DEPTH:
+            return None
         if isinstance(value, dict):
-            return {self._name(name): self._each(item) for name, item in value.items()}
+            named = {}
+            for name, item in value.items():
+                if left[0] > 0:
+                    named[self._name(name)] = self._each(item, left, depth + 1)
+            return named
         if isinstance(value, list | tuple):
-            return [self._each(item) for item in value]
+            return [self._each(item, left, depth + 1) for item in value if left[0] > 0]
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str) and ("\n" in value.strip() or _is_prose(value)):
-            return self._records(value)
+            return self._records(value, left)
+        left[0] -= 1
         return self.value(value)
 
     def _name(self, name: object) -> str:
@@ -124,7 +129,7 @@ class Hidden:
         plainly = str(name) in self._keys if self._keys is not None else _IDENTIFIER.fullmatch(str(name))
         return str(name) if plainly else self.value(name)
 
-    def _records(self, text: str) -> list[dict[str, Any]]:
+    def _records(self, text: str, left: list[int]) -> list[dict[str, Any]]:
         """A listing's items, and paragraphs, an object each, so that the fields of one thing stay together."""
         found: list[dict[str, Any]] = [{}]
         base: int | None = None
@@ -135,23 +140,38 @@ class Hidden:
                 base = item.end()
             if not bare or (item is not None and base is not None and item.end() <= base):
                 found.append({})
-            if not bare:
+            if not bare or left[0] <= 0:
                 continue
             record, field = found[-1], _FIELD.fullmatch(bare)
             name, said = (self.value(field[1]), field[2].strip("'\"")) if field is not None else ("", bare)
             if _is_prose(said):
-                self._put(record, PROSE, [said, *_pieces(said)])
+                self._put(record, PROSE, [said, *_pieces(said)], left)
                 continue
             if name and name not in record:
                 record[name] = self.value(said)
+                left[0] -= 1
             else:
-                self._put(record, "lines", [said])
-            self._put(record, "values", [piece for piece in _pieces(said) if piece != said])
+                self._put(record, "lines", [said], left)
+            self._put(record, "values", [piece for piece in _pieces(said) if piece != said], left)
         return [record for record in found if record]
 
-    def _put(self, record: dict[str, Any], name: str, values: list[str]) -> None:
-        if values:
-            record[name] = list(dict.fromkeys([*record.get(name, ()), *map(self.value, values)]))
+    def _put(self, record: dict[str, Any], name: str, values: list[str], left: list[int]) -> None:
+        if taken := values[: max(0, left[0])]:
+            left[0] -= len(taken)
+            record[name] = list(dict.fromkeys([*record.get(name, ()), *map(self.value, taken)]))
+
+
+def _parsed(answer: str) -> dict[Any, Any] | list[Any] | None:
+    """JSON, or a literal of Python's, that a text is; None for any other text."""
+    if answer.lstrip()[:1] not in ("{", "["):
+        return None
+    for read in _READERS:
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            parsed = read(answer)
+            if isinstance(parsed, dict | list):
+                return parsed
+    return None
 
 
 _READERS: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)

@@ -140,6 +140,21 @@ def test_a_tools_own_list_of_that_name_is_no_prose() -> None:
     assert not heard.prose
 
 
+def test_a_hostile_answer_is_bounded() -> None:
+    deep: Any = "x"
+    for _ in range(900):
+        deep = [deep]
+    assert "fp:" not in json.dumps(HIDDEN.result(deep))
+    assert HIDDEN.result("[" * 100_000) is not None
+    for flood in (
+        {"a": [str(n) for n in range(10**5)]},
+        "\n".join(f"name{n} a1 b2, c3" for n in range(10**5)),
+    ):
+        assert json.dumps(HIDDEN.result(flood)).count("fp:") <= privacy.MAX_VALUES + privacy.MAX_LINES
+    long = HIDDEN.arguments({"body": "a.b" * 10**6 + "\n" + "x1" * 10**6})
+    assert len(json.dumps(long)) < 10_000
+
+
 def test_what_the_user_names_is_named_in_order_and_bounded() -> None:
     named = HIDDEN.named("Pay 'Novak Dental' 311.40 from the account of Ann Lee, see bill-12.txt")
     for value in ("Novak Dental", "311.4", "Ann Lee", "Ann", "bill-12.txt", "account"):
