@@ -129,14 +129,12 @@ def booster(recipe: Recipe) -> Any:
 
 
 def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
-    """How much each labelled row teaches: `calls.weight`, and `emphasis` times that in the hardest honest sessions.
+    """How much each row, all of them labelled, teaches: `calls.weight`, and `emphasis` times that in the hardest honest sessions.
 
     A threshold hangs on the few honest sessions that score highest, a fit on the many that are told at a glance. So a
     first fit of a few trees finds, in each domain, the `hardest` share of the sessions that set limits or ignored an
     injection, as recorded. The mean weight stays: the regularisation counts in whole sessions.
     """
-    labelled = calls.target != LEFT_OUT
-    X, calls = X[labelled], calls.take(labelled)
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate))
     first.fit(X, calls.target, sample_weight=calls.weight)
     scores = first.decision_function(X) - trees.allowance(calls.call_seq) / 2.0**trees.LEAF_BITS
@@ -149,8 +147,10 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     times = np.ones(len(calls.sessions))
     for name in calls.domains():
         here = honest & (domain == name)
-        cut = np.quantile(highest[here], 1 - recipe.hardest) if here.any() else -np.inf
-        if here.any() and cut > highest[here].min():  # sessions that all score alike tell nothing
+        if not here.any():
+            continue
+        cut = np.quantile(highest[here], 1 - recipe.hardest)
+        if cut > highest[here].min():  # sessions that all score alike tell nothing
             times[here & (highest >= cut)] = recipe.emphasis
     grown = calls.weight * times[calls.session]
     weight: Floats = grown * (calls.weight.sum() / grown.sum())
@@ -160,12 +160,13 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
 def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
     """Boosting on all labelled calls, its sigmoid on scores of user tasks unknown to their scorer."""
     labelled = calls.target != LEFT_OUT
-    target = calls.target[labelled]
     part = task_folds(calls, recipe.folds, recipe.seed)[labelled]
+    X, calls = X[labelled], calls.take(labelled)
+    target = calls.target
     splits = [(part != fold, part == fold) for fold in range(recipe.folds)]
     if any(len(np.unique(target[learn])) != 2 for learn, _ in splits):
         raise DatasetError("the sessions to train on lack drift or its absence; add labelled sessions")
-    X, weight, taught = X[labelled], calls.weight[labelled], emphasised(X, calls, recipe)
+    taught = emphasised(X, calls, recipe)
     raw = np.empty(len(target))
     for learn, held in splits:
         fold = booster(recipe).fit(X[learn], target[learn], sample_weight=taught[learn])
@@ -174,7 +175,7 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
     calibrated = CalibratedClassifierCV(forest, method="sigmoid", ensemble=False)
     calibrated.classes_ = forest.classes_
     # The emphasis is the trees' own: a sigmoid that counted hard sessions eightfold would be no probability.
-    sigmoid = _SigmoidCalibration().fit(raw, target, weight)
+    sigmoid = _SigmoidCalibration().fit(raw, target, calls.weight)
     calibrated.calibrated_classifiers_ = [
         _CalibratedClassifier(forest, [sigmoid], classes=forest.classes_, method="sigmoid")
     ]

@@ -17,10 +17,12 @@ import hmac
 import json
 import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
+HASHED = "fp:"
+"""Beginning of a value that its producer hashed."""
 PROSE = "prose"
 """The key under which values of a text that talks stand: Driftline takes a fingerprint there for no field."""
 MAX_LINES = 400
@@ -34,10 +36,11 @@ MAX_DEPTH = 64
 MAX_NAMED = 128
 """Fingerprints of what an intent names."""
 
-_TALKS = 7
-"""Words from which on a line is prose."""
-_SENTENCE = 4
-"""... and from which on it is, if it ends as a sentence does."""
+PROSE_WORDS = 7
+"""A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
+SENTENCE_WORDS = 4
+"""... and one of at least this many that ends like a sentence (chosen)."""
+
 _FIELD = re.compile(r"([\w ]{1,40}?)\s*[:=]\s+(.+)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _ITEM = re.compile(r" *(?=- )")
@@ -48,6 +51,7 @@ _JOINT = re.compile(r"\w[@.:/\\\-+_%#&?~]+\w")
 _FIGURE = re.compile(r"(?<!\w)\w*\d\w*(?:[.,:-]\d\w*)*")
 _NAME = re.compile(r"(?<!\w)[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
 _WORD = re.compile(r"[^\W_]{3,}")
+_HEAD = re.compile(r"^(?:https?://|mailto:)?(?:www\.)?(?=\S+$)")
 _NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[+-]?\d+\.\d+")
 
 
@@ -59,12 +63,10 @@ def plain(value: object) -> str:
     """
     text = " ".join(str(value).casefold().split())
     if _NUMBER.fullmatch(text):
-        text = (
-            text.replace(",", "").lstrip("+").rstrip("0").rstrip(".")
-            if "." in text
-            else text.replace(",", "")
-        )
-    return re.sub(r"^(?:https?://|mailto:)?(?:www\.)?(?=\S+$)", "", text).rstrip("/") or text
+        text = text.replace(",", "")
+        if "." in text:
+            text = text.lstrip("+").rstrip("0").rstrip(".")
+    return _HEAD.sub("", text).rstrip("/") or text
 
 
 class Hidden:
@@ -87,7 +89,7 @@ class Hidden:
     def value(self, value: object) -> str:
         """The fingerprint of one value."""
         raw = plain(value).encode("utf-8", "surrogatepass")
-        return "fp:" + hmac.new(self._key, raw, hashlib.sha256).hexdigest()
+        return HASHED + hmac.new(self._key, raw, hashlib.sha256).hexdigest()
 
     def arguments(self, arguments: Any) -> Any:
         """Arguments of a call: names stay, values are hashed, a text by what stands in it."""
@@ -165,7 +167,7 @@ def _parsed(answer: str) -> dict[Any, Any] | list[Any] | None:
     """JSON, or a literal of Python's, that a text is; None for any other text."""
     if answer.lstrip()[:1] not in ("{", "["):
         return None
-    for read in _READERS:
+    for read in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             parsed = read(answer)
@@ -174,12 +176,9 @@ def _parsed(answer: str) -> dict[Any, Any] | list[Any] | None:
     return None
 
 
-_READERS: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)
-
-
 def _is_prose(text: str) -> bool:
     words = len(text.split())
-    return words >= _TALKS or (words >= _SENTENCE and _ENDS.search(text) is not None)
+    return words >= PROSE_WORDS or (words >= SENTENCE_WORDS and _ENDS.search(text) is not None)
 
 
 def _pieces(text: str) -> list[str]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from models.addresses import is_address, without_head, words_apart
 from models.dates import spelled_at, spelled_in, spells, stamps_in
+from models.privacy import HASHED
 
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
@@ -42,8 +43,6 @@ MAX_DEPTH = 64
 MAX_TOKENS = 4096
 """Tokens of one document that are fingerprinted."""
 
-HASHED = "fp:"
-"""Beginning of a value that its producer hashed (docs/privacy.md)."""
 HASHED_CHARS = 16
 """Characters of such a value that count, its beginning included: 52 bits and more of the hash."""
 

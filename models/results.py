@@ -14,13 +14,9 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from models.privacy import PROSE
+from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
 from models.provenance import MAX_CHARS, apart, echoes, is_hashed, leaves, prints_of, prints_of_pieces, unsaid
 
-PROSE_WORDS = 7
-"""A line of at least this many words is prose: text that talks, not a field that answers (chosen)."""
-SENTENCE_WORDS = 4
-"""... and one of at least this many that ends like a sentence (chosen)."""
 MAX_RECORDS = 256
 """Records of one answer that are told apart; what follows counts to the last one."""
 MAX_TALK = 48

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -113,7 +113,8 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        recipe = recipe_for([FEATURES[n] for n in variant.columns], seed, self.trees)
+        recipe = calibrate.recipe_for([FEATURES[n] for n in variant.columns])
+        recipe = replace(recipe, trees=self.trees or recipe.trees, seed=recipe.seed + seed)
         X, calls = self.learn.X[kept][:, variant.columns], calls.take(kept)
         found = calibrate.booster(recipe)
         found.fit(X, calls.target, sample_weight=calibrate.emphasised(X, calls, recipe))
@@ -237,12 +238,6 @@ _BENCH: list[Bench] = []
 def _fitted(key: Key) -> tuple[Any, float]:
     (variant,) = [one for one in variants() if one.name == key[2]]
     return _BENCH[-1].fitted(key, variant)
-
-
-def recipe_for(features: Sequence[str], seed: int, trees: int | None = None) -> calibrate.Recipe:
-    """The recipe with another seed, and perhaps fewer trees."""
-    recipe = calibrate.recipe_for(features)
-    return replace(recipe, trees=trees or recipe.trees, seed=recipe.seed + seed)
 
 
 def log_odds(score: int) -> float:

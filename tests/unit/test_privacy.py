@@ -28,11 +28,11 @@ fp = HIDDEN.value
 
 
 def leaves_of(value: Any) -> Iterator[tuple[str | None, Any]]:
-    """Each leaf of a document with the key that it stands under."""
+    """Each key of a document, however deep, and each leaf."""
     if isinstance(value, dict):
         for name, child in value.items():
             yield name, None
-            yield from ((name, leaf) for _, leaf in leaves_of(child))
+            yield from leaves_of(child)
     elif isinstance(value, list):
         for child in value:
             yield from leaves_of(child)
