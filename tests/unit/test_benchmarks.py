@@ -46,6 +46,7 @@ def test_every_table_of_the_document_was_measured(name: str) -> None:
 
 
 def test_a_minute_that_the_machine_spoils_moves_the_most_and_not_the_median() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
     from benchmarks.soak import minutes
 
     calm = [(float(due), 0.010) for due in range(600)]
