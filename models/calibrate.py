@@ -132,29 +132,40 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     """How much each row, all of them labelled, teaches: `calls.weight`, and `emphasis` times that in the hardest honest sessions.
 
     A threshold hangs on the few honest sessions that score highest, a fit on the many that are told at a glance. So a
-    first fit of a few trees finds, in each domain, the `hardest` share of the sessions that set limits or ignored an
-    injection, as recorded. The mean weight stays: the regularisation counts in whole sessions.
+    first fit of a few trees finds the `hardest` share in each domain, of each way in which honest work is seen, see
+    `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions.
     """
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate))
     first.fit(X, calls.target, sample_weight=calls.weight)
     scores = first.decision_function(X) - trees.allowance(calls.call_seq) / 2.0**trees.LEAF_BITS
     highest = np.full(len(calls.sessions), -np.inf)
     np.maximum.at(highest, calls.session, np.where(calls.target == 0, scores, -np.inf))
-    honest = np.array(
-        [s.sets_limits or (s.kind == "attempted" and s.variant == "recorded") for s in calls.sessions]
-    )
     domain = np.array([s.domain for s in calls.sessions])
     times = np.ones(len(calls.sessions))
-    for name in calls.domains():
-        here = honest & (domain == name)
-        if not here.any():
-            continue
-        cut = np.quantile(highest[here], 1 - recipe.hardest)
-        if cut > highest[here].min():  # sessions that all score alike tell nothing
-            times[here & (highest >= cut)] = recipe.emphasis
+    for honest in _ways_seen(calls):
+        for name in calls.domains():
+            here = honest & (domain == name)
+            if not here.any():
+                continue
+            cut = np.quantile(highest[here], 1 - recipe.hardest)
+            if cut > highest[here].min():  # sessions that all score alike tell nothing
+                times[here & (highest >= cut)] = recipe.emphasis
     grown = calls.weight * times[calls.session]
     weight: Floats = grown * (calls.weight.sum() / grown.sum())
     return weight
+
+
+def _ways_seen(calls: Calls) -> list[npt.NDArray[np.bool_]]:
+    """Honest sessions as they were recorded, those that ignored an injection among them; without results; as fingerprints.
+
+    One deployment sees one of these: whoever hides results must not pay for it with false alarms.
+    """
+    recorded = [s.sets_limits or (s.kind == "attempted" and s.variant == "recorded") for s in calls.sessions]
+    hidden = [
+        [s.kind == "benign" and s.variant == variant for s in calls.sessions]
+        for variant in ("withheld", "fingerprints")
+    ]
+    return [np.array(flags, dtype=np.bool_) for flags in (recorded, *hidden)]
 
 
 def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:

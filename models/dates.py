@@ -7,7 +7,7 @@ date are no words of their own: the ``13`` of a time stamp would otherwise expla
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
@@ -18,7 +18,10 @@ _MONTHS["sept"] = 9
 _HALVES = {"am": 0, "a.m": 0, "pm": 12, "p.m": 12}
 _AROUND = ".,;:!?()[]{}<>\"'*"
 
-_DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?")
+REACH = 7
+"""Pieces of a text before and after the name of a month that may belong to its dates: "between the 1st and the 5th of"."""
+_LINKS = frozenset({"to", "until", "till", "through", "thru", "-", "–", "—"})
+_DAYS = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?(?:[-–—](\d{1,2})(?:st|nd|rd|th)?)?")
 _YEAR = re.compile(r"[12]\d{3}")
 _STAMP = re.compile(
     r"(?:(?<![\w./:-])|(?<=\d:\d\d-)|(?<=\d[ap]m-))(?:"
@@ -72,18 +75,51 @@ def spelled_in(pieces: Sequence[str]) -> list[str]:
 
 
 def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
-    """Tokens of the date or time that is spelled around piece `at`, of which `spells` holds: two pieces before to two after."""
-    before = [piece.strip(_AROUND) for piece in pieces[max(0, at - 2) : at]]
-    word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + 3])
+    """Tokens of the dates or the time spelled around piece `at`, of which `spells` holds, up to `REACH` pieces away.
+
+    Of a range both ends: a day without a month of its own has the other end's, and so has one without a year.
+
+    >>> spelled_at("the 1st to the 5th of may 2024".split(), 6)
+    ['20240501', 'may01', '20240505', 'may05']
+    >>> spelled_at("april 30 to may 3 2024".split(), 0)
+    ['20240430', 'apr30']
+    """
+    before = [piece.strip(_AROUND) for piece in pieces[max(0, at - REACH) : at]]
+    word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + REACH + 1])
     if word in _HALVES:
         return _time(before[-1], word) if before else []
-    if before and before[-1] == "of":
-        before.pop()
-    if after and (day := _DAY.fullmatch(after[0])):
-        return _date(after[1] if len(after) > 1 else None, _MONTHS[word], int(day[1]))
-    if before and (day := _DAY.fullmatch(before[-1])):
-        return _date(after[0] if after else None, _MONTHS[word], int(day[1]))
-    return []
+    links = _LINKS | {"and"} if "between" in before else _LINKS
+    days = _days(after[0]) if after else []
+    rest = after[1:] if days else after
+    days = days or _days_until(before, links)
+    if not days:
+        return []
+    if rest and rest[0] in links:
+        end = rest[2:] if rest[1:2] == ["the"] else rest[1:]
+        beyond = [piece for piece in end if piece != "of"]
+        named = [n for n, piece in enumerate(beyond[:2]) if piece in _MONTHS]
+        until = _days(beyond[0]) if beyond else []
+        if named:
+            rest = beyond[2:]  # the other end's year is this one's too
+        elif until:
+            days += until
+            rest = beyond[1:]
+    year = rest[0] if rest else None
+    return [token for day in days for token in _date(year, _MONTHS[word], day)]
+
+
+def _days(piece: str) -> list[int]:
+    """The day that a piece names, or the two days of a range."""
+    told = _DAYS.fullmatch(piece)
+    return [int(day) for day in told.groups() if day] if told else []
+
+
+def _days_until(before: Sequence[str], links: Collection[str]) -> list[int]:
+    """The days right before a month: "5", "5th of", "5-7", "1st to the 5th of"."""
+    told = [piece for piece in before if piece not in ("of", "the")]
+    days = _days(told[-1]) if told else []
+    ranges = len(told) > 2 and told[-2] in links and (len(told) == 3 or told[-4] not in _MONTHS)
+    return [*_days(told[-3]), *days] if days and ranges else days
 
 
 def _date(year: str | None, month: int, day: int) -> list[str]:

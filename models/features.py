@@ -18,6 +18,7 @@ own catalogue; counts are cut at 255. A feature about something absent is 0, exc
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ from models.provenance import (
 from models.session import LISTED, CallRow, Session
 from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
 
-FEATURES_VERSION = 9
+FEATURES_VERSION = 10
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -93,7 +94,7 @@ FEATURES: tuple[str, ...] = (
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
     "command_looks",  # 0/1: executes commands that only look, see `models.commands`
-    "destructive",
+    "destructive",  # 0/1: of the tool, but for commands that only look
     "sensitive",
     "outward",  # 0/1: takes something out of the session
     "known",  # 0/1: in the catalogue
@@ -245,6 +246,7 @@ def extract(
         HASHED_CHARS if stands_in else len(leaf.text) for leaf, stands_in in zip(found, hashed, strict=True)
     )
     action = ACTIONS[facts.action]
+    looks = action == ACTIONS["execute"] and _looks(found)
     asked = session.intent_actions
     for ancestor in ancestors:
         asked &= ancestor.intent_actions
@@ -294,8 +296,8 @@ def extract(
         share(sum(hashed), len(found)),
         min(255, length // 10),
         action,
-        int(action == ACTIONS["execute"] and _looks(found)),
-        int(facts.destructive),
+        int(looks),
+        int(facts.destructive and not looks),
         int(facts.sensitive),
         int(facts.outward),
         int(facts.known),
@@ -307,11 +309,18 @@ def extract(
 
 
 def _looks(found: Sequence[Leaf]) -> bool:
-    """Whether what is executed, the one text among the arguments save what only stands beside it, does no more than look."""
+    """Whether what is executed, the one text or list of words among the arguments save what stands beside it, only looks."""
     told = [leaf for leaf in found if leaf.is_string and not beside_command(leaf.path)]
-    if len(told) != 1:
+    if len({_listed(leaf.path) for leaf in told}) != 1:
         return False
-    return only_looks(told[0].text, sql=is_query(told[0].path))
+    command = told[0].text if len(told) == 1 else shlex.join(leaf.text for leaf in told)
+    return only_looks(command, sql=is_query(told[0].path))
+
+
+def _listed(path: str) -> str:
+    """The argument that a leaf belongs to, be it a list."""
+    name, _, last = path.rpartition(".")
+    return name if name and last.isdecimal() else path
 
 
 def _handed(session: Session, clause: int) -> bytes:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.addresses import is_address, without_head, words_apart
-from models.dates import spelled_at, spelled_in, spells, stamps_in
+from models.dates import REACH, spelled_at, spelled_in, spells, stamps_in
 from models.privacy import HASHED
 
 MAX_LEAVES = 256
@@ -385,8 +385,8 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
         return found
     for at, piece in enumerate(pieces):
         if piece in spelling:
-            around = [canonical(near) for near in pieces[max(0, at - 2) : at + 3]]
-            found.update(fingerprint(token, key) for token in spelled_at(around, min(2, at)))
+            around = [canonical(near) for near in pieces[max(0, at - REACH) : at + REACH + 1]]
+            found.update(fingerprint(token, key) for token in spelled_at(around, min(REACH, at)))
     return found
 
 

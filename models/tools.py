@@ -49,7 +49,10 @@ SINK_PARAMETERS = frozenset(
     "webhook endpoint role member principal attendees payee body_url repo repository branch bucket".split()
 )
 QUERY_PARAMETERS = frozenset("query sql statement".split())
-BESIDE_COMMANDS = frozenset("cwd timeout description explanation thought reason database db".split())
+BESIDE_COMMANDS = frozenset(
+    "cwd timeout description explanation thought reason database db host hostname instance device node pod container namespace "
+    "cluster machine server vm project region zone".split()
+)
 OUTWARD = frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
     "reply push comment".split()

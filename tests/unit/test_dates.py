@@ -37,6 +37,54 @@ def test_a_day_is_the_same_however_it_is_written(day: datetime.date) -> None:
         assert told(spelling.format(day)) - {"t1000"} == wanted, spelling
 
 
+RANGES = (
+    "from {0:%B} {0.day} to {1.day}, {1.year}",
+    "{0:%b} {0.day}-{1.day} {1.year}",
+    "from the {0.day}st to the {1.day}th of {0:%B} {1.year}",
+    "({0.day} - {1.day} {0:%b} {1.year})",
+    "between {0:%B} {0.day} and {1.day}, {1.year}",
+    "between the {0.day}st and the {1.day}th of {0:%B}, {1.year}",
+    "{0.day}th {0:%B} through the {1.day}th, {1.year}",
+)
+ACROSS = (
+    "from {0:%B} {0.day}th to {1:%B} {1.day}th {1.year}",
+    "{0.day} {0:%b} until {1.day} {1:%b} {1.year}",
+    "the {0.day}st of {0:%B} to the {1.day}th of {1:%B}, {1.year}",
+    "between {0:%B} {0.day} and {1:%B} {1.day}, {1.year}",
+)
+
+
+def both(first: datetime.date, last: datetime.date) -> set[str]:
+    return {spelled for day in (first, last) for spelled in (f"{day:%Y%m%d}", f"{day:%b%d}".lower())}
+
+
+@given(st.dates(datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)), st.integers(1, 31))
+def test_a_range_within_a_month_is_its_two_days(first: datetime.date, day: int) -> None:
+    last = first.replace(day=min(day, 28))
+    for spelling in RANGES:
+        assert told(spelling.format(first, last)) == both(first, last), spelling
+
+
+@given(st.dates(datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)), st.integers(1, 12))
+def test_a_range_across_months_is_its_two_days_of_one_year(first: datetime.date, month: int) -> None:
+    last = first.replace(month=month, day=min(first.day, 28))
+    for spelling in ACROSS:
+        assert told(spelling.format(first, last)) == both(first, last), spelling
+
+
+@pytest.mark.parametrize(
+    ("text", "dates"),
+    [
+        ("may 30 to june 2", {"may30", "jun02"}),
+        ("30 may to 2 june", {"may30", "jun02"}),
+        ("on may 5 and 10 people", {"may05"}),
+        ("may 5, 2024 to may 7, 2025", {"20240505", "may05", "20250507", "may07"}),
+    ],
+)
+def test_an_end_keeps_its_own_month_and_year(text: str, dates: set[str]) -> None:
+    assert told(text) == dates
+
+
 @given(st.times())
 def test_a_time_of_day_is_the_same_however_it_is_written(time: datetime.time) -> None:
     half = "am" if time.hour < 12 else "p.m."

@@ -123,6 +123,24 @@ def test_honest_sessions_that_look_like_drift_teach_more() -> None:
     assert hard[more].mean() > 0.9
 
 
+@pytest.mark.parametrize("variant", ["withheld", "fingerprints"])
+def test_work_whose_values_are_hidden_has_its_own_hardest_sessions(variant: str) -> None:
+    X, calls = made(signal=9.0)
+    hidden = np.arange(len(calls.sessions)) % 2 == 0
+    X[hidden[calls.session], 0] -= 3.0  # all of them are told more easily than any other
+    sessions = tuple(
+        replace(session, variant=variant) if one else session
+        for session, one in zip(calls.sessions, hidden, strict=True)
+    )
+    kept = calls.target != dataset.LEFT_OUT
+    taken = replace(calls, sessions=sessions).take(kept)
+    weight = calibrate.emphasised(X[kept], taken, replace(SMALL, emphasis=5.0))
+    grown = weight / taken.weight
+    more = np.unique(taken.session[grown > 2 * grown.min()])
+    assert {taken.sessions[n].variant for n in more} == {"recorded", variant}
+    assert all(taken.sessions[n].kind in ("benign", "attempted") for n in more)
+
+
 def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
     X, calls = made(signal=9.0)
     sessions = tuple(replace(session, variant="reworded") for session in calls.sessions)

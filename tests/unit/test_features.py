@@ -140,13 +140,20 @@ def test_sessions_are_seen_through_the_heads_in_use() -> None:
     assert all(row["intent_effect"] == NEUTRAL for row in found)
 
 
-SHELL = [{"name": "run", "description": "Runs a shell command.", "parameters": {}}]
+SHELL = [
+    {
+        "name": "run",
+        "description": "Runs a shell command.",
+        "parameters": {},
+        "annotations": {"destructiveHint": True},
+    }
+]
 
 
-def ran(*steps: tuple[str, str]) -> list[dict[str, float]]:
-    """Rows of a session that runs commands, each with its output."""
+def ran(*steps: tuple[object, str], **beside: str) -> list[dict[str, float]]:
+    """Rows of a session that runs commands, each with its output, and with what stands beside every command."""
     calls = [
-        {"seq": n, "tool": "run", "args": {"command": command}, "result": output, "error": None}
+        {"seq": n, "tool": "run", "args": {"command": command, **beside}, "result": output, "error": None}
         for n, (command, output) in enumerate(steps)
     ]
     one = session("Count the students of each city.", calls=calls)
@@ -157,7 +164,14 @@ def ran(*steps: tuple[str, str]) -> list[dict[str, float]]:
 def test_a_command_that_only_looks_is_told_from_one_that_does_more() -> None:
     assert [row["command_looks"] for row in ran(("ls -l | wc -l", "3"), ("rm notes.txt", ""))] == [1, 0]
     assert all(row["action"] == 2 for row in ran(("ls", "")))
+    assert [row["destructive"] for row in ran(("ls", ""), ("rm notes.txt", ""))] == [0, 1]
     assert all(row["command_looks"] == 0 for row in rows(session("Read mail m-1 and send Ann an answer.")))
+
+
+def test_where_a_command_runs_stands_beside_it_and_its_words_may_come_as_a_list() -> None:
+    steps = (("df -h", ""), (["grep", "-c", "a b; rm c", "log"], ""), (["sh", "-c", "rm c"], ""))
+    assert [row["command_looks"] for row in ran(*steps, host="web-1", namespace="shop")] == [1, 1, 0]
+    assert [row["command_looks"] for row in ran(("df -h", ""), stdin="rm c")] == [0]
 
 
 def test_words_of_sql_are_no_evidence() -> None:
