@@ -48,7 +48,7 @@ _LONG = re.compile(
 )
 _GIT = frozenset("status log show diff blame ls-files rev-parse shortlog".split())
 _LINES = re.compile(r"\d+(?:,\d+)?p$")
-_FENCE = re.compile(r"^\s*```\w*[ \t]*\n|\n\s*```\s*$")
+_FENCE = re.compile(r"^\s*```(?:bash|sh|shell|zsh|console)?[ \t]*\n|\n\s*```\s*$", re.IGNORECASE)
 _SILENT = re.compile(r"(?<=\s)2>(?:/dev/null|&1)(?=\s|$|[|;])")
 _PIECE = re.compile(
     r"(?P<apart>\|\|?|&&|;|\n)|(?P<space>[ \t]+)|'(?P<single>[^'\n]*)'|\"(?P<double>[^\"\n$`\\!]*)\"|(?P<plain>[\w./,:=@%+*?~^-]+)",
@@ -59,10 +59,14 @@ _SELECTS = re.compile(r"\s*(?:(?:select|show|describe|desc)\b|explain\s+select\b
 _TEXT = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
 _NEVER = re.compile(
     r"[;\\$#@!{}]|--|/\*|\b(?:insert|update|delete|merge|drop|alter|truncate|grant|revoke|into|call|copy|load|attach|exec|execute"
-    r"|set|kill|analyze|lock|outfile|dumpfile|do|begin|pragma|vacuum|prepare|rename|shutdown|backup|restore|handler|use)\b",
+    r"|set|kill|nextval|analyze|lock|outfile|dumpfile|do|begin|pragma|vacuum|prepare|rename|shutdown|backup|restore|handler|use)\b",
     re.IGNORECASE,
 )
+_NAMED = re.compile(r"`[\w .-]+`|\[[\w .-]+\]", re.ASCII)
+"""Names as MySQL and MSSQL quote them. A quotation mark in one would hide a second statement from `_TEXT`."""
 _CALLED = re.compile(r"(\w+)\s*\(", re.ASCII)
+_QUOTED_CALL = re.compile(r"[\"'`\]]\s*\(")
+"""A function whose name is quoted: what it does, no list of names tells."""
 _HARMLESS = frozenset(
     "count sum min max avg lower upper length char_length coalesce round abs distinct cast concat substr substring trim date "
     "year month day extract strftime now row_number rank dense_rank over in exists and or not on as from where select using "
@@ -111,6 +115,8 @@ def _selects(text: str) -> bool:
         or _NEVER.search(bare) is not None
         or bare.count("'") % 2
         or bare.count('"') % 2
+        or _QUOTED_CALL.search(bare) is not None
+        or (set("'\"").intersection(text) and set("`[]").intersection(_NAMED.sub("", text)))
     ):
         return False
     return _HARMLESS.issuperset(map(str.lower, _CALLED.findall(bare)))
@@ -151,6 +157,8 @@ def _part_looks(words: list[str]) -> bool:
     if name == "sed" and (len(rest) < 2 or rest[0] != "-n" or _LINES.match(rest[1]) is None):
         return False
     # An operand would set the clock, or be written to.
-    if name in ("date", "uniq") and not all(one.startswith(("-", "+")) for one in rest):
+    if name in ("date", "uniq") and not all(
+        one.startswith("-" if name == "uniq" else ("-", "+")) for one in rest
+    ):
         return False
     return all(option.match(one) or _LONG.match(one) for one in rest if one.startswith("-") and one != "-")

@@ -20,6 +20,8 @@ _AROUND = ".,;:!?()[]{}<>\"'*"
 
 REACH = 7
 """Pieces of a text before and after the name of a month that may belong to its dates: "between the 1st and the 5th of"."""
+_FILLERS = frozenset({"of", "the"})
+_STOPS = ".!?"
 _LINKS = frozenset({"to", "until", "till", "through", "thru", "-", "–", "—"})
 _DAYS = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?(?:[-–—](\d{1,2})(?:st|nd|rd|th)?)?")
 _YEAR = re.compile(r"[12]\d{3}")
@@ -47,7 +49,7 @@ def stamps_in(low: str) -> tuple[str, list[str]]:
         year, month, day = (told["year"], told["month"], told["day"])
         if told["then_year"]:
             year, month, day = (told["then_year"], told["then_month"], told["day_first"])
-        tokens = _date(year, int(month), int(day)) if month and day else []
+        tokens = _date(_year([year]), int(month), int(day)) if month and day else []
         clock = told["at"] or told["time"] or told["hour"]
         if clock:
             tokens += _time(clock, told["half"] or told["hour_half"])
@@ -77,35 +79,43 @@ def spelled_in(pieces: Sequence[str]) -> list[str]:
 def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
     """Tokens of the dates or the time spelled around piece `at`, of which `spells` holds, up to `REACH` pieces away.
 
-    Of a range both ends: a day without a month of its own has the other end's, and so has one without a year.
+    Of a range both ends: a day without a month of its own has the other end's, one without a year the other end's, but
+    for the turn of the year.
 
     >>> spelled_at("the 1st to the 5th of may 2024".split(), 6)
     ['20240501', 'may01', '20240505', 'may05']
-    >>> spelled_at("april 30 to may 3 2024".split(), 0)
-    ['20240430', 'apr30']
+    >>> spelled_at("april 30 to may 3 2024".split(), 0), spelled_at("dec 28 to jan 3 2025".split(), 0)
+    (['20240430', 'apr30'], ['20241228', 'dec28'])
     """
-    before = [piece.strip(_AROUND) for piece in pieces[max(0, at - REACH) : at]]
+    near = [piece.strip(_AROUND) for piece in pieces[max(0, at - REACH) : at]]
     word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + REACH + 1])
     if word in _HALVES:
-        return _time(before[-1], word) if before else []
-    links = _LINKS | {"and"} if "between" in before else _LINKS
+        return _time(near[-1], word) if near else []
+    month = _MONTHS[word]
+    told = [piece for piece in near if piece not in _FILLERS]
+    links = _LINKS | {"and"} if "between" in (*told[-1:], *told[-2:-1], *told[-4:-3]) else _LINKS
     days = _days(after[0]) if after else []
-    rest = after[1:] if days else after
-    days = days or _days_until(before, links)
+    if len(days) == 2 and told and _days(told[-1]) and _year(after[1:]) is None:
+        days = []  # "5 May 2-4 pm": its day stands before the month
+    if days:
+        earlier, rest, goes_on = told, after[1:], pieces[at + 1][-1] not in _STOPS
+    else:
+        days, earlier, rest, goes_on = _days_until(told, links), told[:-1], after, True
     if not days:
         return []
-    if rest and rest[0] in links:
-        end = rest[2:] if rest[1:2] == ["the"] else rest[1:]
-        beyond = [piece for piece in end if piece != "of"]
-        named = [n for n, piece in enumerate(beyond[:2]) if piece in _MONTHS]
-        until = _days(beyond[0]) if beyond else []
-        if named:
-            rest = beyond[2:]  # the other end's year is this one's too
-        elif until:
-            days += until
-            rest = beyond[1:]
-    year = rest[0] if rest else None
-    return [token for day in days for token in _date(year, _MONTHS[word], day)]
+    year = _year(rest)
+    if rest and rest[0] in links and goes_on:
+        beyond = [piece for piece in rest[1:] if piece not in _FILLERS]
+        other = _month(beyond[:2])
+        if other is not None:
+            year = _year(beyond[2:], amounts=True)
+            year = year - 1 if year is not None and other < month else year
+        elif beyond and _days(beyond[0]) and not _HALVES.keys() & set(beyond[1:2]):
+            days, year = [*days, *_days(beyond[0])], _year(beyond[1:], amounts=True)
+    if year is None and len(earlier) > 3 and earlier[-1] in links:
+        other, year = _month(earlier[-4:-2]), _year(earlier[-2:])
+        year = year + 1 if year is not None and other is not None and other > month else year
+    return [token for day in days for token in _date(year, month, day)]
 
 
 def _days(piece: str) -> list[int]:
@@ -114,20 +124,30 @@ def _days(piece: str) -> list[int]:
     return [int(day) for day in told.groups() if day] if told else []
 
 
-def _days_until(before: Sequence[str], links: Collection[str]) -> list[int]:
-    """The days right before a month: "5", "5th of", "5-7", "1st to the 5th of"."""
-    told = [piece for piece in before if piece not in ("of", "the")]
+def _days_until(told: Sequence[str], links: Collection[str]) -> list[int]:
+    """The days right before a month: "5", "5th", "5-7", "1st to 5th"."""
     days = _days(told[-1]) if told else []
     ranges = len(told) > 2 and told[-2] in links and (len(told) == 3 or told[-4] not in _MONTHS)
     return [*_days(told[-3]), *days] if days and ranges else days
 
 
-def _date(year: str | None, month: int, day: int) -> list[str]:
+def _month(pieces: Sequence[str]) -> int | None:
+    """The first month that they name."""
+    return next((_MONTHS[piece] for piece in pieces if piece in _MONTHS), None)
+
+
+def _year(pieces: Sequence[str], *, amounts: bool = False) -> int | None:
+    """The year that the first of them names; where `amounts` may stand as well, one of our time."""
+    told = int(pieces[0]) if pieces and _YEAR.fullmatch(pieces[0]) else None
+    return None if amounts and told is not None and not 1900 <= told < 2100 else told
+
+
+def _date(year: int | None, month: int, day: int) -> list[str]:
     """The day by itself, for who does not name the year, and before it with the year."""
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return []
     alone = f"{_NAMES[month - 1]}{day:02}"
-    return [f"{year}{month:02}{day:02}", alone] if year and _YEAR.fullmatch(year) else [alone]
+    return [f"{year}{month:02}{day:02}", alone] if year is not None else [alone]
 
 
 def _time(clock: str, half: str | None) -> list[str]:

@@ -18,7 +18,6 @@ own catalogue; counts are cut at 255. A feature about something absent is 0, exc
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,7 +40,7 @@ from models.provenance import (
     without,
 )
 from models.session import LISTED, CallRow, Session
-from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_query, is_sink
+from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_command, is_query, is_sink
 
 FEATURES_VERSION = 10
 
@@ -246,7 +245,7 @@ def extract(
         HASHED_CHARS if stands_in else len(leaf.text) for leaf, stands_in in zip(found, hashed, strict=True)
     )
     action = ACTIONS[facts.action]
-    looks = action == ACTIONS["execute"] and _looks(found)
+    looks = action == ACTIONS["execute"] and _looks(found, cuts)
     asked = session.intent_actions
     for ancestor in ancestors:
         asked &= ancestor.intent_actions
@@ -308,19 +307,15 @@ def extract(
     return Extract(row, origins, facts, cuts, named, clause, same, explained, said)
 
 
-def _looks(found: Sequence[Leaf]) -> bool:
-    """Whether what is executed, the one text or list of words among the arguments save what stands beside it, only looks."""
-    told = [leaf for leaf in found if leaf.is_string and not beside_command(leaf.path)]
-    if len({_listed(leaf.path) for leaf in told}) != 1:
+def _looks(found: Sequence[Leaf], cuts: int) -> bool:
+    """Whether what is executed only looks: one argument named as a command, nothing but why and where beside it, none cut."""
+    runs = [leaf for leaf in found if is_command(leaf.path)]
+    if cuts or len(runs) != 1 or not runs[0].is_string:
         return False
-    command = told[0].text if len(told) == 1 else shlex.join(leaf.text for leaf in told)
-    return only_looks(command, sql=is_query(told[0].path))
-
-
-def _listed(path: str) -> str:
-    """The argument that a leaf belongs to, be it a list."""
-    name, _, last = path.rpartition(".")
-    return name if name and last.isdecimal() else path
+    beside = (leaf for leaf in found if leaf.is_string and leaf is not runs[0])
+    return all(beside_command(leaf.path, leaf.text) for leaf in beside) and only_looks(
+        runs[0].text, sql=is_query(runs[0].path)
+    )
 
 
 def _handed(session: Session, clause: int) -> bytes:

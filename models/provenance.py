@@ -140,6 +140,10 @@ def unhashed(text: str) -> str:
     return _HASHED.sub(" ", text) if HASHED in text else text
 
 
+def _plain(piece: str) -> str:
+    return canonical(unhashed(piece)).strip()
+
+
 def number(text: str) -> str:
     """Canonical spelling of a number: no grouping, no plus sign, no trailing zeros.
 
@@ -385,8 +389,10 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
         return found
     for at, piece in enumerate(pieces):
         if piece in spelling:
-            around = [canonical(near) for near in pieces[max(0, at - REACH) : at + REACH + 1]]
-            found.update(fingerprint(token, key) for token in spelled_at(around, min(REACH, at)))
+            # Pieces of which nothing is left in canonical form stand in no whole text.
+            before = list(filter(None, map(_plain, pieces[max(0, at - 2 * REACH) : at])))[-REACH:]
+            after = list(filter(None, map(_plain, pieces[at : at + 2 * REACH + 1])))[: REACH + 1]
+            found.update(fingerprint(token, key) for token in spelled_at([*before, *after], len(before)))
     return found
 
 

@@ -49,10 +49,13 @@ SINK_PARAMETERS = frozenset(
     "webhook endpoint role member principal attendees payee body_url repo repository branch bucket".split()
 )
 QUERY_PARAMETERS = frozenset("query sql statement".split())
-BESIDE_COMMANDS = frozenset(
-    "cwd timeout description explanation thought reason database db host hostname instance device node pod container namespace "
-    "cluster machine server vm project region zone".split()
+COMMAND_PARAMETERS = QUERY_PARAMETERS | frozenset("command cmd script code bash shell".split())
+SAID_BESIDE = frozenset("timeout description explanation thought reason".split())
+PLACES = frozenset(
+    "cwd database db host hostname instance device node pod container namespace cluster machine server vm project region zone".split()
 )
+_PLACE = re.compile(r"[\w./~][\w./~:@-]*", re.ASCII)
+"""A name alone: a tool may well paste it before the command (``ssh HOST ...``), where an option or a second command would act."""
 OUTWARD = frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
     "reply push comment".split()
@@ -326,9 +329,15 @@ def is_query(path: str) -> bool:
     return path.rpartition(".")[2].lower() in QUERY_PARAMETERS
 
 
-def beside_command(path: str) -> bool:
-    """Whether an argument at `path` only stands beside what a tool runs: where, how long, why."""
-    return path.rpartition(".")[2].lower() in BESIDE_COMMANDS
+def is_command(path: str) -> bool:
+    """Whether the argument at `path` is named as what a tool runs."""
+    return path.lower() in COMMAND_PARAMETERS
+
+
+def beside_command(path: str, text: str) -> bool:
+    """Whether an argument only stands beside what a tool runs: why, how long, and where, as a plain name."""
+    name = path.lower()
+    return name in SAID_BESIDE or (name in PLACES and _PLACE.fullmatch(text) is not None)
 
 
 def wanted_actions(text: str) -> set[Action]:

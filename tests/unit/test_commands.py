@@ -37,7 +37,7 @@ DOES_MORE = [
     "git diff --output=x", "git grep -O sh", "git show --textconv", "python -c 'print(1)'", "bash -c 'ls'", "env rm x",
     "A=1 ls", "LD_PRELOAD=./x.so ls", "./cat x", "/tmp/evil/ls", "date 010100002020", "date -s x", "hostname x", "man -P sh x",
     "less x", "history -c", "printf -v PATH x", "ls >&2p", "cat a 2>/dev/nullx", "select f in a; do rm x; done", "show x; rm y",
-    "SELECT 1", "ls " + 5000 * "a",
+    "SELECT 1", "ls " + 5000 * "a", "uniq +a +b", "```reboot\nls\n```",
 ]  # fmt: skip
 SELECTS = [
     "SELECT name FROM clients WHERE city = 'Insert; Coin'",
@@ -45,13 +45,16 @@ SELECTS = [
     "describe orders",
     "SHOW TABLES",
     "EXPLAIN SELECT 1",
+    "SELECT `a` FROM `my tab` WHERE `b` = 'x'",
+    "SELECT count(*) FROM [Order Details] WHERE c IN ('a', 'b')",
 ]
 CHANGES = [
     "", "DROP TABLE clients", "SELECT 1; DELETE FROM clients", "SELECT * FROM clients INTO OUTFILE '/x'",
     "WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a", "SELECT 1 EXEC('DROP TABLE x')", "SELECT pg_terminate_backend(1)",
     "SELECT lo_export(1, '/x')", "SELECT 1 -- '\n; DROP TABLE x; -- '", "SELECT /*'*/ 1; DROP TABLE x /*'*/", "SELECT 'a\\'' ; DROP TABLE x; -- '",
     "SELECT $$'$$; DROP TABLE x; SELECT $$'$$", "explain analyze delete from x", "pragma writable_schema=ON", "\\! rm x", "ls",
-    "SELECT * FROM a FOR UPDATE", "SELECT @a := 1", "values = open('x', 'w')",
+    "SELECT * FROM a FOR UPDATE", "SELECT @a := 1", "values = open('x', 'w')", "SELECT 1 AS `'`; DROP TABLE b; SELECT 2 AS `'`",
+    "SELECT 1 AS [']; DROP TABLE b; SELECT 2 AS [']", "SELECT \"lo_export\"(123, '/tmp/x')", "SELECT `f`(1)", "SELECT a.nextval FROM dual",
 ]  # fmt: skip
 
 

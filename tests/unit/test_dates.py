@@ -54,6 +54,9 @@ ACROSS = (
 )
 
 
+TWO_YEARS = ("{0:%B} {0.day}, {0.year} to {1:%B} {1.day}", "{0.day} {0:%b} {0.year} until {1.day} {1:%b}")
+
+
 def both(first: datetime.date, last: datetime.date) -> set[str]:
     return {spelled for day in (first, last) for spelled in (f"{day:%Y%m%d}", f"{day:%b%d}".lower())}
 
@@ -65,10 +68,11 @@ def test_a_range_within_a_month_is_its_two_days(first: datetime.date, day: int) 
         assert told(spelling.format(first, last)) == both(first, last), spelling
 
 
-@given(st.dates(datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)), st.integers(1, 12))
-def test_a_range_across_months_is_its_two_days_of_one_year(first: datetime.date, month: int) -> None:
-    last = first.replace(month=month, day=min(first.day, 28))
-    for spelling in ACROSS:
+@given(st.dates(datetime.date(1901, 1, 1), datetime.date(2098, 12, 31)), st.integers(1, 12))
+def test_a_range_across_months_has_the_year_of_either_end(first: datetime.date, month: int) -> None:
+    turns = month < first.month
+    last = first.replace(month=month, day=min(first.day, 28), year=first.year + turns)
+    for spelling in (*ACROSS, *TWO_YEARS):
         assert told(spelling.format(first, last)) == both(first, last), spelling
 
 
@@ -78,6 +82,12 @@ def test_a_range_across_months_is_its_two_days_of_one_year(first: datetime.date,
         ("may 30 to june 2", {"may30", "jun02"}),
         ("30 may to 2 june", {"may30", "jun02"}),
         ("on may 5 and 10 people", {"may05"}),
+        ("between hotels, on may 5 and 10 people", {"may05"}),
+        ("on 5 may 2-4 pm", {"may05"}),
+        ("on may 5 until 7 pm", {"may05", "t1900"}),
+        ("on may 13th - 3 pm", {"may13", "t1500"}),
+        ("from may 1 to 5, 1200 eur", {"may01", "may05"}),
+        ("may 5. to 9 of them", {"may05"}),
         ("may 5, 2024 to may 7, 2025", {"20240505", "may05", "20250507", "may07"}),
     ],
 )

@@ -150,7 +150,7 @@ SHELL = [
 ]
 
 
-def ran(*steps: tuple[object, str], **beside: str) -> list[dict[str, float]]:
+def ran(*steps: tuple[str, str], **beside: str) -> list[dict[str, float]]:
     """Rows of a session that runs commands, each with its output, and with what stands beside every command."""
     calls = [
         {"seq": n, "tool": "run", "args": {"command": command, **beside}, "result": output, "error": None}
@@ -168,10 +168,31 @@ def test_a_command_that_only_looks_is_told_from_one_that_does_more() -> None:
     assert all(row["command_looks"] == 0 for row in rows(session("Read mail m-1 and send Ann an answer.")))
 
 
-def test_where_a_command_runs_stands_beside_it_and_its_words_may_come_as_a_list() -> None:
-    steps = (("df -h", ""), (["grep", "-c", "a b; rm c", "log"], ""), (["sh", "-c", "rm c"], ""))
-    assert [row["command_looks"] for row in ran(*steps, host="web-1", namespace="shop")] == [1, 1, 0]
-    assert [row["command_looks"] for row in ran(("df -h", ""), stdin="rm c")] == [0]
+def test_where_a_command_runs_stands_beside_it() -> None:
+    assert [row["command_looks"] for row in ran(("df -h", ""), host="web-1", namespace="shop")] == [1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"command": "df -h", "stdin": "rm c"},
+        {"command": "df -h", "host": "-oProxyCommand=rm c"},
+        {"command": "df -h", "host": "a;rm c"},
+        {"command": "df -h", "region": "$(rm c)"},
+        {"command": "df -h", "then": {"host": "rm"}},
+        {"command": "df -h", "script": "ls"},
+        {"command": ["ls", "rm c"]},
+        {"commands": {"1": "ls"}},
+        {"cluster": "main", "force": "true"},
+        {"command": "df -h", "description": [str(n) for n in range(300)]},
+    ],
+)
+def test_what_else_stands_there_may_act(arguments: dict[str, object]) -> None:
+    one = session("How full are the disks?")
+    one["calls"] = [{"seq": 0, "tool": "run", "args": arguments, "result": "", "error": None}]
+    found = feature_rows([one], {"t": SHELL})
+    row = dict(zip(FEATURES, found.X[0], strict=True))
+    assert (row["action"], row["command_looks"], row["destructive"]) == (2, 0, 1)
 
 
 def test_words_of_sql_are_no_evidence() -> None:

@@ -36,6 +36,7 @@ from models.provenance import (
     number,
     origin,
     prints_of,
+    prints_of_pieces,
     spell,
     tokens,
     winnowed,
@@ -452,6 +453,20 @@ def test_a_token_joined_from_known_pieces_is_found_as_by_the_plain_recurrence(pa
     index.add(prints_of("alp abc", KEY), INTENT, prose=False, limit=100)
     index.add(prints_of("bcd cde", KEY), 7, prose=True, limit=100)
     assert _by_pieces(text, index, KEY) == joined_from(text, index)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "may 5 \u200b 2024",
+        "5 \u00ad may 2024",
+        f"5 fp:{64 * 'a'} may 2024",
+        "the 1st \ufeff to the 5th of may, 2024",
+        "between the 1st and the 5th of may 2024",
+    ],
+)
+def test_a_date_over_several_pieces_is_the_same_read_at_once_or_piece_by_piece(text: str) -> None:
+    assert prints_of_pieces(text.split(), KEY) == set(prints_of(text, KEY))
 
 
 # ------------------------------------------------------------------ bounds
