@@ -46,6 +46,8 @@ _LONG = re.compile(
     r"|ignore-case|line-number|oneline|stat|name-only|name-status|cached|staged|lines=\d+|bytes=\d+|max-depth=\d+|reverse"
     r"|numeric-sort|unique)$"
 )
+_NO_OPERANDS = {"date": ("-", "+"), "uniq": ("-",)}
+"""Programs that an operand would make set the clock, or write to it, and what begins an argument that is none."""
 _GIT = frozenset("status log show diff blame ls-files rev-parse shortlog".split())
 _LINES = re.compile(r"\d+(?:,\d+)?p$")
 _FENCE = re.compile(r"^\s*```(?:bash|sh|shell|zsh|console)?[ \t]*\n|\n\s*```\s*$", re.IGNORECASE)
@@ -156,9 +158,6 @@ def _part_looks(words: list[str]) -> bool:
         rest = rest[1:]
     if name == "sed" and (len(rest) < 2 or rest[0] != "-n" or _LINES.match(rest[1]) is None):
         return False
-    # An operand would set the clock, or be written to.
-    if name in ("date", "uniq") and not all(
-        one.startswith("-" if name == "uniq" else ("-", "+")) for one in rest
-    ):
+    if name in _NO_OPERANDS and not all(one.startswith(_NO_OPERANDS[name]) for one in rest):
         return False
     return all(option.match(one) or _LONG.match(one) for one in rest if one.startswith("-") and one != "-")

@@ -18,7 +18,7 @@ _MONTHS["sept"] = 9
 _HALVES = {"am": 0, "a.m": 0, "pm": 12, "p.m": 12}
 _AROUND = ".,;:!?()[]{}<>\"'*"
 
-REACH = 7
+_REACH = 7
 """Pieces of a text before and after the name of a month that may belong to its dates: "between the 1st and the 5th of"."""
 _FILLERS = frozenset({"of", "the"})
 _STOPS = ".!?"
@@ -77,7 +77,7 @@ def spelled_in(pieces: Sequence[str]) -> list[str]:
 
 
 def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
-    """Tokens of the dates or the time spelled around piece `at`, of which `spells` holds, up to `REACH` pieces away.
+    """Tokens of the dates or the time spelled around piece `at`, of which `spells` holds, up to `_REACH` pieces away.
 
     Of a range both ends: a day without a month of its own has the other end's, one without a year the other end's, but
     for the turn of the year.
@@ -87,8 +87,8 @@ def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
     >>> spelled_at("april 30 to may 3 2024".split(), 0), spelled_at("dec 28 to jan 3 2025".split(), 0)
     (['20240430', 'apr30'], ['20241228', 'dec28'])
     """
-    near = [piece.strip(_AROUND) for piece in pieces[max(0, at - REACH) : at]]
-    word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + REACH + 1])
+    near = [piece.strip(_AROUND) for piece in pieces[max(0, at - _REACH) : at]]
+    word, *after = (piece.strip(_AROUND) for piece in pieces[at : at + _REACH + 1])
     if word in _HALVES:
         return _time(near[-1], word) if near else []
     month = _MONTHS[word]

@@ -46,7 +46,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _ITEM = re.compile(r" *(?=- )")
 _ENDS = re.compile(r"[^\W\d_][.!?]['\")\]]*$")
 _QUOTED = re.compile(r"'([^'\n]{2,80})'|\"([^\"\n]{2,80})\"|`([^`\n]{2,80})`")
-_RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
+RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
+"""What stands together: a word, an address, a path."""
 _JOINT = re.compile(r"\w[@.:/\\\-+_%#&?~]+\w")
 _FIGURE = re.compile(r"(?<!\w)\w*\d\w*(?:[.,:-]\d\w*)*")
 _NAME = re.compile(r"(?<!\w)[A-Z][\w'-]*(?: [A-Z][\w'-]*)*")
@@ -184,7 +185,7 @@ def _is_prose(text: str) -> bool:
 def _pieces(text: str) -> list[str]:
     """What in a text may be a value by itself: quoted, addresses and paths, figures, names."""
     found = [next(filter(None, quoted)) for quoted in _QUOTED.findall(text)]
-    found += [run.strip(".,:;-") for run in _RUN.findall(text) if _JOINT.search(run)]
+    found += [run.strip(".,:;-") for run in RUN.findall(text) if _JOINT.search(run)]
     found += _FIGURE.findall(text)
     for name in _NAME.findall(text):
         found += [name, *name.split()] if " " in name else [name]

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.addresses import is_address, without_head, words_apart
-from models.dates import REACH, spelled_at, spelled_in, spells, stamps_in
-from models.privacy import HASHED
+from models.dates import spelled_at, spelled_in, spells, stamps_in
+from models.privacy import HASHED, RUN
 
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
@@ -54,7 +54,6 @@ INDEXED = GRAM + WINNOW - 1
 """Every run of so many characters of an identifier, 9, shares a fingerprint with its index; a shorter one has none."""
 
 _WORD = re.compile(r"[^\W_]+")
-_RUN = re.compile(r"[^\s\"'<>(){}\[\],;|`]{3,}")
 _JOINT = re.compile(r"[^\W_][@.:/\\\-+_%#&?~]")
 _NUMBER = re.compile(
     r"(?<![^\W_])[-+]?\d{1,3}(?:[, '\u00a0]\d{3})+(?:\.\d+)?(?![^\W_])|(?<![\w.])[-+]?\d+\.\d+(?![^\W_]|\.\d)"
@@ -140,10 +139,6 @@ def unhashed(text: str) -> str:
     return _HASHED.sub(" ", text) if HASHED in text else text
 
 
-def _plain(piece: str) -> str:
-    return canonical(unhashed(piece)).strip()
-
-
 def number(text: str) -> str:
     """Canonical spelling of a number: no grouping, no plus sign, no trailing zeros.
 
@@ -218,7 +213,7 @@ def compounds_in(text: str) -> list[str]:
     ['bob@example.com', '/srv/x.txt']
     """
     found = []
-    for run in _RUN.findall(text):
+    for run in RUN.findall(text):
         if run.isalnum() or (joint := _JOINT.search(run)) is None:
             continue
         last = len(run) - 1
@@ -380,19 +375,16 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
         prints, _, opening, spells = memo[piece]
         found.update(prints)
         if spells:
-            spelling.add(piece)
+            spelling.add(canonical(piece))
         if opening:
             runs += opening * pieces.count(piece)
             if runs > _OPENED_AT_ONCE:
                 return None
-    if not spelling:
-        return found
-    for at, piece in enumerate(pieces):
-        if piece in spelling:
-            # Pieces of which nothing is left in canonical form stand in no whole text.
-            before = list(filter(None, map(_plain, pieces[max(0, at - 2 * REACH) : at])))[-REACH:]
-            after = list(filter(None, map(_plain, pieces[at : at + 2 * REACH + 1])))[: REACH + 1]
-            found.update(fingerprint(token, key) for token in spelled_at([*before, *after], len(before)))
+    if spelling:
+        low = canonical(unhashed(" ".join(pieces))).split()
+        for at, piece in enumerate(low):
+            if piece in spelling:
+                found.update(fingerprint(token, key) for token in spelled_at(low, at))
     return found
 
 
