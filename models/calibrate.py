@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,10 +25,12 @@ BUDGETS = (0.001, 0.005, 0.01, 0.05)
 RISING = (
     "tool_affinity_rank",
     "tool_likeness_rank",
+    "tool_expected_rank",
     "tool_lure_gain",
     "call_nearness_drop",
     "call_rest",
     "line_gain",
+    "line_expected",
     "line_tool",
     "args_prose",
     "args_sole",
@@ -47,6 +49,7 @@ FALLING = (
     "tool_affinity",
     "tool_likeness",
     "call_nearness",
+    "call_expected",
     "call_kin",
     "action_asked",
     "command_looks",
@@ -85,6 +88,7 @@ class Recipe:
     first_trees, first_rate : of the fit that finds the hardest honest sessions, see `emphasised`
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
+    silent : the feature that says that answers came and told nothing, by place, -1 without it; see `trees.allowance`
     """
 
     trees: int = 160
@@ -100,6 +104,7 @@ class Recipe:
     emphasis: float = 8.0
     seed: int = 20260101
     directions: tuple[int, ...] = ()
+    silent: int = -1
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -109,7 +114,7 @@ class Recipe:
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
     """The recipe with directions for these features."""
     directions = tuple((name in RISING) - (name in FALLING) for name in features)
-    return Recipe(**{"directions": directions, **changes})
+    return Recipe(**{"directions": directions, "silent": trees.silent_column(features), **changes})
 
 
 def booster(recipe: Recipe) -> Any:
@@ -137,7 +142,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     """
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate))
     first.fit(X, calls.target, sample_weight=calls.weight)
-    scores = first.decision_function(X) - trees.allowance(calls.call_seq) / 2.0**trees.LEAF_BITS
+    given = trees.allowance(calls.call_seq, trees.flags_in(X, recipe.silent))
+    scores = first.decision_function(X) - given / 2.0**trees.LEAF_BITS
     highest = np.full(len(calls.sessions), -np.inf)
     np.maximum.at(highest, calls.session, np.where(calls.target == 0, scores, -np.inf))
     domain = np.array([s.domain for s in calls.sessions])
@@ -207,7 +213,8 @@ def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = si
         held_out = calls.rows_of(domain)
         progress(f"fold {number} of {len(domains)}: fitting without {domain}, {int((~held_out).sum())} calls")
         pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
-        scores[held_out] = trees.from_sklearn(pipeline).score(X[held_out], calls.call_seq[held_out])
+        forest = trees.from_sklearn(pipeline, recipe.silent)
+        scores[held_out] = forest.score(X[held_out], calls.call_seq[held_out])
     return scores
 
 
@@ -238,14 +245,29 @@ def weighted_threshold(maxima: npt.NDArray[np.int64], weights: npt.NDArray[np.fl
     return int(maxima[order[allowed]]) + 1 if allowed < len(maxima) else 0
 
 
-def transferable(by_domain: Mapping[str, int]) -> int:
-    """One threshold from those that keep a budget in each of several domains, for a domain not among them.
+def upper(values: Iterable[float]) -> list[float]:
+    """Of domains' thresholds those that count for a domain not among them: three tenths, below the highest tenth.
 
-    The upper quartile: a domain is as likely as not to be harder than the median one, and the hardest of all
-    is often one task (chosen).
+    Of nine to eleven the second to the fourth; of fewer than five the highest. A domain is as likely as not to be harder than
+    the median one, the hardest of all is often one task, and where there are enough no single one should decide (chosen).
+
+    >>> upper([0, 0, 900, 0, 0, 300, 400, 100, 200])
+    [400, 300, 200]
     """
-    ranked = sorted(by_domain.values())
-    return ranked[-(-3 * len(ranked) // 4) - 1] if ranked else NEVER
+    ranked = sorted(values, reverse=True)
+    first = (len(ranked) + 5) // 10
+    return ranked[first : first + max(1, (3 * len(ranked) + 5) // 10)]
+
+
+def transferable(by_domain: Mapping[str, int]) -> int:
+    """One threshold from those that keep a budget in each of several domains: the mean log odds of the `upper` ones.
+
+    Parameters
+    ----------
+    by_domain : least scores that are flagged, 1..10000; what none reaches counts as 10001
+    """
+    counted = upper(trees.log_odds(units) for units in by_domain.values())
+    return trees.least_score(sum(counted) / len(counted)) if counted else NEVER
 
 
 SUSPECTED = 0.05

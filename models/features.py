@@ -23,9 +23,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models import handover
+from models import expectation, handover
 from models.commands import SQL_WORDS, is_statement, only_looks
 from models.embedding import DIMS
+from models.expectation import FURTHEST
 from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
 from models.provenance import (
     HASHED_CHARS,
@@ -40,9 +41,19 @@ from models.provenance import (
     without,
 )
 from models.session import LISTED, CallRow, Session
-from models.tools import Catalogue, ToolFacts, beside_command, facts_of, is_command, is_query, is_sink
+from models.tools import (
+    SPOKEN,
+    Catalogue,
+    ToolFacts,
+    beside_command,
+    facts_of,
+    is_command,
+    is_query,
+    is_sink,
+    spoken_call,
+)
 
-FEATURES_VERSION = 10
+FEATURES_VERSION = 11
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -52,10 +63,13 @@ FEATURES: tuple[str, ...] = (
     "tool_lure_gain",  # lure less affinity, -255..255
     "tool_likeness",  # z-score of its meaning against the nearest clause, 128 = mean, 32 a deviation
     "tool_likeness_rank",  # share of the catalogue that the clauses are nearer to, 0..1000
+    "tool_expected_rank",  # share of the catalogue that the intent leads to sooner, 0..1000, see `models.expectation`
     "call_nearness",  # cosine of tool and arguments to the nearest clause, thousandths
     "call_nearness_drop",  # mean of the session's calls so far less this one's
+    "call_expected",  # how much sooner this intent leads to it than another would, hundredths
     "call_rest",  # length of what the clauses leave of it, thousandths
     "line_gain",  # how much of that rest one line of a result explains, thousandths, 0 below the gate
+    "line_expected",  # how much sooner that line leads to the call than the intent does, hundredths, -999 without one
     "line_tool",  # cosine of that line and the tool, thousandths, 0 without one
     "clause_served",  # writes before this one that were nearest to the same clause
     "call_kin",  # cosine of the call to the mean of the session's earlier ones, thousandths, 0 for the first
@@ -89,6 +103,7 @@ FEATURES: tuple[str, ...] = (
     "aimed_prose",  # ... that results carry in prose only
     "aimed_other",  # ... that results carry elsewhere than beside what the intent names
     "aimed_nowhere",  # ... that nothing carries
+    "answers_silent",  # 0/1: answers came before, and none told anything
     "hashed",  # share of argument leaves that are fingerprints of a producer in privacy mode, thousandths
     "argument_chars",  # length of the arguments, in tens, cut at 255
     "action",  # 0 read, 1 write, 2 execute
@@ -222,12 +237,15 @@ def extract(
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
-    words = " ".join(
-        leaf.text[:400] for leaf, stands_in in zip(found[:16], hashed, strict=False) if not stands_in
-    )
-    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
-    said = vector_of(f"{spoken} {words}")
+    plain = (leaf.text for leaf, stands_in in zip(found[:SPOKEN], hashed, strict=False) if not stands_in)
+    said = vector_of(spoken_call(catalogue, tool, plain))
     explained = explain(said, vector, session.clauses, session.lines)
+    leads = expectation.current()
+    # What a sub-agent was told narrows its parent's intent: a call must follow from both.
+    intents = [one.clauses for one in (session, *ancestors) if expectation.says_anything(one.clauses)]
+    expected = min((leads.of(said, clauses) for clauses in intents), default=0)
+    heard = explained.line_vector
+    by_line = leads.of_line(said, heard) - expected if heard is not None else -FURTHEST
     read = next((c for c in session.window if c.seq == main), None) if main is not None else None
     own = _clause_named(session, origins)
     named, clause = share(intent, total), own if own >= 0 else explained.clause
@@ -257,10 +275,13 @@ def extract(
         lure - affinity,
         like,
         share(sum(map(like.__lt__, session.likeness)), len(session.likeness)),
+        leads.rank(place, session.clauses, catalogue.meanings) if catalogue and place is not None else 0,
         explained.nearness,
         session.nearness // session.calls - explained.nearness if session.calls else 0,
+        expected,
         explained.rest,
         explained.gain,
+        max(-FURTHEST, min(FURTHEST, by_line)),
         explained.line_tool,
         session.served[clause] if 0 <= clause < len(session.served) else 0,
         cosine_to(session.work, said),
@@ -292,6 +313,7 @@ def extract(
         share(aimed_prose, aimed),
         share(aimed - aimed_intent - aimed_anchored - aimed_nowhere, aimed),
         share(aimed_nowhere, aimed),
+        int(session.results > 0 and not any(one.told for one in (session, *ancestors))),
         share(sum(hashed), len(found)),
         min(255, length // 10),
         action,

@@ -224,6 +224,7 @@ class Explained(NamedTuple):
     gain : how much of that rest the best line explains, 0 below the gate
     line : call whose result said that line, -1 without one
     line_tool : cosine of that line and the tool
+    line_vector : what that line means, as a unit vector; None without one
     """
 
     clause: int
@@ -232,6 +233,7 @@ class Explained(NamedTuple):
     gain: int
     line: int
     line_tool: int
+    line_vector: Vector | None = None
 
 
 def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explained:
@@ -258,7 +260,8 @@ def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explain
         return Explained(clause, nearness, share, 0, -1, 0)
     best = gains.index(gain)
     with_tool = int(spoken[best] @ tool) * 1000 >> 20
-    return Explained(clause, nearness, share, gain * share // 1000, int(held["call"][best]), with_tool)
+    said = int(held["call"][best])
+    return Explained(clause, nearness, share, gain * share // 1000, said, with_tool, spoken[best])
 
 
 _ASKED = (np.arange(256, dtype=np.int32) - NEUTRAL) * 2

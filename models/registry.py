@@ -180,7 +180,7 @@ def load(
         )
     if manifest.get("allowance", trees.ALLOWED) != trees.ALLOWED:
         raise FeaturesMismatch(
-            f"{directory} has thresholds for scores with another allowance for calls than this program's;"
+            f"{directory} has thresholds for scores with another allowance than this program's;"
             " retrain with `driftline train`"
         )
     try:
@@ -192,7 +192,7 @@ def load(
             f"{path} cannot be read as a model ({error}); it was written by scikit-learn"
             f" {manifest.get('sklearn')}, installed is {sklearn.__version__}"
         ) from error
-    forest = trees.from_sklearn(pipeline)
+    forest = trees.from_sklearn(pipeline, trees.silent_column(features))
     if forest.n_features != len(features):
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"

@@ -17,7 +17,7 @@ from models.errors import StateError
 from models.handover import ANSWERS
 from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 7
+VERSION = 8
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -184,6 +184,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     unsigned: bool = False  # a declaration or amendment came without the signature that the policy demands
     signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
     named: int = 0  # bytes of names and credentials, see `measure_names`
+    told: bool = False  # some answer said anything
 
     @property
     def usable(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.contracts import Action, Tool
-from models.meaning import NO_VECTORS, likeness, vector_of
+from models.meaning import NO_VECTORS, likeness, pack, vector_of
 from models.provenance import Index, Memo, Prints, fingerprint, prints_of
 
 READ_VERBS = frozenset(
@@ -237,6 +237,8 @@ class Catalogue:
         What each tool is called in a call's meaning, see `spoken_name`.
     vectors : array of shape (n, DIMS)
         What each tool's name and description mean.
+    meanings : bytes
+        The same, packed: one object, so that what is remembered of it is found at once.
     index : Index
         Words of names, descriptions and parameters: where a value may come from without any other source.
     """
@@ -264,6 +266,7 @@ class Catalogue:
             if tools
             else NO_VECTORS
         )
+        self.meanings = pack(self.vectors)
         owned = [
             stem_prints(f"{' '.join(name_words(t.name))} {(t.description or '')[:600]}", key) for t in tools
         ]
@@ -302,6 +305,16 @@ class Catalogue:
                 raw[n] += weight
         top = max(raw, default=0)
         return [255 * r // top if top else 0 for r in raw]
+
+
+SPOKEN = 16
+"""Arguments that a call's meaning is taken from."""
+
+
+def spoken_call(catalogue: Catalogue | None, tool: str, texts: Iterable[str]) -> str:
+    """A call as words, for its meaning: what its tool is called, and the first of its arguments' texts."""
+    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
+    return f"{spoken} {' '.join(text[:400] for text in texts)}"
 
 
 def _parameter_text(schema: Mapping[str, Any] | None) -> str:

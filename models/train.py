@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def train(
     features, features_version : what X's columns are
     data : file names to SHA-256, for the manifest
     """
-    recipe = recipe or recipe_for(features)
+    recipe = replace(recipe or recipe_for(features), silent=trees.silent_column(features))
     if X.shape != (len(calls), len(features)):
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
     scores = out_of_fold(X, calls, recipe, progress)
@@ -81,7 +82,7 @@ def train(
         "thresholds": kept,
         "thresholds_from": {
             "unit": "maximum of an honest session, recorded or written, each user task weighing the same",
-            "chosen": "upper quartile of the domains' own",
+            "chosen": "mean log odds of three tenths of the domains' own, below the highest tenth",
             "domains": by_domain,
         },
         "sessions": dict(sorted(Counter(f"{s.kind}: {s.variant}" for s in calls.sessions).items())),

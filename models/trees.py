@@ -8,9 +8,11 @@ alone or in a batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import cache
+from math import ceil, exp, log
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ _DECIMAL = Context(prec=50)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Forest:
     baseline : start value of every sum, in the same unit
     cuts : for each k in 1..10000 the least sum whose probability, rounded, is at least k units
     n_features : number of columns that `score` expects
+    silent : the column that says that answers came and told nothing, see `allowance`; -1 for none
     """
 
     feature: npt.NDArray[np.intp]
@@ -62,6 +66,7 @@ class Forest:
     baseline: int
     cuts: Ints
     n_features: int
+    silent: int = -1
 
     @property
     def n_trees(self) -> int:
@@ -89,8 +94,9 @@ class Forest:
         return out
 
     def score(self, X: Floats, seen: Ints) -> Ints:
-        """Probability of drift for each row, 0..10000, its log odds less the `allowance` for the calls before it."""
-        return np.searchsorted(self.cuts, self.sums(X) - allowance(seen), side="right").astype(np.int64)
+        """Probability of drift for each row, 0..10000, its log odds less the `allowance` for what came before it."""
+        given = allowance(seen, flags_in(X, self.silent))
+        return np.searchsorted(self.cuts, self.sums(X) - given, side="right").astype(np.int64)
 
 
 def whole(value: float) -> int:
@@ -108,24 +114,47 @@ percentile is 0.4 in the median domain, 0.3 to 0.6 in all: 0.4 times ln 2.
 """
 MAX_DOUBLINGS = 6
 """Calls beyond 63 earn a session no further allowance: nobody hides an act behind a thousand harmless calls."""
-ALLOWED = {"log_odds": ALLOWANCE, "doublings": MAX_DOUBLINGS}
-"""Both, as a manifest names them: its thresholds hold for scores with this allowance alone."""
+SILENT = "answers_silent"
+"""The feature that says that answers came and told nothing."""
+SILENT_ALLOWANCE = 0.4
+"""Log odds that a score gives up while no answer has told anything: a producer withholds what results say.
+
+An honest value that came from a result then looks as if it came from nowhere, in every call of every session. On the
+recorded domains without an attack, their results withheld, this allowance brings false alarms from 3.4 and 4.8 to 1.8 and
+2.4 % (two seeds; chosen there). An answer of a single word, "error" or "ok", tells something and ends it.
+"""
+ALLOWED = {"log_odds": ALLOWANCE, "doublings": MAX_DOUBLINGS, "silent": SILENT_ALLOWANCE}
+"""All of it, as a manifest names it: its thresholds hold for scores with this allowance alone."""
 _FRACTION = 16
 
 
-def allowance(seen: Ints) -> Ints:
-    """What the scores of calls give up, in units of 2**-32, when their session has made `seen` calls before.
+def allowance(seen: Ints, silent: Flags) -> Ints:
+    """What the scores of calls give up, in units of 2**-32, for what came before them in their session.
 
-    The binary logarithm of 1 + `seen`, linear between powers of two: whole numbers, the same on every machine.
+    The binary logarithm of one more than the calls `seen`, linear between powers of two: whole numbers, the same on every
+    machine; and a constant where the answers so far were `silent`.
 
-    >>> [round(int(a) / 2**32, 3) for a in allowance(np.array([0, 1, 2, 3, 63, 10**6]))]
+    >>> none = np.zeros(6, bool)
+    >>> [round(int(a) / 2**32, 3) for a in allowance(np.array([0, 1, 2, 3, 63, 10**6]), none)]
     [0.0, 0.28, 0.42, 0.56, 1.68, 1.68]
+    >>> [round(int(a) / 2**32, 3) for a in allowance(np.array([1, 1]), np.array([False, True]))]
+    [0.28, 0.68]
     """
     calls = np.minimum(np.asarray(seen, dtype=np.int64), (1 << MAX_DOUBLINGS) - 1) + 1
     doublings = np.frexp(calls.astype(np.float64))[1].astype(np.int64) - 1
     beyond = (calls - (1 << doublings) << _FRACTION) >> doublings
     spent: Ints = ((doublings << _FRACTION) + beyond) * whole(ALLOWANCE) >> _FRACTION
-    return spent
+    return spent + np.where(silent, whole(SILENT_ALLOWANCE), 0)
+
+
+def silent_column(features: Sequence[str]) -> int:
+    """The place of `SILENT` among features, -1 where it is not one of them."""
+    return features.index(SILENT) if SILENT in features else -1
+
+
+def flags_in(X: Floats, column: int) -> Flags:
+    """A column of rows that holds 0 or 1, as flags; False for all where there is no such column (-1)."""
+    return X[:, column] != 0 if column >= 0 else np.zeros(len(X), np.bool_)
 
 
 def sigmoid_cuts(slope: float, intercept: float) -> Ints:
@@ -158,6 +187,25 @@ def _logits() -> tuple[Decimal, ...]:
     )
 
 
+def log_odds(units: int) -> float:
+    """Log odds from which on a score is at least `units` of 0.0001; 10001, which none is, lies a step beyond the last.
+
+    >>> log_odds(5000) < 0 < log_odds(5001), round(log_odds(10_000), 2), round(log_odds(10_001), 2)
+    (True, 9.9, 11.29)
+    """
+    chance = min(max(units, 1) - 0.5, UNITS - 0.125)
+    return log(chance / (UNITS - chance))
+
+
+def least_score(odds: float) -> int:
+    """The least score, in units of 0.0001, that stands for log odds of `odds` or more: the inverse of `log_odds`.
+
+    >>> [least_score(log_odds(units)) for units in (1, 3821, 9999, 10_000, 10_001)]
+    [1, 3821, 9999, 10000, 10001]
+    """
+    return ceil(UNITS / (1 + exp(-odds)) + 0.5 - 1e-6)
+
+
 def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:
     """Inner nodes as (node, first leaf, first leaf right of it), and the leaves' nodes, from the left."""
     inner: list[tuple[int, int, int]] = []
@@ -176,8 +224,11 @@ def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:
     return inner, order
 
 
-def from_sklearn(calibrated: Any) -> Forest:
-    """Flatten a ``CalibratedClassifierCV`` with one sigmoid over one ``HistGradientBoostingClassifier``."""
+def from_sklearn(calibrated: Any, silent: int = -1) -> Forest:
+    """Flatten a ``CalibratedClassifierCV`` with one sigmoid over one ``HistGradientBoostingClassifier``.
+
+    `silent` is the column of `SILENT`, see `Forest`.
+    """
     try:
         (member,) = calibrated.calibrated_classifiers_
         (sigmoid,) = member.calibrators
@@ -224,4 +275,5 @@ def from_sklearn(calibrated: Any) -> Forest:
         baseline=baseline,
         cuts=sigmoid_cuts(slope, intercept),
         n_features=n_features,
+        silent=silent,
     )

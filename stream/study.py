@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models import dataset, handover
+from models import dataset, expectation, handover
 from models.scenarios import corpus
 from models.scenarios.corpus import Set
 from stream.recorded import load_tools, name_of
@@ -64,7 +64,7 @@ def labelled(
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for one in sets:
-            jobs = [(part, _needed(part, one), one.heads) for part in _parts(one.sessions)]
+            jobs = [(part, _needed(part, one), one.unread) for part in _parts(one.sessions)]
             found = list(pool.map(_replayed, jobs))
             rows += found
             made = [dataset.of_record(session, telling) for session in one.sessions]
@@ -87,7 +87,8 @@ def _needed(part: Sequence[dict[str, Any]], one: Set) -> dict[str, corpus.Tools]
     return {ref: tools for ref, tools in one.tools.items() if ref in refs}
 
 
-def _replayed(job: tuple[list[dict[str, Any]], dict[str, corpus.Tools], handover.Heads | None]) -> Rows:
-    sessions, tools, heads = job
-    with handover.instead(heads):
+def _replayed(job: tuple[list[dict[str, Any]], dict[str, corpus.Tools], corpus.Unread | None]) -> Rows:
+    sessions, tools, unread = job
+    heads, leads = unread or (None, None)
+    with handover.instead(heads), expectation.instead(leads):
         return feature_rows(sessions, tools)

@@ -423,6 +423,7 @@ def observe_result(
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
     if heard.fields or heard.anchored or heard.prose:
+        session.told = True
         index = Index(session.index)
         most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
         limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)

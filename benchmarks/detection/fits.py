@@ -16,7 +16,7 @@ from benchmarks.detection.rows import Floats, Part, say
 from models import calibrate, dataset
 from models.dataset import LEFT_OUT
 from models.features import FEATURES
-from models.trees import LEAF_BITS, allowance
+from models.trees import LEAF_BITS, allowance, flags_in, silent_column
 
 UNIT, OFFSET = 1_000_000, 32.0
 """A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "intent_",
         "tool_affinity",
         "tool_likeness",
+        "tool_expected",
         "call_",
         "clause_",
         "action_asked",
@@ -44,7 +45,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "argument_chars",
     ),
     "sequence": ("catalogue_size",),
-    "visibility": ("hashed",),
+    "visibility": ("hashed", "answers_"),
 }
 """Beginnings of the names of each family's features; of several that fit, the longest decides."""
 
@@ -152,7 +153,7 @@ class Bench:
     def rows(self, X: Floats, seen: Ints, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
         """Scores of rows of calls, whose sessions have made `seen` calls before each."""
         raw = self.model(without, seed, variant).decision_function(X[:, variant.columns])
-        raw = raw - allowance(seen) / 2.0**LEAF_BITS
+        raw = raw - allowance(seen, flags_in(X, silent_column(FEATURES))) / 2.0**LEAF_BITS
         found: Ints = np.rint((np.clip(raw, -OFFSET, OFFSET) + OFFSET) * UNIT).astype(np.int64)
         return found
 
@@ -190,7 +191,8 @@ class Bench:
             least = 0
             found[domain] = {}
             for budget in sorted(BUDGETS, reverse=True):
-                least = found[domain][budget] = max(least, calibrate.transferable(by[budget]))
+                counted = calibrate.upper(by[budget].values())
+                least = found[domain][budget] = max(least, round(sum(counted) / len(counted)))
             whence[domain or "any other"] = {
                 f"{budget:g}": {name: log_odds(limit) for name, limit in one.items()}
                 for budget, one in by.items()

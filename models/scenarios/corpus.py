@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models import handover
+from models import expectation, handover
 from models.scenarios import (
     delegated,
     recorded_attacks,
@@ -40,16 +40,23 @@ HASHED = 1200
 """Hijacked, honest and written sessions each that are also seen as privacy mode sends them."""
 
 
+class Unread(NamedTuple):
+    """What reads intents and what expects calls of them, learnt without certain authors' tasks."""
+
+    heads: handover.Heads
+    expectation: expectation.Expectation
+
+
 class Set(NamedTuple):
     """Sessions and the catalogues that their ``tools_ref`` name.
 
-    ``heads`` are those through which intents are read, where the bundled ones learnt from these very intents.
+    ``unread`` is what they are seen through, where what comes with the code learnt from these very tasks.
     """
 
     name: str
     sessions: list[Session]
     tools: dict[str, Tools]
-    heads: handover.Heads | None = None
+    unread: Unread | None = None
 
 
 def recordings(
@@ -72,7 +79,7 @@ def recordings(
 
 
 def _set(
-    name: str, sessions: Iterable[Session], tools: Mapping[str, Tools], heads: handover.Heads | None = None
+    name: str, sessions: Iterable[Session], tools: Mapping[str, Tools], unread: Unread | None = None
 ) -> Set:
     """Sessions whose catalogue was changed bring it along under a name of their own."""
     kept: list[Session] = []
@@ -86,7 +93,7 @@ def _set(
         elif session["tools_ref"] in tools:
             catalogues[session["tools_ref"]] = tools[session["tools_ref"]]
         kept.append(session)
-    return Set(name, kept, catalogues, heads)
+    return Set(name, kept, catalogues, unread)
 
 
 def _sample(sessions: Sequence[Session], n: int, *salt: object) -> list[Session]:
@@ -129,12 +136,13 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
     yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools)
 
 
-def _written(seed: int) -> Iterator[tuple[handover.Heads, list[Session]]]:
-    """Written tasks, half of the authors at a time, with heads for what intents say that learnt from the others."""
+def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
+    """Written tasks, half of the authors at a time, with what learnt from the others."""
     found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
     for half, head in handover.unread():
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
-        yield handover.Heads(handover.bundled().sentence, head), theirs
+        heads = handover.Heads(handover.bundled().sentence, head)
+        yield Unread(heads, expectation.fit(expectation.tasks(without=half))), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

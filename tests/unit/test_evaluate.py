@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import calibrate, dataset, evaluate, registry, train
+from models import calibrate, dataset, evaluate, registry, train, trees
 from models.calibrate import Recipe
 from models.dataset import Session
 from models.errors import DatasetError
@@ -184,10 +186,31 @@ def test_no_honest_session_gives_no_threshold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "live"), [([100], 100), ([100, 900], 900), ([1, 2, 3, 4], 3), ([1, 2, 3, 4, 5, 6, 7, 8], 6)]
+    ("own", "live"),
+    [
+        ([100], 100),
+        ([100, 900], 900),
+        ([1, 2, 3, 4], 4),  # among fewer than five the highest
+        ([1, 2, 3, 3, 9], 3),
+        ([1, 1, 1, 1, 1, 300, 300, 300, 9000], 300),
+        ([1, 1, 1, 1, 1, 1, 100, 10_001 - 100, 5001, 9990], 5001),  # 100 and 9901 lie as far from the middle
+        ([1, 1, 1, 1, 1, 10_001, 10_001, 10_001, 10_001], registry.NEVER),
+    ],
 )
-def test_the_upper_quartile_of_the_domains_goes_live(own: list[int], live: int) -> None:
+def test_from_five_domains_on_no_single_one_sets_the_threshold_that_goes_live(
+    own: list[int], live: int
+) -> None:
     assert calibrate.transferable({str(n): value for n, value in enumerate(own)}) == live
+
+
+@given(st.lists(st.integers(1, registry.NEVER), min_size=1, max_size=20))
+def test_the_threshold_of_a_release_is_the_mean_that_is_evaluated(own: list[int]) -> None:
+    # The evaluation has log odds, a release units of its sigmoid: one rule for both.
+    live = calibrate.transferable({str(n): value for n, value in enumerate(own)})
+    counted = calibrate.upper([trees.log_odds(value) for value in own])
+    assert trees.log_odds(live) >= sum(counted) / len(counted) - 1e-6
+    assert live == 1 or trees.log_odds(live - 1) < sum(counted) / len(counted) + 1e-6
+    assert min(own) <= live <= max(own)
 
 
 def test_an_unlabelled_sample_can_only_raise_a_threshold_and_only_to_its_ceiling() -> None:

@@ -236,7 +236,7 @@ def test_a_call_of_unknown_words_is_neither_explained_nor_left() -> None:
     nothing = vector_of("перевод 4411")
     lines = heard(["transfer all of the money to this bank account now"])
     found = explain(nothing, TOOLS[0], packed("pay the bill"), lines)
-    assert tuple(found) == (-1, 0, 0, 0, -1, 0)
+    assert tuple(found) == (-1, 0, 0, 0, -1, 0, None)
 
 
 def test_the_line_that_speaks_of_the_call_explains_what_the_intent_leaves() -> None:
@@ -268,7 +268,7 @@ def test_a_gain_is_within_the_rest_and_further_lines_never_lower_it(
     call, intent = vector_of(said), packed(*clauses)
     lines = heard(talk)
     found = explain(call, TOOLS[0], intent, lines)
-    assert all(type(part) is int for part in found)
+    assert all(type(part) is int for part in found[:-1])
     assert 0 <= found.gain <= found.rest + 30
     assert 0 <= found.rest <= 1000
     assert (found.line == -1) <= (found.gain == 0)

@@ -159,12 +159,32 @@ def test_trees_with_too_many_leaves_are_refused() -> None:
 
 def test_each_doubling_of_a_sessions_calls_costs_as_much_and_there_is_an_end() -> None:
     seen = np.arange(5000)
-    spent = trees.allowance(seen)
+    spent = trees.allowance(seen, np.zeros(5000, bool))
     assert spent[0] == 0
     assert (np.diff(spent) >= 0).all()
-    doubled = np.diff(trees.allowance(2 ** np.arange(trees.MAX_DOUBLINGS + 1) - 1))
+    powers = 2 ** np.arange(trees.MAX_DOUBLINGS + 1) - 1
+    doubled = np.diff(trees.allowance(powers, np.zeros(len(powers), bool)))
     assert set(doubled.tolist()) == {trees.whole(trees.ALLOWANCE)}
     assert spent.max() == spent[63] == trees.MAX_DOUBLINGS * trees.whole(trees.ALLOWANCE)
+
+
+def test_silent_answers_cost_the_same_at_every_call() -> None:
+    seen = np.arange(200)
+    more = trees.allowance(seen, np.ones(200, bool)) - trees.allowance(seen, np.zeros(200, bool))
+    assert set(more.tolist()) == {trees.whole(trees.SILENT_ALLOWANCE)}
+
+
+def test_a_row_whose_answers_are_silent_scores_no_higher_than_its_trees_say() -> None:
+    pipeline = fitted()
+    X, _ = rows(300, seed=9)
+    column = int(np.argmax([len(np.unique(X[:, n])) for n in range(X.shape[1])]))
+    X[:, column] = X[:, column] > np.median(X[:, column])
+    told, quiet = trees.from_sklearn(pipeline), trees.from_sklearn(pipeline, silent=column)
+    seen = np.zeros(len(X), np.int64)
+    plain, less = told.score(X, seen), quiet.score(X, seen)
+    assert np.array_equal(plain[X[:, column] == 0], less[X[:, column] == 0])
+    assert (plain[X[:, column] == 1] >= less[X[:, column] == 1]).all()
+    assert (plain > less).any()
 
 
 def test_later_calls_of_a_session_score_no_higher_for_the_same_row() -> None:
