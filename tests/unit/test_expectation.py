@@ -107,6 +107,7 @@ def test_an_intent_leads_to_what_it_does_not_name(intent: str, leads: str, not_t
     assert of(leads, intent) > of(not_there, intent)
 
 
+@pytest.mark.slow
 def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cosine(
     told: list[expectation.Pairs],
 ) -> None:
@@ -122,12 +123,14 @@ def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cos
     assert min(by_learning) > max(by_cosine) + 0.04
 
 
+@pytest.mark.slow
 def test_nothing_is_learnt_from_the_tasks_that_are_reported_on(told: list[expectation.Pairs]) -> None:
     authors = {one.author for one in told}
     assert not authors & written_tasks.REPORT
     assert {one.author for one in expectation.tasks(without=authors - {"d"})} == {"d"}
 
 
+@pytest.mark.slow
 def test_every_call_stands_on_both_sides_alike_whatever_it_does(told: list[expectation.Pairs]) -> None:
     for one in told:
         assert one.right.sum(axis=1).tolist() == [1] * len(one.calls)
