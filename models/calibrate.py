@@ -245,29 +245,29 @@ def weighted_threshold(maxima: npt.NDArray[np.int64], weights: npt.NDArray[np.fl
     return int(maxima[order[allowed]]) + 1 if allowed < len(maxima) else 0
 
 
-def upper(values: Iterable[float]) -> list[float]:
-    """Of domains' thresholds those that count for a domain not among them: three tenths, below the highest tenth.
+def upper_mean(values: Iterable[float]) -> float:
+    """Of domains' thresholds, in log odds, the one for a domain not among them: the mean of three tenths, below the highest tenth.
 
-    Of nine to eleven the second to the fourth; of fewer than five the highest. A domain is as likely as not to be harder than
+    Of nine to eleven the second to the fourth count, of fewer than five the highest. A domain is as likely as not to be harder than
     the median one, the hardest of all is often one task, and where there are enough no single one should decide (chosen).
 
-    >>> upper([0, 0, 900, 0, 0, 300, 400, 100, 200])
-    [400, 300, 200]
+    >>> upper_mean([0, 0, 900, 0, 0, 300, 400, 100, 200])
+    300.0
     """
     ranked = sorted(values, reverse=True)
     first = (len(ranked) + 5) // 10
-    return ranked[first : first + max(1, (3 * len(ranked) + 5) // 10)]
+    counted = ranked[first : first + max(1, (3 * len(ranked) + 5) // 10)]
+    return sum(counted) / len(counted)
 
 
 def transferable(by_domain: Mapping[str, int]) -> int:
-    """One threshold from those that keep a budget in each of several domains: the mean log odds of the `upper` ones.
+    """One threshold from those that keep a budget in each of several domains: their `upper_mean`, in log odds.
 
     Parameters
     ----------
     by_domain : least scores that are flagged, 1..10000; what none reaches counts as 10001
     """
-    counted = upper(trees.log_odds(units) for units in by_domain.values())
-    return trees.least_score(sum(counted) / len(counted)) if counted else NEVER
+    return trees.least_score(upper_mean(map(trees.log_odds, by_domain.values()))) if by_domain else NEVER
 
 
 SUSPECTED = 0.05

@@ -16,8 +16,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import isqrt
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy.typing as npt
 
 from models.embedding import DIMS, LENGTH
 from models.errors import ArtefactError
+from models.learnt import Learnt
 from models.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
 from models.provenance import leaves
 from models.tools import SPOKEN, Catalogue, spoken_call
@@ -42,8 +42,6 @@ MOST = 1 << 20
 MAX_MEMO = 256
 """Intents that are remembered, of some 9 kB each, and as many with what they lead to over a catalogue (1 kB at most)."""
 
-Matrix = npt.NDArray[np.float64]
-
 
 class Expectation:
     """What leads to what.
@@ -54,7 +52,7 @@ class Expectation:
     bias : b, in the same unit
     """
 
-    def __init__(self, clause: Matrix, whole: Matrix, bias: int) -> None:
+    def __init__(self, clause: Fine, whole: Fine, bias: int) -> None:
         for weights in (clause, whole):
             sound = weights.shape == (DIMS, DIMS) and np.abs(weights).max() <= MOST
             if not sound or (weights != np.floor(weights)).any():
@@ -67,7 +65,7 @@ class Expectation:
         self._sought = lru_cache(maxsize=MAX_MEMO)(self._read)
         self._ranked = lru_cache(maxsize=MAX_MEMO)(self._rank)
 
-    def __reduce__(self) -> tuple[type[Expectation], tuple[Matrix, Matrix, int]]:
+    def __reduce__(self) -> tuple[type[Expectation], tuple[Fine, Fine, int]]:
         """Without what it remembers: processes that replay sessions are sent it."""
         return Expectation, (self.clause, self.whole, self.bias)
 
@@ -114,27 +112,6 @@ def says_anything(clauses: bytes) -> bool:
     return any(clauses)
 
 
-_INSTEAD: list[Expectation] = []
-
-
-def current() -> Expectation:
-    """The one in use: what comes with the code, see `instead`."""
-    return _INSTEAD[-1] if _INSTEAD else bundled()
-
-
-@contextmanager
-def instead(other: Expectation | None) -> Iterator[None]:
-    """Use another for a while: tasks that the bundled one learnt from are seen through one that did not."""
-    if other is None:
-        yield
-        return
-    _INSTEAD.append(other)
-    try:
-        yield
-    finally:
-        _INSTEAD.pop()
-
-
 @lru_cache(maxsize=1)
 def bundled() -> Expectation:
     """What comes with the code."""
@@ -146,6 +123,10 @@ def bundled() -> Expectation:
         raise ArtefactError(
             f"{BUNDLED} cannot be read ({error}); run `python -m models.expectation`"
         ) from error
+
+
+_IN_USE = Learnt(bundled)
+current, instead = _IN_USE.current, _IN_USE.instead
 
 
 # ------------------------------------------------------------------ learning it
@@ -165,12 +146,12 @@ class Pairs(NamedTuple):
     """
 
     author: str
-    calls: Matrix
-    clauses: Matrix
+    calls: Fine
+    clauses: Fine
     ends: npt.NDArray[np.int64]
-    means: Matrix
+    means: Fine
     right: npt.NDArray[np.bool_]
-    weight: Matrix
+    weight: Fine
 
 
 def tasks(without: Collection[str] = ()) -> list[Pairs]:
@@ -180,10 +161,9 @@ def tasks(without: Collection[str] = ()) -> list[Pairs]:
 
     catalogues = written_tasks.catalogues()
     found = []
-    for name, file in written_tasks.files().items():
-        if file["author"] not in written_tasks.REPORT and file["author"] not in without:
-            offered = Catalogue([Tool.model_validate(tool) for tool in catalogues[name]], b"", {})
-            found.append(_pairs(file, offered))
+    for name, file in written_tasks.to_learn_from(without).items():
+        offered = Catalogue([Tool.model_validate(tool) for tool in catalogues[name]], b"", {})
+        found.append(_pairs(file, offered))
     return found
 
 
@@ -224,8 +204,8 @@ def _pairs(file: Mapping[str, Any], offered: Catalogue) -> Pairs:
     )
 
 
-def _unit(rows: npt.NDArray[np.floating]) -> Matrix:
-    found: Matrix = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+def _unit(rows: npt.NDArray[np.floating]) -> Fine:
+    found: Fine = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return found
 
 
@@ -247,7 +227,7 @@ def fit(told: Sequence[Pairs], *, decay: float = 1e-4, rounds: int = 80) -> Expe
     penal = np.concatenate([np.tile((1 - np.eye(DIMS)).ravel(), 2), [0.0]])
     whole = sum(float(one.weight.sum()) for one in told)
 
-    def loss(x: Matrix) -> tuple[float, Matrix]:
+    def loss(x: Fine) -> tuple[float, Fine]:
         A, B = x[:-1].reshape(2, DIMS, DIMS)
         slope = np.zeros((2, DIMS, DIMS))
         lost = bias = 0.0
@@ -290,11 +270,12 @@ def area(found: Expectation, told: Sequence[Pairs]) -> float:
 
 def main() -> None:
     """Learn it, measure it on authors that it did not learn from, write the file."""
+    from models.scenarios import written_tasks
+
     told = tasks()
     cosine = Expectation(np.eye(DIMS) * UNIT, np.zeros((DIMS, DIMS)), 0)
     measured: dict[str, Any] = {}
-    authors = sorted({one.author for one in told})
-    for half in (authors[::2], authors[1::2]):
+    for half in written_tasks.halves():
         theirs = [one for one in told if one.author in half]
         other = fit([one for one in told if one.author not in half])
         measured[f"{', '.join(half)}, learnt on the others"] = round(area(other, theirs), 4)

@@ -19,7 +19,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from math import isqrt
 from pathlib import Path
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ArtefactError
+from models.learnt import Learnt
 from models.meaning import sentences_of
 
 HERE = Path(__file__).resolve().parent
@@ -152,27 +152,6 @@ class Heads(NamedTuple):
     whole: Head
 
 
-_INSTEAD: list[Heads] = []
-
-
-def current() -> Heads:
-    """The heads in use: those that come with the code, see `instead`."""
-    return _INSTEAD[-1] if _INSTEAD else bundled()
-
-
-@contextmanager
-def instead(heads: Heads | None) -> Iterator[None]:
-    """Use other heads for a while: sessions that the bundled ones learnt from are seen through ones that did not."""
-    if heads is None:
-        yield
-        return
-    _INSTEAD.append(heads)
-    try:
-        yield
-    finally:
-        _INSTEAD.pop()
-
-
 @lru_cache(maxsize=1)
 def bundled() -> Heads:
     """The heads that come with the code."""
@@ -182,6 +161,10 @@ def bundled() -> Heads:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{BUNDLED} cannot be read ({error}); run `python -m models.handover`") from error
     return Heads(sentence, whole)
+
+
+_IN_USE = Learnt(bundled)
+current, instead = _IN_USE.current, _IN_USE.instead
 
 
 # ------------------------------------------------------------------ learning them
@@ -231,10 +214,8 @@ def intents(without: Collection[str] = ()) -> list[Sentence]:
     from models.scenarios import written_tasks
 
     found = []
-    for file in written_tasks.files().values():
+    for file in written_tasks.to_learn_from(without).values():
         author = file["author"]
-        if author in written_tasks.REPORT or author in without:
-            continue
         does = {tool["name"]: tool["does"] != "read" for tool in file["tools"]}
 
         def wants(calls: Sequence[Mapping[str, Any]], does: Mapping[str, bool] = does) -> bool:
@@ -259,8 +240,9 @@ def to_learn_from() -> tuple[list[Sentence], list[Sentence]]:
 
 def unread() -> Iterator[tuple[list[str], Head]]:
     """The authors of written tasks, half of them at a time, each half with a head that learnt from the other."""
-    authors = sorted({intent.author for intent in intents()})
-    for half in (authors[::2], authors[1::2]):
+    from models.scenarios import written_tasks
+
+    for half in written_tasks.halves():
         yield half, fit([*to_learn_from()[1], *intents(half)])
 
 

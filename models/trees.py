@@ -8,11 +8,12 @@ alone or in a batch.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import cache
-from math import ceil, exp, log
+from math import log
 from typing import Any
 
 import numpy as np
@@ -193,8 +194,7 @@ def log_odds(units: int) -> float:
     >>> log_odds(5000) < 0 < log_odds(5001), round(log_odds(10_000), 2), round(log_odds(10_001), 2)
     (True, 9.9, 11.29)
     """
-    chance = min(max(units, 1) - 0.5, UNITS - 0.125)
-    return log(chance / (UNITS - chance))
+    return _steps()[max(units, 1) - 1]
 
 
 def least_score(odds: float) -> int:
@@ -203,7 +203,13 @@ def least_score(odds: float) -> int:
     >>> [least_score(log_odds(units)) for units in (1, 3821, 9999, 10_000, 10_001)]
     [1, 3821, 9999, 10000, 10001]
     """
-    return ceil(UNITS / (1 + exp(-odds)) + 0.5 - 1e-6)
+    return bisect_left(_steps(), odds - 1e-9) + 1
+
+
+@cache
+def _steps() -> list[float]:
+    """Log odds from which on a score is at least 1, 2 ... 10000 units, and those that stand for more."""
+    return [*map(float, _logits()), log((UNITS - 0.125) / 0.125)]
 
 
 def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:

@@ -191,8 +191,8 @@ class Bench:
             least = 0
             found[domain] = {}
             for budget in sorted(BUDGETS, reverse=True):
-                counted = calibrate.upper(by[budget].values())
-                least = found[domain][budget] = max(least, round(sum(counted) / len(counted)))
+                least = max(least, round(calibrate.upper_mean(by[budget].values())))
+                found[domain][budget] = least
             whence[domain or "any other"] = {
                 f"{budget:g}": {name: log_odds(limit) for name, limit in one.items()}
                 for budget, one in by.items()

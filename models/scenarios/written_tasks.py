@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,18 @@ Call = Mapping[str, Any]
 def files() -> dict[str, dict[str, Any]]:
     """What was written, by author and catalogue."""
     return {path.stem: json.loads(path.read_bytes()) for path in sorted(FILES.glob("*.json"))}
+
+
+def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Of `files` those of the authors to learn from, but for some."""
+    apart = REPORT.union(without)
+    return {name: file for name, file in files().items() if file["author"] not in apart}
+
+
+def halves() -> tuple[list[str], list[str]]:
+    """The authors to learn from, in two halves: what learns from the one is used on the other."""
+    authors = sorted({file["author"] for file in to_learn_from().values()})
+    return authors[::2], authors[1::2]
 
 
 def catalogues() -> dict[str, Tools]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import pickle
+from concurrent.futures import ProcessPoolExecutor
 from math import isqrt
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,6 @@ def test_a_broken_file_says_how_to_rebuild_it(
 
 def test_it_travels_to_other_processes() -> None:
     found = expectation.bundled()
-    sent = pickle.loads(pickle.dumps(found))
     call, intent = vector_of("send mail to Ann"), packed("Answer Ann's mail.")
-    assert sent.of(call, intent) == found.of(call, intent)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        assert pool.submit(found.of, call, intent).result() == found.of(call, intent)

@@ -1,0 +1,38 @@
+"""What was learnt once and comes with the code, and what may stand in its place for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Learnt(Generic[T]):
+    """An artefact in use.
+
+    Parameters
+    ----------
+    bundled : loads the one that comes with the code, and remembers it
+    """
+
+    def __init__(self, bundled: Callable[[], T]) -> None:
+        self._bundled = bundled
+        self._instead: list[T] = []
+
+    def current(self) -> T:
+        """The one in use: the bundled one, see `instead`."""
+        return self._instead[-1] if self._instead else self._bundled()
+
+    @contextmanager
+    def instead(self, other: T | None) -> Iterator[None]:
+        """Use another for a while, if there is one: what the bundled one learnt from is seen through one that did not."""
+        if other is None:
+            yield
+            return
+        self._instead.append(other)
+        try:
+            yield
+        finally:
+            self._instead.pop()
