@@ -92,11 +92,11 @@ class Recipe:
     """
 
     trees: int = 160
-    leaves: int = 15
+    leaves: int = 31
     learning_rate: float = 0.03
     min_samples_leaf: int = 60
     l2: float = 5.0
-    max_features: float = 0.4
+    max_features: float = 0.2
     folds: int = 3
     first_trees: int = 54
     first_rate: float = 0.09

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -232,6 +232,11 @@ class Ruling(NamedTuple):
 _RANK = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
 
 
+def corroborating(families: Iterable[Family]) -> set[Family]:
+    """Of the families that speak, those that count: what a text looks like is no evidence of what the agent does."""
+    return {family for family in families if family != "content"}
+
+
 def decide(
     policy: Policy,
     level: Levels,
@@ -245,7 +250,7 @@ def decide(
     A higher score never lowers the verdict. Without a declared intent the score is not acted on: the verdict
     is ``abstain`` unless a signal speaks by itself.
     """
-    speaking = {f for f in families if f != "content"}
+    speaking = corroborating(families)
     strongest = max(signals, key=lambda s: (_RANK[policy.signals.get(s, "none")], s), default=None)
     consequence = policy.signals.get(strongest, "none") if strongest is not None else "none"
     if strongest is not None and strongest.startswith("content.") and consequence != "none":

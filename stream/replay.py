@@ -23,7 +23,7 @@ from stream import bootstrap
 from stream.act import Actor
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps
 from stream.judge import Judge
-from stream.policy import load_policy
+from stream.policy import corroborating, load_policy
 from stream.recorded import events_of, load_tools, open_text
 from stream.settings import Settings
 from stream.window import Partition
@@ -210,11 +210,14 @@ class Rows(NamedTuple):
     X : float64 array of shape (n_calls, n_features)
     session_ids : list of str
     call_seqs : int64 array of shape (n_calls,)
+    families : int64 array of shape (n_calls,)
+        How many families of evidence spoke, as `stream.policy.decide` counts them for a revocation.
     """
 
     X: npt.NDArray[np.float64]
     session_ids: list[str]
     call_seqs: npt.NDArray[np.int64]
+    families: npt.NDArray[np.int64]
 
 
 class _Recorder:
@@ -242,6 +245,7 @@ def feature_rows(
     judge = bootstrap.judge_with(used, release)
     ids: list[str] = []
     seqs: list[int] = []
+    families: list[int] = []
     partition = Partition.empty()
     batch: list[Record] = []
 
@@ -254,6 +258,7 @@ def feature_rows(
                 decision = orjson.loads(output.value)
                 ids.append(decision["session_id"])
                 seqs.append(decision["call_seq"])
+                families.append(len(corroborating(decision["families"])))
 
     offset = 0
     for session in sessions:
@@ -265,7 +270,7 @@ def feature_rows(
     if batch:
         flush()
     X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
-    return Rows(X, ids, np.array(seqs, np.int64))
+    return Rows(X, ids, np.array(seqs, np.int64), np.array(families, np.int64))
 
 
 def read_sessions(path: Path | str) -> Sequence[dict[str, Any]]:

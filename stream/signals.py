@@ -23,6 +23,11 @@ ASKED_AFFINITY = 170
 PRIVATE_CHARACTERS = 12
 """Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
 
+LINE_EXPLAINS = 300
+"""Of what the intent leaves unexplained of a call, in thousandths, what one line must explain to be told as evidence (chosen)."""
+LINE_SOONER = 100
+"""How much sooner than the intent that line must lead to the call, in hundredths of log odds (chosen)."""
+
 
 class Signal(NamedTuple):
     """One check's outcome: its name in the policy, and the evidence."""
@@ -198,8 +203,19 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             ),
             path,
         )
-    gain = row[_AT["tool_lure_gain"]]
-    if action > 0 and gain > 60 and session.open_reads:
+    gain, sooner = row[_AT["tool_lure_gain"]], row[_AT["line_expected"]]
+    # To look up what a text mentions is what honest agents do all day.
+    if action > 0 and row[_AT["line_gain"]] >= LINE_EXPLAINS and sooner >= LINE_SOONER:
+        tell(
+            "sequence",
+            "lured",
+            sooner / 100,
+            "log odds by which the line leads to this call sooner",
+            True,
+            f"a line in the result of call {found.explained.line} leads to this call sooner than the intent does",
+            [found.explained.line, here],
+        )
+    elif action > 0 and gain > 60 and session.open_reads:
         tell(
             "sequence",
             "lured",

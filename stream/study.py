@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,23 @@ CHUNK = 400
 """Sessions that a process replays at a time."""
 
 Progress = Callable[[str], None]
+
+
+class Labelled(NamedTuple):
+    """Feature rows with their labels.
+
+    Attributes
+    ----------
+    X : float64 array of shape (n_calls, n_features)
+    calls : their labels
+    home : for each session of the labels the set that it comes from
+    families : int64 array of shape (n_calls,), see `stream.replay.Rows`
+    """
+
+    X: npt.NDArray[np.float64]
+    calls: dataset.Calls
+    home: list[str]
+    families: npt.NDArray[np.int64]
 
 
 def read(
@@ -50,8 +67,8 @@ def acted(paths: Iterable[Path]) -> dict[str, int]:
 
 def labelled(
     sets: Iterable[Set], telling: dict[str, int], say: Progress, processes: int | None = None
-) -> tuple[npt.NDArray[np.float64], dataset.Calls, list[str]]:
-    """Feature rows, their labels, and for each session of the labels the set that it comes from.
+) -> Labelled:
+    """Feature rows and labels of all sessions of these sets.
 
     Parameters
     ----------
@@ -74,7 +91,8 @@ def labelled(
     ids = [session_id for part in rows for session_id in part.session_ids]
     calls = dataset.join(sessions, ids, np.concatenate([part.call_seqs for part in rows]))
     X = np.concatenate([part.X for part in rows])
-    return X, calls, [home[session.session_id] for session in calls.sessions]
+    families = np.concatenate([part.families for part in rows])
+    return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families)
 
 
 def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.detection.fits import OFFSET, UNIT, log_odds
-from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Scored, rate, weighted_area
+from benchmarks.detection.rates import BUDGETS, SPEAKING, SUITES, Flags, Scored, rate, weighted_area
 from benchmarks.detection.rows import FINGERPRINTS
 from models import calibrate
 from models.scenarios.wordings import seeded
@@ -301,12 +301,18 @@ def _shadow(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
 
 
 def _revocations(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
-    """At the threshold for a budget of 0.1 %, and at that of 1 %: precision and alerts by base rate."""
+    """As the default policy revokes and alerts, and by the score alone: precision and alerts by base rate."""
     out: dict[str, Any] = {}
-    for budget in (0.001, 0.01):
-        caught, wrong = learn.caught(bad, budget=budget), learn.alarms(honest, budget=budget)
-        within = learn.alarms(honest & learn.suites, budget=budget)
-        out[f"{budget:g}"] = {
+    bars = {
+        "revoked": learn.acted_on(0.001, SPEAKING.revoke),
+        "0.001": learn.flagged(0.001),
+        "alerted": learn.acted_on(0.01, SPEAKING.alert),
+        "0.01": learn.flagged(0.01),
+    }
+    for name, flags in bars.items():
+        caught, wrong = learn.caught(bad, flags), learn.alarms(honest, flags)
+        within = learn.alarms(honest & learn.suites, flags)
+        out[name] = {
             "detected": caught,
             "false_alarms": wrong,
             "false_alarms_suites": within,

@@ -35,12 +35,16 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Feature rows and labels, the set that each session comes from, and what else is told of it."""
+    """Feature rows and labels, the set that each session comes from, and what else is told of it.
+
+    ``families`` has for each row how many families of evidence spoke, see `stream.replay.Rows`.
+    """
 
     X: Floats
     calls: Calls
     home: npt.NDArray[np.str_]
     told: tuple[dict[str, Any], ...]
+    families: npt.NDArray[np.int64]
 
 
 def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,14 +142,14 @@ class Source:
             self._make(names, kept)
         with np.load(kept, allow_pickle=False) as found:
             X, at, seqs = found["X"].astype(np.float64), found["session"], found["call_seq"]
+            families = found["families"].astype(np.int64)
             listed = json.loads(found["sessions"].tobytes())
         sessions = [dataset.Session(**one["labels"]) for one in listed]
         calls = dataset.join(sessions, [sessions[n].session_id for n in at], seqs)
         by_id = {one["labels"]["session_id"]: one for one in listed}
         ordered = [by_id[session.session_id] for session in calls.sessions]
-        return Part(
-            X, calls, np.array([one["home"] for one in ordered]), tuple(one["told"] for one in ordered)
-        )
+        homes = np.array([one["home"] for one in ordered])
+        return Part(X, calls, homes, tuple(one["told"] for one in ordered), families)
 
     def _make(self, names: str, path: Path) -> None:
         recorded, _ = self.read
@@ -154,12 +158,13 @@ class Source:
             name: str(sessions[0]["source"]) for name, sessions in recorded.items() if name != "agentdojo"
         }
         listed: list[dict[str, Any]] = []
-        rows, at, seqs = [], [], []
+        rows, at, seqs, spoke = [], [], [], []
         for one in self.sets(names):
             sessions = [{**s, "domain": alias.get(s["domain"], s["domain"])} for s in one.sessions]
             if not sessions:
                 continue
-            X, calls, _ = study.labelled([one._replace(sessions=sessions)], self.telling, say, self.processes)
+            part = [one._replace(sessions=sessions)]
+            X, calls, _, families = study.labelled(part, self.telling, say, self.processes)
             raw = {s["session_id"]: s for s in sessions}
             at.append(calls.session + len(listed))
             for labels in calls.sessions:
@@ -168,11 +173,13 @@ class Source:
                 listed.append({"labels": asdict(labels), "home": one.name, "told": told})
             rows.append(X.astype(np.float32))
             seqs.append(calls.call_seq)
+            spoke.append(families.astype(np.int8))
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(
             path,
             X=np.concatenate(rows),
             session=np.concatenate(at),
             call_seq=np.concatenate(seqs),
+            families=np.concatenate(spoke),
             sessions=np.frombuffer(json.dumps(listed).encode(), dtype=np.uint8),
         )

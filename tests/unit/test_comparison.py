@@ -70,6 +70,7 @@ def recorded(*sessions: dict[str, Any], X: Floats | None = None) -> Recorded:
         calls,
         np.array(["agentdojo"] * len(sessions)),
         ({},) * len(sessions),
+        np.zeros(len(rows), np.int64),
     )
     return Recorded(part, tuple(by_id[one.session_id] for one in calls.sessions), {})
 

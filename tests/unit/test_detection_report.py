@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def part_of(sessions: list[dataset.Session], seed: int = 0) -> Part:
     X[:, TELLS] = np.random.default_rng(seed).integers(0, 200, len(ids))
     X[calls.target == 1, TELLS] += 700
     told = tuple({"effect": s.first_bad_seq, "origin": None, "asked_by": None} for s in calls.sessions)
-    return Part(X, calls, np.array([s.source for s in calls.sessions]), told)
+    return Part(X, calls, np.array([s.source for s in calls.sessions]), told, np.ones(len(ids), np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,14 @@ def test_a_flag_before_the_exposure_is_not_early() -> None:
     never = np.iinfo(np.int64).max
     assert Scored(part, np.array([50, 0, 0]), limits).first().tolist() == [never]
     assert Scored(part, np.array([50, 0, 50]), limits).first().tolist() == [2]
+
+
+def test_a_revocation_needs_two_families_at_the_call_that_reaches_the_threshold() -> None:
+    part = part_of([labels("h", "banking", "hijacked", "t", exposed_seq=0, first_bad_seq=2)])
+    limits = {"": dict.fromkeys(BUDGETS, 10)}
+    for families, revoked in (([2, 2, 1], False), ([0, 0, 2], True), ([0, 0, 1], False)):
+        part = replace(part, families=np.array(families))
+        assert Scored(part, np.array([0, 0, 50]), limits).acted_on(0.001, 2).tolist() == [revoked]
 
 
 @pytest.mark.parametrize("feature", FEATURES)
