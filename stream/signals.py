@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.contracts import ArgumentRef, Evidence, Family
+from models.expectation import says_anything
 from models.features import FEATURES, Extract, LeafOrigin, share
 from models.session import Session
 from stream.events import short_hash
@@ -24,7 +25,7 @@ PRIVATE_CHARACTERS = 12
 """Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
 
 LINE_EXPLAINS = 300
-"""Of what the intent leaves unexplained of a call, in thousandths, what one line must explain to be told as evidence (chosen)."""
+"""How much of a call, in thousandths, one line must explain beyond what the intent does to be told as evidence (chosen)."""
 LINE_SOONER = 100
 """How much sooner than the intent that line must lead to the call, in hundredths of log odds (chosen)."""
 
@@ -204,8 +205,10 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             path,
         )
     gain, sooner = row[_AT["tool_lure_gain"]], row[_AT["line_expected"]]
-    # To look up what a text mentions is what honest agents do all day.
-    if action > 0 and row[_AT["line_gain"]] >= LINE_EXPLAINS and sooner >= LINE_SOONER:
+    # To look up what a text mentions is what honest agents do all day; and a line is set against an intent that says something.
+    does = action > 0 and not row[_AT["command_looks"]] and row[_AT["known"]] > 0
+    stands = session.usable and says_anything(session.clauses) and found.explained.line < here
+    if does and stands and row[_AT["line_gain"]] >= LINE_EXPLAINS and sooner >= LINE_SOONER:
         tell(
             "sequence",
             "lured",

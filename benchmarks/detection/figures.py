@@ -301,7 +301,7 @@ def _shadow(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
 
 
 def _revocations(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
-    """As the default policy revokes and alerts, and by the score alone: precision and alerts by base rate."""
+    """By the score and the families that the default policy wants, and by the score alone: precision and alerts by base rate."""
     out: dict[str, Any] = {}
     bars = {
         "revoked": learn.acted_on(0.001, SPEAKING.revoke),

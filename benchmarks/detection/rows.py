@@ -81,7 +81,8 @@ class Source:
         self.telling = study.acted(self.paths)
         self._read: tuple[corpus.Recordings, dict[str, corpus.Tools]] | None = None
         digest = hashlib.sha256(f"{FEATURES_VERSION}|{only}|{sample}".encode())
-        live = [ROOT / "stream" / f"{name}.py" for name in ("judge", "window", "recorded", "replay", "study")]
+        judging = ("judge", "window", "signals", "rulings", "policy", "recorded", "replay", "study")
+        live = [*(ROOT / "stream" / f"{name}.py" for name in judging), ROOT / "stream" / "policy.yaml"]
         apart = {"calibrate.py", "evaluate.py", "train.py", "trees.py", "registry.py", "distill.py"}
         models = [p for p in sorted((ROOT / "models").rglob("*.py")) if p.name not in apart]
         bundled = [
