@@ -29,7 +29,7 @@ LEAF_BITS = 32
 
 _LEAVES_MAX = 64
 _ALL = np.uint64(2**64 - 1)
-_ROWS = 64
+_ROWS = 24
 """Rows handled at a time: the comparison matrix then stays in the processor's cache."""
 
 _FAR = np.iinfo(np.int64).max
