@@ -19,7 +19,7 @@ from models.dataset import Session
 from models.errors import DatasetError
 
 FEATURES = ("one", "two", "three", "four")
-SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, folds=2, seed=11)
+SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, max_features=0.4, folds=2, seed=11)
 
 
 @pytest.fixture(autouse=True)
