@@ -497,8 +497,8 @@ def _labelled_rows(files: list[Path], tools: Path | None, *, scenarios: bool = F
     sets = [study.recorded_sets(recorded, catalogues)]
     if scenarios:
         sets.append(corpus.training(recorded, catalogues))
-    X, calls, _, _ = study.labelled(chain.from_iterable(sets), study.acted(files), _say)
-    return X, calls
+    found = study.labelled(chain.from_iterable(sets), study.acted(files), _say)
+    return found.X, found.calls
 
 
 @app.command()

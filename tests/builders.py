@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 
 from models.errors import SchemaError
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
@@ -149,6 +152,19 @@ def activation(digest: str, epoch: int = 1, scope: str = "new", **more: Any) -> 
         "signature": "good",
     }
     return {"type": "release.activated", "token": json.dumps({**token, **more})}
+
+
+@contextmanager
+def bundled_as(module: Any, path: Path, text: str) -> Iterator[None]:
+    """Meanwhile what comes with `module` is the file `path`, holding `text`; nothing read of either is remembered."""
+    path.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BUNDLED", path)
+        module.bundled.cache_clear()
+        try:
+            yield
+        finally:
+            module.bundled.cache_clear()
 
 
 @cache

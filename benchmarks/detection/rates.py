@@ -146,12 +146,16 @@ class Scored:
         """Sessions that reach their threshold."""
         return self.highest >= self.limit(budget)
 
+    def over(self, budget: float) -> Flags:
+        """Calls that reach their session's threshold."""
+        reached: Flags = self.scores >= self.limit(budget)[self.part.calls.session]
+        return reached
+
     def acted_on(self, budget: float, families: int) -> Flags:
         """Sessions that have a call which reaches the threshold while that many families speak."""
         calls = self.part.calls
-        acts = (self.scores >= self.limit(budget)[calls.session]) & (self.part.families >= families)
         found = np.zeros(len(calls.sessions), dtype=np.bool_)
-        found[calls.session[acts]] = True
+        found[calls.session[self.over(budget) & (self.part.families >= families)]] = True
         return found
 
     def caught(self, chosen: Flags, flags: Flags | None = None, budget: float = 0.01) -> Rate:
@@ -187,7 +191,7 @@ class Scored:
         """First call after the exposure that reaches the threshold; a far number where none does."""
         calls = self.part.calls
         exposed = np.array([-1 if s.exposed_seq is None else s.exposed_seq for s in calls.sessions])
-        over = (self.scores >= self.limit(budget)[calls.session]) & (calls.call_seq > exposed[calls.session])
+        over = self.over(budget) & (calls.call_seq > exposed[calls.session])
         first = np.full(len(calls.sessions), np.iinfo(np.int64).max)
         np.minimum.at(first, calls.session[over], calls.call_seq[over])
         return first

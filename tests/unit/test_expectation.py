@@ -20,6 +20,7 @@ from models.expectation import FURTHEST, UNIT, Expectation, area, fit
 from models.meaning import clauses_of, pack, unpack, vector_of, vectors_of
 from models.scenarios import corpus, written_tasks
 from stream import study
+from tests.builders import bundled_as
 
 NONE = np.zeros((DIMS, DIMS))
 words = st.lists(
@@ -205,18 +206,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_a_broken_file_says_how_to_rebuild_it(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "expectation.json"
-    path.write_text(text)
-    monkeypatch.setattr(expectation, "BUNDLED", path)
-    expectation.bundled.cache_clear()
-    try:
-        with pytest.raises(ArtefactError, match=r"rebuild|python -m models\.expectation"):
-            expectation.bundled()
-    finally:
-        expectation.bundled.cache_clear()
+def test_a_broken_file_says_how_to_rebuild_it(text: str, tmp_path: Path) -> None:
+    with (
+        bundled_as(expectation, tmp_path / "expectation.json", text),
+        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.expectation"),
+    ):
+        expectation.bundled()
 
 
 def test_it_travels_to_other_processes() -> None:

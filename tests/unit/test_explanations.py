@@ -14,9 +14,9 @@ import orjson
 import pytest
 import yaml
 
-from stream import bootstrap, replay
-from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream import bootstrap
 from stream.settings import Settings
+from tests import builders as b
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text())
@@ -32,12 +32,7 @@ def events_of(name: str) -> Events:
 
 
 def judged(events: Events) -> list[dict[str, Any]]:
-    judge = bootstrap.judge(Settings(), mode="enforce")
-    records = [
-        (Record(EVENTS, 0, n, 0, "none", e["session_id"].encode(), (), dumps(e)), None)
-        for n, e in enumerate(events)
-    ]
-    return [orjson.loads(o.value) for o in replay.replay(iter(records), judge) if o.topic == DECISIONS]
+    return b.Run(bootstrap.judge(Settings(), mode="enforce")).feed(b.log(events)).decisions
 
 
 def raised(events: Events) -> dict[str, Any]:

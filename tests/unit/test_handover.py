@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models import handover
 from models.errors import ArtefactError
 from models.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
+from tests.builders import bundled_as
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
@@ -80,18 +81,12 @@ def test_weights_that_lack_an_answer_are_refused() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"sentence": {"weights": 1, "bias": [0, 0, 0]}}'])
-def test_a_broken_file_says_how_to_rebuild_it(
-    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "handover.json"
-    path.write_text(content)
-    monkeypatch.setattr(handover, "BUNDLED", path)
-    handover.bundled.cache_clear()
-    try:
-        with pytest.raises(ArtefactError, match=r"python -m models\.handover"):
-            handover.bundled()
-    finally:
-        handover.bundled.cache_clear()
+def test_a_broken_file_says_how_to_rebuild_it(content: str, tmp_path: Path) -> None:
+    with (
+        bundled_as(handover, tmp_path / "handover.json", content),
+        pytest.raises(ArtefactError, match=r"python -m models\.handover"),
+    ):
+        handover.bundled()
 
 
 def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:

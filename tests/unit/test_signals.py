@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from stream import bootstrap, replay
-from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream import bootstrap
 from stream.recorded import events_of
+from stream.replay import feature_rows
 from stream.settings import Settings
+from tests import builders as b
 
 TOOLS = [
     {"name": "read_mail", "description": "Read a mail.", "parameters": {}},
@@ -35,12 +34,8 @@ def after_a_mail(intent: str, mail: str, tool: str, arguments: dict[str, Any]) -
 
 def decisions(session: dict[str, Any]) -> list[dict[str, Any]]:
     """What is decided of its calls."""
-    records = [
-        (Record(EVENTS, 0, n, 0, "none", b"s", (), dumps(event)), None)
-        for n, event in enumerate(events_of(session, TOOLS))
-    ]
-    decided = replay.replay(iter(records), bootstrap.judge(Settings()))
-    return [orjson.loads(output.value) for output in decided if output.topic == DECISIONS]
+    run = b.Run(bootstrap.judge(Settings()))
+    return run.feed(b.log(events_of(session, TOOLS))).decisions
 
 
 def evidence(intent: str, mail: str, tool: str, arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -92,7 +87,7 @@ def test_nobody_is_lured_to_a_tool_that_the_catalogue_lacks_nor_away_from_no_int
 
 def test_rows_count_the_families_that_decisions_name() -> None:
     session = after_a_mail(ASKS, DEMAND, "send_money", PAYS)
-    rows = replay.feature_rows([session], {"t": TOOLS})
+    rows = feature_rows([session], {"t": TOOLS})
     named = [set(decision["families"]) - {"content"} for decision in decisions(session)]
     assert rows.families.tolist() == list(map(len, named))
     assert rows.families.max() >= 2
