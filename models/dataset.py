@@ -86,7 +86,7 @@ class Session:
 
 
 def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
-    """The labels in one line of a recorded file; `acted` maps session ids to their telling call."""
+    """The labels in one line of a recorded file; `acted` maps ids of recordings to their telling call."""
     try:
         source, suite = str(record["source"]), str(record["suite"])
         session_id, label = str(record["session_id"]), str(record["label"])
@@ -96,10 +96,12 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
         raise DatasetError(f"not a labelled recorded session: {error!r} is missing") from error
     first_bad = record.get("first_bad_seq")
     kind: Kind
+    # A twin makes the calls of the recording that it was made of.
+    telling = acted.get(session_id, acted.get(str(record.get("origin"))))
     if label == "hijacked":
         kind = "unseen" if first_bad is None else "hijacked"
-    elif label == "attempted" and session_id in acted:
-        kind, first_bad = "acted", acted[session_id]
+    elif label == "attempted" and telling is not None:
+        kind, first_bad = "acted", telling
     else:
         kinds = [name for name in KINDS if name == label]
         if not kinds:

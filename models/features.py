@@ -29,7 +29,9 @@ from models.embedding import DIMS
 from models.expectation import FURTHEST
 from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
 from models.provenance import (
+    DESCRIBED,
     HASHED_CHARS,
+    NO_OWN,
     Index,
     Leaf,
     Origin,
@@ -53,7 +55,7 @@ from models.tools import (
     spoken_call,
 )
 
-FEATURES_VERSION = 11
+FEATURES_VERSION = 12
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -129,6 +131,7 @@ class LeafOrigin(NamedTuple):
 class Extract(NamedTuple):
     """What a call shows: the model's row, and the facts that evidence is told from."""
 
+    tool: str
     row: list[int]
     leaves: list[LeafOrigin]
     facts: ToolFacts
@@ -185,6 +188,7 @@ def extract(
     found, cuts = leaves(arguments)
     hashed = [is_hashed(leaf.text) for leaf in found]
     nothing = catalogue.index if catalogue is not None else Index()
+    listed_of_it = catalogue.own.get(tool, NO_OWN) if catalogue is not None else NO_OWN
     origins: list[LeafOrigin] = []
     total = intent = prose = anchored = sole = listed_there = nowhere = 0  # characters
     best_intent = 0
@@ -200,7 +204,7 @@ def extract(
             spelled = spelled._replace(addresses=(sink,) * len(spelled.texts))
         elif is_query(leaf.path) and is_statement(leaf.text):
             spelled = without(spelled, SQL_WORDS)
-        o = origin(spelled, index, ancestor_indexes, nothing, key)
+        o = origin(spelled, index, ancestor_indexes, nothing, key, listed_of_it)
         origins.append(LeafOrigin(leaf, o, sink, spelled))
         whole = o.total
         if not whole:
@@ -239,7 +243,11 @@ def extract(
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
     plain = (leaf.text for leaf, stands_in in zip(found[:SPOKEN], hashed, strict=False) if not stands_in)
     said = vector_of(spoken_call(catalogue, tool, plain))
-    explained = explain(said, vector, session.clauses, session.lines)
+    lines = session.lines
+    if catalogue is not None and DESCRIBED in by_source:
+        # Only then: examples of addresses stand in many a description, and lead to nothing.
+        lines += catalogue.aimed_beside(tool)
+    explained = explain(said, vector, session.clauses, lines)
     leads = expectation.current()
     # What a sub-agent was told narrows its parent's intent: a call must follow from both.
     intents = [one.clauses for one in (session, *ancestors) if expectation.says_anything(one.clauses)]
@@ -326,7 +334,7 @@ def extract(
         int(facts.outward and session.last_private >= 0 and session.last_open >= 0),
     ]
     same = sum(call.digest == digest for call in session.window)
-    return Extract(row, origins, facts, cuts, named, clause, same, explained, said)
+    return Extract(tool, row, origins, facts, cuts, named, clause, same, explained, said)
 
 
 def _looks(found: Sequence[Leaf], cuts: int) -> bool:

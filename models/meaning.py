@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from models import embedding
 from models.embedding import DIMS, LENGTH
+from models.provenance import DESCRIBED
 
 Vector = npt.NDArray[np.float32]
 """Whole numbers. The products of two unit vectors add up to 2**20 at most, in magnitude: float32 holds each such sum."""
@@ -213,6 +214,11 @@ def beside(vector: Fine, basis: Fine) -> Fine:
     return vector
 
 
+_DESCRIBED = 2**32 - 1
+"""A line's call, packed, where no call but a description said it: `models.provenance.DESCRIBED`."""
+_LATEST = _DESCRIBED - 1
+
+
 class Explained(NamedTuple):
     """How far a call is explained, in thousandths.
 
@@ -222,7 +228,7 @@ class Explained(NamedTuple):
     nearness : its cosine
     rest : length of what the intent's clauses leave unexplained of the call
     gain : how much of that rest the best line explains, 0 below the gate
-    line : call whose result said that line, -1 without one
+    line : call whose result said that line, or `models.provenance.DESCRIBED`, which stands here without one too
     line_tool : cosine of that line and the tool
     line_vector : what that line means, as a unit vector; None without one
     """
@@ -261,6 +267,7 @@ def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explain
     best = gains.index(gain)
     with_tool = int(spoken[best] @ tool) * 1000 >> 20
     said = int(held["call"][best])
+    said = DESCRIBED if said == _DESCRIBED else said
     return Explained(clause, nearness, share, gain * share // 1000, said, with_tool, spoken[best])
 
 
@@ -280,7 +287,7 @@ def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, to
         if not len(spoken):
             return held
     fresh = np.zeros(len(spoken), _LINE)
-    fresh["call"] = min(call, 2**32 - 1)
+    fresh["call"] = min(call, _LATEST) if call >= 0 else _DESCRIBED
     _pack_into(fresh["vector"], spoken)
     if len(tools):
         near = _products(spoken, tools)

@@ -21,6 +21,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache, partial
+from html import unescape
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -34,7 +35,7 @@ from models.privacy import HASHED, RUN
 
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
-MAX_LEAF_CHARS = 8192
+MAX_LEAF_CHARS = 16_384
 """Characters of one leaf that are looked at, half from its head, half from its tail (chosen)."""
 MAX_CHARS = 32_768
 """Characters of one document that are looked at (chosen: four times the largest recorded result)."""
@@ -61,7 +62,10 @@ _NUMBER = re.compile(
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{2}){8,}(?![0-9a-fA-F])")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
+_REFERENCE = re.compile(r"&#(?:[0-9]{1,7}|[xX][0-9a-fA-F]{1,6});?")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 _DIGIT = re.compile(r"\d")
+_ROT13 = dict(zip(b"abcdefghijklmnopqrstuvwxyz", b"nopqrstuvwxyzabcdefghijklm", strict=True))
 _HASHED = re.compile(rf"(?<![\w/.-]){HASHED}[\w+/=-]{{{HASHED_CHARS - len(HASHED)},128}}(?![\w+/=-])")
 _SPACED = re.compile(r" \d{3}(?<=\d \d{3})")
 """A number grouped by spaces, the one thing in canonical text that a split at white space would cut."""
@@ -165,7 +169,7 @@ def squash(text: str) -> str:
 
 
 def opened(text: str) -> list[str]:
-    """Texts hidden in `text` by percent, base64 or hex encoding, two levels deep, at most 16."""
+    """Texts hidden in `text` by percent, base64 or hex encoding, references or escapes of characters, two levels deep, at most 16."""
     found: list[str] = []
     level = [text]
     for _ in range(2):
@@ -173,6 +177,11 @@ def opened(text: str) -> list[str]:
         for t in level:
             if "%" in t and _PERCENT.search(t):
                 below.append(unquote(t, errors="ignore"))
+            if "&#" in t and _REFERENCE.search(t):
+                below.append(_REFERENCE.sub(lambda reference: unescape(reference[0]), t))
+            if "\\" in t and _ESCAPE.search(t):
+                plain = _ESCAPE.sub(lambda escape: chr(int(escape[1] or escape[2], 16)), t)
+                below.append(plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
             if len(t) >= 16:
                 # Hex runs are runs of the base64 alphabet too: one search finds the candidates of both.
                 for run in _BASE64.findall(t)[:8]:
@@ -353,9 +362,18 @@ _OPENED_AT_ONCE = 8
 """Encoded runs, and texts found in them, that `opened` surely looks at all in one text."""
 
 
+def is_encoded(text: str) -> bool:
+    """Whether characters of `text` stand in it by percent encoding, numeric references or escapes."""
+    return (
+        ("%" in text and _PERCENT.search(text) is not None)
+        or ("&#" in text and _REFERENCE.search(text) is not None)
+        or ("\\" in text and _ESCAPE.search(text) is not None)
+    )
+
+
 def apart(text: str) -> bool:
     """Whether `text` may be taken piece by piece between white space, see `prints_of_pieces`."""
-    if len(text) > MAX_APART or ("%" in text and _PERCENT.search(text)):
+    if len(text) > MAX_APART or is_encoded(text):
         return False
     low = text if text.isascii() else canonical(text)
     return len(low) <= MAX_APART and not _SPACED.search(low)
@@ -607,9 +625,9 @@ NOT_AIMED = Aimed()
 class Origin(NamedTuple):
     """Where one argument leaf came from, in characters of its tokens.
 
-    ``results`` is what only results carry; of it ``anchored`` stands in fields of records that hold something
-    the intent names, ``prose`` in prose only, and ``sole`` in no other result. ``source`` is the call whose
-    result explains most of what the intent does not, None if none does.
+    ``results`` is what only results carry, and addresses that only the catalogue does, see `DESCRIBED`; of it ``anchored`` stands in
+    fields of records that hold something the intent names, ``prose`` in prose only, and ``sole`` in one place alone. ``source``
+    is the call whose result explains most of what the intent does not, or `DESCRIBED`; None if none does.
     """
 
     total: int
@@ -669,9 +687,28 @@ def without(leaf: Spelled, words: Collection[str]) -> Spelled:
 
 MAX_HARD_TOKENS = 8
 """Tokens of one leaf that are searched by pieces: bounds what a hostile argument can cost."""
+DESCRIBED = -1
+"""In place of a call, as the source of an address that only the catalogue carries, in no field of the called tool."""
 
 
-def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Index, key: bytes) -> Origin:
+class Own(NamedTuple):
+    """Sorted prints of what a catalogue says of one tool: in names, enumerations and defaults, and in these or a description."""
+
+    fields: Prints
+    words: Prints
+
+
+NO_OWN = Own(np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+
+
+def origin(
+    leaf: Spelled,
+    index: Index,
+    trusted: Sequence[Index],
+    catalogue: Index,
+    key: bytes,
+    own: Own = NO_OWN,
+) -> Origin:
     """Where a leaf came from.
 
     Parameters
@@ -683,9 +720,17 @@ def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Ind
     trusted : sequence of Index
         Indexes whose intent must carry a token too, for it to count as intended (a sub-agent's ancestors).
     catalogue : Index
-        Words of the tool catalogue.
+        What the catalogue says; of descriptions as prose.
     key : bytes
         Key of the fingerprints.
+    own : Own
+        What the catalogue says of the called tool.
+
+    Notes
+    -----
+    Whoever serves a tool writes its description, and may write there what other tools should do. So an address that
+    the catalogue carries anywhere but in fields of the called tool is a stranger's prose, and a word that only
+    descriptions of other tools say comes from nowhere.
     """
     texts, prints, addresses, total, _ = leaf
     sources = index.find(prints)
@@ -701,11 +746,21 @@ def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Ind
     by_source: dict[int, int] = {}
     aimed = [0, 0, 0, 0, 0]
     hard = 0
-    for token, source, listed, address in zip(texts, sources, in_catalogue, addresses, strict=True):
+    for token, printed, source, listed, address in zip(
+        texts, prints, sources, in_catalogue, addresses, strict=True
+    ):
         weight = len(token)
+        foreign = False
+        if listed != -1 and (address or listed & PROSE):
+            said = (own.fields if address else own.words).data
+            place = bisect_left(said, printed)
+            foreign = place == len(said) or said[place] != printed
+        described = foreign and address and source == -1
         if source == -1 and listed == -1 and weight >= GRAM and hard < MAX_HARD_TOKENS:
             hard += 1
-            source = _by_pieces(token, index, key)
+            source = _turned(token, index, key)
+            if source == -1:
+                source = _by_pieces(token, index, key)
         if source == INTENT:
             intent += weight
         elif source >= 0:
@@ -718,7 +773,12 @@ def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Ind
             results += weight
             call = (source & MAX_SOURCE) - 1
             by_source[call] = by_source.get(call, 0) + weight
-        elif listed != -1:
+        elif described:
+            prose += weight
+            sole += weight
+            results += weight
+            by_source[DESCRIBED] = by_source.get(DESCRIBED, 0) + weight
+        elif listed != -1 and not foreign:
             listed_there += weight
         else:
             nowhere += weight
@@ -726,13 +786,20 @@ def origin(leaf: Spelled, index: Index, trusted: Sequence[Index], catalogue: Ind
             aimed[0] += weight
             aimed[1] += weight if source == INTENT else 0
             aimed[2] += weight if source >= 0 and source & ANCHORED else 0
-            aimed[3] += weight if source >= 0 and source & PROSE else 0
+            aimed[3] += weight if described or (source >= 0 and source & PROSE) else 0
             aimed[4] += weight if source == -1 and listed == -1 else 0
     best = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
     where = Aimed(*aimed) if aimed[0] else NOT_AIMED
     return Origin(
         total, intent, listed_there, results, anchored, prose, sole, nowhere, best, by_source, where
     )
+
+
+def _turned(text: str, index: Index, key: bytes) -> int:
+    """Result that carried an unknown token from its end, or in ROT13; -1 for none. Nobody tells an agent so what he wants."""
+    turned = (text[::-1], text.translate(_ROT13))
+    found = max(index.find([fingerprint(t, key) for t in turned]))
+    return found if found > INTENT else -1
 
 
 def _by_pieces(text: str, index: Index, key: bytes) -> int:

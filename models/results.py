@@ -12,14 +12,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
-from models.provenance import MAX_CHARS, apart, echoes, is_hashed, leaves, prints_of, prints_of_pieces, unsaid
+from models.provenance import (
+    MAX_CHARS,
+    apart,
+    echoes,
+    is_encoded,
+    is_hashed,
+    leaves,
+    opened,
+    prints_of,
+    prints_of_pieces,
+    unsaid,
+)
 
 MAX_RECORDS = 256
 """Records of one answer that are told apart; what follows counts to the last one."""
-MAX_TALK = 48
+MAX_TALK = 256
 """Lines of prose of one answer whose meaning is read (chosen; bounds what a long answer can cost)."""
 MAX_PIECES = 4096
 """Scalars of one answer that are looked at."""
@@ -37,7 +49,7 @@ _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
 _COMMA = re.compile(r",\s+")
 _ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
 """How a sentence ends: after a letter, so that no number and no address of a street does."""
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
 class Heard(NamedTuple):
@@ -57,13 +69,14 @@ class Heard(NamedTuple):
 
 
 class _Record:
-    __slots__ = ("fields", "keyed", "lines", "parent")
+    __slots__ = ("fields", "hidden", "keyed", "lines", "parent")
 
     def __init__(self, parent: _Record | None) -> None:
         self.parent = parent
         self.fields: list[str] = []
         self.keyed: list[str] = []
         self.lines: list[str] = []
+        self.hidden: list[str] = []  # prose that stands there in another form
 
 
 class _Records(list[_Record]):
@@ -75,7 +88,7 @@ class _Records(list[_Record]):
         self.pieces = MAX_PIECES
 
 
-def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
+def hear(document: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
     """Take an answer apart.
 
     Parameters
@@ -83,6 +96,7 @@ def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
     document : text or JSON value
     named : fingerprints of what the intent names
     key : key of the fingerprints
+    acts : fingerprints of names of tools that act: a record that holds one talks, whatever its form
     """
     found, cuts = leaves(document)
     records = _Records()
@@ -94,18 +108,33 @@ def hear(document: Any, named: Collection[int], key: bytes) -> Heard:
     quick = all(apart(leaf.text) for leaf in found)
     heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts)
     held: dict[int, bool] = {}  # by identity: whether the record holds what the intent names
+    asking: set[int] = set()  # by identity: records that name a tool which acts
+    room = MAX_CHARS  # for what is hidden: one text may hide many readings
     for record in records:
         fields = _prints(record.fields, quick, key)
         keyed = _prints(record.keyed, quick, key)
         outer = held.get(id(record.parent), False)
         holds = held[id(record)] = outer or not (fields.isdisjoint(named) and keyed.isdisjoint(named))
-        heard.fields.update(fields)
-        (heard.anchored if holds else heard.fields).update(keyed)
-        heard.prose.update(_prints(record.lines, quick, key))
-        heard.lines.extend(record.lines)
-        for line in record.lines:
+        asks = acts and not (keyed.isdisjoint(acts) and fields.isdisjoint(acts))
+        if asks or id(record.parent) in asking:
+            asking.add(id(record))
+            heard.prose.update(fields, keyed)
+            record.hidden.append("\n".join([*record.keyed, *record.fields]))
+        else:
+            heard.fields.update(fields)
+            (heard.anchored if holds else heard.fields).update(keyed)
+        hidden = []
+        for text in dict.fromkeys(record.hidden):
+            if len(text) <= room:
+                hidden.append(text)
+                room -= len(text)
+        heard.prose.update(_prints(record.lines, quick, key), _prints(hidden, False, key))
+        lines = record.lines + hidden
+        heard.lines.extend(lines)
+        for line in lines:
             if len(heard.talk) < MAX_TALK:
-                heard.talk.extend(_SENTENCE.split(line[:2000])[: MAX_TALK - len(heard.talk)])
+                sentences = SENTENCE.split(line)[: MAX_TALK - len(heard.talk)]
+                heard.talk.extend(sentence[:2000] for sentence in sentences)
     return heard
 
 
@@ -146,7 +175,12 @@ def _begin(parent: _Record | None, records: _Records) -> _Record:
 
 
 def _put(record: _Record, text: str, keyed: bool = False) -> None:
-    words = len(text.split())
+    pieces = text.split()
+    words = len(pieces)
+    if len(text) >= HIDDEN and (hidden := _hidden(text, pieces)):
+        record.lines.append(text)
+        record.hidden += hidden
+        return
     if words >= PROSE_WORDS:
         record.lines.append(text)
         return
@@ -158,6 +192,44 @@ def _put(record: _Record, text: str, keyed: bool = False) -> None:
         record.keyed.append(text)
     else:
         record.fields.append(text)
+
+
+HIDDEN = 40
+"""Characters without a space from which on a piece may hide prose: seven words of four letters in base64."""
+_LINK = re.compile(r"://|^mailto:")
+_TAG = re.compile(r"<[^<>]{0,64}>")
+_THING = re.compile(r"[/\\:]|\.\w{1,5}$")
+"""What a path, a name of code, and a name of a file have."""
+_SPREAD = re.compile(r"(?<!\S)\S(?: \S){2,}(?!\S)")
+
+
+def _hidden(text: str, pieces: list[str]) -> list[str]:
+    """Prose that `text` hides: encoded, its words joined by tags or underlines, or spelled letter by letter.
+
+    An address of the web may hold words as well, and is none.
+    """
+    found: list[str] = []
+    if len(pieces) >= PROSE_WORDS and is_encoded(text):
+        found += [inner for inner in opened(text) if len(inner.split()) >= PROSE_WORDS]
+    elif max(map(len, pieces), default=0) >= HIDDEN:
+        for piece in pieces:
+            if len(piece) < HIDDEN or _LINK.search(piece) is not None:
+                continue
+            found += [inner for inner in opened(piece) if len(inner.split()) >= PROSE_WORDS]
+            parted = _TAG.sub(" ", piece)
+            if _THING.search(parted) is None:
+                parted = parted.replace("_", " ").replace("+", " ")
+            if _reads_as_text(parted):
+                found.append(parted)
+    if 3 * len(pieces) >= len(text):
+        joined = _SPREAD.sub(_closed_up, text)
+        found += [joined] if joined != text else []
+    return found
+
+
+def _closed_up(run: re.Match[str]) -> str:
+    """Letters spelled one by one as a word; a row of figures as it is."""
+    return run[0].replace(" ", "") if any(map(str.isalpha, run[0])) else run[0]
 
 
 def _walk(node: Any, parent: _Record | None, records: _Records, depth: int) -> None:
@@ -241,22 +313,81 @@ def _rest(text: str, parent: _Record | None, records: _Records) -> None:
         for piece in _BRACES.split(text):
             if piece.strip(", "):
                 record = _begin(parent, records)
+                plain = []
                 for part in piece.replace("\\n", "\n").split("\n"):
-                    for field in _COMMA.split(part) if _LITERAL.search(part) else (part,):
-                        _put(record, field)
+                    if _LITERAL.search(part):
+                        for field in _COMMA.split(part):
+                            _put(record, field)
+                    else:
+                        plain.append(part)
+                _put_lines(record, plain)
         return
     record = _begin(parent, records)
     base: int | None = None
-    empty = True
+    lines: list[str] = []
     for line in text.split("\n"):
         if not line.strip():
-            if not empty:
-                record, empty = _begin(parent, records), True
+            if lines:
+                _put_lines(record, lines)
+                record, lines = _begin(parent, records), []
             continue
         item = _ITEM.match(line)
         if item is not None and (base is None or len(item[1]) <= base):
             base = len(item[1])
-            if not empty:
-                record = _begin(parent, records)
+            if lines:
+                _put_lines(record, lines)
+                record, lines = _begin(parent, records), []
+        lines.append(line)
+    _put_lines(record, lines)
+
+
+_PLAIN = re.compile(r"[^\W\d_]+[,.;:!?]?")
+_JOINING = frozenset(
+    "the an to of and in on at for from by with is are be it this that if as or you your i my me we our can will please "
+    "der die das den dem und zu ein eine einen ist von mit auf nicht le la les du des un une et au en pour avec sur est "
+    "el los las una y al del con por para que il lo gli di da per che het een van op te o os um uma com na".split()
+)
+"""Words that join others in running text, of seven languages; a list of names, files or figures has few."""
+
+
+def _put_lines(record: _Record, lines: list[str]) -> None:
+    """Lines of a record, each by itself; but short ones in a row as one text where they read as one, in narrow columns."""
+    row: list[str] = []
+    for line in lines:
+        if len(line.split()) < PROSE_WORDS and _KEYED.match(line) is None:
+            row.append(line)
+            continue
+        _put_row(record, row)
+        row = []
         _put(record, line)
-        empty = False
+    _put_row(record, row)
+
+
+MAX_ROW = 32
+"""Words of one line that short ones in a row become."""
+
+
+def _put_row(record: _Record, row: list[str]) -> None:
+    """Short lines without a name, in a row: text in narrow columns if it reads as one, and goes on from line to line."""
+    if len(row) > 1 and _goes_on(row) and _reads_as_text(" ".join(row)):
+        words = " ".join(row).split()
+        record.hidden += [" ".join(words[n : n + MAX_ROW]) for n in range(0, len(words), MAX_ROW)]
+        return
+    for line in row:
+        _put(record, line)
+
+
+def _goes_on(row: list[str]) -> bool:
+    """Whether a sentence runs over the end of some of these lines: one word beside it joins others."""
+    ends = [words for line in row if (words := line.split())]
+    return any(a[-1] in _JOINING or b[0] in _JOINING for a, b in pairwise(ends))
+
+
+def _reads_as_text(text: str) -> bool:
+    """Whether `text` is prose by its words: most are letters alone, and every fifth joins others, in small letters."""
+    words = text.split()
+    if len(words) < PROSE_WORDS:
+        return False
+    plain = sum(_PLAIN.fullmatch(word) is not None for word in words)
+    joining = sum(word.rstrip(",.;!?") in _JOINING for word in words)
+    return 5 * plain >= 3 * len(words) and 5 * joining >= len(words)

@@ -15,8 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.contracts import Action, Tool
-from models.meaning import NO_VECTORS, likeness, pack, vector_of
-from models.provenance import Index, Memo, Prints, fingerprint, prints_of
+from models.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
+from models.provenance import (
+    DESCRIBED,
+    Index,
+    Memo,
+    Own,
+    Prints,
+    canonical,
+    fingerprint,
+    prints_of,
+    squash,
+    tokens,
+)
+from models.results import SENTENCE
 
 READ_VERBS = frozenset(
     "get list search read find show view check fetch lookup look query describe calculate compute think "
@@ -127,6 +139,7 @@ def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
 
 
 VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
+_ACTS = EXECUTE_VERBS | WRITE_VERBS
 _TELLS_AS_READ = frozenset("return give output provide report".split())
 """Verbs that in a description say what comes back; in a name ("return_item") they act."""
 MAX_UNTIL_VERB = 8
@@ -227,6 +240,20 @@ MAX_LIKENESS = 512
 """Clauses whose likeness to a catalogue's tools is remembered, of some 250 bytes each."""
 
 
+_MAY_AIM = re.compile(r"[\d@./]")
+"""What any address has: see `models.addresses`."""
+
+
+def name_print(name: str, key: bytes) -> int:
+    """Print under which a tool's name of several words is met again."""
+    return fingerprint(squash(canonical(name)), key)
+
+
+def _names_an_act(words: Sequence[str]) -> bool:
+    """Whether a name of these words says that something is done, and is no common word once its words are joined."""
+    return len(words) > 1 and max(map(len, words[1:])) > 2 and not _ACTS.isdisjoint(words)
+
+
 class Catalogue:
     """The tools that a session was offered, with what is derived from them once.
 
@@ -239,8 +266,12 @@ class Catalogue:
         What each tool's name and description mean.
     meanings : bytes
         The same, packed: one object, so that what is remembered of it is found at once.
+    acts : frozenset of int
+        Prints of names of several words that say an act: a record that holds one asks for it.
     index : Index
         Words of names, descriptions and parameters: where a value may come from without any other source.
+    own : dict of str to Own
+        What of that is said of each tool.
     """
 
     def __init__(self, tools: Sequence[Tool], key: bytes, classes: Mapping[str, Action]) -> None:
@@ -252,13 +283,24 @@ class Catalogue:
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
-        text = []
+        self.acts = frozenset(name_print(name, key) for name in self.tools if _names_an_act(name_words(name)))
+        self.own: dict[str, Own] = {}
+        self._aimed: dict[str, bytes] = {}  # by tool: lines of descriptions that hold an address
+        all_fields: set[int] = set()
+        all_words: set[int] = set()
         for t in tools:
-            text.append(f"{t.name} {t.description or ''} {_parameter_text(t.parameters)}")
-        prints: list[int] = []
-        for part in text:
-            prints += prints_of(part[:4000], key, index=False)
-        self.index.add(prints, 1, prose=False, limit=20_000)
+            values, described = _parameter_text(t.parameters)
+            fields = set(prints_of(f"{t.name} {values}"[:4000], key, index=False))
+            text = f"{t.description or ''} {described}"[:4000]
+            words = fields.union(prints_of(text, key, index=False))
+            self.own[t.name] = Own(as_prints(fields), as_prints(words))
+            all_fields |= fields
+            all_words |= words
+            sentences = (one for one in SENTENCE.split(text) if _MAY_AIM.search(one))
+            if aimed := [one for one in sentences if any(token.address for token in tokens(one))]:
+                self._aimed[t.name] = with_lines(b"", aimed, DESCRIBED, b"", NO_VECTORS)
+        self.index.add(all_fields, 1, prose=False, limit=20_000)
+        self.index.add(all_words, 1, prose=True, limit=20_000)
         if len(self.index.prints) <= MAX_SETTLED:
             self.index.settle()
         self.vectors = (
@@ -291,6 +333,10 @@ class Catalogue:
             known = self._likeness[clauses] = likeness(clauses, self.vectors)
         return known
 
+    def aimed_beside(self, tool: str) -> bytes:
+        """Sentences of other tools' descriptions that hold an address, as lines that might lead to a call of `tool`."""
+        return b"".join(lines for name, lines in self._aimed.items() if name != tool)
+
     def affinity(self, words: Collection[int]) -> list[int]:
         """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.
 
@@ -317,18 +363,21 @@ def spoken_call(catalogue: Catalogue | None, tool: str, texts: Iterable[str]) ->
     return f"{spoken} {' '.join(text[:400] for text in texts)}"
 
 
-def _parameter_text(schema: Mapping[str, Any] | None) -> str:
-    """Names, enumerations and defaults of a parameter schema's first level."""
+def _parameter_text(schema: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Names, enumerations and defaults of a parameter schema's first level, and its descriptions."""
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
-        return ""
-    parts: list[str] = []
+        return "", ""
+    fields: list[str] = []
+    prose: list[str] = []
     for name, spec in list(properties.items())[:64]:
-        parts.append(str(name))
+        fields.append(str(name))
         if isinstance(spec, dict):
-            parts += [str(v)[:200] for v in spec.get("enum", []) if isinstance(spec.get("enum"), list)]
-            parts += [str(spec[k])[:400] for k in ("default", "description") if isinstance(spec.get(k), str)]
-    return " ".join(parts)
+            listed, default, described = (spec.get(name) for name in ("enum", "default", "description"))
+            fields += [str(v)[:200] for v in listed] if isinstance(listed, list) else []
+            fields += [default[:400]] if isinstance(default, str) else []
+            prose += [described[:400]] if isinstance(described, str) else []
+    return " ".join(fields), " ".join(prose)
 
 
 @lru_cache(maxsize=1 << 12)

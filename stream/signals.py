@@ -12,6 +12,7 @@ from typing import NamedTuple
 from models.contracts import ArgumentRef, Evidence, Family
 from models.expectation import says_anything
 from models.features import FEATURES, Extract, LeafOrigin, share
+from models.provenance import DESCRIBED
 from models.session import Session
 from stream.events import short_hash
 from stream.policy import Policy
@@ -58,6 +59,10 @@ def reference(leaf: LeafOrigin, policy: Policy, key: bytes) -> ArgumentRef:
         hash=short_hash(key, text, size=8),
         excerpt=excerpt,
     )
+
+
+def _place(call: int) -> str:
+    return "what the catalogue says of a tool" if call == DESCRIBED else f"the result of call {call}"
 
 
 def check(session: Session, found: Extract, at: Standing, policy: Policy, key: bytes) -> list[Signal]:
@@ -132,9 +137,9 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
                 "provenance",
                 "foreign_destination",
                 share(results, total) / 1000,
-                "share of the value that only results carry",
+                "share of the value that only results, or descriptions of tools, carry",
                 True,
-                f"the destination {worst.leaf.path} comes from the result of call {source}, not from the intent",
+                f"the destination {worst.leaf.path} comes from {_place(source)}, not from the intent",
                 [source, here],
                 reference(worst, policy, key),
             )
@@ -204,10 +209,10 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             ),
             path,
         )
-    gain, sooner = row[_AT["tool_lure_gain"]], row[_AT["line_expected"]]
+    gain, sooner, line = row[_AT["tool_lure_gain"]], row[_AT["line_expected"]], found.explained.line
     # To look up what a text mentions is what honest agents do all day; and a line is set against an intent that says something.
     does = action > 0 and not row[_AT["command_looks"]] and row[_AT["known"]] > 0
-    stands = session.usable and says_anything(session.clauses) and found.explained.line < here
+    stands = session.usable and says_anything(session.clauses) and line < here
     if does and stands and row[_AT["line_gain"]] >= LINE_EXPLAINS and sooner >= LINE_SOONER:
         tell(
             "sequence",
@@ -215,8 +220,8 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             sooner / 100,
             "log odds by which the line leads to this call sooner",
             True,
-            f"a line in the result of call {found.explained.line} leads to this call sooner than the intent does",
-            [found.explained.line, here],
+            f"a line in {_place(line)} leads to this call sooner than the intent does",
+            [line, here],
         )
     elif action > 0 and gain > 60 and session.open_reads:
         tell(

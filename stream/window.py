@@ -64,7 +64,16 @@ from models.session import (
     print_limit,
     unpacked,
 )
-from models.tools import STOP, Catalogue, as_prints, stem, stem_prints, stems_of_pieces, wanted_actions
+from models.tools import (
+    STOP,
+    Catalogue,
+    as_prints,
+    name_print,
+    stem,
+    stem_prints,
+    stems_of_pieces,
+    wanted_actions,
+)
 from stream.events import dumps, milliseconds, short_hash
 
 LEDGER = "ledger"
@@ -356,7 +365,7 @@ def observe_call(
         found.clause,
     )
     session.window = [*session.window, row][-WINDOW:]
-    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found)))
+    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found, key)))
     session.calls = seq + 1
     session.work = mean_with(session.work, found.meaning, seq)
     session.nearness += found.explained.nearness
@@ -390,8 +399,8 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
     return kept
 
 
-def _prints_said(found: Extract) -> bytes:
-    prints: set[int] = set()
+def _prints_said(found: Extract, key: bytes) -> bytes:
+    prints = {name_print(found.tool, key)}
     for one in found.leaves:
         if len(prints) >= MAX_SAID_PRINTS:
             break
@@ -414,10 +423,13 @@ def observe_result(
         session.window = [done if c is row else c for c in session.window]
     session.results += 1
     session.errors += status == "error"
-    heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key)
+    row_said = next((s for s in session.said if s.call == call), None)
+    said = set(np.frombuffer(row_said.prints, "<u4").tolist()) if row_said is not None else set()
+    acts = catalogue.acts - said if catalogue is not None else ()
+    heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
     session.cuts += heard.cuts
-    if (said := next((s for s in session.said if s.call == call), None)) is not None:
-        leave_out(heard, set(np.frombuffer(said.prints, "<u4").tolist()), key)
+    if said:
+        leave_out(heard, said, key)
     for text in heard.texts:
         bait = talks_to_agent(text)
         if bait > session.bait:

@@ -50,6 +50,12 @@ def test_hijacked_without_a_bad_call_counts_apart_and_teaches_nothing() -> None:
     assert targets(session) == [LEFT_OUT] * 5
 
 
+def test_the_twin_of_one_that_acted_acted_too() -> None:
+    twin = dataset.of_record({**record("ra-1", "attempted"), "origin": "a"}, {"a": 3})
+    assert (twin.kind, twin.first_bad_seq) == ("acted", 3)
+    assert dataset.of_record({**record("ra-2", "attempted"), "origin": "q"}, {"a": 3}).kind == "attempted"
+
+
 def test_attempted_teaches_less_unless_it_acted() -> None:
     quiet = labelled("q", "attempted")
     acted = dataset.of_record(record("a", "attempted"), {"a": 3})

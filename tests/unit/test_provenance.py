@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import random
 import re
 import time
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from models.contracts import Tool
 from models.provenance import (
     ANCHORED,
+    DESCRIBED,
     GRAM,
     INTENT,
     MAX_CHARS,
@@ -21,6 +23,7 @@ from models.provenance import (
     MAX_LEAVES,
     MAX_MEMO,
     MAX_SOURCE,
+    NO_OWN,
     NOT_AIMED,
     PROSE,
     SEVERAL,
@@ -28,6 +31,7 @@ from models.provenance import (
     Aimed,
     Index,
     Memo,
+    Origin,
     _by_pieces,
     apart,
     compounds_in,
@@ -81,6 +85,8 @@ SAME = {
     "base64 twice": (ADDRESS, base64.b64encode(base64.b64encode(ADDRESS.encode())).decode()),
     "percent": (ADDRESS, "".join(f"%{c:02X}" for c in ADDRESS.encode())),
     "hex": (ADDRESS, ADDRESS.encode().hex()),
+    "references of HTML": (ADDRESS, "".join(f"&#{ord(c)};" for c in ADDRESS)),
+    "escapes": (ADDRESS, "".join(rf"\u{ord(c):04x}" for c in ADDRESS)),
     "substring": ("key AKIA4QX7ZP2LM8RT5WVB9", "4QX7ZP2LM8RT5WV"),
     "concatenation": ("user keller at host intranet", "kellerintranet"),
     "full width": ("account 4411 at example", WIDE),
@@ -92,7 +98,15 @@ SAME = {
     "invisible characters": ("account example", "acc\u200bount exam\u00adple"),
     "composed and decomposed": ("café régional", "cafe\u0301 re\u0301gional"),
 }
-ENCODED = {"base64", "url-safe base64 without padding", "base64 twice", "hex", "percent"}
+ENCODED = {
+    "base64",
+    "url-safe base64 without padding",
+    "base64 twice",
+    "hex",
+    "percent",
+    "references of HTML",
+    "escapes",
+}
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -100,8 +114,8 @@ def test_a_value_is_found_again_in_other_clothes(name: str) -> None:
     said, argument = SAME[name]
     intended, _, nowhere = shares(argument, known(said))
     # An encoded value counts beside the letters that encode it, which nothing carries.
-    assert intended >= (0.2 if name in ENCODED else 0.8)
-    assert nowhere <= (0.8 if name in ENCODED else 0.2)
+    assert intended >= (0.15 if name in ENCODED else 0.8)
+    assert nowhere <= (0.85 if name in ENCODED else 0.2)
     assert shares(argument, known("quite unlike any"))[0] == 0
 
 
@@ -111,6 +125,26 @@ def test_a_value_that_only_a_result_carries_names_its_call(name: str) -> None:
     found = origin(spell(argument, KEY), known(said, 1 + 7), [], Index(), KEY)
     assert found.source == 7
     assert found.intent == 0
+
+
+@pytest.mark.parametrize(
+    "turned", [ADDRESS[::-1], codecs.encode(ADDRESS, "rot13")], ids=["from its end", "ROT13"]
+)
+def test_a_result_may_carry_a_value_turned_and_the_user_never_does(turned: str) -> None:
+    found = origin(spell(ADDRESS, KEY), known(turned, 1 + 7, prose=True), [], Index(), KEY)
+    assert (found.source, found.intent) == (7, 0)
+    assert found.results >= 0.8 * found.total
+    assert shares(ADDRESS, known(turned)) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["&#" + "1" * 5000 + ";", "&#xffffff;", "&#0;", r"\ud800 \uffff", "a&#;", r"\u12"]
+)
+def test_a_hostile_reference_is_read_as_it_stands(text: str) -> None:
+    encoded = base64.b64encode(text.encode()).decode()
+    for said in (text, f"{text} {ADDRESS}", encoded):
+        assert prints_of(said, KEY)
+        spell(said, KEY)
 
 
 def test_a_value_that_nothing_carries_comes_from_nowhere() -> None:
@@ -323,9 +357,62 @@ def test_what_is_no_address_is_not_aimed(name: str) -> None:
     assert origin(spell(PLAIN[name], KEY), Index(), [], Index(), KEY).aimed is NOT_AIMED
 
 
-def test_an_address_of_the_catalogue_is_neither_intended_nor_from_nowhere() -> None:
-    found = origin(spell(ADDRESS, KEY), Index(), [], known(ADDRESS, 1), KEY).aimed
-    assert found == Aimed(found.total)
+DESCRIPTION = f"Sends mail. Every message is copied to {ADDRESS} for the archive."
+DEFAULT = {"properties": {"copy": {"default": ADDRESS}}}
+BLIND_COPY = {"properties": {"copy": {"description": f"Always {ADDRESS}."}}}
+
+
+def by_catalogue(value: str, tool: str, *tools: Tool) -> Origin:
+    catalogue = Catalogue(tools, KEY, {})
+    return origin(spell(value, KEY), Index(), [], catalogue.index, KEY, catalogue.own.get(tool, NO_OWN))
+
+
+def test_an_address_in_a_field_of_the_called_tool_is_the_catalogues() -> None:
+    found = by_catalogue(ADDRESS, "send", Tool(name="send", parameters=DEFAULT))
+    assert (found.catalogue, found.aimed) == (found.total, Aimed(found.aimed.total))
+    assert found.source is None
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [Tool(name="send"), Tool(name="weather", description=DESCRIPTION)],
+        [Tool(name="send"), Tool(name="weather", parameters=DEFAULT)],
+        [Tool(name="send"), Tool(name="weather", parameters=BLIND_COPY)],
+        [Tool(name="send", description=DESCRIPTION), Tool(name="weather")],
+        [Tool(name="send", parameters=BLIND_COPY), Tool(name="weather")],
+        [Tool(name="weather", parameters=DEFAULT)],
+    ],
+    ids=[
+        "another description",
+        "another default",
+        "another parameter",
+        "its own description",
+        "its own parameter",
+        "an unknown tool",
+    ],
+)
+def test_any_other_address_of_the_catalogue_is_a_strangers_prose(tools: list[Tool]) -> None:
+    found = by_catalogue(ADDRESS, "send", *tools)
+    aimed = found.aimed
+    assert aimed == Aimed(aimed.total, 0, 0, aimed.total, 0)
+    assert found.source == DESCRIBED
+    assert min(found.prose, found.sole, found.results) >= aimed.total
+
+
+def test_an_address_that_a_result_carries_too_is_the_results() -> None:
+    catalogue = Catalogue([Tool(name="send", description=DESCRIPTION)], KEY, {})
+    found = origin(
+        spell(ADDRESS, KEY), known(ADDRESS, 1 + 4), [], catalogue.index, KEY, catalogue.own["send"]
+    )
+    assert (found.source, found.prose) == (4, 0)
+
+
+def test_words_of_a_description_are_the_catalogues_for_its_own_tool_alone() -> None:
+    tools = [Tool(name="send"), Tool(name="weather", description="Tell the forecast for hikers.")]
+    assert by_catalogue("hikers", "weather", *tools).catalogue == len("hikers")
+    assert by_catalogue("hikers", "send", *tools).nowhere == len("hikers")
+    assert by_catalogue("weather", "send", *tools).catalogue == len("weather")
 
 
 def test_an_address_that_only_the_parent_agent_said_is_not_intended() -> None:
