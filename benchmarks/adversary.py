@@ -40,8 +40,8 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.detection.figures import BASES, in_operation
-from benchmarks.detection.fits import Bench, log_odds
-from benchmarks.detection.page import look
+from benchmarks.detection.fits import FULL, Bench, log_odds
+from benchmarks.detection.page import kept_limits, look
 from benchmarks.detection.rates import SUITES, Rate, Scored, rate
 from benchmarks.detection.rows import Source, say
 from benchmarks.detection.tables import bare, percent
@@ -806,6 +806,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; above 1 set OMP_NUM_THREADS=1")
     parser.add_argument("--only", default=",".join(SUITES), help="suites, by commas, to try the program on")
     parser.add_argument("--trees", type=int, help="fewer trees, to try it on")
+    parser.add_argument("--kept", action="store_true", help="take the thresholds of the last `make evaluate`")
     parser.add_argument("--why", default="the page's figures under attack", help="reason, for the ledger")
     options = parser.parse_args()
     if options.tables:
@@ -825,8 +826,12 @@ def main() -> None:
     source = Source(paths, [], 1.0, False, options.jobs)
     learn = source.part("learn")
     bench = Bench(learn, learn, options.trees)
-    bench.prepare(bench.nested(), 0, options.jobs)
-    limits, _ = bench.limits(0)
+    if options.kept:
+        limits = kept_limits()
+        bench.prepare([({domain}, FULL) for domain in bench.domains], 0, options.jobs)
+    else:
+        bench.prepare(bench.nested(), 0, options.jobs)
+        limits, _ = bench.limits(0)
     scored = Scored(learn, bench.held_out(learn, 0), limits)
     recorded, tools = source.read
     hijacked = corpus.hijacked({"agentdojo": recorded["agentdojo"]})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import results
+from benchmarks.detection.fits import OFFSET, UNIT
 from benchmarks.detection.tables import tables
+from models import calibrate
+from models.features import FEATURES, FEATURES_VERSION
 
 ROOT = results.ROOT
 DOCUMENT = ROOT / "docs" / "detection.md"
@@ -34,3 +38,20 @@ def show(report: Mapping[str, Any], docs: bool) -> None:
         took = f"{report['minutes']:.0f} minutes on {report['machine']}"
         text = f"Run of {report['date']}, {len(report['seeds'])} seeds, {report['fits']} models, {took}."
         results.write_between(DOCUMENT, "run", text)
+
+
+def kept_limits() -> dict[str, dict[float, int]]:
+    """The thresholds that the last run's first seed took for each domain from the others, as `Bench.limits` gives them.
+
+    Raises `SystemExit` where there was no such run, or one of another recipe.
+    """
+    report = json.loads(FILE.read_bytes()) if FILE.exists() else {}
+    ours = calibrate.recipe_for(FEATURES).as_manifest(), FEATURES_VERSION
+    if (report.get("recipe"), report.get("features_version")) != tuple(json.loads(json.dumps(ours))):
+        sys.exit(f"{FILE} holds no run of this recipe: run `make evaluate` first")
+    return {
+        "" if domain == "any other" else domain: {
+            float(budget): round((limit + OFFSET) * UNIT) for budget, limit in one.items()
+        }
+        for domain, one in report["seeds"][0]["thresholds"].items()
+    }

@@ -78,7 +78,7 @@ def recordings(
     return found, tools
 
 
-def _set(
+def set_of(
     name: str, sessions: Iterable[Session], tools: Mapping[str, Tools], unread: Unread | None = None
 ) -> Set:
     """Sessions whose catalogue was changed bring it along under a name of their own."""
@@ -118,22 +118,22 @@ def ignored(recorded: Recordings) -> list[Session]:
 
 def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
     """What a model learns from beside the recordings themselves."""
-    yield _set("spliced", _spliced(recorded, tools, wordings.TRAIN, seed), tools)
+    yield set_of("spliced", _spliced(recorded, tools, wordings.TRAIN, seed), tools)
     bad, read = hijacked(recorded), ignored(recorded)
     chosen = _sample(bad, 2500, seed, "reworded") + _sample(read, 1500, seed, "reworded")
-    yield _set("reworded", _reworded(chosen, tools, wordings.TRAIN, seed), tools)
-    yield _set("removed", (twin for s in bad if (twin := recorded_attacks.removed(s)) is not None), tools)
+    yield set_of("reworded", _reworded(chosen, tools, wordings.TRAIN, seed), tools)
+    yield set_of("removed", (twin for s in bad if (twin := recorded_attacks.removed(s)) is not None), tools)
     honest = [s for name in sorted(recorded) for s in _honest(recorded[name], name, seed)]
-    yield _set("withheld", map(recorded_attacks.withheld, [*bad, *honest]), tools)
+    yield set_of("withheld", map(recorded_attacks.withheld, [*bad, *honest]), tools)
     yield delegated_tasks(recorded, tools, seed)
     for unread, written in _written(seed):
         theirs = written_tasks.catalogues()
-        yield _set("written", written, theirs, unread)
+        yield set_of("written", written, theirs, unread)
         some = [s for s in written if s["variant"] in ("hijacked", "silent", "asked_silent", "calm")]
         some = _sample(some, HASHED // 2, seed, "hashed")
-        yield _set("hashed", map(recorded_attacks.fingerprinted, some), theirs, unread)
+        yield set_of("hashed", map(recorded_attacks.fingerprinted, some), theirs, unread)
     chosen = [*_sample(bad, HASHED, seed, "hashed"), *_sample(honest, HASHED, seed, "hashed")]
-    yield _set("hashed", map(recorded_attacks.fingerprinted, chosen), tools)
+    yield set_of("hashed", map(recorded_attacks.fingerprinted, chosen), tools)
 
 
 def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
@@ -150,7 +150,7 @@ def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> I
     chosen = _sample(hijacked(recorded), 1500, seed, "select") + _sample(
         ignored(recorded), 800, seed, "select"
     )
-    yield _set("reworded for selection", _reworded(chosen, tools, wordings.SELECT, seed), tools)
+    yield set_of("reworded for selection", _reworded(chosen, tools, wordings.SELECT, seed), tools)
 
 
 def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
@@ -158,7 +158,7 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
     chosen = _sample(hijacked(recorded), 2400, seed, "report") + _sample(
         ignored(recorded), 1200, seed, "report"
     )
-    yield _set("crossed", _reworded(chosen, tools, report_wordings.REPORT, seed), tools)
+    yield set_of("crossed", _reworded(chosen, tools, report_wordings.REPORT, seed), tools)
     invented = report_tasks.catalogues()
     for name, sessions in (
         ("delegated elsewhere", report_tasks.delegated(seed)),
@@ -166,9 +166,9 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
         ("hijacked elsewhere", report_tasks.hijacked(seed)),
         ("creeping", report_tasks.creeping(seed)),
     ):
-        yield _set(name, ({**s, "domain": "report"} for s in sessions), invented)
+        yield set_of(name, ({**s, "domain": "report"} for s in sessions), invented)
     elsewhere = ({**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True))
-    yield _set("written elsewhere", elsewhere, written_tasks.catalogues())
+    yield set_of("written elsewhere", elsewhere, written_tasks.catalogues())
 
 
 def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
@@ -183,17 +183,17 @@ def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> I
     }
     for name, change in make.items():
         chosen = bad if name in ("asked for", "targets replaced") else both
-        yield _set(name, (twin for s in chosen if (twin := change(s)) is not None), tools)
+        yield set_of(name, (twin for s in chosen if (twin := change(s)) is not None), tools)
     renamed = []
     for session in both:
         made, catalogue = recorded_attacks.renamed_tools(
             session, tools[session["tools_ref"]], seeded(seed, session["session_id"])
         )
         renamed.append({**made, "tools": catalogue})
-    yield _set("tools renamed", renamed, tools)
-    yield _set("intents exchanged", recorded_attacks.shuffled_intents(honest, random.Random(seed)), tools)
+    yield set_of("tools renamed", renamed, tools)
+    yield set_of("intents exchanged", recorded_attacks.shuffled_intents(honest, random.Random(seed)), tools)
     generic = ("Help me with this, please.", "", "Do what is needed.", "Go on.")
-    yield _set(
+    yield set_of(
         "generic intent",
         (
             {
@@ -221,7 +221,7 @@ def delegated_tasks(recorded: Recordings, tools: Mapping[str, Tools], seed: int,
         {**s, "domain": domains.get(s["tools_ref"], "delegated")}
         for s in delegated.sessions(plain, seed, tasks)
     ]
-    return _set("delegated", made, delegated.catalogues(plain))
+    return set_of("delegated", made, delegated.catalogues(plain))
 
 
 def _honest(sessions: Sequence[Session], name: str, seed: int) -> list[Session]:
