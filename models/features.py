@@ -19,6 +19,7 @@ own catalogue; counts are cut at 255. A feature about something absent is 0, exc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -141,6 +142,9 @@ class Extract(NamedTuple):
     same: int  # times this very call stands in the window
     explained: Explained
     meaning: Vector  # of the call
+    planted: (
+        str | None
+    )  # tool of which the catalogue says the address of a destination, where nothing else carries it
 
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}
@@ -243,10 +247,12 @@ def extract(
     vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
     plain = (leaf.text for leaf, stands_in in zip(found[:SPOKEN], hashed, strict=False) if not stands_in)
     said = vector_of(spoken_call(catalogue, tool, plain))
-    lines = session.lines
+    lines, planted = session.lines, None
     if catalogue is not None and DESCRIBED in by_source:
         # Only then: examples of addresses stand in many a description, and lead to nothing.
         lines += catalogue.aimed_beside(tool)
+        described = (one.spelled for one in origins if DESCRIBED in one.origin.by_source)
+        planted = catalogue.says([p for leaf in described for p in compress(leaf.prints, leaf.addresses)])
     explained = explain(said, vector, session.clauses, lines)
     leads = expectation.current()
     # What a sub-agent was told narrows its parent's intent: a call must follow from both.
@@ -334,7 +340,7 @@ def extract(
         int(facts.outward and session.last_private >= 0 and session.last_open >= 0),
     ]
     same = sum(call.digest == digest for call in session.window)
-    return Extract(tool, row, origins, facts, cuts, named, clause, same, explained, said)
+    return Extract(tool, row, origins, facts, cuts, named, clause, same, explained, said, planted)
 
 
 def _looks(found: Sequence[Leaf], cuts: int) -> bool:

@@ -333,6 +333,11 @@ class Catalogue:
             known = self._likeness[clauses] = likeness(clauses, self.vectors)
         return known
 
+    def says(self, prints: Collection[int]) -> str | None:
+        """The first tool of which the catalogue says any of these tokens."""
+        told = as_prints(set(prints))
+        return next((name for name, own in self.own.items() if np.isin(told, own.words).any()), None)
+
     def aimed_beside(self, tool: str) -> bytes:
         """Sentences of other tools' descriptions that hold an address, as lines that might lead to a call of `tool`."""
         return b"".join(lines for name, lines in self._aimed.items() if name != tool)

@@ -61,8 +61,11 @@ def reference(leaf: LeafOrigin, policy: Policy, key: bytes) -> ArgumentRef:
     )
 
 
-def _place(call: int) -> str:
-    return "what the catalogue says of a tool" if call == DESCRIBED else f"the result of call {call}"
+def _place(call: int, found: Extract) -> str:
+    """Where something comes from, to be read: an answer, or what was declared of a tool."""
+    return (
+        f"what the catalogue says of {found.planted}" if call == DESCRIBED else f"the result of call {call}"
+    )
 
 
 def check(session: Session, found: Extract, at: Standing, policy: Policy, key: bytes) -> list[Signal]:
@@ -139,7 +142,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
                 share(results, total) / 1000,
                 "share of the value that only results, or descriptions of tools, carry",
                 True,
-                f"the destination {worst.leaf.path} comes from {_place(source)}, not from the intent",
+                f"the destination {worst.leaf.path} comes from {_place(source, found)}, not from the intent",
                 [source, here],
                 reference(worst, policy, key),
             )
@@ -220,7 +223,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             sooner / 100,
             "log odds by which the line leads to this call sooner",
             True,
-            f"a line in {_place(line)} leads to this call sooner than the intent does",
+            f"a line in {_place(line, found)} leads to this call sooner than the intent does",
             [line, here],
         )
     elif action > 0 and gain > 60 and session.open_reads:

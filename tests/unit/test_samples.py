@@ -121,7 +121,7 @@ def test_kinds_are_as_many_as_the_documentation_says() -> None:
         "benign": 8,
         "asked": 6,
         "delegated": 3,
-        "hijacked": 6,
+        "hijacked": 7,
         "creep": 2,
         "trifecta": 2,
         "sub-agent": 4,

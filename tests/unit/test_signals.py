@@ -96,7 +96,7 @@ def test_a_destination_that_a_tool_description_plants_is_told_as_such() -> None:
     last = run.feed(b.log(events_of(session, poisoned))).decisions[-1]
     told = {one["name"]: one for one in last["evidence"]}["foreign_destination"]
     assert told["supports"]
-    assert "what the catalogue says" in told["text"]
+    assert "what the catalogue says of read_mail" in told["text"]
     assert told["calls"] == [1]
 
 
