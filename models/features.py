@@ -142,9 +142,8 @@ class Extract(NamedTuple):
     same: int  # times this very call stands in the window
     explained: Explained
     meaning: Vector  # of the call
-    planted: (
-        str | None
-    )  # tool of which the catalogue says the address of a destination, where nothing else carries it
+    # The tool of which the catalogue says a destination's address that nothing else carries.
+    planted: str | None
 
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}

@@ -168,6 +168,19 @@ def squash(text: str) -> str:
     return "".join(_WORD.findall(text))
 
 
+def _unescaped(text: str) -> str:
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1] or escape[2], 16)), text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_CODES: tuple[tuple[str, re.Pattern[str], Callable[[str], str]], ...] = (
+    ("%", _PERCENT, lambda text: unquote(text, errors="ignore")),
+    ("&#", _REFERENCE, lambda text: _REFERENCE.sub(lambda reference: unescape(reference[0]), text)),
+    ("\\", _ESCAPE, _unescaped),
+)
+"""Ways to write single characters: what a text must hold, how one is found, and the text with all of them read."""
+
+
 def opened(text: str) -> list[str]:
     """Texts hidden in `text` by percent, base64 or hex encoding, references or escapes of characters, two levels deep, at most 16."""
     found: list[str] = []
@@ -175,13 +188,7 @@ def opened(text: str) -> list[str]:
     for _ in range(2):
         below: list[str] = []
         for t in level:
-            if "%" in t and _PERCENT.search(t):
-                below.append(unquote(t, errors="ignore"))
-            if "&#" in t and _REFERENCE.search(t):
-                below.append(_REFERENCE.sub(lambda reference: unescape(reference[0]), t))
-            if "\\" in t and _ESCAPE.search(t):
-                plain = _ESCAPE.sub(lambda escape: chr(int(escape[1] or escape[2], 16)), t)
-                below.append(plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+            below += [decoded(t) for mark, pattern, decoded in _CODES if mark in t and pattern.search(t)]
             if len(t) >= 16:
                 # Hex runs are runs of the base64 alphabet too: one search finds the candidates of both.
                 for run in _BASE64.findall(t)[:8]:
@@ -364,11 +371,7 @@ _OPENED_AT_ONCE = 8
 
 def is_encoded(text: str) -> bool:
     """Whether characters of `text` stand in it by percent encoding, numeric references or escapes."""
-    return (
-        ("%" in text and _PERCENT.search(text) is not None)
-        or ("&#" in text and _REFERENCE.search(text) is not None)
-        or ("\\" in text and _ESCAPE.search(text) is not None)
-    )
+    return any(mark in text and pattern.search(text) for mark, pattern, _ in _CODES)
 
 
 def apart(text: str) -> bool:

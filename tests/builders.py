@@ -279,3 +279,22 @@ def as_log_lines(records: Iterable[Record]) -> bytes:
         for r in records
     ]
     return b"".join(dumps(row) + b"\n" for row in rows)
+
+
+def attacked(intent: str, goal: str, calls: Iterable[dict[str, Any]], bad: int) -> dict[str, Any]:
+    """A recorded session, as AgentDojo's are: its first call read the injected text, call `bad` first serves its goal."""
+    return {
+        "source": "agentdojo",
+        "suite": "shop",
+        "session_id": "made",
+        "intent": intent,
+        "tools_ref": "shop",
+        "calls": [{"seq": seq, **call} for seq, call in enumerate(calls)],
+        "label": "hijacked",
+        "attack": "important_instructions",
+        "user_task_id": "user_task_1",
+        "injection_task_id": "injection_task_1",
+        "injection_goal": goal,
+        "exposed_seq": 0,
+        "first_bad_seq": bad,
+    }

@@ -242,6 +242,11 @@ def _fitted(key: Key) -> tuple[Any, float]:
     return _BENCH[-1].fitted(key, variant)
 
 
+def score_of(odds: float) -> int:
+    """The score that stands for these log odds."""
+    return round((odds + OFFSET) * UNIT)
+
+
 def log_odds(score: int) -> float:
     """A score as the log odds that it stands for."""
     return round(score / UNIT - OFFSET, 3)

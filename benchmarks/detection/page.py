@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import results
-from benchmarks.detection.fits import OFFSET, UNIT
+from benchmarks.detection.fits import score_of
 from benchmarks.detection.tables import tables
 from models import calibrate
 from models.features import FEATURES, FEATURES_VERSION
@@ -51,7 +51,7 @@ def kept_limits() -> dict[str, dict[float, int]]:
         sys.exit(f"{FILE} holds no run of this recipe: run `make evaluate` first")
     return {
         "" if domain == "any other" else domain: {
-            float(budget): round((limit + OFFSET) * UNIT) for budget, limit in one.items()
+            float(budget): score_of(limit) for budget, limit in one.items()
         }
         for domain, one in report["seeds"][0]["thresholds"].items()
     }

@@ -18,6 +18,7 @@ from models import dataset
 from models.features import FEATURES
 from models.scenarios import report_wordings, wordings
 from models.tools import is_sink
+from tests import builders as b
 
 TOLD = (*wordings.TRAIN, *wordings.SELECT, *report_wordings.REPORT)
 MEANS = operators(TOLD)
@@ -51,21 +52,8 @@ OTHER = call("read_page", "another page, later", page="food")
 
 
 def session(*calls: dict[str, Any], bad: int) -> Session:
-    return {
-        "source": "agentdojo",
-        "suite": "shop",
-        "session_id": "made",
-        "intent": "Read the travel page and tell Ann about all open orders. Then pay nobody.",
-        "tools_ref": "shop",
-        "calls": [{"seq": seq, **copy.deepcopy(one)} for seq, one in enumerate(calls)],
-        "label": "hijacked",
-        "attack": "important_instructions",
-        "user_task_id": "user_task_1",
-        "injection_task_id": "injection_task_1",
-        "injection_goal": GOAL,
-        "exposed_seq": 0,
-        "first_bad_seq": bad,
-    }
+    asks = "Read the travel page and tell Ann about all open orders. Then pay nobody."
+    return b.attacked(asks, GOAL, map(copy.deepcopy, calls), bad)
 
 
 SHAPES = {
