@@ -197,7 +197,10 @@ EVENT_TYPES = frozenset(
 
 
 class ArgumentRef(Outbound):
-    """A value named without being told: path, length, keyed hash, at most 40 characters."""
+    """A value named without being told: path, length, keyed hash, at most 40 characters.
+
+    Of a call that goes through a general tool the path is that in the call inside.
+    """
 
     path: Annotated[str, Field(max_length=256)]
     length: int

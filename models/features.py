@@ -26,6 +26,7 @@ import numpy as np
 
 from models import expectation, handover
 from models.commands import SQL_WORDS, is_statement, only_looks
+from models.dispatch import dispatched
 from models.embedding import DIMS
 from models.expectation import FURTHEST
 from models.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
@@ -51,12 +52,14 @@ from models.tools import (
     beside_command,
     facts_of,
     is_command,
+    is_general,
     is_query,
     is_sink,
+    speaks,
     spoken_call,
 )
 
-FEATURES_VERSION = 12
+FEATURES_VERSION = 13
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -133,9 +136,11 @@ class Extract(NamedTuple):
     """What a call shows: the model's row, and the facts that evidence is told from."""
 
     tool: str
+    called: tuple[str, ...]  # what is called through it, see `models.dispatch`
+    echo: list[Spelled]  # texts of arguments that say more than `leaves`, since these were taken apart
     row: list[int]
     leaves: list[LeafOrigin]
-    facts: ToolFacts
+    facts: ToolFacts  # of the tool, and of what is called through it; the class is the tool's own
     cuts: int
     named: int  # how far the arguments lead back to the intent, in thousandths
     clause: int  # the clause that the call was made for, -1 without any
@@ -188,10 +193,23 @@ def extract(
     )
     if catalogue is not None and listed is None and tool in catalogue.classes:
         facts = facts._replace(action=catalogue.classes[tool])
-    found, cuts = leaves(arguments)
+    raw, cuts = leaves(arguments)
+    parameters = None
+    if catalogue is not None and facts.action != "read" and is_general(tool):
+        parameters = catalogue.parameters.get(tool)
+
+    def inside(name: str) -> ToolFacts:
+        return _facts(name, facts, catalogue)
+
+    called, given = dispatched(tool, arguments, parameters, lambda name: inside(name).action != "read")
+    found, more = (raw, 0) if given is arguments else leaves(given)
+    inner, shown = _strongest([(name, inside(name)) for name in called]) if called else (tool, facts)
+    if catalogue is not None and tool in catalogue.classes:
+        shown = shown._replace(action=facts.action)
     hashed = [is_hashed(leaf.text) for leaf in found]
     nothing = catalogue.index if catalogue is not None else Index()
-    listed_of_it = catalogue.own.get(tool, NO_OWN) if catalogue is not None else NO_OWN
+    offered = inner if catalogue is not None and inner in catalogue.tools else tool
+    listed_of_it = catalogue.own.get(offered, NO_OWN) if catalogue is not None else NO_OWN
     origins: list[LeafOrigin] = []
     total = intent = prose = anchored = sole = listed_there = nowhere = 0  # characters
     best_intent = 0
@@ -235,7 +253,7 @@ def extract(
             by_source[call] = by_source.get(call, 0) + weight
     main = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
 
-    place = catalogue.order.get(tool) if catalogue is not None else None
+    place = catalogue.order.get(offered) if catalogue is not None else None
     affinity = session.affinity[place] if place is not None and place < len(session.affinity) else 0
     for ancestor in ancestors:
         if place is not None and ancestor.catalogue == session.catalogue and place < len(ancestor.affinity):
@@ -243,13 +261,14 @@ def extract(
     lure = session.lure[place] if place is not None and place < len(session.lure) else 0
     above = sum(map(affinity.__lt__, session.affinity))
     like = session.likeness[place] if place is not None and place < len(session.likeness) else NEUTRAL
-    vector = catalogue.vectors[place] if catalogue is not None and place is not None else vector_of(tool)
+    plainly = catalogue is not None and place is not None and offered == inner
+    vector = catalogue.vectors[place] if catalogue is not None and plainly else vector_of(inner)
     plain = (leaf.text for leaf, stands_in in zip(found[:SPOKEN], hashed, strict=False) if not stands_in)
-    said = vector_of(spoken_call(catalogue, tool, plain))
+    said = vector_of(spoken_call(catalogue, inner, plain))
     lines, planted = session.lines, None
     if catalogue is not None and DESCRIBED in by_source:
         # Only then: examples of addresses stand in many a description, and lead to nothing.
-        lines += catalogue.aimed_beside(tool)
+        lines += catalogue.aimed_beside(offered)
         described = (one.spelled for one in origins if DESCRIBED in one.origin.by_source)
         planted = catalogue.says([p for leaf in described for p in compress(leaf.prints, leaf.addresses)])
     explained = explain(said, vector, session.clauses, lines)
@@ -275,8 +294,8 @@ def extract(
     length = sum(
         HASHED_CHARS if stands_in else len(leaf.text) for leaf, stands_in in zip(found, hashed, strict=True)
     )
-    action = ACTIONS[facts.action]
-    looks = action == ACTIONS["execute"] and _looks(found, cuts)
+    action = ACTIONS[shown.action]
+    looks = facts.action == "execute" and _looks(raw, cuts)
     asked = session.intent_actions
     for ancestor in ancestors:
         asked &= ancestor.intent_actions
@@ -331,15 +350,46 @@ def extract(
         min(255, length // 10),
         action,
         int(looks),
-        int(facts.destructive and not looks),
-        int(facts.sensitive),
-        int(facts.outward),
+        int(shown.destructive and not looks),
+        int(shown.sensitive),
+        int(shown.outward),
         int(facts.known),
         min(255, len(catalogue.tools) if catalogue is not None else 0),
-        int(facts.outward and session.last_private >= 0 and session.last_open >= 0),
+        int(shown.outward and session.last_private >= 0 and session.last_open >= 0),
     ]
     same = sum(call.digest == digest for call in session.window)
-    return Extract(tool, row, origins, facts, cuts, named, clause, same, explained, said, planted)
+    power = facts._replace(
+        destructive=facts.destructive or shown.destructive,
+        sensitive=facts.sensitive or shown.sensitive,
+        open_world=facts.open_world or shown.open_world,
+        outward=facts.outward or shown.outward,
+    )
+    echo = [] if given is arguments else [spell(leaf.text, key) for leaf in raw]
+    return Extract(
+        tool, called, echo, row, origins, power, cuts + more, named, clause, same, explained, said, planted
+    )
+
+
+def _facts(name: str, own: ToolFacts, catalogue: Catalogue | None) -> ToolFacts:
+    """Facts of what is called through a tool, the tool's own where its name says nothing."""
+    if catalogue is not None and name in catalogue.facts:
+        return catalogue.facts[name]
+    return facts_of(name, None, catalogue.classes if catalogue is not None else {}) if speaks(name) else own
+
+
+def _strongest(each: Sequence[tuple[str, ToolFacts]]) -> tuple[str, ToolFacts]:
+    """Of what is called through a tool the first that does most, and the facts of all of it."""
+
+    def power(one: tuple[str, ToolFacts]) -> tuple[int, bool]:
+        return ACTIONS[one[1].action], one[1].destructive or one[1].outward
+
+    name, most = max(each, key=power)
+    return name, most._replace(
+        destructive=any(facts.destructive for _, facts in each),
+        sensitive=any(facts.sensitive for _, facts in each),
+        open_world=any(facts.open_world for _, facts in each),
+        outward=any(facts.outward for _, facts in each),
+    )
 
 
 def _looks(found: Sequence[Leaf], cuts: int) -> bool:

@@ -43,6 +43,8 @@ ROUNDING = 50
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _JOINED = re.compile(r";\s+|,? (?:and|then) (?=[a-z]+ )", re.IGNORECASE)
+MIN_TOOLS = 4
+"""Tools of a catalogue that an intent's clauses are chosen by: one or two say little of what is wanted."""
 NO_VECTORS: Matrix = np.zeros((0, DIMS), np.float32)
 
 
@@ -115,27 +117,47 @@ def unpack(raw: bytes) -> Matrix:
     return found
 
 
-def sentences_of(text: str) -> list[str]:
-    """Sentences and lines of a text."""
-    return [part.strip() for part in _SENTENCES.split(text[:8000]) if part.strip()]
+MAX_READ = 8000
+"""Characters of an intent that are read as a whole."""
+MAX_CHOSEN_FROM = 32_768
+"""Characters of an intent whose clauses are chosen from."""
 
 
-def clauses_of(text: str) -> list[tuple[str, str]]:
+def sentences_of(text: str, most: int = MAX_READ) -> list[str]:
+    """Sentences and lines of a text, of at most so many characters from its beginning and its end."""
+    if len(text) > most:
+        text = f"{text[: most // 2]}\n{text[-most // 2 :]}"
+    return [part.strip() for part in _SENTENCES.split(text) if part.strip()]
+
+
+def clauses_of(text: str, tools: Matrix = NO_VECTORS) -> list[tuple[str, str]]:
     """An intent's clauses, each with its sentence: what "and" joins counts apart, if it has two words or more.
+
+    Of too many, those are kept that are most like any of `tools`, or without these the first and the last; the others
+    are one clause, the last. Most of a long intent is role, rules and manners, and the request stands anywhere in it.
 
     >>> [clause for clause, _ in clauses_of("Pay the bill in may.txt and tell Bob. Thanks a lot!")]
     ['Pay the bill in may.txt', 'tell Bob.', 'Thanks a lot!']
     """
     found = [
         (part.strip(), sentence)
-        for sentence in sentences_of(text)
+        for sentence in sentences_of(text, MAX_CHOSEN_FROM)
         for part in _JOINED.split(sentence)
         if len(part.split()) >= 2
     ] or [(text[:400], text[:400])]
     if len(found) <= MAX_CLAUSES:
         return found
-    rest = " ".join(clause for clause, _ in found[MAX_CLAUSES - 1 :])
-    return [*found[: MAX_CLAUSES - 1], (rest, rest)]
+    found = list({clause: (clause, sentence) for clause, sentence in found}.values())
+    if len(found) <= MAX_CLAUSES:
+        return found
+    places = range(len(found))
+    if len(tools) >= MIN_TOOLS:
+        like = _products(vectors_of([clause for clause, _ in found]), tools).max(axis=1).tolist()
+        best = sorted(places, key=lambda at: (-like[at], at))[: MAX_CLAUSES - 1]
+    else:
+        best = sorted(places, key=lambda at: min(at, len(found) - 1 - at))[: MAX_CLAUSES - 1]
+    rest = " ".join(found[at][0] for at in places if at not in best)
+    return [*(found[at] for at in sorted(best)), (rest, rest)]
 
 
 def standing(values: npt.NDArray[np.integer]) -> bytes:

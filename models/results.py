@@ -15,6 +15,7 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from models.dispatch import document
 from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
 from models.provenance import (
     MAX_CHARS,
@@ -88,20 +89,23 @@ class _Records(list[_Record]):
         self.pieces = MAX_PIECES
 
 
-def hear(document: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
+def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
     """Take an answer apart.
 
     Parameters
     ----------
-    document : text or JSON value
+    answer : text or JSON value, in an envelope or without
     named : fingerprints of what the intent names
     key : key of the fingerprints
     acts : fingerprints of names of tools that act: a record that holds one talks, whatever its form
     """
-    found, cuts = leaves(document)
+    found, cuts = leaves(answer)
     records = _Records()
-    if isinstance(document, dict | list):
-        _walk(document, None, records, 0)
+    inside = _unwrapped(answer, 0)
+    if isinstance(inside, dict | list):
+        _walk(inside, None, records, 0)
+    elif isinstance(inside, str) and inside is not answer:
+        _read(inside, None, records)
     else:
         for leaf in found:
             _read(leaf.text, None, records)
@@ -136,6 +140,53 @@ def hear(document: Any, named: Collection[int], key: bytes, acts: Collection[int
                 sentences = SENTENCE.split(line)[: MAX_TALK - len(heard.talk)]
                 heard.talk.extend(sentence[:2000] for sentence in sentences)
     return heard
+
+
+_ENVELOPES = frozenset(
+    "text output stdout result results content data response answer value return returned observation".split()
+)
+_TITLE = re.compile(r"(?=.{0,64}$)\S*(?: \S+){0,5}")
+"""A name in an answer may be a title, and no sentence."""
+_STAMP = re.compile(r"[\w-]{0,24}", re.ASCII)
+
+
+def _unwrapped(node: Any, depth: int) -> Any:
+    """An answer whose text is a string of JSON, or in quotation marks, out of what frameworks put around answers.
+
+    An envelope holds nothing else but words and numbers that stamp it: what stands beside a mail's sender is the mail's.
+    """
+    if isinstance(node, str):
+        if not depth and not node.startswith('"'):
+            return node  # as it is read anyway
+        inner = document(node, MAX_PIECES, _TITLE)
+        return node if inner is None else inner
+    if depth == MAX_ENVELOPES:
+        return node
+    if isinstance(node, list) and 0 < len(node) <= 16 and all(map(_is_envelope, node)):
+        return [_unwrapped(item, depth + 1) for item in node]
+    if _is_envelope(node):
+        return {
+            name: _unwrapped(child, depth + 1) if name in _ENVELOPES else child
+            for name, child in node.items()
+        }
+    return node
+
+
+MAX_ENVELOPES = 4
+"""Envelopes in one another that are opened."""
+
+
+def _is_envelope(node: Any) -> bool:
+    if not isinstance(node, dict) or not 1 <= len(node) <= 5:
+        return False
+    held = [name for name in node if name in _ENVELOPES]
+    beside = (child for name, child in node.items() if name not in _ENVELOPES)
+    return len(held) == 1 and all(
+        child is None
+        or isinstance(child, bool | int | float)
+        or (isinstance(child, str) and _STAMP.fullmatch(child) is not None)
+        for child in beside
+    )
 
 
 ECHO = 4

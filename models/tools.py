@@ -34,7 +34,7 @@ READ_VERBS = frozenset(
     "get list search read find show view check fetch lookup look query describe calculate compute think "
     "count inspect browse open download summarize summarise rank compare verify validate estimate display "
     "ls cat grep pwd stat tail head diff sort wc status load retrieve select explain preview is has "
-    "submit_answer finish transfer_to_human_agents translate convert".split()
+    "submit_answer finish transfer_to_human_agents translate convert visit navigate goto scroll crawl scrape snapshot screenshot".split()
 )
 EXECUTE_VERBS = frozenset(
     "bash shell exec execute run eval python sql terminal command script invoke deploy kubectl ssh".split()
@@ -180,6 +180,20 @@ def _speaks(words: Sequence[str]) -> bool:
     return not VERBS.isdisjoint(words)
 
 
+def speaks(name: str) -> bool:
+    """Whether a name says what its tool does, by a verb."""
+    return _speaks(name_words(name))
+
+
+def is_general(name: str) -> bool:
+    """Whether a tool's name says nothing of what it does: it runs, calls or requests whatever it is given.
+
+    >>> [is_general(name) for name in ("http_request", "run_python", "send_money", "search")]
+    [True, True, False, False]
+    """
+    return (READ_VERBS | WRITE_VERBS).isdisjoint(name_words(name))
+
+
 def spoken_name(tool: Tool) -> str:
     """A tool's name; with the beginning of its description where the name does not say what it does."""
     if _speaks(name_words(tool.name)):
@@ -266,6 +280,8 @@ class Catalogue:
         What each tool's name and description mean.
     meanings : bytes
         The same, packed: one object, so that what is remembered of it is found at once.
+    parameters : dict of str to mapping
+        Properties of each tool's schema, by name.
     acts : frozenset of int
         Prints of names of several words that say an act: a record that holds one asks for it.
     index : Index
@@ -283,6 +299,7 @@ class Catalogue:
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
+        self.parameters = {t.name: _properties(t.parameters) for t in tools}
         self.acts = frozenset(name_print(name, key) for name in self.tools if _names_an_act(name_words(name)))
         self.own: dict[str, Own] = {}
         self._aimed: dict[str, bytes] = {}  # by tool: lines of descriptions that hold an address
@@ -368,14 +385,16 @@ def spoken_call(catalogue: Catalogue | None, tool: str, texts: Iterable[str]) ->
     return f"{spoken} {' '.join(text[:400] for text in texts)}"
 
 
+def _properties(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    properties = (schema or {}).get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
 def _parameter_text(schema: Mapping[str, Any] | None) -> tuple[str, str]:
     """Names, enumerations and defaults of a parameter schema's first level, and its descriptions."""
-    properties = (schema or {}).get("properties")
-    if not isinstance(properties, dict):
-        return "", ""
     fields: list[str] = []
     prose: list[str] = []
-    for name, spec in list(properties.items())[:64]:
+    for name, spec in list(_properties(schema).items())[:64]:
         fields.append(str(name))
         if isinstance(spec, dict):
             listed, default, described = (spec.get(name) for name in ("enum", "default", "description"))

@@ -424,8 +424,10 @@ class _Batch:
                 state.parent = event.parent_session_id
                 self.below.clear()
             held = len(state.credentials)
-            window.declare(state, event, self.judge.key)
-            self._offer(state, event.tools if state.catalogue is None else None, parsed.offered)
+            if event.tools and state.catalogue is None:
+                self._offer(state, event.tools, parsed.offered)
+            window.declare(state, event, self._catalogue(state), self.judge.key)
+            self._affine(state)
             if len(state.credentials) > held:
                 if len(event.credentials or ()) > len(state.credentials):
                     self._count("credentials_cut")
@@ -437,7 +439,7 @@ class _Batch:
                 return
             if state.declared:
                 state.amendments += 1
-                window.widen(state, event.intent, self.judge.key)
+                window.widen(state, event.intent, self._catalogue(state), self.judge.key)
                 self._affine(state)
                 window.fit(state)
             else:
@@ -516,10 +518,7 @@ class _Batch:
         self._touch(key, session)
         return session
 
-    def _offer(self, session: Session, tools: Sequence[Tool] | None, offered: bytes) -> None:
-        if not tools:
-            self._affine(session)
-            return
+    def _offer(self, session: Session, tools: Sequence[Tool], offered: bytes) -> None:
         raw, digest, cut = self.judge.packed(tools, offered)
         if cut:
             self._count("catalogue_cut")
@@ -530,7 +529,6 @@ class _Batch:
         self._use(digest, 1)
         self.catalogue_bytes[digest] = raw
         session.catalogue = digest
-        self._affine(session)
 
     def _use(self, digest: str | None, n: int) -> None:
         if digest is None:

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from models.contracts import ArgumentRef, Evidence, Family
 from models.expectation import says_anything
-from models.features import FEATURES, Extract, LeafOrigin, share
+from models.features import ACTIONS, FEATURES, Extract, LeafOrigin, share
 from models.provenance import DESCRIBED
 from models.session import Session
 from stream.events import short_hash
 from stream.policy import Policy
 
 _AT = {name: n for n, name in enumerate(FEATURES)}
+_CLASSES = tuple(ACTIONS)
 
 
 ASKED_AFFINITY = 170
@@ -107,7 +108,8 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
         signals.append(Signal(f"{family}.{name}", evidence))
 
     action = row[_AT["action"]]
-    allowed = not session.allowed_actions or bool(session.allowed_actions >> action & 1)
+    power = ACTIONS[found.facts.action]  # the tool's own: what is called through it may be less
+    allowed = not session.allowed_actions or bool(session.allowed_actions >> power & 1)
     asked = bool(row[_AT["action_asked"]]) and allowed
     affinity, carried = row[_AT["tool_affinity"]], row[_AT["args_intent"]]
     if session.declared:
@@ -119,7 +121,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             "share of argument characters in the intent",
             foreign,
             (
-                f"the intent {'asks' if asked else 'does not ask'} for {found.facts.action} access, "
+                f"the intent {'asks' if asked else 'does not ask'} for {_CLASSES[action]} access, "
                 f"{'does not mention this tool' if not affinity else f'speaks of this tool {100 * affinity // 255} % as much as of the one it speaks of most'}, "
                 f"and names {carried / 10:.0f} % of the arguments"
             ),
@@ -170,7 +172,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
         tell(
             "scope",
             "action_not_allowed",
-            action,
+            power,
             "0 read, 1 write, 2 execute",
             True,
             f"the intent does not allow to {found.facts.action}",

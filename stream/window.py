@@ -23,6 +23,7 @@ from models.features import ACTIONS, Extract
 from models.meaning import (
     MAX_CLAUSES,
     NO_VECTORS,
+    Matrix,
     clauses_of,
     mean_with,
     pack,
@@ -209,7 +210,7 @@ class Partition:
                 del self.trees[tree]
 
 
-def declare(session: Session, event: SessionDeclared, key: bytes) -> None:
+def declare(session: Session, event: SessionDeclared, catalogue: Catalogue | None, key: bytes) -> None:
     """Fold a declaration into a session that has none yet."""
     session.declared = event.intent is not None
     if event.agent is not None:
@@ -220,7 +221,7 @@ def declare(session: Session, event: SessionDeclared, key: bytes) -> None:
         session.credentials = _held(event.credentials)
     measure_names(session)
     if event.intent is not None:
-        widen(session, event.intent, key)
+        widen(session, event.intent, catalogue, key)
 
 
 def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
@@ -253,7 +254,7 @@ def fit(session: Session) -> None:
         session.index = index.dump()
 
 
-def widen(session: Session, intent: Intent, key: bytes) -> None:
+def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: bytes) -> None:
     """Take an intent, or the user's amendment of it, into the session."""
     text = intent.text[:32_768]
     plan = " ".join((intent.plan or [])[:64])[:32_768]
@@ -269,7 +270,8 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
         for action in intent.actions:
             session.allowed_actions |= 1 << ACTIONS[action]
             session.intent_actions |= 1 << ACTIONS[action]
-    _take_clauses(session, f"{text}\n{plan}" if plan else text, listed, key)
+    tools = catalogue.vectors if catalogue is not None else NO_VECTORS
+    _take_clauses(session, f"{text}\n{plan}" if plan else text, listed, tools, key)
     index = Index(session.index)
     found = prints_of(f"{text}\n{plan}\n{listed}", key)
     session.folded += index.add(found, INTENT, prose=False, limit=print_limit(session))
@@ -282,9 +284,9 @@ def widen(session: Session, intent: Intent, key: bytes) -> None:
     session.intent_digest = short_hash(session.intent_digest or "", dumps(intent.model_dump(mode="json")))
 
 
-def _take_clauses(session: Session, text: str, listed: str, key: bytes) -> None:
+def _take_clauses(session: Session, text: str, listed: str, tools: Matrix, key: bytes) -> None:
     """Add an intent's clauses: what they mean, what each names, and whether it hands acts over; and the resources it lists."""
-    found = clauses_of(text)
+    found = clauses_of(text, tools)
     held = len(session.served)
     gone = max(0, held + len(found) - MAX_CLAUSES)
     session.clauses = (session.clauses + pack(vectors_of([clause for clause, _ in found])))[gone * DIMS :]
@@ -400,11 +402,11 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
 
 
 def _prints_said(found: Extract, key: bytes) -> bytes:
-    prints = {name_print(found.tool, key)}
-    for one in found.leaves:
+    prints = {name_print(name, key) for name in (found.tool, *found.called)}
+    for spelled in (*(one.spelled for one in found.leaves), *found.echo):
         if len(prints) >= MAX_SAID_PRINTS:
             break
-        prints.update(one.spelled.said)
+        prints.update(spelled.said)
     return as_prints(prints)[:MAX_SAID_PRINTS].astype("<u4").tobytes()
 
 

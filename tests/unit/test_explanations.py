@@ -14,6 +14,8 @@ import orjson
 import pytest
 import yaml
 
+from models.dispatch import dispatched
+from models.tools import is_general
 from stream import bootstrap
 from stream.settings import Settings
 from tests import builders as b
@@ -62,7 +64,10 @@ def test_once_the_user_names_what_is_cited_the_score_falls(name: str) -> None:
     decision = raised(events)
     call = called(events, decision["call_seq"])
     cited = [e["argument"]["path"] for e in decision["evidence"] if e["supports"] and e.get("argument")]
-    values = [value_at(call["arguments"], path) for path in cited]
+    declared = {tool["name"]: tool["parameters"]["properties"] for tool in events[0]["tools"]}
+    inside = declared.get(call["tool"]) if is_general(call["tool"]) else None
+    given = dispatched(call["tool"], call["arguments"], inside, lambda name: True).arguments
+    values = [value_at(given, path) for path in cited]
     values = values or [value for value in call["arguments"].values() if isinstance(value, str)]
     asked = copy.deepcopy(events)
     asked[0]["intent"]["text"] += f" Also {call['tool'].replace('_', ' ')} with {', '.join(values)}."

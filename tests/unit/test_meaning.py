@@ -92,8 +92,32 @@ def test_each_clause_comes_with_its_whole_sentence() -> None:
 def test_clauses_beyond_the_most_are_one() -> None:
     found = clauses_of(" ".join(f"Do task{n} now." for n in range(40)))
     assert len(found) == MAX_CLAUSES
-    assert "task11" in found[-1][0]
-    assert "task39" in found[-1][0]
+    kept = " ".join(clause for clause, _ in found[:-1])
+    assert "task0 " in kept
+    assert "task39 " in kept  # a request stands first or last
+    assert "task20" in found[-1][0]
+
+
+def test_of_many_clauses_those_that_speak_of_tools_are_kept() -> None:
+    rules = [f"Rule {word} of the house is that tone and style stay calm." for word in "abcdefghijklmnopqr"]
+    asks = "Transfer 50 dollars to the landlord's bank account"
+    tools = vectors_of(["transfer money to a bank account", "read a file", "weather forecast", "find hotels"])
+    for at in (0, 9, len(rules)):
+        found = clauses_of(". ".join([*rules[:at], asks, *rules[at:]]), tools)
+        assert len(found) == MAX_CLAUSES
+        assert any(clause.startswith(asks) for clause, _ in found[:-1])
+        order = [clause for clause, _ in found[:-1] if clause.startswith("Rule")]
+        assert order == sorted(order)
+
+
+def test_a_rule_that_is_repeated_counts_once() -> None:
+    found = clauses_of("Pay the bill. " + "Be kind to all. " * 50)
+    assert [clause for clause, _ in found] == ["Pay the bill.", "Be kind to all."]
+
+
+def test_the_end_of_a_long_intent_is_read() -> None:
+    found = clauses_of("Be brief and kind to everyone here.\n" * 900 + "Pay the bill in may.txt")
+    assert found[-1][0] == "Pay the bill in may.txt"
 
 
 @FIXED
