@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test evaluate places adversary compare bench chaos soak fuzz lint train schemas clean recordings
+.PHONY: help setup demo check check-recorded test evaluate places forms adversary compare bench chaos soak fuzz lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
+	  'make forms     detection in other envelopes, formats and frames, after make evaluate (DRIFTLINE_DATA)' \
 	  'make places    detection by where an attack stands and how it is written, after make evaluate (DRIFTLINE_DATA)' \
 	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (25 minutes;' \
@@ -47,11 +48,14 @@ lint: setup
 train: setup
 	@$(BIN)/driftline train
 
-evaluate places adversary compare: export OMP_NUM_THREADS := 1
-evaluate places adversary compare: export OMP_WAIT_POLICY := PASSIVE
+evaluate places forms adversary compare: export OMP_NUM_THREADS := 1
+evaluate places forms adversary compare: export OMP_WAIT_POLICY := PASSIVE
 
 evaluate: setup recordings
 	@$(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
+
+forms: setup recordings
+	@$(BIN)/python -m benchmarks.forms --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 
 places: setup recordings
 	@$(BIN)/python -m benchmarks.places --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

@@ -165,8 +165,8 @@ def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
 HONEST = "honest work beside a demand in a description"
 
 
-def judged(bench: Bench, source: Source, name: str, sessions: Sequence[Session]) -> Rate:
-    """How many of these are flagged, by models that did not see their suite."""
+def judged(bench: Bench, source: Source, name: str, sessions: Sequence[Session]) -> Scored:
+    """Scores of these sessions, by models that did not see their suite."""
     _, tools = source.read
     one = corpus.set_of(name, sessions, tools)
     found = study.labelled([one], source.telling, say, source.processes)
@@ -175,8 +175,12 @@ def judged(bench: Bench, source: Source, name: str, sessions: Sequence[Session])
         about(raw[s.session_id], one.tools[raw[s.session_id]["tools_ref"]]) for s in found.calls.sessions
     )
     part = Part(found.X, found.calls, np.array(found.home), told, found.families)
-    scored = Scored(part, bench.held_out(part, 0), kept_limits())
-    everyone = np.ones(len(found.calls.sessions), dtype=bool)
+    return Scored(part, bench.held_out(part, 0), kept_limits())
+
+
+def flagged(scored: Scored, name: str) -> Rate:
+    """How many of a row's sessions are."""
+    everyone = np.ones(len(scored.part.calls.sessions), dtype=bool)
     return scored.alarms(everyone) if name == HONEST else scored.caught(everyone)
 
 
@@ -195,7 +199,7 @@ def main() -> None:
     bench = Bench(learn, learn)
     bench.prepare([({suite}, FULL) for suite in SUITES], 0, options.jobs)
     made = {
-        name: (len(sessions), judged(bench, source, name, sessions))
+        name: (len(sessions), flagged(judged(bench, source, name, sessions), name))
         for name, sessions in sets(source, options.sessions)
     }
     results.keep(FILE, {"places": made, **results.of_run(began)}, trial=options.sessions != SESSIONS)

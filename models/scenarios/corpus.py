@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models import expectation, handover
+from models.meaning import MIN_TOOLS
 from models.scenarios import (
     delegated,
+    forms,
     recorded_attacks,
     report_tasks,
     report_wordings,
@@ -38,6 +40,10 @@ BLIND = 400
 
 HASHED = 1200
 """Hijacked, honest and written sessions each that are also seen as privacy mode sends them."""
+
+
+FORMED = 900
+"""Honest, reworded and spliced sessions each that are also seen in another form."""
 
 
 class Unread(NamedTuple):
@@ -118,13 +124,17 @@ def ignored(recorded: Recordings) -> list[Session]:
 
 def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
     """What a model learns from beside the recordings themselves."""
-    yield set_of("spliced", _spliced(recorded, tools, wordings.TRAIN, seed), tools)
+    spliced = list(_spliced(recorded, tools, wordings.TRAIN, seed))
+    yield set_of("spliced", spliced, tools)
     bad, read = hijacked(recorded), ignored(recorded)
     chosen = _sample(bad, 2500, seed, "reworded") + _sample(read, 1500, seed, "reworded")
-    yield set_of("reworded", _reworded(chosen, tools, wordings.TRAIN, seed), tools)
+    reworded = list(_reworded(chosen, tools, wordings.TRAIN, seed))
+    yield set_of("reworded", reworded, tools)
     yield set_of("removed", (twin for s in bad if (twin := recorded_attacks.removed(s)) is not None), tools)
     honest = [s for name in sorted(recorded) for s in _honest(recorded[name], name, seed)]
     yield set_of("withheld", map(recorded_attacks.withheld, [*bad, *honest]), tools)
+    chosen = [s for kind in (honest, reworded, spliced) for s in _sample(kind, FORMED, seed, "formed")]
+    yield set_of("formed", _formed(chosen, tools, seed), tools)
     yield delegated_tasks(recorded, tools, seed)
     for unread, written in _written(seed):
         theirs = written_tasks.catalogues()
@@ -236,6 +246,19 @@ def _spliced(
         honest = _labelled(recorded[name], "benign")
         chosen = _sample(honest, SPLICED.get(name, 365), seed, "spliced", name)
         yield from splices.splices(chosen, tools, told, seed)
+
+
+def _formed(sessions: Iterable[Session], tools: Mapping[str, Tools], seed: int) -> Iterator[Session]:
+    """Half of them amid role and rules, the others in another form; a tool for all acts stays the one it is."""
+    for session in sessions:
+        rng = seeded(seed, "formed", session["session_id"])
+        listed = tools[session["tools_ref"]]
+        others = [
+            name
+            for name in forms.FORMS
+            if name != "framed" and (len(listed) >= MIN_TOOLS or name not in forms.GENERAL)
+        ]
+        yield forms.formed(session, listed, "framed" if rng.random() < 0.5 else rng.choice(others), rng)
 
 
 def _reworded(

@@ -201,5 +201,5 @@ def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None
     source = (ROOT / "benchmarks" / "detection" / "tables.py").read_text(encoding="utf-8")
     body = source.partition("def tables(")[2]
     named = set(re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M))
-    assert {one or other for one, other in named} | {"figures", "run", "places"} == set(places)
+    assert {one or other for one, other in named} | {"figures", "run", "places", "forms"} == set(places)
     assert not [name for name, table in places.items() if not re.search(r"\d", table)]
