@@ -186,7 +186,7 @@ def test_the_guides_example_puts_no_value_on_the_bus() -> None:
     wire = b"".join(one.value for one in producer.sent[1:3])
     assert wire.count(fp(ACCOUNT).encode()) == 2
     assert ACCOUNT.encode() not in wire
-    assert b"311" not in wire
+    assert b"311.4" not in wire  # its digits alone may stand in a time or a fingerprint
     declared, amended = events[0], events[-1]
     assert fp("Novak Dental") in declared.intent.resources
     assert fp("Zeman Roofing") in amended.intent.resources
