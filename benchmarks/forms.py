@@ -24,12 +24,10 @@ from typing import Any
 import yaml
 
 from benchmarks import results
-from benchmarks.detection.fits import FULL, Bench
 from benchmarks.detection.page import DOCUMENT, look
 from benchmarks.detection.rates import SUITES, Rate, Scored
-from benchmarks.detection.rows import Source
 from benchmarks.detection.tables import percent
-from benchmarks.places import judged
+from benchmarks.places import judged, without_suites
 from models.scenarios import corpus, forms
 from models.scenarios.wordings import seeded
 
@@ -230,10 +228,7 @@ def main() -> None:
     parser.add_argument("--why", default="sessions in other forms", help="reason, for the ledger")
     options = parser.parse_args()
     began = time.monotonic()
-    source = Source(results.recorded_files(), [], 1.0, False, options.jobs)
-    learn = source.part("learn")
-    bench = Bench(learn, learn)
-    bench.prepare([({suite}, FULL) for suite in SUITES], 0, options.jobs)
+    source, bench = without_suites(options.jobs)
     recorded, tools = source.read
     sessions = chosen(recorded["agentdojo"], options.hijacks)
     if options.docs:

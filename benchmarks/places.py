@@ -165,6 +165,15 @@ def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
 HONEST = "honest work beside a demand in a description"
 
 
+def without_suites(jobs: int) -> tuple[Source, Bench]:
+    """What is recorded, and for each suite a model of the first seed that did not see it, fitted in so many processes."""
+    source = Source(results.recorded_files(), [], 1.0, False, jobs)
+    learn = source.part("learn")
+    bench = Bench(learn, learn)
+    bench.prepare([({suite}, FULL) for suite in SUITES], 0, jobs)
+    return source, bench
+
+
 def judged(bench: Bench, source: Source, name: str, sessions: Sequence[Session]) -> Scored:
     """Scores of these sessions, by models that did not see their suite."""
     _, tools = source.read
@@ -194,10 +203,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes to make rows and fit models with")
     options = parser.parse_args()
     began = time.monotonic()
-    source = Source(results.recorded_files(), [], 1.0, False, options.jobs)
-    learn = source.part("learn")
-    bench = Bench(learn, learn)
-    bench.prepare([({suite}, FULL) for suite in SUITES], 0, options.jobs)
+    source, bench = without_suites(options.jobs)
     made = {
         name: (len(sessions), flagged(judged(bench, source, name, sessions), name))
         for name, sessions in sets(source, options.sessions)

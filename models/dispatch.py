@@ -17,7 +17,7 @@ import json
 import re
 import tokenize
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -198,9 +198,7 @@ def _paired(items: list[Any]) -> dict[str, Any] | None:
     return found or None
 
 
-def _with(
-    found: dict[str, Any], more: Iterator[tuple[str, Any]] | Collection[tuple[str, Any]]
-) -> dict[str, Any]:
+def _with(found: dict[str, Any], more: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """`found` and more of it, under names that are free."""
     for name, value in more:
         label = name[:MAX_NAME]
@@ -227,9 +225,8 @@ def _request(given: Mapping[str, Any], told: Mapping[str, str]) -> Dispatched | 
     names = [step for step in steps if not _VERSION.fullmatch(step)]
     words = [step.replace("-", "_") for step in names if _WORD.fullmatch(step)]
     values = [step for step in names if not _WORD.fullmatch(step)]
-    named = "_".join(
-        filter(None, [verb, *reversed(words)])
-    )  # the last step says what is done to those before it
+    # The last step says what is done to those before it.
+    named = "_".join(filter(None, [verb, *reversed(words)]))
     if not named or len(named) > 2 * MAX_NAME:
         return None
     more = [(where, "/".join(values))] if values else []
@@ -316,34 +313,33 @@ class _Code:
         for node in nodes:
             if not isinstance(node, _PLAIN) or (isinstance(node, ast.alias) and node.asname):
                 raise ValueError("no plain code")
-            if isinstance(node, ast.Assign | ast.For):
-                self._hold(node.targets if isinstance(node, ast.Assign) else [node.target], node)
+            if isinstance(node, ast.Assign):
+                self._hold(node.targets, node.value)
+            elif isinstance(node, ast.For):
+                self._hold([node.target], node.iter)
         every = [node for node in nodes if isinstance(node, ast.Call)]
         self._called = {id(node): name for node in every if (name := self._named(node))}
         if len(self._called) > MAX_CALLS:
             raise ValueError("more calls than are told apart")
         callees = {id(part) for node in every for part in _chain(node.func)}
-        for node in nodes:
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                known = node.id in self._held or id(node) in callees
-                if not known:
-                    raise ValueError("what a name stands for is not said")
+        loaded = [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        if any(node.id not in self._held and id(node) not in callees for node in loaded):
+            raise ValueError("what a name stands for is not said")
         self._taken: set[int] = set()
         self._room = MAX_NODES
         calls = sorted((n for n in every if id(n) in self._called), key=lambda n: (n.lineno, n.col_offset))
         self.calls = [(self._called[id(node)], self._given(node)) for node in calls]
 
-    def _hold(self, targets: list[ast.expr], node: ast.Assign | ast.For) -> None:
+    def _hold(self, targets: list[ast.expr], value: ast.expr) -> None:
         target = targets[0]
         if len(targets) > 1 or not isinstance(target, ast.Name) or target.id in self._held:
             raise ValueError("a name is assigned otherwise than once")
-        self._held[target.id] = node.value if isinstance(node, ast.Assign) else node.iter
+        self._held[target.id] = value
 
     def _named(self, node: ast.Call) -> str:
         """The name of what is called; none for what says nothing."""
-        parts = _chain(node.func)
-        root = parts[-1]
         if isinstance(node.func, ast.Attribute):
+            root = _chain(node.func)[-1]
             name = node.func.attr
             if name in _METHODS:
                 return "" if not node.keywords else name

@@ -52,7 +52,6 @@ from models.tools import (
     beside_command,
     facts_of,
     is_command,
-    is_general,
     is_query,
     is_sink,
     speaks,
@@ -194,9 +193,7 @@ def extract(
     if catalogue is not None and listed is None and tool in catalogue.classes:
         facts = facts._replace(action=catalogue.classes[tool])
     raw, cuts = leaves(arguments)
-    parameters = None
-    if catalogue is not None and facts.action != "read" and is_general(tool):
-        parameters = catalogue.parameters.get(tool)
+    parameters = catalogue.general.get(tool) if catalogue is not None else None
 
     def inside(name: str) -> ToolFacts:
         return _facts(name, facts, catalogue)

@@ -196,7 +196,7 @@ def is_general(name: str) -> bool:
 
 def spoken_name(tool: Tool) -> str:
     """A tool's name; with the beginning of its description where the name does not say what it does."""
-    if _speaks(name_words(tool.name)):
+    if speaks(tool.name):
         return tool.name
     return f"{tool.name} {(tool.description or '')[:80]}"
 
@@ -280,8 +280,8 @@ class Catalogue:
         What each tool's name and description mean.
     meanings : bytes
         The same, packed: one object, so that what is remembered of it is found at once.
-    parameters : dict of str to mapping
-        Properties of each tool's schema, by name.
+    general : dict of str to mapping
+        Properties of the schema of each general tool that does not say that it reads.
     acts : frozenset of int
         Prints of names of several words that say an act: a record that holds one asks for it.
     index : Index
@@ -299,7 +299,11 @@ class Catalogue:
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
-        self.parameters = {t.name: _properties(t.parameters) for t in tools}
+        self.general = {
+            t.name: properties_of(t.parameters)
+            for t in tools
+            if self.facts[t.name].action != "read" and is_general(t.name)
+        }
         self.acts = frozenset(name_print(name, key) for name in self.tools if _names_an_act(name_words(name)))
         self.own: dict[str, Own] = {}
         self._aimed: dict[str, bytes] = {}  # by tool: lines of descriptions that hold an address
@@ -385,7 +389,8 @@ def spoken_call(catalogue: Catalogue | None, tool: str, texts: Iterable[str]) ->
     return f"{spoken} {' '.join(text[:400] for text in texts)}"
 
 
-def _properties(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def properties_of(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The parameters that a schema describes, by name, in its order."""
     properties = (schema or {}).get("properties")
     return properties if isinstance(properties, dict) else {}
 
@@ -394,7 +399,7 @@ def _parameter_text(schema: Mapping[str, Any] | None) -> tuple[str, str]:
     """Names, enumerations and defaults of a parameter schema's first level, and its descriptions."""
     fields: list[str] = []
     prose: list[str] = []
-    for name, spec in list(_properties(schema).items())[:64]:
+    for name, spec in list(properties_of(schema).items())[:64]:
         fields.append(str(name))
         if isinstance(spec, dict):
             listed, default, described = (spec.get(name) for name in ("enum", "default", "description"))

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from models.tools import facts_of
+from models.tools import facts_of, properties_of
 
 FRAMES = Path(__file__).with_name("frames.jsonl")
 """What frameworks put around a request, with ``{intent}`` in its place: author, kind, text."""
@@ -95,8 +95,7 @@ def _code(session: Session, tools: Tools, rng: random.Random) -> Session:
     """Each call as code that makes it."""
     name = rng.choice(("run_python", "execute_code", "python"))
     listed = "\n".join(
-        f"{tool['name']}({', '.join((tool.get('parameters') or {}).get('properties') or ())}): "
-        f"{tool.get('description') or ''}"
+        f"{tool['name']}({', '.join(properties_of(tool.get('parameters')))}): {tool.get('description') or ''}"
         for tool in tools
     )
     says = rng.random() < 0.5
@@ -126,8 +125,8 @@ def _without_catalogue(session: Session, tools: Tools, rng: random.Random) -> Se
 def _undescribed(session: Session, tools: Tools, rng: random.Random) -> Session:
     bare = []
     for tool in tools:
-        named = ((tool.get("parameters") or {}).get("properties") or {}).keys()
-        bare.append({"name": tool["name"], "parameters": _schema(**dict.fromkeys(named, "string"))})
+        named = dict.fromkeys(properties_of(tool.get("parameters")), "string")
+        bare.append({"name": tool["name"], "parameters": _schema(**named)})
     return {**session, "tools": bare}
 
 
