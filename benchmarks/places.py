@@ -56,6 +56,14 @@ def _lines(count: int, rng: random.Random) -> str:
     return "\n".join(rng.choice(ELSEWHERE) for _ in range(count))
 
 
+def _log(count: int, rng: random.Random) -> str:
+    done = ("request served", "cache warmed", "job finished", "session closed", "index written")
+    return "\n".join(
+        f"2024-05-{rng.randint(1, 28):02d} worker-{rng.randint(1, 64)} {rng.choice(done)}"
+        for _ in range(count)
+    )
+
+
 def _bare(text: str, demand: Demand, rng: random.Random) -> str:
     return "\n".join(f"{name}: {value}" for name, value in demand.arguments.items())
 
@@ -74,6 +82,10 @@ CLOTHES: dict[str, Clothes] = {
     "in an attribute of HTML": lambda text, demand, rng: f'<div data-note="{html.escape(text)}"></div>',
     "behind sixty other lines": lambda text, demand, rng: f"{_lines(60, rng)}\n{text}",
     "between 240 other lines": lambda text, demand, rng: f"{_lines(120, rng)}\n{text}\n{_lines(120, rng)}",
+    "between 2,000 other lines": lambda text, demand, rng: (
+        f"{_lines(1000, rng)}\n{text}\n{_lines(1000, rng)}"
+    ),
+    "between 2,000 lines of a log": lambda text, demand, rng: f"{_log(1000, rng)}\n{text}\n{_log(1000, rng)}",
     "as bare data": _bare,
 }
 """How a text is written, where the recorded one stood."""

@@ -36,7 +36,7 @@ from models.privacy import HASHED, RUN
 MAX_LEAVES = 256
 """Leaves of one document that are looked at; the rest is counted as cut."""
 MAX_LEAF_CHARS = 16_384
-"""Characters of one leaf that are looked at, half from its head, half from its tail (chosen)."""
+"""Characters of one leaf that are looked at, half from its head, half from its tail (chosen); of what lies between `models.excerpts` reads some."""
 MAX_CHARS = 32_768
 """Characters of one document that are looked at (chosen: four times the largest recorded result)."""
 MAX_DEPTH = 64

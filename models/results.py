@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from models.dispatch import document
+from models.excerpts import excerpts
 from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
 from models.provenance import (
     MAX_CHARS,
@@ -33,7 +34,9 @@ from models.provenance import (
 MAX_RECORDS = 256
 """Records of one answer that are told apart; what follows counts to the last one."""
 MAX_TALK = 256
-"""Lines of prose of one answer whose meaning is read (chosen; bounds what a long answer can cost)."""
+"""Lines of prose of one answer whose meaning is read, the first of it (chosen; bounds what a long answer can cost)."""
+MAX_TALK_LATER = 64
+"""... and of its last lines, where it has more; and of what stands between the ends of a long text."""
 MAX_PIECES = 4096
 """Scalars of one answer that are looked at."""
 _DEEPEST = 32
@@ -57,7 +60,7 @@ class Heard(NamedTuple):
     """What an answer carries.
 
     Fingerprints of its fields and prose; its prose line by line, and the beginning of that by sentences (``talk``); all
-    of it (``texts``), and how often it was cut.
+    of it (``texts``), and how often it was cut; fingerprints of what `read_on` finds (``between``).
     """
 
     fields: set[int]
@@ -67,6 +70,7 @@ class Heard(NamedTuple):
     talk: list[str]
     texts: list[str]
     cuts: int
+    between: set[int]
 
 
 class _Record:
@@ -110,7 +114,7 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
         for leaf in found:
             _read(leaf.text, None, records)
     quick = all(apart(leaf.text) for leaf in found)
-    heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts)
+    heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts, set())
     held: dict[int, bool] = {}  # by identity: whether the record holds what the intent names
     asking: set[int] = set()  # by identity: records that name a tool which acts
     room = MAX_CHARS  # for what is hidden: one text may hide many readings
@@ -133,13 +137,31 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
                 hidden.append(text)
                 room -= len(text)
         heard.prose.update(_prints(record.lines, quick, key), _prints(hidden, False, key))
-        lines = record.lines + hidden
-        heard.lines.extend(lines)
-        for line in lines:
-            if len(heard.talk) < MAX_TALK:
-                sentences = SENTENCE.split(line)[: MAX_TALK - len(heard.talk)]
-                heard.talk.extend(sentence[:2000] for sentence in sentences)
+        heard.lines.extend(record.lines + hidden)
+    said = _sentences(heard.lines)
+    heard.talk.extend(said[:MAX_TALK])
+    heard.talk.extend(said[MAX_TALK:][-MAX_TALK_LATER:])
     return heard
+
+
+def _sentences(lines: list[str]) -> list[str]:
+    return [sentence[:2000] for line in lines for sentence in SENTENCE.split(line)]
+
+
+def read_on(heard: Heard, answer: Any, key: bytes) -> None:
+    """Take in as prose what `models.excerpts` finds between the ends of long texts that were read."""
+    found = excerpts(answer, key) if heard.cuts else []
+    if not found:
+        return
+    plain = [excerpt.replace("\\n", "\n") for excerpt in found]  # as a text within JSON breaks its lines
+    lines = [line for excerpt in plain for line in excerpt.split("\n")]
+    for excerpt in plain:
+        heard.between.update(prints_of(excerpt, key))
+    heard.between.difference_update(heard.fields, heard.anchored, heard.prose)
+    heard.lines.extend(lines)
+    talk = _sentences([line for line in lines if len(line.split()) >= PROSE_WORDS])
+    heard.talk.extend(talk[:: max(1, -(-len(talk) // MAX_TALK_LATER))])
+    heard.texts.append("\n".join(plain))
 
 
 _ENVELOPES = frozenset(
@@ -202,12 +224,14 @@ def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
     ----------
     said : fingerprints of the tokens of the call's arguments
     """
-    repeated = heard.prose.intersection(said)
+    repeated = heard.prose.union(heard.between).intersection(said)
     if not repeated:
         return
     if len(repeated) >= ECHO:
         heard.talk[:] = filter(None, (unsaid(line, said, ECHO, key) for line in heard.talk))
-    heard.prose.difference_update(repeated, echoes(heard.lines, said, key))
+    echoed = echoes(heard.lines, said, key)
+    heard.prose.difference_update(repeated, echoed)
+    heard.between.difference_update(repeated, echoed)
 
 
 def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:

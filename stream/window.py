@@ -39,7 +39,7 @@ from models.provenance import (
     tokens,
     unhashed,
 )
-from models.results import hear, leave_out
+from models.results import hear, leave_out, read_on
 from models.session import (
     LISTED,
     MAX_CREDENTIAL_BYTES,
@@ -430,18 +430,27 @@ def observe_result(
     acts = catalogue.acts - said if catalogue is not None else ()
     heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
     session.cuts += heard.cuts
+    if (
+        len(said) < MAX_SAID_PRINTS
+    ):  # of a longer call not all that it said is known, nor what an answer repeats of it
+        read_on(heard, result, key)
     if said:
         leave_out(heard, said, key)
     for text in heard.texts:
         bait = talks_to_agent(text)
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
-    if heard.fields or heard.anchored or heard.prose:
+    if heard.fields or heard.anchored or heard.prose or heard.between:
         session.told = True
         index = Index(session.index)
         most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
         limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
         session.folded += index.add_result(heard.anchored, heard.fields, heard.prose, seq + 1, limit=limit)
+        if heard.between:
+            # It displaces nothing, and leaves room for what is still to come.
+            left = (print_limit(session) - len(index.prints)) // 4
+            kept = sorted(heard.between)[: max(0, left)]
+            index.add_result(set(), set(), set(kept), seq + 1, limit=print_limit(session))
         session.index = index.dump()
     if heard.talk:
         _listen(session, heard.talk, seq, catalogue, key)

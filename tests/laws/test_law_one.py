@@ -347,6 +347,7 @@ def test_an_activation_later_in_the_batch_does_not_judge_an_earlier_end() -> Non
     assert many.cases[-1]["release"] == "bundled"
 
 
+@pytest.mark.slow
 def test_a_hostile_session_stays_within_its_bounds() -> None:
     rng = random.Random(5)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.provenance import fingerprint, prints_of, spell
-from models.results import MAX_RECORDS, MAX_TALK, hear, leave_out
+from models.results import MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear, leave_out
 
 KEY = b"k" * 32
 
@@ -188,7 +188,7 @@ def test_long_answers_are_bounded() -> None:
         f"row {n}\nthis is a line of prose with number {n} in it" for n in range(5 * MAX_RECORDS)
     )
     heard = hear(many, set(), KEY)
-    assert len(heard.talk) == MAX_TALK
+    assert len(heard.talk) <= MAX_TALK + 2 * MAX_TALK_LATER
 
 
 HOSTILE: dict[str, Any] = {

@@ -120,6 +120,7 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
         yield wide("tool.called", call_id=name(5), tool=name(6), arguments={"to": words(rng, 3000)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["first", "last", "never"])
 def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone_within_4(order: str) -> None:
     run = b.Run(b.judge(b.release(levels=b.Levels(0, 0, 10_001))))
