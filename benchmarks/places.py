@@ -64,6 +64,10 @@ def _log(count: int, rng: random.Random) -> str:
     )
 
 
+def _between(lines: Callable[[int, random.Random], str], count: int) -> Clothes:
+    return lambda text, demand, rng: f"{lines(count, rng)}\n{text}\n{lines(count, rng)}"
+
+
 def _bare(text: str, demand: Demand, rng: random.Random) -> str:
     return "\n".join(f"{name}: {value}" for name, value in demand.arguments.items())
 
@@ -81,11 +85,9 @@ CLOTHES: dict[str, Clothes] = {
     "underlines for spaces": lambda text, demand, rng: "_".join(text.split()),
     "in an attribute of HTML": lambda text, demand, rng: f'<div data-note="{html.escape(text)}"></div>',
     "behind sixty other lines": lambda text, demand, rng: f"{_lines(60, rng)}\n{text}",
-    "between 240 other lines": lambda text, demand, rng: f"{_lines(120, rng)}\n{text}\n{_lines(120, rng)}",
-    "between 2,000 other lines": lambda text, demand, rng: (
-        f"{_lines(1000, rng)}\n{text}\n{_lines(1000, rng)}"
-    ),
-    "between 2,000 lines of a log": lambda text, demand, rng: f"{_log(1000, rng)}\n{text}\n{_log(1000, rng)}",
+    "between 240 other lines": _between(_lines, 120),
+    "between 2,000 other lines": _between(_lines, 1000),
+    "between 2,000 lines of a log": _between(_log, 1000),
     "as bare data": _bare,
 }
 """How a text is written, where the recorded one stood."""

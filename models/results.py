@@ -224,7 +224,7 @@ def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
     ----------
     said : fingerprints of the tokens of the call's arguments
     """
-    repeated = heard.prose.union(heard.between).intersection(said)
+    repeated = heard.prose.intersection(said) | heard.between.intersection(said)
     if not repeated:
         return
     if len(repeated) >= ECHO:

@@ -430,9 +430,8 @@ def observe_result(
     acts = catalogue.acts - said if catalogue is not None else ()
     heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
     session.cuts += heard.cuts
-    if (
-        len(said) < MAX_SAID_PRINTS
-    ):  # of a longer call not all that it said is known, nor what an answer repeats of it
+    # Of a call that said more than is kept of it, nothing tells what the answer only repeats.
+    if len(said) < MAX_SAID_PRINTS:
         read_on(heard, result, key)
     if said:
         leave_out(heard, said, key)
@@ -448,9 +447,9 @@ def observe_result(
         session.folded += index.add_result(heard.anchored, heard.fields, heard.prose, seq + 1, limit=limit)
         if heard.between:
             # It displaces nothing, and leaves room for what is still to come.
-            left = (print_limit(session) - len(index.prints)) // 4
-            kept = sorted(heard.between)[: max(0, left)]
-            index.add_result(set(), set(), set(kept), seq + 1, limit=print_limit(session))
+            room = print_limit(session)
+            kept = sorted(heard.between)[: max(0, (room - len(index.prints)) // 4)]
+            index.add(kept, seq + 1, prose=True, limit=room)
         session.index = index.dump()
     if heard.talk:
         _listen(session, heard.talk, seq, catalogue, key)

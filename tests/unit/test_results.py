@@ -187,8 +187,11 @@ def test_long_answers_are_bounded() -> None:
     many = "\n\n".join(
         f"row {n}\nthis is a line of prose with number {n} in it" for n in range(5 * MAX_RECORDS)
     )
-    heard = hear(many, set(), KEY)
-    assert len(heard.talk) <= MAX_TALK + 2 * MAX_TALK_LATER
+    heard = hear([many[:16_000], many[16_000:32_000]], set(), KEY)
+    assert len(heard.talk) == MAX_TALK + MAX_TALK_LATER
+    assert heard.talk[:MAX_TALK] == heard.lines[:MAX_TALK]
+    assert heard.talk[MAX_TALK:] == heard.lines[-MAX_TALK_LATER:]
+    assert MAX_TALK < len(hear(many, set(), KEY).talk) <= MAX_TALK + MAX_TALK_LATER
 
 
 HOSTILE: dict[str, Any] = {
