@@ -17,7 +17,7 @@ from models import trees
 from models.dataset import LEFT_OUT, Calls, task_folds
 from models.errors import DatasetError
 from models.registry import NEVER
-from models.trees import Floats, Ints
+from models.trees import Floats, Ints, Shifts
 
 BUDGETS = (0.001, 0.005, 0.01, 0.05)
 """Session-level false-positive rates that a manifest has thresholds for."""
@@ -71,6 +71,25 @@ FALLING = (
 )
 """Evidence that can only lower a score."""
 
+MEANING = (
+    "intent_declared",
+    "tool_affinity",
+    "tool_affinity_rank",
+    "tool_likeness",
+    "tool_likeness_rank",
+    "tool_expected_rank",
+    "call_nearness",
+    "call_nearness_drop",
+    "call_expected",
+    "call_rest",
+    "clause_served",
+    "call_kin",
+    "action_asked",
+    "intent_effect",
+)
+"""What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
+of the trees do without, see `Recipe.without`."""
+
 Progress = Callable[[str], None]
 
 
@@ -84,11 +103,13 @@ class Recipe:
 
     Attributes
     ----------
+    trees : all of them, in as many equal parts as `without` has
     folds : parts of the user tasks; each is calibrated on by a model that was fitted on the others
     first_trees, first_rate : of the fit that finds the hardest honest sessions, see `emphasised`
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
-    silent : the feature that says that answers came and told nothing, by place, -1 without it; see `trees.allowance`
+    without : for each part of the trees the features, by place, that it does without; the log odds are the parts' mean
+    shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
     """
 
     trees: int = 160
@@ -104,7 +125,8 @@ class Recipe:
     emphasis: float = 8.0
     seed: int = 20260101
     directions: tuple[int, ...] = ()
-    silent: int = -1
+    without: tuple[tuple[int, ...], ...] = ((),)
+    shifts: Shifts = ()
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -112,9 +134,12 @@ class Recipe:
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
-    """The recipe with directions for these features."""
+    """The recipe with directions for these features, half of its trees without `MEANING`."""
     directions = tuple((name in RISING) - (name in FALLING) for name in features)
-    return Recipe(**{"directions": directions, "silent": trees.silent_column(features), **changes})
+    meaning = tuple(place for place, name in enumerate(features) if name in MEANING)
+    without = ((), meaning) if 0 < len(meaning) < len(features) else ((),)
+    given = {"directions": directions, "without": without, "shifts": trees.shifts_of(features)}
+    return Recipe(**{**given, **changes})
 
 
 def booster(recipe: Recipe) -> Any:
@@ -133,6 +158,35 @@ def booster(recipe: Recipe) -> Any:
     )
 
 
+def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
+    """The recipe's trees, fitted: each part on rows that say nothing in the columns that it is `without`."""
+    each = replace(recipe, trees=recipe.trees // len(recipe.without))
+    parts = []
+    for number, columns in enumerate(recipe.without):
+        seen = X
+        if columns:
+            seen = X.copy()
+            seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
+        part = booster(replace(each, seed=recipe.seed + number))
+        part.fit(seen, target, sample_weight=weight)
+        parts.append(part)
+    return _mean(parts)
+
+
+def _mean(parts: Sequence[Any]) -> Any:
+    """One model whose log odds are the mean of these models', which were fitted with the same targets and weights.
+
+    All start at the log odds of the weighted targets, so that leaves alone are shared out.
+    """
+    first = parts[0]
+    if len(parts) > 1:
+        for part in parts:
+            for (tree,) in part._predictors:
+                tree.nodes["value"] /= len(parts)
+        first._predictors = [iteration for part in parts for iteration in part._predictors]
+    return first
+
+
 def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     """How much each row, all of them labelled, teaches: `calls.weight`, and `emphasis` times that in the hardest honest sessions.
 
@@ -142,8 +196,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     """
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate))
     first.fit(X, calls.target, sample_weight=calls.weight)
-    given = trees.allowance(calls.call_seq, trees.flags_in(X, recipe.silent))
-    scores = first.decision_function(X) - given / 2.0**trees.LEAF_BITS
+    spent = trees.allowance(calls.call_seq, X, recipe.shifts)
+    scores = first.decision_function(X) - spent / 2.0**trees.LEAF_BITS
     highest = np.full(len(calls.sessions), -np.inf)
     np.maximum.at(highest, calls.session, np.where(calls.target == 0, scores, -np.inf))
     domain = np.array([s.domain for s in calls.sessions])
@@ -186,9 +240,9 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
     taught = emphasised(X, calls, recipe)
     raw = np.empty(len(target))
     for learn, held in splits:
-        fold = booster(recipe).fit(X[learn], target[learn], sample_weight=taught[learn])
+        fold = grown(X[learn], target[learn], taught[learn], recipe)
         raw[held] = fold.decision_function(X[held])
-    forest = booster(recipe).fit(X, target, sample_weight=taught)
+    forest = grown(X, target, taught, recipe)
     calibrated = CalibratedClassifierCV(forest, method="sigmoid", ensemble=False)
     calibrated.classes_ = forest.classes_
     # The emphasis is the trees' own: a sigmoid that counted hard sessions eightfold would be no probability.
@@ -213,7 +267,7 @@ def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = si
         held_out = calls.rows_of(domain)
         progress(f"fold {number} of {len(domains)}: fitting without {domain}, {int((~held_out).sum())} calls")
         pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
-        forest = trees.from_sklearn(pipeline, recipe.silent)
+        forest = trees.from_sklearn(pipeline, recipe.shifts)
         scores[held_out] = forest.score(X[held_out], calls.call_seq[held_out])
     return scores
 

@@ -192,7 +192,7 @@ def load(
             f"{path} cannot be read as a model ({error}); it was written by scikit-learn"
             f" {manifest.get('sklearn')}, installed is {sklearn.__version__}"
         ) from error
-    forest = trees.from_sklearn(pipeline, trees.silent_column(features))
+    forest = trees.from_sklearn(pipeline, trees.shifts_of(features))
     if forest.n_features != len(features):
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"

@@ -381,10 +381,10 @@ def _read(text: str, parent: _Record | None, records: _Records) -> None:
 
 def _rest(text: str, parent: _Record | None, records: _Records) -> None:
     """What is no JSON of a text."""
-    first = text.lstrip()[:1]
-    if not first:
+    if not text.strip():
         return
-    if first in "{[":
+    # What follows literals that could be read begins with the comma or brackets that closed them.
+    if text.lstrip(",]} \t\r\n")[:1] in tuple("{["):
         for piece in _BRACES.split(text):
             if piece.strip(", "):
                 record = _begin(parent, records)

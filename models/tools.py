@@ -2,7 +2,8 @@
 
 A policy's tool classes come first, then MCP annotations (hints, believed only where they claim *more* power
 than the name), then the verb in the name, or where the name has none, the first one of the description. What
-nothing tells is taken for a write: the cautious reading.
+nothing tells is taken for a write: the cautious reading. That a tool which acts destroys, or takes something out,
+either of them may say.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +47,11 @@ WRITE_VERBS = frozenset(
     "forward order buy sell purchase approve reject assign publish rotate restart stop start scale drop "
     "insert apply touch mkdir rm mv cp cd place make submit register exchange return refund".split()
 )
+DESTRUCTIVE = frozenset(
+    "delete remove drop rm erase wipe purge truncate destroy unlink terminate kill uninstall".split()
+)
+SENDING = frozenset("notify broadcast tweet retweet withdraw donate remit".split())
+"""Verbs that take something out, beside those of `WRITE_VERBS`."""
 SENSITIVE = frozenset(
     "password passwords secret secrets token tokens credential credentials key keys salary payroll ssn "
     "medical patient private confidential passport iban card customer customers personal hr vault "
@@ -68,7 +75,7 @@ PLACES = frozenset(
 )
 _PLACE = re.compile(r"[\w./~][\w./~:@-]*", re.ASCII)
 """A name alone: a tool may well paste it before the command (``ssh HOST ...``), where an option or a second command would act."""
-OUTWARD = frozenset(
+OUTWARD = SENDING | frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
     "reply push comment".split()
 )
@@ -140,6 +147,7 @@ def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
 
 VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
 _ACTS = EXECUTE_VERBS | WRITE_VERBS
+_POWER = DESTRUCTIVE | SENDING
 _TELLS_AS_READ = frozenset("return give output provide report".split())
 """Verbs that in a description say what comes back; in a name ("return_item") they act."""
 MAX_UNTIL_VERB = 8
@@ -148,13 +156,17 @@ those that act before those that read."""
 MAX_TELLING = 400
 """Characters of a description in which a sentence may begin with its verb."""
 _BEGINS = re.compile(r"[.!?:]\s+")
+_REQUEST = re.compile(r"\s*[A-Z]+ /")
+"""What a description made of an HTTP interface begins with: its "POST" says of no tool that it posts."""
 
 
 def told_verb(description: str | None) -> str | None:
-    """The verb with which a description says what its tool does: READ, WRITE or EXECUTE, in its base form.
+    """The verb with which a description says what its tool does: READ, WRITE or EXECUTE, DESTRUCTIVE or SENDING, in its base form.
 
     >>> [told_verb(t) for t in ("Sends an e-mail.", "This tool fetches a page", "Returns the balance.", "Mail")]
     ['send', 'fetch', 'get', None]
+    >>> [told_verb(t) for t in ("Notifies the team.", "Wipes a device and returns its number")]
+    ['notify', 'wipe']
     >>> told_verb("This tool belongs to the family of mathematical ones. Description: Computes a mean.")
     'compute'
     """
@@ -168,10 +180,10 @@ def told_verb(description: str | None) -> str | None:
 def _verbs(words: Iterable[str]) -> Iterator[str]:
     """Those of `words` that are verbs, in their base form."""
     for word in words:
-        bases = (word, word.removesuffix("s"), word.removesuffix("es"))
+        bases = (word, word.removesuffix("s"), word.removesuffix("es"), f"{word.removesuffix('ies')}y")
         if not _TELLS_AS_READ.isdisjoint(bases):
             yield "get"
-        elif (verb := next((base for base in bases if base in VERBS), None)) is not None:
+        elif (verb := next((base for base in bases if base in VERBS or base in _POWER), None)) is not None:
             yield verb
 
 
@@ -191,7 +203,7 @@ def is_general(name: str) -> bool:
     >>> [is_general(name) for name in ("http_request", "run_python", "send_money", "search")]
     [True, True, False, False]
     """
-    return (READ_VERBS | WRITE_VERBS).isdisjoint(name_words(name))
+    return (READ_VERBS | WRITE_VERBS | _POWER).isdisjoint(name_words(name))
 
 
 def spoken_name(tool: Tool) -> str:
@@ -217,8 +229,10 @@ def facts_of(
 ) -> ToolFacts:
     """Facts of tool `name`; `classes` are the policy's own, which win."""
     words = name_words(name)
-    if tool and (verb := told_verb(tool.description)) and not _speaks(words):
-        words = [*words, verb]
+    described = tool.description or "" if tool else ""
+    told = told_verb(described)
+    if told and not _speaks(words) and _POWER.isdisjoint(words):
+        words = [*words, told]
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
@@ -227,21 +241,29 @@ def facts_of(
         action = "execute"
     else:
         verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS]
-        action = "read" if verbs and verbs[0] in READ_VERBS else "write"
+        action = "read" if verbs and verbs[0] in READ_VERBS and not _acts_too(words) else "write"
         if action == "read" and marks.get("readOnlyHint") is False:
             action = "write"
         if not verbs and marks.get("readOnlyHint") is True:
             action = "read"
-    text = set(words) | set(name_words(tool.description[:400]) if tool and tool.description else ())
+    power = set(words)
+    if told and action != "read" and not _REQUEST.match(described):
+        power.add(told)
+    text = set(words) | set(name_words(described[:400]))
     return ToolFacts(
         known=tool is not None,
         action=action,
         destructive=bool(marks.get("destructiveHint"))
-        or bool({"delete", "remove", "drop", "rm"} & set(words)),
+        or (action != "read" and not DESTRUCTIVE.isdisjoint(power)),
         sensitive=bool(SENSITIVE & text),
         open_world=action == "read" and bool(OPEN_WORLD & text),
-        outward=action != "read" and bool(OUTWARD & set(words)),
+        outward=action != "read" and not OUTWARD.isdisjoint(power),
     )
+
+
+def _acts_too(words: Sequence[str]) -> bool:
+    """Whether a name of these words joins an act to what it reads: "find_and_remove", "get_or_create"."""
+    return any(a in ("and", "or") and (b in _ACTS or b in _POWER) for a, b in pairwise(words))
 
 
 MAX_SETTLED = 4096

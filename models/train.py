@@ -54,7 +54,7 @@ def train(
     features, features_version : what X's columns are
     data : file names to SHA-256, for the manifest
     """
-    recipe = replace(recipe or recipe_for(features), silent=trees.silent_column(features))
+    recipe = replace(recipe or recipe_for(features), shifts=trees.shifts_of(features))
     if X.shape != (len(calls), len(features)):
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
     scores = out_of_fold(X, calls, recipe, progress)

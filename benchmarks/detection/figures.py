@@ -85,10 +85,12 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
     prints = held.home == FINGERPRINTS
     prints_clean = prints & (held.kind == "benign") & ~held.hard
     at = prints & (held.kind == "hijacked")
+    hashed = (learn.home == "hashed") & (learn.kind == "benign") & ~learn.hard
     out["fingerprints"] = {
         "detected": held.caught(at),
         "false_alarms": held.alarms(prints_clean),
         "own_detected": held.caught(at, held.own_flags(prints_clean)),
+        "other_domains": learn.alarms(hashed & ~learn.suites & (learn.domain != "written")),
     }
     out["early"] = _early(learn, bad & learn.suites)
     out["labels_read"] = _labels_read(learn, bad & learn.suites)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -16,7 +16,7 @@ from benchmarks.detection.rows import Floats, Part, say
 from models import calibrate, dataset
 from models.dataset import LEFT_OUT
 from models.features import FEATURES
-from models.trees import LEAF_BITS, allowance, flags_in, silent_column
+from models.trees import LEAF_BITS, allowance, shifts_of
 
 UNIT, OFFSET = 1_000_000, 32.0
 """A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
@@ -75,11 +75,13 @@ class Variant(NamedTuple):
     ----------
     columns : of the features
     homes : predicate on a session's (set, variant, kind)
+    changes : of the recipe
     """
 
     name: str
     columns: tuple[int, ...]
     homes: Callable[[str, dataset.Session], bool] = lambda home, session: True
+    changes: Mapping[str, Any] = {}
 
 
 FULL = Variant("full", tuple(range(len(FEATURES))))
@@ -114,11 +116,10 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        recipe = calibrate.recipe_for([FEATURES[n] for n in variant.columns])
+        recipe = calibrate.recipe_for([FEATURES[n] for n in variant.columns], **variant.changes)
         recipe = replace(recipe, trees=self.trees or recipe.trees, seed=recipe.seed + seed)
         X, calls = self.learn.X[kept][:, variant.columns], calls.take(kept)
-        found = calibrate.booster(recipe)
-        found.fit(X, calls.target, sample_weight=calibrate.emphasised(X, calls, recipe))
+        found = calibrate.grown(X, calls.target, calibrate.emphasised(X, calls, recipe), recipe)
         return found, time.monotonic() - began
 
     def _keep(self, key: Key, found: Any, took: float) -> None:
@@ -153,7 +154,7 @@ class Bench:
     def rows(self, X: Floats, seen: Ints, without: Iterable[str], seed: int, variant: Variant = FULL) -> Ints:
         """Scores of rows of calls, whose sessions have made `seen` calls before each."""
         raw = self.model(without, seed, variant).decision_function(X[:, variant.columns])
-        raw = raw - allowance(seen, flags_in(X, silent_column(FEATURES))) / 2.0**LEAF_BITS
+        raw = raw - allowance(seen, X, shifts_of(FEATURES)) / 2.0**LEAF_BITS
         found: Ints = np.rint((np.clip(raw, -OFFSET, OFFSET) + OFFSET) * UNIT).astype(np.int64)
         return found
 
@@ -226,6 +227,7 @@ def variants() -> list[Variant]:
         ),
         Variant("recordings only", FULL.columns, lambda home, s: s.variant == "recorded"),
         Variant("lengths and counts", probe),
+        Variant("all trees know what the intent means", FULL.columns, changes={"without": ((),)}),
     ]
     for family in FAMILIES:
         columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import calibrate, dataset, evaluate, registry, train, trees
+from models import calibrate, dataset, evaluate, features, registry, train, trees
 from models.calibrate import Recipe
 from models.dataset import Session
 from models.errors import DatasetError
@@ -149,6 +149,45 @@ def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
     kept = calls.target != dataset.LEFT_OUT
     made_up = replace(calls, sessions=sessions).take(kept)
     assert calibrate.emphasised(X[kept], made_up, SMALL).tolist() == calls.weight[kept].tolist()
+
+
+def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
+    X, calls = made(signal=2.0)
+    kept = calls.target != dataset.LEFT_OUT
+    X, target, weight = X[kept], calls.target[kept], calls.weight[kept]
+    blind = X.copy()
+    blind[:, [0, 2]] = 0.0
+    one = replace(SMALL, trees=5)
+    first = calibrate.booster(one).fit(X, target, sample_weight=weight)
+    second = calibrate.booster(replace(one, seed=one.seed + 1)).fit(blind, target, sample_weight=weight)
+    halves = calibrate.grown(X, target, weight, replace(SMALL, without=((), (0, 2))))
+    said = (first.decision_function(X) + second.decision_function(X)) / 2
+    assert halves.decision_function(X) == pytest.approx(said, rel=1e-9)
+    assert halves.n_iter_ == 10
+    assert said.std() > 0.05
+    for (tree,) in halves._predictors[5:]:
+        inner = tree.nodes[tree.nodes["is_leaf"] == 0]
+        assert set(inner["feature_idx"].tolist()) <= {1, 3}
+
+
+def test_a_model_of_two_parts_is_kept_and_scored_like_any_other(tmp_path: Path) -> None:
+    X, calls = made(signal=9.0)
+    pipeline = calibrate.fit(X, calls, replace(SMALL, without=((), (0,))))
+    manifest = {"features": list(FEATURES), "features_version": 1, "thresholds": {"0.01": 9000}}
+    registry.save(tmp_path, pipeline, manifest)
+    kept = registry.load(tmp_path, FEATURES, 1)
+    assert kept.forest.n_trees == 10
+    odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
+    assert kept.forest.sums(X) / 2.0**trees.LEAF_BITS == pytest.approx(odds, abs=1e-7)
+
+
+def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
+    recipe = calibrate.recipe_for(features.FEATURES)
+    assert [[features.FEATURES[n] for n in columns] for columns in recipe.without] == [
+        [],
+        list(calibrate.MEANING),
+    ]
+    assert calibrate.recipe_for(FEATURES).without == ((),)
 
 
 def test_one_suite_alone_cannot_be_left_out() -> None:

@@ -175,6 +175,16 @@ def test_a_cut_document_is_still_read_record_by_record() -> None:
     assert prints("de4412") <= heard.anchored
 
 
+OTHERS = (("Novak", "CZ0907"), ("Meyer", "NO4412"), ("Aho", "FI0001"))
+
+
+def test_records_after_those_that_could_be_read_stay_apart() -> None:
+    records = [f'{{\n "name": "{name}",\n "account": {account}\n}}' for name, account in OTHERS]
+    heard = hear(f'[\n{{"name": "Eva", "account": "SK0001"}},\n{",".join(records)}]', NAMED, KEY)
+    assert prints("no4412") <= heard.anchored
+    assert prints("cz0907", "sk0001", "fi0001").isdisjoint(heard.anchored)
+
+
 @given(
     st.recursive(st.none() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c))
 )

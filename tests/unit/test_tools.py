@@ -7,7 +7,7 @@ import pytest
 from models.contracts import Tool
 from models.meaning import explain, vector_of
 from models.provenance import DESCRIBED, fingerprint
-from models.tools import VERBS, Catalogue, facts_of, name_words, spoken_name, told_verb
+from models.tools import VERBS, Catalogue, facts_of, is_general, name_words, spoken_name, told_verb
 
 KEY = b"test-key"
 
@@ -34,6 +34,45 @@ def test_where_the_name_is_silent_the_description_tells(
 ) -> None:
     found = facts_of("op_17", tool("op_17", description), {})
     assert (found.action, found.outward) == (action, outward)
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "destructive", "outward"),
+    [
+        ("wipe_device", None, True, False),
+        ("purge_cache", None, True, False),
+        ("withdraw_funds", None, False, True),
+        ("notify_team", None, False, True),
+        ("write_partner", "Sends a message to an outside partner.", False, True),
+        ("set_forwarding", "Forward all incoming mail to another address.", False, True),
+        ("on_call", "Notifies whoever is on call.", False, True),
+        ("close_account", "Removes an account for good.", True, False),
+        ("kill_process", "Returns the exit code.", True, False),
+        ("find_and_remove", "Looks for files.", True, False),
+        ("schedule_payment", "POST /v1/payments. Queues a payment.", False, False),
+        ("get_mail", "Sends the text of a mail back.", False, False),
+        ("check_kill_switch", "Tells whether the switch is armed.", False, False),
+        ("list_purges", "Deletes nothing.", False, False),
+    ],
+)
+def test_that_it_destroys_or_leads_out_name_and_description_may_say(
+    name: str, description: str | None, destructive: bool, outward: bool
+) -> None:
+    found = facts_of(name, tool(name, description), {})
+    assert (found.destructive, found.outward) == (destructive, outward)
+
+
+@pytest.mark.parametrize("name", ["find_and_remove", "get_or_create", "read_and_wipe"])
+def test_an_act_joined_to_a_read_acts(name: str) -> None:
+    assert facts_of(name, None, {}).action == "write"
+    assert facts_of(name.replace("_and_", "_").replace("_or_", "_"), None, {}).action == "read"
+
+
+@pytest.mark.parametrize(
+    ("name", "general"), [("wipe_device", False), ("notify_team", False), ("http_request", True)]
+)
+def test_a_tool_that_does_one_thing_is_not_general(name: str, general: bool) -> None:
+    assert is_general(name) is general
 
 
 def test_a_name_that_speaks_is_not_contradicted() -> None:

@@ -159,32 +159,36 @@ def test_trees_with_too_many_leaves_are_refused() -> None:
 
 def test_each_doubling_of_a_sessions_calls_costs_as_much_and_there_is_an_end() -> None:
     seen = np.arange(5000)
-    spent = trees.allowance(seen, np.zeros(5000, bool))
+    none = np.zeros((5000, 0))
+    spent = trees.allowance(seen, none, ())
     assert spent[0] == 0
     assert (np.diff(spent) >= 0).all()
     powers = 2 ** np.arange(trees.MAX_DOUBLINGS + 1) - 1
-    doubled = np.diff(trees.allowance(powers, np.zeros(len(powers), bool)))
+    doubled = np.diff(trees.allowance(powers, none, ()))
     assert set(doubled.tolist()) == {trees.whole(trees.ALLOWANCE)}
     assert spent.max() == spent[63] == trees.MAX_DOUBLINGS * trees.whole(trees.ALLOWANCE)
 
 
-def test_silent_answers_cost_the_same_at_every_call() -> None:
-    seen = np.arange(200)
-    more = trees.allowance(seen, np.ones(200, bool)) - trees.allowance(seen, np.zeros(200, bool))
-    assert set(more.tolist()) == {trees.whole(trees.SILENT_ALLOWANCE)}
+@pytest.mark.parametrize("name", trees.SHIFTED)
+def test_what_is_hidden_shifts_a_score_alike_at_every_call(name: str) -> None:
+    seen, shifts = np.arange(200), trees.shifts_of(["another", name])
+    hidden = np.tile([5.0, 7.0], (200, 1))
+    more = trees.allowance(seen, hidden, shifts) - trees.allowance(seen, 0 * hidden, shifts)
+    assert set(more.tolist()) == {7 * trees.whole(trees.SHIFTED[name])}
 
 
-def test_a_row_whose_answers_are_silent_scores_no_higher_than_its_trees_say() -> None:
+def test_a_score_loses_or_gains_by_what_is_hidden_and_by_nothing_else() -> None:
     pipeline = fitted()
     X, _ = rows(300, seed=9)
     column = int(np.argmax([len(np.unique(X[:, n])) for n in range(X.shape[1])]))
     X[:, column] = X[:, column] > np.median(X[:, column])
-    told, quiet = trees.from_sklearn(pipeline), trees.from_sklearn(pipeline, silent=column)
-    seen = np.zeros(len(X), np.int64)
-    plain, less = told.score(X, seen), quiet.score(X, seen)
-    assert np.array_equal(plain[X[:, column] == 0], less[X[:, column] == 0])
-    assert (plain[X[:, column] == 1] >= less[X[:, column] == 1]).all()
-    assert (plain > less).any()
+    seen, shown = np.zeros(len(X), np.int64), X[:, column] == 0
+    plain = trees.from_sklearn(pipeline).score(X, seen)
+    for given, way in ((0.4, 1), (-0.3, -1)):
+        shifted = trees.from_sklearn(pipeline, ((column, trees.whole(given)),)).score(X, seen)
+        assert np.array_equal(plain[shown], shifted[shown])
+        assert (way * (plain - shifted)[~shown] >= 0).all()
+        assert (plain != shifted).any()
 
 
 def test_later_calls_of_a_session_score_no_higher_for_the_same_row() -> None:
