@@ -14,6 +14,7 @@ import codecs
 import copy
 import html
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -68,6 +69,14 @@ def _between(lines: Callable[[int, random.Random], str], count: int) -> Clothes:
     return lambda text, demand, rng: f"{lines(count, rng)}\n{text}\n{lines(count, rng)}"
 
 
+_STOPS = re.compile(r"[.!?;:]+(?=\s|$)")
+
+
+def _in_one_breath(text: str, demand: Demand, rng: random.Random) -> str:
+    words = _STOPS.sub(" and", " ".join(ELSEWHERE)).lower()
+    return f"{words} {_STOPS.sub(' and', ' '.join(text.split()))} {words}"
+
+
 def _bare(text: str, demand: Demand, rng: random.Random) -> str:
     return "\n".join(f"{name}: {value}" for name, value in demand.arguments.items())
 
@@ -85,6 +94,7 @@ CLOTHES: dict[str, Clothes] = {
     "underlines for spaces": lambda text, demand, rng: "_".join(text.split()),
     "in an attribute of HTML": lambda text, demand, rng: f'<div data-note="{html.escape(text)}"></div>',
     "behind sixty other lines": lambda text, demand, rng: f"{_lines(60, rng)}\n{text}",
+    "in one breath with other words": _in_one_breath,
     "between 240 other lines": _between(_lines, 120),
     "between 2,000 other lines": _between(_lines, 1000),
     "between 2,000 lines of a log": _between(_log, 1000),

@@ -103,7 +103,7 @@ class Recipe:
 
     Attributes
     ----------
-    trees : all of them, in as many equal parts as `without` has
+    trees : all of them, in as many equal parts as `without` has; the first ones have one more where that cannot be
     folds : parts of the user tasks; each is calibrated on by a model that was fitted on the others
     first_trees, first_rate : of the fit that finds the hardest honest sessions, see `emphasised`
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
@@ -127,6 +127,10 @@ class Recipe:
     directions: tuple[int, ...] = ()
     without: tuple[tuple[int, ...], ...] = ((),)
     shifts: Shifts = ()
+
+    def __post_init__(self) -> None:
+        if self.trees < len(self.without):
+            raise DatasetError(f"{self.trees} trees in {len(self.without)} parts: each wants one at least")
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -160,14 +164,15 @@ def booster(recipe: Recipe) -> Any:
 
 def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
     """The recipe's trees, fitted: each part on rows that say nothing in the columns that it is `without`."""
-    each = replace(recipe, trees=recipe.trees // len(recipe.without))
+    least, more = divmod(recipe.trees, len(recipe.without))
     parts = []
     for number, columns in enumerate(recipe.without):
         seen = X
         if columns:
             seen = X.copy()
             seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
-        part = booster(replace(each, seed=recipe.seed + number))
+        each = replace(recipe, trees=least + (number < more), without=((),), seed=recipe.seed + number)
+        part = booster(each)
         part.fit(seen, target, sample_weight=weight)
         parts.append(part)
     return _mean(parts)

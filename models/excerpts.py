@@ -1,27 +1,26 @@
-"""What is read of the middle of a text that is too long to be read whole: lines that name something.
+"""What is read of what an answer is too long for: lines that name something.
 
-Of a long text its two ends are read (`models.provenance.leaves`). Values that a later call may carry, and texts that demand an
-act with a target, may stand between them. Lines that hold what addresses, numbers, paths, stamped and encoded values have
-are read there too. They count as prose, whatever they look like: out of what record a line was taken is not known any more, so
-that nothing in it stands beside what the intent names.
+Of a long text its two ends are read, of many values the first (`models.results.hear`). Values that a later call may carry, and
+texts that demand an act with a target, may stand in the rest. Lines that hold what addresses, numbers, paths, stamped and
+encoded values have are read there too. They count as prose, whatever they look like: out of what record a line was taken is
+not known any more, so that nothing in it stands beside what the intent names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from models.privacy import HASHED
 from models.provenance import MAX_LEAF_CHARS, fingerprint
 
 MAX_EXCERPTS = 8192
-"""Characters that are read of the middles of one answer (chosen: as many as of an end)."""
+"""Characters that are read of what is left of one answer (chosen: as many as of an end)."""
 MAX_LONG = 8
-"""Long texts of one answer that are looked at; the room is shared evenly."""
-_VISITED = 4096
-"""Values of one answer among which they are sought."""
+"""Long texts of one answer that are looked at one by one, the room shared; all others are one more text."""
+_LONG = 4096
+"""Characters from which on a text is long."""
 _LEAST, _MOST = 64, 400
 """Characters of one excerpt: more lines where they are short, so that there are few, and a part of a line that is long."""
 _NEAR = 64
@@ -32,40 +31,65 @@ _NAMES = re.compile(
 )
 
 
-def excerpts(answer: Any, key: bytes) -> list[str]:
-    """Excerpts of the middles of an answer's long texts, in order; together at most `MAX_EXCERPTS` characters.
+def excerpts(unread: Sequence[Any], key: bytes) -> list[str]:
+    """Excerpts of values that were not read, the long texts first; together at most `MAX_EXCERPTS` characters.
 
     Where there is more to read, what is read is drawn by the fingerprints that `key` gives: whoever writes the text cannot know
     what is left out, and how long a line is or where it stands does not decide.
     """
-    texts = list(islice(_long(answer), MAX_LONG))
-    whole = isinstance(answer, str)
-    found: list[str] = []
-    for n, text in enumerate(texts):
-        # Of a text in a record its beginning alone was read, of a further one perhaps nothing.
-        start = _cut(text, MAX_LEAF_CHARS // 2) if whole or not n else 0
-        stop = _cut(text, len(text) - MAX_LEAF_CHARS // 2, back=False) if whole else len(text)
-        found += _drawn(text, list(_naming(text, start, stop)), MAX_EXCERPTS // len(texts), key)
-    return found
+    long: list[str] = []
+    others: list[str] = []
+    for text in _texts(unread):
+        (long if len(text) >= _LONG and len(long) < MAX_LONG else others).append(text)
+    parts = [*long, "\n".join(others)] if others else long
+    spans = [list(_naming(text)) for text in parts]
+    needed = [sum(last - first for first, last in one) for one in spans]
+    rooms, left = [0] * len(parts), MAX_EXCERPTS
+    for n, at in enumerate(sorted(range(len(parts)), key=needed.__getitem__)):
+        rooms[at] = min(needed[at], left // (len(parts) - n))  # what one does not need is for the longer ones
+        left -= rooms[at]
+    drawn = zip(parts, spans, needed, rooms, strict=True)
+    return [one for text, lines, length, room in drawn for one in _drawn(text, lines, length, room, key)]
 
 
-def _long(answer: Any) -> Iterator[str]:
-    """Texts of which `models.provenance.leaves` reads the ends."""
-    stack = [answer]
-    for _ in range(_VISITED):
-        if not stack:
-            return
+def _texts(values: Sequence[Any]) -> Iterator[str]:
+    """Names and scalars of these values as texts, in order; small numbers name nothing."""
+    stack = list(reversed(values))
+    while stack:
         node = stack.pop()
-        if isinstance(node, str):
-            if len(node) > MAX_LEAF_CHARS:
-                yield node
-        elif isinstance(node, dict | list):
-            children = node.values() if isinstance(node, dict) else node
-            stack += reversed(list(islice(children, _VISITED)))
+        if isinstance(node, dict):
+            stack += [part for name, child in reversed(node.items()) for part in (child, str(name))]
+        elif isinstance(node, list):
+            stack += reversed(node)
+        elif isinstance(node, str):
+            yield node
+        elif isinstance(node, float) or (node is not None and not isinstance(node, bool) and abs(node) > 99):
+            yield repr(node)
 
 
-def _drawn(text: str, spans: list[tuple[int, int]], room: int, key: bytes) -> list[str]:
-    needed = sum(last - first for first, last in spans)
+def middle(text: str) -> str:
+    """What is not read of a text that is an answer: what lies between its ends."""
+    if len(text) <= MAX_LEAF_CHARS:
+        return ""
+    stop = _cut(text, len(text) - MAX_LEAF_CHARS // 2, back=False)
+    return _in_lines(text[_cut(text, MAX_LEAF_CHARS // 2) : stop], text)
+
+
+def beyond(text: str, room: int) -> str:
+    """What is not read, or not understood, of a text in a record for which there is room for `room` characters.
+
+    Of a long one the values are read as far as there is room, its meaning and what it says to an agent less far.
+    """
+    read = min(room, MAX_LEAF_CHARS // 2) if len(text) > MAX_LEAF_CHARS else room
+    return _in_lines(text[_cut(text, read) :], text) if read < len(text) else ""
+
+
+def _in_lines(part: str, text: str) -> str:
+    """A part of a text, which if it is JSON breaks its lines by ``\\n``."""
+    return part.replace("\\n", "\n") if text.lstrip()[:1] in ("{", "[", '"') else part
+
+
+def _drawn(text: str, spans: list[tuple[int, int]], needed: int, room: int, key: bytes) -> list[str]:
     share = 1.0 if needed <= room else 0.9 * room / needed  # a little less, so that the room is seldom short
     drawn: list[str] = []
     for first, last in spans:
@@ -78,8 +102,9 @@ def _drawn(text: str, spans: list[tuple[int, int]], room: int, key: bytes) -> li
     return drawn
 
 
-def _naming(text: str, at: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Where the excerpts between `at` and `stop` lie: whole lines, where they are not long."""
+def _naming(text: str) -> Iterator[tuple[int, int]]:
+    """Where the excerpts of `text` lie: whole lines, where they are not long."""
+    at, stop = 0, len(text)
     while (found := _NAMES.search(text, at, stop)) is not None:
         first = max(at, found.start() - _MOST // 2)
         begin = text.rfind("\n", first, found.start()) + 1 or _after_space(text, first, found.start())

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from models.dispatch import document
-from models.excerpts import excerpts
+from models.excerpts import beyond, excerpts, middle
 from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
 from models.provenance import (
     MAX_CHARS,
@@ -39,6 +39,8 @@ MAX_TALK_LATER = 64
 """... and of its last lines, where it has more; and of what stands between the ends of a long text."""
 MAX_PIECES = 4096
 """Scalars of one answer that are looked at."""
+MAX_NAME = 256
+"""Characters of a field's name."""
 _DEEPEST = 32
 
 _ITEM = re.compile(r"^( *)- ")
@@ -60,7 +62,8 @@ class Heard(NamedTuple):
     """What an answer carries.
 
     Fingerprints of its fields and prose; its prose line by line, and the beginning of that by sentences (``talk``); all
-    of it (``texts``), and how often it was cut; fingerprints of what `read_on` finds (``between``).
+    of it (``texts``), and how often it was cut; what was not looked at (``unread``), and fingerprints of what `read_on` finds
+    there (``between``).
     """
 
     fields: set[int]
@@ -70,6 +73,7 @@ class Heard(NamedTuple):
     talk: list[str]
     texts: list[str]
     cuts: int
+    unread: list[Any]
     between: set[int]
 
 
@@ -85,12 +89,13 @@ class _Record:
 
 
 class _Records(list[_Record]):
-    """Records of one answer, and how many of its characters may still be looked at, as of its leaves."""
+    """Records of one answer, how many of its characters may still be looked at, as of its leaves, and what was not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.room = MAX_CHARS
         self.pieces = MAX_PIECES
+        self.unread: list[Any] = []
 
 
 def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
@@ -113,8 +118,10 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     else:
         for leaf in found:
             _read(leaf.text, None, records)
+        records.unread += filter(None, [middle(answer)] if isinstance(answer, str) else [])
     quick = all(apart(leaf.text) for leaf in found)
-    heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts, set())
+    cuts = max(cuts, bool(records.unread))
+    heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts, records.unread, set())
     held: dict[int, bool] = {}  # by identity: whether the record holds what the intent names
     asking: set[int] = set()  # by identity: records that name a tool which acts
     room = MAX_CHARS  # for what is hidden: one text may hide many readings
@@ -141,6 +148,8 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     said = _sentences(heard.lines)
     heard.talk.extend(said[:MAX_TALK])
     heard.talk.extend(said[MAX_TALK:][-MAX_TALK_LATER:])
+    if between := said[MAX_TALK:-MAX_TALK_LATER]:
+        heard.unread.append("\n".join(between))
     return heard
 
 
@@ -148,20 +157,19 @@ def _sentences(lines: list[str]) -> list[str]:
     return [sentence[:2000] for line in lines for sentence in SENTENCE.split(line)]
 
 
-def read_on(heard: Heard, answer: Any, key: bytes) -> None:
-    """Take in as prose what `models.excerpts` finds between the ends of long texts that were read."""
-    found = excerpts(answer, key) if heard.cuts else []
+def read_on(heard: Heard, key: bytes) -> None:
+    """Take in as prose what `models.excerpts` finds in what was not read of an answer."""
+    found = excerpts(heard.unread, key)
     if not found:
         return
-    plain = [excerpt.replace("\\n", "\n") for excerpt in found]  # as a text within JSON breaks its lines
-    lines = [line for excerpt in plain for line in excerpt.split("\n")]
-    for excerpt in plain:
+    lines = [line for excerpt in found for line in excerpt.split("\n")]
+    for excerpt in found:
         heard.between.update(prints_of(excerpt, key))
     heard.between.difference_update(heard.fields, heard.anchored, heard.prose)
     heard.lines.extend(lines)
     talk = _sentences([line for line in lines if len(line.split()) >= PROSE_WORDS])
     heard.talk.extend(talk[:: max(1, -(-len(talk) // MAX_TALK_LATER))])
-    heard.texts.append("\n".join(plain))
+    heard.texts.append("\n".join(found))
 
 
 _ENVELOPES = frozenset(
@@ -310,31 +318,42 @@ def _closed_up(run: re.Match[str]) -> str:
 def _walk(node: Any, parent: _Record | None, records: _Records, depth: int) -> None:
     """Objects become records, a scalar a piece of the record around it; a key goes with what it names."""
     if depth > _DEEPEST:
+        records.unread.append(node)
         return
     if isinstance(node, list):
         for child in node[:MAX_RECORDS]:
             _walk(child, parent, records, depth + 1)
+        records.unread += node[MAX_RECORDS:]
         return
     if not isinstance(node, dict):
         _scalar("", node, parent or _begin(None, records), records)
         return
     record = _begin(parent, records)
-    for name, child in list(node.items())[:MAX_RECORDS]:
+    for name, child in _first(node, records):
         if isinstance(child, dict):
             inner = _begin(record, records)
-            _scalar("", str(name)[:256], inner, records)
-            for label, value in list(child.items())[:MAX_RECORDS]:
+            _scalar("", str(name), inner, records)
+            for label, value in _first(child, records):
                 if isinstance(value, dict | list):
+                    _scalar(str(label), None, inner, records)
                     _walk(value, inner, records, depth + 2)
                 else:
-                    _scalar(str(label)[:256], value, inner, records)
+                    _scalar(str(label), value, inner, records)
         elif isinstance(child, list):
             if name == PROSE and _stands_for_prose(child, record, records):
                 continue
-            _scalar("", str(name)[:256], record, records)
+            _scalar("", str(name), record, records)
             _walk(child, record, records, depth + 1)
         else:
-            _scalar(str(name)[:256], child, record, records)
+            _scalar(str(name), child, record, records)
+
+
+def _first(node: dict[Any, Any], records: _Records) -> list[tuple[Any, Any]]:
+    """The entries of an object that are looked at; what the others hold is `unread`."""
+    entries = list(node.items())
+    for name, child in entries[MAX_RECORDS:]:
+        records.unread += (str(name), child)
+    return entries[:MAX_RECORDS]
 
 
 def _stands_for_prose(values: list[Any], record: _Record, records: _Records) -> bool:
@@ -345,14 +364,25 @@ def _stands_for_prose(values: list[Any], record: _Record, records: _Records) -> 
     taken = hashed[: max(0, min(records.pieces, records.room // 64))]
     records.pieces -= len(taken)
     records.room -= sum(map(len, taken))
+    records.unread += [*hashed[len(taken) :], *values[MAX_RECORDS:]]
     record.lines.extend(taken)
     return True
 
 
 def _scalar(name: str, value: Any, record: _Record, records: _Records) -> None:
-    if value is None or value is True or value is False or records.room <= 0 or not records.pieces:
+    if len(name) > MAX_NAME:
+        records.unread.append(name)
+        name = name[:MAX_NAME]
+    if value is None or value is True or value is False:
+        if len(name.split()) >= PROSE_WORDS:
+            _put(record, name)
+        return
+    if records.room <= 0 or not records.pieces:
+        records.unread += (name, value)
         return
     text = value[: records.room] if isinstance(value, str) else repr(value)
+    if isinstance(value, str) and (unread := beyond(value, records.room)):
+        records.unread.append(unread)
     records.room -= len(text)
     records.pieces -= 1
     if "\n" in text:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,9 +47,9 @@ WRITE_VERBS = frozenset(
     "insert apply touch mkdir rm mv cp cd place make submit register exchange return refund".split()
 )
 DESTRUCTIVE = frozenset(
-    "delete remove drop rm erase wipe purge truncate destroy unlink terminate kill uninstall".split()
+    "delete remove drop rm erase wipe purge destroy unlink terminate kill uninstall".split()
 )
-SENDING = frozenset("notify broadcast tweet retweet withdraw donate remit".split())
+SENDING = frozenset("notify retweet withdraw donate remit".split())
 """Verbs that take something out, beside those of `WRITE_VERBS`."""
 SENSITIVE = frozenset(
     "password passwords secret secrets token tokens credential credentials key keys salary payroll ssn "
@@ -75,7 +74,7 @@ PLACES = frozenset(
 )
 _PLACE = re.compile(r"[\w./~][\w./~:@-]*", re.ASCII)
 """A name alone: a tool may well paste it before the command (``ssh HOST ...``), where an option or a second command would act."""
-OUTWARD = SENDING | frozenset(
+OUTWARD = frozenset(
     "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
     "reply push comment".split()
 )
@@ -147,7 +146,10 @@ def _pieces(key: bytes) -> Memo[tuple[int, ...]]:
 
 VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
 _ACTS = EXECUTE_VERBS | WRITE_VERBS
-_POWER = DESTRUCTIVE | SENDING
+_POWER = (DESTRUCTIVE | SENDING) - VERBS
+"""Verbs that are nouns as often ("kill switch", "withdraw history"): beside another verb they act at the ends of a name alone."""
+_NAMESPACE = re.compile(r".*(?:__|[.:/])(?=.)")
+"""What a server or a group of tools puts before a tool's own name."""
 _TELLS_AS_READ = frozenset("return give output provide report".split())
 """Verbs that in a description say what comes back; in a name ("return_item") they act."""
 MAX_UNTIL_VERB = 8
@@ -156,8 +158,8 @@ those that act before those that read."""
 MAX_TELLING = 400
 """Characters of a description in which a sentence may begin with its verb."""
 _BEGINS = re.compile(r"[.!?:]\s+")
-_REQUEST = re.compile(r"\s*[A-Z]+ /")
-"""What a description made of an HTTP interface begins with: its "POST" says of no tool that it posts."""
+_REQUEST = re.compile(r"\s*(?:[A-Z]+ /|Drop-in\b)")
+"""What a description made of an HTTP interface begins with: its "POST" says of no tool that it posts; and "Drop-in", which drops nothing."""
 
 
 def told_verb(description: str | None) -> str | None:
@@ -180,7 +182,7 @@ def told_verb(description: str | None) -> str | None:
 def _verbs(words: Iterable[str]) -> Iterator[str]:
     """Those of `words` that are verbs, in their base form."""
     for word in words:
-        bases = (word, word.removesuffix("s"), word.removesuffix("es"), f"{word.removesuffix('ies')}y")
+        bases = (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word))
         if not _TELLS_AS_READ.isdisjoint(bases):
             yield "get"
         elif (verb := next((base for base in bases if base in VERBS or base in _POWER), None)) is not None:
@@ -231,8 +233,12 @@ def facts_of(
     words = name_words(name)
     described = tool.description or "" if tool else ""
     told = told_verb(described)
-    if told and not _speaks(words) and _POWER.isdisjoint(words):
+    own = name_words(_NAMESPACE.sub("", name))
+    ends = own[-1:] if len(words) > 1 else []
+    acting = _POWER.intersection(own[:1] + ends if _speaks(words) else words)
+    if told and not _speaks(words) and not (acting and told == "get"):
         words = [*words, told]
+        acting = frozenset() if told in READ_VERBS else acting | (_POWER & {told})
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
@@ -240,30 +246,32 @@ def facts_of(
     elif any(w in EXECUTE_VERBS for w in words):
         action = "execute"
     else:
-        verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS]
-        action = "read" if verbs and verbs[0] in READ_VERBS and not _acts_too(words) else "write"
+        verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS or w in acting]
+        reads = bool(verbs) and verbs[0] in READ_VERBS
+        action = "read" if reads and DESTRUCTIVE.isdisjoint(ends) and not _acts_too(words) else "write"
         if action == "read" and marks.get("readOnlyHint") is False:
             action = "write"
         if not verbs and marks.get("readOnlyHint") is True:
             action = "read"
-    power = set(words)
-    if told and action != "read" and not _REQUEST.match(described):
-        power.add(told)
+    if action != "read" and told and not _REQUEST.match(described):
+        acting = acting | ({told} & (DESTRUCTIVE | OUTWARD))
     text = set(words) | set(name_words(described[:400]))
     return ToolFacts(
         known=tool is not None,
         action=action,
         destructive=bool(marks.get("destructiveHint"))
-        or (action != "read" and not DESTRUCTIVE.isdisjoint(power)),
+        or not DESTRUCTIVE.isdisjoint(acting | (VERBS & set(words))),
         sensitive=bool(SENSITIVE & text),
         open_world=action == "read" and bool(OPEN_WORLD & text),
-        outward=action != "read" and not OUTWARD.isdisjoint(power),
+        outward=action != "read"
+        and not (OUTWARD.isdisjoint(words) and (OUTWARD | SENDING).isdisjoint(acting)),
     )
 
 
 def _acts_too(words: Sequence[str]) -> bool:
-    """Whether a name of these words joins an act to what it reads: "find_and_remove", "get_or_create"."""
-    return any(a in ("and", "or") and (b in _ACTS or b in _POWER) for a, b in pairwise(words))
+    """Whether a name of these words joins an act to a verb of reading: "find_and_remove", "get_or_create"."""
+    joined = len(words) > 2 and words[0] in VERBS and words[1] in ("and", "or")
+    return joined and (words[2] in _ACTS or words[2] in _POWER)
 
 
 MAX_SETTLED = 4096

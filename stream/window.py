@@ -432,7 +432,7 @@ def observe_result(
     session.cuts += heard.cuts
     # Of a call that said more than is kept of it, nothing tells what the answer only repeats.
     if len(said) < MAX_SAID_PRINTS:
-        read_on(heard, result, key)
+        read_on(heard, key)
     if said:
         leave_out(heard, said, key)
     for text in heard.texts:

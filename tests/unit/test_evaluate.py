@@ -170,6 +170,15 @@ def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
         assert set(inner["feature_idx"].tolist()) <= {1, 3}
 
 
+def test_every_part_has_a_tree() -> None:
+    X, calls = made(signal=9.0)
+    kept = calls.target != dataset.LEFT_OUT
+    odd = replace(SMALL, trees=5, without=((), (0,)))
+    assert calibrate.grown(X[kept], calls.target[kept], calls.weight[kept], odd).n_iter_ == 5
+    with pytest.raises(DatasetError, match="1 trees in 2 parts"):
+        replace(odd, trees=1)
+
+
 def test_a_model_of_two_parts_is_kept_and_scored_like_any_other(tmp_path: Path) -> None:
     X, calls = made(signal=9.0)
     pipeline = calibrate.fit(X, calls, replace(SMALL, without=((), (0,))))

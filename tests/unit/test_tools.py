@@ -53,6 +53,15 @@ def test_where_the_name_is_silent_the_description_tells(
         ("get_mail", "Sends the text of a mail back.", False, False),
         ("check_kill_switch", "Tells whether the switch is armed.", False, False),
         ("list_purges", "Deletes nothing.", False, False),
+        ("compute.instances.delete", "Deletes the specified Instance resource.", True, False),
+        ("snapshot_purge", "Purges snapshots.", True, False),
+        ("search_index_delete", None, True, False),
+        ("tweet_detail", "Returns the details of a tweet.", False, False),
+        ("withdraw_history", "Fetch withdraw history", False, False),
+        ("kill_switch", "Checks whether the kill switch is on", False, False),
+        ("ward", "PA code lookup", False, False),
+        ("create_price_alert", "Notifies you when a price crosses a limit", False, False),
+        ("rename_column", "Drop-in helper to rename a column", False, False),
     ],
 )
 def test_that_it_destroys_or_leads_out_name_and_description_may_say(
@@ -65,7 +74,7 @@ def test_that_it_destroys_or_leads_out_name_and_description_may_say(
 @pytest.mark.parametrize("name", ["find_and_remove", "get_or_create", "read_and_wipe"])
 def test_an_act_joined_to_a_read_acts(name: str) -> None:
     assert facts_of(name, None, {}).action == "write"
-    assert facts_of(name.replace("_and_", "_").replace("_or_", "_"), None, {}).action == "read"
+    assert facts_of(f"{name.split('_')[0]}_it", None, {}).action == "read"
 
 
 @pytest.mark.parametrize(
