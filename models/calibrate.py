@@ -114,7 +114,7 @@ class Recipe:
 
     trees: int = 160
     leaves: int = 31
-    learning_rate: float = 0.03
+    learning_rate: float = 0.06
     min_samples_leaf: int = 60
     l2: float = 5.0
     max_features: float = 0.2

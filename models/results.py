@@ -37,6 +37,8 @@ MAX_TALK = 256
 """Lines of prose of one answer whose meaning is read, the first of it (chosen; bounds what a long answer can cost)."""
 MAX_TALK_LATER = 64
 """... and of its last lines, where it has more; and of what stands between the ends of a long text."""
+MAX_BREATH = 32
+"""Words of a sentence whose meaning is read as one (chosen: few enough that idle ones do not hide a demand's)."""
 MAX_PIECES = 4096
 """Scalars of one answer that are looked at."""
 MAX_NAME = 256
@@ -154,7 +156,15 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
 
 
 def _sentences(lines: list[str]) -> list[str]:
-    return [sentence[:2000] for line in lines for sentence in SENTENCE.split(line)]
+    return [part for line in lines for sentence in SENTENCE.split(line) for part in _breaths(sentence)]
+
+
+def _breaths(sentence: str) -> list[str]:
+    """A sentence; one of more than `MAX_BREATH` words by as many at a time, so that none hides what it says among others."""
+    words = sentence.split() if len(sentence) > 2 * MAX_BREATH else []
+    if len(words) <= MAX_BREATH:
+        return [sentence[:2000]]
+    return [" ".join(words[at : at + MAX_BREATH])[:2000] for at in range(0, len(words), MAX_BREATH)]
 
 
 def read_on(heard: Heard, key: bytes) -> None:
@@ -300,7 +310,7 @@ def _hidden(text: str, pieces: list[str]) -> list[str]:
                 continue
             found += [inner for inner in opened(piece) if len(inner.split()) >= PROSE_WORDS]
             parted = _TAG.sub(" ", piece)
-            if _THING.search(parted) is None:
+            if _THING.search(parted) is None or parted.count("_") >= 3 * PROSE_WORDS:
                 parted = parted.replace("_", " ").replace("+", " ")
             if _reads_as_text(parted):
                 found.append(parted)
