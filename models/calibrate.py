@@ -129,7 +129,7 @@ class Recipe:
     shifts: Shifts = ()
 
     def __post_init__(self) -> None:
-        if self.trees < len(self.without):
+        if not 0 < len(self.without) <= self.trees:
             raise DatasetError(f"{self.trees} trees in {len(self.without)} parts: each wants one at least")
 
     def as_manifest(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     first fit of a few trees finds the `hardest` share in each domain, of each way in which honest work is seen, see
     `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions.
     """
-    first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate))
+    first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate, without=((),)))
     first.fit(X, calls.target, sample_weight=calls.weight)
     spent = trees.allowance(calls.call_seq, X, recipe.shifts)
     scores = first.decision_function(X) - spent / 2.0**trees.LEAF_BITS

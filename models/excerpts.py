@@ -17,12 +17,14 @@ from models.provenance import MAX_LEAF_CHARS, fingerprint
 
 MAX_EXCERPTS = 8192
 """Characters that are read of what is left of one answer (chosen: as many as of an end)."""
-MAX_LONG = 8
+MAX_LONG = 256
 """Long texts of one answer that are looked at one by one, the room shared; all others are one more text."""
 _LONG = 4096
 """Characters from which on a text is long."""
 _LEAST, _MOST = 64, 400
 """Characters of one excerpt: more lines where they are short, so that there are few, and a part of a line that is long."""
+_HUGE = 10**64
+"""A number from which on nothing is named."""
 _NEAR = 64
 """Characters within which a place to cut is sought."""
 
@@ -63,7 +65,7 @@ def _texts(values: Sequence[Any]) -> Iterator[str]:
             stack += reversed(node)
         elif isinstance(node, str):
             yield node
-        elif isinstance(node, float) or (node is not None and not isinstance(node, bool) and abs(node) > 99):
+        elif isinstance(node, float) or (isinstance(node, int) and 99 < abs(node) < _HUGE):
             yield repr(node)
 
 
@@ -85,8 +87,9 @@ def beyond(text: str, room: int) -> str:
 
 
 def _in_lines(part: str, text: str) -> str:
-    """A part of a text, which if it is JSON breaks its lines by ``\\n``."""
-    return part.replace("\\n", "\n") if text.lstrip()[:1] in ("{", "[", '"') else part
+    """A part of a text; of one that stood within JSON, and so breaks its lines by ``\\n``, in lines."""
+    within = text.count("\\n") > 2 + 2 * text.count("\n")
+    return part.replace("\\n", "\n") if within else part
 
 
 def _drawn(text: str, spans: list[tuple[int, int]], needed: int, room: int, key: bytes) -> list[str]:

@@ -22,6 +22,7 @@ from models.provenance import (
     MAX_CHARS,
     apart,
     echoes,
+    fingerprint,
     is_encoded,
     is_hashed,
     leaves,
@@ -36,7 +37,9 @@ MAX_RECORDS = 256
 MAX_TALK = 256
 """Lines of prose of one answer whose meaning is read, the first of it (chosen; bounds what a long answer can cost)."""
 MAX_TALK_LATER = 64
-"""... and of its last lines, where it has more; and of what stands between the ends of a long text."""
+"""... and of its last lines, where it has more."""
+MAX_TALK_BETWEEN = 128
+"""... and of excerpts of what is left, of which there are seldom more."""
 MAX_BREATH = 32
 """Words of a sentence whose meaning is read as one (chosen: few enough that idle ones do not hide a demand's)."""
 MAX_PIECES = 4096
@@ -48,9 +51,10 @@ _DEEPEST = 32
 _ITEM = re.compile(r"^( *)- ")
 _KEYED = re.compile(r"[\s\-*|'\"]{0,16}(?:[^\s:=|]{1,64} ){0,2}[^\s:=|]{1,64}\s{0,16}[:=|]\s{0,16}\S")
 """A field with a name of at most three words: ``IBAN: ...``, ``'price per day': 48``."""
+_IDENTIFIER = re.compile(r"[A-Za-z_$][\w$-]*|", re.ASCII)
 _BRACES = re.compile(r"[{}\[\]()]")
 _OPENS = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
-_JSON = json.JSONDecoder()
+
 MAX_LITERALS = 8
 """Places of one text that are tried as the beginning of JSON."""
 _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
@@ -58,6 +62,16 @@ _COMMA = re.compile(r",\s+")
 _ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
 """How a sentence ends: after a letter, so that no number and no address of a street does."""
 SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name twice: one of its values would be lost")
+    return made
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 class Heard(NamedTuple):
@@ -98,6 +112,7 @@ class _Records(list[_Record]):
         self.room = MAX_CHARS
         self.pieces = MAX_PIECES
         self.unread: list[Any] = []
+        self.names: list[str] = []  # those that stand for nothing by themselves
 
 
 def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
@@ -150,8 +165,7 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     said = _sentences(heard.lines)
     heard.talk.extend(said[:MAX_TALK])
     heard.talk.extend(said[MAX_TALK:][-MAX_TALK_LATER:])
-    if between := said[MAX_TALK:-MAX_TALK_LATER]:
-        heard.unread.append("\n".join(between))
+    heard.unread.extend(filter(None, ["\n".join([*said[MAX_TALK:-MAX_TALK_LATER], *records.names])]))
     return heard
 
 
@@ -177,9 +191,17 @@ def read_on(heard: Heard, key: bytes) -> None:
         heard.between.update(prints_of(excerpt, key))
     heard.between.difference_update(heard.fields, heard.anchored, heard.prose)
     heard.lines.extend(lines)
-    talk = _sentences([line for line in lines if len(line.split()) >= PROSE_WORDS])
-    heard.talk.extend(talk[:: max(1, -(-len(talk) // MAX_TALK_LATER))])
+    talk = _sentences([line for line in lines if _is_said(line)])
+    if len(talk) > MAX_TALK_BETWEEN:  # by the key, so that nobody knows which
+        drawn = sorted(range(len(talk)), key=lambda at: fingerprint(f"{at} {talk[at]}", key))
+        talk = [talk[at] for at in sorted(drawn[:MAX_TALK_BETWEEN])]
+    heard.talk.extend(talk)
     heard.texts.append("\n".join(found))
+
+
+def _is_said(line: str) -> bool:
+    words = len(line.split())
+    return words >= PROSE_WORDS or (words >= SENTENCE_WORDS and _ENDS.search(line) is not None)
 
 
 _ENVELOPES = frozenset(
@@ -386,6 +408,8 @@ def _scalar(name: str, value: Any, record: _Record, records: _Records) -> None:
     if value is None or value is True or value is False:
         if len(name.split()) >= PROSE_WORDS:
             _put(record, name)
+        elif _IDENTIFIER.fullmatch(name) is None:
+            records.names.append(name)
         return
     if records.room <= 0 or not records.pieces:
         records.unread += (name, value)
@@ -413,18 +437,17 @@ def _read(text: str, parent: _Record | None, records: _Records) -> None:
             node, end = _JSON.raw_decode(text, opening.end())
         except (ValueError, RecursionError):
             continue
-        _rest(text[at : opening.start()], parent, records)
+        _rest(text[at : opening.start()], parent, records, after=at > 0)
         _walk(node, parent, records, 0)
         at = end
-    _rest(text[at:], parent, records)
+    _rest(text[at:], parent, records, after=at > 0)
 
 
-def _rest(text: str, parent: _Record | None, records: _Records) -> None:
-    """What is no JSON of a text."""
+def _rest(text: str, parent: _Record | None, records: _Records, *, after: bool) -> None:
+    """What is no JSON of a text; `after` some, it begins with the comma or the brackets that closed that."""
     if not text.strip():
         return
-    # What follows literals that could be read begins with the comma or brackets that closed them.
-    if text.lstrip(",]} \t\r\n")[:1] in tuple("{["):
+    if text.lstrip(",]} \t\r\n" if after else None)[:1] in tuple("{["):
         for piece in _BRACES.split(text):
             if piece.strip(", "):
                 record = _begin(parent, records)

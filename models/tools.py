@@ -148,6 +148,16 @@ VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
 _ACTS = EXECUTE_VERBS | WRITE_VERBS
 _POWER = (DESTRUCTIVE | SENDING) - VERBS
 """Verbs that are nouns as often ("kill switch", "withdraw history"): beside another verb they act at the ends of a name alone."""
+_VIEWS = READ_VERBS | frozenset(
+    "history info detail details quota fee fees report log logs stats settings".split()
+)
+"""What a name ends in that looks at something: "purge_status", "withdraw_history"."""
+_WEAK = frozenset("get is has".split())
+"""Verbs of a description that are no word against a name: "Returns the exit code", "This is ..."."""
+_NOUNS = frozenset(
+    "load snapshot status view search query preview index compute stat head tail sort diff".split()
+)
+"""Verbs of reading that name a thing as often: "snapshot_delete"."""
 _NAMESPACE = re.compile(r".*(?:__|[.:/])(?=.)")
 """What a server or a group of tools puts before a tool's own name."""
 _TELLS_AS_READ = frozenset("return give output provide report".split())
@@ -158,7 +168,7 @@ those that act before those that read."""
 MAX_TELLING = 400
 """Characters of a description in which a sentence may begin with its verb."""
 _BEGINS = re.compile(r"[.!?:]\s+")
-_REQUEST = re.compile(r"\s*(?:[A-Z]+ /|Drop-in\b)")
+_REQUEST = re.compile(r"\W*(?:HTTP )?(?:GET|POST|PUT|PATCH|DELETE)\b|\s*Drop-in\b")
 """What a description made of an HTTP interface begins with: its "POST" says of no tool that it posts; and "Drop-in", which drops nothing."""
 
 
@@ -167,12 +177,17 @@ def told_verb(description: str | None) -> str | None:
 
     >>> [told_verb(t) for t in ("Sends an e-mail.", "This tool fetches a page", "Returns the balance.", "Mail")]
     ['send', 'fetch', 'get', None]
-    >>> [told_verb(t) for t in ("Notifies the team.", "Wipes a device and returns its number")]
-    ['notify', 'wipe']
+    >>> [told_verb(t) for t in ("Withdraws money.", "Wipes a device and returns its number")]
+    ['withdraw', 'wipe']
     >>> told_verb("This tool belongs to the family of mathematical ones. Description: Computes a mean.")
     'compute'
     """
     text = (description or "")[:MAX_TELLING]
+    first = next(iter(name_words(text[:40])), "")
+    if (
+        power := next((base for base in (first, first.removesuffix("s")) if base in _POWER), None)
+    ) is not None:
+        return power
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
         return verb
     begun = list(_verbs(words[0] for part in _BEGINS.split(text)[1:] if (words := name_words(part[:40]))))
@@ -182,10 +197,10 @@ def told_verb(description: str | None) -> str | None:
 def _verbs(words: Iterable[str]) -> Iterator[str]:
     """Those of `words` that are verbs, in their base form."""
     for word in words:
-        bases = (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word))
+        bases = (word, word.removesuffix("s"), word.removesuffix("es"))
         if not _TELLS_AS_READ.isdisjoint(bases):
             yield "get"
-        elif (verb := next((base for base in bases if base in VERBS or base in _POWER), None)) is not None:
+        elif (verb := next((base for base in bases if base in VERBS), None)) is not None:
             yield verb
 
 
@@ -235,10 +250,11 @@ def facts_of(
     told = told_verb(described)
     own = name_words(_NAMESPACE.sub("", name))
     ends = own[-1:] if len(words) > 1 else []
-    acting = _POWER.intersection(own[:1] + ends if _speaks(words) else words)
-    if told and not _speaks(words) and not (acting and told == "get"):
+    power = _POWER if _VIEWS.isdisjoint(ends) else frozenset()
+    acting = power.intersection(own[:1] + ends if _speaks(words) else words)
+    if told and not _speaks(words) and not (acting and told in _WEAK):
         words = [*words, told]
-        acting = frozenset() if told in READ_VERBS else acting | (_POWER & {told})
+        acting = frozenset() if told in READ_VERBS else acting | (power & {told})
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
@@ -247,8 +263,9 @@ def facts_of(
         action = "execute"
     else:
         verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS or w in acting]
-        reads = bool(verbs) and verbs[0] in READ_VERBS
-        action = "read" if reads and DESTRUCTIVE.isdisjoint(ends) and not _acts_too(words) else "write"
+        reads = bool(verbs) and verbs[0] in READ_VERBS and not _acts_too(own)
+        ended = not DESTRUCTIVE.isdisjoint(ends) and own[0] not in READ_VERBS - _NOUNS
+        action = "read" if reads and not ended else "write"
         if action == "read" and marks.get("readOnlyHint") is False:
             action = "write"
         if not verbs and marks.get("readOnlyHint") is True:

@@ -45,7 +45,6 @@ def test_where_the_name_is_silent_the_description_tells(
         ("notify_team", None, False, True),
         ("write_partner", "Sends a message to an outside partner.", False, True),
         ("set_forwarding", "Forward all incoming mail to another address.", False, True),
-        ("on_call", "Notifies whoever is on call.", False, True),
         ("close_account", "Removes an account for good.", True, False),
         ("kill_process", "Returns the exit code.", True, False),
         ("find_and_remove", "Looks for files.", True, False),
@@ -62,6 +61,15 @@ def test_where_the_name_is_silent_the_description_tells(
         ("ward", "PA code lookup", False, False),
         ("create_price_alert", "Notifies you when a price crosses a limit", False, False),
         ("rename_column", "Drop-in helper to rename a column", False, False),
+        ("kill_switch_status", "Returns whether the kill switch is on.", False, False),
+        ("purge_status", "Gets the status of a purge request.", False, False),
+        ("withdraw_history", "Withdraw history (supporting network).", False, False),
+        ("process_table", "Running processes with their kill counts", False, False),
+        ("tweet_replies", "Replies to a tweet, newest first", False, False),
+        ("wipe_device", "This is a destructive operation.", True, False),
+        ("kill_process", "This tool is used to stop a process", True, False),
+        ("createInvoice", "[POST] /v1/invoices", False, False),
+        ("mcp__mail__search_and_forward_mail", None, False, True),
     ],
 )
 def test_that_it_destroys_or_leads_out_name_and_description_may_say(
@@ -73,7 +81,7 @@ def test_that_it_destroys_or_leads_out_name_and_description_may_say(
 
 @pytest.mark.parametrize("name", ["find_and_remove", "get_or_create", "read_and_wipe"])
 def test_an_act_joined_to_a_read_acts(name: str) -> None:
-    assert facts_of(name, None, {}).action == "write"
+    assert facts_of(name, None, {}).action == facts_of(f"mcp__fs__{name}", None, {}).action == "write"
     assert facts_of(f"{name.split('_')[0]}_it", None, {}).action == "read"
 
 
