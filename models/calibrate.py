@@ -184,11 +184,10 @@ def _mean(parts: Sequence[Any]) -> Any:
     All start at the log odds of the weighted targets, so that leaves alone are shared out.
     """
     first = parts[0]
-    if len(parts) > 1:
-        for part in parts:
-            for (tree,) in part._predictors:
-                tree.nodes["value"] /= len(parts)
-        first._predictors = [iteration for part in parts for iteration in part._predictors]
+    for part in parts:
+        for (tree,) in part._predictors:
+            tree.nodes["value"] /= len(parts)
+    first._predictors = [iteration for part in parts for iteration in part._predictors]
     return first
 
 
@@ -215,8 +214,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
             cut = np.quantile(highest[here], 1 - recipe.hardest)
             if cut > highest[here].min():  # sessions that all score alike tell nothing
                 times[here & (highest >= cut)] = recipe.emphasis
-    grown = calls.weight * times[calls.session]
-    weight: Floats = grown * (calls.weight.sum() / grown.sum())
+    heavier = calls.weight * times[calls.session]
+    weight: Floats = heavier * (calls.weight.sum() / heavier.sum())
     return weight
 
 

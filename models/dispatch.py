@@ -121,6 +121,14 @@ def dispatched(
     return Dispatched((), opened)
 
 
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; `ValueError` where a name is given twice: one of its values would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name is given twice")
+    return made
+
+
 def document(text: str, most: int = MAX_VALUES, name: re.Pattern[str] = _IDENTIFIER) -> Any:
     """What a text spells as JSON: an object, a list or, of a text in quotation marks, what they hold; None for any other.
 
@@ -132,9 +140,8 @@ def document(text: str, most: int = MAX_VALUES, name: re.Pattern[str] = _IDENTIF
     """
 
     def once(pairs: list[tuple[str, Any]]) -> None:
-        names = {label for label, _ in pairs}
-        if len(names) < len(pairs) or not all(map(name.fullmatch, names)):
-            raise ValueError("a name is given twice, or says more than a name")
+        if not all(map(name.fullmatch, named_once(pairs))):
+            raise ValueError("a name says more than a name")
 
     found: Any = text
     for _ in range(MAX_NESTED):

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from models.dispatch import document
+from models.dispatch import document, named_once
 from models.excerpts import beyond, excerpts, middle
 from models.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
 from models.provenance import (
@@ -54,7 +54,7 @@ _KEYED = re.compile(r"[\s\-*|'\"]{0,16}(?:[^\s:=|]{1,64} ){0,2}[^\s:=|]{1,64}\s{
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$-]*|", re.ASCII)
 _BRACES = re.compile(r"[{}\[\]()]")
 _OPENS = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
-
+_JSON = json.JSONDecoder(object_pairs_hook=named_once)
 MAX_LITERALS = 8
 """Places of one text that are tried as the beginning of JSON."""
 _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
@@ -62,16 +62,6 @@ _COMMA = re.compile(r",\s+")
 _ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
 """How a sentence ends: after a letter, so that no number and no address of a street does."""
 SENTENCE = re.compile(r"(?<=[.!?;])\s+")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a name twice: one of its values would be lost")
-    return made
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 class Heard(NamedTuple):
@@ -135,7 +125,8 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     else:
         for leaf in found:
             _read(leaf.text, None, records)
-        records.unread += filter(None, [middle(answer)] if isinstance(answer, str) else [])
+        if isinstance(answer, str) and (inner := middle(answer)):
+            records.unread.append(inner)
     quick = all(apart(leaf.text) for leaf in found)
     cuts = max(cuts, bool(records.unread))
     heard = Heard(set(), set(), set(), [], [], [leaf.text for leaf in found], cuts, records.unread, set())
@@ -165,7 +156,8 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     said = _sentences(heard.lines)
     heard.talk.extend(said[:MAX_TALK])
     heard.talk.extend(said[MAX_TALK:][-MAX_TALK_LATER:])
-    heard.unread.extend(filter(None, ["\n".join([*said[MAX_TALK:-MAX_TALK_LATER], *records.names])]))
+    if passed := [*said[MAX_TALK:-MAX_TALK_LATER], *records.names]:
+        heard.unread.append("\n".join(passed))
     return heard
 
 

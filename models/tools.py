@@ -183,10 +183,7 @@ def told_verb(description: str | None) -> str | None:
     'compute'
     """
     text = (description or "")[:MAX_TELLING]
-    first = next(iter(name_words(text[:40])), "")
-    if (
-        power := next((base for base in (first, first.removesuffix("s")) if base in _POWER), None)
-    ) is not None:
+    if (power := _base(next(iter(name_words(text[:40])), ""), _POWER)) is not None:
         return power
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
         return verb
@@ -197,11 +194,16 @@ def told_verb(description: str | None) -> str | None:
 def _verbs(words: Iterable[str]) -> Iterator[str]:
     """Those of `words` that are verbs, in their base form."""
     for word in words:
-        bases = (word, word.removesuffix("s"), word.removesuffix("es"))
-        if not _TELLS_AS_READ.isdisjoint(bases):
+        if _base(word, _TELLS_AS_READ) is not None:
             yield "get"
-        elif (verb := next((base for base in bases if base in VERBS), None)) is not None:
+        elif (verb := _base(word, VERBS)) is not None:
             yield verb
+
+
+def _base(word: str, verbs: Collection[str]) -> str | None:
+    """Which of these verbs `word` is, in its base form or the third person."""
+    bases = (word, word.removesuffix("s"), word.removesuffix("es"))
+    return next((base for base in bases if base in verbs), None)
 
 
 def _speaks(words: Sequence[str]) -> bool:

@@ -86,6 +86,45 @@ def test_an_act_joined_to_a_read_acts(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "get_return_and_refund_policy",
+        "get_buy_and_sell_signals",
+        "list_read_and_write_permissions",
+        "get_follower_and_post_counts",
+        "get_pickup_and_drop_points",
+        "check_kill_switch",
+        "calculate_voltage_drop",
+        "get_last_kill",
+        "check_can_delete",
+        "list_pending_delete",
+    ],
+)
+def test_nouns_that_are_also_verbs_do_not_act(name: str) -> None:
+    found = facts_of(name, None, {})
+    assert (found.action, found.outward) == ("read", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "destructive", "outward"),
+    [
+        ("wipe_device", "Deletes all data on the device", True, False),
+        ("purge_queue", "Deletes all messages of a queue", True, False),
+        ("kill_process", "Stops a process", True, False),
+        ("factory_reset", "Erases the device: deletes all data", True, False),
+        ("withdraw", "Transfer funds from the wallet", False, True),
+        ("notify_customers", "Send an e-mail to all customers", False, True),
+    ],
+)
+def test_a_hint_lowers_no_power_that_name_or_description_tell(
+    name: str, description: str, destructive: bool, outward: bool
+) -> None:
+    hinted = Tool(name=name, description=description, annotations={"readOnlyHint": True})
+    found = facts_of(name, hinted, {})
+    assert (found.action, found.destructive, found.outward) == ("write", destructive, outward)
+
+
+@pytest.mark.parametrize(
     ("name", "general"), [("wipe_device", False), ("notify_team", False), ("http_request", True)]
 )
 def test_a_tool_that_does_one_thing_is_not_general(name: str, general: bool) -> None:
