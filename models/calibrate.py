@@ -112,9 +112,9 @@ class Recipe:
     shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
     """
 
-    trees: int = 160
+    trees: int = 240
     leaves: int = 31
-    learning_rate: float = 0.06
+    learning_rate: float = 0.03
     min_samples_leaf: int = 60
     l2: float = 5.0
     max_features: float = 0.2

@@ -152,12 +152,38 @@ _VIEWS = READ_VERBS | frozenset(
     "history info detail details quota fee fees report log logs stats settings".split()
 )
 """What a name ends in that looks at something: "purge_status", "withdraw_history"."""
+_LOOKED_AT = (_VIEWS - READ_VERBS) | frozenset("status list search count check preview get".split())
+"""What a name ends in that looks, whatever it begins with: "import_status", but "restore_snapshot"."""
 _WEAK = frozenset("get is has".split())
 """Verbs of a description that are no word against a name: "Returns the exit code", "This is ..."."""
 _NOUNS = frozenset(
     "load snapshot status view search query preview index compute stat head tail sort diff".split()
 )
 """Verbs of reading that name a thing as often: "snapshot_delete"."""
+_ENDING = DESTRUCTIVE | frozenset(
+    "create add update cancel modify rename revoke approve reject append".split()
+)
+"""What ends a name that does not begin with a reading verb, if it acts: no nouns ("snapshot_create", but "view_order")."""
+_GROUPING = _ENDING | frozenset(
+    "set put start stop insert submit apply register upload edit grant send publish merge push write".split()
+)
+"""Verbs that stand alone before a tool's own name: "create/snapshot"."""
+_FIRST = frozenset(
+    "restore copy attach detach enable disable reset clear archive replace patch import pause resume clone refresh save mark "
+    "lock toggle rebuild suspend resize reboot authorize associate upsert click".split()
+)
+"""Verbs that act where a name begins with them, and count for nothing elsewhere: "restore_snapshot"."""
+_OPENED = frozenset("account position dispute ticket door lock valve".split())
+"""What one opens to change something, not to look at it."""
+_THINGS = _NOUNS - {"search", "query"}
+"""Of these, what a group of tools is called after: it says nothing of what they do."""
+_ASKING = frozenset("view preview diff".split())
+"""... and what begins a look where it comes first: "preview_create_invoice"."""
+_LOOKS = READ_VERBS - _NOUNS - {"read", "scroll"}
+"""Verbs that look behind another word, too: "archive_get_item", but "mark_read"."""
+_METHODS = frozenset("POST PUT PATCH DELETE".split())
+_GROUPS = re.compile(r"__|[.:/ ]+")
+"""What parts a name into groups."""
 _NAMESPACE = re.compile(r".*(?:__|[.:/])(?=.)")
 """What a server or a group of tools puts before a tool's own name."""
 _TELLS_AS_READ = frozenset("return give output provide report".split())
@@ -247,31 +273,19 @@ def facts_of(
     name: str, tool: Tool | None, classes: Mapping[str, Action], annotations: Mapping[str, Any] | None = None
 ) -> ToolFacts:
     """Facts of tool `name`; `classes` are the policy's own, which win."""
-    words = name_words(name)
     described = tool.description or "" if tool else ""
     told = told_verb(described)
-    own = name_words(_NAMESPACE.sub("", name))
-    ends = own[-1:] if len(words) > 1 else []
-    power = _POWER if _VIEWS.isdisjoint(ends) else frozenset()
-    acting = power.intersection(own[:1] + ends if _speaks(words) else words)
-    if told and not _speaks(words) and not (acting and told in _WEAK):
-        words = [*words, told]
-        acting = frozenset() if told in READ_VERBS else acting | (power & {told})
+    words, acting, looks = _name_tells(name, told)
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
         action = classes[name]
-    elif any(w in EXECUTE_VERBS for w in words):
+    elif not EXECUTE_VERBS.isdisjoint(words):
         action = "execute"
+    elif looks is None:
+        action = "read" if marks.get("readOnlyHint") is True else "write"
     else:
-        verbs = [w for w in words if w in READ_VERBS or w in WRITE_VERBS or w in acting]
-        reads = bool(verbs) and verbs[0] in READ_VERBS and not _acts_too(own)
-        ended = not DESTRUCTIVE.isdisjoint(ends) and own[0] not in READ_VERBS - _NOUNS
-        action = "read" if reads and not ended else "write"
-        if action == "read" and marks.get("readOnlyHint") is False:
-            action = "write"
-        if not verbs and marks.get("readOnlyHint") is True:
-            action = "read"
+        action = "read" if looks and marks.get("readOnlyHint") is not False else "write"
     if action != "read" and told and not _REQUEST.match(described):
         acting = acting | ({told} & (DESTRUCTIVE | OUTWARD))
     text = set(words) | set(name_words(described[:400]))
@@ -287,10 +301,78 @@ def facts_of(
     )
 
 
-def _acts_too(words: Sequence[str]) -> bool:
-    """Whether a name of these words joins an act to a verb of reading: "find_and_remove", "get_or_create"."""
-    joined = len(words) > 2 and words[0] in VERBS and words[1] in ("and", "or")
-    return joined and (words[2] in _ACTS or words[2] in _POWER)
+class _Told(NamedTuple):
+    """What a tool's name tells, helped by the verb of its description where it has none of its own.
+
+    ``words``: the name's, with that verb; ``acting``: those of `_POWER` that act in it; ``looks``: whether it only looks,
+    None where no verb says.
+    """
+
+    words: list[str]
+    acting: frozenset[str]
+    looks: bool | None
+
+
+def _name_tells(name: str, told: str | None) -> _Told:
+    words, own = name_words(name), _own_words(name)
+    ends = own[-1:] if len(words) > 1 else []
+    views = not _VIEWS.isdisjoint(ends)
+    power: frozenset[str] = frozenset() if views else _POWER
+    acting = power.intersection(own[:1] + ends if _speaks(words) else words)
+    group, said = words[: max(0, len(words) - len(own))], own
+    contradicts = told in READ_VERBS and not _ACTS.isdisjoint(group)
+    if told and not (_speaks(own) or contradicts or (acting and told in _WEAK)):
+        words, said = [*words, told], [*own, told]
+        acting = frozenset() if told in READ_VERBS else acting | (power & {told})
+    if not views:
+        group = [word for word in group if word not in _THINGS]
+    # "mcp__brave-search__send_feedback" sends: what a server is called tells only of tools that say nothing themselves.
+    verbs = [w for w in (*said, *group) if w in READ_VERBS or w in WRITE_VERBS or w in acting]
+    if _acts(own):
+        return _Told(words, acting, False)
+    return _Told(words, acting, verbs[0] in READ_VERBS if verbs else None)
+
+
+def _own_words(name: str) -> list[str]:
+    """The words of a tool's own name, without its server's or its group's; a verb that stands alone before it, or a method of HTTP, belongs to it."""
+    own = name_words(_NAMESPACE.sub("", name))
+    groups = [group.strip("_") for group in _GROUPS.split(name)[:-1]]
+    if groups[:1] in (["get"], ["GET"]):
+        return ["get", *own]
+    if len(own) == 1 and own[0] in ("search", "query", "count"):
+        return own
+    return [*next((name_words(g) for g in groups if g in _METHODS or g in _GROUPING), []), *own]
+
+
+def _acts(own: Sequence[str]) -> bool:
+    """Whether a name acts, whatever its first verb is: by how it ends, or by an act that is joined to a look.
+
+    >>> [_acts(name_words(n)) for n in ("snapshot_create", "findOneAndUpdate", "get_or_create_user", "check_out_book")]
+    [True, True, True, True]
+    >>> [_acts(name_words(n)) for n in ("view_order", "get_buy_and_sell_orders", "check_update", "open_file")]
+    [False, False, False, False]
+    """
+    first, second = [*own[:2], "", ""][:2]
+    if len(own) > 1 and first not in READ_VERBS - _NOUNS and _ends_acting(own):
+        return True
+    if _LOOKED_AT.isdisjoint(own[-1:]):
+        if (first == "check" and second in ("in", "out")) or (first == "open" and second in _OPENED):
+            return True
+        if first in _FIRST and second not in _LOOKS:
+            return True
+    joins = (at for at in {1, len(own) - 2} if first in VERBS and 0 < at < len(own) - 1)
+    return any(
+        own[at] in ("and", "or")
+        and own[at + 1] in (_ACTS | _POWER | _FIRST if at == 1 else _ENDING | {"replace"})
+        for at in joins
+    )
+
+
+def _ends_acting(own: Sequence[str]) -> bool:
+    """Whether a name ends in a verb that is no noun there, or has it behind a thing: "snapshot_create_v2"."""
+    if own[-1] == "update" and not _LOOKS.isdisjoint(own[1:-1]):
+        return False
+    return own[-1] in _ENDING or (own[0] in _THINGS - _ASKING and own[1] in _ENDING)
 
 
 MAX_SETTLED = 4096

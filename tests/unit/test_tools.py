@@ -37,6 +37,23 @@ def test_where_the_name_is_silent_the_description_tells(
 
 
 @pytest.mark.parametrize(
+    ("name", "description", "action"),
+    [
+        ("mcp__brave-search__feedback", "Sends feedback to the vendor.", "write"),
+        ("mcp__open-banking__payment", "Transfers money to an IBAN.", "write"),
+        ("mcp__compute__outage", "Restarts a machine.", "write"),
+        ("mcp__sender__delivery", "Lists deliveries.", "read"),
+        ("restore", "Returns whether it is restored.", "write"),
+        ("POST /v1/charges", "Returns the charge.", "write"),
+        ("create__ticket", "Returns the ticket.", "write"),
+        ("github_delete__repo", "Returns nothing.", "write"),
+    ],
+)
+def test_a_servers_name_silences_no_description(name: str, description: str, action: str) -> None:
+    assert facts_of(name, tool(name, description), {}).action == action
+
+
+@pytest.mark.parametrize(
     ("name", "description", "destructive", "outward"),
     [
         ("wipe_device", None, True, False),
@@ -79,10 +96,61 @@ def test_that_it_destroys_or_leads_out_name_and_description_may_say(
     assert (found.destructive, found.outward) == (destructive, outward)
 
 
-@pytest.mark.parametrize("name", ["find_and_remove", "get_or_create", "read_and_wipe"])
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("mcp__brave-search__send_feedback", "write"),
+        ("github-search:merge", "write"),
+        ("status/page/create", "write"),
+        ("app.post.get", "read"),
+        ("wiki.page.read", "read"),
+        ("mcp__search__history", "read"),
+        ("mcp__sender__list", "read"),
+        ("sql.query", "execute"),
+        ("mcp__terminal__read_output", "execute"),
+        ("snapshot_create", "write"),
+        ("load_balancer_create", "write"),
+        ("mcp__cloud__index_add", "write"),
+        ("view_order", "read"),
+        ("query_post", "read"),
+    ],
+)
+def test_a_tools_own_verbs_come_before_its_servers(name: str, action: str) -> None:
+    assert facts_of(name, None, {}).action == action
+
+
+WRITES = """
+    cloud.create.snapshot db.create.view users/set/status schema.drop.view revoke/read permissions.grant.read git.apply.diff
+    delete/snapshot DELETE_/api/snapshots/status POST_/snapshot compute.start compute.resize mcp__compute__instances_resize
+    mcp__compute__firewall_rules_upsert compute.instances.attachDisk compute.firewalls.patch mcp__load-balancer__drain_node
+    vm_snapshot_create volume_snapshot_create saved_search_create materialized_view_create load_balancer_update status_update
+    snapshot_create_v2 snapshot_create_from_volume SnapshotCreateAsync LoadBalancers_CreateOrUpdate shopping.list.add
+    restore_snapshot CopySnapshot RestoreDBInstanceFromDBSnapshot attach_load_balancer refresh_materialized_view save_query
+    mark_as_read mark_all_notifications_read mcp__github__mark_all_notifications_read markMessageRead
+    find_and_replace search_and_replace findOneAndReplace findByIdAndUpdate findFirstAndUpdate fetch_and_save get_or_create_user
+    check_out_file mcp__book-hotel__check_in_guest open_account mcp__PayPal__open_dispute
+    DELETE_/v2/load_balancers/{load_balancer_id} PUT_/users/{id}/read_status POST_/check-suites create/search_index create__list_item
+    delete/list/{list_id} clear_scroll
+""".split()
+READS = """
+    GET_/order GET_/api/v3/order get.order get/transfer check_update view_order view_invite view_pending_invite view_last_edit
+    status_last_restart query_last_insert preview_publish preview_send preview_edit import_status archive_search
+    GET_/api/import_jobs GET_/account/update_history get__lock_state preview_create_invoice search_update_history view_cancel_policy
+    jira_get_last_update eks_describe_update archive_get_item archive_list_files lock_get_owner open_ticket_list open_account_details
+    check_in_status get_open_and_close get_price_and_order get_last_post_and_reply
+    get_buy_and_sell_orders open_file open_orders mcp__search__history wiki.page.read search/messages/list
+""".split()
+
+
+@pytest.mark.parametrize(("name", "action"), [*((n, "write") for n in WRITES), *((n, "read") for n in READS)])
+def test_names_act_by_where_their_verbs_stand(name: str, action: str) -> None:
+    assert facts_of(name, None, {}).action == action
+
+
+@pytest.mark.parametrize("name", ["find_and_remove", "get_or_create", "read_and_wipe", "findOneAndUpdate"])
 def test_an_act_joined_to_a_read_acts(name: str) -> None:
     assert facts_of(name, None, {}).action == facts_of(f"mcp__fs__{name}", None, {}).action == "write"
-    assert facts_of(f"{name.split('_')[0]}_it", None, {}).action == "read"
+    assert facts_of(f"{name_words(name)[0]}_it", None, {}).action == "read"
 
 
 @pytest.mark.parametrize(
