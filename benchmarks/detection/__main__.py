@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.detection.ablations import ablated, plain_rules, split
-from benchmarks.detection.figures import changes, figures, worst_tasks
+from benchmarks.detection.figures import changes, ecosystem, figures, worst_tasks
 from benchmarks.detection.fits import Bench, log_odds, variants
 from benchmarks.detection.page import FILE, IMAGES, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
@@ -40,6 +40,12 @@ def measure(bench: Bench, seed: int) -> tuple[dict[str, Any], Scored, Scored]:
         for domain, one in limits.items()
     }
     found["thresholds_by_domain"] = whence
+    if out := bench.ecosystem:
+        given, _ = bench.limits_without(out, seed)
+        found["ecosystem"] = ecosystem(
+            *(Scored(part, bench.apart(part, out, seed), {"": given}) for part in (bench.learn, bench.held))
+        )
+        found["ecosystem_thresholds"] = {f"{budget:g}": log_odds(limit) for budget, limit in given.items()}
     found["worst_tasks"] = worst_tasks(learn)
     found["changes"] = changes(learn, held)
     return found, learn, held
@@ -84,7 +90,7 @@ def main() -> None:
     seeds = []
     report: dict[str, Any] = {"split": split(bench)}
     for seed in range(options.seeds):
-        bench.prepare(bench.nested(), seed, options.jobs)
+        bench.prepare([*bench.nested(), *bench.beyond()], seed, options.jobs)
         found, learn, _ = measure(bench, seed)
         seeds.append(found)
         if seed == 0:

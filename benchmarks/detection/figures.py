@@ -127,6 +127,33 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
     return out
 
 
+def ecosystem(learn: Scored, held: Scored) -> dict[str, Any]:
+    """The suites by a model that saw none of them, at a threshold from all other domains."""
+    recorded = learn.variant == "recorded"
+    honest = recorded & (learn.kind == "benign") & ~learn.hard
+    bad = recorded & (learn.kind == "hijacked")
+    names = [name for name in SUITES if (bad & (learn.domain == name)).any()]
+    out = {}
+    for name in (*names, "pooled"):
+        here, there = (
+            scored.suites if name == "pooled" else scored.domain == name for scored in (learn, held)
+        )
+        clean = honest & here
+        blind = (learn.home == "withheld") & here
+        out[name] = {
+            "detected": learn.caught(bad & here),
+            "false_alarms": learn.alarms(clean),
+            "own_detected": learn.caught(bad & here, np.asarray(learn.highest >= learn.own_limit(clean))),
+            "auroc": learn.area(clean, bad & here),
+            "crossed": held.caught((held.home == "crossed") & (held.kind == "hijacked") & there),
+            "removed": learn.caught((learn.home == "removed") & (learn.kind == "hijacked") & here),
+            "withheld": learn.caught(blind & (learn.kind == "hijacked")),
+            "withheld_false_alarms": learn.alarms(blind & (learn.kind == "benign") & ~learn.hard),
+            "ignored": learn.alarms(recorded & (learn.kind == "attempted") & here),
+        }
+    return out
+
+
 def _across(learn: Scored, clean: Flags, held: Scored, bad: Flags) -> float | None:
     weights = calibrate.task_weights(learn.task[clean].tolist())
     return weighted_area(learn.highest[clean], weights, held.highest[bad])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.detection.rates import BUDGETS, Flags, Ints
+from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints
 from benchmarks.detection.rows import Floats, Part, say
 from models import calibrate, dataset
 from models.dataset import LEFT_OUT
@@ -147,6 +147,22 @@ class Bench:
         pairs = [{one, other} for one in self.domains for other in self.voting if one != other]
         return [(out, FULL) for out in (*pairs, *({one} for one in self.domains), set())]
 
+    def beyond(self) -> list[tuple[set[str], Variant]]:
+        """What scoring the `ecosystem` takes, and setting its thresholds."""
+        out = self.ecosystem
+        return (
+            [(out | {other}, FULL) for other in self.voting if other not in out] + [(out, FULL)]
+            if out
+            else []
+        )
+
+    @property
+    def ecosystem(self) -> set[str]:
+        """The suites, where two other domains are there to learn from and to set thresholds by; else nothing."""
+        suites = {name for name in SUITES if name in self.domains}
+        others = set(self.domains) - suites
+        return suites if len(suites) > 1 and len(others) > 1 and others & set(self.voting) else set()
+
     def forget(self) -> None:
         """Drop all models."""
         self._models.clear()
@@ -171,6 +187,14 @@ class Bench:
                 )
         return scores
 
+    def apart(self, part: Part, out: set[str], seed: int) -> Ints:
+        """Scores of every row of the domains in `out` by the model that saw none of them; -1 for other rows."""
+        scores = np.full(len(part.calls), -1, dtype=np.int64)
+        here = part.calls.rows_where(session.domain in out for session in part.calls.sessions)
+        if here.any():
+            scores[here] = self.rows(part.X[here], part.calls.call_seq[here], out, seed)
+        return scores
+
     def _out(self, domain: str) -> set[str]:
         return {domain} & set(self.domains)
 
@@ -182,23 +206,28 @@ class Bench:
         found: dict[str, dict[float, int]] = {}
         whence: dict[str, Any] = {}
         for domain in (*self.domains, ""):
-            by: dict[float, dict[str, int]] = {budget: {} for budget in BUDGETS}
-            for other in self.voting:
-                if other == domain:
-                    continue
-                maxima, weights = self._honest(other, {domain, other} & set(self.domains), seed)
-                for budget in BUDGETS:
-                    by[budget][other] = calibrate.weighted_threshold(maxima, weights, budget)
-            least = 0
-            found[domain] = {}
-            for budget in sorted(BUDGETS, reverse=True):
-                least = max(least, round(calibrate.upper_mean(by[budget].values())))
-                found[domain][budget] = least
-            whence[domain or "any other"] = {
-                f"{budget:g}": {name: log_odds(limit) for name, limit in one.items()}
-                for budget, one in by.items()
-            }
+            found[domain], whence[domain or "any other"] = self.limits_without(self._out(domain), seed)
         return found, whence
+
+    def limits_without(
+        self, out: set[str], seed: int
+    ) -> tuple[dict[float, int], dict[str, dict[str, float]]]:
+        """The thresholds that all domains but those in `out` give, each by a model that saw neither it nor any of them."""
+        by: dict[float, dict[str, int]] = {budget: {} for budget in BUDGETS}
+        for other in self.voting:
+            if other in out:
+                continue
+            maxima, weights = self._honest(other, out | {other}, seed)
+            for budget in BUDGETS:
+                by[budget][other] = calibrate.weighted_threshold(maxima, weights, budget)
+        least, found = 0, {}
+        for budget in sorted(BUDGETS, reverse=True):
+            least = max(least, round(calibrate.upper_mean(by[budget].values())))
+            found[budget] = least
+        return found, {
+            f"{budget:g}": {name: log_odds(limit) for name, limit in one.items()}
+            for budget, one in by.items()
+        }
 
     def _honest(self, domain: str, without: set[str], seed: int) -> tuple[Ints, Floats]:
         calls = self.learn.calls

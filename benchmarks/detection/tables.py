@@ -79,6 +79,10 @@ ROWS: tuple[Row, ...] = (
     Row("AUROC there, pooled", lambda f: f["suites"]["pooled"]["auroc"], 0.99, 0.999),
     Row("… worst suite", lambda f: min((one["auroc"] for n, one in f["suites"].items() if n != "pooled"), default=None),
         None, None),
+    Row("all suites left out at once (an ecosystem never seen), TPR", lambda f: f["ecosystem"]["pooled"]["detected"],
+        None, None, beside=lambda f: f["ecosystem"]["pooled"]["own_detected"]),
+    Row("… worst suite, FPR", lambda f: _worst(f["ecosystem"], "false_alarms", most=True), None, None, most=True),
+    Row("… unseen wording as well, TPR", lambda f: f["ecosystem"]["pooled"]["crossed"], None, None),
     Row("crossed (unseen suite and unseen wording), TPR", lambda f: f["crossed"]["detected"], 0.75, 0.95,
         beside=lambda f: f["crossed"]["own_detected"]),
     Row("… worst family, TPR", lambda f: _worst(f["crossed"]["family"], None, most=False), 0.60, 0.85),
@@ -291,6 +295,20 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
                       for key, digits in (("detected", 1), ("false_alarms", 2))),
                 ]
                 for name, one in first["suites"].items()
+            ],
+        ),
+        "ecosystem": (
+            "All suites left out at once, per cent",
+            ("suite", found, "FPR", own, "AUROC", "unseen wording: TPR", "wording removed", "results withheld", "FPR",
+             "ignored: flagged"),
+            [
+                [
+                    name, percent(one["detected"]), percent(one["false_alarms"], 2), bare(one["own_detected"]["rate"]),
+                    f"{one['auroc']:.4f}" if one["auroc"] is not None else "–",
+                    *(bare(one[key]["rate"]) for key in ("crossed", "removed", "withheld")),
+                    *(bare(one[key]["rate"], 2) for key in ("withheld_false_alarms", "ignored")),
+                ]
+                for name, one in first.get("ecosystem", {}).items()
             ],
         ),
         "families": (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.detection.figures import ecosystem
 from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import Part
@@ -47,6 +48,10 @@ def part_of(sessions: list[dataset.Session], seed: int = 0) -> Part:
 
 @pytest.fixture(scope="module")
 def bench() -> Bench:
+    return bench_of("banking", "slack", "elsewhere")
+
+
+def bench_of(*domains: str) -> Bench:
     sessions = [
         labels(
             f"{domain}-{kind}-{n}",
@@ -55,7 +60,7 @@ def bench() -> Bench:
             f"task{n % 10}",
             goal=f"goal{n % 3}" if kind == "hijacked" else None,
         )
-        for domain in ("banking", "slack", "elsewhere")
+        for domain in domains
         for kind in ("benign", "hijacked")
         for n in range(40)
     ]
@@ -108,6 +113,30 @@ def test_a_model_learns_from_no_session_of_the_domains_that_it_leaves_out(
     elsewhere = calls.rows_of("elsewhere") & (calls.target != dataset.LEFT_OUT)
     assert set(seen) == {elsewhere.sum()}
     assert len(seen) == 3, "the fit that finds hard sessions, and the two halves of the one that counts"
+
+
+def test_an_ecosystem_left_out_is_judged_by_what_saw_none_of_it(bench: Bench) -> None:
+    assert not bench.ecosystem, "nothing would be left to learn from"
+    assert not bench.beyond()
+    suites = {"banking", "slack"}
+    spy = Spy(bench_of(*suites, "elsewhere", "beyond"))
+    assert spy.ecosystem == suites
+    given, whence = spy.limits_without(suites, 0)
+    assert spy.asked == [suites | {"beyond"}, suites | {"elsewhere"}]
+    assert set(whence["0.01"]) == {"beyond", "elsewhere"}
+    spy.asked.clear()
+    scores = spy.apart(spy.learn, suites, 0)
+    assert spy.asked == [suites]
+    ours = spy.learn.calls.rows_of("banking") | spy.learn.calls.rows_of("slack")
+    assert (scores[~ours] == -1).all()
+    found = ecosystem(*[Scored(spy.learn, scores, {"": given})] * 2)
+    assert set(found) == {*suites, "pooled"}
+    assert found["pooled"]["detected"]["rate"] > 0.95
+    assert found["pooled"]["false_alarms"]["rate"] < 0.05
+    assert found["pooled"]["detected"]["n"] == 80
+    wanted = {frozenset(out) for out, _ in spy.beyond()}
+    assert wanted == {frozenset(suites | more) for more in ({"beyond"}, {"elsewhere"}, set())}
+    assert not wanted & {frozenset(out) for out, _ in spy.nested()}
 
 
 def test_a_domain_unknown_to_all_models_is_scored_by_the_one_of_all_domains(bench: Bench) -> None:
