@@ -136,7 +136,9 @@ def test_an_ecosystem_left_out_is_judged_by_what_saw_none_of_it(bench: Bench) ->
     assert found["pooled"]["detected"]["n"] == 80
     wanted = {frozenset(out) for out, _ in spy.beyond()}
     assert wanted == {frozenset(suites | more) for more in ({"beyond"}, {"elsewhere"}, set())}
-    assert not wanted & {frozenset(out) for out, _ in spy.nested()}
+    assert max(len(out) for out, _ in spy.nested()) == 2, (
+        "what only this row needs is fitted for nothing else"
+    )
 
 
 def test_a_domain_unknown_to_all_models_is_scored_by_the_one_of_all_domains(bench: Bench) -> None:
