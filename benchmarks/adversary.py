@@ -678,9 +678,7 @@ def _rate(told: Sequence[Mapping[str, Any]], key: str) -> Rate:
 def figures(found: Mapping[Job, list[dict[str, Any]]], scored: Scored, budget: int) -> dict[str, Any]:
     """Rates before and after, by suite and by operator, and what they make of alerts in operation."""
     means = max((names for _, names in found), key=len)
-    recorded = scored.variant == "recorded"
-    bad = recorded & (scored.kind == "hijacked")
-    honest = recorded & (scored.kind == "benign") & ~scored.hard
+    bad, honest = scored.hijacked, scored.honest
     suites = list(dict.fromkeys(suite for suite, _ in found))
     whole = {suite: found[suite, means] for suite in suites}
     whole["pooled"] = [one for told in whole.values() for one in told]

@@ -179,8 +179,14 @@ _THINGS = _NOUNS - {"search", "query"}
 """Of these, what a group of tools is called after: it says nothing of what they do."""
 _ASKING = frozenset("view preview diff".split())
 """... and what begins a look where it comes first: "preview_create_invoice"."""
-_LOOKS = READ_VERBS - _NOUNS - {"read", "scroll"}
+_ONLY_LOOK = READ_VERBS - _NOUNS
+"""Verbs of reading that name nothing."""
+_LOOKS = _ONLY_LOOK - {"read", "scroll"}
 """Verbs that look behind another word, too: "archive_get_item", but "mark_read"."""
+_JOINED = _ACTS | _POWER | _FIRST
+"""What a look is joined to where a name acts too: "find_and_remove"."""
+_JOINED_LAST = _ENDING | {"replace"}
+"""... and behind more than one word: "findOneAndUpdate", but "get_price_and_order"."""
 _METHODS = frozenset("POST PUT PATCH DELETE".split())
 _GROUPS = re.compile(r"__|[.:/ ]+")
 """What parts a name into groups."""
@@ -326,10 +332,10 @@ def _name_tells(name: str, told: str | None) -> _Told:
         acting = frozenset() if told in READ_VERBS else acting | (power & {told})
     if not views:
         group = [word for word in group if word not in _THINGS]
-    # "mcp__brave-search__send_feedback" sends: what a server is called tells only of tools that say nothing themselves.
-    verbs = [w for w in (*said, *group) if w in READ_VERBS or w in WRITE_VERBS or w in acting]
     if _acts(own):
         return _Told(words, acting, False)
+    # "mcp__brave-search__send_feedback" sends: what a server is called tells only of tools that say nothing themselves.
+    verbs = [w for w in (*said, *group) if w in READ_VERBS or w in WRITE_VERBS or w in acting]
     return _Told(words, acting, verbs[0] in READ_VERBS if verbs else None)
 
 
@@ -353,7 +359,7 @@ def _acts(own: Sequence[str]) -> bool:
     [False, False, False, False]
     """
     first, second = [*own[:2], "", ""][:2]
-    if len(own) > 1 and first not in READ_VERBS - _NOUNS and _ends_acting(own):
+    if len(own) > 1 and first not in _ONLY_LOOK and _ends_acting(own):
         return True
     if _LOOKED_AT.isdisjoint(own[-1:]):
         if (first == "check" and second in ("in", "out")) or (first == "open" and second in _OPENED):
@@ -362,9 +368,7 @@ def _acts(own: Sequence[str]) -> bool:
             return True
     joins = (at for at in {1, len(own) - 2} if first in VERBS and 0 < at < len(own) - 1)
     return any(
-        own[at] in ("and", "or")
-        and own[at + 1] in (_ACTS | _POWER | _FIRST if at == 1 else _ENDING | {"replace"})
-        for at in joins
+        own[at] in ("and", "or") and own[at + 1] in (_JOINED if at == 1 else _JOINED_LAST) for at in joins
     )
 
 
@@ -372,7 +376,7 @@ def _ends_acting(own: Sequence[str]) -> bool:
     """Whether a name ends in a verb that is no noun there, or has it behind a thing: "snapshot_create_v2"."""
     if own[-1] == "update" and not _LOOKS.isdisjoint(own[1:-1]):
         return False
-    return own[-1] in _ENDING or (own[0] in _THINGS - _ASKING and own[1] in _ENDING)
+    return own[-1] in _ENDING or (own[0] in _THINGS and own[0] not in _ASKING and own[1] in _ENDING)
 
 
 MAX_SETTLED = 4096

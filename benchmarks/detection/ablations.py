@@ -31,7 +31,7 @@ def ablated(bench: Bench, seed: int, chosen: Sequence[Variant]) -> dict[str, Any
 
 
 def _own_points(learn: Scored, held: Scored) -> dict[str, Any]:
-    clean = learn.suites & (learn.variant == "recorded") & (learn.kind == "benign") & ~learn.hard
+    clean = learn.suites & learn.honest
     limits = {name: learn.own_limit(clean & (learn.domain == name)) for name in SUITES}
     bad = learn.suites & (learn.kind == "hijacked")
     told = held.column("wording")
@@ -71,7 +71,7 @@ def plain_rules(source: Source, bench: Bench) -> dict[str, Any]:
     part = bench.learn
     plain = Scored(part, np.zeros(len(part.calls), dtype=np.int64))
     recorded = (plain.variant == "recorded") & plain.suites
-    clean, bad = recorded & (plain.kind == "benign") & ~plain.hard, recorded & (plain.kind == "hijacked")
+    clean, bad = plain.honest & plain.suites, plain.hijacked & plain.suites
     ignored = recorded & (plain.kind == "attempted")
 
     def told(scores: Ints, flags: Flags | None = None) -> dict[str, Any]:

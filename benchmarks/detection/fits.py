@@ -150,11 +150,8 @@ class Bench:
     def beyond(self) -> list[tuple[set[str], Variant]]:
         """What scoring the `ecosystem` takes, and setting its thresholds."""
         out = self.ecosystem
-        return (
-            [(out | {other}, FULL) for other in self.voting if other not in out] + [(out, FULL)]
-            if out
-            else []
-        )
+        others = [{other} for other in self.voting if other not in out]
+        return [(out | more, FULL) for more in (*others, set())] if out else []
 
     @property
     def ecosystem(self) -> set[str]:

@@ -131,6 +131,16 @@ class Scored:
         return self.part.home
 
     @cached_property
+    def honest(self) -> Flags:
+        """Honest recordings, hard ones apart."""
+        return (self.variant == "recorded") & (self.kind == "benign") & ~self.hard
+
+    @cached_property
+    def hijacked(self) -> Flags:
+        """Recorded hijacks with a first bad call."""
+        return (self.variant == "recorded") & (self.kind == "hijacked")
+
+    @cached_property
     def suites(self) -> Flags:
         """Sessions of AgentDojo's suites."""
         return np.isin(self.domain, SUITES)

@@ -38,8 +38,8 @@ def bare(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
-def _area(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _area(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 class Row(NamedTuple):
@@ -289,7 +289,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             [
                 [
                     name, percent(one["detected"]), percent(one["false_alarms"], 2), bare(one["own_detected"]["rate"]),
-                    f"{one['auroc']:.4f}" if one["auroc"] is not None else "–", percent(one["asked_for"]),
+                    _area(one["auroc"], 4), percent(one["asked_for"]),
                     bare(one["acted"]["rate"]),
                     *(bare(one["by_budget"][budget][key]["rate"], digits) for budget in ("0.001", "0.05")
                       for key, digits in (("detected", 1), ("false_alarms", 2))),
@@ -304,7 +304,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             [
                 [
                     name, percent(one["detected"]), percent(one["false_alarms"], 2), bare(one["own_detected"]["rate"]),
-                    f"{one['auroc']:.4f}" if one["auroc"] is not None else "–",
+                    _area(one["auroc"], 4),
                     *(bare(one[key]["rate"]) for key in ("crossed", "removed", "withheld")),
                     *(bare(one[key]["rate"], 2) for key in ("withheld_false_alarms", "ignored")),
                 ]
