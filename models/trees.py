@@ -27,47 +27,45 @@ UNITS = 10_000
 LEAF_BITS = 32
 """Leaves are kept in units of 2**-32: far below what could move a score by one unit."""
 
-_LEAVES_MAX = 64
-_ALL = np.uint64(2**64 - 1)
-_ROWS = 24
-"""Rows handled at a time: the comparison matrix then stays in the processor's cache."""
+_LEAVES_MAX = 32
+_Bits = np.uint32
+_ALL = _Bits(2**_LEAVES_MAX - 1)
 
 _FAR = np.iinfo(np.int64).max
 _DECIMAL = Context(prec=50)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bits = npt.NDArray[np.uint32]
 Shifts = tuple[tuple[int, int], ...]
 """Columns, and what scores give up for each unit in them, in units of 2**-32."""
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees as flat arrays, and the calibration table.
+    """Trees as one table of the leaves that remain possible, and the calibration table.
 
-    Every inner node of every tree is one column: ``feature``, ``threshold``, ``missing_left``, and ``keep``,
-    the leaves (bits, numbered from the left) that remain possible once the node sends a row to the right.
-    The leaf that a row reaches is then the lowest bit that all its right turns keep. Columns lie slot by
-    slot (slot 0 of every tree, slot 1 of every tree ...); trees with fewer nodes are filled up with nodes
-    that never turn right.
+    A node sends a row to the right where its feature exceeds its threshold, and the leaves left of it are out. Which of a
+    tree's leaves (bits, numbered from the left) a feature's value rules out depends only on how many of that feature's
+    thresholds lie below it: one row of ``remain`` for each such number, and one for a missing value. The leaf that a tree
+    reaches is the lowest bit that all features leave (Lucchese et al., QuickScorer, SIGIR 2015).
 
     Attributes
     ----------
-    leaves : flat table of trees x 64 leaf values, in units of 2**-32
+    thresholds : for each feature its first row of ``remain``, and the values at which its nodes part, ascending
+    remain : rows x trees bits of the leaves that remain; for each feature one row more than it has thresholds, and the
+        last of it for a missing value
+    leaves : flat table of trees x `_LEAVES_MAX` leaf values, in units of 2**-32
     baseline : start value of every sum, in the same unit
     cuts : for each k in 1..10000 the least sum whose probability, rounded, is at least k units
-    n_features : number of columns that `score` expects
     shifts : what scores give up for what a column holds, see `allowance`
     """
 
-    feature: npt.NDArray[np.intp]
-    threshold: Floats
-    missing_left: npt.NDArray[np.bool_]
-    keep: npt.NDArray[np.uint64]
+    thresholds: tuple[tuple[int, list[float]], ...]
+    remain: Bits
     leaves: Ints
     baseline: int
     cuts: Ints
-    n_features: int
     shifts: Shifts = ()
 
     @property
@@ -75,25 +73,27 @@ class Forest:
         """Number of trees."""
         return len(self.leaves) // _LEAVES_MAX
 
+    @property
+    def n_features(self) -> int:
+        """Number of columns that `score` expects."""
+        return len(self.thresholds)
+
     def sums(self, X: Floats) -> Ints:
         """Raw sums of leaves for each row, in units of 2**-32."""
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise FeaturesMismatch(f"the model reads {self.n_features} features, got an array {X.shape}")
-        out = np.empty(len(X), dtype=np.int64)
-        trees = self.n_trees
-        rows_of_leaves = np.arange(trees, dtype=np.int64) * _LEAVES_MAX
-        for start in range(0, len(X), _ROWS):
-            part = X[start : start + _ROWS]
-            values = part[:, self.feature]
-            right = values > self.threshold
-            if np.isnan(part).any():
-                right |= np.isnan(values) & ~self.missing_left
-            kept = np.where(right, self.keep, _ALL).reshape(len(part), -1, trees)
-            reached = np.bitwise_and.reduce(kept, axis=1)
-            # Bits below the lowest one that is set: their number is the leaf's number.
-            leaf = np.bitwise_count(~reached & (reached - np.uint64(1))).astype(np.int64)
-            out[start : start + _ROWS] = self.leaves[leaf + rows_of_leaves].sum(axis=1) + self.baseline
-        return out
+        reached = np.empty((len(X), self.n_trees), dtype=self.remain.dtype)
+        for number, values in enumerate(X.tolist()):
+            rows = [
+                first + (bisect_left(below, value) if value == value else len(below) + 1)
+                for (first, below), value in zip(self.thresholds, values, strict=True)
+            ]
+            np.bitwise_and.reduce(self.remain[rows], axis=0, out=reached[number])
+        # Bits below the lowest one that is set: their number is the leaf's number.
+        leaf = np.bitwise_count(~reached & (reached - self.remain.dtype.type(1)))
+        places = leaf + np.arange(self.n_trees) * _LEAVES_MAX
+        summed: Ints = self.leaves[places].sum(axis=1) + self.baseline
+        return summed
 
     def score(self, X: Floats, seen: Ints) -> Ints:
         """Probability of drift for each row, 0..10000, its log odds less the `allowance` for what came before it."""
@@ -132,6 +132,15 @@ ALLOWED = {"log_odds": ALLOWANCE, "doublings": MAX_DOUBLINGS, "features": SHIFTE
 _FRACTION = 16
 
 
+def _by_calls(seen: int) -> int:
+    doublings = (seen + 1).bit_length() - 1
+    beyond = (seen + 1 - (1 << doublings) << _FRACTION) >> doublings
+    return ((doublings << _FRACTION) + beyond) * whole(ALLOWANCE) >> _FRACTION
+
+
+_BY_CALLS = np.array([_by_calls(seen) for seen in range(1 << MAX_DOUBLINGS)], dtype=np.int64)
+
+
 def allowance(seen: Ints, X: Floats, shifts: Shifts) -> Ints:
     """What the scores of calls give up, in units of 2**-32, for what came before them in their session, and for what is hidden.
 
@@ -144,10 +153,7 @@ def allowance(seen: Ints, X: Floats, shifts: Shifts) -> Ints:
     >>> [round(int(a) / 2**32, 3) for a in allowance(seen[1:3], np.array([[0.0], [1.0]]), ((0, 2**31),))]
     [0.28, 0.92]
     """
-    calls = np.minimum(np.asarray(seen, dtype=np.int64), (1 << MAX_DOUBLINGS) - 1) + 1
-    doublings = np.frexp(calls.astype(np.float64))[1].astype(np.int64) - 1
-    beyond = (calls - (1 << doublings) << _FRACTION) >> doublings
-    spent: Ints = ((doublings << _FRACTION) + beyond) * whole(ALLOWANCE) >> _FRACTION
+    spent: Ints = _BY_CALLS[np.minimum(seen, len(_BY_CALLS) - 1)]
     for column, units in shifts:
         spent += units * X[:, column].astype(np.int64)
     return spent
@@ -247,36 +253,50 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
     if unsound or not grown:
         raise ArtefactError("not a binary boosting model over plain numeric features; retrain it")
 
-    spans = [_spans(nodes) for nodes in grown]
-    slots = max(1, max(len(inner) for inner, _ in spans))
-    shape = (slots, len(grown))
-    feature = np.zeros(shape, dtype=np.intp)
-    threshold = np.full(shape, np.inf)
-    missing_left = np.ones(shape, dtype=np.bool_)
-    keep = np.full(shape, _ALL, dtype=np.uint64)
     leaves = np.zeros((len(grown), _LEAVES_MAX), dtype=np.int64)
-    for tree, (nodes, (inner, order)) in enumerate(zip(grown, spans, strict=True)):
+    ruled: list[list[tuple[float, bool, int, int]]] = [[] for _ in range(n_features)]
+    for tree, nodes in enumerate(grown):
+        inner, order = _spans(nodes)
         if len(order) > _LEAVES_MAX:
             raise ArtefactError(f"a tree has {len(order)} leaves, at most {_LEAVES_MAX} are read; retrain it")
         if nodes["is_categorical"].any():
             raise ArtefactError("categorical splits are not read; retrain on numeric features")
-        for slot, (at, first, beyond) in enumerate(inner):
-            feature[slot, tree] = nodes["feature_idx"][at]
-            threshold[slot, tree] = nodes["num_threshold"][at]
-            missing_left[slot, tree] = bool(nodes["missing_go_to_left"][at])
-            keep[slot, tree] = np.uint64((2**64 - 1) ^ ((1 << beyond) - (1 << first)))
+        for at, first, beyond in inner:
+            feature = int(nodes["feature_idx"][at])
+            if not 0 <= feature < n_features:
+                raise ArtefactError(
+                    "a split names a feature that the model does not have; reinstall the model"
+                )
+            kept = (1 << _LEAVES_MAX) - 1 ^ ((1 << beyond) - (1 << first))
+            missing_right = not nodes["missing_go_to_left"][at]
+            ruled[feature].append((float(nodes["num_threshold"][at]), missing_right, tree, kept))
         for number, at in enumerate(order):
             leaves[tree, number] = whole(nodes["value"][at])
-    if feature.min() < 0 or feature.max() >= n_features:
-        raise ArtefactError("a split names a feature that the model does not have; reinstall the model")
+    thresholds, remain = _remaining(ruled, len(grown))
     return Forest(
-        feature=feature.ravel(),
-        threshold=threshold.ravel(),
-        missing_left=missing_left.ravel(),
-        keep=keep.ravel(),
+        thresholds=thresholds,
+        remain=remain,
         leaves=leaves.ravel(),
         baseline=baseline,
         cuts=sigmoid_cuts(slope, intercept),
-        n_features=n_features,
         shifts=shifts,
     )
+
+
+def _remaining(
+    ruled: Sequence[Sequence[tuple[float, bool, int, int]]], trees: int
+) -> tuple[tuple[tuple[int, list[float]], ...], Bits]:
+    """`Forest.thresholds` and `Forest.remain`, of each feature's nodes as (threshold, right if missing, tree, leaves kept)."""
+    thresholds, tables, first = [], [], 0
+    for nodes in ruled:
+        below = sorted({threshold for threshold, *_ in nodes})
+        table = np.full((len(below) + 2, trees), _ALL)
+        for threshold, missing_right, tree, kept in nodes:
+            table[bisect_left(below, threshold) + 1, tree] &= _Bits(kept)
+            if missing_right:
+                table[-1, tree] &= _Bits(kept)
+        np.bitwise_and.accumulate(table[:-1], axis=0, out=table[:-1])
+        thresholds.append((first, below))
+        tables.append(table)
+        first += len(table)
+    return tuple(thresholds), np.concatenate(tables)
