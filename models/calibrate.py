@@ -162,8 +162,22 @@ def booster(recipe: Recipe) -> Any:
     )
 
 
+def distinct(X: Floats, target: Ints, weight: Floats) -> tuple[Floats, Ints, Floats]:
+    """Each row once for each target (0 or 1) that it has, with the weight of all its copies, in an order of their own.
+
+    A scenario is made of a session in many variants, most of whose calls are the same in all of them: copies would pass
+    for as many observations where a leaf asks for `Recipe.min_samples_leaf`.
+    """
+    whole = np.ascontiguousarray(X) + 0.0  # of the two zeros one
+    as_bytes = whole.view(np.dtype((np.void, whole.dtype.itemsize * whole.shape[1]))).ravel()
+    _, row = np.unique(as_bytes, return_inverse=True)
+    _, first, kind = np.unique(2 * row + target, return_index=True, return_inverse=True)
+    total = np.bincount(kind, weights=weight).astype(np.float64)
+    return whole[first], target[first], total
+
+
 def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
-    """The recipe's trees, fitted: each part on rows that say nothing in the columns that it is `without`."""
+    """The recipe's trees, fitted: each part on `distinct` rows that say nothing in the columns that it is `without`."""
     least, more = divmod(recipe.trees, len(recipe.without))
     parts = []
     for number, columns in enumerate(recipe.without):
@@ -172,9 +186,8 @@ def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
             seen = X.copy()
             seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
         each = replace(recipe, trees=least + (number < more), without=((),), seed=recipe.seed + number)
-        part = booster(each)
-        part.fit(seen, target, sample_weight=weight)
-        parts.append(part)
+        seen, kind, total = distinct(seen, target, weight)
+        parts.append(booster(each).fit(seen, kind, sample_weight=total))
     return _mean(parts)
 
 
@@ -199,7 +212,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions.
     """
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate, without=((),)))
-    first.fit(X, calls.target, sample_weight=calls.weight)
+    seen, target, total = distinct(X, calls.target, calls.weight)
+    first.fit(seen, target, sample_weight=total)
     spent = trees.allowance(calls.call_seq, X, recipe.shifts)
     scores = first.decision_function(X) - spent / 2.0**trees.LEAF_BITS
     highest = np.full(len(calls.sessions), -np.inf)

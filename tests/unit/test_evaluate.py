@@ -170,6 +170,38 @@ def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
         assert set(inner["feature_idx"].tolist()) <= {1, 3}
 
 
+def labelled(signal: float) -> tuple[np.ndarray, dataset.Calls]:
+    """Rows that a model learns from, in whole numbers, so that many are alike."""
+    X, calls = made(signal)
+    kept = calls.target != dataset.LEFT_OUT
+    return np.round(X[kept]), calls.take(kept)
+
+
+def test_a_call_seen_in_many_variants_is_one_observation_of_their_weight() -> None:
+    X, calls = labelled(signal=2.0)
+    order = np.random.default_rng(1).permutation(np.repeat(np.arange(len(X)), 3))
+    rows, kind, weight = calibrate.distinct(X, calls.target, calls.weight)
+    copied = calibrate.distinct(X[order], calls.target[order], calls.weight[order] / 3)
+    assert np.array_equal(copied[0], rows)
+    assert np.array_equal(copied[1], kind)
+    assert copied[2] == pytest.approx(weight)
+    alike = {(*row, one) for row, one in zip(X.tolist(), calls.target.tolist(), strict=True)}
+    assert len(rows) == len(alike) < len(X)
+    assert len(np.unique(rows, axis=0)) < len(rows)  # what was honest once and drift once stays both
+    assert weight.sum() == pytest.approx(calls.weight.sum())
+
+
+def test_the_order_of_sessions_does_not_change_a_fit() -> None:
+    X, calls = labelled(signal=2.0)
+    recipe = replace(SMALL, without=((), (0,)))
+    order = np.random.default_rng(2).permutation(len(X))
+    models = [
+        calibrate.grown(X[rows], calls.target[rows], np.ones(len(X)), recipe)
+        for rows in (np.arange(len(X)), order)
+    ]
+    assert np.array_equal(*(model.decision_function(X) for model in models))
+
+
 def test_every_part_has_a_tree() -> None:
     X, calls = made(signal=9.0)
     kept = calls.target != dataset.LEFT_OUT
