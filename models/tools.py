@@ -194,6 +194,19 @@ _NAMESPACE = re.compile(r".*(?:__|[.:/])(?=.)")
 """What a server or a group of tools puts before a tool's own name."""
 _TELLS_AS_READ = frozenset("return give output provide report".split())
 """Verbs that in a description say what comes back; in a name ("return_item") they act."""
+_SAID_AS = {
+    word: verb
+    for verb, words in {
+        "inspect": "access aggregate analyse analyze assess audit benchmark classify detect determine diagnose discover evaluate "
+        "examine explore extract forecast identify interpret measure monitor observe parse predict profile recommend review "
+        "simulate solve suggest test trace track",
+        "destroy": "bypass cause compromise corrupt crash damage deactivate degrade disable disrupt exploit fake falsify forge harvest "
+        "hijack induce manipulate overwrite poison sabotage steal tamper",
+        "send": "broadcast disclose distribute divert exfiltrate export expose leak redirect reveal siphon smuggle transmit",
+    }.items()
+    for word in words.split()
+}
+"""Verbs that begin a description, by one of the lists above that does the like. Elsewhere they are nouns as often."""
 MAX_UNTIL_VERB = 8
 """Words of a description among which its first verb is sought; without one there, words that begin a sentence tell,
 those that act before those that read."""
@@ -209,18 +222,31 @@ def told_verb(description: str | None) -> str | None:
 
     >>> [told_verb(t) for t in ("Sends an e-mail.", "This tool fetches a page", "Returns the balance.", "Mail")]
     ['send', 'fetch', 'get', None]
-    >>> [told_verb(t) for t in ("Withdraws money.", "Wipes a device and returns its number")]
-    ['withdraw', 'wipe']
+    >>> [told_verb(t) for t in ("Withdraws money.", "Wipes a device and returns its number", "Analyzes the network")]
+    ['withdraw', 'wipe', 'inspect']
+    >>> [told_verb(t) for t in ("Fetches and removes the next message", "Disrupts what runs", "Exports the contacts")]
+    ['remove', 'destroy', 'send']
     >>> told_verb("This tool belongs to the family of mathematical ones. Description: Computes a mean.")
     'compute'
     """
     text = (description or "")[:MAX_TELLING]
-    if (power := _base(next(iter(name_words(text[:40])), ""), _POWER)) is not None:
-        return power
+    first, joint, second = [*name_words(text[:60])[:3], "", "", ""][:3]
+    begins = _begins_with(first)
+    if joint in ("and", "or") and (begins in READ_VERBS or _base(first, READ_VERBS) is not None):
+        also = _begins_with(second) or _base(second, _ACTS)
+        begins = begins if also is None or also in READ_VERBS else also
+    if begins is not None:
+        return begins
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
         return verb
     begun = list(_verbs(words[0] for part in _BEGINS.split(text)[1:] if (words := name_words(part[:40]))))
     return next((verb for verb in begun if verb not in READ_VERBS), begun[0] if begun else None)
+
+
+def _begins_with(word: str) -> str | None:
+    """The verb that the first word of a description is, where it is none that names have."""
+    said = _base(word, _SAID_AS)
+    return _SAID_AS[said] if said is not None else _base(word, _POWER)
 
 
 def _verbs(words: Iterable[str]) -> Iterator[str]:
