@@ -17,6 +17,36 @@ def tool(name: str, description: str | None = None, **annotations: bool) -> Tool
 
 
 @pytest.mark.parametrize(
+    ("description", "action", "destroys", "leads_out"),
+    [
+        ("Analyzes network traffic and reports peaks", "read", False, False),
+        ("Monitors the queue", "read", False, False),
+        ("Access to market data, live and historical", "read", False, False),
+        ("Fetches and removes the next message", "write", True, False),
+        ("Analyzes and deletes old records", "write", True, False),
+        ("Tracks or transfers a shipment", "write", False, True),
+        ("Disrupts the allocation of resources", "write", True, False),
+        ("Harvests logins while it measures", "write", True, False),
+        ("Overwrite the tariff", "write", True, False),
+        ("Exports the segment to a partner", "write", False, True),
+        ("Leaks what it finds", "write", False, True),
+        ("A tool of many uses: traces, tests", "write", False, False),
+        ("The disruption of last year, in numbers", "write", False, False),
+    ],
+)
+def test_the_verb_that_begins_a_description_tells_of_tools_whose_name_says_nothing(
+    description: str, action: str, destroys: bool, leads_out: bool
+) -> None:
+    facts = facts_of("suite_unit_7", Tool(name="suite_unit_7", description=description), {})
+    assert (facts.action, facts.destructive, facts.outward) == (action, destroys, leads_out)
+
+
+def test_a_description_takes_no_power_from_a_name() -> None:
+    facts = facts_of("delete_user", Tool(name="delete_user", description="Analyzes a user"), {})
+    assert (facts.action, facts.destructive) == ("write", True)
+
+
+@pytest.mark.parametrize(
     ("description", "action", "outward"),
     [
         ("Sends an e-mail to a recipient.", "write", True),
