@@ -301,7 +301,30 @@ def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float | None]:
     }
 
 
-LEARN = ("a", "b", "w", "x", "y", "z", "aa", "ab", "ac", "ad", "ae", "af", "ag", "ah", "ai", "aj", "ak", "al", "am", "an", "ao", "ap")
+LEARN = (
+    "a",
+    "b",
+    "w",
+    "x",
+    "y",
+    "z",
+    "aa",
+    "ab",
+    "ac",
+    "ad",
+    "ae",
+    "af",
+    "ag",
+    "ah",
+    "ai",
+    "aj",
+    "ak",
+    "al",
+    "am",
+    "an",
+    "ao",
+    "ap",
+)
 """Authors whose sentences and requests the heads learn from; the others' only measure."""
 
 
