@@ -232,9 +232,10 @@ def told_verb(description: str | None) -> str | None:
     text = (description or "")[:MAX_TELLING]
     first, joint, second = [*name_words(text[:60])[:3], "", "", ""][:3]
     begins = _begins_with(first)
-    if joint in ("and", "or") and (begins in READ_VERBS or _base(first, READ_VERBS) is not None):
+    if joint in ("and", "or") and (begins or _base(first, READ_VERBS)) in READ_VERBS:
         also = _begins_with(second) or _base(second, _ACTS)
-        begins = begins if also is None or also in READ_VERBS else also
+        if also not in READ_VERBS:
+            begins = also or begins
     if begins is not None:
         return begins
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:

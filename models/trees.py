@@ -30,6 +30,8 @@ LEAF_BITS = 32
 _LEAVES_MAX = 32
 _Bits = np.uint32
 _ALL = _Bits(2**_LEAVES_MAX - 1)
+_ROWS = 256
+"""Rows summed at a time: a set of any length then takes the memory of these."""
 
 _FAR = np.iinfo(np.int64).max
 _DECIMAL = Context(prec=50)
@@ -37,6 +39,8 @@ _DECIMAL = Context(prec=50)
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint32]
+_Node = tuple[float, bool, int, np.uint32]
+"""An inner node: its threshold, whether a missing value goes right, its tree, and the leaves that remain on the right."""
 Shifts = tuple[tuple[int, int], ...]
 """Columns, and what scores give up for each unit in them, in units of 2**-32."""
 
@@ -82,18 +86,21 @@ class Forest:
         """Raw sums of leaves for each row, in units of 2**-32."""
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise FeaturesMismatch(f"the model reads {self.n_features} features, got an array {X.shape}")
-        reached = np.empty((len(X), self.n_trees), dtype=self.remain.dtype)
-        for number, values in enumerate(X.tolist()):
-            rows = [
-                first + (bisect_left(below, value) if value == value else len(below) + 1)
-                for (first, below), value in zip(self.thresholds, values, strict=True)
-            ]
-            np.bitwise_and.reduce(self.remain[rows], axis=0, out=reached[number])
-        # Bits below the lowest one that is set: their number is the leaf's number.
-        leaf = np.bitwise_count(~reached & (reached - self.remain.dtype.type(1)))
-        places = leaf + np.arange(self.n_trees) * _LEAVES_MAX
-        summed: Ints = self.leaves[places].sum(axis=1) + self.baseline
-        return summed
+        out = np.empty(len(X), dtype=np.int64)
+        leaves_of_tree = np.arange(self.n_trees) * _LEAVES_MAX
+        for start in range(0, len(X), _ROWS):
+            part = X[start : start + _ROWS]
+            reached = np.empty((len(part), self.n_trees), dtype=_Bits)
+            for number, values in enumerate(part.tolist()):
+                rows = [
+                    first + (bisect_left(below, value) if value == value else len(below) + 1)
+                    for (first, below), value in zip(self.thresholds, values, strict=True)
+                ]
+                np.bitwise_and.reduce(self.remain[rows], axis=0, out=reached[number])
+            # Bits below the lowest one that is set: their number is the leaf's number.
+            leaf = np.bitwise_count(~reached & (reached - _Bits(1)))
+            out[start : start + _ROWS] = self.leaves[leaf + leaves_of_tree].sum(axis=1) + self.baseline
+        return out
 
     def score(self, X: Floats, seen: Ints) -> Ints:
         """Probability of drift for each row, 0..10000, its log odds less the `allowance` for what came before it."""
@@ -254,7 +261,7 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
         raise ArtefactError("not a binary boosting model over plain numeric features; retrain it")
 
     leaves = np.zeros((len(grown), _LEAVES_MAX), dtype=np.int64)
-    ruled: list[list[tuple[float, bool, int, int]]] = [[] for _ in range(n_features)]
+    ruled: list[list[_Node]] = [[] for _ in range(n_features)]
     for tree, nodes in enumerate(grown):
         inner, order = _spans(nodes)
         if len(order) > _LEAVES_MAX:
@@ -267,7 +274,7 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
                 raise ArtefactError(
                     "a split names a feature that the model does not have; reinstall the model"
                 )
-            kept = (1 << _LEAVES_MAX) - 1 ^ ((1 << beyond) - (1 << first))
+            kept = _ALL ^ _Bits((1 << beyond) - (1 << first))
             missing_right = not nodes["missing_go_to_left"][at]
             ruled[feature].append((float(nodes["num_threshold"][at]), missing_right, tree, kept))
         for number, at in enumerate(order):
@@ -284,17 +291,17 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
 
 
 def _remaining(
-    ruled: Sequence[Sequence[tuple[float, bool, int, int]]], trees: int
+    ruled: Sequence[Sequence[_Node]], trees: int
 ) -> tuple[tuple[tuple[int, list[float]], ...], Bits]:
-    """`Forest.thresholds` and `Forest.remain`, of each feature's nodes as (threshold, right if missing, tree, leaves kept)."""
+    """`Forest.thresholds` and `Forest.remain`, of each feature's nodes."""
     thresholds, tables, first = [], [], 0
     for nodes in ruled:
         below = sorted({threshold for threshold, *_ in nodes})
         table = np.full((len(below) + 2, trees), _ALL)
         for threshold, missing_right, tree, kept in nodes:
-            table[bisect_left(below, threshold) + 1, tree] &= _Bits(kept)
+            table[bisect_left(below, threshold) + 1, tree] &= kept
             if missing_right:
-                table[-1, tree] &= _Bits(kept)
+                table[-1, tree] &= kept
         np.bitwise_and.accumulate(table[:-1], axis=0, out=table[:-1])
         thresholds.append((first, below))
         tables.append(table)

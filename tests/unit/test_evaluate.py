@@ -64,6 +64,13 @@ def made(signal: float, seed: int = 0, per_suite: int = 120) -> tuple[np.ndarray
     return X, dataset.join(sessions, ids, seqs)
 
 
+def labelled(signal: float) -> tuple[np.ndarray, dataset.Calls]:
+    """Of what is `made` the rows that a model learns from."""
+    X, calls = made(signal)
+    kept = calls.target != dataset.LEFT_OUT
+    return X[kept], calls.take(kept)
+
+
 @pytest.mark.slow
 def test_a_clear_signal_is_found_in_suites_never_seen() -> None:
     X, calls = made(signal=9.0)
@@ -152,9 +159,8 @@ def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
 
 
 def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
-    X, calls = made(signal=2.0)
-    kept = calls.target != dataset.LEFT_OUT
-    X, target, weight = X[kept], calls.target[kept], calls.weight[kept]
+    X, calls = labelled(signal=2.0)
+    target, weight = calls.target, calls.weight
     blind = X.copy()
     blind[:, [0, 2]] = 0.0
     one = replace(SMALL, trees=5)
@@ -170,15 +176,9 @@ def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
         assert set(inner["feature_idx"].tolist()) <= {1, 3}
 
 
-def labelled(signal: float) -> tuple[np.ndarray, dataset.Calls]:
-    """Rows that a model learns from, in whole numbers, so that many are alike."""
-    X, calls = made(signal)
-    kept = calls.target != dataset.LEFT_OUT
-    return np.round(X[kept]), calls.take(kept)
-
-
 def test_a_call_seen_in_many_variants_is_one_observation_of_their_weight() -> None:
     X, calls = labelled(signal=2.0)
+    X = np.round(X)
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(len(X)), 3))
     rows, kind, weight = calibrate.distinct(X, calls.target, calls.weight)
     copied = calibrate.distinct(X[order], calls.target[order], calls.weight[order] / 3)
@@ -193,6 +193,7 @@ def test_a_call_seen_in_many_variants_is_one_observation_of_their_weight() -> No
 
 def test_the_order_of_sessions_does_not_change_a_fit() -> None:
     X, calls = labelled(signal=2.0)
+    X = np.round(X)
     recipe = replace(SMALL, without=((), (0,)))
     order = np.random.default_rng(2).permutation(len(X))
     models = [
@@ -203,10 +204,9 @@ def test_the_order_of_sessions_does_not_change_a_fit() -> None:
 
 
 def test_every_part_has_a_tree() -> None:
-    X, calls = made(signal=9.0)
-    kept = calls.target != dataset.LEFT_OUT
+    X, calls = labelled(signal=9.0)
     odd = replace(SMALL, trees=5, without=((), (0,)))
-    assert calibrate.grown(X[kept], calls.target[kept], calls.weight[kept], odd).n_iter_ == 5
+    assert calibrate.grown(X, calls.target, calls.weight, odd).n_iter_ == 5
     with pytest.raises(DatasetError, match="1 trees in 2 parts"):
         replace(odd, trees=1)
 

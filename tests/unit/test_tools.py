@@ -37,12 +37,12 @@ def tool(name: str, description: str | None = None, **annotations: bool) -> Tool
 def test_the_verb_that_begins_a_description_tells_of_tools_whose_name_says_nothing(
     description: str, action: str, destroys: bool, leads_out: bool
 ) -> None:
-    facts = facts_of("suite_unit_7", Tool(name="suite_unit_7", description=description), {})
+    facts = facts_of("suite_unit_7", tool("suite_unit_7", description), {})
     assert (facts.action, facts.destructive, facts.outward) == (action, destroys, leads_out)
 
 
 def test_a_description_takes_no_power_from_a_name() -> None:
-    facts = facts_of("delete_user", Tool(name="delete_user", description="Analyzes a user"), {})
+    facts = facts_of("delete_user", tool("delete_user", "Analyzes a user"), {})
     assert (facts.action, facts.destructive) == ("write", True)
 
 
