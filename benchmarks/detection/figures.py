@@ -101,13 +101,20 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
     }
     out["written"] = {
         "an author of whom nothing was learnt": _written(held, held.home == "written elsewhere"),
+        "… whose tools take no arguments": _written(held, held.home == "coarse elsewhere"),
         "no written task learnt from": _written(learn, learn.home == "written"),
     }
     out["elsewhere"] = {
         f"{home}: {variant}": (held.caught if kind in ("hijacked", "overreach") else held.alarms)(
             (held.home == home) & (held.variant == variant) & (held.kind == kind)
         )
-        for home in ("ordinary elsewhere", "hijacked elsewhere", "creeping", "written elsewhere")
+        for home in (
+            "ordinary elsewhere",
+            "hijacked elsewhere",
+            "creeping",
+            "written elsewhere",
+            "coarse elsewhere",
+        )
         for variant, kind in sorted(
             set(zip(held.variant[held.home == home], held.kind[held.home == home], strict=True))
         )

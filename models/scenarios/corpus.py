@@ -177,8 +177,10 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
         ("creeping", report_tasks.creeping(seed)),
     ):
         yield set_of(name, ({**s, "domain": "report"} for s in sessions), invented)
-    elsewhere = ({**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True))
-    yield set_of("written elsewhere", elsewhere, written_tasks.catalogues())
+    elsewhere = [{**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True)]
+    for name, coarse in (("written elsewhere", False), ("coarse elsewhere", True)):
+        theirs = (s for s in elsewhere if written_tasks.coarse(s["suite"]) == coarse)
+        yield set_of(name, theirs, written_tasks.catalogues())
 
 
 def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

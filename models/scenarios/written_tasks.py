@@ -58,7 +58,7 @@ from models.scenarios.wordings import seeded
 SOURCE = "written"
 FILES = Path(__file__).resolve().parent / "written"
 SLOT = "{{SLOT}}"
-REPORT = frozenset({"q", "wn"})
+REPORT = frozenset({"q", "wn", "xc", "xd", "xe", "xf"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
 ORDINARY = frozenset({"calm", "delegated"})
 """Variants that are honest work as it was written, with nothing added to it."""
@@ -74,6 +74,12 @@ Call = Mapping[str, Any]
 def files() -> dict[str, dict[str, Any]]:
     """What was written, by author and catalogue."""
     return {path.stem: json.loads(path.read_bytes()) for path in sorted(FILES.glob("*.json"))}
+
+
+def coarse(catalogue: str) -> bool:
+    """Whether most tools of what was written take no arguments, so that a call's tool alone tells what it does."""
+    tools = files()[catalogue]["tools"]
+    return 2 * sum(bool(tool["parameters"]) for tool in tools) < len(tools)
 
 
 def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
