@@ -148,7 +148,7 @@ def test_only_the_place_of_a_wish_depends_on_the_seed(made: list[dict[str, Any]]
 
 def test_tools_without_arguments_are_reported_on_by_themselves() -> None:
     coarse = [name for name in FILES if w.coarse(name)]
-    assert len(coarse) == 16
+    assert len(coarse) == 28
     for name in coarse:
         assert all(len(tool["parameters"]) <= 1 for tool in w.files()[name]["tools"])
     assert set(coarse) < {s["suite"] for s in w.sessions(1, report=True)}
