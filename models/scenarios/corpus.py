@@ -178,9 +178,10 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
     ):
         yield set_of(name, ({**s, "domain": "report"} for s in sessions), invented)
     elsewhere = [{**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True)]
+    catalogues = written_tasks.catalogues()
     for name, coarse in (("written elsewhere", False), ("coarse elsewhere", True)):
         theirs = (s for s in elsewhere if written_tasks.coarse(s["suite"]) == coarse)
-        yield set_of(name, theirs, written_tasks.catalogues())
+        yield set_of(name, theirs, catalogues)
 
 
 def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
