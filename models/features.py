@@ -58,7 +58,7 @@ from models.tools import (
     spoken_call,
 )
 
-FEATURES_VERSION = 16
+FEATURES_VERSION = 17
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1

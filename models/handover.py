@@ -301,7 +301,7 @@ def areas(head: Head, told: Sequence[Sentence]) -> dict[str, float | None]:
     }
 
 
-LEARN = tuple("a b w x y z aa ab ac ad ae af ag ah ai aj ak al am an ao ap".split())
+LEARN = tuple("a b w x y z aa ab ac ad ae af ag ah ai aj ak al am an ao ap aq ar as at au av".split())
 """Authors whose sentences and requests the heads learn from; the others' only measure."""
 
 
