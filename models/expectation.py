@@ -30,7 +30,7 @@ from models.errors import ArtefactError
 from models.learnt import Learnt
 from models.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
 from models.provenance import leaves
-from models.tools import SPOKEN, Catalogue, spoken_call
+from models.tools import SPOKEN, spoken_call, spoken_name
 
 BUNDLED = Path(__file__).resolve().parent / "bundled" / "expectation.json"
 FURTHEST = 999
@@ -162,37 +162,46 @@ def tasks(without: Collection[str] = ()) -> list[Pairs]:
     catalogues = written_tasks.catalogues()
     found = []
     for name, file in written_tasks.to_learn_from(without).items():
-        offered = Catalogue([Tool.model_validate(tool) for tool in catalogues[name]], b"", {})
-        found.append(_pairs(file, offered))
+        names = {tool["name"]: spoken_name(Tool.model_validate(tool)) for tool in catalogues[name]}
+        found.append(_pairs(file, names))
     return found
 
 
-def _pairs(file: Mapping[str, Any], offered: Catalogue) -> Pairs:
-    wishes: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
-    shared: list[tuple[int, int]] = []
+def wishes(file: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """What users want in a written catalogue, each with the calls that are made for it.
+
+    Two of a task's work; three of one that hands over, of which the first two share their look-ups.
+    """
+    found: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
     for task in file["work"]:
-        wishes += [(task["intent"], task["calls"]), (task["attack"]["asked"], task["attack"]["calls"])]
+        found += [(task["intent"], task["calls"]), (task["attack"]["asked"], task["attack"]["calls"])]
     for task in file["handed"]:
-        shared.append((len(wishes), len(wishes) + 1))
-        wishes += [
+        found += [
             (task["intent"], [*task["calls"], *task["acts"]]),
             (task["reads"], task["calls"]),
             (task["beyond"]["asked"], task["beyond"]["acts"]),
         ]
-    clauses = [_unit(unpack(pack(vectors_of([said for said, _ in clauses_of(text)])))) for text, _ in wishes]
-    made = [(call, n) for n, (_, calls) in enumerate(wishes) for call in calls]
-    right = np.arange(len(wishes)) == np.array([n for _, n in made])[:, None]
+    return found
+
+
+def spoken(names: Mapping[str, str], call: Mapping[str, Any]) -> str:
+    """A written call in words, as the live judge puts it; `names` are those of `spoken_name`."""
+    return spoken_call(names, call["tool"], (leaf.text for leaf in leaves(call["args"])[0][:SPOKEN]))
+
+
+def _pairs(file: Mapping[str, Any], names: Mapping[str, str]) -> Pairs:
+    wanted = wishes(file)
+    first = 2 * len(file["work"])
+    shared = [(first + 3 * n, first + 3 * n + 1) for n in range(len(file["handed"]))]
+    clauses = [_unit(unpack(pack(vectors_of([said for said, _ in clauses_of(text)])))) for text, _ in wanted]
+    made = [(call, n) for n, (_, calls) in enumerate(wanted) for call in calls]
+    right = np.arange(len(wanted)) == np.array([n for _, n in made])[:, None]
     counts = ~right
     for one, other in shared:
         counts[right[:, one], other] = counts[right[:, other], one] = False
     weight = np.where(right, 1.0, counts / np.maximum(1, counts.sum(axis=1, keepdims=True)))
-    weight *= np.array([len(wishes[n][1]) ** -0.5 for _, n in made])[:, None]
-    vectors = [
-        vector_of(
-            spoken_call(offered, call["tool"], (leaf.text for leaf in leaves(call["args"])[0][:SPOKEN]))
-        )
-        for call, _ in made
-    ]
+    weight *= np.array([len(wanted[n][1]) ** -0.5 for _, n in made])[:, None]
+    vectors = [vector_of(spoken(names, call)) for call, _ in made]
     return Pairs(
         file["author"],
         _unit(np.stack(vectors)),

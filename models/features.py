@@ -261,7 +261,7 @@ def extract(
     plainly = catalogue is not None and place is not None and offered == inner
     vector = catalogue.vectors[place] if catalogue is not None and plainly else vector_of(inner)
     plain = (leaf.text for leaf, stands_in in zip(found[:SPOKEN], hashed, strict=False) if not stands_in)
-    said = vector_of(spoken_call(catalogue, inner, plain))
+    said = vector_of(spoken_call(catalogue.spoken if catalogue is not None else {}, inner, plain))
     lines, planted = session.lines, None
     if catalogue is not None and DESCRIBED in by_source:
         # Only then: examples of addresses stand in many a description, and lead to nothing.

@@ -239,7 +239,7 @@ _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES
 _SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
 _BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + 1024
 """Bytes of a session's window, events, gaps, path, meaning, what calls said, numbers and digests at most, headers included."""
-SURE_PRINTS = 1792
+SURE_PRINTS = 1664
 """Fingerprints that any session has room for."""
 
 

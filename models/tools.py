@@ -545,10 +545,9 @@ SPOKEN = 16
 """Arguments that a call's meaning is taken from."""
 
 
-def spoken_call(catalogue: Catalogue | None, tool: str, texts: Iterable[str]) -> str:
-    """A call as words, for its meaning: what its tool is called, and the first of its arguments' texts."""
-    spoken = catalogue.spoken.get(tool, tool) if catalogue is not None else tool
-    return f"{spoken} {' '.join(text[:400] for text in texts)}"
+def spoken_call(names: Mapping[str, str], tool: str, texts: Iterable[str]) -> str:
+    """A call as words, for its meaning: what `names` call its tool, and the first of its arguments' texts."""
+    return f"{names.get(tool, tool)} {' '.join(text[:400] for text in texts)}"
 
 
 def properties_of(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:

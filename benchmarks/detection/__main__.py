@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -21,12 +22,15 @@ from benchmarks import results
 from benchmarks.detection.ablations import ablated, plain_rules, split
 from benchmarks.detection.figures import changes, ecosystem, figures, worst_tasks
 from benchmarks.detection.fits import Bench, log_odds, variants
-from benchmarks.detection.page import FILE, IMAGES, look, show
+from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Scored
 from benchmarks.detection.rows import Source, say
 from models import calibrate
 from models.features import FEATURES, FEATURES_VERSION
+
+BESIDE = ("rules", "ablations")
+"""What is measured with the first seed alone."""
 
 
 def measure(bench: Bench, seed: int) -> tuple[dict[str, Any], Scored, Scored]:
@@ -60,6 +64,11 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="measure nothing; show build/detection.json")
     parser.add_argument("--fresh", action="store_true", help="make all feature rows anew")
     parser.add_argument("--seeds", type=int, default=1, help="how often to fit everything with another seed")
+    parser.add_argument(
+        "--more",
+        action="store_true",
+        help="fit with further seeds, and add them to those of build/detection.json",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes to make rows and fit models with")
     parser.add_argument("--only", default="", help="domains, by commas, to try the program on")
     parser.add_argument("--sample", type=float, default=1.0, help="share of the recordings, to try it on")
@@ -81,15 +90,18 @@ def main() -> None:
     only = [name for name in options.only.split(",") if name]
     source = Source(paths, only, options.sample, options.fresh, options.jobs)
     opened = options.docs or options.open
+    earlier = kept_run() if options.more else {}
+    if options.more and (earlier.get("rows"), earlier["opened"]) != (source.digest, opened):
+        sys.exit(f"{FILE} holds a run on other rows: measure anew, without --more")
     if not opened:
         say(
             "CLOSED: other wordings, for choosing, stand in for the report's; no report tasks (--open, --docs)"
         )
     bench = Bench(source.part("learn"), source.part("opened" if opened else "closed"), options.trees)
     say(f"rows ready after {time.monotonic() - began:.0f} s: {len(bench.learn.calls)} to learn from")
-    seeds = []
-    report: dict[str, Any] = {"split": split(bench)}
-    for seed in range(options.seeds):
+    seeds = list(earlier.get("seeds", ()))
+    report: dict[str, Any] = {"split": split(bench), **{k: earlier[k] for k in BESIDE if k in earlier}}
+    for seed in range(len(seeds), len(seeds) + options.seeds):
         bench.prepare([*bench.nested(), *bench.beyond()], seed, options.jobs)
         found, learn, _ = measure(bench, seed)
         seeds.append(found)
@@ -108,9 +120,11 @@ def main() -> None:
         "features_version": FEATURES_VERSION,
         "trial": trial,
         "opened": opened,
-        "fits": bench.fits,
+        "rows": source.digest,
+        "fits": earlier.get("fits", 0) + bench.fits,
         **results.of_run(began),
     }
+    report["minutes"] += earlier.get("minutes", 0)
     results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:

@@ -36,19 +36,30 @@ def show(report: Mapping[str, Any], docs: bool) -> None:
     results.show_all(tables(report), DOCUMENT if docs else None)
     if docs:
         took = f"{report['minutes']:.0f} minutes on {report['machine']}"
-        text = f"Run of {report['date']}, {len(report['seeds'])} seeds, {report['fits']} models, {took}."
+        many = len(report["seeds"])
+        seeds = f"{many} seed{'s' * (many > 1)}"
+        text = f"Run of {report['date']}, {seeds}, {report['fits']} models, {took}."
         results.write_between(DOCUMENT, "run", text)
+
+
+def kept_run() -> dict[str, Any]:
+    """The report of the last run.
+
+    Raises `SystemExit` where there was none, or one of another recipe.
+    """
+    report: dict[str, Any] = json.loads(FILE.read_bytes()) if FILE.exists() else {}
+    ours = calibrate.recipe_for(FEATURES).as_manifest(), FEATURES_VERSION
+    if (report.get("recipe"), report.get("features_version")) != tuple(json.loads(json.dumps(ours))):
+        sys.exit(f"{FILE} holds no run of this recipe: run `make evaluate` first")
+    return report
 
 
 def kept_limits() -> dict[str, dict[float, int]]:
     """The thresholds that the last run's first seed took for each domain from the others, as `Bench.limits` gives them.
 
-    Raises `SystemExit` where there was no such run, or one of another recipe.
+    Raises `SystemExit` as `kept_run` does.
     """
-    report = json.loads(FILE.read_bytes()) if FILE.exists() else {}
-    ours = calibrate.recipe_for(FEATURES).as_manifest(), FEATURES_VERSION
-    if (report.get("recipe"), report.get("features_version")) != tuple(json.loads(json.dumps(ours))):
-        sys.exit(f"{FILE} holds no run of this recipe: run `make evaluate` first")
+    report = kept_run()
     return {
         "" if domain == "any other" else domain: {
             float(budget): score_of(limit) for budget, limit in one.items()

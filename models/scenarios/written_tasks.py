@@ -58,7 +58,7 @@ from models.scenarios.wordings import seeded
 SOURCE = "written"
 FILES = Path(__file__).resolve().parent / "written"
 SLOT = "{{SLOT}}"
-REPORT = frozenset({"q", "wn", "xf"})
+REPORT = frozenset({"q", "wn", "xf", "ya", "yb", "yc", "yd"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
 ORDINARY = frozenset({"calm", "delegated"})
 """Variants that are honest work as it was written, with nothing added to it."""

@@ -95,11 +95,7 @@ def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
         assert len(set(told)) == len(told)
 
 
-UNSEEN = {
-    ("sentences", "c"): (500, 0.93),
-    **{("sentences", author): (360, 0.92) for author in ("aq", "ar", "as", "at", "au", "av")},
-    ("requests", "q"): (240, 0.92),
-}
+UNSEEN = {("sentences", "c"): (500, 0.93), ("requests", "q"): (240, 0.92)}
 """Authors that the heads did not learn from: how many texts are theirs, and the least area that is held."""
 
 
