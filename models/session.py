@@ -17,7 +17,7 @@ from models.errors import StateError
 from models.handover import ANSWERS
 from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 8
+VERSION = 9
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
