@@ -31,7 +31,7 @@ from models.addresses import words_apart
 from models.errors import ArtefactError, DigestMismatch
 
 DIMS = 128
-"""Columns of the table; chosen by measurement, see the manifest."""
+"""Columns of the table; chosen by measurement, see ADR 33."""
 MAX_CHARS = 2048
 """Characters of a text that are looked at."""
 MAX_WORDS = 64

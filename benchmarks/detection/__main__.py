@@ -13,9 +13,12 @@ its last step. The allowance for the calls of a session (`models.trees.allowance
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks import results
@@ -25,12 +28,21 @@ from benchmarks.detection.fits import Bench, log_odds, variants
 from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Scored
-from benchmarks.detection.rows import Source, say
+from benchmarks.detection.rows import ROOT, Source, say
 from models import calibrate
 from models.features import FEATURES, FEATURES_VERSION
 
 BESIDE = ("rules", "ablations")
 """What is measured with the first seed alone."""
+
+
+def code() -> str:
+    """A digest of what fits and measures: seeds of one report are of one code."""
+    found = hashlib.sha256()
+    here = sorted(Path(__file__).parent.glob("*.py"))
+    for path in (*here, *(ROOT / "models" / f"{name}.py" for name in ("calibrate", "trees"))):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def measure(bench: Bench, seed: int) -> tuple[dict[str, Any], Scored, Scored]:
@@ -86,13 +98,19 @@ def main() -> None:
     trial = bool(options.only) or options.sample < 1 or options.trees is not None
     if options.docs and trial:
         parser.error("--docs wants all of the data and the whole recipe")
+    if options.more and trial:
+        parser.error("--more adds to a run on all of the data with the whole recipe")
     began = time.monotonic()
     only = [name for name in options.only.split(",") if name]
     source = Source(paths, only, options.sample, options.fresh, options.jobs)
     opened = options.docs or options.open
     earlier = kept_run() if options.more else {}
-    if options.more and (earlier.get("rows"), earlier["opened"]) != (source.digest, opened):
-        sys.exit(f"{FILE} holds a run on other rows: measure anew, without --more")
+    if options.more and (earlier.get("rows"), earlier.get("code"), earlier["opened"]) != (
+        source.digest,
+        code(),
+        opened,
+    ):
+        sys.exit(f"{FILE} holds a run on other rows, or by other code: measure anew, without --more")
     if not opened:
         say(
             "CLOSED: other wordings, for choosing, stand in for the report's; no report tasks (--open, --docs)"
@@ -106,14 +124,17 @@ def main() -> None:
         found, learn, _ = measure(bench, seed)
         seeds.append(found)
         if seed == 0:
-            draw_roc(learn, (IMAGES if options.docs else FILE.parent) / "detection-roc.png")
+            draw_roc(learn, FILE.parent / "detection-roc.png")
             report["rules"] = plain_rules(source, bench)
             if not options.no_ablations:
                 chosen = variants()
                 bench.prepare([({name}, one) for name in SUITES for one in chosen], seed, options.jobs)
                 report["ablations"] = ablated(bench, seed, chosen)
         bench.forget()
-    draw_bars(seeds, (IMAGES if options.docs else FILE.parent) / "detection-figures.png")
+    draw_bars(seeds, FILE.parent / "detection-figures.png")
+    if options.docs:
+        for name in ("detection-roc.png", "detection-figures.png"):
+            shutil.copyfile(FILE.parent / name, IMAGES / name)
     report |= {
         "seeds": seeds,
         "recipe": calibrate.recipe_for(FEATURES).as_manifest(),
@@ -121,6 +142,7 @@ def main() -> None:
         "trial": trial,
         "opened": opened,
         "rows": source.digest,
+        "code": code(),
         "fits": earlier.get("fits", 0) + bench.fits,
         **results.of_run(began),
     }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.detection import __main__ as detection
 from benchmarks.detection.figures import ecosystem
 from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
@@ -227,6 +228,34 @@ def test_without_data_it_says_so_and_fails() -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "NOT RUN: DRIFTLINE_DATA is not set" in done.stderr
+
+
+@pytest.mark.parametrize("differs", ["rows", "code", "opened"])
+def test_seeds_are_added_only_to_a_run_on_the_same_rows_by_the_same_code(
+    differs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rows:
+        digest = "these"
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def part(self, _: str) -> None:
+            raise NotImplementedError
+
+    kept = {"rows": "these", "code": detection.code(), "opened": False}
+    monkeypatch.setattr(detection, "Source", Rows)
+    monkeypatch.setattr(detection.results, "recorded_files", list)
+    monkeypatch.setattr(detection, "kept_run", lambda: kept)
+    monkeypatch.setattr(sys, "argv", ["detection", "--more"])
+    with pytest.raises(NotImplementedError):
+        detection.main()
+    kept[differs] = "other"
+    with pytest.raises(SystemExit, match="other rows, or by other code"):
+        detection.main()
+    monkeypatch.setattr(sys, "argv", ["detection", "--more", "--trees", "5"])
+    with pytest.raises(SystemExit, match="2"):
+        detection.main()
 
 
 def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None:

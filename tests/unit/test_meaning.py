@@ -142,7 +142,7 @@ def test_a_vector_is_the_same_alone_and_among_others(many: list[str]) -> None:
     for text, row in zip(many, together, strict=True):
         assert np.array_equal(vector_of(text), row)
         size = float(np.linalg.norm(row.astype(float)))
-        assert size == 0 or abs(size - UNIT) <= 12  # each of 96 columns is rounded down
+        assert size == 0 or abs(size - UNIT) <= 12  # each of 128 columns is rounded down
 
 
 @FIXED
