@@ -40,11 +40,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special, stats
 
-from models import dataset, embedding
+from models import dataset, embedding, expectation, handover
+from models.contracts import Tool
 from models.embedding import Embedding, cosines, pieces_of, unit
 from models.errors import ArtefactError, DatasetError
 from models.meaning import clauses_of, sentences_of
-from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_name
+from models.scenarios import made_up, written_tasks
+from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_names
 
 Floats = NDArray[np.float32]
 
@@ -233,26 +235,19 @@ def docstrings(count: int) -> list[str]:
 
 def written() -> dict[str, list[str]]:
     """What people wrote: whole tasks with their tools, and sentences of users. Only of authors to learn from."""
-    from models import expectation, handover
-    from models.contracts import Tool
-    from models.scenarios import written_tasks
-    from models.scenarios.made_up import as_text
-
     catalogues = written_tasks.catalogues()
     wishes, calls, tools, texts, answers = (set[str]() for _ in range(5))
     for name, file in written_tasks.to_learn_from().items():
-        names = {tool["name"]: spoken_name(Tool.model_validate(tool)) for tool in catalogues[name]}
+        names = spoken_names(map(Tool.model_validate, catalogues[name]))
         for tool in file["tools"]:
             tools |= {f"{tool['name']}: {tool['description']}", *tool["parameters"].values()}
         for wish, made in expectation.wishes(file):
-            wishes |= {wish, *(clause for clause, _ in clauses_of(wish))}
+            wishes |= _with_clauses(wish)
             calls |= {expectation.spoken(names, call) for call in made}
-            answers |= {line for call in made for line in sentences_of(as_text(call["result"]))}
+            answers |= {line for call in made for line in sentences_of(made_up.as_text(call["result"]))}
         demands = [one for task in file["work"] for one in (task["calm"], task["attack"]["text"])]
         demands += [one for task in file["handed"] for one in (task["text"], task["beyond"]["text"])]
-        texts |= {
-            part for demand in demands for part in (demand, *(clause for clause, _ in clauses_of(demand)))
-        }
+        texts = texts.union(*map(_with_clauses, demands))
     said = {s.text for s in (*handover.sentences(), *handover.requests()) if s.author in handover.LEARN}
     found = {
         "requests of written tasks, and their clauses": wishes,
@@ -268,6 +263,10 @@ def written() -> dict[str, list[str]]:
         parts[name] = sorted(one - met)
         met |= one
     return parts
+
+
+def _with_clauses(text: str) -> set[str]:
+    return {text, *(clause for clause, _ in clauses_of(text))}
 
 
 def jumbles(words: Sequence[str], rounds: int) -> list[str]:
@@ -572,7 +571,7 @@ def write(path: Path, corpus: Corpus, rows: Floats, encoder: Encoder, measures: 
         "docstrings_of": f"Python {sysconfig.get_python_version()}",
         "fit": FIT._asdict(),
         "seed": SEED,
-        # The recorded sets chose the number of dimensions and of steps; no text of theirs was fitted on.
+        # The recorded sets chose the number of steps; no text of theirs was fitted on.
         "chosen_on": list(MEASURED),
         "measures": measures,
     }

@@ -30,7 +30,7 @@ from models.errors import ArtefactError
 from models.learnt import Learnt
 from models.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
 from models.provenance import leaves
-from models.tools import SPOKEN, spoken_call, spoken_name
+from models.tools import SPOKEN, spoken_call, spoken_names
 
 BUNDLED = Path(__file__).resolve().parent / "bundled" / "expectation.json"
 FURTHEST = 999
@@ -162,8 +162,7 @@ def tasks(without: Collection[str] = ()) -> list[Pairs]:
     catalogues = written_tasks.catalogues()
     found = []
     for name, file in written_tasks.to_learn_from(without).items():
-        names = {tool["name"]: spoken_name(Tool.model_validate(tool)) for tool in catalogues[name]}
-        found.append(_pairs(file, names))
+        found.append(_pairs(file, spoken_names(map(Tool.model_validate, catalogues[name]))))
     return found
 
 
@@ -185,7 +184,7 @@ def wishes(file: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any
 
 
 def spoken(names: Mapping[str, str], call: Mapping[str, Any]) -> str:
-    """A written call in words, as the live judge puts it; `names` are those of `spoken_name`."""
+    """A written call in words, as the live judge puts it; see `spoken_names`."""
     return spoken_call(names, call["tool"], (leaf.text for leaf in leaves(call["args"])[0][:SPOKEN]))
 
 

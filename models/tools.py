@@ -291,6 +291,11 @@ def spoken_name(tool: Tool) -> str:
     return f"{tool.name} {(tool.description or '')[:80]}"
 
 
+def spoken_names(tools: Iterable[Tool]) -> dict[str, str]:
+    """What each tool is called in a call's meaning, by its name."""
+    return {tool.name: spoken_name(tool) for tool in tools}
+
+
 class ToolFacts(NamedTuple):
     """What is known of a tool before it is called."""
 
@@ -437,7 +442,7 @@ class Catalogue:
     ----------
     tools : dict of str to Tool
     spoken : dict of str to str
-        What each tool is called in a call's meaning, see `spoken_name`.
+        See `spoken_names`.
     vectors : array of shape (n, DIMS)
         What each tool's name and description mean.
     meanings : bytes
@@ -457,7 +462,7 @@ class Catalogue:
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
-        self.spoken = {t.name: spoken_name(t) for t in tools}
+        self.spoken = spoken_names(tools)
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -104,13 +103,15 @@ def main() -> None:
     only = [name for name in options.only.split(",") if name]
     source = Source(paths, only, options.sample, options.fresh, options.jobs)
     opened = options.docs or options.open
+    pictures = IMAGES if options.docs else FILE.parent
+    # As they are now: the code may be edited while it runs.
+    same = {"rows": source.digest, "code": code(), "opened": opened, "docs": options.docs}
     earlier = kept_run() if options.more else {}
-    if options.more and (earlier.get("rows"), earlier.get("code"), earlier["opened"]) != (
-        source.digest,
-        code(),
-        opened,
-    ):
-        sys.exit(f"{FILE} holds a run on other rows, or by other code: measure anew, without --more")
+    if options.more and {key: earlier.get(key) for key in same} != same:
+        sys.exit(
+            f"{FILE} holds a run on other rows, or by other code, or for another use (--docs, --open):"
+            " measure anew, without --more"
+        )
     if not opened:
         say(
             "CLOSED: other wordings, for choosing, stand in for the report's; no report tasks (--open, --docs)"
@@ -124,25 +125,20 @@ def main() -> None:
         found, learn, _ = measure(bench, seed)
         seeds.append(found)
         if seed == 0:
-            draw_roc(learn, FILE.parent / "detection-roc.png")
+            draw_roc(learn, pictures / "detection-roc.png")
             report["rules"] = plain_rules(source, bench)
             if not options.no_ablations:
                 chosen = variants()
                 bench.prepare([({name}, one) for name in SUITES for one in chosen], seed, options.jobs)
                 report["ablations"] = ablated(bench, seed, chosen)
         bench.forget()
-    draw_bars(seeds, FILE.parent / "detection-figures.png")
-    if options.docs:
-        for name in ("detection-roc.png", "detection-figures.png"):
-            shutil.copyfile(FILE.parent / name, IMAGES / name)
+    draw_bars(seeds, pictures / "detection-figures.png")
     report |= {
         "seeds": seeds,
         "recipe": calibrate.recipe_for(FEATURES).as_manifest(),
         "features_version": FEATURES_VERSION,
         "trial": trial,
-        "opened": opened,
-        "rows": source.digest,
-        "code": code(),
+        **same,
         "fits": earlier.get("fits", 0) + bench.fits,
         **results.of_run(began),
     }

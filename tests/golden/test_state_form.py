@@ -9,6 +9,7 @@ import hashlib
 import json
 
 import msgspec
+import pytest
 
 from models import session
 from models.embedding import DIMS
@@ -37,7 +38,7 @@ def test_another_packed_form_has_another_version() -> None:
     )
 
 
-def test_the_widths_inside_bytes_count(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_widths_inside_bytes_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = form()
     monkeypatch.setitem(globals(), "DIMS", DIMS + 32)
     assert form() != before

@@ -230,7 +230,7 @@ def test_without_data_it_says_so_and_fails() -> None:
     assert "NOT RUN: DRIFTLINE_DATA is not set" in done.stderr
 
 
-@pytest.mark.parametrize("differs", ["rows", "code", "opened"])
+@pytest.mark.parametrize("differs", ["rows", "code", "opened", "docs"])
 def test_seeds_are_added_only_to_a_run_on_the_same_rows_by_the_same_code(
     differs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +243,7 @@ def test_seeds_are_added_only_to_a_run_on_the_same_rows_by_the_same_code(
         def part(self, _: str) -> None:
             raise NotImplementedError
 
-    kept = {"rows": "these", "code": detection.code(), "opened": False}
+    kept = {"rows": "these", "code": detection.code(), "opened": False, "docs": False}
     monkeypatch.setattr(detection, "Source", Rows)
     monkeypatch.setattr(detection.results, "recorded_files", list)
     monkeypatch.setattr(detection, "kept_run", lambda: kept)
