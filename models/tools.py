@@ -1,9 +1,9 @@
 """What a tool can do, as far as its declaration and its name tell; and how well it serves an intent.
 
-A policy's tool classes come first, then MCP annotations (hints, believed only where they claim *more* power
-than the name), then the verb in the name, or where the name has none, the first one of the description. What
-nothing tells is taken for a write: the cautious reading. That a tool which acts destroys, or takes something out,
-either of them may say.
+A policy's tool classes come first; then the verb in the name, or where the name has none the first one of the
+description. Where neither has one `models.acting` tells, and where it is sure of the opposite it overrules them.
+MCP annotations are hints, believed where they claim more power than that, or where no verb tells and nothing is sure.
+What nothing tells is taken for a write. That a tool which acts destroys, or takes something out, any of them may say.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from models import acting
 from models.contracts import Action, Tool
 from models.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
 from models.provenance import (
@@ -207,12 +209,19 @@ _SAID_AS = {
     for word in words.split()
 }
 """Verbs that begin a description, by one of the lists above that does the like. Elsewhere they are nouns as often."""
+_GRAVE = DESTRUCTIVE | OUTWARD | SENDING | frozenset("buy refund revoke cancel grant".split())
+"""Verbs of a description that nothing takes back."""
+_FETCHING = frozenset(
+    "get fetch retrieve read describe navigate compute calculate think lookup find show".split()
+)
+"""Verbs of reading that mean nothing else: "open", "select" and "download" act as often."""
+_FETCHING_FIRST = _FETCHING | frozenset("list search view check browse".split())
+"""... where a name begins with them; elsewhere these are things."""
 MAX_UNTIL_VERB = 8
 """Words of a description among which its first verb is sought; without one there, words that begin a sentence tell,
 those that act before those that read."""
 MAX_TELLING = 400
 """Characters of a description in which a sentence may begin with its verb."""
-_BEGINS = re.compile(r"[.!?:]\s+")
 _REQUEST = re.compile(r"\W*(?:HTTP )?(?:GET|POST|PUT|PATCH|DELETE)\b|\s*Drop-in\b")
 """What a description made of an HTTP interface begins with: its "POST" says of no tool that it posts; and "Drop-in", which drops nothing."""
 
@@ -240,7 +249,9 @@ def told_verb(description: str | None) -> str | None:
         return begins
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
         return verb
-    begun = list(_verbs(words[0] for part in _BEGINS.split(text)[1:] if (words := name_words(part[:40]))))
+    begun = list(
+        _verbs(words[0] for part in acting.BEGINS.split(text)[1:] if (words := name_words(part[:40])))
+    )
     return next((verb for verb in begun if verb not in READ_VERBS), begun[0] if begun else None)
 
 
@@ -313,41 +324,83 @@ def facts_of(
     """Facts of tool `name`; `classes` are the policy's own, which win."""
     described = tool.description or "" if tool else ""
     told = told_verb(described)
-    words, acting, looks = _name_tells(name, told)
+    words, verbs, read = _name_tells(name, told)
     marks = annotations if annotations is not None else (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
         action = classes[name]
     elif not EXECUTE_VERBS.isdisjoint(words):
         action = "execute"
-    elif looks is None:
-        action = "read" if marks.get("readOnlyHint") is True else "write"
     else:
+        looks = _only_looks(name, tool, told, read, hinted=marks.get("readOnlyHint") is True)
         action = "read" if looks and marks.get("readOnlyHint") is not False else "write"
     if action != "read" and told and not _REQUEST.match(described):
-        acting = acting | ({told} & (DESTRUCTIVE | OUTWARD))
+        verbs = verbs | ({told} & (DESTRUCTIVE | OUTWARD))
     text = set(words) | set(name_words(described[:400]))
+    # What reads by its verbs and is taken for an act still brings strangers' words in.
+    brings_in = action == "write" and bool(read) and name not in classes
     return ToolFacts(
         known=tool is not None,
         action=action,
         destructive=bool(marks.get("destructiveHint"))
-        or not DESTRUCTIVE.isdisjoint(acting | (VERBS & set(words))),
+        or not DESTRUCTIVE.isdisjoint(verbs | (VERBS & set(words))),
         sensitive=bool(SENSITIVE & text),
-        open_world=action == "read" and bool(OPEN_WORLD & text),
+        open_world=bool(OPEN_WORLD & text) and (action == "read" or brings_in),
         outward=action != "read"
-        and not (OUTWARD.isdisjoint(words) and (OUTWARD | SENDING).isdisjoint(acting)),
+        and not (OUTWARD.isdisjoint(words) and (OUTWARD | SENDING).isdisjoint(verbs)),
     )
+
+
+def _only_looks(name: str, tool: Tool | None, told: str | None, verbs: bool | None, *, hinted: bool) -> bool:
+    """Whether a tool only looks: by its `verbs`, or by what was learnt where none tells or where that is sure of the opposite.
+
+    Whoever writes a description may be the attacker, so none takes back what a name says: not that it acts, in a verb or for
+    what was learnt (twice as sure, where the description's first verb reads), nor that it fetches. And a description whose
+    first verb destroys, sends or buys is no look, unless the name says that it is one.
+    """
+    described = tool is not None and bool(tool.description)
+    if verbs is not None and not described:
+        return (
+            verbs  # of a name alone the order of its verbs tells more than its words do: "find_and_replace"
+        )
+    learnt = acting.current()
+    odds = learnt.of(marks_of(name, tool))
+    alone, own = _name_tells(name, None).looks, _own_words(name)
+    if odds >= acting.SURE:
+        first = next((word for word in own if word in VERBS), None)
+        return alone is True and (first in _FETCHING or not _FETCHING_FIRST.isdisjoint(own[:1]))
+    by_name = 0 if alone is not None else learnt.of(marks_of(name, None))
+    if alone is False or by_name >= (2 if verbs else 1) * acting.SURE:
+        return False
+    if told in _GRAVE:
+        return bool(verbs)
+    if verbs is None:
+        leans = odds < -acting.LEANING and (DESTRUCTIVE | SENDING | _FIRST).isdisjoint(own[:1])
+        return hinted or leans  # "wipe_logs" may be either
+    return verbs or odds <= (-acting.SURE if alone is not None else -2 * acting.SURE)
+
+
+MAX_MARKED = 64
+"""Parameters of a tool that are looked at for what it does."""
+
+
+def marks_of(name: str, tool: Tool | None) -> set[str]:
+    """What `models.acting` goes by: the words of a tool's name, and of what is declared of it."""
+    declared = properties_of(tool.parameters) if tool is not None else {}
+    described = (tool.description or "") if tool is not None else ""
+    parameters = {word for parameter in islice(declared, MAX_MARKED) for word in name_words(parameter)}
+    return acting.marks(name_words(name), _own_words(name), described, parameters)
 
 
 class _Told(NamedTuple):
     """What a tool's name tells, helped by the verb of its description where it has none of its own.
 
-    ``words``: the name's, with that verb; ``acting``: those of `_POWER` that act in it; ``looks``: whether it only looks,
+    ``words``: the name's, with that verb; ``power``: those of `_POWER` that act in it; ``looks``: whether it only looks,
     None where no verb says.
     """
 
     words: list[str]
-    acting: frozenset[str]
+    power: frozenset[str]
     looks: bool | None
 
 
@@ -355,20 +408,20 @@ def _name_tells(name: str, told: str | None) -> _Told:
     words, own = name_words(name), _own_words(name)
     ends = own[-1:] if len(words) > 1 else []
     views = not _VIEWS.isdisjoint(ends)
-    power: frozenset[str] = frozenset() if views else _POWER
-    acting = power.intersection(own[:1] + ends if _speaks(words) else words)
+    known: frozenset[str] = frozenset() if views else _POWER
+    power = known.intersection(own[:1] + ends if _speaks(words) else words)
     group, said = words[: max(0, len(words) - len(own))], own
     contradicts = told in READ_VERBS and not _ACTS.isdisjoint(group)
-    if told and not (_speaks(own) or contradicts or (acting and told in _WEAK)):
+    if told and not (_speaks(own) or contradicts or (power and told in _WEAK)):
         words, said = [*words, told], [*own, told]
-        acting = frozenset() if told in READ_VERBS else acting | (power & {told})
+        power = frozenset() if told in READ_VERBS else power | (known & {told})
     if not views:
         group = [word for word in group if word not in _THINGS]
     if _acts(own):
-        return _Told(words, acting, False)
+        return _Told(words, power, False)
     # "mcp__brave-search__send_feedback" sends: what a server is called tells only of tools that say nothing themselves.
-    verbs = [w for w in (*said, *group) if w in READ_VERBS or w in WRITE_VERBS or w in acting]
-    return _Told(words, acting, verbs[0] in READ_VERBS if verbs else None)
+    verbs = [w for w in (*said, *group) if w in READ_VERBS or w in WRITE_VERBS or w in power]
+    return _Told(words, power, verbs[0] in READ_VERBS if verbs else None)
 
 
 def _own_words(name: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models import dataset, expectation, handover
+from models import acting, dataset, expectation, handover
 from models.scenarios import corpus
 from models.scenarios.corpus import Set
 from stream.recorded import load_tools, name_of
@@ -107,6 +107,6 @@ def _needed(part: Sequence[dict[str, Any]], one: Set) -> dict[str, corpus.Tools]
 
 def _replayed(job: tuple[list[dict[str, Any]], dict[str, corpus.Tools], corpus.Unread | None]) -> Rows:
     sessions, tools, unread = job
-    heads, leads = unread or (None, None)
-    with handover.instead(heads), expectation.instead(leads):
+    heads, leads, acts = unread or (None, None, None)
+    with handover.instead(heads), expectation.instead(leads), acting.instead(acts):
         return feature_rows(sessions, tools)

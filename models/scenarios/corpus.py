@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models import expectation, handover
+from models import acting, expectation, handover
 from models.meaning import MIN_TOOLS
 from models.scenarios import (
     delegated,
@@ -47,10 +47,11 @@ FORMED = 900
 
 
 class Unread(NamedTuple):
-    """What reads intents and what expects calls of them, learnt without certain authors' tasks."""
+    """What reads intents, what expects calls of them, and what classes tools, learnt without certain authors' tasks."""
 
     heads: handover.Heads
     expectation: expectation.Expectation
+    acting: acting.Acting
 
 
 class Set(NamedTuple):
@@ -152,7 +153,8 @@ def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
     for half, head in handover.unread():
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
         heads = handover.Heads(handover.bundled().sentence, head)
-        yield Unread(heads, expectation.fit(expectation.tasks(without=half))), theirs
+        leads = expectation.fit(expectation.tasks(without=half))
+        yield Unread(heads, leads, acting.fit(acting.tools(without=half))), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:

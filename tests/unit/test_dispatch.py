@@ -345,7 +345,7 @@ def test_the_strongest_of_several_calls_tells_what_code_does() -> None:
 
 @pytest.mark.parametrize(
     ("tool", "action"),
-    [({"name": "weather", "annotations": {"readOnlyHint": True}}, 0), ({"name": "weather"}, 1)],
+    [({"name": "weather", "description": "Shows the weather of a place."}, 0), ({"name": "weather"}, 1)],
 )
 def test_a_mode_that_is_no_verb_leaves_the_tools_own_class(tool: dict[str, Any], action: int) -> None:
     listed = {**tool, "parameters": {"properties": {"command": {"enum": ["forecast"]}, "x": {}}}}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import expectation, handover
+from models import acting, expectation, handover
 from models.embedding import DIMS, LENGTH
 from models.errors import ArtefactError
 from models.expectation import FURTHEST, UNIT, Expectation, area, fit
@@ -178,7 +178,7 @@ def test_a_replay_sees_them_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Expectation] = []
     monkeypatch.setattr(study, "feature_rows", lambda sessions, tools: seen.append(expectation.current()))
     other = Expectation(NONE, NONE, 3)
-    study._replayed(([], {}, corpus.Unread(handover.bundled(), other)))
+    study._replayed(([], {}, corpus.Unread(handover.bundled(), other, acting.bundled())))
     study._replayed(([], {}, None))
     assert seen == [other, expectation.bundled()]
 

@@ -30,8 +30,8 @@ def tool(name: str, description: str | None = None, **annotations: bool) -> Tool
         ("Overwrite the tariff", "write", True, False),
         ("Exports the segment to a partner", "write", False, True),
         ("Leaks what it finds", "write", False, True),
-        ("A tool of many uses: traces, tests", "write", False, False),
-        ("The disruption of last year, in numbers", "write", False, False),
+        ("A tool of many uses: traces, tests", "read", False, False),
+        ("The disruption of last year, in numbers", "read", False, False),
     ],
 )
 def test_the_verb_that_begins_a_description_tells_of_tools_whose_name_says_nothing(
@@ -55,7 +55,7 @@ def test_a_description_takes_no_power_from_a_name() -> None:
         ("This function returns the balance of an account.", "read", False),
         ("Runs a query on the warehouse.", "execute", False),
         ("Removes a file.", "write", False),
-        ("The ledger of the club.", "write", False),
+        ("The ledger of the club.", "read", False),
         (None, "write", False),
     ],
 )
