@@ -244,7 +244,8 @@ def written() -> dict[str, list[str]]:
         for wish, made in expectation.wishes(file):
             wishes |= _with_clauses(wish)
             calls |= {expectation.spoken(names, call) for call in made}
-            answers |= {line for call in made for line in sentences_of(made_up.as_text(call["result"]))}
+            told = (made_up.as_text(call["result"]).replace(written_tasks.SLOT, "") for call in made)
+            answers |= {line for one in told for line in sentences_of(one)}
         demands = [one for task in file["work"] for one in (task["calm"], task["attack"]["text"])]
         demands += [one for task in file["handed"] for one in (task["text"], task["beyond"]["text"])]
         texts = texts.union(*map(_with_clauses, demands))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from models import distill, embedding
 from models.embedding import BUNDLED, DIMS, Embedding, cosine, cosines, pieces_of, unit
 from models.errors import ArtefactError, DigestMismatch
+from models.scenarios import written_tasks
 
 TABLE = Embedding.load()
 
@@ -287,6 +288,12 @@ def test_what_is_fitted_is_what_is_used() -> None:
         assert bool(want.any()) == bool(got.any())
         if want.any():
             assert got @ want >= 0.999 * np.linalg.norm(got) * np.linalg.norm(want)
+
+
+def test_where_a_text_stands_in_an_answer_is_no_word_that_the_table_reads() -> None:
+    parts = distill.written()
+    assert len(parts["answers in written tasks"]) > 20_000
+    assert not any(written_tasks.SLOT in line for lines in parts.values() for line in lines)
 
 
 def test_the_sentences_of_the_fit_are_the_same_every_time() -> None:
