@@ -90,6 +90,11 @@ MEANING = (
 """What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
 of the trees do without, see `Recipe.without`."""
 
+APART = ("handed", 136)
+"""Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
+figures than elsewhere: those trees that know what the intent means are there learnt from such calls alone. So what moves a
+call across that value may move its score either way, whatever direction it has by itself."""
+
 Progress = Callable[[str], None]
 
 
@@ -103,12 +108,14 @@ class Recipe:
 
     Attributes
     ----------
-    trees : all of them, in as many equal parts as `without` has; the first ones have one more where that cannot be
+    trees : in as many equal parts as `without` has; the first ones have one more where that cannot be
     folds : parts of the user tasks; each is calibrated on by a model that was fitted on the others
     first_trees, first_rate : of the fit that finds the hardest honest sessions, see `emphasised`
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
     without : for each part of the trees the features, by place, that it does without; the log odds are the parts' mean
+    apart : a feature's place, and from which whole number on the first part's trees are others, as many more, learnt from
+        such rows alone; in `grown` no tree splits by that feature elsewhere than at this root
     shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
     """
 
@@ -126,11 +133,16 @@ class Recipe:
     seed: int = 20260101
     directions: tuple[int, ...] = ()
     without: tuple[tuple[int, ...], ...] = ((),)
+    apart: tuple[int, int] | None = None
     shifts: Shifts = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.without) <= self.trees:
             raise DatasetError(f"{self.trees} trees in {len(self.without)} parts: each wants one at least")
+        if self.leaves + (self.apart is not None) > trees.LEAVES_MAX:
+            raise DatasetError(
+                f"{self.leaves} leaves and a root that asks first: {trees.LEAVES_MAX} are read at most"
+            )
 
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -138,11 +150,17 @@ class Recipe:
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
-    """The recipe with directions for these features, half of its trees without `MEANING`."""
+    """The recipe with directions for these features, half of what its trees say without `MEANING`, the other half `APART`."""
     directions = tuple((name in RISING) - (name in FALLING) for name in features)
     meaning = tuple(place for place, name in enumerate(features) if name in MEANING)
     without = ((), meaning) if 0 < len(meaning) < len(features) else ((),)
-    given = {"directions": directions, "without": without, "shifts": trees.shifts_of(features)}
+    column, least = APART
+    given = {
+        "directions": directions,
+        "without": without,
+        "apart": (features.index(column), least) if column in features and len(without) > 1 else None,
+        "shifts": trees.shifts_of(features),
+    }
     return Recipe(**{**given, **changes})
 
 
@@ -177,18 +195,60 @@ def distinct(X: Floats, target: Ints, weight: Floats) -> tuple[Floats, Ints, Flo
 
 
 def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
-    """The recipe's trees, fitted: each part on `distinct` rows that say nothing in the columns that it is `without`."""
+    """The recipe's trees, fitted: each part on `distinct` rows that say nothing in the columns that it is `without`.
+
+    Of the first part there are two where the recipe sets some rows `apart`, and enough of them, of either kind, are there.
+    """
     least, more = divmod(recipe.trees, len(recipe.without))
+    gate = () if recipe.apart is None else recipe.apart[:1]
     parts = []
+
+    def fitted(rows: Any, number: int, columns: Sequence[int], seed: int) -> Any:
+        seen = X[rows]
+        if silent_columns := [*columns, *gate]:
+            seen = seen.copy()
+            seen[:, silent_columns] = 0.0  # a column of one value splits nothing, whatever it holds later
+        each = replace(recipe, trees=least + (number < more), without=((),), seed=recipe.seed + seed)
+        seen, kind, total = distinct(seen, target[rows], weight[rows])
+        return booster(each).fit(seen, kind, sample_weight=total)
+
     for number, columns in enumerate(recipe.without):
-        seen = X
-        if columns:
-            seen = X.copy()
-            seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
-        each = replace(recipe, trees=least + (number < more), without=((),), seed=recipe.seed + number)
-        seen, kind, total = distinct(seen, target, weight)
-        parts.append(booster(each).fit(seen, kind, sample_weight=total))
+        part = fitted(slice(None), number, columns, number)
+        if number == 0 and recipe.apart is not None:
+            column, value = recipe.apart
+            here = X[:, column] >= value
+            if min(np.bincount(target[here], minlength=2)) >= recipe.min_samples_leaf:
+                part = _parted(part, fitted(here, number, columns, len(recipe.without)), column, value)
+        parts.append(part)
     return _mean(parts)
+
+
+def _parted(there: Any, here: Any, column: int, value: float) -> Any:
+    """One model that is `here` where a column holds `value` or more, and `there` elsewhere."""
+    more = (here._baseline_prediction - there._baseline_prediction).item() / len(here._predictors)
+    for (tree,) in here._predictors:
+        tree.nodes["value"] += more  # what the two start from differs: leaves make up for it
+        _gate(tree, column, value, inside=True)
+    for (tree,) in there._predictors:
+        _gate(tree, column, value, inside=False)
+    there._predictors = [*there._predictors, *here._predictors]
+    return there
+
+
+def _gate(tree: Any, column: int, value: float, *, inside: bool) -> None:
+    """Put a root before a tree's own: on the one side of `value` the tree, on the other a leaf that says nothing."""
+    own = tree.nodes
+    nodes = np.zeros(len(own) + 2, dtype=own.dtype)
+    nodes[2:] = own
+    inner = nodes[2:]["is_leaf"] == 0
+    for side in ("left", "right"):
+        nodes[2:][side][inner] += 2
+    nodes["depth"][2:] += 1
+    nodes["is_leaf"][1], nodes["depth"][1] = 1, 1
+    nodes["feature_idx"][0], nodes["num_threshold"][0] = column, value - 0.5
+    nodes["missing_go_to_left"][0], nodes["count"][0] = 1, own["count"][0]
+    nodes["left"][0], nodes["right"][0] = (1, 2) if inside else (2, 1)
+    tree.nodes = nodes
 
 
 def _mean(parts: Sequence[Any]) -> Any:
@@ -209,7 +269,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
 
     A threshold hangs on the few honest sessions that score highest, a fit on the many that are told at a glance. So a
     first fit of a few trees finds the `hardest` share in each domain, of each way in which honest work is seen, see
-    `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions.
+    `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions. This fit alone may split by what sets
+    rows `apart`: it ranks sessions, and scores none.
     """
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate, without=((),)))
     seen, target, total = distinct(X, calls.target, calls.weight)

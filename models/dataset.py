@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
-from models.scenarios import written_tasks
+from models.scenarios import delegated, written_tasks
 
 Kind = Literal["benign", "hijacked", "unseen", "attempted", "acted", "overreach", "complied", "unclear"]
 KINDS: tuple[Kind, ...] = (
@@ -41,7 +41,11 @@ UNCHANGED_WEIGHT = 0.5
 WRITTEN_WEIGHT = 0.35
 """Tasks that were written out whole: each catalogue is a group of its own, and at full weight they are more than half of all."""
 UNCHANGED = frozenset({"spliced_demanded", "spliced_silent"})
-
+HANDED_WEIGHT = 2.0
+"""Tasks that hand acts over and their twins with an act, or that only read: nothing else shows what handing over covers."""
+HANDED = frozenset({"delegated", "delegated_both", "undelegated", "beyond", "read"})
+WHOLE = (written_tasks.SOURCE, delegated.SOURCE)
+"""Sources whose tasks were made whole, not spliced into recordings."""
 
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
@@ -277,6 +281,7 @@ def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
             (ATTEMPTED_WEIGHT if s.kind == "attempted" else 1.0)
             * (UNCHANGED_WEIGHT if s.variant in UNCHANGED else 1.0)
             * (WRITTEN_WEIGHT if s.source == written_tasks.SOURCE else 1.0)
+            * (HANDED_WEIGHT if s.source in WHOLE and s.variant in HANDED else 1.0)
             / groups[group(s)] ** 0.5
             for s in sessions
         ]

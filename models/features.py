@@ -58,7 +58,7 @@ from models.tools import (
     spoken_call,
 )
 
-FEATURES_VERSION = 17
+FEATURES_VERSION = 18
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -103,6 +103,7 @@ FEATURES: tuple[str, ...] = (
     "intent_left",  # how far the intent as a whole, or an amendment, hands acts over, 128 neutral
     "intent_any",  # ... or anything
     "intent_effect",  # ... or wants anything done
+    "handed",  # the most of source_any, clause_any and intent_any: whether anything is handed over at all
     "aimed",  # characters of addresses in the arguments, cut at 255
     "aimed_intent",  # share of them that the intent carries, 1000 without any
     "aimed_prose",  # ... that results carry in prose only
@@ -288,6 +289,7 @@ def extract(
         if place is not None and catalogue is not None and 0 <= read.clause < len(session.served):
             one = session.clauses[read.clause * DIMS : (read.clause + 1) * DIMS]
             source_likeness = catalogue.likeness(one)[place]
+    by_clause, wants = _handed(session, clause)[1], session.wants or bytes(handover.NOTHING)
     length = sum(
         HASHED_CHARS if stands_in else len(leaf.text) for leaf, stands_in in zip(found, hashed, strict=True)
     )
@@ -334,9 +336,10 @@ def extract(
         handed[0],
         handed[1],
         source_likeness,
-        _handed(session, clause)[1],
+        by_clause,
         max(session.handing[:: handover.ANSWERS], default=0),
-        *(session.wants or bytes(handover.NOTHING)),
+        *wants,
+        max(handed[1], by_clause, wants[1]),
         min(255, aimed),
         share(aimed_intent, aimed) if aimed else 1000,
         share(aimed_prose, aimed),

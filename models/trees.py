@@ -27,9 +27,10 @@ UNITS = 10_000
 LEAF_BITS = 32
 """Leaves are kept in units of 2**-32: far below what could move a score by one unit."""
 
-_LEAVES_MAX = 32
+LEAVES_MAX = 32
+"""Leaves of a tree that are read: one bit each."""
 _Bits = np.uint32
-_ALL = _Bits(2**_LEAVES_MAX - 1)
+_ALL = _Bits(2**LEAVES_MAX - 1)
 _ROWS = 256
 """Rows summed at a time: a set of any length then takes the memory of these."""
 
@@ -59,7 +60,7 @@ class Forest:
     thresholds : for each feature its first row of ``remain``, and the values at which its nodes part, ascending
     remain : rows x trees bits of the leaves that remain; for each feature one row more than it has thresholds, and the
         last of it for a missing value
-    leaves : flat table of trees x `_LEAVES_MAX` leaf values, in units of 2**-32
+    leaves : flat table of trees x `LEAVES_MAX` leaf values, in units of 2**-32
     baseline : start value of every sum, in the same unit
     cuts : for each k in 1..10000 the least sum whose probability, rounded, is at least k units
     shifts : what scores give up for what a column holds, see `allowance`
@@ -75,7 +76,7 @@ class Forest:
     @property
     def n_trees(self) -> int:
         """Number of trees."""
-        return len(self.leaves) // _LEAVES_MAX
+        return len(self.leaves) // LEAVES_MAX
 
     @property
     def n_features(self) -> int:
@@ -87,7 +88,7 @@ class Forest:
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise FeaturesMismatch(f"the model reads {self.n_features} features, got an array {X.shape}")
         out = np.empty(len(X), dtype=np.int64)
-        leaves_of_tree = np.arange(self.n_trees) * _LEAVES_MAX
+        leaves_of_tree = np.arange(self.n_trees) * LEAVES_MAX
         for start in range(0, len(X), _ROWS):
             part = X[start : start + _ROWS]
             reached = np.empty((len(part), self.n_trees), dtype=_Bits)
@@ -260,12 +261,12 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
     if unsound or not grown:
         raise ArtefactError("not a binary boosting model over plain numeric features; retrain it")
 
-    leaves = np.zeros((len(grown), _LEAVES_MAX), dtype=np.int64)
+    leaves = np.zeros((len(grown), LEAVES_MAX), dtype=np.int64)
     ruled: list[list[_Node]] = [[] for _ in range(n_features)]
     for tree, nodes in enumerate(grown):
         inner, order = _spans(nodes)
-        if len(order) > _LEAVES_MAX:
-            raise ArtefactError(f"a tree has {len(order)} leaves, at most {_LEAVES_MAX} are read; retrain it")
+        if len(order) > LEAVES_MAX:
+            raise ArtefactError(f"a tree has {len(order)} leaves, at most {LEAVES_MAX} are read; retrain it")
         if nodes["is_categorical"].any():
             raise ArtefactError("categorical splits are not read; retrain on numeric features")
         for at, first, beyond in inner:

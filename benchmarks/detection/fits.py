@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "catalogue lure": ("tool_lure", "line_"),
     "provenance": ("args_", "sink_", "best_intent"),
-    "delegation": ("source_", "clause_any", "intent_acts", "intent_any", "intent_left"),
+    "delegation": ("source_", "clause_any", "intent_acts", "intent_any", "intent_left", "handed"),
     "address": ("aimed",),
     "scope": (
         "action",
@@ -253,7 +253,10 @@ def variants() -> list[Variant]:
         ),
         Variant("recordings only", FULL.columns, lambda home, s: s.variant == "recorded"),
         Variant("lengths and counts", probe),
-        Variant("all trees know what the intent means", FULL.columns, changes={"without": ((),)}),
+        Variant(
+            "all trees know what the intent means", FULL.columns, changes={"without": ((),), "apart": None}
+        ),
+        Variant("no trees of its own for handed-over work", FULL.columns, changes={"apart": None}),
     ]
     for family in FAMILIES:
         columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)

@@ -10,7 +10,7 @@ import pytest
 import skops.io
 
 from models import registry
-from models.calibrate import FALLING, RISING
+from models.calibrate import APART, FALLING, RISING
 from models.features import FEATURES, FEATURES_VERSION
 from stream import replay
 from stream.rulings import UNIT
@@ -53,12 +53,18 @@ def test_evidence_with_a_direction_never_turns_a_score_round(
 ) -> None:
     model = registry.load()
     before = model.score(rows, first(rows))
+    handed, least = FEATURES.index(APART[0]), APART[1]
+    over = [FEATURES.index(name) for name in ("source_any", "clause_any", "intent_any")]
+    assert len(np.unique(rows[:, handed] >= least)) == 2
     for name in names:
         column = FEATURES.index(name)
         for step in (1, 10, 100, 1000):
             more = rows.copy()
             more[:, column] += step
-            assert (sign * (model.score(more, first(more)) - before) >= 0).all(), name
+            more[:, handed] = np.maximum(rows[:, handed], more[:, over].max(axis=1))
+            stays = (more[:, handed] >= least) == (rows[:, handed] >= least)  # across it other trees speak
+            assert stays.any()
+            assert (sign * (model.score(more, first(more)) - before)[stays] >= 0).all(), name
 
 
 def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> None:

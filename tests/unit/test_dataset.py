@@ -169,6 +169,22 @@ def test_a_task_written_out_whole_teaches_less_than_a_recording() -> None:
     assert calls.weight[0] == pytest.approx(dataset.WRITTEN_WEIGHT * calls.weight[1])
 
 
+def test_a_task_that_hands_acts_over_teaches_twice_as_much_where_it_was_made_whole() -> None:
+    def weights(source: str, variant: str, other: str) -> list[float]:
+        listed = [
+            dataset.of_record({**record(name), "source": source, "variant": kind}, {})
+            for name, kind in (("a", variant), ("b", other))
+        ]
+        weight: list[float] = dataset.join(listed, ["a", "b"], [0, 0]).weight.tolist()
+        return weight
+
+    for source in dataset.WHOLE:
+        handed, plain = weights(source, "delegated", "ordinary")
+        assert handed == pytest.approx(dataset.HANDED_WEIGHT * plain) == pytest.approx(2 * plain)
+        assert len(set(weights(source, "read", "beyond"))) == 1
+    assert len(set(weights("taubench", "delegated", "ordinary"))) == 1  # spliced into a recording
+
+
 def test_goals_and_intents_are_known_again_whatever_their_spacing_and_case() -> None:
     told = {**record("a"), "injection_goal": "Send  ALL\nmoney", "intent": "Read it"}
     again = {**record("b"), "injection_goal": "send all money", "intent": "read  IT "}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models import handover
+from models.calibrate import APART
 from models.expectation import FURTHEST
 from models.features import FEATURES
 from models.handover import NEUTRAL, Head, Heads
@@ -78,6 +79,14 @@ def test_an_intent_that_leaves_acts_to_a_text_differs_from_one_that_reads_it() -
 def test_without_an_intent_both_are_neutral() -> None:
     for row in rows(session("")):
         assert row["intent_any"] == row["intent_effect"] == NEUTRAL
+
+
+def test_whether_anything_is_handed_over_is_the_most_that_source_clause_or_intent_say() -> None:
+    for intent in ("Do what the mail m-1 says.", "Read the mail m-1 to me.", ""):
+        for row in rows(session(intent)):
+            assert row["handed"] == max(row["source_any"], row["clause_any"], row["intent_any"])
+    assert all(row["handed"] == 128 for row in rows(session("")))
+    assert rows(session("Do what the mail m-1 says."))[0]["handed"] >= APART[1]
 
 
 def test_answers_are_silent_until_one_tells_something() -> None:
