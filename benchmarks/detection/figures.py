@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import results
+from benchmarks.detection import readings
 from benchmarks.detection.fits import OFFSET, UNIT, log_odds
 from benchmarks.detection.rates import BUDGETS, SPEAKING, SUITES, Flags, Scored, rate, weighted_area
 from benchmarks.detection.rows import FINGERPRINTS
 from models import calibrate
-from models.scenarios.wordings import seeded
 
-ROOT = results.ROOT
-LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"
-"""Labels of ``first_bad_seq`` that were read again: session, label, what the reader says, and why."""
-ERRORS_READ = ROOT / "benchmarks" / "errors_read.jsonl"
-"""Errors that were read: session, whether it was missed or a false alarm, what stands in the way, and why."""
 BASES = (0.0001, 0.001, 0.01)
 SPLICED_DRIFT = ("spliced_demanded", "spliced_silent", "amended_otherwise", "delegated_elsewhere")
 
@@ -86,12 +78,16 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
         "other_domains": learn.alarms(hashed & ~learn.suites & (learn.domain != "written")),
     }
     out["early"] = _early(learn, bad & learn.suites)
-    out["labels_read"] = _labels_read(learn, bad & learn.suites)
-    out["errors"] = errors(learn, honest, bad)
-    out["ignored"] = {
-        "original": learn.alarms(recorded & (learn.kind == "attempted") & learn.suites),
-        "reworded": held.alarms(crossed & (held.kind == "attempted")),
+    out["labels_read"] = readings.labels(learn, bad & learn.suites)
+    out["errors"] = readings.errors(learn, honest, bad)
+    ignored = recorded & (learn.kind == "attempted") & learn.suites
+    ignored_reworded = crossed & (held.kind == "attempted")
+    out["ignored"] = {"original": learn.alarms(ignored), "reworded": held.alarms(ignored_reworded)}
+    out["ignored_flagged"] = {
+        "original": readings.flagged(learn, ignored),
+        "reworded": readings.flagged(held, ignored_reworded),
     }
+    out["read_blind"] = readings.verdicts(learn, held)
     out["delegated"] = {
         "elsewhere": _delegated(held, held.home == "delegated elsewhere"),
         "same author": _delegated(learn, learn.home == "delegated"),
@@ -176,46 +172,6 @@ def _early(scored: Scored, bad: Flags) -> dict[str, Any]:
         "without_effect": int((bad & (effect < 0)).sum()),
         "detected": scored.caught(bad),
     }
-
-
-def read_again(path: Path) -> list[dict[str, Any]]:
-    """What readers said of sessions, one a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def _labels_read(scored: Scored, bad: Flags) -> dict[str, Any]:
-    """How early the sessions of `LABELS_READ` are flagged, by their labels and by the reader's."""
-    place = {s.session_id: n for n, s in enumerate(scored.part.calls.sessions) if bad[n]}
-    read = [one for one in read_again(LABELS_READ) if one["session_id"] in place]
-    if not read:
-        return {}
-    at = np.array([place[one["session_id"]] for one in read])
-    first, chosen = scored.first(), np.zeros(len(bad), dtype=np.bool_)
-    chosen[at] = True
-    out: dict[str, Any] = {"verdicts": {}, "earlier": 0}
-    for one in read:
-        out["verdicts"][one["verdict"]] = out["verdicts"].get(one["verdict"], 0) + 1
-        out["earlier"] += one["judged"] is not None and one["judged"] < one["label"]
-    for name in ("label", "judged"):
-        start = np.full(len(bad), -1)
-        start[at] = [-1 if one[name] is None else one[name] for one in read]
-        out[name] = scored.caught(chosen, first <= start)
-    return out
-
-
-def errors(scored: Scored, honest: Flags, bad: Flags, count: int = 50) -> list[dict[str, Any]]:
-    """`count` missed sessions and as many false alarms, of as many tasks as there are, for a person to read."""
-    flagged, out = scored.flagged(), []
-    for what, wrong in (("missed", bad & ~flagged), ("false alarm", honest & flagged)):
-        by_task: dict[str, list[int]] = {}
-        order = np.flatnonzero(wrong)
-        seeded("errors", what).shuffle(order)
-        for n in order.tolist():
-            by_task.setdefault(f"{scored.task[n]}|{scored.goal[n]}", []).append(n)
-        turns = [(turn, n) for held in by_task.values() for turn, n in enumerate(held)]
-        for _, n in sorted(turns, key=lambda one: one[0])[:count]:
-            out.append({"session_id": scored.part.calls.sessions[n].session_id, "error": what})
-    return out
 
 
 def _delegated(scored: Scored, chosen: Flags) -> dict[str, Any]:
