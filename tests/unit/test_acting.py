@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models import acting, tools
 from models.acting import Acting
@@ -117,6 +119,18 @@ def test_nor_that_it_fetches(name: str) -> None:
     said = "Updates, creates, sets and books: text, reason, body."
     assert action("page", said) == "write"
     assert action(name, said) == "read"
+
+
+NAMES = st.text(st.sampled_from("aAgetlistsend_-./: 9日") | st.characters(), max_size=40)
+
+
+@given(NAMES, st.none() | st.text(max_size=200) | st.sampled_from([PADDING, "Wipes a disk.", "Gets a list."]))
+def test_whatever_a_tool_is_called_and_says_it_is_classed(name: str, description: str | None) -> None:
+    assert tools.facts_of(name, Tool(name=name or "x", description=description), {}).action in (
+        "read",
+        "write",
+        "execute",
+    )
 
 
 @pytest.mark.parametrize("name", ["list/创建", "read/写", "find/删除", "mcp__read__日本", "日本", "/"])
