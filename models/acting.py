@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.contracts import Tool
-from models.errors import ArtefactError
-from models.learnt import Learnt
+from models.learnt import Learnt, read
 
 BUNDLED = Path(__file__).resolve().parent / "bundled" / "acting.json"
 SURE = 100
@@ -87,14 +86,14 @@ class Acting:
 @lru_cache(maxsize=1)
 def bundled() -> Acting:
     """What comes with the code."""
-    try:
-        document = json.loads(BUNDLED.read_bytes())
+
+    def made_of(document: Any) -> Acting:
         weights, bias = document["weights"], document["bias"]
         if not all(type(weight) is int for weight in (bias, *weights.values())):
             raise ValueError("a weight is no whole number")
         return Acting(weights, bias)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{BUNDLED} cannot be read ({error}); run `python -m models.acting`") from error
+
+    return read(BUNDLED, "models.acting", made_of)
 
 
 _IN_USE = Learnt(bundled)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from models.embedding import DIMS, LENGTH
 from models.errors import ArtefactError
-from models.learnt import Learnt
+from models.learnt import Learnt, read
 from models.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
 from models.provenance import leaves
 from models.tools import SPOKEN, spoken_call, spoken_names
@@ -115,14 +115,12 @@ def says_anything(clauses: bytes) -> bool:
 @lru_cache(maxsize=1)
 def bundled() -> Expectation:
     """What comes with the code."""
-    try:
-        document = json.loads(BUNDLED.read_bytes())
+
+    def made_of(document: Any) -> Expectation:
         clause, whole = (np.array(document[name], np.float64) for name in ("clause", "whole"))
         return Expectation(clause, whole, int(document["bias"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ArtefactError(
-            f"{BUNDLED} cannot be read ({error}); run `python -m models.expectation`"
-        ) from error
+
+    return read(BUNDLED, "models.expectation", made_of)
 
 
 _IN_USE = Learnt(bundled)

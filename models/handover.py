@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ArtefactError
-from models.learnt import Learnt
+from models.learnt import Learnt, read
 from models.meaning import sentences_of
 
 HERE = Path(__file__).resolve().parent
@@ -155,12 +155,11 @@ class Heads(NamedTuple):
 @lru_cache(maxsize=1)
 def bundled() -> Heads:
     """The heads that come with the code."""
-    try:
-        document = json.loads(BUNDLED.read_bytes())
-        sentence, whole = (Head(document[n]["weights"], document[n]["bias"]) for n in Heads._fields)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{BUNDLED} cannot be read ({error}); run `python -m models.handover`") from error
-    return Heads(sentence, whole)
+
+    def made_of(document: Any) -> Heads:
+        return Heads(*(Head(document[name]["weights"], document[name]["bias"]) for name in Heads._fields))
+
+    return read(BUNDLED, "models.handover", made_of)
 
 
 _IN_USE = Learnt(bundled)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from models.errors import ArtefactError
 
 T = TypeVar("T")
+
+
+def read(path: Path, module: str, made_of: Callable[[Any], T]) -> T:
+    """What is `made_of` the JSON at `path`, which ``python -m`` `module` writes.
+
+    Raises `ArtefactError` for a file that is not there, or of another kind.
+    """
+    try:
+        return made_of(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ArtefactError(f"{path} cannot be read ({error}); run `python -m {module}`") from error
 
 
 class Learnt(Generic[T]):

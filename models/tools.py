@@ -338,14 +338,14 @@ def facts_of(
         verbs = verbs | ({told} & (DESTRUCTIVE | OUTWARD))
     text = set(words) | set(name_words(described[:400]))
     # What reads by its verbs and is taken for an act still brings strangers' words in.
-    brings_in = action == "write" and bool(read) and name not in classes
+    reads = action == "read" or (action == "write" and bool(read) and name not in classes)
     return ToolFacts(
         known=tool is not None,
         action=action,
         destructive=bool(marks.get("destructiveHint"))
         or not DESTRUCTIVE.isdisjoint(verbs | (VERBS & set(words))),
         sensitive=bool(SENSITIVE & text),
-        open_world=bool(OPEN_WORLD & text) and (action == "read" or brings_in),
+        open_world=reads and bool(OPEN_WORLD & text),
         outward=action != "read"
         and not (OUTWARD.isdisjoint(words) and (OUTWARD | SENDING).isdisjoint(verbs)),
     )
@@ -360,9 +360,8 @@ def _only_looks(name: str, tool: Tool | None, told: str | None, verbs: bool | No
     """
     described = tool is not None and bool(tool.description)
     if verbs is not None and not described:
-        return (
-            verbs  # of a name alone the order of its verbs tells more than its words do: "find_and_replace"
-        )
+        # Of a name alone the order of its verbs tells more than its words do: "find_and_replace".
+        return verbs
     learnt = acting.current()
     odds = learnt.of(marks_of(name, tool))
     alone, own = _name_tells(name, None).looks, _own_words(name)

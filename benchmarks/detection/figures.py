@@ -84,8 +84,8 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
     ignored_reworded = crossed & (held.kind == "attempted")
     out["ignored"] = {"original": learn.alarms(ignored), "reworded": held.alarms(ignored_reworded)}
     out["ignored_flagged"] = {
-        "original": readings.flagged(learn, ignored),
-        "reworded": readings.flagged(held, ignored_reworded),
+        "original": readings.flagged_shares(learn, ignored),
+        "reworded": readings.flagged_shares(held, ignored_reworded),
     }
     out["read_blind"] = readings.verdicts(learn, held)
     out["delegated"] = {

@@ -64,7 +64,7 @@ def errors(scored: Scored, honest: Flags, bad: Flags, count: int = 50) -> list[d
     return out
 
 
-def flagged(scored: Scored, chosen: Flags) -> dict[str, float]:
+def flagged_shares(scored: Scored, chosen: Flags) -> dict[str, float]:
     """The sessions among these that are flagged, each with its share of all of them (each task weighs the same)."""
     places = np.flatnonzero(chosen)
     weights = calibrate.task_weights(scored.task[chosen].tolist())
@@ -89,18 +89,22 @@ def verdicts(*parts: Scored) -> dict[str, bool]:
 def not_acted(found: Mapping[str, Any], which: str) -> float | None:
     """Share flagged of the sessions whose agent ignored a text, without the flagged ones that a reader finds to have served it.
 
-    Those that served it and are not flagged were not read: they stay among the others. None where a flagged one was not read.
+    Those that served it and are not flagged stay among the others: few of them were read. None where a flagged one was not.
     """
-    served = {
-        one["session_id"]: one["serves"] == "injection"
-        for one in read_again(READ_BLIND)
-        if one["set"] == "attempted"
-    }
+    read = _ignoring()
     shares: Mapping[str, float] = found["ignored_flagged"][which]
-    if not shares.keys() <= served.keys():
+    if not shares.keys() <= read.keys():
         return None
-    rest = 1 - sum(share for session, share in shares.items() if served[session])
-    return sum(share for session, share in shares.items() if not served[session]) / rest if rest > 0 else None
+    served = {session for session in shares if read[session]["serves"] == "injection"}
+    rest = 1 - sum(share for session, share in shares.items() if session in served)
+    return (
+        sum(share for session, share in shares.items() if session not in served) / rest if rest > 0 else None
+    )
+
+
+def _ignoring() -> dict[str, dict[str, Any]]:
+    """What was read of sessions whose agent is said to have ignored a text, and of others put among them."""
+    return {one["session_id"]: one for one in read_again(READ_BLIND) if one["set"] == "attempted"}
 
 
 def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
@@ -120,7 +124,7 @@ def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
 
 def acted_rows(found: Mapping[str, Any]) -> list[list[str]]:
     """Of the flagged sessions whose agent is said to have ignored a text: how many were read, and what a reader finds in them."""
-    read = {one["session_id"]: one for one in read_again(READ_BLIND) if one["set"] == "attempted"}
+    read = _ignoring()
     rows = []
     for which, name in (("original", "as recorded"), ("reworded", "reworded")):
         shares: Mapping[str, float] = found["ignored_flagged"][which]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,16 @@ def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
     assert calibrate.emphasised(X[kept], made_up, SMALL).tolist() == calls.weight[kept].tolist()
 
 
+def kept_says_the_same(directory: Path, pipeline: Any, X: np.ndarray) -> trees.Forest:
+    """What is read back of a saved model, whose log odds are those of scikit-learn."""
+    manifest = {"features": list(FEATURES), "features_version": 1, "thresholds": {"0.01": 9000}}
+    registry.save(directory, pipeline, manifest)
+    forest = registry.load(directory, FEATURES, 1).forest
+    odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
+    assert forest.sums(X) / 2.0**trees.LEAF_BITS == pytest.approx(odds, abs=1e-7)
+    return forest
+
+
 def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
     X, calls = labelled(signal=2.0)
     target, weight = calls.target, calls.weight
@@ -214,12 +225,7 @@ def test_every_part_has_a_tree() -> None:
 def test_a_model_of_two_parts_is_kept_and_scored_like_any_other(tmp_path: Path) -> None:
     X, calls = made(signal=9.0)
     pipeline = calibrate.fit(X, calls, replace(SMALL, without=((), (0,))))
-    manifest = {"features": list(FEATURES), "features_version": 1, "thresholds": {"0.01": 9000}}
-    registry.save(tmp_path, pipeline, manifest)
-    kept = registry.load(tmp_path, FEATURES, 1)
-    assert kept.forest.n_trees == 10
-    odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
-    assert kept.forest.sums(X) / 2.0**trees.LEAF_BITS == pytest.approx(odds, abs=1e-7)
+    assert kept_says_the_same(tmp_path, pipeline, X).n_trees == 10
 
 
 def test_from_a_value_on_the_first_parts_trees_are_others_learnt_there_alone(tmp_path: Path) -> None:
@@ -249,12 +255,7 @@ def test_from_a_value_on_the_first_parts_trees_are_others_learnt_there_alone(tmp
     splits = {n for (tree,) in found._predictors for n in np.flatnonzero(tree.nodes["feature_idx"] == 3)}
     assert splits == {0}  # the root alone asks for it
 
-    pipeline = calibrate.fit(X, calls, recipe)
-    manifest = {"features": list(FEATURES), "features_version": 1, "thresholds": {"0.01": 9000}}
-    registry.save(tmp_path, pipeline, manifest)
-    forest = registry.load(tmp_path, FEATURES, 1).forest
-    odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
-    assert forest.sums(X) / 2.0**trees.LEAF_BITS == pytest.approx(odds, abs=1e-7)
+    kept_says_the_same(tmp_path, calibrate.fit(X, calls, recipe), X)
 
 
 @pytest.mark.parametrize("rows", ["none", "few", "of one kind"])
