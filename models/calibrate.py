@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,13 @@ MEANING = (
 """What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
 of the trees do without, see `Recipe.without`."""
 
-APART = ("handed", 136)
-"""Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
-figures than elsewhere: those trees that know what the intent means are there learnt from such calls alone. So what moves a
-call across that value may move its score either way, whatever direction it has by itself."""
+APART = (("handed", 136), ("hashed", 500))
+"""Where for each half of the trees they are others, learnt from such calls alone.
+
+Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
+figures than elsewhere: there those trees that know what the intent means are others. Where values are fingerprints, most of
+provenance and all of their meaning is silent: there those that do without what the intent means. So what moves a call across
+such a value may move its score either way, whatever direction it has by itself."""
 
 Progress = Callable[[str], None]
 
@@ -114,8 +118,8 @@ class Recipe:
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
     without : for each part of the trees the features, by place, that it does without; the log odds are the parts' mean
-    apart : a feature's place, and from which whole number on the first part's trees are others, as many more, learnt from
-        such rows alone; in `grown` no tree splits by that feature elsewhere than at this root
+    apart : for each part of the trees a feature's place, and from which whole number on its trees are others, as many more, learnt
+        from such rows alone; None for a part that has none. None of that part's trees splits by the feature elsewhere than at its root
     shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
     """
 
@@ -133,13 +137,15 @@ class Recipe:
     seed: int = 20260101
     directions: tuple[int, ...] = ()
     without: tuple[tuple[int, ...], ...] = ((),)
-    apart: tuple[int, int] | None = None
+    apart: tuple[tuple[int, int] | None, ...] = ()
     shifts: Shifts = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.without) <= self.trees:
             raise DatasetError(f"{self.trees} trees in {len(self.without)} parts: each wants one at least")
-        if self.leaves + (self.apart is not None) > trees.LEAVES_MAX:
+        if len(self.apart) > len(self.without):
+            raise DatasetError(f"trees of their own for {len(self.apart)} parts of {len(self.without)}")
+        if self.leaves + any(self.apart) > trees.LEAVES_MAX:
             raise DatasetError(
                 f"{self.leaves} leaves and a root that asks first: {trees.LEAVES_MAX} are read at most"
             )
@@ -150,15 +156,15 @@ class Recipe:
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
-    """The recipe with directions for these features, half of what its trees say without `MEANING`, the other half `APART`."""
+    """The recipe with directions for these features, half of what its trees say without `MEANING`, each half with trees `APART`."""
     directions = tuple((name in RISING) - (name in FALLING) for name in features)
     meaning = tuple(place for place, name in enumerate(features) if name in MEANING)
     without = ((), meaning) if 0 < len(meaning) < len(features) else ((),)
-    column, least = APART
+    apart = tuple((features.index(name), least) if name in features else None for name, least in APART)
     given = {
         "directions": directions,
         "without": without,
-        "apart": (features.index(column), least) if column in features and len(without) > 1 else None,
+        "apart": apart if len(without) == len(APART) else (),
         "shifts": trees.shifts_of(features),
     }
     return Recipe(**{**given, **changes})
@@ -197,28 +203,29 @@ def distinct(X: Floats, target: Ints, weight: Floats) -> tuple[Floats, Ints, Flo
 def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
     """The recipe's trees, fitted: each part on `distinct` rows that say nothing in the columns that it is `without`.
 
-    Of the first part there are two where the recipe sets some rows `apart`, and enough of them, of either kind, are there.
+    Of a part there are two where the recipe sets some rows `apart`, and enough of them, of either kind, are there.
     """
     least, more = divmod(recipe.trees, len(recipe.without))
-    gate = () if recipe.apart is None else recipe.apart[:1]
     parts = []
 
     def fitted(rows: Any, number: int, columns: Sequence[int], seed: int) -> Any:
-        seen = X[rows]
-        if silent_columns := [*columns, *gate]:
-            seen = seen.copy()
-            seen[:, silent_columns] = 0.0  # a column of one value splits nothing, whatever it holds later
-        each = replace(recipe, trees=least + (number < more), without=((),), seed=recipe.seed + seed)
+        seen = X[rows].copy()
+        seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
+        each = replace(
+            recipe, trees=least + (number < more), without=((),), apart=(), seed=recipe.seed + seed
+        )
         seen, kind, total = distinct(seen, target[rows], weight[rows])
         return booster(each).fit(seen, kind, sample_weight=total)
 
-    for number, columns in enumerate(recipe.without):
+    for number, (silent_columns, gate) in enumerate(zip_longest(recipe.without, recipe.apart)):
+        columns = [*silent_columns, *(gate or ())[:1]]
         part = fitted(slice(None), number, columns, number)
-        if number == 0 and recipe.apart is not None:
-            column, value = recipe.apart
+        if gate is not None:
+            column, value = gate
             here = X[:, column] >= value
             if min(np.bincount(target[here], minlength=2)) >= recipe.min_samples_leaf:
-                part = _parted(part, fitted(here, number, columns, len(recipe.without)), column, value)
+                own = fitted(here, number, columns, len(recipe.without) + number)
+                part = _parted(part, own, column, value)
         parts.append(part)
     return _mean(parts)
 
@@ -269,10 +276,11 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
 
     A threshold hangs on the few honest sessions that score highest, a fit on the many that are told at a glance. So a
     first fit of a few trees finds the `hardest` share in each domain, of each way in which honest work is seen, see
-    `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions. This fit alone may split by what sets
+    `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions. This fit may split by what sets
     rows `apart`: it ranks sessions, and scores none.
     """
-    first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate, without=((),)))
+    rate = recipe.first_rate
+    first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=rate, without=((),), apart=()))
     seen, target, total = distinct(X, calls.target, calls.weight)
     first.fit(seen, target, sample_weight=total)
     spent = trees.allowance(calls.call_seq, X, recipe.shifts)

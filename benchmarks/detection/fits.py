@@ -254,9 +254,9 @@ def variants() -> list[Variant]:
         Variant("recordings only", FULL.columns, lambda home, s: s.variant == "recorded"),
         Variant("lengths and counts", probe),
         Variant(
-            "all trees know what the intent means", FULL.columns, changes={"without": ((),), "apart": None}
+            "all trees know what the intent means", FULL.columns, changes={"without": ((),), "apart": ()}
         ),
-        Variant("no trees of its own for handed-over work", FULL.columns, changes={"apart": None}),
+        Variant("no trees apart", FULL.columns, changes={"apart": ()}),
     ]
     for family in FAMILIES:
         columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)

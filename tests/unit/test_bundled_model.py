@@ -53,7 +53,8 @@ def test_evidence_with_a_direction_never_turns_a_score_round(
 ) -> None:
     model = registry.load()
     before = model.score(rows, first(rows))
-    handed, least = FEATURES.index(APART[0]), APART[1]
+    ((name, least), _) = APART
+    handed = FEATURES.index(name)
     over = [FEATURES.index(name) for name in ("source_any", "clause_any", "intent_any")]
     assert len(np.unique(rows[:, handed] >= least)) == 2
     for name in names:

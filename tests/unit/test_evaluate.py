@@ -228,38 +228,51 @@ def test_a_model_of_two_parts_is_kept_and_scored_like_any_other(tmp_path: Path) 
     assert kept_says_the_same(tmp_path, pipeline, X).n_trees == 10
 
 
-def test_from_a_value_on_the_first_parts_trees_are_others_learnt_there_alone(tmp_path: Path) -> None:
+def test_from_a_value_on_each_parts_trees_are_others_learnt_there_alone(tmp_path: Path) -> None:
     X, calls = made(signal=9.0)
     kept = calls.target != dataset.LEFT_OUT
     X, calls = X[kept], calls.take(kept)
-    X[:, 3] = np.random.default_rng(3).integers(100, 200, len(X))
-    recipe = replace(SMALL, trees=10, without=((), (0,)), apart=(3, 150))
-    here = X[:, 3] >= 150
-    blind = X.copy()
+    X[:, 2:] = np.random.default_rng(3).integers(100, 200, (len(X), 2))
+    recipe = replace(SMALL, trees=10, without=((), (0,)), apart=((3, 150), (2, 170)))
+    blind, blinder = X.copy(), X.copy()
     blind[:, 3] = 0.0
-    blinder = blind.copy()
-    blinder[:, 0] = 0.0
+    blinder[:, [0, 2]] = 0.0
 
     def fitted(rows: np.ndarray, seed: int, seen: np.ndarray) -> np.ndarray:
-        one = calibrate.booster(replace(recipe, trees=5, seed=recipe.seed + seed, without=((),)))
+        one = calibrate.booster(replace(recipe, trees=5, seed=recipe.seed + seed, without=((),), apart=()))
         distinct = calibrate.distinct(seen[rows], calls.target[rows], calls.weight[rows])
         odds: np.ndarray = one.fit(*distinct[:2], sample_weight=distinct[2]).decision_function(seen)
         return odds
 
     everywhere = np.ones(len(X), dtype=bool)
-    first = np.where(here, fitted(here, 2, blind), fitted(everywhere, 0, blind))
-    said = (first + fitted(everywhere, 1, blinder)) / 2
+    said = np.zeros(len(X))
+    for number, (seen, (column, least)) in enumerate(zip((blind, blinder), recipe.apart, strict=True)):
+        here = X[:, column] >= least
+        there = fitted(everywhere, number, seen)
+        said += np.where(here, fitted(here, 2 + number, seen), there) / 2
+        assert (said != there / 2)[here].any()
     found = calibrate.grown(X, calls.target, calls.weight, recipe)
     assert found.decision_function(X) == pytest.approx(said, rel=1e-9)
-    assert said[here].std() > 0.05
-    splits = {n for (tree,) in found._predictors for n in np.flatnonzero(tree.nodes["feature_idx"] == 3)}
-    assert splits == {0}  # the root alone asks for it
+    for column, part in ((3, found._predictors[:10]), (2, found._predictors[10:])):
+        splits = {n for (tree,) in part for n in np.flatnonzero(tree.nodes["feature_idx"] == column)}
+        assert splits == {0}  # the root alone asks for it
 
     kept_says_the_same(tmp_path, calibrate.fit(X, calls, recipe), X)
 
 
+def test_one_part_may_have_trees_of_its_own_and_the_other_none() -> None:
+    X, calls = labelled(signal=9.0)
+    X[:, 3] = np.random.default_rng(3).integers(100, 200, len(X))
+    recipe = replace(SMALL, trees=10, without=((), (0,)), apart=(None, (3, 150)))
+    found = calibrate.grown(X, calls.target, calls.weight, recipe)
+    roots = [int(tree.nodes["feature_idx"][0]) for (tree,) in found._predictors]
+    assert (len(roots), roots[5:]) == (15, 10 * [3])
+    with pytest.raises(DatasetError, match="for 2 parts of 1"):
+        replace(SMALL, apart=(None, (3, 150)))
+
+
 @pytest.mark.parametrize("rows", ["none", "few", "of one kind"])
-def test_where_too_little_is_handed_over_or_all_of_it_is_honest_there_is_one_set_of_trees(rows: str) -> None:
+def test_where_too_few_rows_lie_apart_or_all_of_them_are_honest_there_is_one_set_of_trees(rows: str) -> None:
     X, calls = labelled(signal=9.0)
     X[:, 3] = 0.0
     if rows == "of one kind":
@@ -267,15 +280,15 @@ def test_where_too_little_is_handed_over_or_all_of_it_is_honest_there_is_one_set
     elif rows == "few":
         for kind in (0, 1):
             X[np.flatnonzero(calls.target == kind)[: SMALL.min_samples_leaf - 1], 3] = 1.0
-    recipe = replace(SMALL, trees=5, apart=(3, 1))
+    recipe = replace(SMALL, trees=5, apart=((3, 1),))
     assert calibrate.grown(X, calls.target, calls.weight, recipe).n_iter_ == 5
 
 
 def test_a_root_that_asks_first_leaves_room_for_one_leaf_less() -> None:
     replace(SMALL, leaves=trees.LEAVES_MAX)
-    replace(SMALL, leaves=trees.LEAVES_MAX - 1, apart=(3, 1))
+    replace(SMALL, leaves=trees.LEAVES_MAX - 1, apart=((3, 1),))
     with pytest.raises(DatasetError, match="32 are read at most"):
-        replace(SMALL, leaves=trees.LEAVES_MAX, apart=(3, 1))
+        replace(SMALL, leaves=trees.LEAVES_MAX, apart=((3, 1),))
 
 
 def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
@@ -285,8 +298,10 @@ def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
         list(calibrate.MEANING),
     ]
     assert calibrate.recipe_for(FEATURES).without == ((),)
-    assert recipe.apart == (features.FEATURES.index("handed"), 136)
-    assert calibrate.recipe_for(FEATURES).apart is None
+    assert recipe.apart == tuple((features.FEATURES.index(name), least) for name, least in calibrate.APART)
+    assert calibrate.recipe_for(FEATURES).apart == ()
+    seen = [name for name in features.FEATURES if name != "hashed"]
+    assert calibrate.recipe_for(seen).apart == ((seen.index("handed"), 136), None)
 
 
 def test_one_suite_alone_cannot_be_left_out() -> None:
