@@ -91,13 +91,14 @@ MEANING = (
 """What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
 of the trees do without, see `Recipe.without`."""
 
-APART = (("handed", 136), ("hashed", 500))
+APART = (("handed", 136), ("hashed", 1000))
 """Where for each half of the trees they are others, learnt from such calls alone.
 
 Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
-figures than elsewhere: there those trees that know what the intent means are others. Where values are fingerprints, most of
-provenance and all of their meaning is silent: there those that do without what the intent means. So what moves a call across
-such a value may move its score either way, whatever direction it has by itself."""
+figures than elsewhere: there those trees that know what the intent means are others. Where all values are fingerprints, what
+is copied whole is still found, but no other spelling, part or meaning of a value: there those that do without what the intent means.
+One value in clear keeps a call among the others: anyone can write what looks like a fingerprint beside it. What moves a call
+across such a value may move its score either way, whatever direction it has by itself."""
 
 Progress = Callable[[str], None]
 
@@ -118,8 +119,8 @@ class Recipe:
     hardest, emphasis : their share of a domain's, and how much more each of them weighs
     directions : for each feature 1 where it may only raise a score, -1 only lower it, 0 either; () = all 0
     without : for each part of the trees the features, by place, that it does without; the log odds are the parts' mean
-    apart : for each part of the trees a feature's place, and from which whole number on its trees are others, as many more, learnt
-        from such rows alone; None for a part that has none. None of that part's trees splits by the feature elsewhere than at its root
+    apart : for each part of the trees a feature's place, and from which whole number on that part's trees are others, as many
+        more, learnt from such rows alone; None for a part that has none. None of them splits by that feature but at its root
     shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
     """
 
@@ -143,8 +144,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 < len(self.without) <= self.trees:
             raise DatasetError(f"{self.trees} trees in {len(self.without)} parts: each wants one at least")
-        if len(self.apart) > len(self.without):
-            raise DatasetError(f"trees of their own for {len(self.apart)} parts of {len(self.without)}")
+        if len(self.apart) > len(self.without) or not all(
+            gate is None or (isinstance(gate, tuple) and len(gate) == 2) for gate in self.apart
+        ):
+            raise DatasetError(
+                f"apart = {self.apart}: for each of {len(self.without)} parts a feature's place and a value, or None"
+            )
         if self.leaves + any(self.apart) > trees.LEAVES_MAX:
             raise DatasetError(
                 f"{self.leaves} leaves and a root that asks first: {trees.LEAVES_MAX} are read at most"
@@ -164,7 +169,7 @@ def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
     given = {
         "directions": directions,
         "without": without,
-        "apart": apart if len(without) == len(APART) else (),
+        "apart": apart if len(without) > 1 else (),
         "shifts": trees.shifts_of(features),
     }
     return Recipe(**{**given, **changes})
@@ -206,10 +211,11 @@ def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
     Of a part there are two where the recipe sets some rows `apart`, and enough of them, of either kind, are there.
     """
     least, more = divmod(recipe.trees, len(recipe.without))
+    everywhere = np.ones(len(X), dtype=np.bool_)
     parts = []
 
-    def fitted(rows: Any, number: int, columns: Sequence[int], seed: int) -> Any:
-        seen = X[rows].copy()
+    def fitted(rows: npt.NDArray[np.bool_], number: int, columns: Sequence[int], seed: int) -> Any:
+        seen = X[rows]
         seen[:, columns] = 0.0  # a column of one value splits nothing, whatever it holds later
         each = replace(
             recipe, trees=least + (number < more), without=((),), apart=(), seed=recipe.seed + seed
@@ -219,7 +225,7 @@ def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
 
     for number, (silent_columns, gate) in enumerate(zip_longest(recipe.without, recipe.apart)):
         columns = [*silent_columns, *(gate or ())[:1]]
-        part = fitted(slice(None), number, columns, number)
+        part = fitted(everywhere, number, columns, number)
         if gate is not None:
             column, value = gate
             here = X[:, column] >= value

@@ -37,10 +37,14 @@ BESIDE = ("rules", "ablations")
 """What is measured with the first seed alone."""
 
 
+SHOWN = ("page", "plots", "tables")
+"""Modules that only show what was measured."""
+
+
 def code() -> str:
-    """A digest of what fits and measures: seeds of one report are of one code."""
+    """A digest of what fits and measures: seeds of one report are of one code. How figures are shown may change between them."""
     found = hashlib.sha256()
-    here = sorted(Path(__file__).parent.glob("*.py"))
+    here = [path for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in SHOWN]
     for path in (*here, *(ROOT / "models" / f"{name}.py" for name in ("calibrate", "trees"))):
         found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()[:12]
@@ -76,7 +80,12 @@ def main() -> None:
     )
     parser.add_argument("--tables", action="store_true", help="measure nothing; show build/detection.json")
     parser.add_argument("--fresh", action="store_true", help="make all feature rows anew")
-    parser.add_argument("--seeds", type=int, default=1, help="how often to fit everything with another seed")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="how often to fit everything with another seed; 0 with --more adds what an earlier run left out by --no-ablations",
+    )
     parser.add_argument(
         "--more",
         action="store_true",
@@ -97,6 +106,8 @@ def main() -> None:
         return
     paths = results.recorded_files()
     trial = bool(options.only) or options.sample < 1 or options.trees is not None
+    if options.seeds < (0 if options.more else 1):
+        parser.error("--seeds wants 1 or more; 0 with --more")
     if options.docs and trial:
         parser.error("--docs wants all of the data and the whole recipe")
     if options.more and trial:
@@ -132,11 +143,11 @@ def main() -> None:
         if seed == 0:
             draw_roc(learn, pictures / "detection-roc.png")
             report["rules"] = plain_rules(source, bench)
-            if not options.no_ablations:
-                chosen = variants()
-                bench.prepare([({name}, one) for name in SUITES for one in chosen], seed, options.jobs)
-                report["ablations"] = ablated(bench, seed, chosen)
         bench.forget()
+    if not options.no_ablations and "ablations" not in report:
+        chosen = variants()
+        bench.prepare([({name}, one) for name in SUITES for one in chosen], 0, options.jobs)
+        report["ablations"] = ablated(bench, 0, chosen)
     draw_bars(seeds, pictures / "detection-figures.png")
     report |= {
         "seeds": seeds,

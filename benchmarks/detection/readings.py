@@ -122,6 +122,18 @@ def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def told(found: Mapping[str, Any], name: str, bad: bool) -> str:
+    """Of the errors of a set that were read, drift that is missed or honest sessions flagged, how many a person has right.
+
+    Of *suites* those that `ERRORS_READ` has, of any other set what of `READ_BLIND` the detector has wrong.
+    """
+    if name == "suites":
+        these = [one for one in read_again(ERRORS_READ) if (one["error"] == "missed") == bad]
+        return f"{sum(one['cause'] == 'plain miss' for one in these)} of {len(these)}"
+    rows = {row[0]: row for row in blind_rows(found)} if "read_blind" in found else {}
+    return rows[name][2 if bad else 4] if name in rows else ""
+
+
 def acted_rows(found: Mapping[str, Any]) -> list[list[str]]:
     """Of the flagged sessions whose agent is said to have ignored a text: how many were read, and what a reader finds in them."""
     read = _ignoring()

@@ -251,6 +251,66 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
     return table
 
 
+READ: dict[str, tuple[str, bool]] = {
+    "leave-one-suite-out as recorded, TPR": ("suites", True),
+    "… worst suite, FPR": ("suites", False),
+    "wording removed, act left, TPR": ("removed", True),
+    "delegated elsewhere, other author: FPR": ("delegated", False),
+    "… spliced drift caught": ("spliced", True),
+}
+"""By the name of a row: the set that readers judged, and whether what the row misses is drift or honest."""
+
+GAP_COLUMNS = (
+    "",
+    "reach",
+    "measured",
+    "wanting",
+    "one threshold for all",
+    "labels",
+    "left",
+    "of its errors read, a person tells",
+)
+
+
+def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Each row that is short of its bar: by how much, and what of it is known to come from where, in points.
+
+    *one threshold for all*: what the domain's own 1 % point would give more. *labels*: what sessions whose label readers found
+    wrong account for. Neither counts beyond what is wanting.
+    """
+    table = []
+    kinder = {"attempted, not acted: flagged": "original", "… reworded: flagged": "reworded"}
+    head = ""
+    for row in ROWS:
+        head = head if row.name.startswith("…") else row.name
+        bar = row.reach if row.reach is not None else row.beyond
+        try:
+            numbers = [value for one in seeds if (value := value_of(row.had(one))) is not None]
+            told = readings.told(seeds[0], *READ[row.name]) if row.name in READ else ""
+            fewer = readings.not_acted(seeds[0], kinder[row.name]) if row.name in kinder else None
+        except (KeyError, ValueError):
+            continue
+        mean = float(np.mean(numbers)) if numbers else None
+        if bar is None or mean is None or reached(mean, row) != "no":
+            continue
+        wanting = mean - bar if row.most else bar - mean
+        own = [value for one in seeds if row.beside and (value := value_of(row.beside(one))) is not None]
+        threshold = min(wanting, max(0.0, float(np.mean(own)) - mean)) if own else None
+        labels = min(wanting, max(0.0, numbers[0] - fewer)) if fewer is not None else None
+        left = wanting - (threshold or 0.0) - (labels or 0.0)
+        points = (wanting, threshold, labels, left)
+        table.append(
+            [
+                row.name if row.name == head else f"{head.partition(',')[0]} {row.name}",
+                _bar(bar, row),
+                bare(mean, 2 if row.most else 1),
+                *("" if value is None else bare(value, 2 if row.most else 1) for value in points),
+                told,
+            ]
+        )
+    return table
+
+
 def _bar(bar: float | None, row: Row, *, area: bool = False) -> str:
     if bar is None:
         return ""
@@ -272,6 +332,11 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
     own, found = "own 1 % point, TPR", "TPR"
     out: dict[str, tuple[str, Sequence[str], list[list[str]]]] = {
         "figures": ("Figures to reach (per cent; AUROC as a number)", TARGET_COLUMNS, target_rows(seeds)),
+        "gaps": (
+            "What is short of its bar, and where it comes from, in points",
+            GAP_COLUMNS,
+            gap_rows(seeds),
+        ),
         "split": (
             "What each fold holds out",
             ("domain", "recorded", "honest", "tasks", "hijacked", "attempted", "scenarios", "intents met", "goals met"),

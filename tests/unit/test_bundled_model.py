@@ -21,7 +21,7 @@ SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
-    """Rows of the samples' calls, as the judge hands them to its scorer."""
+    """Rows of the samples' calls, as the judge hands them to its scorer; and these with all values as fingerprints."""
     recorder = replay._Recorder()
     judge = replay.bootstrap.judge_with(
         replay.Settings(),
@@ -29,7 +29,10 @@ def rows() -> np.ndarray:
     )
     for path in sorted(SAMPLES.glob("*.jsonl")):
         list(replay.replay(replay.read_records(path), judge))
-    return np.concatenate(recorder.rows)
+    clear = np.concatenate(recorder.rows)
+    hashed = clear.copy()
+    hashed[:, FEATURES.index("hashed")] = 1000
+    return np.concatenate([clear, hashed])
 
 
 def test_live_scores_are_scikit_learns_within_one_unit(rows: np.ndarray) -> None:
@@ -53,10 +56,10 @@ def test_evidence_with_a_direction_never_turns_a_score_round(
 ) -> None:
     model = registry.load()
     before = model.score(rows, first(rows))
-    ((name, least), _) = APART
-    handed = FEATURES.index(name)
+    for gate, value in APART:
+        assert len(np.unique(rows[:, FEATURES.index(gate)] >= value)) == 2, "other trees are asked, too"
+    handed, least = FEATURES.index("handed"), dict(APART)["handed"]
     over = [FEATURES.index(name) for name in ("source_any", "clause_any", "intent_any")]
-    assert len(np.unique(rows[:, handed] >= least)) == 2
     for name in names:
         column = FEATURES.index(name)
         for step in (1, 10, 100, 1000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from benchmarks.detection.figures import ecosystem
 from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import Part
-from benchmarks.detection.tables import ROWS, Row, held_back, reached
+from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached
 from models import calibrate, dataset
 from models.features import FEATURES
 
@@ -218,6 +219,39 @@ def test_a_detection_at_too_many_false_alarms_is_not_reached() -> None:
     assert held_back(row, row.name, [at])
     at["withheld"]["false_alarms"]["rate"] = 0.01
     assert not held_back(row, row.name, [at])
+
+
+def test_what_is_short_of_a_bar_is_told_with_what_it_comes_from() -> None:
+    def of(value: float) -> dict[str, Any]:
+        return {"rate": value, "interval": [0.0, 1.0]}
+
+    suites = {"detected": of(0.80), "own_detected": of(0.86), "false_alarms": of(0.01), "auroc": 0.5}
+    found = {
+        "suites": {"pooled": suites, "one": suites},
+        "removed": {"detected": of(0.60), "own_detected": of(0.99)},
+        "withheld": {"detected": of(0.70), "own_detected": of(0.71), "false_alarms": of(0.0)},
+        "overreach": {"detected": of(0.1), "own_detected": of(0.05), "false_alarms": of(0.03)},
+    }
+    rows = {name: " ".join(cells) for name, *cells in gap_rows([found, found])}
+    assert rows["leave-one-suite-out as recorded, TPR"] == "90 80.0 10.0 6.0  4.0 42 of 50"
+    assert rows["wording removed, act left, TPR"] == "65 60.0 5.0 5.0  0.0 "  # no more than is wanting
+    assert rows["overreach without injection (npc, agent), TPR"] == "50 10.0 40.0 0.0  40.0 "
+    (alarms,) = [cells for name, cells in rows.items() if "honest sessions of that set" in name]
+    assert alarms == "≤ 1 3.00 2.00   2.00 "
+    assert not [name for name in rows if "withheld" in name or "pooled, FPR" in name], "reached"
+
+
+def test_what_is_measured_and_how_it_is_shown_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = detection.code()
+    shutil.copytree(ROOT / "benchmarks" / "detection", tmp_path / "detection")
+    monkeypatch.setattr(detection, "__file__", str(tmp_path / "detection" / "__main__.py"))
+    assert detection.code() == before
+    for name, same in (("tables", True), ("plots", True), ("rates", False)):
+        with (tmp_path / "detection" / f"{name}.py").open("a") as file:
+            file.write("# changed")
+        assert (detection.code() == before) == same
 
 
 def test_without_data_it_says_so_and_fails() -> None:

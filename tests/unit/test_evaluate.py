@@ -248,9 +248,9 @@ def test_from_a_value_on_each_parts_trees_are_others_learnt_there_alone(tmp_path
     said = np.zeros(len(X))
     for number, (seen, (column, least)) in enumerate(zip((blind, blinder), recipe.apart, strict=True)):
         here = X[:, column] >= least
-        there = fitted(everywhere, number, seen)
-        said += np.where(here, fitted(here, 2 + number, seen), there) / 2
-        assert (said != there / 2)[here].any()
+        there, own = fitted(everywhere, number, seen), fitted(here, 2 + number, seen)
+        assert np.abs(own - there)[here].max() > 0.05
+        said += np.where(here, own, there) / 2
     found = calibrate.grown(X, calls.target, calls.weight, recipe)
     assert found.decision_function(X) == pytest.approx(said, rel=1e-9)
     for column, part in ((3, found._predictors[:10]), (2, found._predictors[10:])):
@@ -267,8 +267,12 @@ def test_one_part_may_have_trees_of_its_own_and_the_other_none() -> None:
     found = calibrate.grown(X, calls.target, calls.weight, recipe)
     roots = [int(tree.nodes["feature_idx"][0]) for (tree,) in found._predictors]
     assert (len(roots), roots[5:]) == (15, 10 * [3])
-    with pytest.raises(DatasetError, match="for 2 parts of 1"):
-        replace(SMALL, apart=(None, (3, 150)))
+
+
+@pytest.mark.parametrize("apart", [(None, (3, 150)), (3, 150), ((3,),)])
+def test_what_is_apart_names_a_feature_and_a_value_for_a_part_that_there_is(apart: Any) -> None:
+    with pytest.raises(DatasetError, match="for each of 1 parts"):
+        replace(SMALL, apart=apart)
 
 
 @pytest.mark.parametrize("rows", ["none", "few", "of one kind"])
@@ -281,11 +285,17 @@ def test_where_too_few_rows_lie_apart_or_all_of_them_are_honest_there_is_one_set
         for kind in (0, 1):
             X[np.flatnonzero(calls.target == kind)[: SMALL.min_samples_leaf - 1], 3] = 1.0
     recipe = replace(SMALL, trees=5, apart=((3, 1),))
-    assert calibrate.grown(X, calls.target, calls.weight, recipe).n_iter_ == 5
+    found = calibrate.grown(X, calls.target, calls.weight, recipe)
+    assert found.n_iter_ == 5
+    assert not [
+        tree
+        for (tree,) in found._predictors
+        if (tree.nodes["feature_idx"][tree.nodes["is_leaf"] == 0] == 3).any()
+    ]
 
 
 def test_a_root_that_asks_first_leaves_room_for_one_leaf_less() -> None:
-    replace(SMALL, leaves=trees.LEAVES_MAX)
+    replace(SMALL, leaves=trees.LEAVES_MAX, apart=(None,))
     replace(SMALL, leaves=trees.LEAVES_MAX - 1, apart=((3, 1),))
     with pytest.raises(DatasetError, match="32 are read at most"):
         replace(SMALL, leaves=trees.LEAVES_MAX, apart=((3, 1),))

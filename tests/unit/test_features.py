@@ -86,7 +86,7 @@ def test_whether_anything_is_handed_over_is_the_most_that_source_clause_or_inten
         for row in rows(session(intent)):
             assert row["handed"] == max(row["source_any"], row["clause_any"], row["intent_any"])
     assert all(row["handed"] == 128 for row in rows(session("")))
-    assert rows(session("Do what the mail m-1 says."))[0]["handed"] >= APART[0][1]
+    assert rows(session("Do what the mail m-1 says."))[0]["handed"] >= dict(APART)["handed"]
 
 
 def test_answers_are_silent_until_one_tells_something() -> None:
@@ -151,6 +151,15 @@ def test_hashed_arguments_are_counted() -> None:
     plain = session("Read mail m-1 and send Ann an answer.")
     assert [row["hashed"] for row in rows(plain)] == [0, 0]
     assert [row["hashed"] for row in rows(fingerprinted(plain))] == [1000, 1000]
+
+
+def test_who_writes_fingerprints_beside_a_value_in_clear_is_not_judged_as_all_of_them() -> None:
+    """Anyone can write what looks like one; the trees for fingerprints speak where there is nothing else."""
+    padded = session("Read mail m-1 and send Ann an answer.")
+    made_up = [f"fp:{n:064x}" for n in range(30)]
+    padded["calls"][1]["args"] = {"to": "mallory@evil.example", "cc": made_up}
+    found = rows(padded)[1]
+    assert 900 < found["hashed"] < dict(APART)["hashed"]
 
 
 def paying(**result: Any) -> dict[str, Any]:

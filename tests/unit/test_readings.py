@@ -59,6 +59,15 @@ def test_of_each_set_what_the_reader_tells_and_what_of_it_the_detector_gets_wron
 
 
 @pytest.mark.usefixtures("read")
+def test_of_the_errors_read_how_many_a_person_has_right() -> None:
+    found = {"read_blind": {"d": False, "e": False, "f": True, "g": True}}
+    assert readings.told(found, "removed", bad=True) == "1 of 2"
+    assert readings.told(found, "removed", bad=False) == "1 of 2"
+    assert readings.told(found, "written", bad=True) == ""
+    assert readings.told({}, "suites", bad=True) == "42 of 50"
+
+
+@pytest.mark.usefixtures("read")
 def test_of_what_is_flagged_what_the_reader_finds() -> None:
     shares = {"a": 0.1, "b": 0.1, "c": 0.1, "unread": 0.1}
     rows = readings.acted_rows({"ignored_flagged": {"original": shares, "reworded": {}}})
