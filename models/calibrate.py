@@ -91,14 +91,12 @@ MEANING = (
 """What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
 of the trees do without, see `Recipe.without`."""
 
-APART = (("handed", 136), ("hashed", 1000))
+APART = (("handed", 136),)
 """Where for each half of the trees they are others, learnt from such calls alone.
 
 Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
-figures than elsewhere: there those trees that know what the intent means are others. Where all values are fingerprints, what
-is copied whole is still found, but no other spelling, part or meaning of a value: there those that do without what the intent means.
-One value in clear keeps a call among the others: anyone can write what looks like a fingerprint beside it. What moves a call
-across such a value may move its score either way, whatever direction it has by itself."""
+figures than elsewhere: there those trees that know what the intent means are others. So what moves a call across that
+value may move its score either way, whatever direction it has by itself."""
 
 Progress = Callable[[str], None]
 
@@ -161,10 +159,15 @@ class Recipe:
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
-    """The recipe with directions for these features, half of what its trees say without `MEANING`, each half with trees `APART`."""
+    """The recipe with directions for these features, half of what its trees say without `MEANING`, each half with trees `APART`.
+
+    That half does without what sets rows `APART` for the other, too: such a figure is the most of several, each with a
+    direction of its own that a split by it would not keep.
+    """
     directions = tuple((name in RISING) - (name in FALLING) for name in features)
-    meaning = tuple(place for place, name in enumerate(features) if name in MEANING)
-    without = ((), meaning) if 0 < len(meaning) < len(features) else ((),)
+    meaning = {place for place, name in enumerate(features) if name in MEANING}
+    gates = {features.index(name) for name, _ in APART if name in features}
+    without = ((), tuple(sorted(meaning | gates))) if 0 < len(meaning) < len(features) else ((),)
     apart = tuple((features.index(name), least) if name in features else None for name, least in APART)
     given = {
         "directions": directions,

@@ -241,7 +241,6 @@ class Bench:
 def variants() -> list[Variant]:
     """What is left out, one thing at a time."""
     probe = tuple(n for n, name in enumerate(FEATURES) if name in LABEL_ONLY)
-    handed, hashed = calibrate.recipe_for(FEATURES).apart
     found = [
         FULL,
         Variant(
@@ -257,10 +256,7 @@ def variants() -> list[Variant]:
         Variant(
             "all trees know what the intent means", FULL.columns, changes={"without": ((),), "apart": ()}
         ),
-        Variant(
-            "no trees of their own for handed-over work", FULL.columns, changes={"apart": (None, hashed)}
-        ),
-        Variant("no trees of their own for fingerprints", FULL.columns, changes={"apart": (handed, None)}),
+        Variant("no trees of their own for handed-over work", FULL.columns, changes={"apart": ()}),
     ]
     for family in FAMILIES:
         columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)
