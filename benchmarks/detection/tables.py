@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -301,7 +302,7 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
         points = (wanting, threshold, labels, left)
         table.append(
             [
-                row.name if row.name == head else f"{head.partition(',')[0]} {row.name}",
+                row.name if row.name == head else f"{re.split(',| [(]', head)[0]} {row.name}",
                 _bar(bar, row),
                 bare(mean, 2 if row.most else 1),
                 *("" if value is None else bare(value, 2 if row.most else 1) for value in points),
