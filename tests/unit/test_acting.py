@@ -121,7 +121,7 @@ def test_nor_that_it_fetches(name: str) -> None:
     assert action(name, said) == "read"
 
 
-NAMES = st.text(st.sampled_from("aAgetlistsend_-./: 9日") | st.characters(), max_size=40)
+NAMES = st.text(st.sampled_from("aAgetlistsend_-./: 9日") | st.characters(codec="utf-8"), max_size=40)
 
 
 @given(NAMES, st.none() | st.text(max_size=200) | st.sampled_from([PADDING, "Wipes a disk.", "Gets a list."]))
