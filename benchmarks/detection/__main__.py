@@ -134,6 +134,7 @@ def main() -> None:
     seeds = list(earlier.get("seeds", ()))
     report: dict[str, Any] = {"split": split(bench), **{k: earlier[k] for k in BESIDE if k in earlier}}
     for seed in range(len(seeds), len(seeds) + options.seeds):
+        bench.forget()  # another seed's; the last one's stay, since the other recipes are set beside those of seed 0
         bench.prepare([*bench.nested(), *bench.beyond()], seed, options.jobs)
         found, learn, held = measure(bench, seed)
         seeds.append(found)
@@ -143,7 +144,6 @@ def main() -> None:
         if seed == 0:
             draw_roc(learn, pictures / "detection-roc.png")
             report["rules"] = plain_rules(source, bench)
-        bench.forget()
     if not options.no_ablations and "ablations" not in report:
         chosen = variants()
         bench.prepare([({name}, one) for name in SUITES for one in chosen], 0, options.jobs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.rates import SUITES, Scored
-from benchmarks.detection.tables import ROWS, held_back, reached
+from benchmarks.detection.tables import held_back, reached, under_heads
 from models import calibrate
 
 
@@ -66,15 +66,8 @@ def draw_bars(seeds: Sequence[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     for axes, most in zip(figure.subplots(1, 2, width_ratios=(3, 2)), (False, True), strict=True):
         shown = []
-        head = whole = ""
-        for row in ROWS:
-            whole = whole if row.name.startswith("…") else row.name
-            name = row.name if not row.name.startswith("…") else f"{head}: {row.name[2:]}"
-            head = (
-                head
-                if row.name.startswith("…")
-                else row.name.split(",")[0].split(" (")[0].removesuffix(": FPR")
-            )
+        for row, whole, head in under_heads():
+            name = f"{head}: {row.name[2:]}" if row.name.startswith("…") else row.name
             try:
                 found = row.had(seeds[0])
             except (KeyError, ValueError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,6 +132,14 @@ ROWS: tuple[Row, ...] = (
 )  # fmt: skip
 
 
+def under_heads() -> Iterator[tuple[Row, str, str]]:
+    """Each row with the name of the row that it stands under (its own, unless it begins with an ellipsis), whole and short."""
+    head = ""
+    for row in ROWS:
+        head = head if row.name.startswith("…") else row.name
+        yield row, head, head.split(",")[0].split(" (")[0].removesuffix(": FPR")
+
+
 def reached(value: float | None, row: Row) -> str:
     """A plain mark: ``beyond``, ``yes``, ``no``, or nothing where no bar is set.
 
@@ -182,7 +189,7 @@ def held_back(row: Row, head: str, seeds: Sequence[dict[str, Any]]) -> bool:
         return False
     for start, (had, most) in GUARDS.items():
         if head.startswith(start):
-            rates = [value for one in seeds if (value := value_of(had(one))) is not None]
+            rates = values_of(had, seeds)
             return bool(rates) and float(np.mean(rates)) > most
     return False
 
@@ -190,6 +197,13 @@ def held_back(row: Row, head: str, seeds: Sequence[dict[str, Any]]) -> bool:
 def value_of(found: Rate | float | None) -> float | None:
     """The number alone."""
     return found["rate"] if isinstance(found, Mapping) else found
+
+
+def values_of(
+    had: Callable[[dict[str, Any]], Rate | float | None], seeds: Sequence[dict[str, Any]]
+) -> list[float]:
+    """The numbers of all seeds that have one."""
+    return [value for one in seeds if (value := value_of(had(one))) is not None]
 
 
 BARS = {
@@ -206,9 +220,7 @@ TARGET_COLUMNS = ("", "reach", "beyond", "measured", "over seeds", "own 1 % poin
 def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The issue's table with our figures: of the first seed with intervals, then mean and range of all."""
     table = []
-    head = ""
-    for row in ROWS:
-        head = head if row.name.startswith("…") else row.name
+    for row, head, _ in under_heads():
         try:
             found = [row.had(one) for one in seeds]
         except (KeyError, ValueError):
@@ -281,12 +293,10 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
     """
     table = []
     kinder = {"attempted, not acted: flagged": "original", "… reworded: flagged": "reworded"}
-    head = ""
-    for row in ROWS:
-        head = head if row.name.startswith("…") else row.name
+    for row, head, short in under_heads():
         bar = row.reach if row.reach is not None else row.beyond
         try:
-            numbers = [value for one in seeds if (value := value_of(row.had(one))) is not None]
+            numbers = values_of(row.had, seeds)
             told = readings.told(seeds[0], *READ[row.name]) if row.name in READ else ""
             fewer = readings.not_acted(seeds[0], kinder[row.name]) if row.name in kinder else None
         except (KeyError, ValueError):
@@ -295,14 +305,14 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
         if bar is None or mean is None or reached(mean, row) != "no":
             continue
         wanting = mean - bar if row.most else bar - mean
-        own = [value for one in seeds if row.beside and (value := value_of(row.beside(one))) is not None]
+        own = values_of(row.beside, seeds) if row.beside else []
         threshold = min(wanting, max(0.0, float(np.mean(own)) - mean)) if own else None
         labels = min(wanting, max(0.0, numbers[0] - fewer)) if fewer is not None else None
         left = wanting - (threshold or 0.0) - (labels or 0.0)
         points = (wanting, threshold, labels, left)
         table.append(
             [
-                row.name if row.name == head else f"{re.split(',| [(]', head)[0]} {row.name}",
+                row.name if row.name == head else f"{short} {row.name}",
                 _bar(bar, row),
                 bare(mean, 2 if row.most else 1),
                 *("" if value is None else bare(value, 2 if row.most else 1) for value in points),
