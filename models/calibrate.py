@@ -91,12 +91,14 @@ MEANING = (
 """What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
 of the trees do without, see `Recipe.without`."""
 
-APART = (("handed", 136),)
+APART = (("handed", 136), ("hashed", 1000))
 """Where for each half of the trees they are others, learnt from such calls alone.
 
 Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
-figures than elsewhere: there those trees that know what the intent means are others. So what moves a call across that
-value may move its score either way, whatever direction it has by itself."""
+figures than elsewhere: there those trees that know what the intent means are others. Where all values are fingerprints, what
+is copied whole is still found, but no other spelling, part or meaning of a value: there those that do without what the intent means.
+One value in clear keeps a call among the others: anyone can write what looks like a fingerprint beside it. What moves a call
+across such a value may move its score either way, whatever direction it has by itself."""
 
 Progress = Callable[[str], None]
 
