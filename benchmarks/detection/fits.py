@@ -240,6 +240,7 @@ class Bench:
 
 def variants() -> list[Variant]:
     """What is left out, one thing at a time."""
+    handed, hashed = calibrate.recipe_for(FEATURES).apart
     probe = tuple(n for n, name in enumerate(FEATURES) if name in LABEL_ONLY)
     found = [
         FULL,
@@ -256,7 +257,10 @@ def variants() -> list[Variant]:
         Variant(
             "all trees know what the intent means", FULL.columns, changes={"without": ((),), "apart": ()}
         ),
-        Variant("no trees of their own for handed-over work", FULL.columns, changes={"apart": ()}),
+        Variant(
+            "no trees of their own for handed-over work", FULL.columns, changes={"apart": (None, hashed)}
+        ),
+        Variant("no trees of their own for fingerprints", FULL.columns, changes={"apart": (handed, None)}),
     ]
     for family in FAMILIES:
         columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)

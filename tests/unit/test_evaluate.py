@@ -305,13 +305,13 @@ def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
     recipe = calibrate.recipe_for(features.FEATURES)
     assert [[features.FEATURES[n] for n in columns] for columns in recipe.without] == [
         [],
-        [name for name in features.FEATURES if name in (*calibrate.MEANING, "handed")],
+        [name for name in features.FEATURES if name in (*calibrate.MEANING, "handed", "hashed")],
     ]
     assert calibrate.recipe_for(FEATURES).without == ((),)
-    assert recipe.apart == ((features.FEATURES.index("handed"), 136),)
+    assert recipe.apart == tuple((features.FEATURES.index(name), least) for name, least in calibrate.APART)
     assert calibrate.recipe_for(FEATURES).apart == ()
     seen = [name for name in features.FEATURES if name != "handed"]
-    assert calibrate.recipe_for(seen).apart == (None,)
+    assert calibrate.recipe_for(seen).apart == (None, (seen.index("hashed"), 1000))
 
 
 def test_one_suite_alone_cannot_be_left_out() -> None:

@@ -153,6 +153,15 @@ def test_hashed_arguments_are_counted() -> None:
     assert [row["hashed"] for row in rows(fingerprinted(plain))] == [1000, 1000]
 
 
+def test_who_writes_fingerprints_beside_a_value_in_clear_is_not_judged_as_all_of_them() -> None:
+    """Anyone can write what looks like one; the trees for fingerprints speak where there is nothing else."""
+    padded = session("Read mail m-1 and send Ann an answer.")
+    made_up = [f"fp:{n:064x}" for n in range(30)]
+    padded["calls"][1]["args"] = {"to": "mallory@evil.example", "cc": made_up}
+    found = rows(padded)[1]
+    assert 900 < found["hashed"] < dict(APART)["hashed"]
+
+
 def paying(**result: Any) -> dict[str, Any]:
     """One that looks a payee up and pays, whose intent names the payee alone."""
     return {
