@@ -4,7 +4,7 @@ Events of the seeded generator (and, with DRIFTLINE_DATA, recorded AgentDojo ses
 core: parse, observe, extract, score, rule, encode, in batches of 500, of 16 and of one. A session of 100,000
 calls shows whether cost grows with length; 100,000 open sessions show the memory that a partition takes, and
 the time in which it is rebuilt from its states; sessions of every recorded set show what a state takes. CPU time, not
-wall time. The result is printed and left in ``build/bench.json``.
+wall time. Where a call's time goes is timed apart, stage by stage. The result is printed and left in ``build/bench.json``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import gc
 import itertools
 import json
 import os
+import pkgutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks import results
 from stream import bootstrap, generate, replay
@@ -64,28 +67,99 @@ def judged(records: Sequence[Record], batch: int) -> tuple[float, int]:
     return time.process_time() - began, decisions
 
 
-def per_call(records: Sequence[Record]) -> dict[str, float]:
-    """What a call costs by itself, the work at its result's return included: each judged with it, two at a time.
+def calls(records: Sequence[Record]) -> Iterator[Callable[[], None]]:
+    """What judges a call by itself with the work at its result's return, for each; to be run before the next is asked for.
 
-    The second half is timed, when words and catalogues were met before.
+    Calls of the second half alone, when words and catalogues were met before; what lies between is judged beside.
     """
     judge = bootstrap.judge(Settings(), mode="enforce")
     partition = Partition.empty()
-    spent: list[float] = []
     at = 0
     while at < len(records):
         pair = [record for record in records[at : at + 2] if b'"type":"tool.' in (record.value or b"")]
         batch = records[at : at + max(1, len(pair))]
-        began = time.perf_counter()
-        partition.apply(judge.judge(partition, batch).changes)
+
+        def run(batch: Sequence[Record] = batch) -> None:
+            partition.apply(judge.judge(partition, batch).changes)
+
         if len(pair) == 2 and at > len(records) // 2:
-            spent.append(1e6 * (time.perf_counter() - began))
+            yield run
+        else:
+            run()
         at += len(batch)
+
+
+def per_call(records: Sequence[Record]) -> dict[str, float]:
+    """What a call costs, its result included: the middle, and the 99th percentile."""
+    spent = []
+    for run in calls(records):
+        began = time.perf_counter()
+        run()
+        spent.append(1e6 * (time.perf_counter() - began))
     spent.sort()
     return {
         "us_per_call_p50": round(spent[len(spent) // 2], 1),
         "us_per_call_p99": round(spent[int(0.99 * len(spent))], 1),
     }
+
+
+STAGES: Mapping[str, Sequence[str]] = {
+    "record parsed, contract checked": ("stream.judge.events.parse",),
+    "session unpacked, packed": ("stream.judge.load", "stream.judge.dump", "stream.window.Partition.apply"),
+    "call: where its arguments' values come from": ("models.features.spell", "models.features.origin"),
+    "call: what it means beside intent and lines": (
+        "models.features.vector_of",
+        "models.features.spoken_call",
+        "models.features.explain",
+        "models.expectation.Expectation.of",
+        "models.expectation.Expectation.of_line",
+        "models.expectation.Expectation.rank",
+    ),
+    "call: its other figures": ("stream.judge.extract",),
+    "call: credentials, signals, policy": (
+        "stream.judge._Batch._identity",
+        "stream.judge.signals.check",
+    ),
+    "call: trees": ("stream.judge._Batch._score",),
+    "call: decision, evidence, chain": ("stream.judge.Rulings.rule",),
+    "call: kept in the window": ("stream.judge.window.observe_call",),
+    "answer: read": ("stream.window.hear", "stream.window.read_on", "stream.window.leave_out"),
+    "answer: its lines against intent and tools": ("stream.window._listen", "stream.window.talks_to_agent"),
+    "answer: kept in the index": ("stream.window.observe_result",),
+}
+"""Where a call's time goes: what stands for each stage, each without what it calls of another."""
+BESIDE = "order, limits, numbers, hashes and the rest"
+
+
+def stages(records: Sequence[Record]) -> dict[str, float]:
+    """Mean µs of each stage of a call and its result, each without those inside it."""
+    spent = dict.fromkeys((*STAGES, BESIDE), 0.0)
+    inside = [0.0]
+
+    def timed(stage: str, made: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(made)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            inside.append(0.0)
+            began = time.perf_counter()
+            try:
+                return made(*args, **kwargs)
+            finally:
+                took = time.perf_counter() - began
+                spent[stage] += took - inside.pop()
+                inside[-1] += took
+
+        return run
+
+    told, judged_calls = dict(spent), 0
+    with ExitStack() as stack:
+        for name, stage in ((name, stage) for stage, names in STAGES.items() for name in names):
+            stack.enter_context(mock.patch(name, timed(stage, pkgutil.resolve_name(name))))
+        for run in calls(records):
+            before = dict(spent)
+            timed(BESIDE, run)()
+            judged_calls += 1
+            told = {stage: told[stage] + spent[stage] - before[stage] for stage in spent}
+    return {stage: round(1e6 * took / judged_calls, 1) for stage, took in told.items()}
 
 
 def with_long_results(n: int, lines: int) -> list[Record]:
@@ -182,6 +256,38 @@ def session_bytes(paths: Sequence[Path], most: int = SESSIONS_OF_A_SET) -> dict[
     recorded = sum(each["recorded"] for each in sets.values())
     mean = sum(each["mean"] * each["recorded"] for each in sets.values()) / recorded
     return {"recorded": recorded, "mean": round(mean), "sets": sets}
+
+
+STAGE_COLUMNS = ("a call and its result", "generated, µs", "per cent", "recorded, µs", "per cent")
+
+
+def stage_rows(found: dict[str, dict[str, float]]) -> list[list[str]]:
+    """The table of `stages`, and all of them together."""
+    logs = [found.get(name) for name in ("generated", "agentdojo")]
+    rows = []
+    for stage in (*STAGES, BESIDE, "all"):
+        row = [stage]
+        for log in logs:
+            if log is None:
+                row += ["", ""]
+                continue
+            whole = sum(log.values())
+            took = whole if stage == "all" else log[stage]
+            row += [f"{took:,.0f}", f"{100 * took / whole:.0f}"]
+        rows.append(row)
+    return rows
+
+
+COST_COLUMNS = ("a call and its result", "p50 µs", "p99 µs")
+
+
+def cost_rows(found: dict[str, dict[str, float]]) -> list[list[str]]:
+    """The table of what a call costs, by what is judged."""
+    names = {"generated": "generated sessions", "agentdojo": "recorded sessions"}
+    return [
+        [names.get(label, label), *(f"{each[f'us_per_call_{p}']:,.0f}" for p in ("p50", "p99"))]
+        for label, each in found.items()
+    ]
 
 
 SIZE_COLUMNS = ("recorded set", "sessions", "of them measured", "state bytes, mean", "p95", "max")
@@ -305,8 +411,11 @@ def logs() -> dict[str, list[Record]]:
 
 
 SECTIONS: Mapping[str, Callable[[], Any]] = {
-    "core": lambda: {name: measure(records) for name, records in logs().items()},
-    "results_of_2000_lines": lambda: per_call(with_long_results(200, 2000)),
+    "core": lambda: (
+        {name: measure(records) for name, records in logs().items()}
+        | {"with results of 2,000 lines": per_call(with_long_results(200, 2000))}
+    ),
+    "stages": lambda: {name: stages(records[: len(records) // 4]) for name, records in logs().items()},
     "long_session": lambda: growth(LONG_CALLS),
     "memory": lambda: memory(held(logs().get("agentdojo", logs()["generated"])), OPEN_SESSIONS),
     "session_bytes": lambda: session_bytes(results.recorded_files()),

@@ -49,6 +49,18 @@ TABLES: dict[str, Table] = {
     ),
     "fairness": ("One hot key", fairness.COLUMNS, fairness.rows, "python benchmarks/fairness.py"),
     "backlog": ("Memory with input waiting", backlog.COLUMNS, backlog.rows, "python benchmarks/backlog.py"),
+    "core": (
+        "A call by itself",
+        core.COST_COLUMNS,
+        core.cost_rows,
+        "DRIFTLINE_DATA=... python benchmarks/core.py --only core",
+    ),
+    "stages": (
+        "Where its time goes",
+        core.STAGE_COLUMNS,
+        core.stage_rows,
+        "DRIFTLINE_DATA=... python benchmarks/core.py --only stages",
+    ),
     "long_session": (
         "One session of many calls",
         core.GROWTH_COLUMNS,

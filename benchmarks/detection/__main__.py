@@ -3,7 +3,8 @@
 Every domain (an AgentDojo suite, or any other recorded source) is scored by a model fitted on everything of
 the other domains, recordings and scenarios. The threshold that it is judged at comes from the other domains
 too, each scored by a model that saw neither it nor the domain judged. Prints the tables, leaves all figures in
-``build/detection.json``, and with ``--docs`` writes the tables and plots of ``docs/detection.md``.
+``build/detection.json``, and with ``--docs`` writes the tables and plots of ``docs/detection.md``. What the models of a seed
+say of every call stays in ``build``: figures that only ask it something else need no model fitted again.
 
 Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
 release keeps their order, costs three more fits for each of the models here, and would hide what lies beyond
@@ -17,8 +18,9 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from benchmarks.detection.figures import changes, ecosystem, figures, worst_task
 from benchmarks.detection.fits import Bench, log_odds, variants
 from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
-from benchmarks.detection.rates import SUITES, Scored
+from benchmarks.detection.rates import SUITES, Ints, Scored
 from benchmarks.detection.rows import ROOT, Source, say
 from models import calibrate
 from models.features import FEATURES, FEATURES_VERSION
@@ -39,37 +41,103 @@ BESIDE = ("rules", "ablations")
 
 SHOWN = ("page", "plots", "tables")
 """Modules that only show what was measured."""
+FITTED = ("fits", "rates", "rows")
+"""Modules that scores come from; the others of `code` only say what is asked of them."""
 
 
-def code() -> str:
-    """A digest of what fits and measures: seeds of one report are of one code. How figures are shown may change between them."""
+def code(only: Sequence[str] = ()) -> str:
+    """A digest of what fits and measures: seeds of one report are of one code. How figures are shown may change between them.
+
+    With `only`, of these modules and of what learns.
+    """
     found = hashlib.sha256()
     here = [path for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in SHOWN]
+    here = [path for path in here if not only or path.stem in only]
     for path in (*here, *(ROOT / "models" / f"{name}.py" for name in ("calibrate", "trees"))):
         found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()[:12]
 
 
-def measure(bench: Bench, seed: int) -> tuple[dict[str, Any], Scored, Scored]:
-    """All figures of one seed."""
+class Scores(NamedTuple):
+    """What the models of one seed say of every call, and what figures are made of.
+
+    Attributes
+    ----------
+    learn, held : scores by models that did not see the call's domain
+    apart_learn, apart_held : by one that saw no suite; -1 for other calls, and nothing where there is no `Bench.ecosystem`
+    limits, whence : thresholds for each domain, and what each other domain gave for them
+    apart_limits : those for all suites left out
+    fits, minutes : models fitted, and what that took
+    """
+
+    learn: Ints
+    held: Ints
+    apart_learn: Ints
+    apart_held: Ints
+    limits: dict[str, dict[float, int]]
+    whence: dict[str, Any]
+    apart_limits: dict[float, int]
+    fits: int
+    minutes: float
+
+
+def scores_of(bench: Bench, seed: int, jobs: int, kept: Path | None) -> Scores:
+    """All models of a seed fitted and asked; or what `kept` holds of the same rows and code."""
+    if kept is not None and kept.exists():
+        with np.load(kept) as held:
+            told = json.loads(str(held["told"]))
+            arrays = {name: held[name] for name in held.files if name != "told"}
+        limits = {domain: _budgets(one) for domain, one in told.pop("limits").items()}
+        say(f"seed {seed}: {told['fits']} models were fitted before; their scores are in {kept}")
+        return Scores(**arrays, limits=limits, apart_limits=_budgets(told.pop("apart_limits")), **told)
+    began, fits = time.monotonic(), bench.fits
+    bench.forget()  # another seed's; the last one's stay, since the other recipes are set beside those of seed 0
+    bench.prepare([*bench.nested(), *bench.beyond()], seed, jobs)
     limits, whence = bench.limits(seed)
-    learn = Scored(bench.learn, bench.held_out(bench.learn, seed), limits)
-    held = Scored(bench.held, bench.held_out(bench.held, seed), limits)
+    out, none = bench.ecosystem, np.zeros(0, np.int64)
+    found = Scores(
+        bench.held_out(bench.learn, seed),
+        bench.held_out(bench.held, seed),
+        bench.apart(bench.learn, out, seed) if out else none,
+        bench.apart(bench.held, out, seed) if out else none,
+        limits,
+        whence,
+        bench.limits_without(out, seed)[0] if out else {},
+        bench.fits - fits,
+        (time.monotonic() - began) / 60,
+    )
+    if kept is not None:
+        told = found._asdict()
+        arrays = {name: told.pop(name) for name in ("learn", "held", "apart_learn", "apart_held")}
+        np.savez_compressed(kept, told=json.dumps(told), **arrays)
+    return found
+
+
+def _budgets(table: Mapping[str, int]) -> dict[float, int]:
+    return {float(budget): limit for budget, limit in table.items()}
+
+
+def measure(bench: Bench, scores: Scores) -> tuple[dict[str, Any], Scored]:
+    """All figures of one seed, and the sessions of the rows to learn from with their scores."""
+    learn = Scored(bench.learn, scores.learn, scores.limits)
+    held = Scored(bench.held, scores.held, scores.limits)
     found = figures(learn, held)
     found["thresholds"] = {
         domain or "any other": {f"{budget:g}": log_odds(limit) for budget, limit in one.items()}
-        for domain, one in limits.items()
+        for domain, one in scores.limits.items()
     }
-    found["thresholds_by_domain"] = whence
-    if out := bench.ecosystem:
-        given, _ = bench.limits_without(out, seed)
+    found["thresholds_by_domain"] = scores.whence
+    if bench.ecosystem:
+        given = {"": scores.apart_limits}
         found["ecosystem"] = ecosystem(
-            *(Scored(part, bench.apart(part, out, seed), {"": given}) for part in (bench.learn, bench.held))
+            Scored(bench.learn, scores.apart_learn, given), Scored(bench.held, scores.apart_held, given)
         )
-        found["ecosystem_thresholds"] = {f"{budget:g}": log_odds(limit) for budget, limit in given.items()}
+        found["ecosystem_thresholds"] = {
+            f"{budget:g}": log_odds(limit) for budget, limit in scores.apart_limits.items()
+        }
     found["worst_tasks"] = worst_tasks(learn)
     found["changes"] = changes(learn, held)
-    return found, learn, held
+    return found, learn
 
 
 def main() -> None:
@@ -132,22 +200,23 @@ def main() -> None:
     bench = Bench(source.part("learn"), source.part("opened" if opened else "closed"), options.trees)
     say(f"rows ready after {time.monotonic() - began:.0f} s: {len(bench.learn.calls)} to learn from")
     seeds = list(earlier.get("seeds", ()))
+    fitted, fits, minutes = code(FITTED), earlier.get("fits", 0), earlier.get("minutes", 0)
     report: dict[str, Any] = {"split": split(bench), **{k: earlier[k] for k in BESIDE if k in earlier}}
     for seed in range(len(seeds), len(seeds) + options.seeds):
-        bench.forget()  # another seed's; the last one's stay, since the other recipes are set beside those of seed 0
-        bench.prepare([*bench.nested(), *bench.beyond()], seed, options.jobs)
-        found, learn, held = measure(bench, seed)
+        # Calls and sessions in the order of the rows: for whoever asks them something else, or reads errors.
+        kept = FILE.parent / f"detection-scores-{source.digest}-{fitted}-{seed}.npz"
+        scores = scores_of(bench, seed, options.jobs, kept if opened and not trial else None)
+        found, learn = measure(bench, scores)
         seeds.append(found)
-        if opened and not trial:  # for whoever reads errors: sessions in the order of the rows
-            highest = FILE.parent / f"detection-highest-{source.digest}-{seed}.npz"
-            np.savez_compressed(highest, learn=learn.highest, held=held.highest)
+        fits, minutes = fits + scores.fits, minutes + scores.minutes
         if seed == 0:
             draw_roc(learn, pictures / "detection-roc.png")
             report["rules"] = plain_rules(source, bench)
     if not options.no_ablations and "ablations" not in report:
-        chosen = variants()
+        chosen, before, begun = variants(), bench.fits, time.monotonic()
         bench.prepare([({name}, one) for name in SUITES for one in chosen], 0, options.jobs)
         report["ablations"] = ablated(bench, 0, chosen)
+        fits, minutes = fits + bench.fits - before, minutes + (time.monotonic() - begun) / 60
     draw_bars(seeds, pictures / "detection-figures.png")
     report |= {
         "seeds": seeds,
@@ -155,10 +224,10 @@ def main() -> None:
         "features_version": FEATURES_VERSION,
         "trial": trial,
         **same,
-        "fits": earlier.get("fits", 0) + bench.fits,
         **results.of_run(began),
+        "fits": fits,
+        "minutes": minutes,
     }
-    report["minutes"] += earlier.get("minutes", 0)
     results.keep(FILE, report, trial=trial or not opened)
     show(report, options.docs)
     if opened:

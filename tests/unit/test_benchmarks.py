@@ -108,6 +108,15 @@ def test_a_set_counts_in_the_mean_of_all_by_its_sessions_not_by_those_measured(t
     assert core.size_rows(found)[-1] == ["all", "33", "6", f"{found['mean']:,}", "", f"{long['max']:,}"]
 
 
+def test_stages_add_up_to_what_a_call_takes_and_each_takes_something() -> None:
+    found = {"generated": core.stages(core.generated(8))}
+    assert list(found["generated"]) == [*core.STAGES, core.BESIDE]
+    assert all(took > 0 for took in found["generated"].values())
+    rows = core.stage_rows(found)
+    assert rows[-1][:3] == ["all", f"{sum(found['generated'].values()):,.0f}", "100"]
+    assert rows[-1][3:] == ["", ""], "recorded sessions were not timed"
+
+
 def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_itself() -> None:
     pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
     from benchmarks.suite import targets

@@ -95,6 +95,19 @@ def test_no_threshold_comes_from_a_model_that_saw_the_domain_judged_or_the_one_i
     )}  # fmt: skip
 
 
+def test_what_the_models_of_a_seed_said_is_kept_so_that_other_figures_need_no_fit(
+    bench: Bench, tmp_path: Path
+) -> None:
+    kept = tmp_path / "scores.npz"
+    made = detection.scores_of(bench, 0, 1, kept)
+    assert made.fits > 0
+    again = Bench(bench.learn, bench.held, bench.trees)
+    read = detection.scores_of(again, 0, 1, kept)
+    assert again.fits == 0
+    for one, other in zip(made, read, strict=True):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+
+
 def test_a_model_learns_from_no_session_of_the_domains_that_it_leaves_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
