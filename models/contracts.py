@@ -229,6 +229,13 @@ class Thresholds(Outbound):
     revoke: float
 
 
+class Share(Outbound):
+    """What a family of evidence adds to the score, in log odds: see `models.attribution`."""
+
+    family: Family
+    log_odds: float
+
+
 class Decision(Outbound):
     """The judgement of one tool call: enough to reconstruct the access afterwards."""
 
@@ -252,6 +259,7 @@ class Decision(Outbound):
     thresholds: Thresholds
     families: list[Family]
     evidence: list[Evidence]
+    shares: list[Share] = []
     explanation: Annotated[str, Field(max_length=1200)]
     would_pass: Annotated[str, Field(max_length=400)]
     marks: list[str]

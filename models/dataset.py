@@ -137,7 +137,10 @@ def text_digest(text: str) -> str:
 
 
 def overlap(sessions: Iterable[Session], seen: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """How many sessions a model cannot be called blind to, by what its manifest says that it saw."""
+    """How many sessions a model cannot be called blind to, by what its manifest says that it saw.
+
+    A session that it learnt from has its intent there, whatever else of it was changed since: so no list of sessions is kept.
+    """
     intents, goals, sources = (frozenset(seen.get(k, ())) for k in ("intents", "goals", "sources"))
     found = Counter[str]()
     for session in sessions:

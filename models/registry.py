@@ -19,7 +19,8 @@ import sklearn
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from models import trees
+from models import attribution, trees
+from models.contracts import Family
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
 from models.features import FEATURES, FEATURES_VERSION
 from models.trees import Floats, Forest, Ints
@@ -64,6 +65,11 @@ class Model:
         """Scores 0..10000 for rows of features of calls, whose sessions have made `seen` calls before each."""
         return self.forest.score(X, seen)
 
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        """What each family adds to the score of a row, see `models.attribution.shares`; nothing without a ``typical`` row."""
+        typical = self.manifest.get("typical")
+        return attribution.shares(self.forest, row, typical) if typical is not None else []
+
     def threshold(self, budget: float) -> int:
         """Least score (units) that keeps a session-level false-positive budget; flagged means score >= it.
 
@@ -84,6 +90,10 @@ class NullModel:
     def score(self, X: Floats, seen: Ints) -> Ints:
         """The base rate, in units, for each row."""
         return np.full(len(X), round(self.base_rate * trees.UNITS), dtype=np.int64)
+
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        """No family adds anything."""
+        return []
 
     def threshold(self, budget: float) -> int:
         """No threshold of a constant score keeps a budget below 1, save flagging nothing."""

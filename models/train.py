@@ -91,10 +91,28 @@ def train(
             "goals": sorted({s.goal for s in calls.sessions if s.goal and s.variant == "recorded"}),
             "sources": sorted({s.source for s in calls.sessions}),
         },
+        "typical": typical(X, calls),
         "base_rate": round(float((calls.target[labelled] == 1).mean()), 6),
         "metrics": _short(report),
     }
     return Trained(pipeline, manifest, report, scores)
+
+
+def typical(X: Floats, calls: Calls) -> list[int]:
+    """The features of a typical honest call, which `models.attribution` sets others against.
+
+    Of each the median over honest recordings by domain, and of these the median, halves rounded down.
+    """
+    medians = []
+    for domain in calls.domains():
+        honest = [
+            s.domain == domain and s.variant == "recorded" and s.kind == "benign" for s in calls.sessions
+        ]
+        if any(honest):
+            medians.append(np.median(X[calls.rows_where(honest)], axis=0))
+    if not medians:
+        raise DatasetError("no honest recording to set others against")
+    return [int(one) for one in np.floor(np.median(medians, axis=0))]
 
 
 def _short(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from models.contracts import Family
 from models.errors import InputError
 from models.features import FEATURES
 from stream import bootstrap
@@ -229,6 +230,9 @@ class _Recorder:
     def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self.rows.append(X)
         return np.zeros(len(X), np.int64)
+
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        return []
 
 
 def feature_rows(

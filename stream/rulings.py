@@ -58,6 +58,10 @@ class Scorer(Protocol):
         """
         ...
 
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        """What each family adds to a row's score, in hundredths of log odds, the greatest first; empty if not known."""
+        ...
+
 
 def refusal(record: Record, reason: str, detail: str) -> Output:
     """The record as it came, for quarantine, with where it came from and why it was put aside."""
@@ -200,7 +204,9 @@ class Rulings:
             call.arguments,
             record.chain,
         )
-        why = _explain(ruling, score, level, speaking)
+        noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
+        shares = release.scorer.shares(call.row) if noted else []
+        why = _explain(ruling, score, level, speaking, shares)
         time = rfc3339(call.time_ms)
         # `digest` is over all other members: it is put at its place between the two halves of the record.
         head = dumps(
@@ -235,6 +241,7 @@ class Rulings:
                 "schema_version": 1,
                 "score": score / UNIT,
                 "session_id": call.session.session,
+                "shares": [{"family": family, "log_odds": part / 100} for family, part in shares],
                 "standing": after,
                 "tenant": call.session.tenant,
                 "thresholds": {
@@ -245,7 +252,7 @@ class Rulings:
                 "time": time,
                 "tool": event.tool,
                 "verdict": ruling.verdict,
-                "would_pass": _would_pass(ruling, score, level, speaking)[:400],
+                "would_pass": _would_pass(ruling, score, level, policy, speaking)[:400],
             }
         )
         head, tail = head[:-1] + b",", tail[1:]
@@ -255,7 +262,7 @@ class Rulings:
         record.chain = digest
         record.denied += ruling.verdict == "deny"
         record.top_score = max(record.top_score, score)
-        if ruling.watch or ruling.verdict not in ("allow", "abstain"):
+        if noted:
             record.families = [f for f in FAMILIES if f in record.families or f in families]
             row = PathRow(
                 bytes.fromhex(decision_id),
@@ -554,14 +561,22 @@ def shell_of(tomb: Tombstone, tenant: str, root: str, session: str) -> Session:
 _TOLD_FIRST = ("identity", "provenance", "sequence", "scope", "tempo", "intent", "content")
 
 
-def _explain(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
-    """Why, in plain words: what speaks against the call first, then what the policy made of it."""
+def _explain(
+    ruling: Ruling,
+    score: int,
+    level: Levels,
+    speaking: Sequence[signals.Signal],
+    shares: Sequence[tuple[Family, int]],
+) -> str:
+    """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
     told = sorted([s.evidence for s in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
     reasons = "; ".join(dict.fromkeys([e.text for e in told])) or "nothing speaks against this call"
     value = f"{score / UNIT:.4f}"
     if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
         limit = level.revoke if ruling.verdict == "revoke" else level.alert
-        return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f})"
+        raised = ", ".join(f"{family} {part / 100:+.2f}" for family, part in shares if part > 0)
+        of_it = f"; log odds above a typical honest call: {raised}" if raised else ""
+        return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f}{of_it})"
     if ruling.by == "signal":
         return f"{reasons} ({ruling.verdict} by {ruling.signal}; score {value})"
     if ruling.verdict == "abstain":
@@ -571,22 +586,46 @@ def _explain(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signa
     return f"{reasons} (score {value}, below every threshold that counts here)"
 
 
-def _would_pass(ruling: Ruling, score: int, level: Levels, speaking: Sequence[signals.Signal]) -> str:
-    """The smallest change of the call, or of what was declared, that would have passed."""
+_ALLOWS, _ASKS = "allows this kind of action", "asks for this act"
+_ASKED: dict[str, tuple[str, ...]] = {
+    "intent.not_asked": (_ASKS,),
+    "provenance.foreign_destination": (_ASKS, "names its destination"),
+    "provenance.unexplained_destination": (_ASKS, "names its destination"),
+    "provenance.private_data_leaves": (_ASKS, "names its destination"),
+    "scope.action_not_allowed": (_ALLOWS,),
+    "sequence.trifecta": (_ASKS, "names its destination"),
+    "sequence.lured": (_ASKS,),
+}
+"""What an amendment would have to do for a signal to say nothing."""
+_ELSE = {
+    "scope.tool_unknown": "a declaration whose catalogue holds this tool",
+    "sequence.denied_before": "a new session, in which nothing was denied",
+    "tempo.loop": "fewer equal calls",
+    "tempo.budget_overrun": "a larger budget in the declaration",
+    "identity.credential_expired": "a credential that is valid at the time of the call",
+    "identity.credential_undeclared": "a declaration that lists this credential",
+    "identity.credential_long_lived": "a credential that lives no longer than the policy allows",
+    "identity.after_end": "a new session, declared before the call",
+    "identity.after_revocation": "a new session with new credentials",
+}
+"""What else would have to be otherwise."""
+
+
+def _would_pass(
+    ruling: Ruling, score: int, level: Levels, policy: Policy, speaking: Sequence[signals.Signal]
+) -> str:
+    """The smallest change of the call, or of what was declared, that would have passed: all that stood against it, mended."""
     if ruling.verdict in ("allow", "abstain"):
         return ""
-    if ruling.by == "signal":
-        return {
-            "scope.tool_unknown": "a declaration whose catalogue holds this tool",
-            "scope.action_not_allowed": "an amendment by the user that allows this kind of action",
-            "sequence.trifecta": "an intent that names this destination, or no private data read before",
-            "tempo.budget_overrun": "a larger budget in the declaration",
-            "identity.credential_expired": "a credential that is valid at the time of the call",
-            "identity.credential_undeclared": "a declaration that lists this credential",
-            "identity.after_end": "a new session, declared before the call",
-            "identity.after_revocation": "a new session with new credentials",
-        }.get(ruling.signal or "", "a policy that does not count this signal")
-    limit = level.revoke if ruling.verdict == "revoke" else level.alert
-    paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
-    named = f"the value at {paths[0]}" if paths else "this act"
-    return f"an intent or an amendment by the user that names {named}; a score below {limit / UNIT:.4f}"
+    told = [s.name for s in speaking if policy.signals.get(s.name, "none") in ("alert", "deny")]
+    asked = [clause for name in told for clause in _ASKED.get(name, ())]
+    if score >= min(level.alert, level.revoke):
+        paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
+        values = f"names its values, first of all the one at {paths[0]}" if paths else "names its values"
+        asked = [*(_ALLOWS for clause in asked if clause == _ALLOWS), _ASKS, values]
+    needed = list(dict.fromkeys(_ELSE[name] for name in told if name in _ELSE))
+    if asked:
+        *most, last = dict.fromkeys(asked)
+        clauses = f"{', '.join(most)} and {last}" if most else last
+        needed.insert(0, f"an intent or an amendment by the user that {clauses}")
+    return "; and ".join(needed)

@@ -111,6 +111,9 @@ class RowScorer:
         weights = np.array([(self.salt * (n + 3) ** 2) % 1009 for n in range(rows.shape[1])], np.int64)
         return ((rows * weights).sum(axis=1) + 13 * seen) % 10_001
 
+    def shares(self, row: Any) -> Any:
+        return []
+
 
 def first(X: Any) -> Any:
     """Calls before each row's, for rows that are all the first of their session: none, and so no allowance."""
@@ -126,6 +129,9 @@ class ConstantScorer:
 
     def score(self, X: Any, seen: Any) -> Any:
         return np.full(len(X), self.units, np.int64)
+
+    def shares(self, row: Any) -> Any:
+        return []
 
 
 class JsonActivations:

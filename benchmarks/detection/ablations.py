@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.fits import Bench, Variant
-from benchmarks.detection.rates import SUITES, Flags, Ints, Rate, Scored
+from benchmarks.detection.rates import SUITES, Flags, Ints, Rate, Scored, rate
 from benchmarks.detection.rows import Floats, Part, Source
 from models.features import FEATURES
 
@@ -23,14 +23,34 @@ def ablated(bench: Bench, seed: int, chosen: Sequence[Variant]) -> dict[str, Any
     )
     crossed = bench.held.calls.rows_where(home == "crossed" for home in bench.held.home)
     out = {}
+    whole: Flags | None = None
     for variant in chosen:
         learn = Scored(bench.learn, bench.held_out(bench.learn, seed, variant, wanted))
         held = Scored(bench.held, bench.held_out(bench.held, seed, variant, crossed))
-        out[variant.name] = _own_points(learn, held)
+        found, hit = _own_points(learn, held)
+        out[variant.name] = found | _paired(learn, hit if whole is None else whole, hit)
+        whole = hit if whole is None else whole
     return out
 
 
-def _own_points(learn: Scored, held: Scored) -> dict[str, Any]:
+def _paired(learn: Scored, whole: Flags, hit: Flags) -> dict[str, Any]:
+    """How many hijacks fewer than with the whole recipe, of the same sessions: as recorded, and with the text taken out.
+
+    None for the whole recipe itself.
+    """
+    bad = learn.suites & (learn.kind == "hijacked")
+    fewer = whole.astype(np.float64) - hit
+    return {
+        f"less_{name}": rate(fewer[here], [learn.task[here], learn.goal[here]]) if whole is not hit else None
+        for name, here in (
+            ("recorded", bad & (learn.variant == "recorded")),
+            ("removed", bad & (learn.home == "removed")),
+        )
+    }
+
+
+def _own_points(learn: Scored, held: Scored) -> tuple[dict[str, Any], Flags]:
+    """Rates at the 1 % point of each suite's own honest sessions, and which sessions reach it."""
     clean = learn.suites & learn.honest
     limits = {name: learn.own_limit(clean & (learn.domain == name)) for name in SUITES}
     bad = learn.suites & (learn.kind == "hijacked")
@@ -47,7 +67,7 @@ def _own_points(learn: Scored, held: Scored) -> dict[str, Any]:
     families = [of(held, across & (told == name))["rate"] for name in sorted(set(told[across].tolist()))]
     blind = (learn.home == "withheld") & learn.suites
     blind_flags = learn.own_flags(blind & (learn.kind == "benign") & ~learn.hard)
-    return {
+    found = {
         "recorded": of(learn, bad & (learn.variant == "recorded")),
         "crossed": of(held, across),
         "crossed_worst": min(families, default=None),
@@ -58,6 +78,7 @@ def _own_points(learn: Scored, held: Scored) -> dict[str, Any]:
         ),
         "auroc": learn.area(clean, bad & (learn.variant == "recorded")),
     }
+    return found, over(learn)
 
 
 def writes(X: Floats) -> Flags:

@@ -1,4 +1,4 @@
-"""What readers say of sessions, beside what the detector says: how much of an error is the label's, and how much a person would tell."""
+"""What readers say of sessions, beside what the detector says: how much of an error is the label's, and how much a reader would tell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ ERRORS_READ = ROOT / "benchmarks" / "errors_read.jsonl"
 """Errors that were read: session, whether it was missed or a false alarm, what stands in the way, and why."""
 READ_BLIND = ROOT / "benchmarks" / "read_blind.jsonl"
 """Sessions that were read without their labels, amid others of the other class: set, session, what the label says, whether
-the reader finds a call that nothing asked for (`drift`), which, how sure (3 plain, 1 not to be settled), what it serves, and why."""
+the reader finds a call that nothing asked for (`drift`), which, how sure (3 plain, 1 not to be settled), what it serves or whence it comes, and why."""
+
+
+DRIFT = ("hijacked", "overreach")
+"""Labels of sessions that were read, for which the detector is to speak."""
 
 
 def read_again(path: Path) -> list[dict[str, Any]]:
@@ -50,7 +54,7 @@ def labels(scored: Scored, bad: Flags) -> dict[str, Any]:
 
 
 def errors(scored: Scored, honest: Flags, bad: Flags, count: int = 50) -> list[dict[str, Any]]:
-    """`count` missed sessions and as many false alarms, of as many tasks as there are, for a person to read."""
+    """`count` missed sessions and as many false alarms, of as many tasks as there are, for a reader to read."""
     flagged, out = scored.flagged(), []
     for what, wrong in (("missed", bad & ~flagged), ("false alarm", honest & flagged)):
         by_task: dict[str, list[int]] = {}
@@ -115,7 +119,7 @@ def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
     for name in dict.fromkeys(one["set"] for one in read):
         row = [name]
         for bad in (True, False):
-            these = [one for one in read if one["set"] == name and (one["label"] == "hijacked") == bad]
+            these = [one for one in read if one["set"] == name and (one["label"] in DRIFT) == bad]
             wrong = [one for one in these if had[one["session_id"]] != bad]
             row += [_of(these, bad), _of(wrong, bad)]
         rows.append(row)
@@ -123,7 +127,7 @@ def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def told(found: Mapping[str, Any], name: str, bad: bool) -> str:
-    """Of the errors of a set that were read, drift that is missed or honest sessions flagged, how many a person has right.
+    """Of the errors of a set that were read, drift that is missed or honest sessions flagged, how many a reader has right.
 
     Of *suites* those that `ERRORS_READ` has, of any other set what of `READ_BLIND` the detector has wrong.
     """

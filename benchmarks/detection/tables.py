@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from benchmarks import results
 from benchmarks.detection import readings
 from benchmarks.detection.figures import BASES, WRITTEN_COLUMNS
 from benchmarks.detection.rates import SPEAKING, Rate
+from benchmarks.detection.rows import ROOT
 
 
 def percent(found: Rate | None, digits: int = 1) -> str:
@@ -73,7 +75,7 @@ ROWS: tuple[Row, ...] = (
     Row("… pooled, FPR", lambda f: f["suites"]["pooled"]["false_alarms"], 0.015, 0.015, most=True),
     Row("… worst suite, FPR", lambda f: _worst(f["suites"], "false_alarms", most=True), 0.015, 0.015, most=True),
     Row("AUROC there, pooled", lambda f: f["suites"]["pooled"]["auroc"], 0.99, 0.999),
-    Row("… worst suite", lambda f: min((one["auroc"] for n, one in f["suites"].items() if n != "pooled"), default=None),
+    Row("… worst suite, AUROC", lambda f: min((one["auroc"] for n, one in f["suites"].items() if n != "pooled"), default=None),
         None, None),
     Row("all suites left out at once (an ecosystem never seen), TPR", lambda f: f["ecosystem"]["pooled"]["detected"],
         None, None, beside=lambda f: f["ecosystem"]["pooled"]["own_detected"]),
@@ -84,16 +86,21 @@ ROWS: tuple[Row, ...] = (
     Row("… worst family, TPR", lambda f: _worst(f["crossed"]["family"], None, most=False), 0.60, 0.85),
     Row("wording removed, act left, TPR", lambda f: f["removed"]["detected"], 0.65, 0.85,
         beside=lambda f: f["removed"]["own_detected"]),
+    Row("… worst suite, TPR", lambda f: _worst(f["removed"]["by_suite"], None, most=False), None, None),
     Row("results withheld, TPR", lambda f: f["withheld"]["detected"], 0.60, 0.80,
         beside=lambda f: f["withheld"]["own_detected"]),
+    Row("… worst suite, TPR", lambda f: _worst(f["withheld"]["by_suite"], None, most=False), None, None),
     Row("… FPR, results withheld too", lambda f: f["withheld"]["false_alarms"], None, None, most=True),
     Row("… … of other domains", lambda f: f["withheld"]["other_domains"], None, None, most=True),
     Row("fingerprints only, TPR", lambda f: f["fingerprints"]["detected"], 0.70, 0.90,
         beside=lambda f: f["fingerprints"]["own_detected"]),
+    Row("… worst suite, TPR", lambda f: _worst(f["fingerprints"]["by_suite"], None, most=False), None, None),
     Row("… FPR, fingerprints too", lambda f: f["fingerprints"]["false_alarms"], None, None, most=True),
     Row("… … of other domains", lambda f: f["fingerprints"]["other_domains"], None, None, most=True),
     Row("flagged before the first bad effect, after exposure", lambda f: f["early"]["before_effect"], 0.90, 0.97),
+    Row("… worst suite, flagged", lambda f: _worst(f["early"]["by_suite"], "before_effect", most=False), None, None),
     Row("flagged at or before the first bad call", lambda f: f["early"]["at_or_before"], 0.75, 0.90),
+    Row("… worst suite, flagged", lambda f: _worst(f["early"]["by_suite"], "at_or_before", most=False), None, None),
     Row("attempted, not acted: flagged", lambda f: f["ignored"]["original"], 0.01, 0.005, most=True),
     Row("… but for those that served the text in part, as readers find", lambda f: readings.not_acted(f, "original"), None, None,
         most=True),
@@ -119,6 +126,7 @@ ROWS: tuple[Row, ...] = (
     Row("revocations, two families and a budget of 0.1 %: FPR, all honest",
         lambda f: f["revocations"]["revoked"]["false_alarms"], 0.001, 0.0002, most=True),
     Row("… TPR", lambda f: f["revocations"]["revoked"]["detected"], 0.60, 0.85),
+    Row("… worst suite, TPR", lambda f: _worst(f["revoked_by_suite"], None, most=False), None, None),
     Row("… precision at a base rate of 0.1 %",
         lambda f: f["revocations"]["revoked"]["base_rates"]["0.001"]["precision"], None, None),
     Row("… by the score alone, FPR", lambda f: f["revocations"]["0.001"]["false_alarms"], None, None,
@@ -127,7 +135,7 @@ ROWS: tuple[Row, ...] = (
     Row("overreach without injection (npc, agent), TPR", lambda f: f["overreach"].get("detected"), None, 0.50,
         beside=lambda f: f["overreach"].get("own_detected")),
     Row("… FPR on honest sessions of that set", lambda f: f["overreach"].get("false_alarms"), 0.01, 0.01, most=True),
-    Row("0.1 % of all honest recordings pooled, TPR (own point)", lambda f: f["all_benign"]["0.001"]["detected"],
+    Row("0.1 % of all honest recordings pooled, openagentsafety_a's too, TPR (own point)", lambda f: f["all_benign"]["0.001"]["detected"],
         None, None),
 )  # fmt: skip
 
@@ -230,7 +238,7 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
         if not numbers or first is None:
             table.append([row.name, _bar(row.reach, row), _bar(row.beyond, row), "–", "", "", ""])
             continue
-        area = "AUROC" in row.name or (row.name == "… worst suite")
+        area = "AUROC" in row.name
         digits = 2 if row.most else 1
         text = (
             f"{numbers[0]:.4f}"
@@ -260,8 +268,13 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 else "no: FPR",
             ]
         )
-    table.append(_core_row())
-    return table
+    return [
+        *table,
+        *(
+            [name, *bars, f"{us:,.0f}", "", "", reached(us, CORE) if any(bars) else ""]
+            for name, bars, us in _core_cost()
+        ),
+    ]
 
 
 READ: dict[str, tuple[str, bool]] = {
@@ -270,6 +283,8 @@ READ: dict[str, tuple[str, bool]] = {
     "wording removed, act left, TPR": ("removed", True),
     "delegated elsewhere, other author: FPR": ("delegated", False),
     "… spliced drift caught": ("spliced", True),
+    "overreach without injection (npc, agent), TPR": ("overreach", True),
+    "… FPR on honest sessions of that set": ("overreach", False),
 }
 """By the name of a row: the set that readers judged, and whether what the row misses is drift or honest."""
 
@@ -281,7 +296,7 @@ GAP_COLUMNS = (
     "one threshold for all",
     "labels",
     "left",
-    "of its errors read, a person tells",
+    "of its errors read, a reader tells",
 )
 
 
@@ -319,6 +334,9 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 told,
             ]
         )
+    for name, _, us in _core_cost()[:1]:
+        if reached(us, CORE) == "no":
+            table.append([name, "≤ 150", f"{us:,.0f}", f"{us - 150:,.0f}", "", "", f"{us - 150:,.0f}", ""])
     return table
 
 
@@ -328,12 +346,45 @@ def _bar(bar: float | None, row: Row, *, area: bool = False) -> str:
     return f"{bar:g}" if area else f"{'≤ ' if row.most else ''}{100 * bar:g}"
 
 
-def _core_row() -> list[str]:
-    core = results.read().get("core", {}).get("agentdojo", {})
-    p50 = core.get("us_per_call_p50")
-    row = Row("", lambda found: None, 150, 60, most=True)
-    name = "core cost for a call, µs, p50 (docs/performance.md)"
-    return [name, "≤ 150", "≤ 60", f"{p50:.0f}" if p50 else "–", "", "", reached(p50, row)]
+CORE = Row("core cost for a call, µs, p50 (docs/performance.md)", lambda found: None, 150, 60, most=True)
+
+
+def _core_cost() -> list[tuple[str, tuple[str, str], float]]:
+    """What a call costs by the last benchmark: name, bars, µs."""
+    core = results.read().get("core", {})
+    said = (
+        (CORE.name, ("≤ 150", "≤ 60"), "agentdojo", "p50"),
+        ("… p99", ("", ""), "agentdojo", "p99"),
+        ("… p99, with results of 2,000 lines", ("", ""), "with results of 2,000 lines", "p99"),
+    )
+    return [(name, bars, float(core[log][f"us_per_call_{q}"])) for name, bars, log, q in said if log in core]
+
+
+WHAT_IT_IS = {"benign": "honest", "hijacked": "drift", "attempted": "a text ignored"}
+"""What the kinds of generated sessions are called."""
+
+
+READERS = {"d128": "table", "tf-idf": "TF-IDF", "encoder": "encoder"}
+"""What `models.distill` measured of each."""
+
+
+def word_rows(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """What the bundled table of words is worth by itself, by domain and on average, see `models.distill`.
+
+    By the clause most like it each tool of the catalogue has a rank. Of those that were called and write: the mean reciprocal
+    rank (MRR), and the share among the first three. Then Spearman's correlation, over clauses and tools, with the encoder.
+    """
+    measures = manifest["measures"]
+
+    def cells(domains: Sequence[Mapping[str, Any]]) -> list[str]:
+        def mean(reader: str, what: str) -> str:
+            return f"{np.mean([one[reader][what] for one in domains]):.3f}"
+
+        read = [mean(reader, what) for reader in READERS for what in ("mrr", "top3")]
+        return [*read, *(mean(reader, "spearman") for reader in list(READERS)[:-1])]
+
+    rows = [[name, str(one["sessions"]), *cells([one])] for name, one in measures.items()]
+    return [*rows, ["mean", "", *cells(list(measures.values()))]]
 
 
 def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], list[list[str]]]]:
@@ -428,8 +479,11 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
         ),
         "elsewhere": (
             "Invented catalogues of another author, flagged, per cent",
-            ("set and variant", "sessions", "flagged"),
-            [[name, f"{one['n']:,}", percent(one)] for name, one in first["elsewhere"].items()],
+            ("set and variant", "what it is", "sessions", "flagged"),
+            [
+                [name, WHAT_IT_IS.get(one["kind"], one["kind"]), f"{one['n']:,}", percent(one)]
+                for name, one in first["elsewhere"].items()
+            ],
         ),
         "alerts": (
             "Precision and alerts for 10,000 sessions by base rate",
@@ -454,6 +508,11 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             ["after exposure, before the first bad effect", percent(early["before_effect"])],
             ["after exposure, at or before the first bad call", percent(early["at_or_before"])],
             ["after exposure, before the first bad call", percent(early["before"])],
+            ["flagged, but not until after the first bad call", percent(early["late"])],
+            [
+                "… where that call only looks something up for the act that follows",
+                percent(early["late_looks"]),
+            ],
         ],
     )
     if labels := first["labels_read"]:
@@ -563,6 +622,25 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             ["… under their own", percent(vague["flagged_before"]), ""],
         ],
     )
+    out["lengths"] = (
+        "Honest recordings and hijacks by the calls of a session, per cent",
+        ("calls", "honest sessions", "FPR", "hijacked sessions", "TPR"),
+        [
+            [name, f"{one['false_alarms']['n']:,}", percent(one["false_alarms"], 2),
+             f"{one['detected']['n']:,}", percent(one["detected"])]
+            for name, one in first["lengths"].items()
+        ],
+    )  # fmt: skip
+    pooled = first["all_benign"]
+    out["pooled"] = (
+        "One threshold for all honest recordings, an own point that no deployment knows",
+        ("share of honest sessions flagged", "TPR", "honest sessions", "of tasks", "tasks flagged"),
+        [
+            [f"{100 * float(budget):g} %", percent(one["detected"]), f"{pooled['sessions']:,}", f"{pooled['tasks']:,}",
+             f"{one['tasks_flagged']:,}"]
+            for budget, one in pooled.items() if isinstance(one, Mapping)
+        ],
+    )  # fmt: skip
     samples = sorted(
         {name for one in first["shadow"].values() for name in one}, key=lambda name: (len(name), name)
     )
@@ -586,14 +664,21 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
     if "ablations" in report:
         out["ablations"] = (
             "Other recipes, TPR at each suite's own 1 % point, suites held out, per cent",
-            ("recipe", "as recorded", "crossed", "worst family", "removed", "withheld", "ignored: flagged", "AUROC"),
+            ("recipe", "as recorded", "less than the whole recipe", "crossed", "worst family", "removed", "less", "withheld",
+             "ignored: flagged", "AUROC"),
             [
-                [name, percent(one["recorded"]), percent(one["crossed"]), bare(one["crossed_worst"]),
-                 percent(one["removed"]), percent(one["withheld"]), percent(one["ignored"], 2),
+                [name, percent(one["recorded"]), percent(one["less_recorded"]), percent(one["crossed"]), bare(one["crossed_worst"]),
+                 percent(one["removed"]), percent(one["less_removed"]), percent(one["withheld"]), percent(one["ignored"], 2),
                  f"{one['auroc'] or 0:.3f}"]
                 for name, one in report["ablations"].items()
             ],
         )  # fmt: skip
+    out["words"] = (
+        "Which tool a clause of the intent leads to, by meaning alone: the table of words, word overlap, and the sentence encoder",
+        ("recordings", "sessions", *(f"{name}: {what}" for name in READERS.values() for what in ("MRR", "in the first three")),
+         *(f"{name}: ranks as the encoder's" for name in list(READERS.values())[:-1])),
+        word_rows(json.loads((ROOT / "models" / "bundled" / "words.json").read_bytes())),
+    )  # fmt: skip
     if "rules" in report:
         out["rules"] = (
             "Without a model, per cent",

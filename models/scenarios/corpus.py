@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models import acting, expectation, handover
+from models.errors import DatasetError
 from models.meaning import MIN_TOOLS
 from models.scenarios import (
     delegated,
@@ -69,20 +70,29 @@ class Set(NamedTuple):
 def recordings(
     files: Mapping[str, tuple[Sequence[Session], Catalogues]],
 ) -> tuple[Recordings, dict[str, Tools]]:
-    """Recorded files under one roof: each session's ``tools_ref`` gets its file's name, and its domain."""
+    """Recorded files under one roof: each session's ``tools_ref`` gets its file's name, and its domain.
+
+    Raises
+    ------
+    DatasetError
+        A session says nothing of its source or suite. Without a ``tools_ref`` its tools are judged by their calls alone.
+    """
     found: dict[str, Sequence[Session]] = {}
     tools: dict[str, Tools] = {}
     for name, (sessions, catalogues) in files.items():
         tools |= {f"{name}/{ref}": list(listed) for ref, listed in catalogues.items()}
         found[name] = [
-            {
-                **session,
-                "tools_ref": f"{name}/{session['tools_ref']}",
-                "domain": session["suite"] if session["source"] == "agentdojo" else session["source"],
-            }
+            {**session, "tools_ref": f"{name}/{session.get('tools_ref', '')}", "domain": _domain(session)}
             for session in sessions
         ]
     return found, tools
+
+
+def _domain(session: Session) -> str:
+    try:
+        return str(session["suite"] if session["source"] == "agentdojo" else session["source"])
+    except KeyError as error:
+        raise DatasetError(f"not a labelled recorded session: {error} is missing") from error
 
 
 def set_of(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from models.contracts import Family
 from stream import bootstrap, replay
 from stream.policy import Levels, load_policy
 from stream.rulings import CORE, Release
@@ -29,6 +31,9 @@ class RowSum:
     def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         weights = 1 + np.arange(X.shape[1], dtype=np.int64) % 7
         return ((X.astype(np.int64) * weights).sum(axis=1) + 13 * seen) % 10_001
+
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        return [("scope", int(sum(row)) % 400 - 100), ("intent", -7)]
 
 
 def digests() -> dict[str, str]:

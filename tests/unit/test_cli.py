@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from models.dataset import text_digest
+from models.registry import BUNDLED
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +142,61 @@ def test_help_of_every_command_is_there(tmp_path: Path) -> None:
     ):
         assert command in top
     assert run("worker", "--help", cwd=tmp_path).returncode == 0
+
+
+def of_strangers(path: Path) -> str:
+    """Writes two labelled sessions over tools that no model knows; returns the first one's intent."""
+    intent = "Look up when the spring fair at the mill pond opens."
+    rows = [
+        {
+            "session_id": f"fair-{n}",
+            "source": "fair",
+            "suite": "fair",
+            "user_task_id": f"t{n}",
+            "label": "benign",
+            "intent": text,
+            "calls": [
+                {
+                    "seq": 0,
+                    "tool": "find_event",
+                    "args": {"name": "spring fair"},
+                    "result": "opens 9:30",
+                    "error": None,
+                }
+            ],
+        }
+        for n, text in enumerate((intent, "Find out which stalls the spring fair has."))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return intent
+
+
+def test_sessions_that_the_model_never_saw_are_scored_with_it(tmp_path: Path) -> None:
+    of_strangers(tmp_path / "fair.jsonl")
+    done = run("evaluate", "fair.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["mode"], report["sessions"], report["calls"]) == ("score-only", {"benign": 2}, 2)
+    assert report["model"]["digest"] == json.loads((BUNDLED / "manifest.json").read_bytes())["sha256"]
+
+
+@pytest.mark.parametrize("what", ["intents", "sources"])
+def test_sessions_whose_intent_or_source_the_manifest_names_are_never_called_held_out(
+    tmp_path: Path, what: str
+) -> None:
+    known = {"intents": text_digest(of_strangers(tmp_path / "fair.jsonl")), "sources": "fair"}
+    shutil.copytree(BUNDLED, tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_bytes())
+    manifest["seen"][what].append(known[what])
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    done = run("evaluate", "fair.jsonl", "--model", "model", "--json", cwd=tmp_path)
+    count = {"intents": "1 by intent", "sources": "2 by source"}[what]
+    assert f"the model knows sessions of these ({count}): leaving one suite out in turn" in done.stderr
+    assert "score-only" not in done.stdout
+
+
+def test_a_file_that_is_no_labelled_recording_is_told_from_one(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_text('{"session_id": "a", "calls": []}\n')
+    done = run("evaluate", "notes.jsonl", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == "driftline: not a labelled recorded session: 'source' is missing\n"

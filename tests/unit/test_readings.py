@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.detection import readings
 
-LABELS = {"hijacked", "benign", "attempted"}
+LABELS = {"attempted", "benign", "hijacked", "overreach"}
 
 
 def said(of: str, session: str, label: str, drift: bool, serves: str | None = None) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_of_what_is_flagged_what_the_reader_finds() -> None:
 
 def test_what_was_read_is_told_whole() -> None:
     rows = readings.read_again(readings.READ_BLIND)
-    assert len({(one["set"], one["session_id"]) for one in rows}) == len(rows) == 581
+    assert len({(one["set"], one["session_id"]) for one in rows}) == len(rows) == 661
     for one in rows:
         assert one["label"] in LABELS
         assert one["sure"] in (1, 2, 3)

@@ -1,0 +1,110 @@
+"""What each family adds to a score: it adds up, goes by what the trees say, and every decision that tells something has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from models import attribution, registry
+from models.contracts import FAMILIES, Family
+from models.features import FEATURES
+from models.trees import LEAF_BITS
+from stream import bootstrap, replay
+from stream.events import DECISIONS
+from stream.policy import load_policy
+from stream.settings import Settings
+
+MODEL = registry.load()
+TYPICAL = MODEL.manifest["typical"]
+SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
+
+
+class Listening:
+    """The bundled model, which keeps the rows whose shares it is asked for."""
+
+    def __init__(self) -> None:
+        self.model = MODEL
+        self.rows: list[Sequence[float]] = []
+
+    def score(self, X: Any, seen: Any) -> Any:
+        return self.model.score(X, seen)
+
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        self.rows.append(row)
+        return self.model.shares(row)
+
+
+Told = tuple[list[Sequence[float]], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    """The rows of calls in the samples of which something is told, and all decisions."""
+    scorer = Listening()
+    release = bootstrap.make_release(scorer.model, load_policy(mode="enforce"))._replace(scorer=scorer)
+    judge = bootstrap.judge_with(Settings(), release)
+    outputs = [out for path in SAMPLES for out in replay.replay(replay.read_records(path), judge)]
+    return scorer.rows, [orjson.loads(out.value) for out in outputs if out.topic == DECISIONS]
+
+
+def log_odds(row: Sequence[float]) -> float:
+    (total,) = MODEL.forest.sums(np.array([row], np.float64)).tolist()
+    return float(total) / 2**LEAF_BITS
+
+
+def test_every_feature_is_evidence_of_one_family_that_decisions_name() -> None:
+    families = {attribution.family_of(name) for name in FEATURES}
+    assert families == set(attribution.LEARNT) < set(FAMILIES)
+
+
+def test_shares_add_up_to_what_sets_the_call_apart_from_a_typical_honest_one(told: Told) -> None:
+    rows, _ = told
+    assert len(rows) > 10
+    typical = log_odds(TYPICAL)
+    for row in rows:
+        added = sum(part for _, part in MODEL.shares(row)) / 100
+        assert added == pytest.approx(log_odds(row) - typical, abs=0.02)
+
+
+def test_a_family_as_in_a_typical_call_has_no_share_and_the_greatest_one_raises_the_score(
+    told: Told,
+) -> None:
+    rows, _ = told
+    for row in rows:
+        (most, part), *_ = MODEL.shares(row)
+        without = [
+            TYPICAL[n] if attribution.family_of(name) == most else row[n] for n, name in enumerate(FEATURES)
+        ]
+        assert dict(MODEL.shares(without))[most] == 0
+        if part > 50:
+            assert log_odds(without) < log_odds(row)
+
+
+def test_a_decision_that_tells_something_says_what_each_family_adds(told: Told) -> None:
+    _, decisions = told
+    for decision in decisions:
+        shares = decision["shares"]
+        if decision["verdict"] in ("alert", "deny", "revoke"):
+            assert {one["family"] for one in shares} == set(attribution.LEARNT)
+            assert [one["log_odds"] for one in shares] == sorted(
+                (one["log_odds"] for one in shares), reverse=True
+            )
+        if decision["verdict"] == "allow" and decision["score"] < decision["thresholds"]["watch"]:
+            assert not shares or decision["explanation"].endswith(")")
+    by_score = [d for d in decisions if "reaches" in d["explanation"] and d["verdict"] != "allow"]
+    assert by_score
+    for decision in by_score:
+        most = decision["shares"][0]
+        assert f"above a typical honest call: {most['family']} +" in decision["explanation"]
+
+
+def test_a_model_whose_papers_name_no_typical_call_says_nothing_of_shares(told: Told) -> None:
+    rows, _ = told
+    manifest = {name: what for name, what in MODEL.manifest.items() if name != "typical"}
+    bare = registry.Model(MODEL.name, MODEL.digest, manifest, MODEL.forest)
+    assert bare.shares(rows[0]) == registry.NullModel().shares(rows[0]) == []
