@@ -360,7 +360,7 @@ def _core_cost() -> list[tuple[str, tuple[str, str], float]]:
     return [(name, bars, float(core[log][f"us_per_call_{q}"])) for name, bars, log, q in said if log in core]
 
 
-WHAT_IT_IS = {"benign": "honest", "hijacked": "drift", "attempted": "a text ignored"}
+WHAT_IT_IS = {"benign": "honest", "hijacked": "drift", "overreach": "drift", "attempted": "a text ignored"}
 """What the kinds of generated sessions are called."""
 
 

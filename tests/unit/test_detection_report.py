@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import results
 from benchmarks.detection import __main__ as detection
-from benchmarks.detection.figures import ecosystem
+from benchmarks.detection.figures import _early, ecosystem
 from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import Part
-from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached
+from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached, target_rows, word_rows
 from models import calibrate, dataset
 from models.features import FEATURES
 
@@ -265,6 +266,60 @@ def test_what_is_measured_and_how_it_is_shown_are_told_apart(
         with (tmp_path / "detection" / f"{name}.py").open("a") as file:
             file.write("# changed")
         assert (detection.code() == before) == same
+
+
+def test_scores_are_kept_for_other_figures_and_not_for_other_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = detection.code(detection.FITTED)
+    shutil.copytree(ROOT / "benchmarks" / "detection", tmp_path / "detection")
+    monkeypatch.setattr(detection, "__file__", str(tmp_path / "detection" / "__main__.py"))
+    for name, same in (("figures", True), ("readings", True), ("fits", False)):
+        with (tmp_path / "detection" / f"{name}.py").open("a") as file:
+            file.write("# changed")
+        assert (detection.code(detection.FITTED) == before) == same
+
+
+def test_what_a_call_costs_comes_from_the_last_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = {"us_per_call_p50": 700.4, "us_per_call_p99": 2000.0}
+    long = {"us_per_call_p50": 1.0, "us_per_call_p99": 9000.0}
+    kept = {"core": {"agentdojo": cost, "with results of 2,000 lines": long}}
+    monkeypatch.setattr(results, "read", lambda: kept)
+    shown = {row[0]: row for row in target_rows([{}])}
+    assert shown["core cost for a call, µs, p50 (docs/performance.md)"][3:] == ["700", "", "", "no"]
+    assert shown["… p99, with results of 2,000 lines"][3:] == ["9,000", "", "", ""]
+    assert gap_rows([{}])[-1][2:4] == ["700", "550"]
+    cost["us_per_call_p50"] = 100.0
+    assert not gap_rows([{}])
+
+
+def test_a_table_of_words_is_told_by_domain_and_on_average() -> None:
+    def of(mrr: float) -> dict[str, float]:
+        return {"mrr": mrr, "top3": 0.5, "spearman": 0.25}
+
+    one = {"sessions": 3, "d128": of(0.5), "tf-idf": of(0.25), "encoder": of(0.75)}
+    other = {**one, "d128": of(0.25)}
+    rows = word_rows({"measures": {"a": one, "b": other}})
+    assert [row[:4] for row in rows] == [
+        ["a", "3", "0.500", "0.500"],
+        ["b", "3", "0.250", "0.500"],
+        ["mean", "", "0.375", "0.500"],
+    ]
+
+
+def test_a_session_flagged_after_its_first_bad_call_is_late() -> None:
+    part = part_of([labels(name, "banking", "hijacked", "t", first_bad_seq=1) for name in ("a", "b", "c")])
+    told = tuple({**one, "effect": 2} for one in part.told)
+    scored = Scored(
+        replace(part, told=told), np.array([0, 0, 50, 0, 50, 0, 0, 0, 0]), {"": dict.fromkeys(BUDGETS, 10)}
+    )
+    found = _early(scored, np.ones(3, bool))
+    assert [round(found[name]["rate"], 3) for name in ("detected", "at_or_before", "late", "late_looks")] == [
+        0.667,
+        0.333,
+        0.333,
+        0.333,
+    ]
 
 
 def test_without_data_it_says_so_and_fails() -> None:
