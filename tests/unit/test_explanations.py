@@ -98,3 +98,27 @@ def test_what_is_not_cited_does_not_move_the_score(name: str) -> None:
             touched += 1
     assert touched
     assert scored(changed, decision["call_seq"]) == decision["score"]
+
+
+def share_of(decision: dict[str, Any], family: str) -> float:
+    return float(next(one["log_odds"] for one in decision["shares"] if one["family"] == family))
+
+
+@pytest.mark.parametrize("name", HIJACKED)
+def test_without_what_the_cited_answers_say_no_line_leads_to_the_call(name: str) -> None:
+    events = events_of(name)
+    decision = raised(events)
+    ids = {e["call_id"]: n for n, e in enumerate(e for e in events if e["type"] == "tool.called")}
+    told = [seq for e in decision["evidence"] if e["name"] == "lured" and e["supports"] for seq in e["calls"]]
+    cited = {seq for seq in told if seq < decision["call_seq"]}
+    silenced = copy.deepcopy(events)
+    for event in silenced:
+        if event["type"] == "tool.returned" and ids[event["call_id"]] in cited:
+            event["result"] = UNRELATED
+    after = judged(silenced)[decision["call_seq"]]
+    if not cited:  # what leads there is a tool's description
+        assert share_of(after, "sequence") == share_of(decision, "sequence") > 1
+        return
+    assert share_of(after, "sequence") < share_of(decision, "sequence") / 2
+    still = [e for e in after["evidence"] if e["name"] == "lured" and e["supports"]]
+    assert not {seq for e in still for seq in e["calls"]} & cited
