@@ -3,18 +3,16 @@
 A family's value is what the score loses when its figures are those of a typical honest call, averaged over all
 orders in which the families may be so replaced: Lundberg and Lee, A Unified Approach to Interpreting Model
 Predictions, NeurIPS 2017, with one reference row (Sundararajan and Najmi, The Many Shapley Values, ICML 2020, 3.2).
-There are four families that a model reads, so that all sixteen rows are asked and the values are exact.
+There are four families that a model reads: all sixteen rows are asked, and the values are exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from models.contracts import Family
 from models.features import FEATURES
-from models.trees import LEAF_BITS, Floats, Forest
+from models.trees import LEAF_BITS, Forest
 
 LEARNT: tuple[Family, ...] = ("intent", "provenance", "scope", "sequence")
 """Families whose figures a model reads; the others speak through signals alone."""
@@ -68,12 +66,7 @@ def shares(forest: Forest, row: Sequence[float], typical: Sequence[float]) -> li
     The values add up, but for rounding, to what the trees say of `row` less what they say of `typical`. Negative ones
     speak for the call.
     """
-    rows: Floats = np.tile(np.asarray(typical, np.float64), (len(_SUBSETS), 1))
-    for subset in _SUBSETS:
-        for n, columns in enumerate(_COLUMNS):
-            if subset >> n & 1:
-                rows[subset, columns] = [row[column] for column in columns]
-    sums = forest.sums(rows).tolist()
+    sums = forest.mixed(row, typical, _COLUMNS).tolist()
     found = []
     for n, family in enumerate(LEARNT):
         added = sum(

@@ -88,20 +88,44 @@ class Forest:
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise FeaturesMismatch(f"the model reads {self.n_features} features, got an array {X.shape}")
         out = np.empty(len(X), dtype=np.int64)
-        leaves_of_tree = np.arange(self.n_trees) * LEAVES_MAX
         for start in range(0, len(X), _ROWS):
             part = X[start : start + _ROWS]
             reached = np.empty((len(part), self.n_trees), dtype=_Bits)
             for number, values in enumerate(part.tolist()):
-                rows = [
-                    first + (bisect_left(below, value) if value == value else len(below) + 1)
-                    for (first, below), value in zip(self.thresholds, values, strict=True)
-                ]
-                np.bitwise_and.reduce(self.remain[rows], axis=0, out=reached[number])
-            # Bits below the lowest one that is set: their number is the leaf's number.
-            leaf = np.bitwise_count(~reached & (reached - _Bits(1)))
-            out[start : start + _ROWS] = self.leaves[leaf + leaves_of_tree].sum(axis=1) + self.baseline
+                np.bitwise_and.reduce(self.remain[self._places(values)], axis=0, out=reached[number])
+            out[start : start + _ROWS] = self._told(reached)
         return out
+
+    def mixed(self, row: Sequence[float], other: Sequence[float], groups: Sequence[Sequence[int]]) -> Ints:
+        """Sums of the rows that have each group of columns from `row` or from `other`: from `row` where the bit of its number is set.
+
+        Groups hold every column once. Each side's way through the trees is looked up once, whatever number of rows.
+        """
+        sides = []
+        for values in (other, row):
+            places = np.array(self._places(values))
+            sides.append(
+                [np.bitwise_and.reduce(self.remain[places[list(group)]], axis=0) for group in groups]
+            )
+        reached = np.empty((1 << len(groups), self.n_trees), dtype=_Bits)
+        for subset, bits in enumerate(reached):
+            chosen = [sides[subset >> n & 1][n] for n in range(len(groups))]
+            np.bitwise_and.reduce(chosen, axis=0, out=bits)
+        return self._told(reached)
+
+    def _places(self, values: Sequence[float]) -> list[int]:
+        """For each column its row of ``remain``."""
+        return [
+            first + (bisect_left(below, value) if value == value else len(below) + 1)
+            for (first, below), value in zip(self.thresholds, values, strict=True)
+        ]
+
+    def _told(self, reached: Bits) -> Ints:
+        """Sums, by the leaves that remain in each tree."""
+        # Bits below the lowest one that is set: their number is the leaf's number.
+        leaf = np.bitwise_count(~reached & (reached - _Bits(1)))
+        told: Ints = self.leaves[leaf + np.arange(self.n_trees) * LEAVES_MAX].sum(axis=1) + self.baseline
+        return told
 
     def score(self, X: Floats, seen: Ints) -> Ints:
         """Probability of drift for each row, 0..10000, its log odds less the `allowance` for what came before it."""

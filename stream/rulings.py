@@ -205,7 +205,7 @@ class Rulings:
             record.chain,
         )
         noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
-        shares = release.scorer.shares(call.row) if noted else []
+        shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
         why = _explain(ruling, score, level, speaking, shares)
         time = rfc3339(call.time_ms)
         # `digest` is over all other members: it is put at its place between the two halves of the record.

@@ -101,7 +101,8 @@ def test_what_is_not_cited_does_not_move_the_score(name: str) -> None:
 
 
 def share_of(decision: dict[str, Any], family: str) -> float:
-    return float(next(one["log_odds"] for one in decision["shares"] if one["family"] == family))
+    """In log odds; nothing where the score itself says nothing."""
+    return next((float(one["log_odds"]) for one in decision["shares"] if one["family"] == family), 0.0)
 
 
 @pytest.mark.parametrize("name", HIJACKED)
@@ -119,6 +120,7 @@ def test_without_what_the_cited_answers_say_no_line_leads_to_the_call(name: str)
     if not cited:  # what leads there is a tool's description
         assert share_of(after, "sequence") == share_of(decision, "sequence") > 1
         return
-    assert share_of(after, "sequence") < share_of(decision, "sequence") / 2
+    if decision["shares"]:
+        assert share_of(after, "sequence") < share_of(decision, "sequence") / 2
     still = [e for e in after["evidence"] if e["name"] == "lured" and e["supports"]]
     assert not {seq for e in still for seq in e["calls"]} & cited
