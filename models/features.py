@@ -9,8 +9,8 @@ use it transferred worse (measured, ADR 14). What the catalogue or nothing carri
 are learnt from, it helps on others (ADR 17).
 
 How far a session has come, how often it wrote or failed, is no feature either: in recordings that tells which
-set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets,
-loops and accumulated power have signals of their own (`stream.signals`).
+set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets
+and loops have signals of their own (`stream.signals`).
 
 All features are integers. Shares are in thousandths (0 to 1000), affinities 0 to 255 within the session's
 own catalogue; counts are cut at 255. A feature about something absent is 0, except where said.

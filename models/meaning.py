@@ -2,8 +2,8 @@
 
 Texts are unit vectors of the static embedding, kept as int8; all arithmetic is on whole numbers, in floats wide enough
 to hold every one of them exactly, so that a row is the same everywhere, alone or in a batch. Cosines are thousandths.
-They never stand as evidence by themselves: they are compared within the session's catalogue, its earlier calls, or the
-lines that it read.
+Most are compared within the session's catalogue, its earlier calls, or the lines that it read; how near the call is to the
+intent, to the session's work, and a line to the tool, stand as they are.
 """
 
 from __future__ import annotations
