@@ -121,6 +121,17 @@ def dispatched(
     return Dispatched((), opened)
 
 
+def takes_acts(parameters: Iterable[str]) -> bool:
+    """Whether parameters ask what is to be done and with what: an operation beside what it is given, or a method beside a place.
+
+    >>> takes_acts(["tool_name", "arguments"]), takes_acts(["method", "url"]), takes_acts(["action", "name"])
+    (True, True, False)
+    """
+    names = {name.lower() for name in parameters}
+    given = not names.isdisjoint(_GIVEN) and not names.isdisjoint(_OPERATIONS)
+    return given or ("method" in names and not names.isdisjoint(_WHERE))
+
+
 def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; `ValueError` where a name is given twice: one of its values would be lost."""
     made = dict(pairs)

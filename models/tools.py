@@ -18,6 +18,7 @@ import numpy as np
 
 from models import acting
 from models.contracts import Action, Tool
+from models.dispatch import takes_acts
 from models.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
 from models.provenance import (
     DESCRIBED,
@@ -371,6 +372,8 @@ def _only_looks(name: str, tool: Tool | None, told: str | None, verbs: bool | No
     by_name = 0 if alone is not None else learnt.of(marks_of(name, None))
     if alone is False or by_name >= (2 if verbs else 1) * acting.SURE:
         return False
+    if alone is None and tool is not None and takes_acts(properties_of(tool.parameters)):
+        return hinted  # "call_tool" does whatever it is told to, however its description puts it
     if told in _GRAVE:
         return bool(verbs)
     if verbs is None:

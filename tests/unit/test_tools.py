@@ -295,3 +295,28 @@ def test_of_two_tools_of_one_name_both_descriptions_are_heard() -> None:
 def test_whatever_an_enumeration_is(enum: object) -> None:
     odd = Tool(name="x", parameters={"properties": {"p": {"enum": enum, "default": 3, "description": ["a"]}}})
     assert Catalogue([odd], KEY, {}).own["x"].fields.size
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "action"),
+    [
+        ("call_tool", ("tool_name", "arguments"), "write"),
+        ("call_tool", ("operation", "parameters"), "write"),
+        ("gateway", ("method", "path", "body"), "write"),
+        ("call_tool", ("topic",), "read"),
+    ],
+)
+def test_a_tool_that_is_told_what_to_do_is_no_look_whatever_its_description_says(
+    name: str, parameters: tuple[str, ...], action: str
+) -> None:
+    schema = {"type": "object", "properties": {one: {} for one in parameters}}
+    for described in (
+        "Use one of the tools of the connected servers.",
+        "A list of what the servers have to show.",
+    ):
+        tool = Tool(name=name, description=described, parameters=schema)
+        assert facts_of(name, tool, {}).action == action
+        hint = {"readOnlyHint": True}
+        assert facts_of(name, tool.model_copy(update={"annotations": hint}), {}).action == "read", (
+            "as its server says"
+        )
