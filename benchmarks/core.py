@@ -152,8 +152,9 @@ def stages(records: Sequence[Record]) -> dict[str, float]:
 
     told, judged_calls = dict(spent), 0
     with ExitStack() as stack:
-        for name, stage in ((name, stage) for stage, names in STAGES.items() for name in names):
-            stack.enter_context(mock.patch(name, timed(stage, pkgutil.resolve_name(name))))
+        for stage, names in STAGES.items():
+            for name in names:
+                stack.enter_context(mock.patch(name, timed(stage, pkgutil.resolve_name(name))))
         for run in calls(records):
             before = dict(spent)
             timed(BESIDE, run)()

@@ -8,36 +8,46 @@ There are four families that a model reads: all sixteen rows are asked, and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from models.contracts import Family
 from models.features import FEATURES
 from models.trees import LEAF_BITS, Forest
 
+T = TypeVar("T", bound=str)
+
 LEARNT: tuple[Family, ...] = ("intent", "provenance", "scope", "sequence")
 """Families whose figures a model reads; the others speak through signals alone."""
-_BEGINNINGS: dict[str, Family] = {
-    "intent_": "intent",
-    "tool_": "intent",
-    "call_": "intent",
-    "clause_": "intent",
-    "action_asked": "intent",
-    "handed": "intent",
-    "source_named": "intent",
-    "source_acts": "intent",
-    "source_any": "intent",
-    "source_likeness": "intent",
-    "args_": "provenance",
-    "sink_": "provenance",
-    "best_intent": "provenance",
-    "source_": "provenance",
-    "aimed": "provenance",
-    "tool_lure": "sequence",
-    "line_": "sequence",
-    "trifecta": "sequence",
+_BEGINNINGS: dict[Family, tuple[str, ...]] = {
+    "intent": (
+        "intent_",
+        "tool_",
+        "call_",
+        "clause_",
+        "action_asked",
+        "handed",
+        "source_named",
+        "source_acts",
+        "source_any",
+        "source_likeness",
+    ),
+    "provenance": ("args_", "sink_", "best_intent", "source_", "aimed"),
+    "sequence": ("tool_lure", "line_", "trifecta"),
 }
-"""Beginnings of the names of features; of several that fit, the longest decides, and what none fits is scope."""
+"""Beginnings of the names of features; what none fits is scope."""
 _HUNDREDTHS = 100
+
+
+def by_beginning(name: str, families: Mapping[T, Sequence[str]], other: T) -> T:
+    """The family that a name begins like: of several beginnings that fit the longest decides."""
+    fits = [
+        (len(start), family)
+        for family, starts in families.items()
+        for start in starts
+        if name.startswith(start)
+    ]
+    return max(fits, default=(0, other))[1]
 
 
 def family_of(feature: str) -> Family:
@@ -46,8 +56,7 @@ def family_of(feature: str) -> Family:
     >>> family_of("tool_lure_gain"), family_of("tool_affinity"), family_of("source_age"), family_of("outward")
     ('sequence', 'intent', 'provenance', 'scope')
     """
-    fits = [start for start in _BEGINNINGS if feature.startswith(start)]
-    return _BEGINNINGS[max(fits, key=len)] if fits else "scope"
+    return by_beginning(feature, _BEGINNINGS, "scope")
 
 
 _COLUMNS = [[n for n, name in enumerate(FEATURES) if family_of(name) == family] for family in LEARNT]

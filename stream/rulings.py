@@ -622,7 +622,7 @@ def _would_pass(
     if score >= min(level.alert, level.revoke):
         paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
         values = f"names its values, first of all the one at {paths[0]}" if paths else "names its values"
-        asked = [*(_ALLOWS for clause in asked if clause == _ALLOWS), _ASKS, values]
+        asked = [*([_ALLOWS] if _ALLOWS in asked else []), _ASKS, values]
     needed = list(dict.fromkeys(_ELSE[name] for name in told if name in _ELSE))
     if asked:
         *most, last = dict.fromkeys(asked)

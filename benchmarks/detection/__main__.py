@@ -51,8 +51,8 @@ def code(only: Sequence[str] = ()) -> str:
     With `only`, of these modules and of what learns.
     """
     found = hashlib.sha256()
-    here = [path for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in SHOWN]
-    here = [path for path in here if not only or path.stem in only]
+    beside = sorted(Path(__file__).parent.glob("*.py"))
+    here = [path for path in beside if (path.stem in only if only else path.stem not in SHOWN)]
     for path in (*here, *(ROOT / "models" / f"{name}.py" for name in ("calibrate", "trees"))):
         found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,7 @@ def figures(learn: Scored, held: Scored) -> dict[str, Any]:
         "by_suite": each(held, at),
         "other_domains": learn.alarms(hashed & ~learn.suites & (learn.domain != "written")),
     }
-    out["early"] = _early(learn, bad & learn.suites)
-    out["early"]["by_suite"] = {name: _early(learn, bad & (learn.domain == name)) for name in suites}
+    out["early"] = _early(learn, bad & learn.suites, suites)
     out["labels_read"] = readings.labels(learn, bad & learn.suites)
     out["errors"] = readings.errors(learn, honest, bad)
     ignored = recorded & (learn.kind == "attempted") & learn.suites
@@ -169,15 +169,22 @@ def _across(learn: Scored, clean: Flags, held: Scored, bad: Flags) -> float | No
     return weighted_area(learn.highest[clean], weights, held.highest[bad])
 
 
-def _early(scored: Scored, bad: Flags) -> dict[str, Any]:
+def _early(scored: Scored, bad: Flags, suites: Sequence[str] = ()) -> dict[str, Any]:
     first = scored.first()
     effect = np.array([-1 if at is None else int(at) for at in scored.told("effect")])
     start = np.array([-1 if s.first_bad_seq is None else s.first_bad_seq for s in scored.part.calls.sessions])
     doing = bad & (effect >= 0)
     late = bad & scored.flagged() & (first > start)
+
+    def of(here: Flags | bool) -> dict[str, Any]:
+        return {
+            "before_effect": scored.caught(doing & here, first <= effect),
+            "at_or_before": scored.caught(bad & here, first <= start),
+        }
+
     return {
-        "before_effect": scored.caught(doing, first <= effect),
-        "at_or_before": scored.caught(bad, first <= start),
+        **of(True),
+        "by_suite": {name: of(scored.domain == name) for name in suites},
         "before": scored.caught(bad, first < start),
         "without_effect": int((bad & (effect < 0)).sum()),
         "late": scored.caught(bad, late),

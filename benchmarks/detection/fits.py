@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints
 from benchmarks.detection.rows import Floats, Part, say
 from models import calibrate, dataset
+from models.attribution import by_beginning
 from models.dataset import LEFT_OUT
 from models.features import FEATURES
 from models.trees import LEAF_BITS, allowance, shifts_of
@@ -47,7 +48,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sequence": ("catalogue_size",),
     "visibility": ("hashed", "answers_"),
 }
-"""Beginnings of the names of each family's features; of several that fit, the longest decides."""
+"""Beginnings of the names of each family's features, see `models.attribution.by_beginning`."""
 
 LABEL_ONLY = ("argument_chars", "catalogue_size", "sink_leaves")
 """Lengths and counts: what tells nothing of why a call is made."""
@@ -59,13 +60,7 @@ def family_of(feature: str) -> str:
     >>> family_of("tool_lure_gain"), family_of("action_asked"), family_of("action")
     ('catalogue lure', 'intent meaning', 'scope')
     """
-    fits = [
-        (len(start), name)
-        for name, starts in FAMILIES.items()
-        for start in starts
-        if feature.startswith(start)
-    ]
-    return max(fits, default=(0, "other"))[1]
+    return by_beginning(feature, FAMILIES, "other")
 
 
 class Variant(NamedTuple):

@@ -268,13 +268,10 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 else "no: FPR",
             ]
         )
-    return [
-        *table,
-        *(
-            [name, *bars, f"{us:,.0f}", "", "", reached(us, CORE) if any(bars) else ""]
-            for name, bars, us in _core_cost()
-        ),
-    ]
+    for row, us in _core_cost():
+        bars = [f"≤ {bar:g}" if bar is not None else "" for bar in (row.reach, row.beyond)]
+        table.append([row.name, *bars, f"{us:,.0f}", "", "", reached(us, row)])
+    return table
 
 
 READ: dict[str, tuple[str, bool]] = {
@@ -334,9 +331,10 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 told,
             ]
         )
-    for name, _, us in _core_cost()[:1]:
-        if reached(us, CORE) == "no":
-            table.append([name, "≤ 150", f"{us:,.0f}", f"{us - 150:,.0f}", "", "", f"{us - 150:,.0f}", ""])
+    for row, us in _core_cost():
+        if row.reach is not None and reached(us, row) == "no":
+            wanting = f"{us - row.reach:,.0f}"
+            table.append([row.name, f"≤ {row.reach:g}", f"{us:,.0f}", wanting, "", "", wanting, ""])
     return table
 
 
@@ -346,18 +344,18 @@ def _bar(bar: float | None, row: Row, *, area: bool = False) -> str:
     return f"{bar:g}" if area else f"{'≤ ' if row.most else ''}{100 * bar:g}"
 
 
-CORE = Row("core cost for a call, µs, p50 (docs/performance.md)", lambda found: None, 150, 60, most=True)
+CORE: tuple[tuple[Row, str, str], ...] = (
+    (Row("core cost for a call, µs, p50 (docs/performance.md)", lambda found: None, 150, 60, most=True), "agentdojo", "p50"),
+    (Row("… p99", lambda found: None, None, None, most=True), "agentdojo", "p99"),
+    (Row("… p99, with results of 2,000 lines", lambda found: None, None, None, most=True), "with results of 2,000 lines", "p99"),
+)  # fmt: skip
+"""Rows in µs, which the last benchmark has: what was judged, and which of its calls."""
 
 
-def _core_cost() -> list[tuple[str, tuple[str, str], float]]:
-    """What a call costs by the last benchmark: name, bars, µs."""
+def _core_cost() -> list[tuple[Row, float]]:
+    """What a call costs by the last benchmark, in µs."""
     core = results.read().get("core", {})
-    said = (
-        (CORE.name, ("≤ 150", "≤ 60"), "agentdojo", "p50"),
-        ("… p99", ("", ""), "agentdojo", "p99"),
-        ("… p99, with results of 2,000 lines", ("", ""), "with results of 2,000 lines", "p99"),
-    )
-    return [(name, bars, float(core[log][f"us_per_call_{q}"])) for name, bars, log, q in said if log in core]
+    return [(row, float(core[log][f"us_per_call_{q}"])) for row, log, q in CORE if log in core]
 
 
 WHAT_IT_IS = {"benign": "honest", "hijacked": "drift", "overreach": "drift", "attempted": "a text ignored"}

@@ -255,29 +255,28 @@ def test_what_is_short_of_a_bar_is_told_with_what_it_comes_from() -> None:
     assert not [name for name in rows if "withheld" in name or "pooled, FPR" in name], "reached"
 
 
-def test_what_is_measured_and_how_it_is_shown_are_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("only", "changes"),
+    [
+        ((), (("tables", True), ("plots", True), ("rates", False))),
+        (detection.FITTED, (("figures", True), ("readings", True), ("fits", False))),
+    ],
+    ids=["measured and shown", "fitted and asked"],
+)
+def test_what_comes_first_and_what_is_only_made_of_it_are_told_apart(
+    only: tuple[str, ...],
+    changes: tuple[tuple[str, bool], ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = detection.code()
+    before = detection.code(only)
     shutil.copytree(ROOT / "benchmarks" / "detection", tmp_path / "detection")
     monkeypatch.setattr(detection, "__file__", str(tmp_path / "detection" / "__main__.py"))
-    assert detection.code() == before
-    for name, same in (("tables", True), ("plots", True), ("rates", False)):
+    assert detection.code(only) == before
+    for name, same in changes:
         with (tmp_path / "detection" / f"{name}.py").open("a") as file:
             file.write("# changed")
-        assert (detection.code() == before) == same
-
-
-def test_scores_are_kept_for_other_figures_and_not_for_other_fits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = detection.code(detection.FITTED)
-    shutil.copytree(ROOT / "benchmarks" / "detection", tmp_path / "detection")
-    monkeypatch.setattr(detection, "__file__", str(tmp_path / "detection" / "__main__.py"))
-    for name, same in (("figures", True), ("readings", True), ("fits", False)):
-        with (tmp_path / "detection" / f"{name}.py").open("a") as file:
-            file.write("# changed")
-        assert (detection.code(detection.FITTED) == before) == same
+        assert (detection.code(only) == before) == same
 
 
 def test_what_a_call_costs_comes_from_the_last_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pytest
-
 from models.provenance import leaves
-from stream import bootstrap, replay, rulings
-from stream.events import DECISIONS
+from stream import bootstrap, rulings
 from stream.policy import load_policy
 from stream.settings import Settings
+from tests import builders as b
 
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
 JUDGE = bootstrap.judge(Settings(), mode="enforce")
 Events = list[dict[str, Any]]
 
 
-def decisions(events: Events, path: Path) -> dict[str, dict[str, Any]]:
-    """Decisions by the event that they judge."""
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
-    outputs = replay.replay(replay.read_records(path), JUDGE)
-    found = [orjson.loads(output.value) for output in outputs if output.topic == DECISIONS]
-    return {decision["event_id"]: decision for decision in found}
+def decisions(events: Events) -> list[dict[str, Any]]:
+    return b.Run(JUDGE).feed(b.log(events)).decisions
 
 
 def mended(events: Events, at: int, decision: dict[str, Any]) -> Events:
     """The log with what the decision on event `at` names made otherwise, before that call."""
     made = copy.deepcopy(events)
     call, needed = made[at], decision["would_pass"]
-    (declared,) = (e for e in made if e["type"] == "session.declared" and same(e, call))
+    (declared,) = (
+        e for e in made if e["type"] == "session.declared" and e["session_id"] == call["session_id"]
+    )
     if "larger budget" in needed:
         del declared["intent"]["budget"]
     if "whose catalogue holds this tool" in needed:
@@ -46,12 +40,10 @@ def mended(events: Events, at: int, decision: dict[str, Any]) -> Events:
         declared.setdefault("credentials", []).append(call["credential"])
     if "amendment by the user" not in needed:
         return made
-    intent: dict[str, Any] = {"text": "Go on."}
-    if "asks for this act" in needed:
-        intent["text"] = f"Now {call['tool'].replace('_', ' ')}, please."
-    if "names its" in needed:
-        values = " ".join(leaf.text for leaf in leaves(call["arguments"])[0])
-        intent["text"] = f"Now {call['tool'].replace('_', ' ')} {values}, please."
+    asks, names = "asks for this act" in needed, "names its" in needed
+    values = [leaf.text for leaf in leaves(call["arguments"])[0]] if names else []
+    words = [call["tool"].replace("_", " "), *values] if asks else ["go on"]
+    intent: dict[str, Any] = {"text": f"Now {' '.join(words)}, please."}
     if "allows this kind of action" in needed:
         intent["actions"] = [decision["action"]]
     told = {name: call[name] for name in ("session_id", "root_session_id", "tenant", "time") if name in call}
@@ -59,31 +51,23 @@ def mended(events: Events, at: int, decision: dict[str, Any]) -> Events:
     return [*made[:at], amended, *made[at:]]
 
 
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return bool(one["session_id"] == other["session_id"])
-
-
-def cases() -> Iterator[Any]:
-    """Each call of the samples that is stopped or told, but for those whose session is over: these need a new one."""
+def test_the_change_that_a_decision_names_passes() -> None:
+    """For each call of the samples that is stopped or told, but for those whose session is over: these need a new one."""
+    made = 0
     for path in SAMPLES:
         events = [json.loads(line) for line in path.read_text().splitlines()]
-        outputs = replay.replay(replay.read_records(path), JUDGE)
-        for output in outputs:
-            decision = orjson.loads(output.value) if output.topic == DECISIONS else {}
-            if decision.get("verdict") in ("alert", "deny", "revoke"):
-                at = next(n for n, event in enumerate(events) if event["id"] == decision["event_id"])
-                if "a new session" not in decision["would_pass"]:
-                    yield pytest.param(events, at, decision, id=f"{path.stem}-{decision['call_seq']}")
-
-
-@pytest.mark.parametrize(("events", "at", "decision"), list(cases()))
-def test_the_change_that_a_decision_names_passes(
-    events: Events, at: int, decision: dict[str, Any], tmp_path: Path
-) -> None:
-    after = decisions(mended(events, at, decision), tmp_path / "mended.jsonl")[events[at]["id"]]
-    # What an earlier call of the session brought about stays: a credential that is gone, a denial.
-    assert after["verdict"] in ("allow", "abstain"), after["explanation"]
-    assert after["would_pass"] == ""
+        place = {event["id"]: at for at, event in enumerate(events)}
+        for decision in decisions(events):
+            if decision["verdict"] in ("allow", "abstain") or "a new session" in decision["would_pass"]:
+                continue
+            changed = mended(events, place[decision["event_id"]], decision)
+            (after,) = (d for d in decisions(changed) if d["event_id"] == decision["event_id"])
+            # What an earlier call of the session brought about stays: a credential that is gone, a denial.
+            told = f"{path.stem}, call {decision['call_seq']}: {after['explanation']}"
+            assert after["verdict"] in ("allow", "abstain"), told
+            assert after["would_pass"] == ""
+            made += 1
+    assert made >= 18
 
 
 def test_every_signal_that_a_policy_may_act_on_has_its_mend() -> None:
