@@ -46,7 +46,7 @@ from models.embedding import Embedding, cosines, pieces_of, unit
 from models.errors import ArtefactError, DatasetError
 from models.meaning import clauses_of, sentences_of
 from models.scenarios import made_up, written_tasks
-from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_names
+from models.tools import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_name
 
 Floats = NDArray[np.float32]
 
@@ -238,7 +238,8 @@ def written() -> dict[str, list[str]]:
     catalogues = written_tasks.catalogues()
     wishes, calls, tools, texts, answers = (set[str]() for _ in range(5))
     for name, file in written_tasks.to_learn_from().items():
-        names = spoken_names(map(Tool.model_validate, catalogues[name]))
+        tools_of = map(Tool.model_validate, catalogues[name])
+        names = {tool.name: spoken_name(tool, tool.name) for tool in tools_of}
         for tool in file["tools"]:
             tools |= {f"{tool['name']}: {tool['description']}", *tool["parameters"].values()}
         for wish, made in expectation.wishes(file):

@@ -160,7 +160,7 @@ def tasks(without: Collection[str] = ()) -> list[Pairs]:
     catalogues = written_tasks.catalogues()
     found = []
     for name, file in written_tasks.to_learn_from(without).items():
-        found.append(_pairs(file, spoken_names(map(Tool.model_validate, catalogues[name]))))
+        found.append(_pairs(file, spoken_names([*map(Tool.model_validate, catalogues[name])])))
     return found
 
 

@@ -58,7 +58,7 @@ from models.tools import (
     spoken_call,
 )
 
-FEATURES_VERSION = 18
+FEATURES_VERSION = 19
 
 FEATURES: tuple[str, ...] = (
     "intent_declared",  # 0/1
@@ -135,8 +135,7 @@ class LeafOrigin(NamedTuple):
 class Extract(NamedTuple):
     """What a call shows: the model's row, and the facts that evidence is told from."""
 
-    tool: str
-    called: tuple[str, ...]  # what is called through it, see `models.dispatch`
+    names: set[str]  # of the tool and of what is called through it, see `models.dispatch`; proper ones too
     echo: list[Spelled]  # texts of arguments that say more than `leaves`, since these were taken apart
     row: list[int]
     leaves: list[LeafOrigin]
@@ -365,8 +364,11 @@ def extract(
         outward=facts.outward or shown.outward,
     )
     echo = [] if given is arguments else [spell(leaf.text, key) for leaf in raw]
+    names = {tool, *called}
+    if catalogue is not None:
+        names |= {catalogue.proper[name] for name in names if name in catalogue.proper}
     return Extract(
-        tool, called, echo, row, origins, power, cuts + more, named, clause, same, explained, said, planted
+        names, echo, row, origins, power, cuts + more, named, clause, same, explained, said, planted
     )
 
 

@@ -156,8 +156,15 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     sound = isinstance(thresholds, dict) and all(
         isinstance(units, int) and 0 <= units <= NEVER for units in thresholds.values()
     )
-    if not sound or not isinstance(manifest.get("features"), list):
+    features, typical = manifest.get("features"), manifest.get("typical")
+    if not sound or not isinstance(features, list):
         raise ArtefactError(f"{path} lacks its thresholds or features; retrain the model")
+    if typical is not None:
+        of_numbers = isinstance(typical, list) and all(isinstance(figure, int | float) for figure in typical)
+        if not of_numbers or len(typical) != len(features):
+            raise ArtefactError(
+                f"{path} has a typical call that is not one number a feature; retrain the model"
+            )
     return manifest
 
 

@@ -296,16 +296,48 @@ def is_general(name: str) -> bool:
     return (READ_VERBS | WRITE_VERBS | _POWER).isdisjoint(name_words(name))
 
 
-def spoken_name(tool: Tool) -> str:
-    """A tool's name; with the beginning of its description where the name does not say what it does."""
-    if speaks(tool.name):
-        return tool.name
-    return f"{tool.name} {(tool.description or '')[:80]}"
+MIN_RANKED = 4
+"""Tools of a catalogue that are told apart by the words of their names and descriptions: with one or two any word makes one the first."""
 
 
-def spoken_names(tools: Iterable[Tool]) -> dict[str, str]:
-    """What each tool is called in a call's meaning, by its name."""
-    return {tool.name: spoken_name(tool) for tool in tools}
+def proper_names(names: Collection[str]) -> dict[str, str]:
+    """Each name of a catalogue without what all of them begin with: a server's name tells nothing of one of its tools.
+
+    That ends before a verb, and leaves each name a word. Names that begin with ``mcp__`` have that from the client that
+    the servers are connected to, so they are looked at by themselves.
+
+    >>> list(proper_names(["BankPay", "BankBalance", "BankGetUser", "BankHold"]).values())
+    ['Pay', 'Balance', 'GetUser', 'Hold']
+    >>> list(proper_names(["get_user", "get_item", "get_page", "get_it"]).values())
+    ['get_user', 'get_item', 'get_page', 'get_it']
+    """
+    found: dict[str, str] = {}
+    for served in (True, False):
+        group = [name for name in names if name.startswith("mcp__") is served]
+        words = [list(_SPLIT.finditer(name)) for name in group]
+        shared = 0
+        if len(group) >= MIN_RANKED:
+            for column in zip(*(one[:-1] for one in words), strict=False):
+                alike = {word.group().lower() for word in column}
+                if len(alike) > 1 or not alike.isdisjoint(VERBS):
+                    break
+                shared += 1
+        for name, one in zip(group, words, strict=True):
+            found[name] = name[one[shared].start() :] if shared else name
+    return found
+
+
+def spoken_name(tool: Tool, proper: str) -> str:
+    """What a tool is called; with the beginning of its description where that does not say what it does."""
+    if speaks(proper):
+        return proper
+    return f"{proper} {(tool.description or '')[:80]}"
+
+
+def spoken_names(tools: Sequence[Tool]) -> dict[str, str]:
+    """What each tool of a catalogue is called in a call's meaning, by its name."""
+    proper = proper_names({tool.name for tool in tools})
+    return {tool.name: spoken_name(tool, proper[tool.name]) for tool in tools}
 
 
 class ToolFacts(NamedTuple):
@@ -470,8 +502,6 @@ MAX_SETTLED = 4096
 """Words of a catalogue that are kept in a dictionary too: some 70 bytes each, for every catalogue in memory."""
 
 
-MIN_RANKED = 4
-"""Tools of a catalogue that are ranked by what is spoken of: with one or two any word makes one the first."""
 MAX_LIKENESS = 512
 """Clauses whose likeness to a catalogue's tools is remembered, of some 250 bytes each."""
 
@@ -496,6 +526,8 @@ class Catalogue:
     Attributes
     ----------
     tools : dict of str to Tool
+    proper : dict of str to str
+        See `proper_names`.
     spoken : dict of str to str
         See `spoken_names`.
     vectors : array of shape (n, DIMS)
@@ -505,7 +537,7 @@ class Catalogue:
     general : dict of str to mapping
         Properties of the schema of each general tool that does not say that it reads.
     acts : frozenset of int
-        Prints of names of several words that say an act: a record that holds one asks for it.
+        Prints of names of several words that say an act, whole and proper: a record that holds one asks for it.
     index : Index
         Words of names, descriptions and parameters: where a value may come from without any other source.
     own : dict of str to Own
@@ -517,16 +549,18 @@ class Catalogue:
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
-        self.spoken = spoken_names(tools)
+        self.proper = proper_names(self.tools)
+        self.spoken = {t.name: spoken_name(t, self.proper[t.name]) for t in tools}
         self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
         self.classes = classes
         self.index = Index()
         self.general = {
             t.name: properties_of(t.parameters)
             for t in tools
-            if self.facts[t.name].action != "read" and is_general(t.name)
+            if self.facts[t.name].action != "read" and is_general(self.proper[t.name])
         }
-        self.acts = frozenset(name_print(name, key) for name in self.tools if _names_an_act(name_words(name)))
+        either = {*self.tools, *self.proper.values()}
+        self.acts = frozenset(name_print(name, key) for name in either if _names_an_act(name_words(name)))
         self.own: dict[str, Own] = {}
         self._aimed: dict[str, bytes] = {}  # by tool: lines of descriptions that hold an address
         all_fields: set[int] = set()
@@ -546,16 +580,17 @@ class Catalogue:
         self.index.add(all_words, 1, prose=True, limit=20_000)
         if len(self.index.prints) <= MAX_SETTLED:
             self.index.settle()
+        called = [(self.proper[t.name], t.description or "") for t in tools]
         self.vectors = (
-            np.stack([vector_of(f"{t.name} {t.name} {(t.description or '')[:300]}") for t in tools])
+            np.stack([vector_of(f"{name} {name} {described[:300]}") for name, described in called])
             if tools
             else NO_VECTORS
         )
         self.meanings = pack(self.vectors)
         owned = [
-            stem_prints(f"{' '.join(name_words(t.name))} {(t.description or '')[:600]}", key) for t in tools
+            stem_prints(f"{' '.join(name_words(name))} {described[:600]}", key) for name, described in called
         ]
-        named = [{fingerprint("=" + stem(w), key) for w in name_words(t.name)} for t in tools]
+        named = [{fingerprint("=" + stem(w), key) for w in name_words(name)} for name, _ in called]
         spread: dict[int, int] = {}
         for prints_of_tool in owned:
             for p in prints_of_tool:

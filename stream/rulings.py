@@ -40,7 +40,7 @@ from stream.events import (
 )
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "26"
+CORE = "27"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000

@@ -402,7 +402,7 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
 
 
 def _prints_said(found: Extract, key: bytes) -> bytes:
-    prints = {name_print(name, key) for name in (found.tool, *found.called)}
+    prints = {name_print(name, key) for name in found.names}
     for spelled in (*(one.spelled for one in found.leaves), *found.echo):
         if len(prints) >= MAX_SAID_PRINTS:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,24 @@ from stream.events import DECISIONS
 from stream.policy import load_policy
 from stream.settings import Settings
 
-MODEL = registry.load()
-TYPICAL = MODEL.manifest["typical"]
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
+
+
+@cache
+def bundled() -> registry.Model:
+    return registry.load()
+
+
+def typical() -> list[int]:
+    found: list[int] = bundled().manifest["typical"]
+    return found
 
 
 class Listening:
     """The bundled model, which keeps the rows whose shares it is asked for."""
 
     def __init__(self) -> None:
-        self.model = MODEL
+        self.model = bundled()
         self.rows: list[Sequence[float]] = []
 
     def score(self, X: Any, seen: Any) -> Any:
@@ -53,7 +62,7 @@ def told() -> Told:
 
 
 def log_odds(row: Sequence[float]) -> float:
-    (total,) = MODEL.forest.sums(np.array([row], np.float64)).tolist()
+    (total,) = bundled().forest.sums(np.array([row], np.float64)).tolist()
     return float(total) / 2**LEAF_BITS
 
 
@@ -65,23 +74,26 @@ def test_every_feature_is_evidence_of_one_family_that_decisions_name() -> None:
 def test_shares_add_up_to_what_sets_the_call_apart_from_a_typical_honest_one(told: Told) -> None:
     rows, _ = told
     assert len(rows) > 10
-    typical = log_odds(TYPICAL)
+    base = log_odds(typical())
     for row in rows:
-        added = sum(part for _, part in MODEL.shares(row)) / 100
-        assert added == pytest.approx(log_odds(row) - typical, abs=0.02)
+        added = sum(part for _, part in bundled().shares(row)) / 100
+        assert added == pytest.approx(log_odds(row) - base, abs=0.02)
 
 
 def test_rows_mixed_of_two_score_as_rows_do(told: Told) -> None:
     rows, _ = told
     groups = [range(0, 20), range(20, 21), range(21, len(FEATURES))]
-    whole = np.array([TYPICAL, *rows[:6]], np.float64)
+    whole = np.array([typical(), *rows[:6]], np.float64)
     for row in whole[1:]:
         mixed = np.tile(whole[0], (8, 1))
         for subset, one in enumerate(mixed):
             for n, group in enumerate(groups):
                 if subset >> n & 1:
                     one[list(group)] = row[list(group)]
-        assert MODEL.forest.mixed(row.tolist(), TYPICAL, groups).tolist() == MODEL.forest.sums(mixed).tolist()
+        assert (
+            bundled().forest.mixed(row.tolist(), typical(), groups).tolist()
+            == bundled().forest.sums(mixed).tolist()
+        )
 
 
 def test_a_family_as_in_a_typical_call_has_no_share_and_the_greatest_one_raises_the_score(
@@ -89,11 +101,11 @@ def test_a_family_as_in_a_typical_call_has_no_share_and_the_greatest_one_raises_
 ) -> None:
     rows, _ = told
     for row in rows:
-        (most, part), *_ = MODEL.shares(row)
+        (most, part), *_ = bundled().shares(row)
         without = [
-            TYPICAL[n] if attribution.family_of(name) == most else row[n] for n, name in enumerate(FEATURES)
+            typical()[n] if attribution.family_of(name) == most else row[n] for n, name in enumerate(FEATURES)
         ]
-        assert dict(MODEL.shares(without))[most] == 0
+        assert dict(bundled().shares(without))[most] == 0
         if part > 50:
             assert log_odds(without) < log_odds(row)
 
@@ -118,6 +130,6 @@ def test_a_decision_that_tells_something_says_what_each_family_adds(told: Told) 
 
 def test_a_model_whose_papers_name_no_typical_call_says_nothing_of_shares(told: Told) -> None:
     rows, _ = told
-    manifest = {name: what for name, what in MODEL.manifest.items() if name != "typical"}
-    bare = registry.Model(MODEL.name, MODEL.digest, manifest, MODEL.forest)
+    manifest = {name: what for name, what in bundled().manifest.items() if name != "typical"}
+    bare = registry.Model(bundled().name, bundled().digest, manifest, bundled().forest)
     assert bare.shares(rows[0]) == registry.NullModel().shares(rows[0]) == []

@@ -137,7 +137,15 @@ def test_the_model_file_holds_no_pickle(saved: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"manifest_version": 99}, {"thresholds": {"0.01": "high"}}, {"thresholds": None}, {"features": None}],
+    [
+        {"manifest_version": 99},
+        {"thresholds": {"0.01": "high"}},
+        {"thresholds": None},
+        {"features": None},
+        {"typical": [0, 0]},
+        {"typical": [0, 0, "much"]},
+        {"typical": {"a.one": 0}},
+    ],
 )
 def test_a_manifest_of_another_shape_is_refused(saved: Path, change: dict[str, Any]) -> None:
     rewrite(saved, **change)

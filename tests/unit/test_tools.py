@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from models.contracts import Tool
 from models.meaning import explain, vector_of
 from models.provenance import DESCRIBED, fingerprint
-from models.tools import VERBS, Catalogue, facts_of, is_general, name_words, spoken_name, told_verb
+from models.tools import (
+    VERBS,
+    Catalogue,
+    facts_of,
+    is_general,
+    name_words,
+    proper_names,
+    spoken_name,
+    stem_prints,
+    told_verb,
+)
 
 KEY = b"test-key"
 
@@ -232,7 +244,7 @@ def test_a_tool_that_does_one_thing_is_not_general(name: str, general: bool) -> 
 def test_a_name_that_speaks_is_not_contradicted() -> None:
     said = tool("send_money", "Returns the number of the transfer.")
     assert facts_of("send_money", said, {}).action == "write"
-    assert spoken_name(said) == "send_money"
+    assert spoken_name(said, "send_money") == "send_money"
     asked = tool("get_page", "Deletes nothing; sends the page to you.")
     assert facts_of("get_page", asked, {}) == facts_of("get_page", tool("get_page", ""), {})
 
@@ -320,3 +332,50 @@ def test_a_tool_that_is_told_what_to_do_is_no_look_whatever_its_description_says
         assert facts_of(name, tool.model_copy(update={"annotations": hint}), {}).action == "read", (
             "as its server says"
         )
+
+
+BANK = ("send_money", "get_balance", "list_payees", "hold")
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        lambda name: f"mcp__bank__{name}",
+        lambda name: f"bank.{name}",
+        lambda name: "Bank" + name.title().replace("_", ""),
+    ],
+)
+def test_what_all_names_of_a_catalogue_begin_with_tells_nothing_of_its_tools(
+    called: Callable[[str], str],
+) -> None:
+    bare = Catalogue([tool(name, f"To {name}.") for name in BANK], KEY, {})
+    found = Catalogue([tool(called(name), f"To {name}.") for name in BANK], KEY, {})
+    assert [name_words(found.spoken[called(name)]) for name in BANK] == [
+        name_words(bare.spoken[name]) for name in BANK
+    ]
+    assert found.vectors.tolist() == bare.vectors.tolist()
+    heard = stem_prints("what the bank would send as money", KEY)
+    assert found.affinity(heard) == bare.affinity(heard)
+    assert fingerprint("sendmoney", KEY) in found.acts
+    assert found.facts[called("send_money")].outward
+
+
+def test_names_keep_a_beginning_that_tells_them_apart_or_says_what_they_do() -> None:
+    few = {"bank_send", "bank_get", "bank_hold"}
+    assert proper_names(few) == {name: name for name in few}, "of so few it may be what they do"
+    other = {f"bank_{name}" for name in BANK} | {"web_search"}
+    assert proper_names(other) == {name: name for name in other}
+    verb = {f"send_{what}" for what in ("mail", "money", "order", "parcel")}
+    assert proper_names(verb) == {name: name for name in verb}
+    assert proper_names({"bank", "bank_hold", "bank_send", "bank_get"})["bank"] == "bank"
+    assert proper_names(set()) == {}
+
+
+def test_tools_of_servers_are_called_without_what_their_client_puts_before_them() -> None:
+    own = {"Bash", "Read", "Edit", "Write", "Task"}
+    one = {f"mcp__bank__{name}" for name in BANK}
+    assert proper_names(own | one)["mcp__bank__send_money"] == "send_money"
+    assert proper_names(own | one)["Bash"] == "Bash"
+    two = one | {"mcp__mail__send"}
+    assert proper_names(two)["mcp__bank__hold"] == "bank__hold"
+    assert proper_names(two)["mcp__mail__send"] == "mail__send"
