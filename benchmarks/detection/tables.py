@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -310,7 +311,8 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
         try:
             numbers = values_of(row.had, seeds)
             told = readings.told(seeds[0], *READ[row.name]) if row.name in READ else ""
-            fewer = readings.not_acted(seeds[0], kinder[row.name]) if row.name in kinder else None
+            which = kinder.get(row.name)
+            fewer = values_of(partial(readings.not_acted, which=which), seeds) if which else []
         except (KeyError, ValueError):
             continue
         mean = float(np.mean(numbers)) if numbers else None
@@ -319,7 +321,8 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
         wanting = mean - bar if row.most else bar - mean
         own = values_of(row.beside, seeds) if row.beside else []
         threshold = min(wanting, max(0.0, float(np.mean(own)) - mean)) if own else None
-        labels = min(wanting, max(0.0, numbers[0] - fewer)) if fewer is not None else None
+        # Where a flagged one of some seed was not read, nothing tells what labels account for.
+        labels = min(wanting, max(0.0, mean - float(np.mean(fewer)))) if len(fewer) == len(seeds) else None
         left = wanting - (threshold or 0.0) - (labels or 0.0)
         points = (wanting, threshold, labels, left)
         table.append(

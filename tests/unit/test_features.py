@@ -321,7 +321,7 @@ def test_what_calls_said_is_bounded_and_known_again_by_its_call_alone() -> None:
     assert [row.call for row in again].count(held[0].call) == 1
 
 
-@pytest.mark.parametrize("named", ["mcp__office__{}", "office.{}"])
+@pytest.mark.parametrize("named", ["mcp__office__{}", "office.{}", "Office{}"])
 @pytest.mark.parametrize("says", ["{}", "done"])
 def test_what_a_server_puts_before_its_tools_names_changes_nothing(named: str, says: str) -> None:
     """A record that names another tool asks for it, and one that says which tool was called does not, by either name."""
@@ -333,7 +333,7 @@ def test_what_a_server_puts_before_its_tools_names_changes_nothing(named: str, s
     one["calls"].append({**one["calls"][1], "seq": 2, "args": {"to": "send_mail", "body": "Hello"}})
 
     def called(name: str) -> str:
-        return named.format(name)
+        return named.format(name if "_" in named or "." in named else name.title().replace("_", ""))
 
     theirs = {**one, "calls": [{**call, "tool": called(call["tool"])} for call in one["calls"]]}
     plain = feature_rows([one], {"t": listed})
