@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
+from models import registry
 from models.errors import SchemaError
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.judge import Activation, Judge
@@ -177,6 +178,20 @@ def bundled_as(module: Any, path: Path, text: str) -> Iterator[None]:
 def shipped(mode: str) -> Policy:
     """The shipped policy."""
     return load_policy(mode=mode)
+
+
+@cache
+def shipped_model() -> registry.Model:
+    """The model that comes with the package, read when first asked for."""
+    return registry.load()
+
+
+SERVED: dict[str, Callable[[str, str], str]] = {
+    "mcp": lambda server, name: f"mcp__{server}__{name}",
+    "dots": lambda server, name: f"{server}.{name}",
+    "camel case": lambda server, name: f"{server}_{name}".title().replace("_", ""),
+}
+"""What clients call a server's tool."""
 
 
 LEVELS = Levels(1000, 2000, 3500)

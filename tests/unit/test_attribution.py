@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,13 @@ from stream import bootstrap, replay
 from stream.events import DECISIONS
 from stream.policy import load_policy
 from stream.settings import Settings
+from tests.builders import shipped_model
 
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
 
 
-@cache
-def bundled() -> registry.Model:
-    return registry.load()
-
-
 def typical() -> list[int]:
-    found: list[int] = bundled().manifest["typical"]
+    found: list[int] = shipped_model().manifest["typical"]
     return found
 
 
@@ -37,7 +32,7 @@ class Listening:
     """The bundled model, which keeps the rows whose shares it is asked for."""
 
     def __init__(self) -> None:
-        self.model = bundled()
+        self.model = shipped_model()
         self.rows: list[Sequence[float]] = []
 
     def score(self, X: Any, seen: Any) -> Any:
@@ -62,7 +57,7 @@ def told() -> Told:
 
 
 def log_odds(row: Sequence[float]) -> float:
-    (total,) = bundled().forest.sums(np.array([row], np.float64)).tolist()
+    (total,) = shipped_model().forest.sums(np.array([row], np.float64)).tolist()
     return float(total) / 2**LEAF_BITS
 
 
@@ -76,7 +71,7 @@ def test_shares_add_up_to_what_sets_the_call_apart_from_a_typical_honest_one(tol
     assert len(rows) > 10
     base = log_odds(typical())
     for row in rows:
-        added = sum(part for _, part in bundled().shares(row)) / 100
+        added = sum(part for _, part in shipped_model().shares(row)) / 100
         assert added == pytest.approx(log_odds(row) - base, abs=0.02)
 
 
@@ -91,8 +86,8 @@ def test_rows_mixed_of_two_score_as_rows_do(told: Told) -> None:
                 if subset >> n & 1:
                     one[list(group)] = row[list(group)]
         assert (
-            bundled().forest.mixed(row.tolist(), typical(), groups).tolist()
-            == bundled().forest.sums(mixed).tolist()
+            shipped_model().forest.mixed(row.tolist(), typical(), groups).tolist()
+            == shipped_model().forest.sums(mixed).tolist()
         )
 
 
@@ -101,11 +96,11 @@ def test_a_family_as_in_a_typical_call_has_no_share_and_the_greatest_one_raises_
 ) -> None:
     rows, _ = told
     for row in rows:
-        (most, part), *_ = bundled().shares(row)
+        (most, part), *_ = shipped_model().shares(row)
         without = [
             typical()[n] if attribution.family_of(name) == most else row[n] for n, name in enumerate(FEATURES)
         ]
-        assert dict(bundled().shares(without))[most] == 0
+        assert dict(shipped_model().shares(without))[most] == 0
         if part > 50:
             assert log_odds(without) < log_odds(row)
 
@@ -130,6 +125,6 @@ def test_a_decision_that_tells_something_says_what_each_family_adds(told: Told) 
 
 def test_a_model_whose_papers_name_no_typical_call_says_nothing_of_shares(told: Told) -> None:
     rows, _ = told
-    manifest = {name: what for name, what in bundled().manifest.items() if name != "typical"}
-    bare = registry.Model(bundled().name, bundled().digest, manifest, bundled().forest)
+    manifest = {name: what for name, what in shipped_model().manifest.items() if name != "typical"}
+    bare = registry.Model(shipped_model().name, shipped_model().digest, manifest, shipped_model().forest)
     assert bare.shares(rows[0]) == registry.NullModel().shares(rows[0]) == []

@@ -14,7 +14,7 @@ from models.calibrate import APART, FALLING, RISING
 from models.features import FEATURES, FEATURES_VERSION
 from stream import replay
 from stream.rulings import UNIT
-from tests.builders import first
+from tests.builders import first, shipped_model
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 
@@ -36,7 +36,7 @@ def rows() -> np.ndarray:
 
 
 def test_live_scores_are_scikit_learns_within_one_unit(rows: np.ndarray) -> None:
-    model = registry.load()
+    model = shipped_model()
     path = registry.BUNDLED / registry.MODEL_FILE
     pipeline = skops.io.load(path, trusted=list(registry.TRUSTED))
     theirs = pipeline.predict_proba(rows)[:, 1]
@@ -48,7 +48,7 @@ def test_live_scores_are_scikit_learns_within_one_unit(rows: np.ndarray) -> None
 
 
 def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
-    model = registry.load()
+    model = shipped_model()
     alone = [int(model.score(row[None, :], first(row[None, :]))[0]) for row in rows]
     assert alone == model.score(rows, first(rows)).tolist()
 
@@ -57,7 +57,7 @@ def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
 def test_evidence_with_a_direction_never_turns_a_score_round(
     rows: np.ndarray, names: tuple[str, ...], sign: int
 ) -> None:
-    model = registry.load()
+    model = shipped_model()
     before = model.score(rows, first(rows))
     for gate, value in APART:
         assert len(np.unique(rows[:, FEATURES.index(gate)] >= value)) == 2, "other trees are asked, too"

@@ -15,9 +15,10 @@ from models import registry
 from models.errors import ConfigError, InputError
 from stream import bootstrap, calibration, cli
 from stream.policy import levels, load_policy, parse_policy
+from tests.builders import shipped_model
 
 FIXED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
-MODEL = registry.load()
+MODEL = shipped_model()
 POLICY = load_policy()
 NOW = levels(POLICY, MODEL.threshold)
 

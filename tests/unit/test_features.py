@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from stream.policy import load_policy
 from stream.replay import _plain, _Recorder, feature_rows
 from stream.settings import Settings
 from stream.window import Partition, _with_said
+from tests.builders import SERVED
 
 TOOLS = [
     {"name": "read_mail", "description": "Read a mail.", "parameters": {}},
@@ -321,9 +324,11 @@ def test_what_calls_said_is_bounded_and_known_again_by_its_call_alone() -> None:
     assert [row.call for row in again].count(held[0].call) == 1
 
 
-@pytest.mark.parametrize("named", ["mcp__office__{}", "office.{}", "Office{}"])
+@pytest.mark.parametrize("named", SERVED.values(), ids=SERVED)
 @pytest.mark.parametrize("says", ["{}", "done"])
-def test_what_a_server_puts_before_its_tools_names_changes_nothing(named: str, says: str) -> None:
+def test_what_a_server_puts_before_its_tools_names_changes_nothing(
+    named: Callable[[str, str], str], says: str
+) -> None:
     """A record that names another tool asks for it, and one that says which tool was called does not, by either name."""
     listed = [*TOOLS, *({**TOOLS[0], "name": name} for name in ("delete_mail", "hold"))]
     one = session("Read mail m-1 and send what it says to Ann.")
@@ -331,10 +336,7 @@ def test_what_a_server_puts_before_its_tools_names_changes_nothing(named: str, s
     one["calls"][0] |= {"result": [asked]}
     one["calls"][1] |= {"args": {"to": "bob@example.org", "body": "Hello"}, "result": {"did": "send_mail"}}
     one["calls"].append({**one["calls"][1], "seq": 2, "args": {"to": "send_mail", "body": "Hello"}})
-
-    def called(name: str) -> str:
-        return named.format(name if "_" in named or "." in named else name.title().replace("_", ""))
-
+    called = partial(named, "office")
     theirs = {**one, "calls": [{**call, "tool": called(call["tool"])} for call in one["calls"]]}
     plain = feature_rows([one], {"t": listed})
     found = feature_rows([theirs], {"t": [{**t, "name": called(t["name"])} for t in listed]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,7 @@ from models.tools import (
     stem_prints,
     told_verb,
 )
+from tests.builders import SERVED
 
 KEY = b"test-key"
 
@@ -337,17 +339,11 @@ def test_a_tool_that_is_told_what_to_do_is_no_look_whatever_its_description_says
 BANK = ("send_money", "get_balance", "list_payees", "hold")
 
 
-@pytest.mark.parametrize(
-    "called",
-    [
-        lambda name: f"mcp__bank__{name}",
-        lambda name: f"bank.{name}",
-        lambda name: "Bank" + name.title().replace("_", ""),
-    ],
-)
+@pytest.mark.parametrize("named", SERVED.values(), ids=SERVED)
 def test_what_all_names_of_a_catalogue_begin_with_tells_nothing_of_its_tools(
-    called: Callable[[str], str],
+    named: Callable[[str, str], str],
 ) -> None:
+    called = partial(named, "bank")
     bare = Catalogue([tool(name, f"To {name}.") for name in BANK], KEY, {})
     found = Catalogue([tool(called(name), f"To {name}.") for name in BANK], KEY, {})
     assert [name_words(found.spoken[called(name)]) for name in BANK] == [
