@@ -153,3 +153,20 @@ def write_between(path: Path, name: str, text: str) -> None:
     if not marks.search(old):
         raise ValueError(f"{path} has no marks for {name}")
     path.write_text(marks.sub(lambda m: m[1] + text + "\n" + m[2], old), encoding="utf-8")
+
+
+def rows_between(path: Path, name: str) -> list[list[str]]:
+    """The rows of the table that `write_between` wrote last, cells as text; none where there are no marks."""
+    block = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", path.read_text(encoding="utf-8"), re.S)
+    lines = [line for line in block[1].splitlines() if line.startswith("| ")] if block else []
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def renewed(old: Sequence[list[str]], new: Sequence[list[str]]) -> list[list[str]]:
+    """The old table with each row of that name replaced, and rows of other names behind it.
+
+    >>> renewed([["a", "1"], ["b", "2"]], [["b", "3"], ["c", "4"]])
+    [['a', '1'], ['b', '3'], ['c', '4']]
+    """
+    fresh = {row[0]: row for row in new}
+    return [fresh.pop(row[0], row) for row in old] + list(fresh.values())

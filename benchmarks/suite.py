@@ -200,6 +200,8 @@ def main() -> None:
     table = targets(report)
     results.show("Targets", TARGET_COLUMNS, table)
     if options.docs:
+        # What was not measured this time, or not on this machine, keeps its row.
+        table = results.renewed(results.rows_between(DOCUMENT, "targets"), table)
         results.write_between(DOCUMENT, "targets", results.markdown(TARGET_COLUMNS, table))
 
 

@@ -37,6 +37,16 @@ def test_text_between_marks_is_replaced_and_nothing_else(tmp_path: Path) -> None
         results.write_between(page, "z", "")
 
 
+def test_a_row_that_was_not_measured_again_stays_in_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x -->\n<!-- /x -->\n| no | row |\n")
+    columns = ("target", "aim", "met")
+    assert results.rows_between(page, "x") == []
+    results.write_between(page, "x", results.markdown(columns, [["cost", "", "no"], ["rate", "5", "yes"]]))
+    table = results.renewed(results.rows_between(page, "x"), [["rate", "5", "no"], ["tail", "1", "aim"]])
+    assert table == [["cost", "", "no"], ["rate", "5", "no"], ["tail", "1", "aim"]]
+
+
 @pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
 def test_every_table_of_the_document_was_measured(name: str) -> None:
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
