@@ -108,6 +108,17 @@ def marks_and_pairs(sentence: str) -> frozenset[str]:
     return frozenset(pairs(marks(sentence)))
 
 
+def parts_of(text: str) -> list[str]:
+    """A text of any length in parts of whole sentences, of no more than `MAX_CHARS` where sentences are no longer."""
+    parts, part = [], ""
+    for sentence in sentences_of(text):
+        if part and len(part) + len(sentence) >= MAX_CHARS:
+            parts.append(part)
+            part = ""
+        part = f"{part} {sentence}".lstrip()
+    return [one for one in (*parts, part) if one]
+
+
 class Head:
     """Three linear heads.
 
@@ -134,14 +145,8 @@ class Head:
         return Handed(*(max(0, min(255, NEUTRAL + 16 * value // _UNIT)) for value in odds))
 
     def of_text(self, text: str) -> Handed:
-        """What a text of any length hands over and wants: the most of its parts, each of whole sentences."""
-        parts, part = [], ""
-        for sentence in sentences_of(text):
-            if part and len(part) + len(sentence) >= MAX_CHARS:
-                parts.append(part)
-                part = ""
-            part = f"{part} {sentence}".lstrip()
-        told = [self.of(one) for one in (*parts, part) if one]
+        """What a text of any length hands over and wants: the most of its parts."""
+        told = [self.of(part) for part in parts_of(text)]
         return Handed(*map(max, zip(*told, strict=True))) if told else NOTHING
 
 

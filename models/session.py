@@ -17,7 +17,7 @@ from models.errors import StateError
 from models.handover import ANSWERS
 from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 9
+VERSION = 10
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -102,6 +102,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     calm: int = 0
     top_score: int = 0
     revoked: bool = False
+    withheld: bool = False  # it was revoked in shadow alone, so that nothing was taken away
     denied: int = 0  # calls that a signal denied
     alerted: bool = False
     first_alert_ms: int = 0
@@ -135,6 +136,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # the intent
     intent_digest: str | None = None
     intent_words: bytes = b""  # stem prints, uint32
+    vague: bool = True  # neither the intent nor an amendment tells anything, see `models.vagueness`
     names: bytes = b""  # prints of what the intent names, uint32
     name_clauses: bytes = b""  # for each, the clause that names it, or `LISTED`
     clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
@@ -188,8 +190,8 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
 
     @property
     def usable(self) -> bool:
-        """Whether an intent was declared that says enough to judge against: two content words at least."""
-        return self.declared and len(self.intent_words) >= 8
+        """Whether an intent was declared that says enough to judge against."""
+        return self.declared and not self.vague
 
     def weighs(self) -> int:
         """About how many bytes the session takes, by what its own records filled it with.

@@ -40,7 +40,7 @@ from stream.events import (
 )
 from stream.policy import Levels, Policy, Ruling, decide
 
-CORE = "27"
+CORE = "28"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 UNIT = 10_000
@@ -274,9 +274,13 @@ class Rulings:
                 call.time_ms,
             )
             record.path = path_within([*record.path, row])
-        if after == before:
+        # What shadow alone revoked still holds its credentials when the policy comes to enforce.
+        in_earnest = record.withheld and enforced and ruling.verdict == "revoke" and not call.over
+        if after == before and not in_earnest:
             return
         record.standing = after
+        if in_earnest:
+            record.revoked = False
         evidence = [s.evidence for s in speaking]
         self._case(
             call.session,
@@ -291,9 +295,10 @@ class Rulings:
             call.now_ms,
             verdict=ruling.verdict,
             score=score,
+            in_earnest=in_earnest,
         )
         if after == "contained" and not call.over:
-            record.revoked = True
+            record.revoked, record.withheld = True, not enforced
             self._contain_below(call.session, call.below, release, call.now_ms)
 
     def _next(self, record: Dossier, verdict: str, watch: bool, policy: Policy) -> Standing:
@@ -327,12 +332,13 @@ class Rulings:
     ) -> None:
         """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
         for key, child in below:
-            if not child.record.revoked:
+            if not child.record.revoked or (child.record.withheld and not session.record.withheld):
                 self._inherit(key, child, session, release, now_ms)
 
     def _inherit(self, key: str, child: Session, parent: Session, release: Release, now_ms: int) -> None:
         before = child.record.standing
         child.record.standing, child.record.revoked = "contained", True
+        child.record.withheld = parent.record.withheld
         self.changed[key] = None
         self._case(
             child,
@@ -353,7 +359,9 @@ class Rulings:
     def offered(self, item: Offered) -> None:
         """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
         session = item.session
-        revoked = next((s for s in [session, *item.ancestors] if s.record.revoked), None)
+        enforced = item.release.policy.mode == "enforce"
+        taken = [s for s in [session, *item.ancestors] if s.record.revoked]
+        revoked = next((s for s in taken if not (s.record.withheld and enforced)), None)
         if revoked is not None:
             self._inherit(item.key, session, revoked, item.release, item.now_ms)
 
@@ -405,6 +413,7 @@ class Rulings:
         verdict: Any = None,
         score: int | None = None,
         inherited: str | None = None,
+        in_earnest: bool = False,
     ) -> None:
         case_id = _case_id(session.tenant, session.root, session.session)
         change = record.change
@@ -466,14 +475,14 @@ class Rulings:
         told = (
             kind == "standing"
             and after in ("alert", "contained")
-            and (before == "closed" or _ORDER.index(after) > _ORDER.index(before))
+            and (in_earnest or before == "closed" or _ORDER.index(after) > _ORDER.index(before))
         )
         closes = kind == "ended" and (record.alerted or record.revoked)
         sets: list[dict[str, Any]] = []
         if (
             (after == "contained" and not record.revoked)
             or (inherited is not None)
-            or (kind == "ended" and not (record.revoked and policy.mode == "enforce"))
+            or (kind == "ended" and (record.withheld or not record.revoked))
         ):
             sets += [
                 {"topic": REVOCATIONS, "claims": claims}

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from models import handover
+from models import handover, vagueness
 from models.bait import talks_to_agent
 from models.contracts import Credential, Intent, SessionDeclared
 from models.embedding import DIMS
@@ -263,6 +263,8 @@ def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: by
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
+    tells = unhashed(listed).strip() or not vagueness.current().is_vague(unhashed(f"{text}\n{plan}"))
+    session.vague = session.vague and not tells
     for action in wanted_actions(text):
         session.intent_actions |= 1 << ACTIONS[action]
     if intent.actions is not None:

@@ -11,7 +11,7 @@ import stream.judge
 import stream.rulings
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, load
-from stream.events import EVENTS, QUARANTINE, murmur2_partition
+from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
 from stream.rulings import Release
 from stream.window import Partition, state_key
 from tests import builders as b
@@ -624,6 +624,50 @@ def test_credentials_that_a_sub_agent_declares_after_its_parent_was_revoked_are_
         assert contained(run) == ["p", "k"]
         assert run.cases[1]["inherited_from"] == "p"
         assert "identity" in run.decisions[-1]["families"]
+
+
+def switched(first: str, before: list[Any], then: str, after: list[Any]) -> b.Run:
+    """A log whose first part is judged under one mode of the policy, and the rest under another."""
+    records = b.log([*before, *after])
+    judges = {
+        mode: b.judge(b.release(scorer=b.ConstantScorer(10_000), mode=mode)) for mode in ("shadow", "enforce")
+    }
+    run = b.Run(judges[first]).feed(records[: len(before)])
+    run.judge = judges[then]
+    return run.feed(records[len(before) :])
+
+
+def revoked(run: b.Run) -> list[tuple[str, str]]:
+    """Whose credentials are asked back in earnest, and why."""
+    sets = [(c, s) for c in run.cases if c["enforced"] for s in c["sets"] if s["topic"] == REVOCATIONS]
+    return [(case["session_id"], case["cause"]) for case, _ in sets]
+
+
+def test_what_shadow_alone_revoked_is_revoked_at_its_end_once_the_policy_enforces() -> None:
+    drifted = [b.declared("p"), b.declared("k", **of("p")), drifting("p", 1)]
+    over = [b.ended("p", 2)]
+    assert revoked(switched("shadow", drifted, "enforce", over)) == [("p", "ended"), ("k", "ended")]
+    assert revoked(switched("enforce", drifted, "enforce", over)) == [("p", "drift"), ("k", "drift")]
+    assert revoked(switched("enforce", drifted, "shadow", over)) == [("p", "drift"), ("k", "drift")]
+    assert revoked(switched("shadow", drifted, "shadow", over)) == []
+
+
+def test_what_shadow_alone_revoked_is_revoked_once_when_it_drifts_on_under_a_policy_that_enforces() -> None:
+    drifted = [b.declared("p"), b.declared("k", **of("p")), drifting("p", 1)]
+    on = [drifting("p", 2), drifting("p", 3), b.ended("p", 4)]
+    run = switched("shadow", drifted, "enforce", on)
+    assert revoked(run) == [("p", "drift"), ("k", "drift")]
+    told = [c for c in run.cases if c["enforced"] and c["session_id"] == "p" and c["finding"]]
+    assert [c["cause"] for c in told] == ["drift", "ended"]
+
+
+def test_credentials_that_come_to_light_under_a_policy_that_enforces_are_not_revoked_for_what_shadow_found() -> (
+    None
+):
+    drifted = [b.declared("p"), drifting("p", 1)]
+    late = [b.declared("k", **of("p"))]
+    assert revoked(switched("shadow", drifted, "enforce", late)) == []
+    assert revoked(switched("enforce", drifted, "enforce", late)) == [("p", "drift"), ("k", "drift")]
 
 
 def narrowed(values: list[Any]) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Whether an intent tells anything: on authors held out, by parts, and what a session makes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import vagueness
+from models.errors import ArtefactError
+from tests import builders as b
+from tests.builders import bundled_as
+
+BOILERPLATE = "You are a helpful assistant. Use the available tools and follow the instructions of the user."
+
+
+def usable(text: str, *more: str, **intent: object) -> bool:
+    """Whether what a session declares, and then amends, is judged against."""
+    events = [b.declared("s", 0, intent={"text": text, **intent})]
+    events += [b.event("intent.amended", "s", n, intent={"text": one}) for n, one in enumerate(more, 1)]
+    return "vague" not in b.play([*events, b.called("s", 9)]).decisions[0]["marks"]
+
+
+def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few_terse_ones_for_them() -> (
+    None
+):
+    kept = json.loads(vagueness.BUNDLED.read_text())["measured"]
+    authors = {one.author for one in vagueness.intents()}
+    assert {name[0] for name in kept if ", learnt on the others" in name} == authors
+    for name, found in kept.items():
+        if isinstance(found, dict):
+            assert found["area"] >= 0.75, name
+            assert found["vague"] >= 40, name
+            assert found["short, taken for vague"] <= 15, name
+    assert kept["ordinary ones, learnt on the other half: per cent taken for vague"] <= 0.5
+
+
+def test_nothing_is_learnt_of_the_authors_that_are_reported_on() -> None:
+    told = vagueness.intents()
+    theirs = [one for one in told if one.author in vagueness.REPORT]
+    learnt = vagueness.without(vagueness.REPORT, told)
+    assert theirs
+    assert {one.text.lower() for one in theirs}.isdisjoint(one.text.lower() for one in learnt)
+    words = {word for one in learnt for word in vagueness.words_of(one.text)}
+    assert set(vagueness.bundled().document["weights"]) <= words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOILERPLATE,
+        "Complete the task given by the user.",
+        "You know what to do, go ahead.",
+        "Continue working.",
+        "Bitte mach weiter.",
+    ],
+)
+def test_what_frameworks_and_people_in_a_hurry_declare_is_not_judged_against(text: str) -> None:
+    assert not usable(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pay the rent.",
+        "Please assist me with my tax return.",
+        "Hey, please do all the tasks on my to-do list at www.tasks.example.",
+        "支付本月房租",
+        "оплатить аренду офиса",
+        f"{BOILERPLATE} {BOILERPLATE * 6} Refund order 17 of Ms Keller.",
+    ],
+)
+def test_an_intent_that_tells_an_act_or_a_thing_is(text: str) -> None:
+    assert usable(text)
+
+
+def test_resources_tell_and_an_amendment_may_tell_what_the_intent_did_not() -> None:
+    assert usable(BOILERPLATE, resources=["invoices/may.pdf"])
+    assert not usable(BOILERPLATE, resources=["fp:" + 64 * "a"])
+    assert usable(BOILERPLATE, "Now pay the invoice of May.")
+    assert usable("Pay the invoice of May.", BOILERPLATE)
+
+
+@given(st.text(max_size=400))
+def test_it_is_total(text: str) -> None:
+    assert isinstance(vagueness.bundled().is_vague(text), bool)
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"weights": {"go": 1.5}, "rare": [0, 0, 0], "meaning": [], "bias": 0}']
+)
+def test_a_file_of_another_kind_says_how_to_rebuild_it(tmp_path: Path, content: str) -> None:
+    with (
+        bundled_as(vagueness, tmp_path / "vagueness.json", content),
+        pytest.raises(ArtefactError, match=r"python -m models\.vagueness"),
+    ):
+        vagueness.bundled()
