@@ -190,8 +190,10 @@ def extract(
     facts = (
         catalogue.facts[tool] if catalogue is not None and listed is not None else facts_of(tool, None, {})
     )
-    if catalogue is not None and listed is None and tool in catalogue.classes:
-        facts = facts._replace(action=catalogue.classes[tool])
+    if catalogue is not None and listed is None:
+        facts = catalogue.graded(tool, facts)
+        if tool in catalogue.classes:
+            facts = facts._replace(action=catalogue.classes[tool])
     raw, cuts = leaves(arguments)
     parameters = catalogue.general.get(tool) if catalogue is not None else None
 
@@ -376,7 +378,11 @@ def _facts(name: str, own: ToolFacts, catalogue: Catalogue | None) -> ToolFacts:
     """Facts of what is called through a tool, the tool's own where its name says nothing."""
     if catalogue is not None and name in catalogue.facts:
         return catalogue.facts[name]
-    return facts_of(name, None, catalogue.classes if catalogue is not None else {}) if speaks(name) else own
+    if not speaks(name):
+        return own
+    if catalogue is None:
+        return facts_of(name, None, {})
+    return catalogue.graded(name, facts_of(name, None, catalogue.classes))
 
 
 def _strongest(each: Sequence[tuple[str, ToolFacts]]) -> tuple[str, ToolFacts]:

@@ -544,14 +544,21 @@ class Catalogue:
         What of that is said of each tool.
     """
 
-    def __init__(self, tools: Sequence[Tool], key: bytes, classes: Mapping[str, Action]) -> None:
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        key: bytes,
+        classes: Mapping[str, Action],
+        sensitive: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.sensitive = sensitive or {}
         self.tools = {t.name: t for t in tools}
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
         self.proper = proper_names(self.tools)
         self.spoken = {t.name: spoken_name(t, self.proper[t.name]) for t in tools}
-        self.facts = {t.name: facts_of(t.name, t, classes) for t in tools}
+        self.facts = {t.name: self.graded(t.name, facts_of(t.name, t, classes)) for t in tools}
         self.classes = classes
         self.index = Index()
         self.general = {
@@ -601,6 +608,10 @@ class Catalogue:
             for p in prints_of_tool:
                 weight = (2 if p in names else 1) * max(1, 64 // spread[p])
                 self._weights.setdefault(p, []).append((n, weight))
+
+    def graded(self, name: str, facts: ToolFacts) -> ToolFacts:
+        """`facts` with what the policy says of the tool's sensitivity, if it says anything."""
+        return facts._replace(sensitive=self.sensitive[name]) if name in self.sensitive else facts
 
     def likeness(self, clauses: bytes) -> bytes:
         """`models.meaning.likeness` of the tools to packed clauses, remembered: each call asks for some again."""

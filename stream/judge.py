@@ -179,13 +179,13 @@ class Judge:
         return max(min(due), partition.ledger.clock_ms + 1)
 
     def catalogue(self, digest: str, raw: bytes, policy: Policy) -> Catalogue:
-        """The catalogue packed in `raw`, with its tools classed by `policy`."""
+        """The catalogue packed in `raw`, with its tools classed and graded by `policy`."""
         memo = (digest, self.policy_name(policy))
         if memo not in self._catalogues:
             if len(self._catalogues) >= 256:
                 self._catalogues.clear()
             tools = [Tool.model_validate(t) for t in msgspec.msgpack.decode(raw)]
-            self._catalogues[memo] = Catalogue(tools, self.key, policy.tools)
+            self._catalogues[memo] = Catalogue(tools, self.key, policy.tools, policy.sensitive)
         return self._catalogues[memo]
 
     def packed(self, tools: Sequence[Tool], offered: bytes) -> tuple[bytes, str, bool]:

@@ -102,6 +102,7 @@ class Policy(_Part):
     loop_calls: Annotated[int, Field(ge=2, le=64)] = 5
     calm_calls: Annotated[int, Field(ge=1)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
+    sensitive: dict[str, bool] = Field(default_factory=dict)
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
@@ -113,6 +114,8 @@ class Policy(_Part):
         # A policy that leaves younger fields at their defaults is the one it was before there were any.
         if self.signatures == Signatures():
             del told["signatures"]
+        if not self.sensitive:
+            del told["sensitive"]
         if self.limits.open_mib == Limits().open_mib:
             del told["limits"]["open_mib"]
         return short_hash(dumps(told), size=6)

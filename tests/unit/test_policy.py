@@ -36,6 +36,7 @@ def line_of(text: str, part: str) -> int:
         ("  content.talks_to_agent: watch", "  content.talks_to_agent: alert", "write watch or none"),
         ("  sub_agents: 256 ", "  sub_agents: many ", "valid integer"),
         ("tools: {}", "tools: {reconcile: destroy}", "'execute'"),
+        ("sensitive: {}", "sensitive: {reconcile: quite}", "valid boolean"),
     ],
 )
 def test_an_invalid_policy_is_refused_with_its_line_and_the_mend(old: str, new: str, mend: str) -> None:

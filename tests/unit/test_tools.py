@@ -375,3 +375,22 @@ def test_tools_of_servers_are_called_without_what_their_client_puts_before_them(
     two = one | {"mcp__mail__send"}
     assert proper_names(two)["mcp__bank__hold"] == "bank__hold"
     assert proper_names(two)["mcp__mail__send"] == "mail__send"
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "sensitive"),
+    [
+        ("get_account_balance", "", True),
+        ("lookup", "Shows the record of a patient.", True),
+        ("get_weather", "Tells the weather of a city.", False),
+        ("ward_lookup", "Looks up a ward.", False),
+    ],
+)
+def test_whether_a_tool_touches_what_is_private_is_told_by_its_words_and_the_policy_wins(
+    name: str, description: str, sensitive: bool
+) -> None:
+    one = tool(name, description)
+    assert Catalogue([one], KEY, {}).facts[name].sensitive is sensitive
+    other = Catalogue([one], KEY, {}, {name: not sensitive})
+    assert other.facts[name].sensitive is not sensitive
+    assert other.facts[name]._replace(sensitive=sensitive) == Catalogue([one], KEY, {}).facts[name]
