@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from models.contracts import Standing
+from stream import judge, window
+from stream.policy import SIGNALS, load_policy
 from stream.settings import Settings
 from stream.topics import DAY_MS, topic_table
 
@@ -98,3 +104,53 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
     missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
     assert not [name for name in missing if f"`{name}`" not in text]
+
+
+def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:
+    """Of the rows of the table under `heading`: the name in the first cell, and what `more` finds in those behind it."""
+    section = written(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [found.groups() for found in re.finditer(rf"^\| `([\w.]+)` \|{more}", section, re.M)]
+
+
+def texts(node: ast.AST) -> set[str]:
+    """The words of an expression that are values in it: not what something is compared with, nor parts of others."""
+    if isinstance(node, ast.Constant):
+        return {node.value} if isinstance(node.value, str) else set()
+    if isinstance(node, ast.Compare | ast.JoinedStr):
+        return set()
+    return {text for child in ast.iter_child_nodes(node) for text in texts(child)}
+
+
+def assigned_to(name: str, source: str) -> list[ast.expr]:
+    """All that the variable `name` is made of in `source`."""
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign))
+    return [one.value for one in found if [getattr(target, "id", "") for target in one.targets] == [name]]
+
+
+def marks_in_code() -> set[str]:
+    """What `stream.judge` may put among a decision's marks."""
+    made = assigned_to("marks", inspect.getsource(judge))
+    prefixes = {
+        part.value
+        for value in made
+        for node in ast.walk(value)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+        if isinstance(part, ast.Constant)
+    }
+    assert prefixes == {"number_"}
+    numbered = assigned_to("verdict", inspect.getsource(window.number_event))
+    verdicts = set().union(*map(texts, numbered)) - {"new"}
+    return set().union(*map(texts, made)) | {f"number_{verdict}" for verdict in verdicts}
+
+
+def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it() -> None:
+    shipped = load_policy().signals
+    rows = first_cells(DOCS / "signals.md", "Signals", r" `(\w+)` \|")
+    assert rows == [(name, shipped[name]) for name in SIGNALS]
+
+
+def test_the_page_of_signals_has_each_mark_of_the_code_and_each_standing() -> None:
+    assert {"vague", "after_end", "number_late", "number_reused"} < marks_in_code()
+    assert {name for (name,) in first_cells(DOCS / "signals.md", "Marks")} == marks_in_code()
+    assert tuple(name for (name,) in first_cells(DOCS / "signals.md", "Standings")) == get_args(Standing)
