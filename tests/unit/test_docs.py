@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -104,6 +105,14 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
     missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
     assert not [name for name in missing if f"`{name}`" not in text]
+
+
+def test_readme_and_security_name_the_same_settings_before_production() -> None:
+    (paragraph,) = re.findall(r"^Set before production.*?\n\n", written(ROOT / "README.md"), re.M | re.S)
+    table = written(DOCS / "security.md").split("### Before production\n", 1)[1].split("\n### ", 1)[0]
+    rows = re.findall(r"^\| `(DRIFTLINE_\w+)` \|", table, re.M)
+    assert sorted(re.findall(r"`(DRIFTLINE_\w+)`", paragraph)) == sorted(rows)
+    assert {name.removeprefix("DRIFTLINE_").lower() for name in rows} < {one.name for one in fields(Settings)}
 
 
 def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:
