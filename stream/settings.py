@@ -54,15 +54,19 @@ class Settings:
     input_topics : dict of str to (str or None)
         Base name of each input topic and the tenant bound to it (None: the record says).
     state_dir : Path
-        Scratch directory of the stream runtime. No state lives there; it may be empty at each start.
+        Scratch directory of the stream runtime, and of the development signing key. No session's state lives
+        there; with a `signing_key_file` it may be empty at each start.
     policy_path, model_dir : Path or None
-        A policy file and a model directory in place of the bundled ones.
+        A policy file and a model directory in place of the bundled ones. They change decisions: the same for
+        every worker, changed after a drain (docs/operations.md).
     fingerprint_key : bytes
         Key of the hashes that name argument values. The default is public: fit for development only.
     issuer, audiences, risk_audience
-        ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker.
+        ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker. A broker not named gets an
+        audience that reaches nobody.
     signing_key_file : Path or None
-        Private keys as a JWK set; None makes a key for this run (development).
+        RSA private keys, 2048 bits or more, as PEM, JWK or JWK set; the first signs, all are published. Read
+        again when the file changes. None makes a development key in `state_dir` once and keeps it there.
     activation_jwks : Path or None
         Public JWK set of those who may activate releases; None trusts nobody.
     releases_dir : Path or None

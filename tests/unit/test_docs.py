@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
 import re
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
 
 import pytest
+from joserfc.jwk import KeySet, RSAKey
 
+from models.contracts import Outcome, Standing
+from stream import bootstrap, judge, window
+from stream.act import Actor
+from stream.events import OUTCOMES, REVOCATIONS
+from stream.policy import SIGNALS, load_policy
+from stream.replay import read_records, replay
 from stream.settings import Settings
+from stream.tokens import SigningKeys, default_audience, verify_token
 from stream.topics import DAY_MS, topic_table
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +111,130 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
     missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
     assert not [name for name in missing if f"`{name}`" not in text]
+
+
+def test_readme_and_security_name_the_same_settings_before_production() -> None:
+    (paragraph,) = re.findall(r"^Set before production.*?\n\n", written(ROOT / "README.md"), re.M | re.S)
+    table = written(DOCS / "security.md").split("### Before production\n", 1)[1].split("\n### ", 1)[0]
+    rows = re.findall(r"^\| `(DRIFTLINE_\w+)` \|", table, re.M)
+    assert sorted(re.findall(r"`(DRIFTLINE_\w+)`", paragraph)) == sorted(rows)
+    assert {name.removeprefix("DRIFTLINE_").lower() for name in rows} < {one.name for one in fields(Settings)}
+
+
+class Taken(NamedTuple):
+    """A record as a receiver's consumer gives it, for a receiver that reads only its value."""
+
+    value: bytes
+
+
+class Bus(list[Any]):
+    """Consumer and producer of the receiver in docs/brokers.md: what is read, and in ``sent`` what is written."""
+
+    def __init__(self, records: list[Taken]) -> None:
+        super().__init__(records)
+        self.sent: list[tuple[str, bytes, bytes]] = []
+        self.committed = 0
+
+    def commit(self) -> None:
+        self.committed += 1
+
+    def send(self, topic: str, *, key: bytes, value: bytes) -> Any:
+        self.sent.append((topic, key, value))
+        return self
+
+    def get(self, timeout: int) -> None:
+        assert timeout
+
+
+def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() -> None:
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / "brokers.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    receiver: dict[str, Any] = {}
+    exec(code, receiver)
+    named, development = (
+        SigningKeys(text=json.dumps({**RSAKey.generate_key(2048).as_dict(private=True), "kid": kid}))
+        for kid in ("k-1", "dev-1")
+    )
+    settings = Settings()
+    sample = read_records(ROOT / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl")
+    outputs = replay(sample, bootstrap.judge(settings, mode="enforce"), Actor(named))
+    (token,) = [one.value for one in outputs if one.topic == REVOCATIONS]
+    keys = KeySet.import_key_set(cast(Any, named.jwks()))
+    whom = (settings.issuer, default_audience("ledger"))
+    claims = receiver["accepted"](token, keys, *whom, 0)
+    assert claims == verify_token(token, named.jwks(), *whom)
+    assert receiver["accepted"](token, keys, settings.issuer, "https://other.example.com", 0) is None
+
+    head, _, seal = token.split(b".")
+    forged = b".".join((head, b"e30", seal))
+    foreign = development.sign(claims).encode()
+    for wrong, now in ((forged, 0), (foreign, 0), (b"\xff", 0), (token, claims["iat"] + 46 * 86_400)):
+        with pytest.raises(receiver["Refused"]):
+            receiver["accepted"](wrong, keys, *whom, now)
+    with pytest.raises(receiver["Refused"], match="development key"):
+        receiver["accepted"](foreign, KeySet.import_key_set(cast(Any, development.jwks())), *whom, 0)
+
+    fresh = named.sign({**claims, "iat": 4_000_000_000}).encode()
+    bus = Bus([Taken(fresh), Taken(fresh), Taken(forged)])
+    killed: list[dict[str, Any]] = []
+    known: set[str] = set()
+    told: list[Any] = []
+    receiver |= {"KafkaConsumer": lambda *_, **__: bus, "KafkaProducer": lambda **_: bus}
+    ours = (killed.append, known.__contains__, known.add, lambda *one: told.append(one))
+    receiver["run"]("", named.jwks(), *whom, *ours)
+    assert [one["value"] for one in killed] == ["led-finance-invoice-iban-swap"]
+    ((topic, key, value),) = bus.sent
+    outcome = Outcome.model_validate_json(value)
+    assert (topic, key, outcome.jti, outcome.status) == (OUTCOMES, b"acme", claims["jti"], "done")
+    assert (known, len(told), bus.committed) == ({claims["jti"]}, 1, 3)
+
+
+def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:
+    """Of the rows of the table under `heading`: the name in the first cell, and what `more` finds in those behind it."""
+    section = written(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [found.groups() for found in re.finditer(rf"^\| `([\w.]+)` \|{more}", section, re.M)]
+
+
+def texts(node: ast.AST) -> set[str]:
+    """The words of an expression that are values in it: not what something is compared with, nor parts of others."""
+    if isinstance(node, ast.Constant):
+        return {node.value} if isinstance(node.value, str) else set()
+    if isinstance(node, ast.Compare | ast.JoinedStr):
+        return set()
+    return {text for child in ast.iter_child_nodes(node) for text in texts(child)}
+
+
+def assigned_to(name: str, source: str) -> list[ast.expr]:
+    """All that the variable `name` is made of in `source`."""
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign))
+    return [one.value for one in found if [getattr(target, "id", "") for target in one.targets] == [name]]
+
+
+def marks_in_code() -> set[str]:
+    """What `stream.judge` may put among a decision's marks."""
+    made = assigned_to("marks", inspect.getsource(judge))
+    prefixes = {
+        part.value
+        for value in made
+        for node in ast.walk(value)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+        if isinstance(part, ast.Constant)
+    }
+    assert prefixes == {"number_"}
+    numbered = assigned_to("verdict", inspect.getsource(window.number_event))
+    verdicts = set().union(*map(texts, numbered)) - {"new"}
+    return set().union(*map(texts, made)) | {f"number_{verdict}" for verdict in verdicts}
+
+
+def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it() -> None:
+    shipped = load_policy().signals
+    rows = first_cells(DOCS / "signals.md", "Signals", r" `(\w+)` \|")
+    assert rows == [(name, shipped[name]) for name in SIGNALS]
+
+
+def test_the_page_of_signals_has_each_mark_of_the_code_and_each_standing() -> None:
+    assert {"vague", "after_end", "number_late", "number_reused"} < marks_in_code()
+    assert {name for (name,) in first_cells(DOCS / "signals.md", "Marks")} == marks_in_code()
+    assert tuple(name for (name,) in first_cells(DOCS / "signals.md", "Standings")) == get_args(Standing)
