@@ -505,7 +505,7 @@ _CAPTIONS: tuple[tuple[str, str, dict[int, str]], ...] = (
     ("status_id", "status", {1: "New", 2: "In Progress", 3: "Suppressed", 4: "Resolved", 5: "Archived"}),
 )
 # 2001-09-09 and 2286-11-20: what is smaller is a time in seconds, what is larger one in microseconds.
-_MS_RANGE = range(1_000_000_000_000, 10_000_000_000_000)
+_FIRST_MS, _END_MS = 1_000_000_000_000, 10_000_000_000_000
 
 
 def problems(event: dict[str, Any]) -> list[str]:
@@ -514,12 +514,14 @@ def problems(event: dict[str, Any]) -> list[str]:
     Notes
     -----
     The five: `type_uid` against `activity_id`, captions against ids, milliseconds, URLs, and the profiles
-    that the metadata must name.
+    that the metadata must name. They are asked only where the schema finds nothing: they lean on its types.
     """
     found = [
         f"{'.'.join(str(step) for step in error.absolute_path) or 'event'}: {error.message[:300]}"
         for error in _validator().iter_errors(event)
     ]
+    if found:
+        return found
     if event.get("type_uid") != 200_400 + event.get("activity_id", 0):
         found.append("type_uid: is not class_uid * 100 + activity_id")
     for number, caption, known in _CAPTIONS:
@@ -532,7 +534,7 @@ def problems(event: dict[str, Any]) -> list[str]:
         ("finding_info.first_seen_time", info.get("first_seen_time")),
         ("finding_info.last_seen_time", info.get("last_seen_time")),
     ):
-        if moment is not None and moment not in _MS_RANGE:
+        if moment is not None and not _FIRST_MS <= moment < _END_MS:
             found.append(f"{name}: {moment} is not a time in milliseconds")
     for reference in event.get("remediation", {}).get("references", []):
         parts = urlsplit(reference)
