@@ -90,6 +90,10 @@ class Emitter:
         """Whether the call may run. You choose what silence means: there is no default for `on_timeout`."""
         if on_timeout not in ("allow", "deny", "raise"):
             raise ValueError(f"on_timeout is {on_timeout!r}; expected allow, deny or raise")
+        if self.consumer is None:
+            raise RuntimeError(
+                "nothing reads decisions here; give the consumer of connect(): Emitter(..., consumer=...)"
+            )
         deadline = time.monotonic() + timeout
         while call_id not in self.decided:
             left = deadline - time.monotonic()

@@ -297,6 +297,13 @@ def test_the_caller_must_say_what_silence_means() -> None:
         agent.wait_for_decision("s:0", 0.01, on_timeout="whatever")
 
 
+@pytest.mark.parametrize("on_timeout", ["allow", "deny", "raise"])
+def test_an_emitter_without_a_consumer_that_is_to_wait_says_what_it_lacks(on_timeout: str) -> None:
+    agent = emitter.Emitter(Collected(), "s")
+    with pytest.raises(RuntimeError, match="consumer"):
+        agent.wait_for_decision(agent.call("read", {}), 5, on_timeout=on_timeout)
+
+
 def test_silence_means_what_the_caller_said() -> None:
     agent = emitter.Emitter(Collected(), "s", consumer=Decisions())
     assert agent.wait_for_decision("s:0", 0.02, on_timeout="allow") is True
