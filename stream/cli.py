@@ -7,6 +7,7 @@ Data goes to stdout, progress and errors to stderr. What a command needs is impo
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from models.errors import (
     ArtefactError,
@@ -32,9 +34,42 @@ from models.errors import (
 )
 
 DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT = range(6)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _swallow_stdout() -> None:
+    """Python flushes stdout at exit: what cannot be written there must not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Commands(TyperGroup):
+    """The commands, with failures of files told before typer reads them its own way.
+
+    To typer the end of a cut file is the user's Ctrl-D, and a reader of the output that has gone is a failure.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"a compressed input is cut short or damaged ({error}); fetch it again"
+            ) from error
+        except BrokenPipeError:
+            _swallow_stdout()
+            raise typer.Exit(DONE) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise ConfigError(f"{error.filename}: {error.strerror}") from error
+            if error.errno not in _FULL:
+                raise
+            _swallow_stdout()
+            raise ConfigError(f"the output cannot be written: {error.strerror}") from error
+
 
 app = typer.Typer(
     name="driftline",
+    cls=_Commands,
     help="Judges what AI agents do against the intent they declared, on Kafka, while they do it.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,16 +110,9 @@ def main() -> None:
     except DriftlineError as error:
         sys.stderr.write(f"driftline: {error}\n")
         raise SystemExit(exit_code(error)) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        sys.stderr.write(f"driftline: a compressed input is cut short or damaged ({error}); fetch it again\n")
-        raise SystemExit(REFUSED) from None
     except json.JSONDecodeError as error:
         sys.stderr.write(f"driftline: the input is not JSON: {error}\n")
         raise SystemExit(REFUSED) from None
-    except BrokenPipeError:
-        # The reader of a pipe has gone. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(DONE) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
 
-def run(*arguments: str | Path, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path, stdin: str | None = None, stdout: Any = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -29,7 +33,8 @@ def run(*arguments: str | Path, cwd: Path, stdin: str | None = None) -> subproce
         cwd=cwd,
         env=environment,
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -92,6 +97,38 @@ def test_an_error_is_one_sentence_with_its_exit_code(
     assert done.returncode == code, done.stderr
     assert told.lower() in done.stderr.lower()
     assert "Traceback" not in done.stderr
+
+
+def test_a_compressed_file_that_is_cut_is_refused_as_input(tmp_path: Path) -> None:
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(SAMPLE.read_bytes())[:-100])
+    done = run("replay", "cut.jsonl.gz", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("driftline: a compressed input is cut short or damaged")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("replay", SAMPLE), ("verify", "policy")])
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str | Path, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        done = run(*arguments, cwd=tmp_path, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "driftline: the output cannot be written: No space left on device\n"
+
+
+def test_a_place_that_is_not_there_for_the_public_keys_is_one_sentence(tmp_path: Path) -> None:
+    done = run("verify", "--jwks-out", "nowhere/k.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "driftline: nowhere/k.json: No such file or directory\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("replay", SAMPLE, "--all", cwd=tmp_path, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tmp_path: Path) -> None:
