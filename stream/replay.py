@@ -66,7 +66,7 @@ def read_records(
         The file cannot be opened, or a line of a log has another shape. A line that is not JSON is passed on
         as it is, so that it reaches quarantine like on the bus.
     """
-    catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
+    catalogues = load_tools(path, tools)
     warned = False
     offset = 0
     for n, raw, document in documents_in(path):

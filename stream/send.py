@@ -38,7 +38,7 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
     InputError
         The file cannot be read, or a line of a log has another shape.
     """
-    catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
+    catalogues = load_tools(path, tools)
     if not run:
         for record, partitions in read_records(path, tools):
             if partitions is not None and not record.topic.endswith(EVENTS):
