@@ -739,7 +739,7 @@ def verify_revocation(
     ] = None,
 ) -> None:
     """Check the signature and claims of revocations; exit 1 when one does not hold."""
-    from stream.tokens import SigningKeys, verify_token
+    from stream.tokens import SigningKeys, TokenError, key_set, verify_token
     from stream.watch import claims_of
 
     settings = _settings()
@@ -748,10 +748,17 @@ def verify_revocation(
     if jwks is not None:
         try:
             keys = json.loads(jwks.read_text(encoding="utf-8"))
+            key_set(keys)
         except (OSError, ValueError) as error:
             raise InputError(f"{jwks} is no JWK set: {error}") from error
+        except TokenError as error:
+            raise InputError(f"{jwks}: {error.detail}") from error
     else:
-        keys = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
+        try:
+            own = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir, make=False)
+        except ConfigError as error:
+            raise ConfigError(f"no keys to verify with: give --jwks ({error})") from error
+        keys = own.jwks()
     failed = count = 0
     for number, token in _tokens(file):
         count += 1

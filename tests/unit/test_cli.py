@@ -131,6 +131,22 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_whoever_verifies_without_keys_is_told_to_give_some_and_makes_none(tmp_path: Path) -> None:
+    done = run("verify", "revocation", "-", cwd=tmp_path, stdin="a.b.c\n")
+    assert done.returncode == 2
+    assert "give --jwks" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("document", ["[]", "{}", '{"keys": 1}', '{"keys": []}', '{"kty": "RSA"}', "{"])
+def test_keys_that_are_no_jwk_set_are_blamed_and_not_the_token(tmp_path: Path, document: str) -> None:
+    (tmp_path / "keys.json").write_text(document)
+    done = run("verify", "revocation", "-", "--jwks", "keys.json", cwd=tmp_path, stdin="a.b.c\n")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("driftline: keys.json")
+    assert "JWK" in done.stderr
+
+
 def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tmp_path: Path) -> None:
     session = {
         "source": "mine",
