@@ -336,15 +336,11 @@ def _announce(
     """Say what will be decided by what, and which settings are fit for development only."""
     from stream.settings import DEVELOPMENT_FINGERPRINT_KEY
 
-    enforcing = False
     if judge is not None:
         release = judge.releases[""]
-        enforcing = release.policy.mode == "enforce"
         say(
             f"policy {release.policy.name}@{release.policy.digest}, mode {release.policy.mode}; model {release.name}"
         )
-    if not enforcing and judge is not None:
-        return
     if settings.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
         warn("the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
     if actor is not None and settings.signing_key_file is None:

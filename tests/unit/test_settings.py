@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
+from stream import bootstrap, cli
 from stream.settings import Settings
 
 
@@ -88,3 +89,20 @@ def test_settings_topic_and_base_are_inverse() -> None:
     settings = Settings(prefix="test.")
     assert settings.topic("agent.events.v1") == "test.agent.events.v1"
     assert settings.base(settings.topic("agent.events.v1")) == "agent.events.v1"
+
+
+@pytest.mark.parametrize("mode", ["shadow", "enforce"])
+def test_a_worker_says_in_both_modes_which_settings_are_for_development_only(
+    mode: str, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path)
+    warned: list[str] = []
+    cli._announce(
+        settings,
+        bootstrap.judge(settings, mode=mode),
+        bootstrap.actor(settings),
+        [].append,
+        warned.append,
+    )
+    named = [text.rsplit(" ", 1)[1] for text in warned]
+    assert named == ["DRIFTLINE_FINGERPRINT_KEY", "DRIFTLINE_SIGNING_KEY_FILE", "DRIFTLINE_ISSUER"]
