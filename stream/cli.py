@@ -579,11 +579,16 @@ def calibrate(
     loaded = registry.load(source)
     text, name = read_policy(policy or settings.policy_path)
     release = make_release(loaded, parse_policy(text, name))
-    documents = (row for file in decisions for _, row in _documents(file, "agent.decisions.v1"))
-    highest = calibration.maxima(documents, release.name)
-    found = calibration.raise_levels(release.policy, loaded, list(highest.values()))
+    documents = (
+        (f"{file}, line {number}", row)
+        for file in decisions
+        for number, row in _documents(file, "agent.decisions.v1")
+    )
+    sample = calibration.maxima(documents, release.name)
+    calibration.enough(sample, release.name)
+    found = calibration.raise_levels(release.policy, loaded, list(sample.highest.values()))
     digest = calibration.write(found, text, name, loaded, source, out)
-    typer.echo(f"{len(highest)} sessions", err=True)
+    typer.echo(f"{len(sample.highest)} sessions", err=True)
     typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
     for one in found:
         before, after = one.before / 10_000, one.after / 10_000
