@@ -132,6 +132,13 @@ def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) 
     return found
 
 
+def spent(found: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
+    """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
+    after = levels(policy, model.threshold)._asdict() | {one.level: one.after for one in found}
+    raised_to = (one for one in found if one.level == "alert" and one.before < one.after >= after["revoke"])
+    return next(raised_to, None)
+
+
 def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     """The threshold of a tenth of the budget; where none was measured, of the strictest that was."""
     measured = sorted(float(name) for name in model.manifest["thresholds"])

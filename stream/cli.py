@@ -595,6 +595,11 @@ def calibrate(
         typer.echo(
             f"{one.level:<8}{one.budget:>8g}{before:>10.4f}{one.reached_before:>9}{after:>10.4f}{one.reached_after:>9}"
         )
+    if (alert := calibration.spent(found, release.policy, loaded)) is not None:
+        _say(
+            f"WARNING: alert: {alert.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"
+            " attacks in the sample; alert now equals revoke"
+        )
     typer.echo(f"release {digest} in {out}")
 
 

@@ -117,6 +117,21 @@ def test_only_the_numbers_change_in_the_policy() -> None:
     assert parse_policy(made.replace("# ours", "name: p\nmode: shadow"), "made").thresholds.alert == 0.6
 
 
+def test_an_alert_that_was_pushed_up_to_revoke_is_told() -> None:
+    def found(sample: list[int]) -> calibration.Raised | None:
+        return calibration.spent(calibration.raise_levels(POLICY, MODEL, sample), POLICY, MODEL)
+
+    full = found([9999] * 200)
+    assert full is not None
+    assert (full.level, full.reached_after) == ("alert", 200)
+    assert found([1] * 200) is None
+    lifted = NOW.alert + 1
+    assert lifted < NOW.revoke
+    some = calibration.raise_levels(POLICY, MODEL, [1] * 150 + [NOW.alert] * 50)
+    assert {one.level: one.after for one in some}["alert"] == lifted
+    assert calibration.spent(some, POLICY, MODEL) is None
+
+
 def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None:
     told = tmp_path / "decisions.jsonl"
     mine = f"{MODEL.name}@{MODEL.digest[:12]}"
@@ -129,6 +144,7 @@ def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None
     (digest, release), *others = bootstrap.releases_in(place.parent).items()
     assert not others
     assert f"release {digest}" in done.output
+    assert "50 of 100 sessions still reach its threshold" in done.output
     assert release.levels.alert == MODEL.threshold(0.001) > NOW.alert
     assert release.levels.watch <= release.levels.alert <= release.levels.revoke
     with pytest.raises(ConfigError, match="already"):
