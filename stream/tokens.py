@@ -474,7 +474,9 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"signing key {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"signing key {path}: cannot be read as text") from error
 
 
