@@ -706,11 +706,20 @@ def import_recorded(
     tools: Tools = None,
 ) -> None:
     """Recorded sessions as bus events, JSON lines."""
-    from stream.send import messages
+    from stream.events import dumps
+    from stream.send import recorded_events
 
-    for message in messages(file, tools=tools, run=run):
-        sys.stdout.buffer.write((message.value or b"") + b"\n")
+    refused: list[str] = []
+    made = 0
+    for event in recorded_events(file, refused.append, tools=tools, run=run):
+        sys.stdout.buffer.write(dumps(event) + b"\n")
+        made += 1
     sys.stdout.buffer.flush()
+    if refused:
+        text = f"{len(refused)} lines were refused; the first is {refused[0]}"
+        if not made:
+            raise InputError(f"{file} holds no recorded session: {text}")
+        _say(text)
 
 
 # ------------------------------------------------------------------------------------------ verify

@@ -147,6 +147,48 @@ def test_keys_that_are_no_jwk_set_are_blamed_and_not_the_token(tmp_path: Path, d
     assert "JWK" in done.stderr
 
 
+BROKEN = """
+{"type": "tool.called", "id": "a/0", "session_id": "a", "time": "2026-01-01T09:00:00Z", "call_id": "a:0"}
+no JSON
+"""
+
+
+def test_a_file_of_which_nothing_can_be_judged_is_refused_with_its_first_line(tmp_path: Path) -> None:
+    done = run("replay", "-", cwd=tmp_path, stdin=BROKEN)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "2 records were refused (1 decode, 1 schema)" in done.stderr
+    assert "line 2: schema, tool: Field required" in done.stderr
+
+
+def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp_path: Path) -> None:
+    log = SAMPLE.read_text() * 50 + BROKEN  # more than a batch before the first that is refused
+    done = run("replay", "-", cwd=tmp_path, stdin=log)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 5
+    assert f"line {50 * len(SAMPLE.read_text().splitlines()) + 2}: schema" in done.stderr
+
+
+def test_lines_that_are_no_recorded_session_are_not_imported(tmp_path: Path) -> None:
+    session = {"session_id": "s", "intent": "Read.", "calls": []}
+    lines = f"{json.dumps({**session, 'calls': [{}]})}\n{BROKEN}"
+    none = run("import", "recorded", "-", cwd=tmp_path, stdin=lines)
+    assert (none.returncode, none.stdout) == (3, "")
+    assert "3 lines were refused; the first is line 1: not a recorded session: KeyError 'seq'" in none.stderr
+    some = run("import", "recorded", "-", cwd=tmp_path, stdin=f"{BROKEN}{json.dumps(session)}\n")
+    assert [json.loads(line)["type"] for line in some.stdout.splitlines()] == [
+        "session.declared",
+        "session.ended",
+    ]
+    assert some.returncode == 0
+    assert "2 lines were refused; the first is line 2: not a recorded session" in some.stderr
+
+
+def test_a_recorded_session_of_another_shape_is_told_with_its_line(tmp_path: Path) -> None:
+    done = run("replay", "-", cwd=tmp_path, stdin='\n{"session_id": "s", "calls": []}\n')
+    assert done.returncode == 3
+    assert "-, line 2: not a recorded session" in done.stderr
+
+
 def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tmp_path: Path) -> None:
     session = {
         "source": "mine",
