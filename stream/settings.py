@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from models.errors import ConfigError
 from stream.connection import client_context
+from stream.findings import is_web_address
 from stream.logs import FORMATS
 
 ENV_PREFIX = "DRIFTLINE_"
@@ -61,6 +62,9 @@ class Settings:
         Key of the hashes that name argument values. The default is public: fit for development only.
     issuer, audiences, risk_audience
         ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker.
+    runbook_url : str or None
+        Web address below which your runbooks lie: an alert links to ``<runbook_url>/<family>``, of the family that
+        drives it, or ``/drift``. None gives no link. It stands in cases: the same for every worker and replay.
     signing_key_file : Path or None
         Private keys as a JWK set; None makes a key for this run (development).
     activation_jwks : Path or None
@@ -111,6 +115,7 @@ class Settings:
     issuer: str = "https://driftline.example.com/ssf"
     audiences: dict[str, str] = field(default_factory=dict)
     risk_audience: str = "https://receiver.example.com/ssf"
+    runbook_url: str | None = None
     signing_key_file: Path | None = None
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
@@ -156,6 +161,8 @@ class Settings:
             )
         if self.log_format not in FORMATS:
             raise ConfigError(_wrong("log_format", self.log_format, " or ".join(FORMATS)))
+        if self.runbook_url is not None and not is_web_address(self.runbook_url):
+            raise ConfigError(_wrong("runbook_url", self.runbook_url, "an http or https address"))
         if not self.input_topics:
             raise ConfigError('DRIFTLINE_INPUT_TOPICS names no topic; expected {"agent.events.v1": null}')
         for name, least in (

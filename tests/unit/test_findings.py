@@ -141,6 +141,7 @@ def broken(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("activity_id", [1], "activity_id"),
         ("remediation", ["x"], "remediation"),
         ("remediation.references", ["runbook"], "remediation.references"),
+        ("remediation.references", ["https://[x"], "remediation.references"),
         ("metadata.profiles", ["security_control"], "metadata.profiles"),
         ("finding_info.verdict", "x", "finding_info"),
     ],
@@ -261,8 +262,16 @@ def test_finding_maps_families_to_framework_ids() -> None:
 
 
 def test_finding_runbook_lies_where_the_deployment_says() -> None:
-    event = finding(some_facts(), runbooks="https://wiki.example.com/soc/")
+    event = finding(some_facts(), runbook_url="https://wiki.example.com/soc/")
     assert event["remediation"]["references"] == ["https://wiki.example.com/soc/provenance"]
+    assert problems(event) == []
+    assert "references" not in finding(some_facts())["remediation"]
+
+
+def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
+    steps = finding(CHANGES["close"])["remediation"]["desc"]
+    assert "verdict" not in steps
+    assert "would_pass" in steps
 
 
 @pytest.mark.parametrize(
