@@ -11,6 +11,8 @@ from typing import Any, Literal
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner.default import murmur2
 
+Action = Literal["read", "write", "execute"]
+
 
 class Emitter:
     """One agent session on the bus. `consumer` is needed only by `wait_for_decision`; `topic` is your tenant's."""
@@ -42,15 +44,27 @@ class Emitter:
         self.producer.send(self.topic, key=self.root.encode(), value=value)
         self.seq += 1
 
-    def declare(self, intent: str, *, resources: list[str] | None = None, **fields: Any) -> None:
+    def declare(
+        self, intent: str, *, resources: list[str] | None = None, actions: list[Action] | None = None,
+        budget: dict[str, int] | None = None, plan: list[str] | None = None,
+        data_classes: list[str] | None = None, **fields: Any,
+    ) -> None:  # fmt: skip
         """Begin: what the user asked for; `agent`, `tools`, `credentials`, `parent_session_id` if known."""
+        told = {"text": intent, "resources": resources, "actions": actions, "budget": budget,
+                "plan": plan, "data_classes": data_classes}  # fmt: skip
         with self.lock:
-            self._send("session.declared", intent={"text": intent, "resources": resources}, **fields)
+            self._send("session.declared", intent=told, **fields)
 
-    def amend(self, intent: str, *, resources: list[str] | None = None) -> None:
+    def amend(
+        self, intent: str, *, resources: list[str] | None = None, actions: list[Action] | None = None,
+        budget: dict[str, int] | None = None, plan: list[str] | None = None,
+        data_classes: list[str] | None = None,
+    ) -> None:  # fmt: skip
         """The *user* changed their mind. Never send what the agent itself plans."""
+        told = {"text": intent, "resources": resources, "actions": actions, "budget": budget,
+                "plan": plan, "data_classes": data_classes}  # fmt: skip
         with self.lock:
-            self._send("intent.amended", intent={"text": intent, "resources": resources})
+            self._send("intent.amended", intent=told)
 
     def call(self, tool: str, arguments: dict[str, Any], **fields: Any) -> str:
         """Before the tool runs. Returns the call's id."""
@@ -76,6 +90,10 @@ class Emitter:
         """Whether the call may run. You choose what silence means: there is no default for `on_timeout`."""
         if on_timeout not in ("allow", "deny", "raise"):
             raise ValueError(f"on_timeout is {on_timeout!r}; expected allow, deny or raise")
+        if self.consumer is None:
+            raise RuntimeError(
+                "nothing reads decisions here; give the consumer of connect(): Emitter(..., consumer=...)"
+            )
         deadline = time.monotonic() + timeout
         while call_id not in self.decided:
             left = deadline - time.monotonic()

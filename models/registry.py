@@ -147,6 +147,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
+        if not directory.exists():
+            raise ArtefactError(f"the model directory {directory} does not exist; mend the path") from error
         raise ArtefactError(f"no model in {directory}: {error.strerror}; run `driftline train`") from error
     except ValueError as error:
         raise ArtefactError(f"{path} is not JSON: {error}") from error
@@ -189,7 +191,10 @@ def load(
         raise ArtefactError(f"{path} cannot be read: {error.strerror}; reinstall the model") from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != manifest.get("sha256"):
-        raise DigestMismatch(f"{path} has SHA-256 {digest}, its manifest says {manifest.get('sha256')}")
+        raise DigestMismatch(
+            f"{path} has SHA-256 {digest}, its manifest says {manifest.get('sha256')}; fetch it again, and suspect"
+            " tampering if that changes nothing"
+        )
     if manifest["features"] != list(features) or manifest.get("features_version") != features_version:
         raise FeaturesMismatch(
             f"{directory} was trained on features of version {manifest.get('features_version')}, this program"

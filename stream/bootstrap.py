@@ -149,6 +149,7 @@ def judge_with(
         issuer=settings.issuer,
         audiences=settings.audiences,
         risk_audience=settings.risk_audience,
+        runbook_url=settings.runbook_url,
         partitions=partitions,
         declarations=load_keys(keys) if keys is not None else None,
     )

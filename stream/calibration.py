@@ -8,7 +8,9 @@ further. The release goes live like any other, by a signed activation (docs/oper
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,43 +39,84 @@ class Raised(NamedTuple):
     reached_after: int
 
 
-def maxima(decisions: Iterable[Mapping[str, Any]], release: str | None = None) -> dict[tuple[str, str], int]:
-    """Each session's highest score, in units of 0.0001, by tenant and session.
+class Sample(NamedTuple):
+    """What the decisions given say of an ecosystem.
 
-    Decisions that abstain are passed over, since their score is not acted on; so are those of another `release`.
+    Attributes
+    ----------
+    highest : each session's highest score, in units of 0.0001, by tenant and session
+    abstained : decisions passed over since their score is not acted on
+    others : decisions passed over since another release made them, by its name
+    """
+
+    highest: dict[tuple[str, str], int]
+    abstained: int
+    others: Counter[str]
+
+
+def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | None = None) -> Sample:
+    """The sessions of decisions that are acted on, of `release` (None: of any).
+
+    Parameters
+    ----------
+    decisions : each with the place where it stands, for errors
 
     Raises
     ------
     InputError
         A document is no decision.
     """
-    found: dict[tuple[str, str], int] = {}
-    for document in decisions:
+    highest: dict[tuple[str, str], int] = {}
+    others: Counter[str] = Counter()
+    abstained = 0
+    for where, document in decisions:
+        lacking = [name for name in ("session_id", "score", "verdict", "release") if name not in document]
+        if lacking:
+            raise InputError(
+                f"{where}: no {lacking[0]!r}, so not a decision; give those of agent.decisions.v1"
+            )
+        session = str(document.get("tenant") or ""), str(document["session_id"])
         try:
-            session = str(document.get("tenant") or ""), str(document["session_id"])
-            score, verdict, by = float(document["score"]), document["verdict"], str(document["release"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"not a decision: {error!r}; give decisions of agent.decisions.v1") from error
+            score = float(document["score"])
+        except (TypeError, ValueError):
+            score = math.nan
         if not 0 <= score <= 1:
-            raise InputError(f"a decision of session {session[1]} has the score {score}")
-        if verdict == "abstain" or (release is not None and by != release):
-            continue
-        found[session] = max(found.get(session, 0), round(score * trees.UNITS))
-    return found
+            raise InputError(f"{where}: the score of a decision lies between 0 and 1")
+        by = str(document["release"])
+        if release is not None and by != release:
+            others[by] += 1
+        elif document["verdict"] == "abstain":
+            abstained += 1
+        else:
+            highest[session] = max(highest.get(session, 0), round(score * trees.UNITS))
+    return Sample(highest, abstained, others)
+
+
+def enough(sample: Sample, release: str) -> None:
+    """Refuse a sample that says nothing of an ecosystem.
+
+    Raises
+    ------
+    InputError
+        It has fewer than `FEWEST` sessions.
+    """
+    if len(sample.highest) >= FEWEST:
+        return
+    passed = [f"{sample.abstained} that abstain"] if sample.abstained else []
+    passed += [f"{count} of {name}" for name, count in sample.others.most_common(3)]
+    if len(sample.others) > 3:
+        passed.append(f"more of {len(sample.others) - 3} other releases")
+    raise InputError(
+        f"sessions decided by {release}: {len(sample.highest)}; at least {FEWEST} are needed"
+        + (f"; decisions passed over: {', '.join(passed)}" if passed else "")
+    )
 
 
 def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) -> list[Raised]:
     """The levels that the policy gives as budgets, with what the sample makes of their thresholds.
 
     Levels given as numbers are somebody's decision and stay. Later levels stay above earlier ones.
-
-    Raises
-    ------
-    InputError
-        The sample has fewer than `FEWEST` sessions.
     """
-    if len(highest) < FEWEST:
-        raise InputError(f"{len(highest)} sessions say nothing of an ecosystem; at least {FEWEST} are needed")
     sample = np.asarray(highest, np.int64)
     now = levels(policy, model.threshold)
     found, least = [], 0
@@ -87,6 +130,13 @@ def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) 
         else:
             least = max(least, before)
     return found
+
+
+def spent(found: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
+    """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
+    after = levels(policy, model.threshold)._asdict() | {one.level: one.after for one in found}
+    raised_to = (one for one in found if one.level == "alert" and one.before < one.after >= after["revoke"])
+    return next(raised_to, None)
 
 
 def _ceiling(model: registry.Model, budget: float, before: int) -> int:

@@ -7,6 +7,7 @@ Data goes to stdout, progress and errors to stderr. What a command needs is impo
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from models.errors import (
     ArtefactError,
@@ -32,9 +34,42 @@ from models.errors import (
 )
 
 DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT = range(6)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _swallow_stdout() -> None:
+    """Python flushes stdout at exit: what cannot be written there must not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Commands(TyperGroup):
+    """The commands, with failures of files told before typer reads them its own way.
+
+    To typer the end of a cut file is the user's Ctrl-D, and a reader of the output that has gone is a failure.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"a compressed input is cut short or damaged ({error}); fetch it again"
+            ) from error
+        except BrokenPipeError:
+            _swallow_stdout()
+            raise typer.Exit(DONE) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise ConfigError(f"{error.filename}: {error.strerror}") from error
+            if error.errno not in _FULL:
+                raise
+            _swallow_stdout()
+            raise ConfigError(f"the output cannot be written: {error.strerror}") from error
+
 
 app = typer.Typer(
     name="driftline",
+    cls=_Commands,
     help="Judges what AI agents do against the intent they declared, on Kafka, while they do it.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,16 +110,9 @@ def main() -> None:
     except DriftlineError as error:
         sys.stderr.write(f"driftline: {error}\n")
         raise SystemExit(exit_code(error)) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        sys.stderr.write(f"driftline: a compressed input is cut short or damaged ({error}); fetch it again\n")
-        raise SystemExit(REFUSED) from None
     except json.JSONDecodeError as error:
         sys.stderr.write(f"driftline: the input is not JSON: {error}\n")
         raise SystemExit(REFUSED) from None
-    except BrokenPipeError:
-        # The reader of a pipe has gone. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(DONE) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -308,15 +336,11 @@ def _announce(
     """Say what will be decided by what, and which settings are fit for development only."""
     from stream.settings import DEVELOPMENT_FINGERPRINT_KEY
 
-    enforcing = False
     if judge is not None:
         release = judge.releases[""]
-        enforcing = release.policy.mode == "enforce"
         say(
             f"policy {release.policy.name}@{release.policy.digest}, mode {release.policy.mode}; model {release.name}"
         )
-    if not enforcing and judge is not None:
-        return
     if settings.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
         warn("the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
     if actor is not None and settings.signing_key_file is None:
@@ -555,16 +579,26 @@ def calibrate(
     loaded = registry.load(source)
     text, name = read_policy(policy or settings.policy_path)
     release = make_release(loaded, parse_policy(text, name))
-    documents = (row for file in decisions for _, row in _documents(file, "agent.decisions.v1"))
-    highest = calibration.maxima(documents, release.name)
-    found = calibration.raise_levels(release.policy, loaded, list(highest.values()))
+    documents = (
+        (f"{file}, line {number}", row)
+        for file in decisions
+        for number, row in _documents(file, "agent.decisions.v1")
+    )
+    sample = calibration.maxima(documents, release.name)
+    calibration.enough(sample, release.name)
+    found = calibration.raise_levels(release.policy, loaded, list(sample.highest.values()))
     digest = calibration.write(found, text, name, loaded, source, out)
-    typer.echo(f"{len(highest)} sessions", err=True)
+    typer.echo(f"{len(sample.highest)} sessions", err=True)
     typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
     for one in found:
         before, after = one.before / 10_000, one.after / 10_000
         typer.echo(
             f"{one.level:<8}{one.budget:>8g}{before:>10.4f}{one.reached_before:>9}{after:>10.4f}{one.reached_after:>9}"
+        )
+    if (alert := calibration.spent(found, release.policy, loaded)) is not None:
+        _say(
+            f"WARNING: alert: {alert.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"
+            " attacks in the sample; alert now equals revoke"
         )
     typer.echo(f"release {digest} in {out}")
 
@@ -672,11 +706,20 @@ def import_recorded(
     tools: Tools = None,
 ) -> None:
     """Recorded sessions as bus events, JSON lines."""
-    from stream.send import messages
+    from stream.events import dumps
+    from stream.send import recorded_events
 
-    for message in messages(file, tools=tools, run=run):
-        sys.stdout.buffer.write((message.value or b"") + b"\n")
+    refused: list[str] = []
+    made = 0
+    for event in recorded_events(file, refused.append, tools=tools, run=run):
+        sys.stdout.buffer.write(dumps(event) + b"\n")
+        made += 1
     sys.stdout.buffer.flush()
+    if refused:
+        text = f"{len(refused)} lines were refused; the first is {refused[0]}"
+        if not made:
+            raise InputError(f"{file} holds no recorded session: {text}")
+        _say(text)
 
 
 # ------------------------------------------------------------------------------------------ verify
@@ -711,7 +754,7 @@ def verify_revocation(
     ] = None,
 ) -> None:
     """Check the signature and claims of revocations; exit 1 when one does not hold."""
-    from stream.tokens import SigningKeys, verify_token
+    from stream.tokens import SigningKeys, TokenError, key_set, verify_token
     from stream.watch import claims_of
 
     settings = _settings()
@@ -720,10 +763,17 @@ def verify_revocation(
     if jwks is not None:
         try:
             keys = json.loads(jwks.read_text(encoding="utf-8"))
+            key_set(keys)
         except (OSError, ValueError) as error:
             raise InputError(f"{jwks} is no JWK set: {error}") from error
+        except TokenError as error:
+            raise InputError(f"{jwks}: {error.detail}") from error
     else:
-        keys = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir).jwks()
+        try:
+            own = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir, make=False)
+        except ConfigError as error:
+            raise ConfigError(f"no keys to verify with: give --jwks ({error})") from error
+        keys = own.jwks()
     failed = count = 0
     for number, token in _tokens(file):
         count += 1

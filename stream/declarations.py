@@ -120,7 +120,16 @@ def sign(tenant: str, event: Mapping[str, Any], key: Any) -> dict[str, Any]:
     ----------
     key : RSAKey, ECKey or OKPKey
         Private, with a ``kid`` that the tenant's public set knows.
+
+    Raises
+    ------
+    ConfigError
+        The key has no ``kid``: no verifier would find it.
     """
+    if not key.kid:
+        raise ConfigError(
+            "the signing key has no kid; give it the one of the tenant's public set, or key.thumbprint() where that has none"
+        )
     whole = {name: value for name, value in event.items() if name != "signature"}
     whole |= {"tenant": tenant, "root_session_id": event.get("root_session_id") or event["session_id"]}
     name = ALGORITHMS[key.key_type][0]

@@ -21,8 +21,6 @@ from models.contracts import FAMILIES, CredentialRef, Evidence, Family, PathStep
 OCSF_VERSION = "1.8.0"
 PROFILES = ("security_control", "host")
 ATLAS_VERSION = "5.6.0"
-RUNBOOKS = "https://driftline.example.com/runbooks"
-"""Where runbooks lie unless the deployment says otherwise; the driver's name is appended."""
 
 BROKER_LAG_MS = 15 * 60 * 1000
 """Longest delay between a revocation and its effect that a broker's vendor documents: 15 minutes, Entra with
@@ -196,8 +194,13 @@ def has_finding(facts: CaseFacts) -> bool:
     return facts.after == "closed" and _WEIGHT[_peak(facts)] >= _WEIGHT["alert"]
 
 
-def finding(facts: CaseFacts, *, runbooks: str = RUNBOOKS) -> dict[str, Any]:
+def finding(facts: CaseFacts, *, runbook_url: str | None = None) -> dict[str, Any]:
     """The OCSF Detection Finding that tells an analyst of this change; ask `has_finding` first.
+
+    Parameters
+    ----------
+    runbook_url : str or None
+        Where the SOC's runbooks lie; the driving family's name is appended. None: no link.
 
     Notes
     -----
@@ -276,10 +279,7 @@ def finding(facts: CaseFacts, *, runbooks: str = RUNBOOKS) -> dict[str, Any]:
         "evidences": [_evidence(one, by_call) for one in shown],
         "resources": [{"uid": tool, "name": tool, "type": "tool"} for tool in tools],
         "observables": _observables(facts, tools),
-        "remediation": {
-            "desc": _next_steps(facts, families),
-            "references": [f"{runbooks.rstrip('/')}/{driver}"],
-        },
+        "remediation": {"desc": _next_steps(facts, families)},
         "unmapped": {
             "dedup_key": dedup_key(facts),
             "standing": {"before": facts.before, "after": facts.after, "peak": reached},
@@ -307,6 +307,8 @@ def finding(facts: CaseFacts, *, runbooks: str = RUNBOOKS) -> dict[str, Any]:
         event["status_id"], event["status"] = 99, "Session over"
     else:
         event["status_id"], event["status"] = 1, "New"
+    if runbook_url is not None:
+        event["remediation"]["references"] = [f"{runbook_url.rstrip('/')}/{driver}"]
     # Empty lists say nothing and some readers index their first member.
     for name in ("evidences", "resources", "observables"):
         if not event[name]:
@@ -469,7 +471,10 @@ def _observables(facts: CaseFacts, tools: Sequence[str]) -> list[dict[str, Any]]
 def _next_steps(facts: CaseFacts, families: Sequence[Family]) -> str:
     """Two or three steps, each with where to look."""
     if facts.after == "closed":
-        return "Nothing is urgent. Record a verdict for this case, so that the next one is judged better."
+        return (
+            "Nothing is urgent: the session is over. If it was a false alarm, would_pass in its decisions says what"
+            " would have let the calls through."
+        )
     steps = [_DRIVERS[family].steps for family in families[:2]]
     if facts.after == "contained" and facts.enforced:
         steps.append(
@@ -495,6 +500,15 @@ def _validator() -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
+def is_web_address(text: str) -> bool:
+    """Whether `text` is an http or https address, as a finding's references must be."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
 _CAPTIONS: tuple[tuple[str, str, dict[int, str]], ...] = (
     ("activity_id", "activity_name", _ACTIVITY),
     ("severity_id", "severity", _SEVERITY),
@@ -505,7 +519,7 @@ _CAPTIONS: tuple[tuple[str, str, dict[int, str]], ...] = (
     ("status_id", "status", {1: "New", 2: "In Progress", 3: "Suppressed", 4: "Resolved", 5: "Archived"}),
 )
 # 2001-09-09 and 2286-11-20: what is smaller is a time in seconds, what is larger one in microseconds.
-_MS_RANGE = range(1_000_000_000_000, 10_000_000_000_000)
+_FIRST_MS, _END_MS = 1_000_000_000_000, 10_000_000_000_000
 
 
 def problems(event: dict[str, Any]) -> list[str]:
@@ -514,12 +528,14 @@ def problems(event: dict[str, Any]) -> list[str]:
     Notes
     -----
     The five: `type_uid` against `activity_id`, captions against ids, milliseconds, URLs, and the profiles
-    that the metadata must name.
+    that the metadata must name. They are asked only where the schema finds nothing: they lean on its types.
     """
     found = [
         f"{'.'.join(str(step) for step in error.absolute_path) or 'event'}: {error.message[:300]}"
         for error in _validator().iter_errors(event)
     ]
+    if found:
+        return found
     if event.get("type_uid") != 200_400 + event.get("activity_id", 0):
         found.append("type_uid: is not class_uid * 100 + activity_id")
     for number, caption, known in _CAPTIONS:
@@ -532,11 +548,10 @@ def problems(event: dict[str, Any]) -> list[str]:
         ("finding_info.first_seen_time", info.get("first_seen_time")),
         ("finding_info.last_seen_time", info.get("last_seen_time")),
     ):
-        if moment is not None and moment not in _MS_RANGE:
+        if moment is not None and not _FIRST_MS <= moment < _END_MS:
             found.append(f"{name}: {moment} is not a time in milliseconds")
     for reference in event.get("remediation", {}).get("references", []):
-        parts = urlsplit(reference)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        if not is_web_address(reference):
             found.append("remediation.references: not a web address")
     if not set(PROFILES) <= set(event.get("metadata", {}).get("profiles", [])):
         found.append(f"metadata.profiles: must name {', '.join(PROFILES)}")

@@ -120,6 +120,8 @@ class Judge:
         Base name of an input topic -> the tenant bound to it.
     issuer, audiences, risk_audience
         Claims of the tokens that cases carry.
+    runbook_url : str or None
+        Where the runbooks lie that findings link to.
     partitions : int or None
         Partitions of the input topics; None where the log has none (plain files).
     declarations : Declarations or None
@@ -136,6 +138,7 @@ class Judge:
         issuer: str,
         audiences: Mapping[str, str],
         risk_audience: str,
+        runbook_url: str | None = None,
         partitions: int | None = None,
         declarations: Declarations | None = None,
     ) -> None:
@@ -146,6 +149,7 @@ class Judge:
         self.issuer = issuer
         self.audiences = audiences
         self.risk_audience = risk_audience
+        self.runbook_url = runbook_url
         self.partitions = partitions
         self.declarations = declarations
         # Memos of pure functions, bounded; no state.
@@ -228,7 +232,12 @@ class _Batch:
         # Event numbers of the session at hand before its record: one that fails must not use up its own.
         self.numbers: tuple[bytes, int, list[list[int]]] = (b"", 0, [])
         self.rulings = Rulings(
-            judge.key, judge.issuer, judge.audiences, judge.risk_audience, judge.policy_name
+            judge.key,
+            judge.issuer,
+            judge.audiences,
+            judge.risk_audience,
+            judge.runbook_url,
+            judge.policy_name,
         )
         self._declared = _Head(partition.declared)
         self._undeclared = _Head(partition.undeclared)

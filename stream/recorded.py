@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from models.errors import InputError
+from models.errors import ConfigError, InputError
 
 START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 """When every recorded session begins. Each session has its own clock, so they need not be spread."""
@@ -195,17 +195,30 @@ def tools_path(path: Path | str) -> Path:
     return path.with_name(f"{name_of(path)}_tools.json")
 
 
-def load_tools(path: Path | str) -> dict[str, list[dict[str, Any]]] | None:
+def load_tools(path: Path | str, given: Path | None = None) -> dict[str, list[dict[str, Any]]] | None:
     """Catalogues by ``tools_ref`` for a file of recorded sessions; None when there are none beside it.
 
-    ``path`` is the recorded file, or the ``.json`` file of catalogues itself.
+    Parameters
+    ----------
+    path : the recorded file, or the ``.json`` file of catalogues itself
+    given : the same, named by the user: it must be there
+
+    Raises
+    ------
+    ConfigError
+        `given` is missing.
+    InputError
+        The file holds no catalogues.
     """
-    if str(path) == "-":
+    place = Path(given or path)
+    if str(place) == "-":
         return None
-    beside = Path(path) if Path(path).suffix == ".json" else tools_path(path)
+    beside = place if place.suffix == ".json" else tools_path(place)
     try:
         text = beside.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if given is not None:
+            raise ConfigError(f"the tool catalogues {beside} (--tools) do not exist") from error
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the tool catalogues {beside}: {error}") from error

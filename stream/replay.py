@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -63,15 +63,22 @@ def read_records(
     Raises
     ------
     InputError
-        The file cannot be opened, or a line of a log has another shape. A line that is not JSON is passed on
-        as it is, so that it reaches quarantine like on the bus.
+        The file cannot be opened, or a line of a log or a recorded session has another shape. A line that is
+        not JSON is passed on as it is, so that it reaches quarantine like on the bus.
     """
-    catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
+    return ((record, partitions) for _, record, partitions in _numbered(path, tools, warn))
+
+
+def _numbered(
+    path: Path | str, tools: Path | None, warn: Callable[[str], None] | None
+) -> Iterator[tuple[int, Record, int | None]]:
+    """What `read_records` gives, each with the number of its line."""
+    catalogues = load_tools(path, tools)
     warned = False
     offset = 0
     for n, raw, document in documents_in(path):
         if is_log(document):
-            yield _log_record(document, f"{path}, line {n}")
+            yield n, *_log_record(document, f"{path}, line {n}")
         elif is_recorded(document):
             if catalogues is None and not warned and warn is not None:
                 warned = True
@@ -79,18 +86,26 @@ def read_records(
                     f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
                 )
             offered = (catalogues or {}).get(document.get("tools_ref", ""))
-            for event in events_of(document, offered):
-                yield (
-                    _plain(dumps(event), event.get("root_session_id") or event["session_id"], offset),
-                    None,
-                )
+            for event in events_at(f"{path}, line {n}", document, offered):
+                root = event.get("root_session_id") or event["session_id"]
+                yield n, _plain(dumps(event), root, offset), None
                 offset += 1
         else:
             root = None
             if isinstance(document, dict):
                 root = document.get("root_session_id") or document.get("session_id")
-            yield _plain(raw, root if isinstance(root, str) else None, offset), None
+            yield n, _plain(raw, root if isinstance(root, str) else None, offset), None
             offset += 1
+
+
+def events_at(
+    where: str, session: dict[str, Any], tools: list[dict[str, Any]] | None, run: str = ""
+) -> list[dict[str, Any]]:
+    """As `events_of`, with the place of the session in its errors."""
+    try:
+        return events_of(session, tools, run)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _plain(value: bytes, root: str | None, offset: int) -> Record:
@@ -186,21 +201,45 @@ def run_replay(
     mode: str | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> int:
-    """Write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many."""
+    """Write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many.
+
+    Raises
+    ------
+    InputError
+        Records were refused, and no call was left to judge; or as of `read_records`.
+    """
     judge = bootstrap.judge(settings, mode=mode)
     actor = bootstrap.actor(settings) if all_outputs else None
-    n = 0
+    say = warn or _to_stderr
+    written = decided = 0
     refused: Counter[str] = Counter()
-    for output in replay(read_records(path, tools, warn=warn or _to_stderr), judge, actor):
+    first = ""
+    # An output follows its record by less than a batch, so no more lines need be remembered.
+    lines: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=BATCH + 1)
+
+    def noted() -> Iterator[tuple[Record, int | None]]:
+        for line, record, partitions in _numbered(path, tools, say):
+            lines.append(((record.topic, record.partition, record.offset), line))
+            yield record, partitions
+
+    for output in replay(noted(), judge, actor):
         if output.topic == QUARANTINE:
-            refused[dict(output.headers)["reason"].decode()] += 1
+            told = {name: value.decode() for name, value in output.headers}
+            refused[told["reason"]] += 1
+            if not first:
+                line = dict(lines)[told["topic"], int(told["partition"]), int(told["offset"])]
+                first = f"line {line}: {told['reason']}, {told['detail']}"
+        decided += output.topic == DECISIONS
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
-            n += 1
+            written += 1
     if refused:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
-        (warn or _to_stderr)(f"{refused.total()} records were refused ({reasons}); --all shows them")
-    return n
+        text = f"{refused.total()} records were refused ({reasons}); --all shows them; the first is {first}"
+        if not decided:
+            raise InputError(f"nothing in {path} could be judged: {text}")
+        say(text)
+    return written
 
 
 class Rows(NamedTuple):

@@ -153,6 +153,7 @@ class Rulings:
         issuer: str,
         audiences: Mapping[str, str],
         risk_audience: str,
+        runbook_url: str | None,
         policy_name: PolicyNames,
     ) -> None:
         self.key = key
@@ -160,6 +161,7 @@ class Rulings:
         self.issuer = issuer
         self.audiences = audiences
         self.risk_audience = risk_audience
+        self.runbook_url = runbook_url
         self.outputs: list[Output] = []
         self.changed: dict[str, None] = {}
 
@@ -514,7 +516,7 @@ class Rulings:
             "path": [p.__dict__ for p in path],
             "enforced": facts.enforced,
             "inherited_from": inherited,
-            "finding": findings.finding(facts) if told or closes else None,
+            "finding": findings.finding(facts, runbook_url=self.runbook_url) if told or closes else None,
             "sets": sets,
             "release": release.name,
             "policy": facts.policy,

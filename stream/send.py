@@ -15,7 +15,7 @@ from models.errors import BrokerError, ContractError, InputError
 from stream.connection import refused
 from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
 from stream.recorded import events_of, load_tools
-from stream.replay import documents_in, is_log, is_recorded, read_records
+from stream.replay import documents_in, events_at, is_log, is_recorded, read_records
 from stream.settings import Settings
 
 _IDS = ("id", "session_id", "root_session_id", "parent_session_id")
@@ -38,7 +38,7 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
     InputError
         The file cannot be read, or a line of a log has another shape.
     """
-    catalogues = load_tools(tools or path) if str(path) != "-" or tools else None
+    catalogues = load_tools(path, tools)
     if not run:
         for record, partitions in read_records(path, tools):
             if partitions is not None and not record.topic.endswith(EVENTS):
@@ -49,7 +49,8 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
         return
     for number, raw, document in documents_in(path):
         if is_recorded(document):
-            for event in events_of(document, (catalogues or {}).get(document.get("tools_ref", "")), run):
+            offered = (catalogues or {}).get(document.get("tools_ref", ""))
+            for event in events_at(f"{path}, line {number}", document, offered, run):
                 yield Message(EVENTS, _root(event), (), dumps(event))
         elif is_log(document):
             raise InputError(f"{path}, line {number}: a log is played as it is; leave --as away")
@@ -61,6 +62,20 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
             yield Message(EVENTS, _root(event), (), dumps(event))
         else:
             yield Message(EVENTS, None, (), raw)  # as on the bus: quarantine will tell
+
+
+def recorded_events(
+    path: Path | str, refuse: Callable[[str], None], *, tools: Path | None = None, run: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Events of the recorded sessions in the file at `path`; `refuse` hears of each line that is none."""
+    catalogues = load_tools(path, tools) or {}
+    for number, _, document in documents_in(path):
+        try:
+            if not is_recorded(document):
+                raise InputError("not a recorded session: it needs session_id, intent and calls, and no type")
+            yield from events_of(document, catalogues.get(document.get("tools_ref", "")), run)
+        except InputError as error:
+            refuse(f"line {number}: {error}")
 
 
 def _root(event: dict[str, Any]) -> bytes | None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from models.errors import ConfigError
 from stream.connection import client_context
+from stream.findings import is_web_address
 from stream.logs import FORMATS
 
 ENV_PREFIX = "DRIFTLINE_"
@@ -64,6 +65,9 @@ class Settings:
     issuer, audiences, risk_audience
         ``iss`` and ``aud`` of the signed tokens; `audiences` by credential broker. A broker not named gets an
         audience that reaches nobody.
+    runbook_url : str or None
+        Web address below which your runbooks lie: an alert links to ``<runbook_url>/<family>``, of the family that
+        drives it, or ``/drift``. None gives no link. It stands in cases: the same for every worker and replay.
     signing_key_file : Path or None
         RSA private keys, 2048 bits or more, as PEM, JWK or JWK set; the first signs, all are published. Read
         again when the file changes. None makes a development key in `state_dir` once and keeps it there.
@@ -115,6 +119,7 @@ class Settings:
     issuer: str = "https://driftline.example.com/ssf"
     audiences: dict[str, str] = field(default_factory=dict)
     risk_audience: str = "https://receiver.example.com/ssf"
+    runbook_url: str | None = None
     signing_key_file: Path | None = None
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
@@ -160,6 +165,8 @@ class Settings:
             )
         if self.log_format not in FORMATS:
             raise ConfigError(_wrong("log_format", self.log_format, " or ".join(FORMATS)))
+        if self.runbook_url is not None and not is_web_address(self.runbook_url):
+            raise ConfigError(_wrong("runbook_url", self.runbook_url, "an http or https address"))
         if not self.input_topics:
             raise ConfigError('DRIFTLINE_INPUT_TOPICS names no topic; expected {"agent.events.v1": null}')
         for name, least in (

@@ -50,7 +50,7 @@ def read(
 ) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
     """Recorded files and their catalogues, see `models.scenarios.corpus.recordings`."""
     return corpus.recordings(
-        {name_of(path): (list(read_sessions(path)), load_tools(tools or path) or {}) for path in paths}
+        {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in paths}
     )
 
 

@@ -328,8 +328,9 @@ def verify_token(
 def _signed_payload(
     token: str | bytes, jwks: Mapping[str, Any], refetch: Callable[[], Mapping[str, Any]] | None
 ) -> tuple[Mapping[str, Any], bytes]:
+    keys = key_set(jwks)
     try:
-        opened = jws.deserialize_compact(token, _key_set(jwks), algorithms=list(ALGORITHMS))
+        opened = jws.deserialize_compact(token, keys, algorithms=list(ALGORITHMS))
     except InvalidKeyIdError as error:
         if refetch is not None:
             return _signed_payload(token, refetch(), None)
@@ -346,11 +347,19 @@ def _signed_payload(
     return opened.headers(), opened.payload
 
 
-def _key_set(jwks: Mapping[str, Any]) -> KeySet:
-    """The RSA keys of a JWKS that are long enough; entries of other kinds can sign nothing for us."""
+def key_set(jwks: Mapping[str, Any]) -> KeySet:
+    """The RSA keys of a JWKS that are long enough; entries of other kinds can sign nothing for us.
+
+    Raises
+    ------
+    TokenError
+        ``key``: it is no JWKS, or holds no such key.
+    """
     keys: list[RSAKey] = []
-    entries = jwks.get("keys")
-    for entry in entries if isinstance(entries, list) else []:
+    entries = jwks.get("keys") if isinstance(jwks, Mapping) else None
+    if not isinstance(entries, list):
+        raise TokenError("key", 'the JWKS is malformed: expected {"keys": [...]}')
+    for entry in entries:
         if not isinstance(entry, dict) or entry.get("kty") != "RSA":
             continue
         try:
@@ -383,6 +392,8 @@ class SigningKeys:
         The same, from the environment; it cannot change. Used when there is no `path`.
     state_dir : Path, optional
         Where a development key is made when neither is given. Its ``kid`` begins with ``dev-``.
+    make : bool
+        Without it a development key is read where there is one, and none is made: for who only verifies.
 
     Raises
     ------
@@ -391,14 +402,19 @@ class SigningKeys:
     """
 
     def __init__(
-        self, *, path: Path | None = None, text: str | None = None, state_dir: Path | None = None
+        self,
+        *,
+        path: Path | None = None,
+        text: str | None = None,
+        state_dir: Path | None = None,
+        make: bool = True,
     ) -> None:
         self.is_development = path is None and not text
         self._lock = threading.Lock()
         if self.is_development:
             if state_dir is None:
                 raise ConfigError("signing key: give a file, or a state directory for a development key")
-            path = _development_key(state_dir)
+            path = _development_key(state_dir) if make else state_dir / _DEVELOPMENT_FILE
         self._path = path
         self._stamp = _stamp(path) if path is not None else None
         self._keys = _load(_read(path) if path is not None else text or "", str(path or "environment"))
@@ -458,7 +474,9 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"signing key {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"signing key {path}: cannot be read as text") from error
 
 

@@ -27,6 +27,10 @@ def decision(session: str, score: float, verdict: str = "allow", release: str = 
     return {"tenant": "t", "session_id": session, "score": score, "verdict": verdict, "release": release}
 
 
+def placed(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"line {n}", row) for n, row in enumerate(rows, 1)]
+
+
 def test_a_sessions_score_is_its_highest_that_is_acted_on() -> None:
     told = [
         decision("a", 0.2),
@@ -35,16 +39,23 @@ def test_a_sessions_score_is_its_highest_that_is_acted_on() -> None:
         decision("b", 0.8, release="another"),
         decision("c", 0.1),
     ]
-    assert calibration.maxima(told, "r") == {("t", "a"): 7000, ("t", "c"): 1000}
-    assert ("t", "b") in calibration.maxima(told)
+    sample = calibration.maxima(placed(told), "r")
+    assert sample == ({("t", "a"): 7000, ("t", "c"): 1000}, 1, {"another": 1})
+    assert ("t", "b") in calibration.maxima(placed(told)).highest
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"session_id": "a"}, decision("a", 7.0), {**decision("a", 0.1), "score": "x"}]
+    ("wrong", "says"),
+    [
+        ({}, "no 'session_id'"),
+        ({"session_id": "a"}, "no 'score'"),
+        (decision("a", 7.0), "between 0 and 1"),
+        ({**decision("a", 0.1), "score": "x"}, "between 0 and 1"),
+    ],
 )
-def test_what_is_no_decision_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        calibration.maxima([wrong])
+def test_what_is_no_decision_is_refused_with_its_place(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=f"^line 2: .*{says}"):
+        calibration.maxima(placed([decision("a", 0.1), wrong]))
 
 
 def test_a_quiet_ecosystem_changes_nothing() -> None:
@@ -73,9 +84,19 @@ def test_a_level_given_as_a_number_stays() -> None:
     assert "alert" not in [one.level for one in found]
 
 
-def test_too_small_a_sample_is_refused() -> None:
-    with pytest.raises(InputError, match="50"):
-        calibration.raise_levels(POLICY, MODEL, [1] * 49)
+def test_too_small_a_sample_is_refused_with_what_was_found_and_what_passed_over() -> None:
+    rows = [
+        *[decision(f"s{n}", 0.1) for n in range(49)],
+        *[decision("x", 0.1, "abstain")] * 2,
+        *[decision("x", 0.1, release="older")] * 3,
+    ]
+    sample = calibration.maxima(placed(rows), "r")
+    with pytest.raises(InputError) as refused:
+        calibration.enough(sample, "r")
+    assert str(refused.value) == (
+        "sessions decided by r: 49; at least 50 are needed; decisions passed over: 2 that abstain, 3 of older"
+    )
+    calibration.enough(calibration.maxima(placed([*rows, decision("more", 0.1)]), "r"), "r")
 
 
 @FIXED
@@ -96,6 +117,21 @@ def test_only_the_numbers_change_in_the_policy() -> None:
     assert parse_policy(made.replace("# ours", "name: p\nmode: shadow"), "made").thresholds.alert == 0.6
 
 
+def test_an_alert_that_was_pushed_up_to_revoke_is_told() -> None:
+    def found(sample: list[int]) -> calibration.Raised | None:
+        return calibration.spent(calibration.raise_levels(POLICY, MODEL, sample), POLICY, MODEL)
+
+    full = found([9999] * 200)
+    assert full is not None
+    assert (full.level, full.reached_after) == ("alert", 200)
+    assert found([1] * 200) is None
+    lifted = NOW.alert + 1
+    assert lifted < NOW.revoke
+    some = calibration.raise_levels(POLICY, MODEL, [1] * 150 + [NOW.alert] * 50)
+    assert {one.level: one.after for one in some}["alert"] == lifted
+    assert calibration.spent(some, POLICY, MODEL) is None
+
+
 def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None:
     told = tmp_path / "decisions.jsonl"
     mine = f"{MODEL.name}@{MODEL.digest[:12]}"
@@ -108,6 +144,7 @@ def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None
     (digest, release), *others = bootstrap.releases_in(place.parent).items()
     assert not others
     assert f"release {digest}" in done.output
+    assert "50 of 100 sessions still reach its threshold" in done.output
     assert release.levels.alert == MODEL.threshold(0.001) > NOW.alert
     assert release.levels.watch <= release.levels.alert <= release.levels.revoke
     with pytest.raises(ConfigError, match="already"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
 
-def run(*arguments: str | Path, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path, stdin: str | None = None, stdout: Any = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -29,7 +33,8 @@ def run(*arguments: str | Path, cwd: Path, stdin: str | None = None) -> subproce
         cwd=cwd,
         env=environment,
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -92,6 +97,96 @@ def test_an_error_is_one_sentence_with_its_exit_code(
     assert done.returncode == code, done.stderr
     assert told.lower() in done.stderr.lower()
     assert "Traceback" not in done.stderr
+
+
+def test_a_compressed_file_that_is_cut_is_refused_as_input(tmp_path: Path) -> None:
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(SAMPLE.read_bytes())[:-100])
+    done = run("replay", "cut.jsonl.gz", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("driftline: a compressed input is cut short or damaged")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("replay", SAMPLE), ("verify", "policy")])
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str | Path, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        done = run(*arguments, cwd=tmp_path, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "driftline: the output cannot be written: No space left on device\n"
+
+
+def test_a_place_that_is_not_there_for_the_public_keys_is_one_sentence(tmp_path: Path) -> None:
+    done = run("verify", "--jwks-out", "nowhere/k.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "driftline: nowhere/k.json: No such file or directory\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run("replay", SAMPLE, "--all", cwd=tmp_path, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_whoever_verifies_without_keys_is_told_to_give_some_and_makes_none(tmp_path: Path) -> None:
+    done = run("verify", "revocation", "-", cwd=tmp_path, stdin="a.b.c\n")
+    assert done.returncode == 2
+    assert "give --jwks" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("document", ["[]", "{}", '{"keys": 1}', '{"keys": []}', '{"kty": "RSA"}', "{"])
+def test_keys_that_are_no_jwk_set_are_blamed_and_not_the_token(tmp_path: Path, document: str) -> None:
+    (tmp_path / "keys.json").write_text(document)
+    done = run("verify", "revocation", "-", "--jwks", "keys.json", cwd=tmp_path, stdin="a.b.c\n")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("driftline: keys.json")
+    assert "JWK" in done.stderr
+
+
+BROKEN = """
+{"type": "tool.called", "id": "a/0", "session_id": "a", "time": "2026-01-01T09:00:00Z", "call_id": "a:0"}
+no JSON
+"""
+
+
+def test_a_file_of_which_nothing_can_be_judged_is_refused_with_its_first_line(tmp_path: Path) -> None:
+    done = run("replay", "-", cwd=tmp_path, stdin=BROKEN)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "2 records were refused (1 decode, 1 schema)" in done.stderr
+    assert "line 2: schema, tool: Field required" in done.stderr
+
+
+def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp_path: Path) -> None:
+    log = SAMPLE.read_text() * 50 + BROKEN  # more than a batch before the first that is refused
+    done = run("replay", "-", cwd=tmp_path, stdin=log)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 5
+    assert f"line {50 * len(SAMPLE.read_text().splitlines()) + 2}: schema" in done.stderr
+
+
+def test_lines_that_are_no_recorded_session_are_not_imported(tmp_path: Path) -> None:
+    session = {"session_id": "s", "intent": "Read.", "calls": []}
+    lines = f"{json.dumps({**session, 'calls': [{}]})}\n{BROKEN}"
+    none = run("import", "recorded", "-", cwd=tmp_path, stdin=lines)
+    assert (none.returncode, none.stdout) == (3, "")
+    assert "3 lines were refused; the first is line 1: not a recorded session: KeyError 'seq'" in none.stderr
+    some = run("import", "recorded", "-", cwd=tmp_path, stdin=f"{BROKEN}{json.dumps(session)}\n")
+    assert [json.loads(line)["type"] for line in some.stdout.splitlines()] == [
+        "session.declared",
+        "session.ended",
+    ]
+    assert some.returncode == 0
+    assert "2 lines were refused; the first is line 2: not a recorded session" in some.stderr
+
+
+def test_a_recorded_session_of_another_shape_is_told_with_its_line(tmp_path: Path) -> None:
+    done = run("replay", "-", cwd=tmp_path, stdin='\n{"session_id": "s", "calls": []}\n')
+    assert done.returncode == 3
+    assert "-, line 2: not a recorded session" in done.stderr
 
 
 def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_an_unsigned_declaration_declares_nothing_and_each_call_says_so() -> Non
     assert run.counters["unsigned_declaration"] == 1
 
 
+def test_a_key_without_a_name_signs_nothing() -> None:
+    with pytest.raises(ConfigError, match="no kid"):
+        sign("a", b.declared("s"), ECKey.generate_key("P-256"))
+
+
 def _changed(field: str, value: Any) -> Any:
     return lambda made: {**made, field: value}
 

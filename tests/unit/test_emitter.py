@@ -7,16 +7,26 @@ import json
 import re
 import threading
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
-from models.contracts import EVENT, IntentAmended, SessionDeclared, SessionEnded, ToolCalled, ToolReturned
+from models.contracts import (
+    EVENT,
+    Intent,
+    IntentAmended,
+    SessionDeclared,
+    SessionEnded,
+    ToolCalled,
+    ToolReturned,
+)
 from stream import bootstrap
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, murmur2_partition, parse
 from stream.judge import Judge
+from stream.policy import SIGNALS
 from stream.settings import Settings
 from stream.window import Partition
 
@@ -126,6 +136,35 @@ def test_every_event_of_a_session_satisfies_the_contract() -> None:
     kinds = [SessionDeclared, ToolCalled, ToolReturned, IntentAmended, ToolCalled, ToolReturned, SessionEnded]
     assert [type(event) for event in events] == kinds
     assert [parse(one.value).event for one in producer.sent] == events
+
+
+def test_an_intent_may_say_all_that_the_contract_knows_of_it() -> None:
+    said = {
+        "plan": ["Read the invoice.", "Pay it."],
+        "resources": ["DE02120300000000202051"],
+        "actions": ["read", "write"],
+        "data_classes": ["payment"],
+        "budget": {"calls": 20, "writes": 1, "seconds": None},
+    }
+    assert {"text", *said} == set(Intent.model_fields)
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s")
+    agent.declare("Pay invoice 17.", agent={"id": "payer"}, **said)
+    agent.amend("Pay it twice.", **said)
+    first, second = (EVENT.validate_json(one.value) for one in producer.sent)
+    assert first.intent.model_dump() == {"text": "Pay invoice 17.", **said}  # type: ignore[union-attr]
+    assert first.agent.id == "payer"  # type: ignore[union-attr]
+    assert second.intent.model_dump() == {"text": "Pay it twice.", **said}  # type: ignore[union-attr]
+
+
+def test_the_guide_tells_of_every_field_of_an_intent_and_of_signals_that_there_are() -> None:
+    guide = (DOCS / "attach.md").read_text(encoding="utf-8")
+    table = guide.split("## What an intent may say", 1)[1].split("\n## ", 1)[0]
+    assert {f"`{name}`" for name in Intent.model_fields} - {"`text`"} <= set(re.findall(r"`\w+`", table))
+    named = re.findall(r"`(\w+)\.([\w*]+)`", table)
+    assert named
+    for family, name in named:
+        assert any(fnmatch(signal, f"{family}.{name}") for signal in SIGNALS), (family, name)
 
 
 def test_events_are_numbered_without_a_gap_and_keyed_by_the_root() -> None:
@@ -256,6 +295,13 @@ def test_the_caller_must_say_what_silence_means() -> None:
         agent.wait_for_decision("s:0", 0.01)
     with pytest.raises(ValueError, match="expected allow, deny or raise"):
         agent.wait_for_decision("s:0", 0.01, on_timeout="whatever")
+
+
+@pytest.mark.parametrize("on_timeout", ["allow", "deny", "raise"])
+def test_an_emitter_without_a_consumer_that_is_to_wait_says_what_it_lacks(on_timeout: str) -> None:
+    agent = emitter.Emitter(Collected(), "s")
+    with pytest.raises(RuntimeError, match="consumer"):
+        agent.wait_for_decision(agent.call("read", {}), 5, on_timeout=on_timeout)
 
 
 def test_silence_means_what_the_caller_said() -> None:

@@ -133,8 +133,15 @@ def broken(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("type_uid", 200499, "type_uid"),
         ("severity", "Low", "severity"),
         ("time", NINE // 1000, "time"),
+        ("time", "2026-01-01T09:00:00Z", "time"),
+        ("time", NINE + 0.5, "time"),
+        ("time", NINE * 1e3, "time"),
         ("finding_info.first_seen_time", NINE // 1000, "finding_info.first_seen_time"),
+        ("finding_info", "none", "finding_info"),
+        ("activity_id", [1], "activity_id"),
+        ("remediation", ["x"], "remediation"),
         ("remediation.references", ["runbook"], "remediation.references"),
+        ("remediation.references", ["https://[x"], "remediation.references"),
         ("metadata.profiles", ["security_control"], "metadata.profiles"),
         ("finding_info.verdict", "x", "finding_info"),
     ],
@@ -143,7 +150,7 @@ def test_problems_of_a_finding_with_one_wrong_field_names_that_field(
     path: str, value: Any, told: str
 ) -> None:
     found = problems(broken(finding(some_facts()), path, value))
-    assert [one.split(":")[0] for one in found] == [told]
+    assert {one.split(":")[0] for one in found} == {told}
 
 
 @pytest.mark.parametrize(
@@ -255,8 +262,16 @@ def test_finding_maps_families_to_framework_ids() -> None:
 
 
 def test_finding_runbook_lies_where_the_deployment_says() -> None:
-    event = finding(some_facts(), runbooks="https://wiki.example.com/soc/")
+    event = finding(some_facts(), runbook_url="https://wiki.example.com/soc/")
     assert event["remediation"]["references"] == ["https://wiki.example.com/soc/provenance"]
+    assert problems(event) == []
+    assert "references" not in finding(some_facts())["remediation"]
+
+
+def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
+    steps = finding(CHANGES["close"])["remediation"]["desc"]
+    assert "verdict" not in steps
+    assert "would_pass" in steps
 
 
 @pytest.mark.parametrize(

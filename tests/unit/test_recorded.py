@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from models.contracts import EVENT
-from models.errors import InputError
+from models.errors import ConfigError, InputError
 from stream.recorded import events_of, load_tools, open_text
 
 TOOLS: list[dict[str, Any]] = [
@@ -279,6 +279,14 @@ def test_load_tools_finds_the_catalogues_beside_the_file(tmp_path: Path, name: s
 def test_load_tools_without_catalogues_is_none(tmp_path: Path) -> None:
     assert load_tools(tmp_path / "notes.jsonl") is None
     assert load_tools("-") is None
+
+
+@pytest.mark.parametrize("name", ["tools.json", "other.jsonl"])
+def test_catalogues_that_the_user_names_must_be_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes_tools.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"\.json \(--tools\) do not exist"):
+        load_tools(tmp_path / "notes.jsonl", tmp_path / name)
+    assert load_tools("-", tmp_path / "notes_tools.json") == {}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"notes": 1}'])

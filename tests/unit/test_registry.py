@@ -93,7 +93,7 @@ def test_a_changed_byte_is_a_digest_mismatch(saved: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(DigestMismatch, match=r"fetch it again, and suspect tampering"):
         registry.load(saved, FEATURES, 4)
 
 
@@ -155,6 +155,11 @@ def test_a_manifest_of_another_shape_is_refused(saved: Path, change: dict[str, A
 
 def test_a_missing_model_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="driftline train"):
+        registry.load(tmp_path, FEATURES, 4)
+
+
+def test_a_model_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="nowhere does not exist"):
         registry.load(tmp_path / "nowhere", FEATURES, 4)
 
 

@@ -47,11 +47,13 @@ def test_a_sample_session_ends_as_its_line_says(judged: dict[str, list[dict]], s
 
 
 def test_a_revoked_sample_carries_a_revocation_and_a_finding_in_its_case() -> None:
-    judge = bootstrap.judge(Settings(), mode="enforce")
+    judge = bootstrap.judge(Settings(runbook_url="https://wiki.example.com/soc"), mode="enforce")
     path = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
     cases = [
         orjson.loads(o.value) for o in replay.replay(replay.read_records(path), judge) if o.topic == CASES
     ]
     contained = next(c for c in cases if c["after"] == "contained")
     assert contained["finding"]["finding_info"]["uid"] == contained["case_id"]
+    driver = contained["families"][0]
+    assert contained["finding"]["remediation"]["references"] == [f"https://wiki.example.com/soc/{driver}"]
     assert [s["topic"] for s in contained["sets"]].count("agent.revocations.v1") == 1

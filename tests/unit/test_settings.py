@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
+from stream import bootstrap, cli
 from stream.settings import Settings
 
 
@@ -60,6 +61,7 @@ def test_settings_argument_beats_the_environment() -> None:
         ({"DRIFTLINE_SASL_PASSWORD": "hunter2"}, "would not be used"),
         ({"DRIFTLINE_CHECKPOINT_S": "0"}, "more than 0"),
         ({"DRIFTLINE_SESSION_TIMEOUT_S": "0.1"}, "1 to 60"),
+        ({"DRIFTLINE_RUNBOOK_URL": "wiki/soc"}, "an http or https address"),
     ],
 )
 def test_settings_wrong_value_is_refused_with_its_name(environment: dict[str, str], says: str) -> None:
@@ -88,3 +90,20 @@ def test_settings_topic_and_base_are_inverse() -> None:
     settings = Settings(prefix="test.")
     assert settings.topic("agent.events.v1") == "test.agent.events.v1"
     assert settings.base(settings.topic("agent.events.v1")) == "agent.events.v1"
+
+
+@pytest.mark.parametrize("mode", ["shadow", "enforce"])
+def test_a_worker_says_in_both_modes_which_settings_are_for_development_only(
+    mode: str, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path)
+    warned: list[str] = []
+    cli._announce(
+        settings,
+        bootstrap.judge(settings, mode=mode),
+        bootstrap.actor(settings),
+        [].append,
+        warned.append,
+    )
+    named = [text.rsplit(" ", 1)[1] for text in warned]
+    assert named == ["DRIFTLINE_FINGERPRINT_KEY", "DRIFTLINE_SIGNING_KEY_FILE", "DRIFTLINE_ISSUER"]

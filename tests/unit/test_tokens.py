@@ -478,5 +478,5 @@ def test_keys_that_cannot_sign_are_refused_without_quoting_them(text: Callable[[
 def test_keys_without_a_source_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         SigningKeys()
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"missing\.pem: No such file"):
         SigningKeys(path=tmp_path / "missing.pem")
