@@ -57,6 +57,9 @@ evaluate: setup recordings
 forms: setup recordings
 	@$(BIN)/python -m benchmarks.forms --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 
+explanations: setup recordings
+	@$(BIN)/python -m benchmarks.explanations $(if $(DOCS),--docs)
+
 places: setup recordings
 	@$(BIN)/python -m benchmarks.places --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 

@@ -208,7 +208,7 @@ class Rulings:
         )
         noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
         shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
-        why = _explain(ruling, score, level, speaking, shares)
+        why = _explain(ruling, score, level, speaking, shares, vague="vague" in call.marks)
         time = rfc3339(call.time_ms)
         # `digest` is over all other members: it is put at its place between the two halves of the record.
         head = dumps(
@@ -578,6 +578,8 @@ def _explain(
     level: Levels,
     speaking: Sequence[signals.Signal],
     shares: Sequence[tuple[Family, int]],
+    *,
+    vague: bool,
 ) -> str:
     """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
     told = sorted([s.evidence for s in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
@@ -589,9 +591,14 @@ def _explain(
         of_it = f"; log odds above a typical honest call: {raised}" if raised else ""
         return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f}{of_it})"
     if ruling.by == "signal":
-        return f"{reasons} ({ruling.verdict} by {ruling.signal}; score {value})"
+        if ruling.verdict == "revoke":
+            many = len({evidence.family for evidence in told})
+            return f"{reasons} (revoke: {ruling.signal}, and {many} families speak; score {value})"
+        raised = "watch" if ruling.verdict in ("allow", "abstain") else ruling.verdict
+        return f"{reasons} ({raised} by {ruling.signal}; score {value})"
     if ruling.verdict == "abstain":
-        return f"{reasons} (no intent was declared, so the score {value} is not acted on)"
+        lacks = "the intent tells nothing of what is to be done" if vague else "no intent was declared"
+        return f"{reasons} ({lacks}, so the score {value} is not acted on)"
     if ruling.watch:
         return f"{reasons} (watch: score {value} reaches {level.watch / UNIT:.4f})"
     return f"{reasons} (score {value}, below every threshold that counts here)"
@@ -625,7 +632,10 @@ _ELSE = {
 def _would_pass(
     ruling: Ruling, score: int, level: Levels, policy: Policy, speaking: Sequence[signals.Signal]
 ) -> str:
-    """The smallest change of the call, or of what was declared, that would have passed: all that stood against it, mended."""
+    """A change of the call, or of what was declared, that would have passed: all that stood against it, mended.
+
+    A part of it may be enough: to know which, the call would have to be judged anew for each.
+    """
     if ruling.verdict in ("allow", "abstain"):
         return ""
     told = [s.name for s in speaking if policy.signals.get(s.name, "none") in ("alert", "deny")]

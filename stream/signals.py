@@ -113,6 +113,13 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
     asked = bool(row[_AT["action_asked"]]) and allowed
     affinity, carried = row[_AT["tool_affinity"]], row[_AT["args_intent"]]
     if session.declared:
+        speaks = (
+            "does not mention this tool"
+            if not affinity
+            else "speaks of no tool more than of this one"
+            if affinity == 255
+            else f"speaks of this tool {100 * affinity // 255} % as much as of the one it speaks of most"
+        )
         foreign = action > 0 and carried < 300 and (not asked or affinity < 100)
         tell(
             "intent",
@@ -122,8 +129,7 @@ def check(session: Session, found: Extract, at: Standing, policy: Policy, key: b
             foreign,
             (
                 f"the intent {'asks' if asked else 'does not ask'} for {_CLASSES[action]} access, "
-                f"{'does not mention this tool' if not affinity else f'speaks of this tool {100 * affinity // 255} % as much as of the one it speaks of most'}, "
-                f"and names {carried / 10:.0f} % of the arguments"
+                f"{speaks}, and names {carried / 10:.0f} % of the arguments"
             ),
         )
     worst = max(

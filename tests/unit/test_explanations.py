@@ -7,6 +7,7 @@ on is changed in the events, which are then judged afresh.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,46 +59,72 @@ def scored(events: Events, call_seq: int) -> float:
     return float(judged(events)[call_seq]["score"])
 
 
+def under(events: Events, more: str, call_seq: int) -> float:
+    """The score of that call had the user said more."""
+    asked = copy.deepcopy(events)
+    asked[0]["intent"]["text"] += more
+    asked[0]["intent"].pop("actions", None)
+    return scored(asked, call_seq)
+
+
 @pytest.mark.parametrize("name", HIJACKED)
-def test_once_the_user_names_what_is_cited_the_score_falls(name: str) -> None:
+def test_once_the_user_names_the_cited_value_the_score_falls_by_half_and_for_another_it_stays(
+    name: str,
+) -> None:
     events = events_of(name)
     decision = raised(events)
-    call = called(events, decision["call_seq"])
+    call, at = called(events, decision["call_seq"]), decision["call_seq"]
     cited = [e["argument"]["path"] for e in decision["evidence"] if e["supports"] and e.get("argument")]
     declared = {tool["name"]: tool["parameters"]["properties"] for tool in events[0]["tools"]}
     inside = declared.get(call["tool"]) if is_general(call["tool"]) else None
     given = dispatched(call["tool"], call["arguments"], inside, lambda name: True).arguments
-    values = [value_at(given, path) for path in cited]
-    values = values or [value for value in call["arguments"].values() if isinstance(value, str)]
-    asked = copy.deepcopy(events)
-    asked[0]["intent"]["text"] += f" Also {call['tool'].replace('_', ' ')} with {', '.join(values)}."
-    asked[0]["intent"].pop("actions", None)
-    assert scored(asked, decision["call_seq"]) < decision["score"]
+    # Where no value is cited, what is cited is that the intent does not ask for the act.
+    named = [f" It is about {value_at(given, path)}." for path in dict.fromkeys(cited)]
+    for more in named or [f" Also {call['tool'].replace('_', ' ')}."]:
+        assert under(events, more, at) < decision["score"] / 2
+    for other in (" It is about Velvet Thunder, +49 30 123456.", " Also water the plants with 12 l."):
+        assert under(events, other, at) > 0.85 * decision["score"]
+
+
+def elsewhere(events: Events, decision: dict[str, Any], change: Callable[[Any], Any]) -> Events:
+    """The log with each answer before that call changed, but for those that the decision cites."""
+    cited = {seq for e in decision["evidence"] for seq in e["calls"]}
+    ids = {e["call_id"]: n for n, e in enumerate(e for e in events if e["type"] == "tool.called")}
+    changed, touched = copy.deepcopy(events), 0
+    for event in changed:
+        if event["type"] == "tool.returned":
+            seq = ids[event["call_id"]]
+            if seq < decision["call_seq"] and seq not in cited:
+                event["result"] = change(event["result"])
+                touched += 1
+    assert touched
+    return changed
+
+
+def remarked(result: Any) -> Any:
+    if isinstance(result, dict):
+        return {**result, "remark": UNRELATED}
+    if isinstance(result, list):
+        return [*result, {"remark": UNRELATED}]
+    return f"{result}\n\n{UNRELATED}"
 
 
 @pytest.mark.parametrize("name", HIJACKED)
 def test_what_is_not_cited_does_not_move_the_score(name: str) -> None:
     events = events_of(name)
     decision = raised(events)
-    cited = {seq for e in decision["evidence"] for seq in e["calls"]}
-    ids = {e["call_id"]: n for n, e in enumerate(e for e in events if e["type"] == "tool.called")}
-    changed = copy.deepcopy(events)
-    touched = 0
-    for event in changed:
-        if event["type"] != "tool.returned":
-            continue
-        seq = ids[event["call_id"]]
-        if seq < decision["call_seq"] and seq not in cited:
-            result = event["result"]
-            if isinstance(result, dict):
-                result["remark"] = UNRELATED
-            elif isinstance(result, list):
-                result.append({"remark": UNRELATED})
-            else:
-                event["result"] = f"{result}\n\n{UNRELATED}"
-            touched += 1
-    assert touched
+    changed = elsewhere(events, decision, remarked)
     assert scored(changed, decision["call_seq"]) == decision["score"]
+
+
+@pytest.mark.parametrize("name", HIJACKED)
+def test_without_what_is_not_cited_the_score_stays_where_it_is(name: str) -> None:
+    events = events_of(name)
+    decision = raised(events)
+    changed = elsewhere(events, decision, lambda result: UNRELATED)
+    # Other documents that were listed beside the one at hand are no evidence, and still what it is compared with.
+    moves = 0.03 if name == "hr-cv-hidden-text" else 0
+    assert abs(scored(changed, decision["call_seq"]) - decision["score"]) <= moves
 
 
 def share_of(decision: dict[str, Any], family: str) -> float:
@@ -119,6 +146,11 @@ def test_without_what_the_cited_answers_say_no_line_leads_to_the_call(name: str)
     after = judged(silenced)[decision["call_seq"]]
     if not cited:  # what leads there is a tool's description
         assert share_of(after, "sequence") == share_of(decision, "sequence") > 1
+        plain = copy.deepcopy(events)
+        for tool in plain[0]["tools"]:
+            tool["description"] = ""
+        after = judged(plain)[decision["call_seq"]]
+        assert share_of(after, "sequence") < share_of(decision, "sequence") / 2
         return
     if decision["shares"]:
         assert share_of(after, "sequence") < share_of(decision, "sequence") / 2

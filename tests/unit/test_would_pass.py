@@ -1,4 +1,4 @@
-"""The smallest change that would have passed: made, it passes."""
+"""The change that would have passed: made, it passes."""
 
 from __future__ import annotations
 
