@@ -87,8 +87,8 @@ def train(
         },
         "sessions": dict(sorted(Counter(f"{s.kind}: {s.variant}" for s in calls.sessions).items())),
         "seen": {
-            "intents": sorted({s.intent for s in calls.sessions if s.variant == "recorded"}),
-            "goals": sorted({s.goal for s in calls.sessions if s.goal and s.variant == "recorded"}),
+            "intents": sorted({s.intent for s in calls.sessions}),
+            "goals": sorted({s.goal for s in calls.sessions if s.goal}),
             "sources": sorted({s.source for s in calls.sessions}),
         },
         "typical": typical(X, calls),

@@ -249,6 +249,7 @@ def of_strangers(path: Path) -> str:
             "suite": "fair",
             "user_task_id": f"t{n}",
             "label": "benign",
+            "injection_goal": "Open the mill gate." if n else None,
             "intent": text,
             "calls": [
                 {
@@ -275,17 +276,19 @@ def test_sessions_that_the_model_never_saw_are_scored_with_it(tmp_path: Path) ->
     assert report["model"]["digest"] == json.loads((BUNDLED / "manifest.json").read_bytes())["sha256"]
 
 
-@pytest.mark.parametrize("what", ["intents", "sources"])
-def test_sessions_whose_intent_or_source_the_manifest_names_are_never_called_held_out(
+@pytest.mark.parametrize("what", ["intents", "goals", "sources"])
+def test_sessions_whose_intent_goal_or_source_the_manifest_names_are_never_called_held_out(
     tmp_path: Path, what: str
 ) -> None:
-    known = {"intents": text_digest(of_strangers(tmp_path / "fair.jsonl")), "sources": "fair"}
+    intent = of_strangers(tmp_path / "fair.jsonl")
+    goal = text_digest("Open the mill gate.")
+    known = {"intents": text_digest(intent), "goals": goal, "sources": "fair"}
     shutil.copytree(BUNDLED, tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_bytes())
     manifest["seen"][what].append(known[what])
     (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
     done = run("evaluate", "fair.jsonl", "--model", "model", "--json", cwd=tmp_path)
-    count = {"intents": "1 by intent", "sources": "2 by source"}[what]
+    count = {"intents": "1 by intent", "goals": "1 by goal", "sources": "2 by source"}[what]
     assert f"the model knows sessions of these ({count}): leaving one suite out in turn" in done.stderr
     assert "score-only" not in done.stdout
 

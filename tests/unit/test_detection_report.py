@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.detection import __main__ as detection
+from benchmarks.detection import page
 from benchmarks.detection.figures import _early, ecosystem
 from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
@@ -359,11 +361,43 @@ def test_seeds_are_added_only_to_a_run_on_the_same_rows_by_the_same_code(
         detection.main()
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_run_that_opens_what_is_locked_is_a_line_of_the_ledger_and_no_other_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opened: bool
+) -> None:
+    ledger = tmp_path / "ledger.md"
+    ledger.write_text("| when | what |\n")
+    nothing = SimpleNamespace(calls=[])
+    rows = SimpleNamespace(digest="these", part=lambda _: nothing)
+    kept = {"rows": "these", "code": detection.code(), "opened": opened, "docs": False, "ablations": {}}
+    monkeypatch.setattr(detection, "Source", lambda *_: rows)
+    monkeypatch.setattr(detection, "Bench", lambda *_: SimpleNamespace(learn=nothing, fits=0))
+    monkeypatch.setattr(detection.results, "recorded_files", list)
+    monkeypatch.setattr(detection.results, "keep", lambda *_, **__: None)
+    monkeypatch.setattr(detection, "kept_run", lambda: kept)
+    monkeypatch.setattr(detection, "split", lambda _: {})
+    monkeypatch.setattr(detection, "draw_bars", lambda *_: None)
+    monkeypatch.setattr(detection, "show", lambda *_: None)
+    monkeypatch.setattr(page, "LEDGER", ledger)
+    argv = ["detection", "--more", "--seeds", "0", "--why", "a look", *(["--open"] if opened else [])]
+    monkeypatch.setattr(sys, "argv", argv)
+    detection.main()
+    lines = ledger.read_text().splitlines()[1:]
+    assert len(lines) == opened
+    assert all("| a look | `python -m benchmarks.detection --more" in line for line in lines)
+
+
 def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None:
     text = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
     places = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
     source = (ROOT / "benchmarks" / "detection" / "tables.py").read_text(encoding="utf-8")
     body = source.partition("def tables(")[2]
     named = set(re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M))
-    assert {one or other for one, other in named} | {"figures", "run", "places", "forms"} == set(places)
+    assert {one or other for one, other in named} | {
+        "figures",
+        "run",
+        "places",
+        "forms",
+        "explanations",
+    } == set(places)
     assert not [name for name, table in places.items() if not re.search(r"\d", table)]
