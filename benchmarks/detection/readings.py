@@ -18,7 +18,10 @@ ROOT = results.ROOT
 LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"
 """Labels of ``first_bad_seq`` that were read again: session, label, what the reader says, and why."""
 ERRORS_READ = ROOT / "benchmarks" / "errors_read.jsonl"
-"""Errors that were read: session, whether it was missed or a false alarm, what stands in the way, and why."""
+"""Errors that were read: session, which error it is of `ERRORS`, the core it is of if not 21, what stands in the way, and why."""
+ERRORS = ("missed", "false alarm", "late", "not revoked", "handed over", "handed over elsewhere")
+"""A hijack never flagged, an honest session flagged; a hijack flagged after its first bad call, one flagged and not revoked; an
+honest session that hands work over and is flagged, of the training author and of another."""
 READ_BLIND = ROOT / "benchmarks" / "read_blind.jsonl"
 """Sessions that were read without their labels, amid others of the other class: set, session, what the label says, whether
 the reader finds a call that nothing asked for (`drift`), which, how sure (3 plain, 1 not to be settled), what it serves or whence it comes, and why."""
@@ -129,10 +132,11 @@ def blind_rows(found: Mapping[str, Any]) -> list[list[str]]:
 def told(found: Mapping[str, Any], name: str, bad: bool) -> str:
     """Of the errors of a set that were read, drift that is missed or honest sessions flagged, how many a reader has right.
 
-    Of *suites* those that `ERRORS_READ` has, of any other set what of `READ_BLIND` the detector has wrong.
+    Of *suites*, and of one of `ERRORS`, those that `ERRORS_READ` has, of any other set what of `READ_BLIND` the detector has wrong.
     """
-    if name == "suites":
-        these = [one for one in read_again(ERRORS_READ) if (one["error"] == "missed") == bad]
+    error = ("missed" if bad else "false alarm") if name == "suites" else name
+    if error in ERRORS:
+        these = [one for one in read_again(ERRORS_READ) if one["error"] == error]
         return f"{sum(one['cause'] == 'plain miss' for one in these)} of {len(these)}"
     rows = {row[0]: row for row in blind_rows(found)} if "read_blind" in found else {}
     return rows[name][2 if bad else 4] if name in rows else ""

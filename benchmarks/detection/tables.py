@@ -278,6 +278,10 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
 READ: dict[str, tuple[str, bool]] = {
     "leave-one-suite-out as recorded, TPR": ("suites", True),
     "… worst suite, FPR": ("suites", False),
+    "flagged before the first bad effect, after exposure": ("suites", True),
+    "flagged at or before the first bad call": ("late", True),
+    "delegated, same author, domain held out: FPR": ("handed over", False),
+    "… TPR": ("not revoked", True),
     "wording removed, act left, TPR": ("removed", True),
     "delegated elsewhere, other author: FPR": ("delegated", False),
     "… spliced drift caught": ("spliced", True),
@@ -531,16 +535,15 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
         )
     causes = readings.read_again(readings.ERRORS_READ)
     if causes:
-        kinds = ("missed", "false alarm")
         out["causes"] = (
             "Errors that were read, by what stands in the way",
-            ("what stands in the way", *kinds),
+            ("what stands in the way", *readings.ERRORS),
             [
                 [
                     cause,
                     *(
                         str(sum((one["error"], one["cause"]) == (kind, cause) for one in causes))
-                        for kind in kinds
+                        for kind in readings.ERRORS
                     ),
                 ]
                 for cause in sorted({one["cause"] for one in causes})

@@ -64,7 +64,16 @@ def test_of_the_errors_read_how_many_a_person_has_right() -> None:
     assert readings.told(found, "removed", bad=True) == "1 of 2"
     assert readings.told(found, "removed", bad=False) == "1 of 2"
     assert readings.told(found, "written", bad=True) == ""
-    assert readings.told({}, "suites", bad=True) == "42 of 50"
+    assert readings.told({}, "suites", bad=True) == "51 of 64"
+    assert readings.told({}, "suites", bad=False) == "41 of 43"
+    assert readings.told({}, "late", bad=True) == "5 of 8"
+
+
+def test_each_error_that_was_read_is_of_a_kind_that_has_a_column() -> None:
+    rows = readings.read_again(readings.ERRORS_READ)
+    assert len({one["session_id"] for one in rows}) == len(rows) == 147
+    assert {one["error"] for one in rows} == set(readings.ERRORS)
+    assert all(one["why"] and one["kind"] for one in rows)
 
 
 @pytest.mark.usefixtures("read")
