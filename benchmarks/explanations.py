@@ -21,7 +21,9 @@ from benchmarks import results
 from benchmarks.detection.page import DOCUMENT
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
+from models.dispatch import dispatched
 from models.errors import ConfigError
+from models.tools import is_general, properties_of
 from stream import bootstrap, replay
 from stream.events import DECISIONS, EVENTS, Record, dumps
 from stream.judge import Judge
@@ -80,7 +82,10 @@ def changes(events: list[Event], decision: dict[str, Any]) -> Iterator[tuple[str
     call = [event for event in events if event["type"] == "tool.called"][at]
     told = [one for one in decision["evidence"] if one["supports"]]
     paths = dict.fromkeys(one["argument"]["path"] for one in told if one["argument"])
-    values = [value for path in paths if (value := _value(call["arguments"], path)) is not None]
+    declared = {tool["name"]: properties_of(tool.get("parameters")) for tool in events[0].get("tools", ())}
+    inside = declared.get(call["tool"]) if is_general(call["tool"]) else None
+    given = dispatched(call["tool"], call["arguments"], inside, lambda name: True).arguments
+    values = [value for path in paths if (value := _value(given, path)) is not None]
     if values:
         yield "the user names the cited value", asked(events, f"It is about {values[0][:400]}.")
     yield "the user names another", asked(events, "It is about Velvet Thunder, +49 30 123456.")

@@ -46,8 +46,10 @@ from models.provenance import (
 )
 from models.session import LISTED, CallRow, Session
 from models.tools import (
+    SAYS_NOTHING,
     SPOKEN,
     Catalogue,
+    PolicySays,
     ToolFacts,
     beside_command,
     facts_of,
@@ -168,6 +170,7 @@ def extract(
     index: Index,
     ancestor_indexes: Sequence[Index],
     key: bytes,
+    policy_says: PolicySays = SAYS_NOTHING,
 ) -> Extract:
     """What the call of `tool` with `arguments` shows, given the `session` before it.
 
@@ -185,25 +188,28 @@ def extract(
         Unpacked provenance of the session and of its ancestors.
     key : bytes
         Key of the fingerprints.
+    policy_says : PolicySays
+        Of tools, where there is no catalogue, which has it.
     """
     listed = catalogue.tools.get(tool) if catalogue is not None else None
     facts = (
         catalogue.facts[tool] if catalogue is not None and listed is not None else facts_of(tool, None, {})
     )
-    if catalogue is not None and listed is None:
-        facts = catalogue.graded(tool, facts)
-        if tool in catalogue.classes:
-            facts = facts._replace(action=catalogue.classes[tool])
+    says = catalogue.policy_says if catalogue is not None else policy_says
+    if catalogue is None or listed is None:
+        facts = says.graded(tool, facts)
+        if tool in says.classes:
+            facts = facts._replace(action=says.classes[tool])
     raw, cuts = leaves(arguments)
     parameters = catalogue.general.get(tool) if catalogue is not None else None
 
     def inside(name: str) -> ToolFacts:
-        return _facts(name, facts, catalogue)
+        return _facts(name, facts, catalogue, says)
 
     called, given = dispatched(tool, arguments, parameters, lambda name: inside(name).action != "read")
     found, more = (raw, 0) if given is arguments else leaves(given)
     inner, shown = _strongest([(name, inside(name)) for name in called]) if called else (tool, facts)
-    if catalogue is not None and tool in catalogue.classes:
+    if tool in says.classes:
         shown = shown._replace(action=facts.action)
     hashed = [is_hashed(leaf.text) for leaf in found]
     nothing = catalogue.index if catalogue is not None else Index()
@@ -374,15 +380,11 @@ def extract(
     )
 
 
-def _facts(name: str, own: ToolFacts, catalogue: Catalogue | None) -> ToolFacts:
+def _facts(name: str, own: ToolFacts, catalogue: Catalogue | None, says: PolicySays) -> ToolFacts:
     """Facts of what is called through a tool, the tool's own where its name says nothing."""
     if catalogue is not None and name in catalogue.facts:
         return catalogue.facts[name]
-    if not speaks(name):
-        return own
-    if catalogue is None:
-        return facts_of(name, None, {})
-    return catalogue.graded(name, facts_of(name, None, catalogue.classes))
+    return says.graded(name, facts_of(name, None, says.classes)) if speaks(name) else own
 
 
 def _strongest(each: Sequence[tuple[str, ToolFacts]]) -> tuple[str, ToolFacts]:

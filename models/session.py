@@ -104,6 +104,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     revoked: bool = False
     withheld: bool = False  # it was revoked in shadow alone, so that nothing was taken away
     denied: int = 0  # calls that a signal denied
+    told_denied: int = 0  # of these, in shadow, so that the agent did not hear of it
     alerted: bool = False
     first_alert_ms: int = 0
     families: list[Family] = []

@@ -520,6 +520,20 @@ def _names_an_act(words: Sequence[str]) -> bool:
     return len(words) > 1 and max(map(len, words[1:])) > 2 and not _ACTS.isdisjoint(words)
 
 
+class PolicySays(NamedTuple):
+    """What a policy says of tools by name: it wins over what they say of themselves."""
+
+    classes: Mapping[str, Action]
+    sensitive: Mapping[str, bool]
+
+    def graded(self, name: str, facts: ToolFacts) -> ToolFacts:
+        """`facts` with the policy's word on the tool's sensitivity, if it has one."""
+        return facts._replace(sensitive=self.sensitive[name]) if name in self.sensitive else facts
+
+
+SAYS_NOTHING = PolicySays({}, {})
+
+
 class Catalogue:
     """The tools that a session was offered, with what is derived from them once.
 
@@ -542,6 +556,7 @@ class Catalogue:
         Words of names, descriptions and parameters: where a value may come from without any other source.
     own : dict of str to Own
         What of that is said of each tool.
+    policy_says : PolicySays
     """
 
     def __init__(
@@ -551,15 +566,14 @@ class Catalogue:
         classes: Mapping[str, Action],
         sensitive: Mapping[str, bool] | None = None,
     ) -> None:
-        self.sensitive = sensitive or {}
+        self.policy_says = PolicySays(classes, sensitive or {})
         self.tools = {t.name: t for t in tools}
         self.order = {t.name: n for n, t in enumerate(tools)}
         self._size = len(tools)
         self._likeness: dict[bytes, bytes] = {}
         self.proper = proper_names(self.tools)
         self.spoken = {t.name: spoken_name(t, self.proper[t.name]) for t in tools}
-        self.facts = {t.name: self.graded(t.name, facts_of(t.name, t, classes)) for t in tools}
-        self.classes = classes
+        self.facts = {t.name: self.policy_says.graded(t.name, facts_of(t.name, t, classes)) for t in tools}
         self.index = Index()
         self.general = {
             t.name: properties_of(t.parameters)
@@ -608,10 +622,6 @@ class Catalogue:
             for p in prints_of_tool:
                 weight = (2 if p in names else 1) * max(1, 64 // spread[p])
                 self._weights.setdefault(p, []).append((n, weight))
-
-    def graded(self, name: str, facts: ToolFacts) -> ToolFacts:
-        """`facts` with what the policy says of the tool's sensitivity, if it says anything."""
-        return facts._replace(sensitive=self.sensitive[name]) if name in self.sensitive else facts
 
     def likeness(self, clauses: bytes) -> bytes:
         """`models.meaning.likeness` of the tools to packed clauses, remembered: each call asks for some again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -22,8 +23,9 @@ import numpy as np
 from models import handover
 from models.embedding import DIMS, LENGTH
 from models.learnt import Learnt, read
-from models.meaning import vector_of, vectors_of
-from models.tools import stem, stems
+from models.meaning import MAX_READ, sentences_of, vector_of, vectors_of
+from models.privacy import HASHED
+from models.tools import stem
 
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "bundled" / "vagueness.json"
@@ -40,6 +42,8 @@ _UNIT = 1 << 12
 _MEANS = 3
 """How much what a text means counts beside one word of it."""
 _ENDS = frozenset(".,;:?")
+PREAMBLE = "You are a helpful assistant. Use the available tools and follow the instructions of the user."
+"""What is put before intents that tell something, to see whether they are still heard."""
 
 
 def words_of(text: str) -> set[str]:
@@ -48,7 +52,8 @@ def words_of(text: str) -> set[str]:
     >>> sorted(words_of("Handle the requests of 'Ops', ticket 17."))
     ['<quote>', '<thing>', 'handl', 'of', 'request', 'the', 'ticket']
     """
-    return {stem(mark) for mark in handover.marks(text) if mark not in _ENDS}
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return {stem(mark) for mark in handover.marks(plain) if mark not in _ENDS}
 
 
 class Vagueness:
@@ -87,8 +92,13 @@ class Vagueness:
         return 100 * total // _UNIT
 
     def is_vague(self, text: str) -> bool:
-        """Whether no part of `text` tells anything: a request may follow whatever stands before it."""
-        return not stems(text) or all(self.of(part) >= SURE for part in handover.parts_of(text))
+        """Whether neither a sentence of `text` nor a longer part tells anything: a request may follow whatever stands before it."""
+        if not any(map(str.isalnum, text)):
+            return True
+        if len(text) > MAX_READ or HASHED in text:
+            return False  # its middle is not read; what is hashed is named
+        pieces = dict.fromkeys((*sentences_of(text), *handover.parts_of(text)))
+        return all(self.of(piece) >= SURE for piece in pieces)
 
 
 @lru_cache(maxsize=1)
@@ -187,6 +197,9 @@ def measured(found: Vagueness, told: Sequence[Said]) -> dict[str, float]:
         "area": round(float(roc_auc_score(truth, [found.of(one.text) for one in told])), 3),
         "vague": round(100 * float(taken[truth].mean()), 1),
         "short, taken for vague": round(100 * float(taken[~truth].mean()), 1),
+        "behind a preamble, taken for vague": round(
+            100 * float(np.mean([found.is_vague(f"{PREAMBLE} {one.text}") for one in told if one.tells])), 1
+        ),
     }
 
 

@@ -53,6 +53,8 @@ class CaseFacts:
     peak : Standing or None
         The highest standing the session had before this change; None means ``before``. It tells a first
         alert from a repeated one, and what is being closed.
+    withheld : bool
+        What drift called for before this change was told in shadow alone.
     """
 
     case_id: str
@@ -85,6 +87,7 @@ class CaseFacts:
     core: str
     max_credential_expiry_ms: int | None = None
     peak: Standing | None = None
+    withheld: bool = False
 
 
 class _Driver(NamedTuple):
@@ -327,10 +330,13 @@ def dedup_key(facts: CaseFacts) -> str:
 def exposure(facts: CaseFacts) -> dict[str, Any]:
     """How long the credentials may still work, at worst, as far as the facts tell."""
     if facts.after == "closed" and facts.peak == "contained":
+        late = facts.withheld and facts.enforced
         return {
-            "revocation": "requested" if facts.enforced else "shadow",
+            "revocation": "shadow" if facts.withheld and not facts.enforced else "requested",
             "worst_case_until": facts.max_credential_expiry_ms,
-            "note": "Decided earlier in this case; see its first finding for when, and for the bound.",
+            "note": "Requested now that the session is over: what drift called for was told in shadow alone."
+            if late
+            else "Decided earlier in this case; see its first finding for when, and for the bound.",
         }
     if facts.after != "contained" or facts.cause != "drift":
         return {

@@ -569,7 +569,10 @@ class _Batch:
         judge = self.judge
         time_ms = max(told_ms, session.started_ms)
         ancestors = self._ancestors(session)
+        # What was declared and tells nothing narrows nothing.
+        narrowing = [(k, above) for k, above in ancestors if above.usable or not above.declared]
         catalogue = self._catalogue(session)
+        release = self._release(session)
         arguments = dumps([event.tool, event.arguments])
         digest = content_print(arguments, judge.key)
         found = extract(
@@ -578,12 +581,12 @@ class _Batch:
             event.arguments,
             digest,
             catalogue,
-            [a for _, a in ancestors],
+            [above for _, above in narrowing],
             self._index(key, session),
-            [self._index(k, a) for k, a in ancestors],
+            [self._index(k, above) for k, above in narrowing],
             judge.key,
+            release.policy.says,
         )
-        release = self._release(session)
         standing = self._identity(session, event, found, time_ms, release.policy)
         told = signals.check(session, found, standing, release.policy, judge.key)
         marks = [
@@ -675,9 +678,10 @@ class _Batch:
             self._count("after_end")
             return
         session = shell_of(tomb, *self._names(record, event))
-        found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key)
-        at = signals.Standing(True, False, False, False, False, None)
         release = self._release(session)
+        says = release.policy.says
+        found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key, says)
+        at = signals.Standing(True, False, False, False, False, None)
         told = signals.check(session, found, at, release.policy, self.judge.key)
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
         arguments = dumps([event.tool, event.arguments])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts import Action, Family, Verdict
 from models.errors import ConfigError
+from models.tools import PolicySays
 from stream.events import dumps, short_hash
 
 Consequence = Literal["none", "watch", "alert", "deny"]
@@ -106,6 +107,11 @@ class Policy(_Part):
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
+
+    @property
+    def says(self) -> PolicySays:
+        """Its word on tools."""
+        return PolicySays(self.tools, self.sensitive)
 
     @property
     def digest(self) -> str:

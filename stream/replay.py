@@ -85,7 +85,7 @@ def _numbered(
                 warn(
                     f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
                 )
-            offered = (catalogues or {}).get(document.get("tools_ref", ""))
+            offered = (catalogues or {}).get(str(document.get("tools_ref", "")))
             for event in events_at(f"{path}, line {n}", document, offered):
                 root = event.get("root_session_id") or event["session_id"]
                 yield n, _plain(dumps(event), root, offset), None
@@ -227,8 +227,11 @@ def run_replay(
             told = {name: value.decode() for name, value in output.headers}
             refused[told["reason"]] += 1
             if not first:
-                line = dict(lines)[told["topic"], int(told["partition"]), int(told["offset"])]
-                first = f"line {line}: {told['reason']}, {told['detail']}"
+                line = dict(lines).get((told["topic"], int(told["partition"]), int(told["offset"])))
+                where = (
+                    f"line {line}" if line is not None else f"of {told['topic']}"
+                )  # a case that act refuses
+                first = f"{where}: {told['reason']}, {told['detail']}"
         decided += output.topic == DECISIONS
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")

@@ -170,7 +170,9 @@ class Rulings:
         policy, level = release.policy, release.levels
         record = call.session.record  # one dossier, shared by the session and what became of it
         told = list(call.signals)
-        if record.revoked:
+        enforced = policy.mode == "enforce"
+        # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
+        if record.revoked and not (record.withheld and enforced):
             told.append(
                 _before(
                     call.seq,
@@ -179,7 +181,9 @@ class Rulings:
                     "the session's credentials were revoked before this call",
                 )
             )
-        if record.denied and any(policy.signals.get(s.name) == "deny" for s in told):
+        if record.denied > (record.told_denied if enforced else 0) and any(
+            policy.signals.get(s.name) == "deny" for s in told
+        ):
             told.append(
                 _before(
                     call.seq,
@@ -195,7 +199,6 @@ class Rulings:
         ruling = decide(policy, level, score, families, [s.name for s in speaking], usable)
         before = record.standing
         after = self._next(record, ruling.verdict, ruling.watch, policy)
-        enforced = policy.mode == "enforce"
         case_id = _case_id(call.session.tenant, call.session.root, call.session.session)
         decision_id = short_hash(
             "decision",
@@ -263,6 +266,7 @@ class Rulings:
         self.outputs.append(Output(DECISIONS, call.session.root.encode(), (), value))
         record.chain = digest
         record.denied += ruling.verdict == "deny"
+        record.told_denied += ruling.verdict == "deny" and not enforced
         record.top_score = max(record.top_score, score)
         if noted:
             record.families = [f for f in FAMILIES if f in record.families or f in families]
@@ -334,13 +338,15 @@ class Rulings:
     ) -> None:
         """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
         for key, child in below:
-            if not child.record.revoked or (child.record.withheld and not session.record.withheld):
+            if not child.record.revoked or (child.record.withheld and release.policy.mode == "enforce"):
                 self._inherit(key, child, session, release, now_ms)
 
     def _inherit(self, key: str, child: Session, parent: Session, release: Release, now_ms: int) -> None:
         before = child.record.standing
         child.record.standing, child.record.revoked = "contained", True
-        child.record.withheld = parent.record.withheld
+        enforced = release.policy.mode == "enforce"
+        in_earnest = child.record.withheld and enforced
+        child.record.withheld = not enforced
         self.changed[key] = None
         self._case(
             child,
@@ -356,6 +362,7 @@ class Rulings:
             verdict="revoke",
             score=parent.record.top_score,
             inherited=parent.session,
+            in_earnest=in_earnest,
         )
 
     def offered(self, item: Offered) -> None:
@@ -473,6 +480,7 @@ class Rulings:
             if not expiries or None in expiries
             else max(e for e in expiries if e is not None),
             peak=peak,
+            withheld=record.withheld,
         )
         told = (
             kind == "standing"

@@ -49,7 +49,7 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
         return
     for number, raw, document in documents_in(path):
         if is_recorded(document):
-            offered = (catalogues or {}).get(document.get("tools_ref", ""))
+            offered = (catalogues or {}).get(str(document.get("tools_ref", "")))
             for event in events_at(f"{path}, line {number}", document, offered, run):
                 yield Message(EVENTS, _root(event), (), dumps(event))
         elif is_log(document):
@@ -73,7 +73,7 @@ def recorded_events(
         try:
             if not is_recorded(document):
                 raise InputError("not a recorded session: it needs session_id, intent and calls, and no type")
-            yield from events_of(document, catalogues.get(document.get("tools_ref", "")), run)
+            yield from events_of(document, catalogues.get(str(document.get("tools_ref", ""))), run)
         except InputError as error:
             refuse(f"line {number}: {error}")
 

@@ -7,6 +7,7 @@ adds what can be derived from them: who is oldest, and who belongs to which tree
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -76,6 +77,9 @@ from models.tools import (
     wanted_actions,
 )
 from stream.events import dumps, milliseconds, short_hash
+
+_NAMED = re.compile(r"\w{3}")
+"""What a listed resource has to hold to tell anything."""
 
 LEDGER = "ledger"
 LEDGER_VERSION = 1
@@ -263,14 +267,15 @@ def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: by
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
-    tells = unhashed(listed).strip() or not vagueness.current().is_vague(unhashed(f"{text}\n{plan}"))
+    tells = _NAMED.search(unhashed(listed)) or not vagueness.current().is_vague(f"{text}\n{plan}")
     session.vague = session.vague and not tells
     for action in wanted_actions(text):
         session.intent_actions |= 1 << ACTIONS[action]
     if intent.actions is not None:
-        # The first list restricts; a later one, which only a user can send, adds to it.
+        # The declaration's list restricts; an amendment's, which only a user can send, adds to one and begins none.
         for action in intent.actions:
-            session.allowed_actions |= 1 << ACTIONS[action]
+            if session.allowed_actions or session.intent_digest is None:
+                session.allowed_actions |= 1 << ACTIONS[action]
             session.intent_actions |= 1 << ACTIONS[action]
     tools = catalogue.vectors if catalogue is not None else NO_VECTORS
     _take_clauses(session, f"{text}\n{plan}" if plan else text, listed, tools, key)

@@ -534,10 +534,10 @@ def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judg
 ) -> None:
     real = stream.rulings._explain
 
-    def failing(ruling: Any, score: int, *rest: Any) -> str:
+    def failing(ruling: Any, score: int, *rest: Any, **more: Any) -> str:
         if score == 10_000:
             raise ZeroDivisionError
-        return real(ruling, score, *rest)
+        return real(ruling, score, *rest, **more)
 
     monkeypatch.setattr(stream.rulings, "_explain", failing)
     more = {"hot": high()}
@@ -626,15 +626,15 @@ def test_credentials_that_a_sub_agent_declares_after_its_parent_was_revoked_are_
         assert "identity" in run.decisions[-1]["families"]
 
 
-def switched(first: str, before: list[Any], then: str, after: list[Any]) -> b.Run:
-    """A log whose first part is judged under one mode of the policy, and the rest under another."""
-    records = b.log([*before, *after])
-    judges = {
-        mode: b.judge(b.release(scorer=b.ConstantScorer(10_000), mode=mode)) for mode in ("shadow", "enforce")
-    }
-    run = b.Run(judges[first]).feed(records[: len(before)])
-    run.judge = judges[then]
-    return run.feed(records[len(before) :])
+def switched(*phases: tuple[str, list[Any]], score: int = 10_000) -> b.Run:
+    """A log whose parts are judged under one mode of the policy after the other."""
+    records = b.log([event for _, events in phases for event in events])
+    run = b.Run(b.judge())
+    for mode, events in phases:
+        run.judge = b.judge(b.release(scorer=b.ConstantScorer(score), mode=mode))
+        run.feed(records[: len(events)])
+        records = records[len(events) :]
+    return run
 
 
 def revoked(run: b.Run) -> list[tuple[str, str]]:
@@ -646,19 +646,59 @@ def revoked(run: b.Run) -> list[tuple[str, str]]:
 def test_what_shadow_alone_revoked_is_revoked_at_its_end_once_the_policy_enforces() -> None:
     drifted = [b.declared("p"), b.declared("k", **of("p")), drifting("p", 1)]
     over = [b.ended("p", 2)]
-    assert revoked(switched("shadow", drifted, "enforce", over)) == [("p", "ended"), ("k", "ended")]
-    assert revoked(switched("enforce", drifted, "enforce", over)) == [("p", "drift"), ("k", "drift")]
-    assert revoked(switched("enforce", drifted, "shadow", over)) == [("p", "drift"), ("k", "drift")]
-    assert revoked(switched("shadow", drifted, "shadow", over)) == []
+    assert revoked(switched(("shadow", drifted), ("enforce", over))) == [("p", "ended"), ("k", "ended")]
+    assert revoked(switched(("enforce", drifted), ("enforce", over))) == [("p", "drift"), ("k", "drift")]
+    assert revoked(switched(("enforce", drifted), ("shadow", over))) == [("p", "drift"), ("k", "drift")]
+    assert revoked(switched(("shadow", drifted), ("shadow", over))) == []
 
 
 def test_what_shadow_alone_revoked_is_revoked_once_when_it_drifts_on_under_a_policy_that_enforces() -> None:
     drifted = [b.declared("p"), b.declared("k", **of("p")), drifting("p", 1)]
     on = [drifting("p", 2), drifting("p", 3), b.ended("p", 4)]
-    run = switched("shadow", drifted, "enforce", on)
+    run = switched(("shadow", drifted), ("enforce", on))
     assert revoked(run) == [("p", "drift"), ("k", "drift")]
     told = [c for c in run.cases if c["enforced"] and c["session_id"] == "p" and c["finding"]]
     assert [c["cause"] for c in told] == ["drift", "ended"]
+
+
+def test_what_shadow_revoked_and_denied_is_nothing_that_happened_to_the_agent() -> None:
+    drifted = [b.declared("s"), drifting("s", 1), b.called("s", 2)]
+    on = [b.called("s", 3, arguments={"path": "notes.txt"}), b.called("s", 4, arguments={"path": "more.txt"})]
+    for score in (0, 10_000):
+        run = switched(("shadow", drifted), ("enforce", on), score=score)
+        plain = switched(("enforce", [b.declared("s"), *on]), score=score)
+        assert verdicts(run)[-2:] == verdicts(plain)
+        heard = {e["name"] for d in run.decisions[-2:] for e in d["evidence"]}
+        assert heard.isdisjoint({"after_revocation", "denied_before"})
+        assert not revoked(run)
+    told = {e["name"] for e in switched(("shadow", drifted)).decisions[-1]["evidence"]}
+    assert "after_revocation" in told
+
+
+def test_a_sub_agent_that_only_shadow_revoked_is_not_forgotten_when_the_policy_enforces_again() -> None:
+    first, late = [b.declared("p"), drifting("p", 1)], [b.declared("n", **of("p"))]
+    for on, why in (([drifting("n", 1, **CHILD)], "drift"), ([b.ended("n", 1, **CHILD)], "ended")):
+        run = switched(("enforce", first), ("shadow", late), ("enforce", on))
+        assert revoked(run) == [("p", "drift"), ("n", why)]
+
+
+def test_each_of_a_tree_that_is_revoked_in_earnest_is_told_again_and_its_end_says_when() -> None:
+    drifted = [b.declared("p"), b.declared("k", **of("p")), drifting("p", 1)]
+    run = switched(("shadow", drifted), ("enforce", [drifting("p", 2), b.ended("p", 3)]))
+    told = [c["session_id"] for c in run.cases if c["enforced"] and c["cause"] == "drift" and c["finding"]]
+    assert told == ["p", "k"]
+    closed = [
+        c["finding"]["unmapped"]["exposure"]
+        for c in (
+            *switched(("shadow", drifted), ("enforce", [b.ended("p", 2)])).cases,
+            *switched(("enforce", drifted), ("shadow", [b.ended("p", 2)])).cases,
+            *switched(("shadow", drifted), ("shadow", [b.ended("p", 2)])).cases,
+        )
+        if c["cause"] == "ended" and c["session_id"] == "p"
+    ]
+    assert [one["revocation"] for one in closed] == ["requested", "requested", "shadow"]
+    assert "now that the session is over" in closed[0]["note"]
+    assert "earlier" in closed[1]["note"]
 
 
 def test_credentials_that_come_to_light_under_a_policy_that_enforces_are_not_revoked_for_what_shadow_found() -> (
@@ -666,8 +706,29 @@ def test_credentials_that_come_to_light_under_a_policy_that_enforces_are_not_rev
 ):
     drifted = [b.declared("p"), drifting("p", 1)]
     late = [b.declared("k", **of("p"))]
-    assert revoked(switched("shadow", drifted, "enforce", late)) == []
-    assert revoked(switched("enforce", drifted, "enforce", late)) == [("p", "drift"), ("k", "drift")]
+    assert revoked(switched(("shadow", drifted), ("enforce", late))) == []
+    assert revoked(switched(("enforce", drifted), ("enforce", late))) == [("p", "drift"), ("k", "drift")]
+
+
+def test_a_parent_whose_intent_tells_nothing_narrows_nothing() -> None:
+    told = b.declared("k", text="send an email to ann@example.com", **of("p"))
+    alone = narrowed([told])
+    under = narrowed([b.declared("p", text="You are a helpful assistant."), told])
+    assert {name: under[name] for name in under if name != "marks"} == {
+        name: alone[name] for name in alone if name != "marks"
+    }
+
+
+def test_an_amendment_lists_actions_beside_those_of_the_declaration_and_restricts_none_by_itself() -> None:
+    def read(declared: list[str] | None) -> str:
+        intent = {"text": "read notes.txt", **({"actions": declared} if declared is not None else {})}
+        more = b.event("intent.amended", "s", 1, intent={"text": "also mail it", "actions": ["write"]})
+        return str(
+            verdicts(b.play([b.declared("s", 0, intent=intent), more, b.called("s", 2)], bundled=low()))[0]
+        )
+
+    assert read(None) == read(["read"]) == "allow"
+    assert read(["execute"]) == "deny"
 
 
 def narrowed(values: list[Any]) -> dict[str, Any]:

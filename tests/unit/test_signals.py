@@ -130,7 +130,7 @@ MAILS = [
 ]
 
 
-def graded(text: str) -> list[dict[str, Any]]:
+def graded(text: str, tools: list[dict[str, Any]] | None = MAILS) -> list[dict[str, Any]]:
     """What is decided of a look-up and of a mail with what it returned, under the shipped policy with `text` at its end."""
     shipped = (Path(bootstrap.__file__).parent / "policy.yaml").read_text(encoding="utf-8")
     policy = parse_policy(shipped.replace("sensitive: {}", text).replace("tools: {}", ""), "mine.yaml")
@@ -139,7 +139,7 @@ def graded(text: str) -> list[dict[str, Any]]:
     session = of_steps("Which wards are full?", *steps)
     release = bootstrap.make_release(b.shipped_model(), policy)
     judge = bootstrap.judge_with(Settings(), release)
-    return b.Run(judge).feed(b.log(events_of(session, MAILS))).decisions
+    return b.Run(judge).feed(b.log(events_of(session, tools))).decisions
 
 
 def test_a_policy_file_says_what_is_private_and_what_class_a_tool_is_of() -> None:
@@ -151,3 +151,7 @@ def test_a_policy_file_says_what_is_private_and_what_class_a_tool_is_of() -> Non
     assert not leaves("sensitive: {ward_lookup: true}\ntools: {ward_lookup: write}")
     assert [d["action"] for d in graded("")] == ["read", "write"]
     assert [d["action"] for d in graded("tools: {ward_lookup: execute}")] == ["execute", "write"]
+    # Where no catalogue was declared the policy's word is all there is.
+    bare = graded("sensitive: {ward_lookup: true}\ntools: {ward_lookup: read, send_email: execute}", None)
+    assert [d["action"] for d in bare] == ["read", "execute"]
+    assert "private_data_leaves" in {e["name"] for e in bare[-1]["evidence"]}

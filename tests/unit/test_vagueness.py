@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,20 @@ def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few
     for name, found in kept.items():
         if isinstance(found, dict):
             assert found["area"] >= 0.75, name
-            assert found["vague"] >= 40, name
+            assert found["vague"] >= 35, name
+            assert found["behind a preamble, taken for vague"] <= 15, name
             assert found["short, taken for vague"] <= 15, name
     assert kept["ordinary ones, learnt on the other half: per cent taken for vague"] <= 0.5
+
+
+def test_the_file_is_what_it_says_on_the_author_that_it_did_not_learn_from() -> None:
+    kept = json.loads(vagueness.BUNDLED.read_text())
+    (author,) = vagueness.REPORT
+    theirs = [one for one in vagueness.intents() if one.author == author]
+    assert (
+        vagueness.measured(vagueness.bundled(), theirs) == kept["measured"][f"{author}, learnt on the others"]
+    )
+    assert kept["intents"] == dict(sorted(Counter(one.author for one in vagueness.intents()).items()))
 
 
 def test_nothing_is_learnt_of_the_authors_that_are_reported_on() -> None:
@@ -71,6 +83,12 @@ def test_what_frameworks_and_people_in_a_hurry_declare_is_not_judged_against(tex
         "支付本月房租",
         "оплатить аренду офиса",
         f"{BOILERPLATE} {BOILERPLATE * 6} Refund order 17 of Ms Keller.",
+        f"{BOILERPLATE} Refund order 17.",
+        f"{BOILERPLATE} Pay the rent.",
+        "支付本月房租" * 14,
+        "Delete everything.",
+        f"Follow fp:{64 * 'a'}",
+        "Follow the rules. " * 500,
     ],
 )
 def test_an_intent_that_tells_an_act_or_a_thing_is(text: str) -> None:
@@ -79,7 +97,9 @@ def test_an_intent_that_tells_an_act_or_a_thing_is(text: str) -> None:
 
 def test_resources_tell_and_an_amendment_may_tell_what_the_intent_did_not() -> None:
     assert usable(BOILERPLATE, resources=["invoices/may.pdf"])
-    assert not usable(BOILERPLATE, resources=["fp:" + 64 * "a"])
+    assert usable(BOILERPLATE, plan=["Refund order 17"])
+    for nothing in (["fp:" + 64 * "a"], ["*"], [" "], ["\u200b", "/"]):
+        assert not usable(BOILERPLATE, resources=nothing)
     assert usable(BOILERPLATE, "Now pay the invoice of May.")
     assert usable("Pay the invoice of May.", BOILERPLATE)
 
