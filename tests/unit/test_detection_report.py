@@ -249,7 +249,7 @@ def test_what_is_short_of_a_bar_is_told_with_what_it_comes_from() -> None:
         "overreach": {"detected": of(0.1), "own_detected": of(0.05), "false_alarms": of(0.03)},
     }
     rows = {name: " ".join(cells) for name, *cells in gap_rows([found, found])}
-    assert rows["leave-one-suite-out as recorded, TPR"] == "90 80.0 10.0 6.0  4.0 42 of 50"
+    assert rows["leave-one-suite-out as recorded, TPR"] == "90 80.0 10.0 6.0  4.0 51 of 64"
     assert rows["wording removed, act left, TPR"] == "65 60.0 5.0 5.0  0.0 "  # no more than is wanting
     assert rows["overreach without injection (npc, agent), TPR"] == "50 10.0 40.0 0.0  40.0 "
     (alarms,) = [cells for name, cells in rows.items() if "honest sessions of that set" in name]
