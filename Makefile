@@ -2,16 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test evaluate places forms adversary compare bench chaos soak fuzz lint train schemas clean recordings
+.PHONY: help setup demo check check-recorded test evaluate places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
 	@printf '%s\n' 'make demo      set up, then watch sample sessions being judged on an embedded broker' \
-	  'make test      set up, then the whole suite' 'make check     the fast suite, under a minute' \
+	  'make test      set up, then the whole suite' 'make check     the fast suite, about a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
 	  'make forms     detection in other envelopes, formats and frames, after make evaluate (DRIFTLINE_DATA)' \
+	  'make evidence  what scores rest on: cited values and answers changed in recorded hijacks (DRIFTLINE_DATA)' \
 	  'make places    detection by where an attack stands and how it is written, after make evaluate (DRIFTLINE_DATA)' \
 	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (25 minutes;' \
@@ -57,7 +58,7 @@ evaluate: setup recordings
 forms: setup recordings
 	@$(BIN)/python -m benchmarks.forms --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 
-explanations: setup recordings
+evidence: setup recordings
 	@$(BIN)/python -m benchmarks.explanations $(if $(DOCS),--docs)
 
 places: setup recordings

@@ -1,4 +1,4 @@
-"""Do explanations hold on recorded hijacks? What a decision cites is changed, and what it does not cite: ``make explanations``.
+"""Do explanations hold on recorded hijacks? What a decision cites is changed, and what it does not cite: ``make evidence``.
 
 For hijacks of the suites that the shipped release raises something on: the decision with the highest score, and its
 call judged afresh in logs that differ in one thing. The release has seen these sessions; what is measured is what a score

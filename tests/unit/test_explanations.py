@@ -26,6 +26,8 @@ EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text())
 HIJACKED = sorted(name for name, line in EXPECTED.items() if line["kind"] == "hijacked")
 UNRELATED = "Velvet thunder juniper pebble saffron marmalade heron quartz tundra bassoon."
 
+JUDGE = bootstrap.judge(Settings(), mode="enforce")
+
 Events = list[dict[str, Any]]
 
 
@@ -35,7 +37,7 @@ def events_of(name: str) -> Events:
 
 
 def judged(events: Events) -> list[dict[str, Any]]:
-    return b.Run(bootstrap.judge(Settings(), mode="enforce")).feed(b.log(events)).decisions
+    return b.Run(JUDGE).feed(b.log(events)).decisions
 
 
 def raised(events: Events) -> dict[str, Any]:
