@@ -15,38 +15,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from benchmarks import results
 from benchmarks.detection.page import DOCUMENT
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
+from benchmarks.signals import RAISED, decisions
 from models.dispatch import dispatched
 from models.errors import ConfigError
 from models.tools import is_general, properties_of
 from stream import bootstrap, replay
-from stream.events import DECISIONS, EVENTS, Record, dumps
-from stream.judge import Judge
 from stream.recorded import events_of, load_tools
 from stream.settings import Settings
-from stream.window import Partition
 
 HIJACKS = 60
 """Hijacks of each suite, spread over goals and tasks."""
 IDLE = "Velvet thunder juniper pebble saffron marmalade heron quartz tundra bassoon."
-RAISED = ("alert", "deny", "revoke")
 
 Event = dict[str, Any]
-
-
-def decisions(judge: Judge, events: list[Event]) -> list[dict[str, Any]]:
-    """What is decided of a session's calls."""
-    records = [
-        Record(EVENTS, 0, n, 0, "none", event["session_id"].encode(), (), dumps(event))
-        for n, event in enumerate(events)
-    ]
-    outputs = judge.judge(Partition.empty(), records).outputs
-    return [orjson.loads(o.value) for o in outputs if o.topic == DECISIONS]
 
 
 def asked(events: list[Event], more: str) -> list[Event]:

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from models.registry import NullModel
 from stream import bootstrap, replay
 from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream.judge import Judge
 from stream.policy import Levels, load_policy
 from stream.recorded import events_of, load_tools
 from stream.settings import Settings
 from stream.window import Partition
 
 RAISED = ("alert", "deny", "revoke")
+
+
+def decisions(judge: Judge, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is decided of a session's calls."""
+    records = [
+        Record(EVENTS, 0, n, 0, "none", event["session_id"].encode(), (), dumps(event))
+        for n, event in enumerate(events)
+    ]
+    outputs = judge.judge(Partition.empty(), records).outputs
+    return [orjson.loads(o.value) for o in outputs if o.topic == DECISIONS]
 
 
 def main() -> None:
@@ -36,12 +49,8 @@ def main() -> None:
         revoked: Counter[str] = Counter()
         for session in replay.read_sessions(path):
             label = session["label"]
-            records = [
-                Record(EVENTS, 0, n, 0, "none", event["session_id"].encode(), (), dumps(event))
-                for n, event in enumerate(events_of(session, tools.get(session.get("tools_ref", ""))))
-            ]
-            outputs = judge.judge(Partition.empty(), records).outputs
-            verdicts = {orjson.loads(o.value)["verdict"] for o in outputs if o.topic == DECISIONS}
+            events = events_of(session, tools.get(session.get("tools_ref", "")))
+            verdicts = {decision["verdict"] for decision in decisions(judge, events)}
             seen[label] += 1
             raised[label] += bool(verdicts & set(RAISED))
             revoked[label] += "revoke" in verdicts

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.contracts import Tool
-from models.learnt import Learnt, read
+from models.learnt import Learnt, demand_whole, read
 
 BUNDLED = Path(__file__).resolve().parent / "bundled" / "acting.json"
 SURE = 100
@@ -89,8 +89,7 @@ def bundled() -> Acting:
 
     def made_of(document: Any) -> Acting:
         weights, bias = document["weights"], document["bias"]
-        if not all(type(weight) is int for weight in (bias, *weights.values())):
-            raise ValueError("a weight is no whole number")
+        demand_whole((bias, *weights.values()))
         return Acting(weights, bias)
 
     return read(BUNDLED, "models.acting", made_of)

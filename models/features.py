@@ -197,9 +197,7 @@ def extract(
     )
     says = catalogue.policy_says if catalogue is not None else policy_says
     if catalogue is None or listed is None:
-        facts = says.graded(tool, facts)
-        if tool in says.classes:
-            facts = facts._replace(action=says.classes[tool])
+        facts = says.over(tool, facts)
     raw, cuts = leaves(arguments)
     parameters = catalogue.general.get(tool) if catalogue is not None else None
 
@@ -384,7 +382,7 @@ def _facts(name: str, own: ToolFacts, catalogue: Catalogue | None, says: PolicyS
     """Facts of what is called through a tool, the tool's own where its name says nothing."""
     if catalogue is not None and name in catalogue.facts:
         return catalogue.facts[name]
-    return says.graded(name, facts_of(name, None, says.classes)) if speaks(name) else own
+    return says.over(name, facts_of(name, None, says.classes)) if speaks(name) else own
 
 
 def _strongest(each: Sequence[tuple[str, ToolFacts]]) -> tuple[str, ToolFacts]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,12 @@ def read(path: Path, module: str, made_of: Callable[[Any], T]) -> T:
         return made_of(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ArtefactError(f"{path} cannot be read ({error}); run `python -m {module}`") from error
+
+
+def demand_whole(numbers: Iterable[object]) -> None:
+    """Raise `ValueError` unless all `numbers` are whole: sums of others would differ between machines."""
+    if not all(type(number) is int for number in numbers):
+        raise ValueError("a weight is no whole number")
 
 
 class Learnt(Generic[T]):

@@ -526,8 +526,10 @@ class PolicySays(NamedTuple):
     classes: Mapping[str, Action]
     sensitive: Mapping[str, bool]
 
-    def graded(self, name: str, facts: ToolFacts) -> ToolFacts:
-        """`facts` with the policy's word on the tool's sensitivity, if it has one."""
+    def over(self, name: str, facts: ToolFacts) -> ToolFacts:
+        """`facts` with the policy's word on the tool's class and sensitivity, where it has one."""
+        if name in self.classes:
+            facts = facts._replace(action=self.classes[name])
         return facts._replace(sensitive=self.sensitive[name]) if name in self.sensitive else facts
 
 
@@ -573,7 +575,7 @@ class Catalogue:
         self._likeness: dict[bytes, bytes] = {}
         self.proper = proper_names(self.tools)
         self.spoken = {t.name: spoken_name(t, self.proper[t.name]) for t in tools}
-        self.facts = {t.name: self.policy_says.graded(t.name, facts_of(t.name, t, classes)) for t in tools}
+        self.facts = {t.name: self.policy_says.over(t.name, facts_of(t.name, t, classes)) for t in tools}
         self.index = Index()
         self.general = {
             t.name: properties_of(t.parameters)

@@ -22,7 +22,7 @@ import numpy as np
 
 from models import handover
 from models.embedding import DIMS, LENGTH
-from models.learnt import Learnt, read
+from models.learnt import Learnt, demand_whole, read
 from models.meaning import MAX_READ, sentences_of, vector_of, vectors_of
 from models.privacy import HASHED
 from models.tools import stem
@@ -107,9 +107,7 @@ def bundled() -> Vagueness:
 
     def made_of(document: Any) -> Vagueness:
         made = Vagueness(document["weights"], document["rare"], document["meaning"], document["bias"])
-        numbers = [made._bias, *made._weights.values(), *document["rare"], *document["meaning"]]
-        if not all(type(number) is int for number in numbers):
-            raise ValueError("a weight is no whole number")
+        demand_whole((made._bias, *made._weights.values(), *document["rare"], *document["meaning"]))
         return made
 
     return read(BUNDLED, "models.vagueness", made_of)

@@ -3,7 +3,7 @@
 Decisions of shadow operation go in, a release comes out: the model as it is, and the policy with numbers in place
 of the budgets whose thresholds `models.calibrate.raised` lifts. Nothing is ever lowered, and nothing rises above
 the threshold of a tenth of its budget, so that whoever floods the sample with attacks can push it there and no
-further. The release goes live like any other, by a signed activation (docs/operations.md).
+further. The release goes live like any other, with a drained restart (docs/operations.md).
 """
 
 from __future__ import annotations

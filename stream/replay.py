@@ -85,8 +85,7 @@ def _numbered(
                 warn(
                     f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
                 )
-            offered = (catalogues or {}).get(str(document.get("tools_ref", "")))
-            for event in events_at(f"{path}, line {n}", document, offered):
+            for event in events_at(f"{path}, line {n}", document, catalogues):
                 root = event.get("root_session_id") or event["session_id"]
                 yield n, _plain(dumps(event), root, offset), None
                 offset += 1
@@ -99,11 +98,14 @@ def _numbered(
 
 
 def events_at(
-    where: str, session: dict[str, Any], tools: list[dict[str, Any]] | None, run: str = ""
+    where: str,
+    session: dict[str, Any],
+    catalogues: dict[str, list[dict[str, Any]]] | None,
+    run: str = "",
 ) -> list[dict[str, Any]]:
-    """As `events_of`, with the place of the session in its errors."""
+    """As `events_of`, with its catalogue of these, and the place of the session in its errors."""
     try:
-        return events_of(session, tools, run)
+        return events_of(session, (catalogues or {}).get(str(session.get("tools_ref", ""))), run)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -228,9 +230,8 @@ def run_replay(
             refused[told["reason"]] += 1
             if not first:
                 line = dict(lines).get((told["topic"], int(told["partition"]), int(told["offset"])))
-                where = (
-                    f"line {line}" if line is not None else f"of {told['topic']}"
-                )  # a case that act refuses
+                # A case that act refuses is of no line.
+                where = f"line {line}" if line is not None else f"of {told['topic']}"
                 first = f"{where}: {told['reason']}, {told['detail']}"
         decided += output.topic == DECISIONS
         if all_outputs or output.topic == DECISIONS:

@@ -172,7 +172,7 @@ class Rulings:
         told = list(call.signals)
         enforced = policy.mode == "enforce"
         # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
-        if record.revoked and not (record.withheld and enforced):
+        if _is_revoked(record, policy):
             told.append(
                 _before(
                     call.seq,
@@ -338,7 +338,7 @@ class Rulings:
     ) -> None:
         """Revoke what the session's sub-agents hold too; never what stands above or beside it."""
         for key, child in below:
-            if not child.record.revoked or (child.record.withheld and release.policy.mode == "enforce"):
+            if not _is_revoked(child.record, release.policy):
                 self._inherit(key, child, session, release, now_ms)
 
     def _inherit(self, key: str, child: Session, parent: Session, release: Release, now_ms: int) -> None:
@@ -368,9 +368,8 @@ class Rulings:
     def offered(self, item: Offered) -> None:
         """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
         session = item.session
-        enforced = item.release.policy.mode == "enforce"
-        taken = [s for s in [session, *item.ancestors] if s.record.revoked]
-        revoked = next((s for s in taken if not (s.record.withheld and enforced)), None)
+        policy = item.release.policy
+        revoked = next((s for s in [session, *item.ancestors] if _is_revoked(s.record, policy)), None)
         if revoked is not None:
             self._inherit(item.key, session, revoked, item.release, item.now_ms)
 
@@ -534,6 +533,11 @@ class Rulings:
             record.alerted = True
             record.first_alert_ms = record.first_alert_ms or now_ms
         self.outputs.append(Output(CASES, session.tenant.encode(), (), dumps(case)))
+
+
+def _is_revoked(record: Dossier, policy: Policy) -> bool:
+    """Whether the session was revoked; to a policy that enforces what shadow alone revoked was not."""
+    return record.revoked and not (record.withheld and policy.mode == "enforce")
 
 
 def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:

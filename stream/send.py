@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from models.errors import BrokerError, ContractError, InputError
 from stream.connection import refused
 from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
-from stream.recorded import events_of, load_tools
+from stream.recorded import load_tools
 from stream.replay import documents_in, events_at, is_log, is_recorded, read_records
 from stream.settings import Settings
 
@@ -49,8 +49,7 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
         return
     for number, raw, document in documents_in(path):
         if is_recorded(document):
-            offered = (catalogues or {}).get(str(document.get("tools_ref", "")))
-            for event in events_at(f"{path}, line {number}", document, offered, run):
+            for event in events_at(f"{path}, line {number}", document, catalogues, run):
                 yield Message(EVENTS, _root(event), (), dumps(event))
         elif is_log(document):
             raise InputError(f"{path}, line {number}: a log is played as it is; leave --as away")
@@ -68,14 +67,17 @@ def recorded_events(
     path: Path | str, refuse: Callable[[str], None], *, tools: Path | None = None, run: str = ""
 ) -> Iterator[dict[str, Any]]:
     """Events of the recorded sessions in the file at `path`; `refuse` hears of each line that is none."""
-    catalogues = load_tools(path, tools) or {}
+    catalogues = load_tools(path, tools)
     for number, _, document in documents_in(path):
+        if not is_recorded(document):
+            refuse(
+                f"line {number}: not a recorded session: it needs session_id, intent and calls, and no type"
+            )
+            continue
         try:
-            if not is_recorded(document):
-                raise InputError("not a recorded session: it needs session_id, intent and calls, and no type")
-            yield from events_of(document, catalogues.get(str(document.get("tools_ref", ""))), run)
+            yield from events_at(f"line {number}", document, catalogues, run)
         except InputError as error:
-            refuse(f"line {number}: {error}")
+            refuse(str(error))
 
 
 def _root(event: dict[str, Any]) -> bytes | None:

@@ -267,8 +267,11 @@ def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: by
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
-    tells = _NAMED.search(unhashed(listed)) or not vagueness.current().is_vague(f"{text}\n{plan}")
-    session.vague = session.vague and not tells
+    session.vague = (
+        session.vague
+        and not _NAMED.search(unhashed(listed))
+        and vagueness.current().is_vague(f"{text}\n{plan}")
+    )
     for action in wanted_actions(text):
         session.intent_actions |= 1 << ACTIONS[action]
     if intent.actions is not None:
