@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test evaluate places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
+.PHONY: help setup demo check check-recorded test pinned evaluate places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
 	@printf '%s\n' 'make demo      set up, then watch sample sessions being judged on an embedded broker' \
 	  'make test      set up, then the whole suite' 'make check     the fast suite, about a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
+	  'make pinned    what must not move while code is moved: outputs, states and feature rows, as digests (minutes)' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
 	  'make forms     detection in other envelopes, formats and frames, after make evaluate (DRIFTLINE_DATA)' \
@@ -93,6 +94,9 @@ chaos: setup
 	@$(BIN)/python -W ignore::DeprecationWarning -m tests.chaos.run $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKERS),--brokers $(BROKERS)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(ADD),--add) $(if $(DOCS),--docs)
+
+pinned: setup
+	@OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python -m tests.pinned $(if $(WRITE),--write) $(if $(PART),--part $(PART)) --jobs $(or $(JOBS),2)
 
 fuzz: setup
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

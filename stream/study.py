@@ -82,7 +82,7 @@ def labelled(
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for one in sets:
             jobs = [(part, _needed(part, one), one.unread) for part in _parts(one.sessions)]
-            found = list(pool.map(_replayed, jobs))
+            found = list(pool.map(rows_through, *zip(*jobs, strict=True)))
             rows += found
             made = [dataset.of_record(session, telling) for session in one.sessions]
             sessions += made
@@ -105,8 +105,10 @@ def _needed(part: Sequence[dict[str, Any]], one: Set) -> dict[str, corpus.Tools]
     return {ref: tools for ref, tools in one.tools.items() if ref in refs}
 
 
-def _replayed(job: tuple[list[dict[str, Any]], dict[str, corpus.Tools], corpus.Unread | None]) -> Rows:
-    sessions, tools, unread = job
+def rows_through(
+    sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], unread: corpus.Unread | None
+) -> Rows:
+    """Feature rows of sessions, seen through what did not learn from them."""
     heads, leads, acts = unread or (None, None, None)
     with handover.instead(heads), expectation.instead(leads), acting.instead(acts):
         return feature_rows(sessions, tools)
