@@ -45,14 +45,14 @@ from benchmarks.detection.page import kept_limits, look
 from benchmarks.detection.rates import SUITES, Rate, Scored, rate
 from benchmarks.detection.rows import Source, say
 from benchmarks.detection.tables import bare, percent
-from models.features import FEATURES_VERSION
-from models.meaning import sentences_of
-from models.provenance import leaves
-from models.scenarios import corpus, recorded_attacks, report_wordings, wordings
-from models.scenarios.splices import acts_on
-from models.scenarios.wordings import Demand, Wording, seeded
-from models.tools import STOP, is_sink, name_words, stem
-from stream.replay import feature_rows
+from models.evidence.features import FEATURES_VERSION
+from models.evidence.provenance import leaves
+from models.text.meaning import sentences_of
+from models.tools.catalogue import STOP, is_sink, name_words, stem
+from models.training.scenarios import corpus, recorded_attacks, report_wordings, wordings
+from models.training.scenarios.splices import acts_on
+from models.training.scenarios.wordings import Demand, Wording, seeded
+from stream.offline.replay import feature_rows
 
 DOCUMENT = results.ROOT / "docs" / "adversary.md"
 FILE = results.ROOT / "build" / "adversary.json"

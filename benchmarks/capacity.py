@@ -22,9 +22,9 @@ from benchmarks import results
 from benchmarks.load import messages
 from models.session import Tombstone, load
 from stream import bootstrap
+from stream.core.window import Partition
 from stream.events import CASES, DECISIONS, EVENTS, Record, murmur2
 from stream.settings import Settings
-from stream.window import Partition
 
 SIGMA = 1.0
 """Spread of the sessions' rates (standard deviation of their logarithm): the busiest of a million do 90 times the mean."""

@@ -27,14 +27,14 @@ from benchmarks.detection.ablations import writes
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints, Rate, Scored
 from benchmarks.detection.rows import Floats, Part, say
 from benchmarks.detection.tables import bare, percent
-from models import dataset
-from models.bait import talks_to_agent
 from models.contracts import Tool
-from models.features import FEATURES, FEATURES_VERSION
-from models.provenance import canonical, leaves
-from models.scenarios import corpus, recorded_attacks
-from models.tools import facts_of, is_sink
-from stream import study
+from models.evidence.content import talks_to_agent
+from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.provenance import canonical, leaves
+from models.tools.catalogue import facts_of, is_sink
+from models.training import dataset
+from models.training.scenarios import corpus, recorded_attacks
+from stream.offline import study
 
 DOCUMENT = results.ROOT / "docs" / "comparison.md"
 FILE = results.ROOT / "build" / "comparison.json"

@@ -24,11 +24,12 @@ from typing import Any
 from unittest import mock
 
 from benchmarks import results
-from stream import bootstrap, generate, replay
+from stream import bootstrap
+from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
-from stream.recorded import events_of, load_tools, name_of
+from stream.offline import generate, replay
+from stream.offline.recorded import events_of, load_tools, name_of
 from stream.settings import Settings
-from stream.window import Partition
 
 BATCH = 500
 SMALL = (16, 1)
@@ -104,28 +105,38 @@ def per_call(records: Sequence[Record]) -> dict[str, float]:
 
 
 STAGES: Mapping[str, Sequence[str]] = {
-    "record parsed, contract checked": ("stream.judge.events.parse",),
-    "session unpacked, packed": ("stream.judge.load", "stream.judge.dump", "stream.window.Partition.apply"),
-    "call: where its arguments' values come from": ("models.features.spell", "models.features.origin"),
+    "record parsed, contract checked": ("stream.core.judge.events.parse",),
+    "session unpacked, packed": (
+        "stream.core.judge.load",
+        "stream.core.judge.dump",
+        "stream.core.window.Partition.apply",
+    ),
+    "call: where its arguments' values come from": (
+        "models.evidence.features.spell",
+        "models.evidence.features.origin",
+    ),
     "call: what it means beside intent and lines": (
-        "models.features.vector_of",
-        "models.features.spoken_call",
-        "models.features.explain",
-        "models.expectation.Expectation.of",
-        "models.expectation.Expectation.of_line",
-        "models.expectation.Expectation.rank",
+        "models.evidence.features.vector_of",
+        "models.evidence.features.spoken_call",
+        "models.evidence.features.explain",
+        "models.heads.expectation.Expectation.of",
+        "models.heads.expectation.Expectation.of_line",
+        "models.heads.expectation.Expectation.rank",
     ),
-    "call: its other figures": ("stream.judge.extract",),
+    "call: its other figures": ("stream.core.judge.extract",),
     "call: credentials, signals, policy": (
-        "stream.judge._Batch._identity",
-        "stream.judge.signals.check",
+        "stream.core.judge._Batch._identity",
+        "stream.core.judge.signals.check",
     ),
-    "call: trees": ("stream.judge._Batch._score",),
-    "call: decision, evidence, chain": ("stream.judge.Rulings.rule",),
-    "call: kept in the window": ("stream.judge.window.observe_call",),
-    "answer: read": ("stream.window.hear", "stream.window.read_on", "stream.window.leave_out"),
-    "answer: its lines against intent and tools": ("stream.window._listen", "stream.window.talks_to_agent"),
-    "answer: kept in the index": ("stream.window.observe_result",),
+    "call: trees": ("stream.core.judge._Batch._score",),
+    "call: decision, evidence, chain": ("stream.core.judge.Rulings.rule",),
+    "call: kept in the window": ("stream.core.judge.window.observe_call",),
+    "answer: read": ("stream.core.window.hear", "stream.core.window.read_on", "stream.core.window.leave_out"),
+    "answer: its lines against intent and tools": (
+        "stream.core.window._listen",
+        "stream.core.window.talks_to_agent",
+    ),
+    "answer: kept in the index": ("stream.core.window.observe_result",),
 }
 """Where a call's time goes: what stands for each stage, each without what it calls of another."""
 BESIDE = "order, limits, numbers, hashes and the rest"

@@ -20,11 +20,12 @@ from benchmarks.detection.page import DOCUMENT
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
 from benchmarks.signals import RAISED, decisions
-from models.dispatch import dispatched
 from models.errors import ConfigError
-from models.tools import is_general, properties_of
-from stream import bootstrap, replay
-from stream.recorded import events_of, load_tools
+from models.evidence.dispatch import dispatched
+from models.tools.catalogue import is_general, properties_of
+from stream import bootstrap
+from stream.offline import replay
+from stream.offline.recorded import events_of, load_tools
 from stream.settings import Settings
 
 HIJACKS = 60

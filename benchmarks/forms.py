@@ -28,8 +28,8 @@ from benchmarks.detection.page import DOCUMENT, look
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.tables import percent
 from benchmarks.places import judged, without_suites
-from models.scenarios import corpus, forms
-from models.scenarios.wordings import seeded
+from models.training.scenarios import corpus, forms
+from models.training.scenarios.wordings import seeded
 
 FILE = results.ROOT / "build" / "forms.json"
 HIJACKS, HONEST = 100, 3
@@ -159,7 +159,7 @@ OTHERS = {
     "a catalogue of names alone": "undescribed",
     "no catalogue": "without catalogue",
 }
-"""Forms of `models.scenarios.forms`, of which training has others of the kind, or the same."""
+"""Forms of `models.training.scenarios.forms`, of which training has others of the kind, or the same."""
 
 RECORDED = "as recorded"
 ROWS = (

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import orjson
 from confluent_kafka import Producer
 
-from stream import generate
 from stream.events import EVENTS, dumps, murmur2_partition
+from stream.offline import generate
 from stream.settings import Settings
 
 START = datetime(2025, 1, 6, 9, 0, tzinfo=UTC)

@@ -15,11 +15,11 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream import bootstrap
-from stream.checkpoints import STATE_TOPIC, Checkpointer, Owner, StateRecord, fold
+from stream.core.judge import Judge
+from stream.core.window import Partition
 from stream.events import Output, Record
-from stream.judge import Judge
 from stream.settings import Settings
-from stream.window import Partition
+from stream.shell.checkpoints import STATE_TOPIC, Checkpointer, Owner, StateRecord, fold
 
 APPEND = 2
 """librdkafka's number for a stamp by the broker (LogAppendTime)."""

@@ -27,9 +27,9 @@ from benchmarks.detection.page import DOCUMENT, kept_limits
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.rows import Part, Source, about, say
 from benchmarks.detection.tables import percent
-from models.scenarios import corpus, recorded_attacks, wordings
-from models.scenarios.wordings import Demand, Wording, seeded
-from stream import study
+from models.training.scenarios import corpus, recorded_attacks, wordings
+from models.training.scenarios.wordings import Demand, Wording, seeded
+from stream.offline import study
 
 FILE = results.ROOT / "build" / "places.json"
 SESSIONS = 500

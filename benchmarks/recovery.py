@@ -30,10 +30,10 @@ from benchmarks.peer import producer_options
 from benchmarks.rig import PARTITIONS, ROOT, Rig
 from models.session import Session, dump, load
 from stream import bootstrap
-from stream.checkpoints import LEDGER, STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold
+from stream.core.window import Partition, state_key
 from stream.events import EVENTS, Record
 from stream.settings import Settings
-from stream.window import Partition, state_key
+from stream.shell.checkpoints import LEDGER, STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold
 
 SESSIONS = 100_000
 REPEATS = 2
@@ -106,7 +106,7 @@ def checkpoint(
 
 def take_over(settings: Settings) -> dict[str, float]:
     """What a new owner of partition 0 does, timed; to be run in a process of its own."""
-    from stream.app import read_states
+    from stream.shell.app import read_states
 
     _judge = bootstrap.judge(settings, mode="enforce")  # what a worker holds besides
     began, cpu = time.monotonic(), time.process_time()

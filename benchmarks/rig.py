@@ -29,14 +29,14 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from benchmarks.counted import core_s
-from stream import topics
 from stream.events import DECISIONS
 from stream.settings import Settings
+from stream.shell import topics
 from tests.cluster import Cluster, class_path
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    "driftline": ("-m", "stream.cli", "worker"),
+    "driftline": ("-m", "stream.cli.main", "worker"),
     "confluent": (str(ROOT / "benchmarks" / "confluent_loop.py"),),
     "quixstreams": (str(ROOT / "benchmarks" / "quix_loop.py"),),
 }

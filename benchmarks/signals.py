@@ -14,14 +14,15 @@ from typing import Any
 
 import orjson
 
-from models.registry import NullModel
-from stream import bootstrap, replay
+from models.release.registry import NullModel
+from stream import bootstrap
+from stream.core.judge import Judge
+from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps
-from stream.judge import Judge
+from stream.offline import replay
+from stream.offline.recorded import events_of, load_tools
 from stream.policy import Levels, load_policy
-from stream.recorded import events_of, load_tools
 from stream.settings import Settings
-from stream.window import Partition
 
 RAISED = ("alert", "deny", "revoke")
 

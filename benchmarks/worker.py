@@ -22,8 +22,8 @@ import orjson
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
 from benchmarks.rig import PARTITIONS, Rig, cpu_s
-from stream.checkpoints import STATE_TOPIC
 from stream.events import DECISIONS, EVENTS
+from stream.shell.checkpoints import STATE_TOPIC
 
 PROGRAMS = ("driftline", "confluent", "quixstreams")
 EVENTS_EACH = 30_000

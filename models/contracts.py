@@ -230,7 +230,7 @@ class Thresholds(Outbound):
 
 
 class Share(Outbound):
-    """What a family of evidence adds to the score, in log odds: see `models.attribution`."""
+    """What a family of evidence adds to the score, in log odds: see `models.forest.attribution`."""
 
     family: Family
     log_odds: float

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from models.contracts import Family, Standing, Verdict
-from models.embedding import DIMS
 from models.errors import StateError
-from models.handover import ANSWERS
-from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
+from models.heads.handover import ANSWERS
+from models.text.embedding import DIMS
+from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
 VERSION = 10
 MAX_STATE = 65_536
@@ -59,7 +59,9 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     returned: bool
     error: bool
     open_world: bool
-    named: int  # how far its arguments lead back to the intent, in thousandths, see `models.features`
+    named: (
+        int  # how far its arguments lead back to the intent, in thousandths, see `models.evidence.features`
+    )
     clause: int  # the clause of the intent that it was made for, -1 without any
 
 
@@ -137,11 +139,11 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # the intent
     intent_digest: str | None = None
     intent_words: bytes = b""  # stem prints, uint32
-    vague: bool = True  # neither the intent nor an amendment tells anything, see `models.vagueness`
+    vague: bool = True  # neither the intent nor an amendment tells anything, see `models.heads.vagueness`
     names: bytes = b""  # prints of what the intent names, uint32
     name_clauses: bytes = b""  # for each, the clause that names it, or `LISTED`
-    clauses: bytes = b""  # its clauses' vectors, see `models.meaning`
-    handing: bytes = b""  # by clause: what its sentence hands over and wants, see `models.handover`
+    clauses: bytes = b""  # its clauses' vectors, see `models.text.meaning`
+    handing: bytes = b""  # by clause: what its sentence hands over and wants, see `models.heads.handover`
     wants: bytes = b""  # what the intent as a whole hands over and wants, likewise
     served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
@@ -154,9 +156,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     affinity: bytes = b""  # by tool of the catalogue, to the intent
     likeness: bytes = b""  # by tool of the catalogue, in meaning, to the nearest clause
     lure: bytes = b""  # by tool of the catalogue, to the prose of results
-    lines: bytes = b""  # lines of prose that results said, see `models.meaning`
+    lines: bytes = b""  # lines of prose that results said, see `models.text.meaning`
     nearness: int = 0  # sum over the calls of the cosine to their nearest clause
-    work: bytes = b""  # mean direction of what the calls meant, see `models.meaning`
+    work: bytes = b""  # mean direction of what the calls meant, see `models.text.meaning`
     # provenance
     index: bytes = b""
     said: list[SaidRow] = []

@@ -11,16 +11,16 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from models import registry
 from models.errors import ConfigError, SchemaError
-from stream.act import Actor
+from models.release import registry
+from stream.core.judge import Activation, Judge
+from stream.core.rulings import Release
 from stream.declarations import load_keys
 from stream.events import short_hash
-from stream.judge import Activation, Judge
+from stream.outbound.act import Actor
+from stream.outbound.tokens import SigningKeys
 from stream.policy import Policy, levels, load_policy
-from stream.rulings import Release
 from stream.settings import Settings
-from stream.tokens import SigningKeys
 
 
 class SignedActivations:

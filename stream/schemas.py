@@ -46,9 +46,9 @@ from stream.events import (
     REVOCATIONS,
     RISK,
 )
-from stream.findings import OCSF_VERSION, PROFILES
+from stream.outbound.findings import OCSF_VERSION, PROFILES
 from stream.settings import Settings
-from stream.topics import topic_table
+from stream.shell.topics import topic_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"

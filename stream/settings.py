@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError
-from stream.connection import client_context
-from stream.findings import is_web_address
-from stream.logs import FORMATS
+from stream.outbound.findings import is_web_address
+from stream.shell.connection import client_context
+from stream.shell.logs import FORMATS
 
 ENV_PREFIX = "DRIFTLINE_"
 DEVELOPMENT_FINGERPRINT_KEY = b"driftline-development"

@@ -14,13 +14,13 @@ import numpy as np
 import orjson
 import pytest
 
-from models import registry
 from models.errors import SchemaError
+from models.release import registry
+from stream.core.judge import Activation, Judge
+from stream.core.rulings import Release
+from stream.core.window import Partition
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
-from stream.judge import Activation, Judge
 from stream.policy import Levels, Policy, load_policy
-from stream.rulings import Release
-from stream.window import Partition
 
 T0 = 1_767_258_000_000  # 2026-01-01T09:00:00Z
 KEY = b"test-key"

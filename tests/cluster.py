@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stream.broker import _die_with_parent
+from stream.shell.broker import _die_with_parent
 
 ROOT = Path(__file__).parents[1]
 POM = ROOT / "tests" / "kafka.pom.xml"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stream import topics
 from stream.settings import Settings
+from stream.shell import topics
 from tests.cluster import Cluster, ClusterError, class_path, container
 
 REQUIRED = os.environ.get("DRIFTLINE_REQUIRE_ALL") == "1"

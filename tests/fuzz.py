@@ -26,13 +26,14 @@ import orjson
 
 from models.contracts import QuarantineReason, ReleaseActivated, ToolCalled
 from models.errors import ContractError
-from stream import bootstrap, generate
+from stream import bootstrap
+from stream.core.judge import Judge
+from stream.core.rulings import CORE
+from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, dumps, murmur2_partition, parse, rfc3339
-from stream.judge import Judge
-from stream.rulings import CORE
+from stream.offline import generate
 from stream.settings import Settings
-from stream.topics import HEADROOM_BYTES
-from stream.window import Partition
+from stream.shell.topics import HEADROOM_BYTES
 from tests.builders import JsonActivations
 
 PARTITIONS = 4

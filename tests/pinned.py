@@ -23,13 +23,15 @@ from typing import Any
 import orjson
 
 from benchmarks.detection import rows
-from models.scenarios import corpus
-from stream import bootstrap, generate, replay, study
+from benchmarks.detection.rows import say
+from models.training.scenarios import corpus
+from stream import bootstrap
+from stream.core.judge import Judge
+from stream.core.window import Partition
 from stream.events import CASES, EVENTS, Output, Record, dumps
-from stream.judge import Judge
-from stream.recorded import load_tools, name_of
+from stream.offline import generate, replay, study
+from stream.offline.recorded import load_tools, name_of
 from stream.settings import Settings
-from stream.window import Partition
 from tests import fuzz
 
 ROOT = Path(__file__).parents[1]
@@ -210,7 +212,7 @@ def digests(parts: Iterable[str], processes: int) -> dict[str, str]:
             "rows": lambda: of_scenarios(Path(data)),
         }
     else:
-        print("NOT COMPARED: recordings and scenarios, DRIFTLINE_DATA is not set", file=sys.stderr)
+        say("NOT COMPARED: recordings and scenarios, DRIFTLINE_DATA is not set")
     for part in parts:
         if part in made:
             _JOBS.update(made[part]())
@@ -221,7 +223,7 @@ def digests(parts: Iterable[str], processes: int) -> dict[str, str]:
             name, digest = done.result()
             found[name] = digest
             if sys.stderr.isatty() or len(found) % 20 == 0:
-                print(f"{len(found)} of {len(_JOBS)}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+                say(f"{len(found)} of {len(_JOBS)}, {time.monotonic() - began:.0f} s")
     return found
 
 
@@ -236,12 +238,12 @@ def main() -> int:
     found = digests(asked.part.split(","), asked.jobs)
     if asked.write:
         HELD.write_text(json.dumps({**held, **found}, indent=1, sort_keys=True) + "\n")
-        print(f"{len(found)} digests written", file=sys.stderr)
+        say(f"{len(found)} digests written")
         return 0
     moved = sorted(name for name, digest in found.items() if held.get(name) != digest)
     for name in moved:
-        print(f"MOVED: {name}" if name in held else f"NOT PINNED: {name}", file=sys.stderr)
-    print(f"{len(found) - len(moved)} of {len(found)} are as pinned", file=sys.stderr)
+        say(f"MOVED: {name}" if name in held else f"NOT PINNED: {name}")
+    say(f"{len(found) - len(moved)} of {len(found)} are as pinned")
     return 1 if moved else 0
 
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from stream.acls import Acl, granted
 from stream.settings import Settings
+from stream.shell.acls import Acl, granted
 from tests.cluster import Cluster, free_ports
 
 ADMIN, NODE = "admin", "node"

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from stream import bootstrap, topics
+from stream import bootstrap
 from stream.events import DECISIONS, EVENTS, Record
-from stream.replay import replay
+from stream.offline.replay import replay
 from stream.settings import Settings
-from stream.watch import claims_of
+from stream.shell import topics
+from stream.shell.watch import claims_of
 
 ROOT = Path(__file__).parents[1]
-COMMAND = (sys.executable, "-m", "stream.cli", "worker", "--mode", "enforce")
+COMMAND = (sys.executable, "-m", "stream.cli.main", "worker", "--mode", "enforce")
 _PASSED = (
     "bootstrap",
     "prefix",

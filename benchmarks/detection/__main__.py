@@ -8,7 +8,7 @@ say of every call stays in ``build``: figures that only ask it something else ne
 
 Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
 release keeps their order, costs three more fits for each of the models here, and would hide what lies beyond
-its last step. The allowance for the calls of a session (`models.trees.allowance`) is taken off as a release takes it.
+its last step. The allowance for the calls of a session (`models.forest.trees.allowance`) is taken off as a release takes it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Ints, Scored
 from benchmarks.detection.rows import ROOT, Source, say
-from models import calibrate
-from models.features import FEATURES, FEATURES_VERSION
+from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.training import calibrate
 
 BESIDE = ("rules", "ablations")
 """What is measured with the first seed alone."""

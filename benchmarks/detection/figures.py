@@ -11,7 +11,7 @@ from benchmarks.detection import readings
 from benchmarks.detection.fits import OFFSET, UNIT, log_odds
 from benchmarks.detection.rates import BUDGETS, SPEAKING, SUITES, Flags, Scored, rate, weighted_area
 from benchmarks.detection.rows import FINGERPRINTS
-from models import calibrate
+from models.training import calibrate
 
 BASES = (0.0001, 0.001, 0.01)
 SPLICED_DRIFT = ("spliced_demanded", "spliced_silent", "amended_otherwise", "delegated_elsewhere")
@@ -231,7 +231,7 @@ WRITTEN_COLUMNS = {
 
 
 def _written(scored: Scored, chosen: Flags) -> dict[str, Any]:
-    """Tasks that were written out whole (`models.scenarios.written_tasks`), those without results apart."""
+    """Tasks that were written out whole (`models.training.scenarios.written_tasks`), those without results apart."""
     seen = chosen & ~np.isin(scored.variant, BLIND)
     work = seen & np.isin(scored.variant, ("hijacked", "silent", "otherwise"))
     handed = seen & np.isin(scored.variant, ("undelegated", "beyond"))
@@ -335,7 +335,7 @@ LENGTHS = ((1, 3), (4, 7), (8, 15), (16, 31), (32, 1 << 30))
 
 
 def _lengths(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
-    """Rates by the calls of a session: what the allowance for earlier calls is for (`models.trees.ALLOWANCE`)."""
+    """Rates by the calls of a session: what the allowance for earlier calls is for (`models.forest.trees.ALLOWANCE`)."""
     calls = np.array([session.n_calls for session in learn.part.calls.sessions])
     found = {}
     for least, most in LENGTHS:

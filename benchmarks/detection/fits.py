@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints
 from benchmarks.detection.rows import Floats, Part, say
-from models import calibrate, dataset
-from models.attribution import by_beginning
-from models.dataset import LEFT_OUT
-from models.features import FEATURES
-from models.trees import LEAF_BITS, allowance, shifts_of
+from models.evidence.features import FEATURES
+from models.forest.attribution import by_beginning
+from models.forest.trees import LEAF_BITS, allowance, shifts_of
+from models.training import calibrate, dataset
+from models.training.dataset import LEFT_OUT
 
 UNIT, OFFSET = 1_000_000, 32.0
 """A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
@@ -48,7 +48,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sequence": ("catalogue_size",),
     "visibility": ("hashed", "answers_"),
 }
-"""Beginnings of the names of each family's features, see `models.attribution.by_beginning`."""
+"""Beginnings of the names of each family's features, see `models.forest.attribution.by_beginning`."""
 
 LABEL_ONLY = ("argument_chars", "catalogue_size", "sink_leaves")
 """Lengths and counts: what tells nothing of why a call is made."""

@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks import results
 from benchmarks.detection.fits import score_of
 from benchmarks.detection.tables import tables
-from models import calibrate
-from models.features import FEATURES, FEATURES_VERSION
+from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.training import calibrate
 
 ROOT = results.ROOT
 DOCUMENT = ROOT / "docs" / "detection.md"

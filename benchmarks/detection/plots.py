@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.detection.rates import SUITES, Scored
 from benchmarks.detection.tables import held_back, reached, under_heads, values_of
-from models import calibrate
+from models.training import calibrate
 
 
 def draw_roc(learn: Scored, path: Path) -> None:

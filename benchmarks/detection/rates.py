@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.detection.rows import Floats, Part
-from models import calibrate
+from models.training import calibrate
 from stream.policy import load_policy
 
 BUDGETS = (0.001, 0.01, 0.05)

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.detection.rates import Flags, Scored
-from models import calibrate
-from models.scenarios.wordings import seeded
+from models.training import calibrate
+from models.training.scenarios.wordings import seeded
 
 ROOT = results.ROOT
 LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from models import dataset
-from models.dataset import TRAINING_SETS, Calls
-from models.features import FEATURES_VERSION
-from models.scenarios import corpus, recorded_attacks
-from models.scenarios.wordings import seeded
-from models.tools import facts_of
-from stream import study
+from models.evidence.features import FEATURES_VERSION
+from models.tools.catalogue import facts_of
+from models.training import dataset
+from models.training.dataset import TRAINING_SETS, Calls
+from models.training.scenarios import corpus, recorded_attacks
+from models.training.scenarios.wordings import seeded
+from stream.offline import study
 
 ROOT = results.ROOT
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ def say(text: str) -> None:
 class Part:
     """Feature rows and labels, the set that each session comes from, and what else is told of it.
 
-    ``families`` has for each row how many families of evidence spoke, see `stream.replay.Rows`.
+    ``families`` has for each row how many families of evidence spoke, see `stream.offline.replay.Rows`.
     """
 
     X: Floats
@@ -81,14 +81,17 @@ class Source:
         self.telling = study.acted(self.paths)
         self._read: tuple[corpus.Recordings, dict[str, corpus.Tools]] | None = None
         digest = hashlib.sha256(f"{FEATURES_VERSION}|{only}|{sample}".encode())
-        judging = ("judge", "window", "signals", "rulings", "policy", "recorded", "replay", "study")
-        live = [*(ROOT / "stream" / f"{name}.py" for name in judging), ROOT / "stream" / "policy.yaml"]
-        apart = {"calibrate.py", "evaluate.py", "train.py", "trees.py", "registry.py", "distill.py"}
+        judging = ("core", "signals", "offline")
+        live = [path for name in judging for path in sorted((ROOT / "stream" / name).rglob("*.py"))]
+        live += [ROOT / "stream" / "policy.py", ROOT / "stream" / "policy.yaml"]
+        apart = {"calibrate.py", "evaluate.py", "fit.py", "trees.py", "registry.py", "distill.py"}
         models = [p for p in sorted((ROOT / "models").rglob("*.py")) if p.name not in apart]
         bundled = [
-            p for p in sorted((ROOT / "models" / "bundled").glob("*")) if p.suffix in (".npz", ".json")
+            p
+            for p in sorted((ROOT / "models" / "release" / "bundled").glob("*"))
+            if p.suffix in (".npz", ".json")
         ]
-        written = sorted((ROOT / "models" / "scenarios").rglob("*.json*"))
+        written = sorted((ROOT / "corpora").rglob("*.json*"))
         for path in [*live, *models, *bundled, *written, *self.paths]:
             if path.name != "manifest.json":
                 digest.update(path.name.encode() + path.read_bytes())

@@ -370,11 +370,11 @@ WHAT_IT_IS = {"benign": "honest", "hijacked": "drift", "overreach": "drift", "at
 
 
 READERS = {"d128": "table", "tf-idf": "TF-IDF", "encoder": "encoder"}
-"""What `models.distill` measured of each."""
+"""What `models.training.distill` measured of each."""
 
 
 def word_rows(manifest: Mapping[str, Any]) -> list[list[str]]:
-    """What the bundled table of words is worth by itself, by domain and on average, see `models.distill`.
+    """What the bundled table of words is worth by itself, by domain and on average, see `models.training.distill`.
 
     By the clause most like it each tool of the catalogue has a rank. Of those that were called and write: the mean reciprocal
     rank (MRR), and the share among the first three. Then Spearman's correlation, over clauses and tools, with the encoder.

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from stream import topics
-from stream.broker import EmbeddedBroker
 from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.broker import EmbeddedBroker
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys
-from models.registry import NullModel
+from models.release.registry import NullModel
 from stream import app, bootstrap
 from stream.policy import load_policy
 from stream.settings import Settings

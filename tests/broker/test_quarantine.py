@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from stream import topics
-from stream.broker import EmbeddedBroker
 from stream.events import DECISIONS, EVENTS, QUARANTINE, dumps
-from stream.send import Message, play
 from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.broker import EmbeddedBroker
+from stream.shell.send import Message, play
 from tests.worker import ROOT, Worker, read, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -72,7 +72,7 @@ def test_a_refused_record_is_mended_sent_again_and_judged(tmp_path: Path) -> Non
                 [
                     sys.executable,
                     "-m",
-                    "stream.cli",
+                    "stream.cli.main",
                     "send",
                     str(dump),
                     "--from-quarantine",

@@ -18,12 +18,12 @@ from typing import cast
 import pytest
 
 from models.contracts import EVENT_TYPES
-from stream import topics
-from stream.broker import EmbeddedBroker
-from stream.demo import sample_messages
 from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
-from stream.send import Message, Sender, play
 from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.broker import EmbeddedBroker
+from stream.shell.demo import sample_messages
+from stream.shell.send import Message, Sender, play
 from tests.worker import Worker, by_root, claims, live, read, replayed, wait_until
 
 pytestmark = [

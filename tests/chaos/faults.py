@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from kafka import KafkaProducer
 
-from stream import app, rulings
-from stream.checkpoints import STATE_TOPIC
+from stream.core import rulings
 from stream.settings import Settings
+from stream.shell import app
+from stream.shell.checkpoints import STATE_TOPIC
 from tests.chaos.scene import PARTITIONS, SESSION_TIMEOUT_S, Scene, SceneError, Slot
 from tests.chaos.verify import Deploy, stored
 from tests.chaos.worker import Fault

@@ -24,8 +24,9 @@ from typing import Any
 
 from rich.console import Console
 
-from stream import app, rulings
+from stream.core import rulings
 from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
+from stream.shell import app
 from tests.chaos.faults import SCENARIOS, Scenario
 from tests.chaos.scene import Scene, SceneError
 from tests.chaos.verify import Bus, Found, Reference, compare, states_differ, unsigned

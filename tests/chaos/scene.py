@@ -25,12 +25,12 @@ from joserfc.jwk import RSAKey
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from stream import app, topics
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
-from stream.generate import sessions
-from stream.recorded import events_of, load_tools
-from stream.replay import documents_in
+from stream.offline.generate import sessions
+from stream.offline.recorded import events_of, load_tools
+from stream.offline.replay import documents_in
 from stream.settings import Settings
+from stream.shell import app, topics
 from tests.chaos.worker import CANDIDATE, Fault
 from tests.cluster import Cluster, Node
 from tests.worker import Worker

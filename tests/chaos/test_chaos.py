@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from stream import app
 from stream.events import CASES, DECISIONS, QUARANTINE, REVOCATIONS
+from stream.shell import app
 
 ROOT = Path(__file__).parents[2]
 SEED, RATE, LIMIT_S = 7, 150, 840

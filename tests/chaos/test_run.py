@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stream import app
 from stream.events import DECISIONS, EVENTS
+from stream.shell import app
 from tests.chaos import run
 from tests.chaos.faults import SCENARIOS
 from tests.chaos.scene import Slot

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from stream import bootstrap, rulings
+from stream import bootstrap
+from stream.core import rulings
 from stream.events import (
     ALERTS,
     CASES,
@@ -22,7 +23,7 @@ from stream.events import (
     dumps,
     murmur2_partition,
 )
-from stream.generate import sessions
+from stream.offline.generate import sessions
 from stream.settings import Settings
 from tests.chaos.verify import TOPICS, Bus, Deploy, Reference, compare
 

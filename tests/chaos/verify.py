@@ -20,7 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream import bootstrap
-from stream.checkpoints import STATE_TOPIC, Recovered, StateRecord, fold
+from stream.core.window import Partition
 from stream.events import (
     ALERTS,
     CASES,
@@ -34,9 +34,9 @@ from stream.events import (
     Record,
 )
 from stream.settings import Settings
-from stream.topics import log_line
-from stream.watch import claims_of
-from stream.window import Partition
+from stream.shell.checkpoints import STATE_TOPIC, Recovered, StateRecord, fold
+from stream.shell.topics import log_line
+from stream.shell.watch import claims_of
 from tests.chaos.worker import core, judge_of
 
 TOPICS = (EVENTS, DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE)

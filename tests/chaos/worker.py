@@ -32,11 +32,13 @@ from typing import Any, NamedTuple
 import aiokafka.errors
 
 from models.errors import BrokerError, DriftlineError
-from models.registry import NullModel
-from stream import app, bootstrap, rulings, transport
-from stream.judge import Judge
+from models.release.registry import NullModel
+from stream import bootstrap
+from stream.core import rulings
+from stream.core.judge import Judge
 from stream.policy import load_policy
 from stream.settings import Settings
+from stream.shell import app, transport
 
 CANDIDATE = "candidate"
 """Digest under which a release is known that says other things of most calls: no model at all."""
@@ -77,7 +79,7 @@ def core(version: str | None) -> Iterator[None]:
 
 
 class Faults:
-    """The callback that `stream.app.run` calls at each of its points."""
+    """The callback that `stream.shell.app.run` calls at each of its points."""
 
     def __init__(self, directory: Path) -> None:
         self._armed = directory / "armed.json"

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from models import session
-from models.embedding import DIMS
-from models.handover import ANSWERS
-from models.meaning import LINE
+from models.heads.handover import ANSWERS
+from models.text.embedding import DIMS
+from models.text.meaning import LINE
 
 HELD = (10, "6b79dccabae03e01")
 """The version, and the digest of the form that it stands for."""

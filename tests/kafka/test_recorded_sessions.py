@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from stream.events import CASES, DECISIONS
-from stream.replay import read_records, replay
-from stream.send import messages, play
+from stream.offline.replay import read_records, replay
 from stream.settings import Settings
+from stream.shell.send import messages, play
 from tests.conftest import REQUIRED
 from tests.worker import ROOT, Worker, live
 
@@ -87,7 +87,7 @@ def test_recorded_sessions_survive_a_kill_and_equal_the_replay_of_the_dumped_log
     dump = tmp_path / "log.jsonl"
     options = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
     with dump.open("wb") as sink:
-        command = [sys.executable, "-m", "stream.cli", "topics", "dump", *options]
+        command = [sys.executable, "-m", "stream.cli.main", "topics", "dump", *options]
         subprocess.run(command, cwd=ROOT, stdout=sink, check=True)
     from stream import bootstrap
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from stream.app import STOP_S
-from stream.demo import SAMPLES, sample_messages
+from stream.core.rulings import CORE
 from stream.events import DECISIONS
-from stream.rulings import CORE
-from stream.send import Message, messages, play
 from stream.settings import Settings
+from stream.shell.app import STOP_S
+from stream.shell.demo import SAMPLES, sample_messages
+from stream.shell.send import Message, messages, play
 from tests.worker import Worker, by_root, live, read, replayed, wait_until
 
 pytestmark = [

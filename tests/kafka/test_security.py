@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 
-from stream import topics
-from stream.acls import Acl, acls, compare
-from stream.checkpoints import state_topic
-from stream.demo import sample_messages
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK, dumps
-from stream.send import Message, play
 from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.acls import Acl, acls, compare
+from stream.shell.checkpoints import state_topic
+from stream.shell.demo import sample_messages
+from stream.shell.send import Message, play
 from tests import builders as b
 from tests.secured import ADMIN, Authority, Poison, Secured, password
 from tests.worker import Worker, live, wait_until
@@ -105,7 +105,7 @@ def start(settings: Settings, *arguments: str, cwd: Path) -> subprocess.Popen[st
     known = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
     more = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "stream.cli", *arguments],
+        [sys.executable, "-m", "stream.cli.main", *arguments],
         env={**known, **environment(settings), **more},
         cwd=cwd,
         stdout=subprocess.PIPE,

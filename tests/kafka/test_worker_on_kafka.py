@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from stream import policy as policies
-from stream import topics
-from stream.demo import sample_messages
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, dumps
-from stream.send import Message, play
 from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.demo import sample_messages
+from stream.shell.send import Message, play
 from tests.cluster import Cluster, free_ports
 from tests.worker import Worker, live, make_anew, read, replayed, wait_until
 

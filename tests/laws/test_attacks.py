@@ -8,9 +8,9 @@ import pytest
 
 from models.session import Session, Tombstone, load
 from stream import events
+from stream.core.window import Partition, state_key
 from stream.events import CASES, DECISIONS, EVENTS, Record, dumps, short_hash
 from stream.policy import Limits
-from stream.window import Partition, state_key
 from tests import builders as b
 
 MIB = 1 << 20
@@ -216,7 +216,7 @@ def test_headers_are_not_read_whatever_they_say() -> None:
 
 
 def test_outputs_of_the_largest_input_stay_within_the_headroom() -> None:
-    from stream.topics import HEADROOM_BYTES
+    from stream.shell.topics import HEADROOM_BYTES
 
     room = MIB - 2048
     wide = b.declared("s", credentials=[{**b.CREDENTIAL, "value": f"{n}" + "v" * 250} for n in range(16)])

@@ -1,7 +1,7 @@
 """Text in results that has nothing to do with a call changes nothing about it: bait raises no score by itself.
 
 Unrelated means: no token, stem or piece shared with the call, its tool, the catalogue or the intent, and no
-meaning near what the intent leaves of the call (`models.meaning.GATE`). Then every feature of every call is the
+meaning near what the intent leaves of the call (`models.text.meaning.GATE`). Then every feature of every call is the
 same, none excepted, and so are score and verdict; signals of the family content may raise the watch alone.
 """
 
@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from models.features import FEATURES
-from models.meaning import clauses_of, explain, pack, vector_of, vectors_of
-from models.provenance import tokens
-from models.tools import stems
+from models.evidence.features import FEATURES
+from models.evidence.provenance import tokens
+from models.text.meaning import clauses_of, explain, pack, vector_of, vectors_of
+from models.tools.catalogue import stems
 from tests import builders as b
 
 LAW = settings(

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from models.contracts import Case, Decision, QuarantineHeaders
 from models.session import load
-from stream import generate
+from stream.core.window import Partition
 from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
-from stream.window import Partition
+from stream.offline import generate
 from tests import builders as b
 
 ROOT = Path(__file__).parents[2]
@@ -393,7 +393,7 @@ def test_a_hostile_session_stays_within_its_bounds() -> None:
 _SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from stream.replay import run_replay
+from stream.offline.replay import run_replay
 from stream.settings import Settings
 import io
 out = io.StringIO()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from models.errors import ConfigError
-from stream.acls import acls, granted, kafka_commands, rows, table
 from stream.settings import Settings
-from stream.topics import topic_table
+from stream.shell.acls import acls, granted, kafka_commands, rows, table
+from stream.shell.topics import topic_table
 
 TENANTS = Settings(prefix="p.", group="g", input_topics={"a.events.v1": "a", "b.events.v1": "b"})
 
@@ -99,7 +99,7 @@ def test_the_three_forms_tell_the_same_rights() -> None:
 def test_the_command_prints_the_list_and_alone_its_help(arguments: list[str], code: int, says: str) -> None:
     from typer.testing import CliRunner
 
-    from stream.cli import app
+    from stream.cli.main import app
 
     done = CliRunner().invoke(app, ["topics", *arguments])
     assert done.exit_code == code
@@ -117,7 +117,7 @@ def test_the_command_prints_the_list_and_alone_its_help(arguments: list[str], co
 def test_the_command_refuses_what_it_would_not_do(arguments: list[str], says: str) -> None:
     from typer.testing import CliRunner
 
-    from stream.cli import app
+    from stream.cli.main import app
 
     done = CliRunner().invoke(app, ["topics", *arguments])
     assert isinstance(done.exception, ConfigError)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import acting, tools
-from models.acting import Acting
 from models.contracts import Tool
 from models.errors import ArtefactError
-from models.scenarios import corpus, written_tasks
-from stream import study
+from models.heads import acting
+from models.heads.acting import Acting
+from models.tools import catalogue as tools
+from models.training.scenarios import corpus, written_tasks
+from stream.offline import study
 from tests.builders import bundled_as
 
 NOTHING = Acting({}, 0)

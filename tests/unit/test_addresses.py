@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.addresses import words_apart
-from models.meaning import vector_of
-from models.provenance import INTENT, Index, origin, prints_of, spell, tokens
+from models.evidence.provenance import INTENT, Index, origin, prints_of, spell, tokens
+from models.text.addresses import words_apart
+from models.text.meaning import vector_of
 
 KEY = b"key"
 

@@ -14,10 +14,10 @@ from benchmarks import adversary
 from benchmarks.adversary import Found, Session, broken, first_bad, laid_open, operators, search
 from benchmarks.detection.rates import BUDGETS, Scored
 from benchmarks.detection.rows import Part
-from models import dataset
-from models.features import FEATURES
-from models.scenarios import report_wordings, wordings
-from models.tools import is_sink
+from models.evidence.features import FEATURES
+from models.tools.catalogue import is_sink
+from models.training import dataset
+from models.training.scenarios import report_wordings, wordings
 from tests import builders as b
 
 TOLD = (*wordings.TRAIN, *wordings.SELECT, *report_wordings.REPORT)

@@ -10,12 +10,14 @@ import numpy as np
 import orjson
 import pytest
 
-from models import attribution, registry
 from models.contracts import FAMILIES, Family
-from models.features import FEATURES
-from models.trees import LEAF_BITS
-from stream import bootstrap, replay
+from models.evidence.features import FEATURES
+from models.forest import attribution
+from models.forest.trees import LEAF_BITS
+from models.release import registry
+from stream import bootstrap
 from stream.events import DECISIONS
+from stream.offline import replay
 from stream.policy import load_policy
 from stream.settings import Settings
 from tests.builders import shipped_model

@@ -9,11 +9,12 @@ import orjson
 import pytest
 import skops.io
 
-from models import registry, trees
-from models.calibrate import APART, FALLING, RISING
-from models.features import FEATURES, FEATURES_VERSION
-from stream import replay
-from stream.rulings import UNIT
+from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.forest import trees
+from models.release import registry
+from models.training.calibrate import APART, FALLING, RISING
+from stream.core.rulings import UNIT
+from stream.offline import replay
 from tests.builders import first, shipped_model
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from models import registry
 from models.errors import ConfigError, InputError
-from stream import bootstrap, calibration, cli
+from models.release import registry
+from stream import bootstrap
+from stream.cli import main as cli
+from stream.offline import calibration
 from stream.policy import levels, load_policy, parse_policy
 from tests.builders import shipped_model
 

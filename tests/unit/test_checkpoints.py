@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import StateError
-from stream.checkpoints import LEDGER, Checkpointer, Owner, Recovered, StateRecord, fold, forgotten
+from stream.shell.checkpoints import LEDGER, Checkpointer, Owner, Recovered, StateRecord, fold, forgotten
 
 NOTHING = Recovered({}, -1, 0, ())
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from models.dataset import text_digest
-from models.registry import BUNDLED
+from models.release.registry import BUNDLED
+from models.training.dataset import text_digest
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def run(
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
-        [sys.executable, "-m", "stream.cli", *map(str, arguments)],
+        [sys.executable, "-m", "stream.cli.main", *map(str, arguments)],
         cwd=cwd,
         env=environment,
         input=stdin,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.commands import SQL_WORDS, is_statement, only_looks
-from models.provenance import spell, without
+from models.evidence.commands import SQL_WORDS, is_statement, only_looks
+from models.evidence.provenance import spell, without
 
 LOOKS = [
     "ls",

@@ -13,8 +13,8 @@ import pytest
 from benchmarks import comparison, results
 from benchmarks.comparison import Honest, Plan, Plans, Recorded, Rule
 from benchmarks.detection.rows import Floats, Part
-from models import dataset
-from models.features import FEATURES
+from models.evidence.features import FEATURES
+from models.training import dataset
 
 PAGE = results.ROOT / "docs" / "comparison.md"
 WRITE = {"action": 1, "sink_leaves": 1, "sink_intent_min": 1000, "sink_anchored_min": 1000}

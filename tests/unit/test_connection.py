@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import BrokerError, ConfigError
-from stream.connection import client_context, refused
 from stream.settings import Settings
+from stream.shell.connection import client_context, refused
 from tests.secured import Authority
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import dataset
-from models.dataset import LEFT_OUT, Session
 from models.errors import DatasetError
-from models.scenarios import written_tasks
+from models.training import dataset
+from models.training.dataset import LEFT_OUT, Session
+from models.training.scenarios import written_tasks
 
 
 def record(name: str, label: str = "benign", **changes: Any) -> dict[str, Any]:

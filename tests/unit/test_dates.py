@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.dates import spelled_in, spells, stamps_in
-from models.provenance import INTENT, Index, canonical, origin, prints_of, spell, tokens
+from models.evidence.provenance import INTENT, Index, canonical, origin, prints_of, spell, tokens
+from models.text.dates import spelled_in, spells, stamps_in
 
 KEY = b"key"
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from models.provenance import tokens
-from models.scenarios import delegated as d
-from models.scenarios.delegated_external import CLASSES, FIXED, external
-from models.scenarios.delegated_invented import INVENTED
-from models.scenarios.delegated_types import Act, Catalogue, Step
-from models.tools import name_words
-from stream.recorded import events_of
+from models.evidence.provenance import tokens
+from models.tools.catalogue import name_words
+from models.training.scenarios import delegated as d
+from models.training.scenarios.delegated_external import CLASSES, FIXED, external
+from models.training.scenarios.delegated_invented import INVENTED
+from models.training.scenarios.delegated_types import Act, Catalogue, Step
+from stream.offline.recorded import events_of
 
 pytestmark = pytest.mark.slow
 

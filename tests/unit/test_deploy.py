@@ -16,10 +16,10 @@ import promql_parser
 import pytest
 import yaml
 
-from stream.app import STOP_S
-from stream.metrics import HealthServer, Measures
 from stream.policy import load_policy
 from stream.settings import Settings
+from stream.shell.app import STOP_S
+from stream.shell.metrics import HealthServer, Measures
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
-import stream.judge
-import stream.rulings
+import stream.core.judge
+import stream.core.rulings
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, load
+from stream.core.rulings import Release
+from stream.core.window import Partition, state_key
 from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
-from stream.rulings import Release
-from stream.window import Partition, state_key
 from tests import builders as b
 
 UNKNOWN = "wire_money"
@@ -490,14 +490,14 @@ def test_an_activation_of_a_release_that_is_not_here_stops_the_worker_and_applie
 def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_goes_on(
     batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stream.judge.extract
+    real = stream.core.judge.extract
 
     def failing(session: Any, tool: str, *rest: Any) -> Any:
         if tool == "boom":
             raise ZeroDivisionError("a secret value")
         return real(session, tool, *rest)
 
-    monkeypatch.setattr(stream.judge, "extract", failing)
+    monkeypatch.setattr(stream.core.judge, "extract", failing)
     values = [
         b.declared("s"),
         b.called("s", 1),
@@ -515,16 +515,16 @@ def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_go
     assert marks(run) == [[], ["undeclared", "partial", "unjudged_before"], ["undeclared"]]
     assert run.decisions[1]["previous"] == run.decisions[0]["digest"]
     assert [c["value"] for c in run.cases[-1]["credentials"]] == ["c-s"]
-    monkeypatch.setattr(stream.judge, "extract", real)
+    monkeypatch.setattr(stream.core.judge, "extract", real)
     again = b.Run(b.judge(), run.partition).feed([b.record(b.called("s", 9, tool="boom"), 50)])
     assert len(again.decisions) == 1
 
 
 def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stream.judge.extract
-    monkeypatch.setattr(stream.judge, "extract", lambda *a: 1 // 0)
+    real = stream.core.judge.extract
+    monkeypatch.setattr(stream.core.judge, "extract", lambda *a: 1 // 0)
     run = b.play([b.declared("s"), b.called("s", 1)])
-    monkeypatch.setattr(stream.judge, "extract", real)
+    monkeypatch.setattr(stream.core.judge, "extract", real)
     run.feed([b.record(b.called("s", 1), 10), b.record(b.called("s", 1), 11)])
     assert marks(run) == [["undeclared", "partial", "unjudged_before"]]
 
@@ -532,14 +532,14 @@ def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pyt
 def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = stream.rulings._explain
+    real = stream.core.rulings._explain
 
     def failing(ruling: Any, score: int, *rest: Any, **more: Any) -> str:
         if score == 10_000:
             raise ZeroDivisionError
         return real(ruling, score, *rest, **more)
 
-    monkeypatch.setattr(stream.rulings, "_explain", failing)
+    monkeypatch.setattr(stream.core.rulings, "_explain", failing)
     more = {"hot": high()}
     values = [(0, b.called("s", 0)), (1, b.activation("hot")), (2, b.called("t", 0)), (3, b.called("s", 1))]
     runs = [b.play_stamped(values, size, bundled=low(), more=more) for size in (1, 512)]
@@ -550,7 +550,7 @@ def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judg
 
 
 def test_an_unforeseen_exception_after_the_end_is_a_case_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream.judge, "extract", lambda *a: 1 // 0)
+    monkeypatch.setattr(stream.core.judge, "extract", lambda *a: 1 // 0)
     run = b.play([b.declared("s"), b.ended("s", 1), b.called("s", 2)])
     assert run.quarantined == [("internal", 2)]
     assert run.cases[-1]["kind"] == "unjudged"

@@ -15,14 +15,15 @@ import pytest
 from joserfc.jwk import KeySet, RSAKey
 
 from models.contracts import Outcome, Standing
-from stream import bootstrap, judge, window
-from stream.act import Actor
+from stream import bootstrap
+from stream.core import judge, window
 from stream.events import OUTCOMES, REVOCATIONS
+from stream.offline.replay import read_records, replay
+from stream.outbound.act import Actor
+from stream.outbound.tokens import SigningKeys, default_audience, verify_token
 from stream.policy import SIGNALS, load_policy
-from stream.replay import read_records, replay
 from stream.settings import Settings
-from stream.tokens import SigningKeys, default_audience, verify_token
-from stream.topics import DAY_MS, topic_table
+from stream.shell.topics import DAY_MS, topic_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -212,7 +213,7 @@ def assigned_to(name: str, source: str) -> list[ast.expr]:
 
 
 def marks_in_code() -> set[str]:
-    """What `stream.judge` may put among a decision's marks."""
+    """What `stream.core.judge` may put among a decision's marks."""
     made = assigned_to("marks", inspect.getsource(judge))
     prefixes = {
         part.value

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import distill, embedding
-from models.embedding import BUNDLED, DIMS, Embedding, cosine, cosines, pieces_of, unit
 from models.errors import ArtefactError, DigestMismatch
-from models.scenarios import written_tasks
+from models.text import embedding
+from models.text.embedding import BUNDLED, DIMS, Embedding, cosine, cosines, pieces_of, unit
+from models.training import distill
+from models.training.scenarios import written_tasks
 
 TABLE = Embedding.load()
 

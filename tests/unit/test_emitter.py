@@ -24,11 +24,11 @@ from models.contracts import (
     ToolReturned,
 )
 from stream import bootstrap
+from stream.core.judge import Judge
+from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, murmur2_partition, parse
-from stream.judge import Judge
 from stream.policy import SIGNALS
 from stream.settings import Settings
-from stream.window import Partition
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas with a function that Python 3.11 calls deprecated.
@@ -236,7 +236,7 @@ def test_a_number_is_not_used_up_by_an_event_that_could_not_be_sent() -> None:
 
 
 def judge() -> Judge:
-    from models.registry import NullModel
+    from models.release.registry import NullModel
     from stream.policy import load_policy
 
     return bootstrap.judge_with(Settings(), bootstrap.make_release(NullModel(), load_policy()))

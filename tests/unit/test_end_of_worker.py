@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stream import app
 from stream.settings import Settings
+from stream.shell import app
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, work: Any) -> tuple[int, float]:

@@ -14,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import calibrate, dataset, evaluate, features, registry, train, trees
-from models.calibrate import Recipe
-from models.dataset import Session
 from models.errors import DatasetError
+from models.evidence import features
+from models.forest import trees
+from models.release import registry
+from models.training import calibrate, dataset, evaluate
+from models.training import fit as train
+from models.training.calibrate import Recipe
+from models.training.dataset import Session
 
 FEATURES = ("one", "two", "three", "four")
 SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, max_features=0.4, folds=2, seed=11)

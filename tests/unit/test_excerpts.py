@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import results
-from models.excerpts import MAX_EXCERPTS, excerpts
-from models.provenance import MAX_CHARS, MAX_LEAF_CHARS, fingerprint, prints_of
-from models.results import MAX_TALK, MAX_TALK_BETWEEN, MAX_TALK_LATER, Heard, hear, read_on
-from stream.replay import feature_rows
+from models.evidence import results
+from models.evidence.provenance import MAX_CHARS, MAX_LEAF_CHARS, fingerprint, prints_of
+from models.evidence.results import MAX_TALK, MAX_TALK_BETWEEN, MAX_TALK_LATER, Heard, hear, read_on
+from models.text.excerpts import MAX_EXCERPTS, excerpts
+from stream.offline.replay import feature_rows
 
 KEY = b"k" * 32
 IDLE = "Nothing much is said in this line of a long page.\n"

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import acting, expectation, handover
-from models.embedding import DIMS, LENGTH
 from models.errors import ArtefactError
-from models.expectation import FURTHEST, UNIT, Expectation, area, fit
-from models.meaning import clauses_of, pack, unpack, vector_of, vectors_of
-from models.scenarios import corpus, written_tasks
-from stream import study
+from models.heads import acting, expectation, handover
+from models.heads.expectation import FURTHEST, UNIT, Expectation, area, fit
+from models.text.embedding import DIMS, LENGTH
+from models.text.meaning import clauses_of, pack, unpack, vector_of, vectors_of
+from models.training.scenarios import corpus, written_tasks
+from stream.offline import study
 from tests.builders import bundled_as
 
 NONE = np.zeros((DIMS, DIMS))

@@ -15,8 +15,8 @@ import orjson
 import pytest
 import yaml
 
-from models.dispatch import dispatched
-from models.tools import is_general
+from models.evidence.dispatch import dispatched
+from models.tools.catalogue import is_general
 from stream import bootstrap
 from stream.settings import Settings
 from tests import builders as b

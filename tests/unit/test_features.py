@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import handover
-from models.calibrate import APART
-from models.expectation import FURTHEST
-from models.features import FEATURES
-from models.handover import NEUTRAL, Head, Heads
-from models.provenance import HASHED_CHARS
-from models.registry import NullModel
-from models.scenarios.recorded_attacks import fingerprinted
+from models.evidence.features import FEATURES
+from models.evidence.provenance import HASHED_CHARS
+from models.heads import handover
+from models.heads.expectation import FURTHEST
+from models.heads.handover import NEUTRAL, Head, Heads
+from models.release.registry import NullModel
 from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
+from models.training.calibrate import APART
+from models.training.scenarios.recorded_attacks import fingerprinted
 from stream import bootstrap
+from stream.core.window import Partition, _with_said
 from stream.events import dumps
+from stream.offline.replay import _plain, _Recorder, feature_rows
 from stream.policy import load_policy
-from stream.replay import _plain, _Recorder, feature_rows
 from stream.settings import Settings
-from stream.window import Partition, _with_said
 from tests.builders import SERVED
 
 TOOLS = [

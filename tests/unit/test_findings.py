@@ -8,7 +8,15 @@ from ocsf_json_schema import get_ocsf_schema
 
 from models.contracts import FAMILIES, ArgumentRef, CredentialRef, Evidence, PathStep
 from stream.events import dumps, rfc3339
-from stream.findings import BROKER_LAG_MS, CaseFacts, dedup_key, exposure, finding, has_finding, problems
+from stream.outbound.findings import (
+    BROKER_LAG_MS,
+    CaseFacts,
+    dedup_key,
+    exposure,
+    finding,
+    has_finding,
+    problems,
+)
 
 NINE = 1_767_258_000_000  # 2026-01-01T09:00:00Z
 

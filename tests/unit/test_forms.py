@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from models.dispatch import dispatched
-from models.scenarios.forms import FORMS, GENERAL, LEARN, REPORT, UNSEEN, formed, frames
-from models.scenarios.wordings import seeded
-from models.tools import is_general
+from models.evidence.dispatch import dispatched
+from models.tools.catalogue import is_general
+from models.training.scenarios.forms import FORMS, GENERAL, LEARN, REPORT, UNSEEN, formed, frames
+from models.training.scenarios.wordings import seeded
 from tests import builders as b
 
 TOOLS: list[dict[str, Any]] = [

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from models.contracts import EVENT
-from stream.generate import DOMAINS, plan, sessions, truth
+from stream.offline.generate import DOMAINS, plan, sessions, truth
 
 
 def by_session(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -57,7 +57,7 @@ def test_calls_are_numbered_and_answered() -> None:
 
 def test_same_seed_gives_the_same_events_under_another_hash_seed() -> None:
     script = (
-        "import hashlib, json; from stream.generate import sessions;"
+        "import hashlib, json; from stream.offline.generate import sessions;"
         "events = list(sessions(5, 30, hijacked=0.3, at_once=4, duplicates=0.1));"
         "print(hashlib.sha256(json.dumps(events).encode()).hexdigest())"
     )

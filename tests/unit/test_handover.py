@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import handover
 from models.errors import ArtefactError
-from models.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
+from models.heads import handover
+from models.heads.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
 from tests.builders import bundled_as
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -204,7 +204,7 @@ def test_sessions_can_be_seen_through_other_heads() -> None:
 
 
 def test_whole_intents_come_from_the_authors_to_learn_from_alone() -> None:
-    from models.scenarios import written_tasks
+    from models.training.scenarios import written_tasks
 
     authors = {intent.author for intent in handover.intents()}
     assert authors.isdisjoint(written_tasks.REPORT)

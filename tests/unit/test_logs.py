@@ -13,8 +13,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from models.errors import ConfigError, SchemaError
-from stream.logs import Format, configure, told
 from stream.settings import Settings
+from stream.shell.logs import Format, configure, told
 
 SECRET = "DE02120300000000202051"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import meaning
-from models.embedding import DIMS
-from models.meaning import (
+from models.text import meaning
+from models.text.embedding import DIMS
+from models.text.meaning import (
     GATE,
     LINE,
     MAX_CLAUSES,

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import privacy
 from models.contracts import EVENT
-from models.privacy import PROSE, Hidden
-from models.provenance import INTENT, Index, is_hashed, origin, prints_of, spell
-from models.results import hear
+from models.evidence.provenance import INTENT, Index, is_hashed, origin, prints_of, spell
+from models.evidence.results import hear
+from models.text import privacy
+from models.text.privacy import PROSE, Hidden
 from tests.unit.test_emitter import Collected, emitter
 
 KEY = b"one tenant's key"
@@ -175,7 +175,7 @@ def test_the_guides_example_puts_no_value_on_the_bus() -> None:
         "answer": f"Paid 311.40 to {ACCOUNT} this morning, thank you.",
         "wish": "Pay 'Zeman Roofing' too.",
     }
-    exec(example.replace("from privacy import", "from models.privacy import"), scope)
+    exec(example.replace("from privacy import", "from models.text.privacy import"), scope)
     events = [EVENT.validate_json(one.value) for one in producer.sent]
     assert [event.type for event in events] == [
         "session.declared",

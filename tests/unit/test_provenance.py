@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contracts import Tool
-from models.provenance import (
+from models.evidence.provenance import (
     ANCHORED,
     DESCRIBED,
     GRAM,
@@ -45,7 +45,7 @@ from models.provenance import (
     tokens,
     winnowed,
 )
-from models.tools import Catalogue, stem_prints, stems_of_pieces
+from models.tools.catalogue import Catalogue, stem_prints, stems_of_pieces
 
 KEY = b"test-key"
 ADDRESS = "Maria.Keller@Example.com"

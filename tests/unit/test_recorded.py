@@ -17,7 +17,7 @@ import pytest
 
 from models.contracts import EVENT
 from models.errors import ConfigError, InputError
-from stream.recorded import events_of, load_tools, open_text
+from stream.offline.recorded import events_of, load_tools, open_text
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -223,7 +223,7 @@ def test_what_is_not_a_recorded_session_is_refused(broken: dict[str, Any]) -> No
 
 def test_events_are_the_same_under_another_hash_seed() -> None:
     script = (
-        "import json, sys; from stream.recorded import events_of;"
+        "import json, sys; from stream.offline.recorded import events_of;"
         "print(json.dumps(events_of(json.load(sys.stdin), None)))"
     )
     outputs = [

@@ -17,8 +17,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import registry, trees
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
+from models.forest import trees
+from models.release import registry
 from tests.builders import first
 
 FEATURES = ("a.one", "a.two", "b.three")

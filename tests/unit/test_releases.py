@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import RSAKey
 
-from models import registry
 from models.errors import ConfigError
+from models.release import registry
 from stream import bootstrap, policy
 from stream.settings import Settings
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from models.dataset import of_record
-from models.scenarios import report_tasks
-from models.scenarios.report_wordings import LANGUAGES, REPORT, act_in
-from models.scenarios.wordings import Demand, Wording, place
-from stream.recorded import events_of
+from models.training.dataset import of_record
+from models.training.scenarios import report_tasks
+from models.training.scenarios.report_wordings import LANGUAGES, REPORT, act_in
+from models.training.scenarios.wordings import Demand, Wording, place
+from stream.offline.recorded import events_of
 
 pytestmark = pytest.mark.slow
 

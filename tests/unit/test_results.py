@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.provenance import fingerprint, prints_of, spell
-from models.results import MAX_BREATH, MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear, leave_out
+from models.evidence.provenance import fingerprint, prints_of, spell
+from models.evidence.results import MAX_BREATH, MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear, leave_out
 
 KEY = b"k" * 32
 

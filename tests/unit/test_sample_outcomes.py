@@ -8,8 +8,9 @@ import orjson
 import pytest
 import yaml
 
-from stream import bootstrap, replay
+from stream import bootstrap
 from stream.events import CASES, DECISIONS
+from stream.offline import replay
 from stream.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"

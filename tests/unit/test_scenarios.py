@@ -16,13 +16,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from models.bait import talks_to_agent
-from models.dataset import read_records
-from models.scenarios import recorded_attacks as attacks
-from models.scenarios import splices as splicing
-from models.scenarios.splices import Act, insert, splices
-from models.scenarios.wordings import SELECT, TRAIN, Demand, Wording, demand_of, identify, place
-from stream.recorded import events_of, load_tools
+from models.evidence.content import talks_to_agent
+from models.training.dataset import read_records
+from models.training.scenarios import recorded_attacks as attacks
+from models.training.scenarios import splices as splicing
+from models.training.scenarios.splices import Act, insert, splices
+from models.training.scenarios.wordings import SELECT, TRAIN, Demand, Wording, demand_of, identify, place
+from stream.offline.recorded import events_of, load_tools
 
 Session = dict[str, Any]
 

@@ -13,9 +13,9 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from models import contracts
 from models.contracts import RevocationClaims, RiskClaims
 from stream.events import dumps
-from stream.findings import CaseFacts, finding
+from stream.outbound.findings import CaseFacts, finding
+from stream.outbound.tokens import revocation_claims, risk_claims
 from stream.schemas import CONTRACTS, DOCS, asyncapi, documents, json_schemas, main, stale, write
-from stream.tokens import revocation_claims, risk_claims
 
 TOPICS = {
     "agent.events.v1",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from stream import bootstrap, cli
+from stream import bootstrap
+from stream.cli import main as cli
 from stream.settings import Settings
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.features import FEATURES
+from models.evidence.features import FEATURES
 from stream import bootstrap
+from stream.offline.recorded import events_of
+from stream.offline.replay import feature_rows
 from stream.policy import parse_policy
-from stream.recorded import events_of
-from stream.replay import feature_rows
 from stream.settings import Settings
 from tests import builders as b
 

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.embedding import DIMS
-from models.meaning import LINE, MAX_CLAUSES, MAX_LINES
 from models.session import (
     MAX_CREDENTIAL_BYTES,
     MAX_NAMES,
@@ -27,7 +25,9 @@ from models.session import (
     path_within,
     print_limit,
 )
-from stream.window import state_key
+from models.text.embedding import DIMS
+from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
+from stream.core.window import state_key
 from tests import builders as b
 
 MAX_TOMBSTONE = 4096

@@ -11,10 +11,10 @@ import pytest
 
 from models import session as sessions
 from models.errors import StateError
-from stream.app import _restored, _Stage
-from stream.checkpoints import Checkpointer, Owner, Recovered, StateRecord
-from stream.metrics import Measures
-from stream.window import LEDGER, Ledger, Partition
+from stream.core.window import LEDGER, Ledger, Partition
+from stream.shell.app import _restored, _Stage
+from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord
+from stream.shell.metrics import Measures
 
 PLACE = ("agent.events.v1", 3)
 

@@ -16,8 +16,8 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from models.contracts import CredentialRef
 from models.errors import ConfigError, ContractError
 from stream.events import dumps
-from stream.findings import CaseFacts
-from stream.tokens import (
+from stream.outbound.findings import CaseFacts
+from stream.outbound.tokens import (
     MAX_PAYLOAD,
     RISK_LEVEL_CHANGE,
     SESSION_REVOKED,

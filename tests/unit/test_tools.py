@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from models.contracts import Tool
-from models.meaning import explain, vector_of
-from models.provenance import DESCRIBED, fingerprint
-from models.tools import (
+from models.evidence.provenance import DESCRIBED, fingerprint
+from models.text.meaning import explain, vector_of
+from models.tools.catalogue import (
     VERBS,
     Catalogue,
     facts_of,

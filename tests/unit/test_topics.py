@@ -9,7 +9,7 @@ import pytest
 
 from stream.events import ALERTS, EVENTS
 from stream.settings import Settings
-from stream.topics import Finding, differences, topic_table
+from stream.shell.topics import Finding, differences, topic_table
 
 WANTED = Settings(partitions=2, replication=3)
 

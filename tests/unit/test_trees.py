@@ -16,8 +16,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import trees
 from models.errors import ArtefactError, FeaturesMismatch
+from models.forest import trees
 from tests.builders import first
 
 CUTS_DIGEST = "36f1a406a44fdff93dd9f63dead18a4bb887130b97cdbd1f00e187d77caabab1"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import vagueness
 from models.errors import ArtefactError
+from models.heads import vagueness
 from tests import builders as b
 from tests.builders import bundled_as
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stream import bootstrap, replay
+from stream import bootstrap
+from stream.offline import replay
 from stream.settings import Settings
-from stream.watch import Board, Seen
+from stream.shell.watch import Board, Seen
 
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 

@@ -63,7 +63,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_ships_samples_policy_and_model_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"stream/samples/{SAMPLE}", "stream/policy.yaml", "models/bundled/model.skops"} <= set(names)
+    assert {f"stream/samples/{SAMPLE}", "stream/policy.yaml", "models/release/bundled/model.skops"} <= set(
+        names
+    )
     assert not [name for name in names if name.startswith(("tests/", "docs/", "notebooks/"))]
 
 

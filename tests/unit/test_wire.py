@@ -10,8 +10,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from stream import wire
 from stream.events import Record
+from stream.shell import wire
 from tests.secured import Poison
 
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.provenance import leaves
-from stream import bootstrap, rulings
+from models.evidence.provenance import leaves
+from stream import bootstrap
+from stream.core import rulings
 from stream.policy import load_policy
 from stream.settings import Settings
 from tests import builders as b

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.scenarios import written_tasks as w
-from stream.recorded import events_of
+from models.training.scenarios import written_tasks as w
+from stream.offline.recorded import events_of
 
 FILES = sorted(w.files())
 BAD_CALLS = ("hijacked", "silent", "otherwise", "asked", "asked_silent")

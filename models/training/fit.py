@@ -1,0 +1,136 @@
+"""Training: scores out of fold first, then the model itself, and the papers that go with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.errors import DatasetError
+from models.forest import trees
+from models.forest.trees import Floats, Ints
+from models.release import registry
+from models.training import evaluate
+from models.training.calibrate import (
+    Progress,
+    Recipe,
+    fit,
+    out_of_fold,
+    recipe_for,
+    silent,
+    thresholds,
+)
+from models.training.dataset import LEFT_OUT, Calls
+
+TRAINING_COMMAND = "driftline train"
+
+
+class Trained(NamedTuple):
+    """A calibrated model, its manifest, the account of its quality, and the scores that this rests on."""
+
+    pipeline: Any
+    manifest: dict[str, Any]
+    report: dict[str, Any]
+    scores: Ints
+
+
+def train(
+    X: Floats,
+    calls: Calls,
+    features: Sequence[str],
+    features_version: int,
+    data: Mapping[str, str],
+    recipe: Recipe | None = None,
+    command: str = TRAINING_COMMAND,
+    progress: Progress = silent,
+) -> Trained:
+    """Fit on all sessions; measure and set thresholds on scores of suites left out.
+
+    Parameters
+    ----------
+    X, calls : feature rows and their labels, aligned
+    features, features_version : what X's columns are
+    data : file names to SHA-256, for the manifest
+    """
+    recipe = replace(recipe or recipe_for(features), shifts=trees.shifts_of(features))
+    if X.shape != (len(calls), len(features)):
+        raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
+    scores = out_of_fold(X, calls, recipe, progress)
+    progress("measuring")
+    kept, by_domain = thresholds(scores, calls)
+    recorded = np.array([session.variant == "recorded" for session in calls.sessions], dtype=np.bool_)
+    rows = calls.rows_where(recorded)
+    report = evaluate.report(scores[rows], calls.take(rows))
+    progress(f"fitting on all {len(calls)} calls")
+    pipeline = fit(X, calls, recipe)
+    trees.from_sklearn(pipeline)
+    labelled = calls.target != LEFT_OUT
+    manifest = {
+        "features": list(features),
+        "features_version": features_version,
+        "data": dict(sorted(data.items())),
+        "command": command,
+        "recipe": recipe.as_manifest(),
+        "split": {
+            "metrics": "leave one domain out (an AgentDojo suite, or any other set whole)",
+            "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
+            "domains": calls.domains(),
+        },
+        "allowance": trees.ALLOWED,
+        "thresholds": kept,
+        "thresholds_from": {
+            "unit": "maximum of an honest session, recorded or written, each user task weighing the same",
+            "chosen": "mean log odds of three tenths of the domains' own, below the highest tenth",
+            "domains": by_domain,
+        },
+        "sessions": dict(sorted(Counter(f"{s.kind}: {s.variant}" for s in calls.sessions).items())),
+        "seen": {
+            "intents": sorted({s.intent for s in calls.sessions}),
+            "goals": sorted({s.goal for s in calls.sessions if s.goal}),
+            "sources": sorted({s.source for s in calls.sessions}),
+        },
+        "typical": typical(X, calls),
+        "base_rate": round(float((calls.target[labelled] == 1).mean()), 6),
+        "metrics": _short(report),
+    }
+    return Trained(pipeline, manifest, report, scores)
+
+
+def typical(X: Floats, calls: Calls) -> list[int]:
+    """The features of a typical honest call, which `models.forest.attribution` sets others against.
+
+    Of each the median over honest recordings by domain, and of these the median, halves rounded down.
+    """
+    medians = []
+    for domain in calls.domains():
+        honest = [
+            s.domain == domain and s.variant == "recorded" and s.kind == "benign" for s in calls.sessions
+        ]
+        if any(honest):
+            medians.append(np.median(X[calls.rows_where(honest)], axis=0))
+    if not medians:
+        raise DatasetError("no honest recording to set others against")
+    return [int(one) for one in np.floor(np.median(medians, axis=0))]
+
+
+def _short(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the account that travels with the model."""
+    calibration = report["calibration"]
+    return {
+        "sessions": report["sessions"],
+        "pooled": report["pooled"],
+        "by_suite": report["by_suite"],
+        "null": report["null"],
+        "brier": calibration["brier"],
+        "brier_base_rate": calibration["brier_base_rate"],
+    }
+
+
+def write(trained: Trained, directory: Path) -> registry.Model:
+    """Save, and read back what was saved."""
+    manifest = registry.save(directory, trained.pipeline, trained.manifest)
+    return registry.load(directory, manifest["features"], manifest["features_version"])

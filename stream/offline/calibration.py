@@ -1,0 +1,198 @@
+"""Thresholds of a new ecosystem, raised by what its own sessions score; nobody has labelled them.
+
+Decisions of shadow operation go in, a release comes out: the model as it is, and the policy with numbers in place
+of the budgets whose thresholds `models.training.calibrate.raised` lifts. Nothing is ever lowered, and nothing rises above
+the threshold of a tenth of its budget, so that whoever floods the sample with attacks can push it there and no
+further. The release goes live like any other, with a drained restart (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from models.errors import ConfigError, InputError
+from models.forest import trees
+from models.release import registry
+from models.training.calibrate import raised
+from stream.bootstrap import release_digest
+from stream.policy import FalsePositiveBudget, Policy, levels, parse_policy
+
+FEWEST = 50
+"""Sessions from which on a sample says anything: with fewer, the share that is allowed anyway is all of them."""
+
+
+class Raised(NamedTuple):
+    """One level: its budget, and its threshold in units of 0.0001 before and after; how many sessions reach each."""
+
+    level: str
+    budget: float
+    before: int
+    after: int
+    reached_before: int
+    reached_after: int
+
+
+class Sample(NamedTuple):
+    """What the decisions given say of an ecosystem.
+
+    Attributes
+    ----------
+    highest : each session's highest score, in units of 0.0001, by tenant and session
+    abstained : decisions passed over since their score is not acted on
+    others : decisions passed over since another release made them, by its name
+    """
+
+    highest: dict[tuple[str, str], int]
+    abstained: int
+    others: Counter[str]
+
+
+def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | None = None) -> Sample:
+    """The sessions of decisions that are acted on, of `release` (None: of any).
+
+    Parameters
+    ----------
+    decisions : each with the place where it stands, for errors
+
+    Raises
+    ------
+    InputError
+        A document is no decision.
+    """
+    highest: dict[tuple[str, str], int] = {}
+    others: Counter[str] = Counter()
+    abstained = 0
+    for where, document in decisions:
+        lacking = [name for name in ("session_id", "score", "verdict", "release") if name not in document]
+        if lacking:
+            raise InputError(
+                f"{where}: no {lacking[0]!r}, so not a decision; give those of agent.decisions.v1"
+            )
+        session = str(document.get("tenant") or ""), str(document["session_id"])
+        try:
+            score = float(document["score"])
+        except (TypeError, ValueError):
+            score = math.nan
+        if not 0 <= score <= 1:
+            raise InputError(f"{where}: the score of a decision lies between 0 and 1")
+        by = str(document["release"])
+        if release is not None and by != release:
+            others[by] += 1
+        elif document["verdict"] == "abstain":
+            abstained += 1
+        else:
+            highest[session] = max(highest.get(session, 0), round(score * trees.UNITS))
+    return Sample(highest, abstained, others)
+
+
+def enough(sample: Sample, release: str) -> None:
+    """Refuse a sample that says nothing of an ecosystem.
+
+    Raises
+    ------
+    InputError
+        It has fewer than `FEWEST` sessions.
+    """
+    if len(sample.highest) >= FEWEST:
+        return
+    passed = [f"{sample.abstained} that abstain"] if sample.abstained else []
+    passed += [f"{count} of {name}" for name, count in sample.others.most_common(3)]
+    if len(sample.others) > 3:
+        passed.append(f"more of {len(sample.others) - 3} other releases")
+    raise InputError(
+        f"sessions decided by {release}: {len(sample.highest)}; at least {FEWEST} are needed"
+        + (f"; decisions passed over: {', '.join(passed)}" if passed else "")
+    )
+
+
+def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) -> list[Raised]:
+    """The levels that the policy gives as budgets, with what the sample makes of their thresholds.
+
+    Levels given as numbers are somebody's decision and stay. Later levels stay above earlier ones.
+    """
+    sample = np.asarray(highest, np.int64)
+    now = levels(policy, model.threshold)
+    found, least = [], 0
+    for level, before in now._asdict().items():
+        told = getattr(policy.thresholds, level)
+        if isinstance(told, FalsePositiveBudget):
+            after = max(least, raised(before, sample, told.budget, _ceiling(model, told.budget, before)))
+            reached = int((sample >= before).sum()), int((sample >= after).sum())
+            found.append(Raised(level, told.budget, before, after, *reached))
+            least = after
+        else:
+            least = max(least, before)
+    return found
+
+
+def spent(found: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
+    """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
+    after = levels(policy, model.threshold)._asdict() | {one.level: one.after for one in found}
+    raised_to = (one for one in found if one.level == "alert" and one.before < one.after >= after["revoke"])
+    return next(raised_to, None)
+
+
+def _ceiling(model: registry.Model, budget: float, before: int) -> int:
+    """The threshold of a tenth of the budget; where none was measured, of the strictest that was."""
+    measured = sorted(float(name) for name in model.manifest["thresholds"])
+    return max(before, model.threshold(max(budget / 10, measured[0])))
+
+
+def write(
+    found: Sequence[Raised], policy_text: str, name: str, model: registry.Model, source: Path, out: Path
+) -> str:
+    """Write the release into the new directory `out`; its digest, as an activation names it.
+
+    Parameters
+    ----------
+    policy_text : the policy; all of it but the raised levels is kept, comments too
+    name : of the policy, for errors
+    source : directory that the model was read from
+
+    Raises
+    ------
+    ConfigError
+        The directory is there already, or the policy's levels would not rise.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} is there already; name a new directory for the release")
+    text = with_levels(policy_text, {one.level: one.after for one in found if one.after > one.before})
+    policy = parse_policy(text, name)
+    levels(policy, model.threshold)
+    out.mkdir(parents=True)
+    for file in (registry.MODEL_FILE, registry.MANIFEST_FILE):
+        shutil.copyfile(source / file, out / file)
+    (out / "policy.yaml").write_text(text)
+    return release_digest(model.digest, policy)
+
+
+def with_levels(policy_text: str, numbers: Mapping[str, int]) -> str:
+    """`policy_text` with these thresholds, in units of 0.0001, in place of its own; the rest as it stands.
+
+    >>> with_levels("thresholds:\\n  alert: {budget: 0.01}  # ours\\n", {"alert": 9123})
+    'thresholds:\\n  alert: 0.9123  # ours\\n'
+    """
+    root = yaml.compose(policy_text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    (table,) = (value for key, value in root.value if key.value == "thresholds")
+    places = [(value.start_mark.index, _end(value), key.value) for key, value in table.value]
+    for start, end, level in sorted(places, reverse=True):
+        if level in numbers:
+            number = f"{numbers[level] / trees.UNITS:.4f}"
+            policy_text = policy_text[:start] + number + policy_text[end:]
+    return policy_text
+
+
+def _end(node: yaml.Node) -> int:
+    """Where a node's text ends; a block's own mark lies beyond the white space after it."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style:
+        return _end(node.value[-1][1])
+    return int(node.end_mark.index)

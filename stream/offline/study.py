@@ -1,0 +1,115 @@
+"""Sets of recorded sessions and scenarios as feature rows and labels, through the live judge.
+
+What training and evaluation share: files are read, scenarios made of them (`models.training.scenarios.corpus`), and
+every session replayed, on as many processes as there are cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.heads import acting, expectation, handover
+from models.training import dataset
+from models.training.scenarios import corpus
+from models.training.scenarios.corpus import Set
+from stream.offline.recorded import load_tools, name_of
+from stream.offline.replay import Rows, feature_rows, read_sessions
+
+CHUNK = 400
+"""Sessions that a process replays at a time."""
+
+Progress = Callable[[str], None]
+
+
+class Labelled(NamedTuple):
+    """Feature rows with their labels.
+
+    Attributes
+    ----------
+    X : float64 array of shape (n_calls, n_features)
+    calls : their labels
+    home : for each session of the labels the set that it comes from
+    families : int64 array of shape (n_calls,), see `stream.offline.replay.Rows`
+    """
+
+    X: npt.NDArray[np.float64]
+    calls: dataset.Calls
+    home: list[str]
+    families: npt.NDArray[np.int64]
+
+
+def read(
+    paths: Sequence[Path], tools: Path | None = None
+) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
+    """Recorded files and their catalogues, see `models.training.scenarios.corpus.recordings`."""
+    return corpus.recordings(
+        {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in paths}
+    )
+
+
+def recorded_sets(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -> Iterator[Set]:
+    """Each recorded file as a set of its own."""
+    for name, sessions in recorded.items():
+        yield Set(name, list(sessions), {ref: t for ref, t in tools.items() if ref.startswith(f"{name}/")})
+
+
+def acted(paths: Iterable[Path]) -> dict[str, int]:
+    """Telling calls of attempted sessions, from the files beside the recorded ones."""
+    return {name: seq for path in paths for name, seq in dataset.acted_beside(path).items()}
+
+
+def labelled(
+    sets: Iterable[Set], telling: dict[str, int], say: Progress, processes: int | None = None
+) -> Labelled:
+    """Feature rows and labels of all sessions of these sets.
+
+    Parameters
+    ----------
+    telling : session ids to the call that shows an attempted session acted, see `acted`
+    processes : default: one for each core
+    """
+    rows: list[Rows] = []
+    sessions: list[dataset.Session] = []
+    home: dict[str, str] = {}
+    workers = processes or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        for one in sets:
+            jobs = [(part, _needed(part, one), one.unread) for part in _parts(one.sessions)]
+            found = list(pool.map(rows_through, *zip(*jobs, strict=True)))
+            rows += found
+            made = [dataset.of_record(session, telling) for session in one.sessions]
+            sessions += made
+            home |= {session.session_id: one.name for session in made}
+            say(f"{one.name}: {len(made)} sessions, {sum(len(part.X) for part in found)} calls")
+    ids = [session_id for part in rows for session_id in part.session_ids]
+    calls = dataset.join(sessions, ids, np.concatenate([part.call_seqs for part in rows]))
+    X = np.concatenate([part.X for part in rows])
+    families = np.concatenate([part.families for part in rows])
+    return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families)
+
+
+def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(sessions), CHUNK):
+        yield list(sessions[start : start + CHUNK])
+
+
+def _needed(part: Sequence[dict[str, Any]], one: Set) -> dict[str, corpus.Tools]:
+    refs = {session["tools_ref"] for session in part}
+    return {ref: tools for ref, tools in one.tools.items() if ref in refs}
+
+
+def rows_through(
+    sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], unread: corpus.Unread | None
+) -> Rows:
+    """Feature rows of sessions, seen through what did not learn from them."""
+    heads, leads, acts = unread or (None, None, None)
+    with handover.instead(heads), expectation.instead(leads), acting.instead(acts):
+        return feature_rows(sessions, tools)

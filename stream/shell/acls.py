@@ -1,0 +1,285 @@
+"""Who may do what on the bus: the least rights of each role, as ACLs of Apache Kafka.
+
+The list follows from the settings alone (prefix, group, input topics), so that it can be printed before a
+cluster exists, compared with one, and tested against one: ``tests/kafka/test_security.py`` grants exactly
+this list and holds it against the broker's own audit log.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Literal, NamedTuple
+
+from models.errors import BrokerError, ConfigError
+from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK
+from stream.settings import Settings
+from stream.shell.checkpoints import state_topic
+from stream.shell.topics import topic_table
+
+Resource = Literal["topic", "group"]
+Operation = Literal["read", "write", "create", "describe", "describe_configs"]
+
+ROLES: Mapping[str, str] = {
+    "worker": "judges and acts; the only one that writes outputs and state",
+    "soc": "the SOC's reader: alerts, and the decisions behind them",
+    "broker": "a credential broker's reader: revocations",
+    "risk": "a receiver of risk levels, an identity provider for one: risk changes",
+    "oncall": "who mends what was quarantined, which is whole input records",
+    "operator": "runs `driftline topics create` and `check`",
+}
+"""Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
+
+
+class Acl(NamedTuple):
+    """One right: `principal` may do `operation` on the resource with exactly this name, from any host."""
+
+    role: str
+    principal: str
+    resource: Resource
+    name: str
+    operation: Operation
+    why: str
+
+
+def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> list[Acl]:
+    """The least rights that each role needs, role by role.
+
+    Parameters
+    ----------
+    settings : Settings
+        Prefix, group and input topics.
+    principals : mapping of str to str
+        Kafka principal (``User:name``) of a role of `ROLES`, of one producer by the base name of its topic,
+        or of every event topic's producer (``producer``). Who is not named is ``User:driftline-<role>``, and
+        the producer of a topic bound to a tenant ``User:driftline-producer-<tenant>``.
+
+    Raises
+    ------
+    ConfigError
+        A name that is no role, a principal without its type, or one producer for the topics of two tenants.
+
+    Notes
+    -----
+    Read and Write let a client describe the same topic or group; Kafka implies it. No role needs a right on
+    the cluster, on a transactional id (the worker uses none), on anything by prefix or wildcard, or Delete,
+    Alter and AlterConfigs. An idempotent producer needs Write on its topic and nothing else (Kafka 3.0 on).
+    Reading the ACLs back (`compare`) takes Describe on the cluster, which whoever granted them has.
+    """
+    return [*_rights(settings, _principals(settings, principals or {}))]
+
+
+def _principals(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
+    topics = _producer_topics(settings)
+    known = {*ROLES, *topics, "producer"}
+    for role, principal in given.items():
+        if role not in known:
+            raise ConfigError(f"{role!r} is no role; known are {', '.join(sorted(known))}")
+        kind, _, name = principal.partition(":")
+        if not kind or not name.strip() or name == "*" or principal != principal.strip():
+            raise ConfigError(f"{principal!r} is no Kafka principal; expected User:name (one, no wildcard)")
+    found = {role: given.get(role, f"User:driftline-{role}") for role in ROLES}
+    tenants: dict[str, str] = {}
+    for base, tenant in topics.items():
+        shared = given.get("producer") if base in settings.input_topics else None
+        made = f"User:driftline-producer-{tenant}" if tenant else f"User:driftline-{_kind(base)}"
+        found[base] = given.get(base) or shared or made
+        if tenant and tenants.setdefault(found[base], tenant) != tenant:
+            raise ConfigError(
+                f"{found[base]} would produce for the tenants {tenants[found[base]]} and {tenant}: give each "
+                f"topic its own, --principal {base}=User:name"
+            )
+    return found
+
+
+def _producer_topics(settings: Settings) -> dict[str, str | None]:
+    """Base name of every topic that others write, and the tenant bound to it."""
+    return {
+        topic.base: settings.input_topics.get(topic.base)
+        for topic in topic_table(settings)
+        if topic.use == "input"
+    }
+
+
+def _kind(base: str) -> str:
+    """``outcomes`` of ``agent.outcomes.v1``; ``producer`` of every event topic without a tenant."""
+    name = base.split(".")[1] if base.count(".") == 2 else ""
+    return name if name in ("outcomes", "feedback") else "producer"
+
+
+def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
+    def topic(role: str, base: str, operation: Operation, why: str) -> Acl:
+        return Acl(role, principals[role], "topic", settings.topic(base), operation, why)
+
+    def group(role: str, name: str, why: str) -> Acl:
+        return Acl(role, principals[role], "group", f"{settings.prefix}{settings.group}-{name}", "read", why)
+
+    for base in settings.input_topics:
+        yield topic("worker", base, "read", "judge: the events")
+        yield topic("worker", base, "write", "judge: clock ticks when a deadline is overdue")
+        yield topic("worker", state_topic(base), "read", "judge: recovery")
+        yield topic("worker", state_topic(base), "write", "judge: checkpoints")
+    yield topic("worker", DECISIONS, "write", "judge: one for each call")
+    yield topic("worker", CASES, "write", "judge: changes of state, for act")
+    yield topic("worker", QUARANTINE, "write", "both stages: what could not be read")
+    yield topic("worker", CASES, "read", "act: what to do about")
+    yield topic("worker", ALERTS, "write", "act: for the SOC")
+    yield topic("worker", REVOCATIONS, "write", "act: for credential brokers")
+    yield topic("worker", RISK, "write", "act: for receivers of risk levels")
+    yield group("worker", "judge", "judge: its consumer group")
+    yield group("worker", "act", "act: its consumer group")
+    yield topic("soc", ALERTS, "read", "the alerts")
+    yield topic("soc", DECISIONS, "read", "what each alert rests on")
+    yield group("soc", "soc", "to go on where the reader stopped")
+    yield topic("broker", REVOCATIONS, "read", "which credentials to kill")
+    yield group("broker", "broker", "to go on where the reader stopped")
+    yield topic("risk", RISK, "read", "whose risk changed")
+    yield group("risk", "risk", "to go on where the reader stopped")
+    yield topic("oncall", QUARANTINE, "read", "what was refused, and why; sent again by its topic's producer")
+    for base in _producer_topics(settings):
+        yield topic(base, base, "write", "produces to this topic and no other")
+    for entry in topic_table(settings):
+        for operation, why in _OPERATOR:
+            yield topic("operator", entry.base, operation, why)
+
+
+_OPERATOR: tuple[tuple[Operation, str], ...] = (
+    ("create", "to make it with its settings"),
+    ("describe", "to see that it exists, with its partitions"),
+    ("describe_configs", "to compare its settings"),
+)
+
+
+def table(rights: Iterable[Acl]) -> list[str]:
+    """`rights` as lines of text, role by role; names are never cut, since people copy them."""
+    lines: list[str] = []
+    for (role, principal), some in groupby(rights, key=lambda one: (one.role, one.principal)):
+        told = ROLES.get(role, "produces")
+        lines += [f"{role} ({principal}): {told}"]
+        for (resource, name), same in _by_place(some):
+            operations = ", ".join(one.operation for one in same)
+            why = "; ".join(one.why for one in same)
+            lines.append(f"  {resource} {name:32} {operations:34} {why}")
+    return lines
+
+
+def kafka_commands(settings: Settings, rights: Iterable[Acl]) -> list[str]:
+    """``kafka-acls.sh`` command lines that grant `rights`, one for each principal and resource."""
+    lines = []
+    for principal, some in groupby(sorted(rights, key=_place), key=lambda one: one.principal):
+        for (resource, name), same in _by_place(some):
+            operations = " ".join(
+                f"--operation {one.operation.title().replace('_', '')}"
+                for one in {one.operation: one for one in same}.values()
+            )
+            lines.append(
+                f"kafka-acls.sh --bootstrap-server {shlex.quote(settings.bootstrap)} "
+                f"--command-config admin.properties --add --allow-principal {shlex.quote(principal)} "
+                f"{operations} --{resource} {shlex.quote(name)}"
+            )
+    return lines
+
+
+def _by_place(rights: Iterable[Acl]) -> list[tuple[tuple[str, str], list[Acl]]]:
+    found: dict[tuple[str, str], list[Acl]] = {}
+    for one in rights:
+        found.setdefault((one.resource, one.name), []).append(one)
+    return list(found.items())
+
+
+def _place(acl: Acl) -> tuple[str, str, str, str]:
+    return acl.principal, acl.resource, acl.name, acl.operation
+
+
+def rows(rights: Iterable[Acl]) -> list[dict[str, str]]:
+    """`rights` for machines, complete: with host, pattern and permission, which are the same for all."""
+    return [{**one._asdict(), "pattern": "literal", "host": "*", "permission": "allow"} for one in rights]
+
+
+def granted(rights: Iterable[Acl]) -> list[Any]:
+    """`rights` as kafka-python's ACL objects, for an admin client's ``create_acls``; each once."""
+    from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+
+    distinct = {_place(one): one for one in rights}
+    return [
+        ACL(
+            one.principal,
+            "*",
+            ACLOperation[one.operation.upper()],
+            ACLPermissionType.ALLOW,
+            ResourcePattern(ResourceType[one.resource.upper()], one.name),
+        )
+        for one in distinct.values()
+    ]
+
+
+def compare(settings: Settings, rights: Sequence[Acl]) -> list[str]:
+    """What differs between the cluster's ACLs on our topics and groups and `rights`, one sentence each.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or the principal may not describe the cluster, which reading ACLs takes.
+
+    Notes
+    -----
+    Rights by prefix or wildcard that reach our resources are told as too much. A super user has no ACL and is
+    not seen.
+    """
+    from kafka.admin import (
+        ACLFilter,
+        ACLOperation,
+        ACLPermissionType,
+        ACLResourcePatternType,
+        ResourcePatternFilter,
+        ResourceType,
+    )
+    from kafka.errors import KafkaError
+
+    from stream.shell.topics import admin_client
+
+    wanted = {_place(one) for one in rights}
+    found: set[tuple[str, str, str, str]] = set()
+    more: list[str] = []
+    admin = admin_client(settings)
+    try:
+        for resource, name in sorted({(one.resource, one.name) for one in rights}):
+            pattern = ResourcePatternFilter(
+                ResourceType[resource.upper()], name, ACLResourcePatternType.MATCH
+            )
+            held, _ = admin.describe_acls(
+                ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
+            )
+            for one in held:
+                place = (
+                    one.principal,
+                    resource,
+                    one.resource_pattern.resource_name,
+                    one.operation.name.lower(),
+                )
+                exact = (
+                    one.resource_pattern.pattern_type == ACLResourcePatternType.LITERAL
+                    and one.host == "*"
+                    and one.permission_type == ACLPermissionType.ALLOW
+                )
+                if exact and place in wanted:
+                    found.add(place)
+                else:
+                    more.append(
+                        f"too much: {one.permission_type.name.lower()} {one.principal} "
+                        f"{one.operation.name.lower()} {one.resource_pattern.pattern_type.name.lower()} "
+                        f"{resource} {one.resource_pattern.resource_name} from {one.host}"
+                    )
+    except KafkaError as error:
+        raise BrokerError(
+            f"the ACLs at {settings.bootstrap} cannot be read ({type(error).__name__}): it takes Describe on "
+            "the cluster, and a cluster with an authorizer"
+        ) from error
+    finally:
+        admin.close()
+    missing = [
+        f"missing: {principal} {operation} {resource} {name}"
+        for principal, resource, name, operation in sorted(wanted - found)
+    ]
+    return missing + list(dict.fromkeys(more))
