@@ -29,6 +29,9 @@ ALERTS, REVOCATIONS, RISK = "agent.alerts.v1", "agent.revocations.v1", "agent.ri
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 
+CORE = "28"
+"""Version of everything that shapes an output; a golden test forces it to change when an output does."""
+
 Headers = tuple[tuple[str, bytes], ...]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -63,6 +66,19 @@ class Output(NamedTuple):
     key: bytes
     headers: Headers
     value: bytes
+
+
+def refusal(record: Record, reason: str, detail: str) -> Output:
+    """The record as it came, for quarantine, with where it came from and why it was put aside."""
+    headers = (
+        ("reason", reason.encode()),
+        ("detail", detail[:1024].encode(errors="replace")),
+        ("topic", record.topic.encode()),
+        ("partition", str(record.partition).encode()),
+        ("offset", str(record.offset).encode()),
+        ("core", CORE.encode()),
+    )
+    return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
 
 
 def dumps(value: Any) -> bytes:

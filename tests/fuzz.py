@@ -28,9 +28,18 @@ from models.contracts import QuarantineReason, ReleaseActivated, ToolCalled
 from models.errors import ContractError
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.rulings import CORE
 from stream.core.window import Partition
-from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, dumps, murmur2_partition, parse, rfc3339
+from stream.events import (
+    CORE,
+    DECISIONS,
+    EVENTS,
+    QUARANTINE,
+    Record,
+    dumps,
+    murmur2_partition,
+    parse,
+    rfc3339,
+)
 from stream.offline import generate
 from stream.settings import Settings
 from stream.shell.topics import HEADROOM_BYTES

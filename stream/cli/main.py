@@ -372,7 +372,7 @@ def worker(
     from importlib.metadata import version
 
     from stream import bootstrap as composition
-    from stream.core.rulings import CORE
+    from stream.events import CORE
     from stream.shell import logs
     from stream.shell.app import run
 

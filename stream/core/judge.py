@@ -50,7 +50,6 @@ from stream.core.rulings import (
     Release,
     Rulings,
     Unjudged,
-    refusal,
     shell_of,
 )
 from stream.core.window import LEDGER, Ledger, Partition, state_key
@@ -59,6 +58,7 @@ from stream.events import (
     Record,
     dumps,
     milliseconds,
+    refusal,
     short_hash,
 )
 from stream.policy import Policy

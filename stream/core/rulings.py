@@ -24,11 +24,13 @@ from models.contracts import (
     Standing,
     ToolCalled,
 )
+from models.forest.trees import UNITS
 from models.session import VERSION, Dossier, PathRow, Session, Tombstone, path_within
+from stream.core import words
 from stream.events import (
     CASES,
+    CORE,
     DECISIONS,
-    QUARANTINE,
     REVOCATIONS,
     RISK,
     Output,
@@ -38,14 +40,9 @@ from stream.events import (
     short_hash,
 )
 from stream.outbound import findings, tokens
-from stream.policy import Levels, Policy, Ruling, decide
+from stream.policy import Levels, Policy, decide
 from stream.signals import check as signals
 
-CORE = "28"
-"""Version of everything that shapes an output; a golden test forces it to change when an output does."""
-
-UNIT = 10_000
-"""Scores are whole numbers of 1 / UNIT."""
 _ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
 
 
@@ -62,19 +59,6 @@ class Scorer(Protocol):
     def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
         """What each family adds to a row's score, in hundredths of log odds, the greatest first; empty if not known."""
         ...
-
-
-def refusal(record: Record, reason: str, detail: str) -> Output:
-    """The record as it came, for quarantine, with where it came from and why it was put aside."""
-    headers = (
-        ("reason", reason.encode()),
-        ("detail", detail[:1024].encode(errors="replace")),
-        ("topic", record.topic.encode()),
-        ("partition", str(record.partition).encode()),
-        ("offset", str(record.offset).encode()),
-        ("core", CORE.encode()),
-    )
-    return Output(QUARANTINE, record.key or b"", headers, record.value or b"")
 
 
 class Release(NamedTuple):
@@ -212,7 +196,7 @@ class Rulings:
         )
         noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
         shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
-        why = _explain(ruling, score, level, speaking, shares, vague="vague" in call.marks)
+        why = words.explain(ruling, score, level, speaking, shares, vague="vague" in call.marks)
         time = rfc3339(call.time_ms)
         # `digest` is over all other members: it is put at its place between the two halves of the record.
         head = dumps(
@@ -245,20 +229,20 @@ class Rulings:
                 "release": release.name,
                 "root_session_id": call.session.root,
                 "schema_version": 1,
-                "score": score / UNIT,
+                "score": score / UNITS,
                 "session_id": call.session.session,
                 "shares": [{"family": family, "log_odds": part / 100} for family, part in shares],
                 "standing": after,
                 "tenant": call.session.tenant,
                 "thresholds": {
-                    "watch": level.watch / UNIT,
-                    "alert": level.alert / UNIT,
-                    "revoke": level.revoke / UNIT,
+                    "watch": level.watch / UNITS,
+                    "alert": level.alert / UNITS,
+                    "revoke": level.revoke / UNITS,
                 },
                 "time": time,
                 "tool": event.tool,
                 "verdict": ruling.verdict,
-                "would_pass": _would_pass(ruling, score, level, policy, speaking)[:400],
+                "would_pass": words.would_pass(ruling, score, level, policy, speaking)[:400],
             }
         )
         head, tail = head[:-1] + b",", tail[1:]
@@ -442,7 +426,7 @@ class Rulings:
                 call_seq=p.seq,
                 tool=p.tool,
                 verdict=p.verdict,
-                score=p.score / UNIT,
+                score=p.score / UNITS,
                 time=rfc3339(p.time_ms),
             )
             for p in record.path
@@ -462,7 +446,7 @@ class Rulings:
             after=after,
             reason=why[:600],
             verdict=verdict,
-            score=(record.top_score if score is None else score) / UNIT,
+            score=(record.top_score if score is None else score) / UNITS,
             families=list(record.families),
             evidence=evidence,
             agent=session.agent,
@@ -580,86 +564,3 @@ def shell_of(tomb: Tombstone, tenant: str, root: str, session: str) -> Session:
         calls=tomb.calls,
         record=tomb.record,
     )
-
-
-_TOLD_FIRST = ("identity", "provenance", "sequence", "scope", "tempo", "intent", "content")
-
-
-def _explain(
-    ruling: Ruling,
-    score: int,
-    level: Levels,
-    speaking: Sequence[signals.Signal],
-    shares: Sequence[tuple[Family, int]],
-    *,
-    vague: bool,
-) -> str:
-    """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
-    told = sorted([s.evidence for s in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
-    reasons = "; ".join(dict.fromkeys([e.text for e in told])) or "nothing speaks against this call"
-    value = f"{score / UNIT:.4f}"
-    if ruling.by == "score" and ruling.verdict in ("alert", "revoke"):
-        limit = level.revoke if ruling.verdict == "revoke" else level.alert
-        raised = ", ".join(f"{family} {part / 100:+.2f}" for family, part in shares if part > 0)
-        of_it = f"; log odds above a typical honest call: {raised}" if raised else ""
-        return f"{reasons} ({ruling.verdict}: score {value} reaches {limit / UNIT:.4f}{of_it})"
-    if ruling.by == "signal":
-        if ruling.verdict == "revoke":
-            many = len({evidence.family for evidence in told})
-            return f"{reasons} (revoke: {ruling.signal}, and {many} families speak; score {value})"
-        raised = "watch" if ruling.verdict in ("allow", "abstain") else ruling.verdict
-        return f"{reasons} ({raised} by {ruling.signal}; score {value})"
-    if ruling.verdict == "abstain":
-        lacks = "the intent tells nothing of what is to be done" if vague else "no intent was declared"
-        return f"{reasons} ({lacks}, so the score {value} is not acted on)"
-    if ruling.watch:
-        return f"{reasons} (watch: score {value} reaches {level.watch / UNIT:.4f})"
-    return f"{reasons} (score {value}, below every threshold that counts here)"
-
-
-_ALLOWS, _ASKS = "allows this kind of action", "asks for this act"
-_ASKED: dict[str, tuple[str, ...]] = {
-    "intent.not_asked": (_ASKS,),
-    "provenance.foreign_destination": (_ASKS, "names its destination"),
-    "provenance.unexplained_destination": (_ASKS, "names its destination"),
-    "provenance.private_data_leaves": (_ASKS, "names its destination"),
-    "scope.action_not_allowed": (_ALLOWS,),
-    "sequence.trifecta": (_ASKS, "names its destination"),
-    "sequence.lured": (_ASKS,),
-}
-"""What an amendment would have to do for a signal to say nothing."""
-_ELSE = {
-    "scope.tool_unknown": "a declaration whose catalogue holds this tool",
-    "sequence.denied_before": "a new session, in which nothing was denied",
-    "tempo.loop": "fewer equal calls",
-    "tempo.budget_overrun": "a larger budget in the declaration",
-    "identity.credential_expired": "a credential that is valid at the time of the call",
-    "identity.credential_undeclared": "a declaration that lists this credential",
-    "identity.credential_long_lived": "a credential that lives no longer than the policy allows",
-    "identity.after_end": "a new session, declared before the call",
-    "identity.after_revocation": "a new session with new credentials",
-}
-"""What else would have to be otherwise."""
-
-
-def _would_pass(
-    ruling: Ruling, score: int, level: Levels, policy: Policy, speaking: Sequence[signals.Signal]
-) -> str:
-    """A change of the call, or of what was declared, that would have passed: all that stood against it, mended.
-
-    A part of it may be enough: to know which, the call would have to be judged anew for each.
-    """
-    if ruling.verdict in ("allow", "abstain"):
-        return ""
-    told = [s.name for s in speaking if policy.signals.get(s.name, "none") in ("alert", "deny")]
-    asked = [clause for name in told for clause in _ASKED.get(name, ())]
-    if score >= min(level.alert, level.revoke):
-        paths = [s.evidence.argument.path for s in speaking if s.evidence.argument is not None]
-        values = f"names its values, first of all the one at {paths[0]}" if paths else "names its values"
-        asked = [*([_ALLOWS] if _ALLOWS in asked else []), _ASKS, values]
-    needed = list(dict.fromkeys(_ELSE[name] for name in told if name in _ELSE))
-    if asked:
-        *most, last = dict.fromkeys(asked)
-        clauses = f"{', '.join(most)} and {last}" if most else last
-        needed.insert(0, f"an intent or an amendment by the user that {clauses}")
-    return "; and ".join(needed)

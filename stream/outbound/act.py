@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from models.contracts import SCHEMA_VERSION, Case, Signed
 from models.errors import ContractError, DecodeError, SchemaError
-from stream.core.rulings import CORE, refusal
-from stream.events import ALERTS, REVOCATIONS, Output, Record, dumps
+from stream.events import ALERTS, CORE, REVOCATIONS, Output, Record, dumps, refusal
 from stream.outbound.tokens import TOKEN_TYPE, SigningKeys, TokenError
 
 SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))

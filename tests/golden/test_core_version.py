@@ -1,6 +1,6 @@
 """An output that changes must change CORE: the digests of what the samples lead to, by core version.
 
-After a change that is meant to alter outputs: raise ``CORE`` in ``stream/core/rulings.py``, then
+After a change that is meant to alter outputs: raise ``CORE`` in ``stream/events.py``, then
 ``python tests/golden/test_core_version.py`` writes the new digests; say in the commit which outputs moved.
 """
 
@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from models.contracts import Family
 from stream import bootstrap
-from stream.core.rulings import CORE, Release
+from stream.core.rulings import Release
+from stream.events import CORE
 from stream.offline import replay
 from stream.policy import Levels, load_policy
 from stream.settings import Settings

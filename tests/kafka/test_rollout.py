@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from stream.core.rulings import CORE
-from stream.events import DECISIONS
+from stream.events import CORE, DECISIONS
 from stream.settings import Settings
 from stream.shell.app import STOP_S
 from stream.shell.demo import SAMPLES, sample_messages

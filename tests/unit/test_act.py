@@ -12,8 +12,7 @@ from joserfc import jws
 from joserfc.jwk import KeySet
 
 from models.contracts import Case, Signed
-from stream.core.rulings import CORE
-from stream.events import ALERTS, CASES, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
+from stream.events import ALERTS, CASES, CORE, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
 from stream.outbound.act import Actor, plan
 from stream.outbound.tokens import RISK_LEVEL_CHANGE, SESSION_REVOKED, SigningKeys
 

@@ -68,7 +68,7 @@ def test_each_half_of_the_authors_is_seen_through_what_learnt_from_the_other() -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "feature_rows", replayed)
-        study._replayed(job)
+        study.rows_through(*job)
     assert seen == [other]
     assert acting.current() is acting.bundled()
 
@@ -248,6 +248,6 @@ def test_what_stands_before_every_description_of_a_catalogue_is_no_mark() -> Non
 def test_a_file_of_another_kind_is_refused(content: str, tmp_path: Path) -> None:
     with (
         bundled_as(acting, tmp_path / "acting.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.acting"),
+        pytest.raises(ArtefactError, match=r"python -m models\.heads\.acting"),
     ):
         acting.bundled()

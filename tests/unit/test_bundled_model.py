@@ -11,9 +11,9 @@ import skops.io
 
 from models.evidence.features import FEATURES, FEATURES_VERSION
 from models.forest import trees
+from models.forest.trees import UNITS as UNIT
 from models.release import registry
 from models.training.calibrate import APART, FALLING, RISING
-from stream.core.rulings import UNIT
 from stream.offline import replay
 from tests.builders import first, shipped_model
 

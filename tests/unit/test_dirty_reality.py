@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 import stream.core.judge
-import stream.core.rulings
+import stream.core.words
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, load
 from stream.core.rulings import Release
@@ -532,14 +532,14 @@ def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pyt
 def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = stream.core.rulings._explain
+    real = stream.core.words.explain
 
     def failing(ruling: Any, score: int, *rest: Any, **more: Any) -> str:
         if score == 10_000:
             raise ZeroDivisionError
         return real(ruling, score, *rest, **more)
 
-    monkeypatch.setattr(stream.core.rulings, "_explain", failing)
+    monkeypatch.setattr(stream.core.words, "explain", failing)
     more = {"hot": high()}
     values = [(0, b.called("s", 0)), (1, b.activation("hot")), (2, b.called("t", 0)), (3, b.called("s", 1))]
     runs = [b.play_stamped(values, size, bundled=low(), more=more) for size in (1, 512)]

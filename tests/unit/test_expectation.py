@@ -178,8 +178,8 @@ def test_a_replay_sees_them_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Expectation] = []
     monkeypatch.setattr(study, "feature_rows", lambda sessions, tools: seen.append(expectation.current()))
     other = Expectation(NONE, NONE, 3)
-    study._replayed(([], {}, corpus.Unread(handover.bundled(), other, acting.bundled())))
-    study._replayed(([], {}, None))
+    study.rows_through([], {}, corpus.Unread(handover.bundled(), other, acting.bundled()))
+    study.rows_through([], {}, None)
     assert seen == [other, expectation.bundled()]
 
 
@@ -209,7 +209,7 @@ BROKEN = [
 def test_a_broken_file_says_how_to_rebuild_it(text: str, tmp_path: Path) -> None:
     with (
         bundled_as(expectation, tmp_path / "expectation.json", text),
-        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.expectation"),
+        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.heads\.expectation"),
     ):
         expectation.bundled()
 

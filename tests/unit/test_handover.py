@@ -84,7 +84,7 @@ def test_weights_that_lack_an_answer_are_refused() -> None:
 def test_a_broken_file_says_how_to_rebuild_it(content: str, tmp_path: Path) -> None:
     with (
         bundled_as(handover, tmp_path / "handover.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.handover"),
+        pytest.raises(ArtefactError, match=r"python -m models\.heads\.handover"),
     ):
         handover.bundled()
 

@@ -115,6 +115,6 @@ def test_it_is_total(text: str) -> None:
 def test_a_file_of_another_kind_says_how_to_rebuild_it(tmp_path: Path, content: str) -> None:
     with (
         bundled_as(vagueness, tmp_path / "vagueness.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.vagueness"),
+        pytest.raises(ArtefactError, match=r"python -m models\.heads\.vagueness"),
     ):
         vagueness.bundled()
