@@ -46,7 +46,7 @@ from benchmarks.detection.rates import SUITES, Rate, Scored, rate
 from benchmarks.detection.rows import Source, say
 from benchmarks.detection.tables import bare, percent
 from models.evidence.features import FEATURES_VERSION
-from models.evidence.provenance import leaves
+from models.text.documents import leaves
 from models.text.meaning import sentences_of
 from models.tools.catalogue import STOP, is_sink, name_words, stem
 from models.training.scenarios import corpus, recorded_attacks, report_wordings, wordings

@@ -30,7 +30,8 @@ from benchmarks.detection.tables import bare, percent
 from models.contracts import Tool
 from models.evidence.content import talks_to_agent
 from models.evidence.features import FEATURES, FEATURES_VERSION
-from models.evidence.provenance import canonical, leaves
+from models.text.documents import leaves
+from models.text.tokens import canonical
 from models.tools.catalogue import facts_of, is_sink
 from models.training import dataset
 from models.training.scenarios import corpus, recorded_attacks

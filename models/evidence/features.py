@@ -26,25 +26,15 @@ import numpy as np
 
 from models.evidence.commands import SQL_WORDS, is_statement, only_looks
 from models.evidence.dispatch import dispatched
-from models.evidence.provenance import (
-    DESCRIBED,
-    HASHED_CHARS,
-    NO_OWN,
-    Index,
-    Leaf,
-    Origin,
-    Spelled,
-    is_hashed,
-    leaves,
-    origin,
-    spell,
-    without,
-)
+from models.evidence.provenance import Origin, Spelled, origin, spell, without
 from models.heads import expectation, handover
 from models.heads.expectation import FURTHEST
 from models.session import LISTED, CallRow, Session
+from models.text.documents import Leaf, leaves
 from models.text.embedding import DIMS
+from models.text.index import DESCRIBED, NO_OWN, Index
 from models.text.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
+from models.text.tokens import HASHED_CHARS, is_hashed
 from models.tools.catalogue import (
     SAYS_NOTHING,
     SPOKEN,

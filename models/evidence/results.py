@@ -16,21 +16,13 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from models.evidence.dispatch import document, named_once
-from models.evidence.provenance import (
-    MAX_CHARS,
-    apart,
-    echoes,
-    fingerprint,
-    is_encoded,
-    is_hashed,
-    leaves,
-    opened,
-    prints_of,
-    prints_of_pieces,
-    unsaid,
-)
+from models.text.documents import MAX_CHARS, leaves
+from models.text.encodings import is_encoded, opened
 from models.text.excerpts import beyond, excerpts, middle
+from models.text.fingerprints import apart, fingerprint, prints_of, prints_of_pieces
 from models.text.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
+from models.text.prose import sentences_in
+from models.text.tokens import is_hashed
 
 MAX_RECORDS = 256
 """Records of one answer that are told apart; what follows counts to the last one."""
@@ -40,8 +32,6 @@ MAX_TALK_LATER = 64
 """... and of its last lines, where it has more."""
 MAX_TALK_BETWEEN = 128
 """... and of excerpts of what is left, of which there are seldom more."""
-MAX_BREATH = 32
-"""Words of a sentence whose meaning is read as one (chosen: few enough that idle ones do not hide a demand's)."""
 MAX_PIECES = 4096
 """Scalars of one answer that are looked at."""
 MAX_NAME = 256
@@ -61,7 +51,6 @@ _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
 _COMMA = re.compile(r",\s+")
 _ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
 """How a sentence ends: after a letter, so that no number and no address of a street does."""
-SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
 class Heard(NamedTuple):
@@ -153,24 +142,12 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
                 room -= len(text)
         heard.prose.update(_prints(record.lines, quick, key), _prints(hidden, False, key))
         heard.lines.extend(record.lines + hidden)
-    said = _sentences(heard.lines)
+    said = sentences_in(heard.lines)
     heard.talk.extend(said[:MAX_TALK])
     heard.talk.extend(said[MAX_TALK:][-MAX_TALK_LATER:])
     if passed := [*said[MAX_TALK:-MAX_TALK_LATER], *records.names]:
         heard.unread.append("\n".join(passed))
     return heard
-
-
-def _sentences(lines: list[str]) -> list[str]:
-    return [part for line in lines for sentence in SENTENCE.split(line) for part in _breaths(sentence)]
-
-
-def _breaths(sentence: str) -> list[str]:
-    """A sentence; one of more than `MAX_BREATH` words by as many at a time, so that none hides what it says among others."""
-    words = sentence.split() if len(sentence) > 2 * MAX_BREATH else []
-    if len(words) <= MAX_BREATH:
-        return [sentence[:2000]]
-    return [" ".join(words[at : at + MAX_BREATH])[:2000] for at in range(0, len(words), MAX_BREATH)]
 
 
 def read_on(heard: Heard, key: bytes) -> None:
@@ -183,7 +160,7 @@ def read_on(heard: Heard, key: bytes) -> None:
         heard.between.update(prints_of(excerpt, key))
     heard.between.difference_update(heard.fields, heard.anchored, heard.prose)
     heard.lines.extend(lines)
-    talk = _sentences([line for line in lines if _is_said(line)])
+    talk = sentences_in([line for line in lines if _is_said(line)])
     if len(talk) > MAX_TALK_BETWEEN:  # by the key, so that nobody knows which
         drawn = sorted(range(len(talk)), key=lambda at: fingerprint(f"{at} {talk[at]}", key))
         talk = [talk[at] for at in sorted(drawn[:MAX_TALK_BETWEEN])]
@@ -241,29 +218,6 @@ def _is_envelope(node: Any) -> bool:
         or (isinstance(child, str) and _STAMP.fullmatch(child) is not None)
         for child in beside
     )
-
-
-ECHO = 4
-"""Words in a row that prose must repeat of a call to count as its echo (chosen)."""
-
-
-def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
-    """Leave out of an answer's prose what it only repeats of its own call: an error quotes the command.
-
-    What a field says stays: there an answer confirms.
-
-    Parameters
-    ----------
-    said : fingerprints of the tokens of the call's arguments
-    """
-    repeated = heard.prose.intersection(said) | heard.between.intersection(said)
-    if not repeated:
-        return
-    if len(repeated) >= ECHO:
-        heard.talk[:] = filter(None, (unsaid(line, said, ECHO, key) for line in heard.talk))
-    echoed = echoes(heard.lines, said, key)
-    heard.prose.difference_update(repeated, echoed)
-    heard.between.difference_update(repeated, echoed)
 
 
 def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:

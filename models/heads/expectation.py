@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ArtefactError
-from models.evidence.provenance import leaves
 from models.heads.learnt import Learnt, read
+from models.text.documents import leaves
 from models.text.embedding import DIMS, LENGTH
 from models.text.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
 from models.tools.catalogue import SPOKEN, spoken_call, spoken_names

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from models.evidence.provenance import MAX_LEAF_CHARS, fingerprint
+from models.text.documents import MAX_LEAF_CHARS
+from models.text.fingerprints import fingerprint
 from models.text.privacy import HASHED
 
 MAX_EXCERPTS = 8192

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.evidence.provenance import DESCRIBED
 from models.text import embedding
 from models.text.embedding import DIMS, LENGTH
+from models.text.index import DESCRIBED
 
 Vector = npt.NDArray[np.float32]
 """Whole numbers. The products of two unit vectors add up to 2**20 at most, in magnitude: float32 holds each such sum."""
@@ -237,7 +237,7 @@ def beside(vector: Fine, basis: Fine) -> Fine:
 
 
 _DESCRIBED = 2**32 - 1
-"""A line's call, packed, where no call but a description said it: `models.evidence.provenance.DESCRIBED`."""
+"""A line's call, packed, where no call but a description said it: `models.text.index.DESCRIBED`."""
 _LATEST = _DESCRIBED - 1
 
 
@@ -250,7 +250,7 @@ class Explained(NamedTuple):
     nearness : its cosine
     rest : length of what the intent's clauses leave unexplained of the call
     gain : how much of that rest the best line explains, 0 below the gate
-    line : call whose result said that line, or `models.evidence.provenance.DESCRIBED`, which stands here without one too
+    line : call whose result said that line, or `models.text.index.DESCRIBED`, which stands here without one too
     line_tool : cosine of that line and the tool
     line_vector : what that line means, as a unit vector; None without one
     """

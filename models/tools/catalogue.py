@@ -18,21 +18,13 @@ import numpy as np
 
 from models.contracts import Action, Tool
 from models.evidence.dispatch import takes_acts
-from models.evidence.provenance import (
-    DESCRIBED,
-    Index,
-    Memo,
-    Own,
-    Prints,
-    canonical,
-    fingerprint,
-    prints_of,
-    squash,
-    tokens,
-)
-from models.evidence.results import SENTENCE
 from models.heads import acting
+from models.text.fingerprints import fingerprint, prints_of
+from models.text.index import DESCRIBED, Index, Own, Prints
 from models.text.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
+from models.text.memo import Memo
+from models.text.prose import SENTENCE
+from models.text.tokens import canonical, squash, tokens
 
 READ_VERBS = frozenset(
     "get list search read find show view check fetch lookup look query describe calculate compute think "

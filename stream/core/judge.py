@@ -28,7 +28,6 @@ from models.contracts import (
 )
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
 from models.evidence.features import Extract, extract
-from models.evidence.provenance import Index, content_print, fingerprint
 from models.session import (
     MAX_SEEN,
     MAX_SEEN_TOMBSTONE,
@@ -39,6 +38,8 @@ from models.session import (
     load,
     measure_names,
 )
+from models.text.fingerprints import content_print, fingerprint
+from models.text.index import Index
 from models.tools.catalogue import Catalogue
 from stream import events
 from stream.core import window

@@ -18,17 +18,9 @@ from msgspec.structs import replace
 
 from models.contracts import Credential, Intent, SessionDeclared
 from models.evidence.content import talks_to_agent
+from models.evidence.echo import leave_out
 from models.evidence.features import ACTIONS, Extract
-from models.evidence.provenance import (
-    INTENT,
-    Index,
-    apart,
-    fingerprint,
-    prints_of,
-    tokens,
-    unhashed,
-)
-from models.evidence.results import hear, leave_out, read_on
+from models.evidence.results import hear, read_on
 from models.heads import handover, vagueness
 from models.session import (
     LISTED,
@@ -56,6 +48,8 @@ from models.session import (
     unpacked,
 )
 from models.text.embedding import DIMS
+from models.text.fingerprints import apart, fingerprint, prints_of
+from models.text.index import INTENT, Index
 from models.text.meaning import (
     MAX_CLAUSES,
     NO_VECTORS,
@@ -66,6 +60,7 @@ from models.text.meaning import (
     vectors_of,
     with_lines,
 )
+from models.text.tokens import tokens, unhashed
 from models.tools.catalogue import (
     STOP,
     Catalogue,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from models.contracts import ArgumentRef, Evidence, Family
 from models.evidence.features import ACTIONS, FEATURES, Extract, LeafOrigin, share
-from models.evidence.provenance import DESCRIBED
 from models.heads.expectation import says_anything
 from models.session import Session
+from models.text.index import DESCRIBED
 from stream.events import short_hash
 from stream.policy import Policy
 

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from models.evidence.features import FEATURES
-from models.evidence.provenance import tokens
 from models.text.meaning import clauses_of, explain, pack, vector_of, vectors_of
+from models.text.tokens import tokens
 from models.tools.catalogue import stems
 from tests import builders as b
 

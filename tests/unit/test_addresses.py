@@ -6,9 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.evidence.provenance import INTENT, Index, origin, prints_of, spell, tokens
+from models.evidence.provenance import origin, spell
 from models.text.addresses import words_apart
+from models.text.fingerprints import prints_of
+from models.text.index import INTENT, Index
 from models.text.meaning import vector_of
+from models.text.tokens import tokens
 
 KEY = b"key"
 

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evidence.provenance import INTENT, Index, canonical, origin, prints_of, spell, tokens
+from models.evidence.provenance import origin, spell
 from models.text.dates import spelled_in, spells, stamps_in
+from models.text.fingerprints import prints_of
+from models.text.index import INTENT, Index
+from models.text.tokens import canonical, tokens
 
 KEY = b"key"
 

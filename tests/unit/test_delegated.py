@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.evidence.provenance import tokens
+from models.text.tokens import tokens
 from models.tools.catalogue import name_words
 from models.training.scenarios import delegated as d
 from models.training.scenarios.delegated_external import CLASSES, FIXED, external

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evidence import results
-from models.evidence.provenance import MAX_CHARS, MAX_LEAF_CHARS, fingerprint, prints_of
 from models.evidence.results import MAX_TALK, MAX_TALK_BETWEEN, MAX_TALK_LATER, Heard, hear, read_on
+from models.text.documents import MAX_CHARS, MAX_LEAF_CHARS
 from models.text.excerpts import MAX_EXCERPTS, excerpts
+from models.text.fingerprints import fingerprint, prints_of
 from stream.offline.replay import feature_rows
 
 KEY = b"k" * 32

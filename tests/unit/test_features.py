@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from models.evidence.features import FEATURES
-from models.evidence.provenance import HASHED_CHARS
 from models.heads import handover
 from models.heads.expectation import FURTHEST
 from models.heads.handover import NEUTRAL, Head, Heads
 from models.release.registry import NullModel
 from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
+from models.text.tokens import HASHED_CHARS
 from models.training.calibrate import APART
 from models.training.scenarios.recorded_attacks import fingerprinted
 from stream import bootstrap

@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contracts import EVENT
-from models.evidence.provenance import INTENT, Index, is_hashed, origin, prints_of, spell
+from models.evidence.provenance import origin, spell
 from models.evidence.results import hear
 from models.text import privacy
+from models.text.fingerprints import prints_of
+from models.text.index import INTENT, Index
 from models.text.privacy import PROSE, Hidden
+from models.text.tokens import is_hashed
 from tests.unit.test_emitter import Collected, emitter
 
 KEY = b"one tenant's key"

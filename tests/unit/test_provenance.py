@@ -13,38 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contracts import Tool
-from models.evidence.provenance import (
-    ANCHORED,
-    DESCRIBED,
-    GRAM,
-    INTENT,
-    MAX_CHARS,
-    MAX_DEPTH,
-    MAX_LEAVES,
-    MAX_MEMO,
-    MAX_SOURCE,
-    NO_OWN,
-    NOT_AIMED,
-    PROSE,
-    SEVERAL,
-    WINNOW,
-    Aimed,
-    Index,
-    Memo,
-    Origin,
-    _by_pieces,
-    apart,
-    compounds_in,
-    fingerprint,
-    leaves,
-    number,
-    origin,
-    prints_of,
-    prints_of_pieces,
-    spell,
-    tokens,
-    winnowed,
-)
+from models.evidence.provenance import NOT_AIMED, Aimed, Origin, _by_pieces, origin, spell
+from models.text.documents import MAX_CHARS, MAX_DEPTH, MAX_LEAVES, leaves
+from models.text.fingerprints import GRAM, WINNOW, apart, fingerprint, prints_of, prints_of_pieces, winnowed
+from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, NO_OWN, PROSE, SEVERAL, Index
+from models.text.memo import MAX_MEMO, Memo
+from models.text.tokens import compounds_in, number, tokens
 from models.tools.catalogue import Catalogue, stem_prints, stems_of_pieces
 
 KEY = b"test-key"

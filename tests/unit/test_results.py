@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evidence.provenance import fingerprint, prints_of, spell
-from models.evidence.results import MAX_BREATH, MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear, leave_out
+from models.evidence.echo import leave_out
+from models.evidence.provenance import spell
+from models.evidence.results import MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear
+from models.text.fingerprints import fingerprint, prints_of
+from models.text.prose import MAX_BREATH
 
 KEY = b"k" * 32
 

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from models.contracts import Tool
-from models.evidence.provenance import DESCRIBED, fingerprint
+from models.text.fingerprints import fingerprint
+from models.text.index import DESCRIBED
 from models.text.meaning import explain, vector_of
 from models.tools.catalogue import (
     VERBS,

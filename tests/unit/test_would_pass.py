@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.evidence.provenance import leaves
+from models.text.documents import leaves
 from stream import bootstrap
 from stream.core import words
 from stream.policy import load_policy

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.evidence.provenance import leaves
+from models.text.documents import leaves
 from models.text.privacy import Hidden
 from models.tools.catalogue import name_words, stems
 from models.training.scenarios.splices import acts_on, ask, without_results

@@ -37,7 +37,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from models.evidence.content import talks_to_agent
-from models.evidence.provenance import compounds_in, leaves, tokens
+from models.text.documents import leaves
+from models.text.tokens import compounds_in, tokens
 from models.tools.catalogue import facts_of
 from models.training.scenarios.wordings import (
     Demand,
