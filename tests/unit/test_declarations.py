@@ -213,10 +213,19 @@ def test_an_amendment_sent_again_does_not_take_back_what_followed_it() -> None:
     assert "budget_overrun" in [e["name"] for e in run.decisions[-1]["evidence"] if e["supports"]]
 
 
+def test_another_amendment_under_a_number_that_counted_widens_nothing() -> None:
+    wide = b.event(
+        "intent.amended", "s", 1, id="s/other", intent={"text": "go on", "budget": {"calls": 10_000}}
+    )
+    run = play(event(b.declared("s")), amended(1, 1), event(wide), call(2), call(3))
+    assert run.counters["unsigned_declaration"] == 1
+    assert "budget_overrun" in [e["name"] for e in run.decisions[-1]["evidence"] if e["supports"]]
+
+
 def test_an_old_declaration_does_not_declare_its_forgotten_session_again() -> None:
     made = event(b.declared("s"))
-    fresh = play(made, call(1), stamp=10, tombstone_hours=1.0)
-    assert marks(fresh) == []
+    for stamp in (10, 3600):
+        assert marks(play(made, call(1), stamp=stamp, tombstone_hours=1.0)) == []
     late = play(made, call(1), stamp=3601, tombstone_hours=1.0)
     assert marks(late) == ["undeclared", "unsigned"]
 

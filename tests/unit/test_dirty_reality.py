@@ -10,7 +10,7 @@ import pytest
 import stream.core.judge
 import stream.core.words
 from models.errors import ArtefactError
-from models.session import Session, Tombstone, load
+from models.session import MAX_STATE, Session, Tombstone, load
 from stream.core.rulings import Release
 from stream.core.window import Partition, state_key
 from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
@@ -233,6 +233,16 @@ def test_an_end_revokes_what_was_issued_for_the_session_without_an_alert() -> No
     assert [c["value"] for c in held] == ["c-s"]
 
 
+@pytest.mark.parametrize(("at", "expired"), [(9.999, False), (10, True), (11, True)])
+def test_a_credential_is_expired_from_the_very_millisecond_at_which_it_expires(
+    at: float, expired: bool
+) -> None:
+    short = {**b.CREDENTIAL, "expires": "2026-01-01T09:00:10Z"}
+    run = b.play([b.declared("s", credentials=[short]), b.called("s", 1, at=at, credential=short)])
+    names = [e["name"] for e in run.decisions[0]["evidence"] if e["supports"]]
+    assert ("credential_expired" in names) == expired
+
+
 def test_a_credential_that_expired_in_1970_does_not_stop_the_end_of_its_session() -> None:
     old = {**b.CREDENTIAL, "expires": "1970-01-01T00:00:00Z"}
     run = b.play([b.declared("s", credentials=[old]), b.called("s", 1), b.ended("s", 2)])
@@ -249,17 +259,24 @@ def test_a_session_that_never_ends_is_ended_by_the_idle_limit() -> None:
 
 
 @pytest.mark.slow
-def test_a_session_of_20_000_calls_keeps_a_bounded_state() -> None:
-    values: list[Any] = [b.declared("s")]
-    for n in range(20_000):
-        values.append(b.called("s", 2 * n + 1, arguments={"path": f"dir/{n}.txt"}))
-        values.append(
-            b.returned("s", 2 * n + 2, call=f"s:{2 * n + 1}", result=f"record {n} of account {n * 7919}")
-        )
-    run = b.play(values, 512)
-    assert state(run).calls == 20_000
-    assert len(run.decisions) == 20_000
-    assert len(run.partition.states[state_key("default", "s", "s")]) <= 128 * 1024
+@pytest.mark.timeout(900)
+def test_a_session_of_100_000_calls_keeps_a_bounded_state() -> None:
+    run = b.Run(b.judge()).feed(b.log([b.declared("s")]))
+    key, seq, largest = state_key("default", "s", "s"), 0, 0
+    for n in range(0, 100_000, 500):
+        values: list[Any] = []
+        for call in range(n, n + 500):
+            seq += 1
+            values.append(b.called("s", seq, arguments={"path": f"dir/{call}.txt"}))
+            if call % 10 == 0:
+                seq += 1
+                text = f"record {call} of account {call * 7919}"
+                values.append(b.returned("s", seq, call=f"s:{seq - 1}", result=text))
+        run.feed([b.record(value, run.partition.offset + 1 + at) for at, value in enumerate(values)], 512)
+        largest = max(largest, len(run.partition.states[key]))
+    assert state(run).calls == 100_000
+    assert len(run.decisions) == 100_000
+    assert largest <= MAX_STATE
 
 
 def test_arguments_of_1_mib_are_cut_counted_and_judged() -> None:
