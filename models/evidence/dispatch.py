@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from models.lexicons.loader import lexicon
+
 MAX_CODE, MAX_MARKS = 8000, 300
 """Characters of code, and operators, brackets and points in it, beyond which it stays a text. The second bounds how deep an
 expression can be, so that whether it is read depends neither on the Python that reads it nor on who calls."""
@@ -46,11 +48,10 @@ _VERBS = {
     "post": "",
 }
 """By the method of a request the verb of what it does; where one posts, the path tells."""
-_WHERE = ("path", "url", "uri", "endpoint", "route")
-_OPERATIONS = "tool tool_name toolname function function_name operation operation_id api_name action".split()
-_GIVEN = (
-    "arguments args parameters params input inputs kwargs payload tool_input tool_args action_input".split()
-)
+_PARAMETERS = lexicon("parameters")
+_WHERE = _PARAMETERS.ordered("request_paths")
+_OPERATIONS = _PARAMETERS.ordered("operations")
+_GIVEN = _PARAMETERS.ordered("operands")
 _CODE = "code script python cell source program snippet".split()
 _MODES = "action operation op command".split()
 _NAMES = "name key field param parameter argument".split()

@@ -19,6 +19,7 @@ import numpy as np
 from models.contracts import Action, Tool
 from models.evidence.dispatch import takes_acts
 from models.heads import acting
+from models.lexicons.loader import lexicon
 from models.text.fingerprints import fingerprint, prints_of
 from models.text.index import DESCRIBED, Index, Own, Prints
 from models.text.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
@@ -26,54 +27,25 @@ from models.text.memo import Memo
 from models.text.prose import SENTENCE
 from models.text.tokens import canonical, squash, tokens
 
-READ_VERBS = frozenset(
-    "get list search read find show view check fetch lookup look query describe calculate compute think "
-    "count inspect browse open download summarize summarise rank compare verify validate estimate display "
-    "ls cat grep pwd stat tail head diff sort wc status load retrieve select explain preview is has "
-    "submit_answer finish transfer_to_human_agents translate convert visit navigate goto scroll crawl scrape snapshot screenshot".split()
-)
-EXECUTE_VERBS = frozenset(
-    "bash shell exec execute run eval python sql terminal command script invoke deploy kubectl ssh".split()
-)
-WRITE_VERBS = frozenset(
-    "send create add update delete remove write edit set post put cancel book reserve schedule pay transfer "
-    "invite share move rename append upload reschedule modify change grant revoke merge push close reply "
-    "forward order buy sell purchase approve reject assign publish rotate restart stop start scale drop "
-    "insert apply touch mkdir rm mv cp cd place make submit register exchange return refund".split()
-)
-DESTRUCTIVE = frozenset(
-    "delete remove drop rm erase wipe purge destroy unlink terminate kill uninstall".split()
-)
-SENDING = frozenset("notify retweet withdraw donate remit".split())
-"""Verbs that take something out, beside those of `WRITE_VERBS`."""
-SENSITIVE = frozenset(
-    "password passwords secret secrets token tokens credential credentials key keys salary payroll ssn "
-    "medical patient private confidential passport iban card customer customers personal hr vault "
-    "balance bank account accounts transactions".split()
-)
-OPEN_WORLD = frozenset(
-    "web page url http browse browser email emails mail inbox message messages channel file document review "
-    "reviews issue issues ticket tickets comment comments web_page website search download attachment wiki "
-    "chat feed rss post posts".split()
-)
-SINK_PARAMETERS = frozenset(
-    "recipient recipients to cc bcc url uri link href host address account iban destination target path "
-    "file_path filename command cmd code script query sql user username email emails participants channel "
-    "webhook endpoint role member principal attendees payee body_url repo repository branch bucket".split()
-)
-QUERY_PARAMETERS = frozenset("query sql statement".split())
-COMMAND_PARAMETERS = QUERY_PARAMETERS | frozenset("command cmd script code bash shell".split())
-SAID_BESIDE = frozenset("timeout description explanation thought reason".split())
-PLACES = frozenset(
-    "cwd database db host hostname instance device node pod container namespace cluster machine server vm project region zone".split()
-)
+_LISTED = lexicon("verbs")
+_DATA = lexicon("data")
+_PARAMETERS = lexicon("parameters")
+
+READ_VERBS = _LISTED.words("read")
+EXECUTE_VERBS = _LISTED.words("execute")
+WRITE_VERBS = _LISTED.words("write")
+DESTRUCTIVE = _LISTED.words("destructive")
+SENDING = _LISTED.words("sending")
+OUTWARD = _LISTED.words("outward")
+SENSITIVE = _DATA.words("sensitive")
+OPEN_WORLD = _DATA.words("open_world")
+SINK_PARAMETERS = _PARAMETERS.words("sinks")
+QUERY_PARAMETERS = _PARAMETERS.words("queries")
+COMMAND_PARAMETERS = QUERY_PARAMETERS | _PARAMETERS.words("commands")
+SAID_BESIDE = _PARAMETERS.words("beside_commands")
+PLACES = _PARAMETERS.words("places")
 _PLACE = re.compile(r"[\w./~][\w./~:@-]*", re.ASCII)
 """A name alone: a tool may well paste it before the command (``ssh HOST ...``), where an option or a second command would act."""
-OUTWARD = frozenset(
-    "send email mail post share invite publish upload forward webhook transfer pay http request dm message "
-    "reply push comment".split()
-)
-
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -101,13 +73,8 @@ def stem(word: str) -> str:
     return word
 
 
-STOP = frozenset(
-    stem(w)
-    for w in "the a an of to in on at for from by with and or is are be it this that these those as if you your "
-    "i my me we our can could please all any them then there which who what when where how do does not no will "
-    "would should have has had was were their they he she his her its so than also into out up about using use "
-    "used given returns return one two new other make get want need let".split()
-)
+STOP = frozenset(map(stem, lexicon("english").words("stop_words")))
+"""Stems that say nothing of what a text is about."""
 
 _STEM_WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -143,37 +110,22 @@ VERBS = READ_VERBS | EXECUTE_VERBS | WRITE_VERBS
 _ACTS = EXECUTE_VERBS | WRITE_VERBS
 _POWER = (DESTRUCTIVE | SENDING) - VERBS
 """Verbs that are nouns as often ("kill switch", "withdraw history"): beside another verb they act at the ends of a name alone."""
-_VIEWS = READ_VERBS | frozenset(
-    "history info detail details quota fee fees report log logs stats settings".split()
-)
+_VIEWED = _LISTED.words("viewed")
+_VIEWS = READ_VERBS | _VIEWED
 """What a name ends in that looks at something: "purge_status", "withdraw_history"."""
-_LOOKED_AT = (_VIEWS - READ_VERBS) | frozenset("status list search count check preview get".split())
+_LOOKED_AT = _VIEWED | _LISTED.words("looked_at")
 """What a name ends in that looks, whatever it begins with: "import_status", but "restore_snapshot"."""
-_WEAK = frozenset("get is has".split())
-"""Verbs of a description that are no word against a name: "Returns the exit code", "This is ..."."""
-_NOUNS = frozenset(
-    "load snapshot status view search query preview index compute stat head tail sort diff".split()
-)
-"""Verbs of reading that name a thing as often: "snapshot_delete"."""
-_ENDING = DESTRUCTIVE | frozenset(
-    "create add update cancel modify rename revoke approve reject append".split()
-)
+_WEAK = _LISTED.words("weak")
+_NOUNS = _LISTED.words("nouns")
+_ENDING = DESTRUCTIVE | _LISTED.words("ending")
 """What ends a name that does not begin with a reading verb, if it acts: no nouns ("snapshot_create", but "view_order")."""
-_GROUPING = _ENDING | frozenset(
-    "set put start stop insert submit apply register upload edit grant send publish merge push write".split()
-)
+_GROUPING = _ENDING | _LISTED.words("grouping")
 """Verbs that stand alone before a tool's own name: "create/snapshot"."""
-_FIRST = frozenset(
-    "restore copy attach detach enable disable reset clear archive replace patch import pause resume clone refresh save mark "
-    "lock toggle rebuild suspend resize reboot authorize associate upsert click".split()
-)
-"""Verbs that act where a name begins with them, and count for nothing elsewhere: "restore_snapshot"."""
-_OPENED = frozenset("account position dispute ticket door lock valve".split())
-"""What one opens to change something, not to look at it."""
+_FIRST = _LISTED.words("first")
+_OPENED = _LISTED.words("opened")
 _THINGS = _NOUNS - {"search", "query"}
-"""Of these, what a group of tools is called after: it says nothing of what they do."""
-_ASKING = frozenset("view preview diff".split())
-"""... and what begins a look where it comes first: "preview_create_invoice"."""
+"""Nouns that a group of tools is called after: they say nothing of what the tools do."""
+_ASKING = _LISTED.words("asking")
 _ONLY_LOOK = READ_VERBS - _NOUNS
 """Verbs of reading that name nothing."""
 _LOOKS = _ONLY_LOOK - {"read", "scroll"}
@@ -187,29 +139,13 @@ _GROUPS = re.compile(r"__|[.:/ ]+")
 """What parts a name into groups."""
 _NAMESPACE = re.compile(r".*(?:__|[.:/])(?=.)")
 """What a server or a group of tools puts before a tool's own name."""
-_TELLS_AS_READ = frozenset("return give output provide report".split())
-"""Verbs that in a description say what comes back; in a name ("return_item") they act."""
-_SAID_AS = {
-    word: verb
-    for verb, words in {
-        "inspect": "access aggregate analyse analyze assess audit benchmark classify detect determine diagnose discover evaluate "
-        "examine explore extract forecast identify interpret measure monitor observe parse predict profile recommend review "
-        "simulate solve suggest test trace track",
-        "destroy": "bypass cause compromise corrupt crash damage deactivate degrade disable disrupt exploit fake falsify forge harvest "
-        "hijack induce manipulate overwrite poison sabotage steal tamper",
-        "send": "broadcast disclose distribute divert exfiltrate export expose leak redirect reveal siphon smuggle transmit",
-    }.items()
-    for word in words.split()
-}
-"""Verbs that begin a description, by one of the lists above that does the like. Elsewhere they are nouns as often."""
-_GRAVE = DESTRUCTIVE | OUTWARD | SENDING | frozenset("buy refund revoke cancel grant".split())
+_RETURNING = _LISTED.words("returning")
+_BEGINS_AS = _LISTED.stands_for("begins_as")
+_GRAVE = DESTRUCTIVE | OUTWARD | SENDING | _LISTED.words("grave")
 """Verbs of a description that nothing takes back."""
-_FETCHING = frozenset(
-    "get fetch retrieve read describe navigate compute calculate think lookup find show".split()
-)
-"""Verbs of reading that mean nothing else: "open", "select" and "download" act as often."""
-_FETCHING_FIRST = _FETCHING | frozenset("list search view check browse".split())
-"""... where a name begins with them; elsewhere these are things."""
+_FETCHING = _LISTED.words("fetching")
+_FETCHING_FIRST = _FETCHING | _LISTED.words("fetching_first")
+"""Verbs of reading that mean nothing else where a name begins with them."""
 MAX_UNTIL_VERB = 8
 """Words of a description among which its first verb is sought; without one there, words that begin a sentence tell,
 those that act before those that read."""
@@ -250,14 +186,14 @@ def told_verb(description: str | None) -> str | None:
 
 def _begins_with(word: str) -> str | None:
     """The verb that the first word of a description is, where it is none that names have."""
-    said = _base(word, _SAID_AS)
-    return _SAID_AS[said] if said is not None else _base(word, _POWER)
+    said = _base(word, _BEGINS_AS)
+    return _BEGINS_AS[said] if said is not None else _base(word, _POWER)
 
 
 def _verbs(words: Iterable[str]) -> Iterator[str]:
     """Those of `words` that are verbs, in their base form."""
     for word in words:
-        if _base(word, _TELLS_AS_READ) is not None:
+        if _base(word, _RETURNING) is not None:
             yield "get"
         elif (verb := _base(word, VERBS)) is not None:
             yield verb
@@ -713,16 +649,8 @@ def wanted_actions(text: str) -> set[Action]:
     return found
 
 
-_WRITE_STEMS = frozenset(stem(w) for w in WRITE_VERBS) | {
-    "repli",
-    "fix",
-    "solv",
-    "respond",
-    "notify",
-    "answer",
-    "draft",
-}
-_EXECUTE_STEMS = frozenset(stem(w) for w in EXECUTE_VERBS)
+_WRITE_STEMS = frozenset(map(stem, WRITE_VERBS)) | _LISTED.words("wanted_stems")
+_EXECUTE_STEMS = frozenset(map(stem, EXECUTE_VERBS))
 
 
 def as_prints(values: set[int]) -> Prints:
