@@ -8,29 +8,24 @@ of other tasks over the same catalogue. So every call stands on both sides equal
 is the relation, never that some kind of call is bad.
 
 Nothing of an answer comes in. How well it holds on authors whom it did not learn from stands in its file, which
-``python -m models.heads.expectation`` rebuilds.
+``python -m models.training.heads expectation`` rebuilds.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from array import array
-from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import isqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
 from models.errors import ArtefactError
-from models.heads.learnt import Learnt, read
-from models.text.documents import leaves
+from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
 from models.text.embedding import DIMS, LENGTH
-from models.text.meaning import Fine, Vector, clauses_of, pack, unpack, vector_of, vectors_of
-from models.tools.catalogue import SPOKEN, spoken_call, spoken_names
+from models.text.meaning import Fine, Vector, unpack
 
 BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "expectation.json"
 FURTHEST = 999
@@ -41,6 +36,20 @@ MOST = 1 << 20
 """Largest weight: every sum on the way to an answer then stays below 2**53, where floats hold each whole number."""
 MAX_MEMO = 256
 """Intents that are remembered, of some 9 kB each, and as many with what they lead to over a catalogue (1 kB at most)."""
+
+
+Square = Annotated[
+    list[Annotated[list[Weight], Field(min_length=DIMS, max_length=DIMS)]],
+    Field(min_length=DIMS, max_length=DIMS),
+]
+
+
+class ExpectationFile(WeightsFile):
+    """``expectation.json``: see `Expectation`."""
+
+    clause: Square
+    whole: Square
+    bias: Weight
 
 
 class Expectation:
@@ -62,21 +71,27 @@ class Expectation:
                 )
         self.clause, self.whole, self.bias = clause, whole, bias
         self._both = clause + whole
-        self._sought = lru_cache(maxsize=MAX_MEMO)(self._read)
+        self._sought = lru_cache(maxsize=MAX_MEMO)(self._seek)
         self._ranked = lru_cache(maxsize=MAX_MEMO)(self._rank)
+
+    @classmethod
+    def load(cls, path: Path) -> Expectation:
+        """The head whose weights are at `path`; raises `ArtefactError` where they are not sound."""
+        file = read_weights(path, ExpectationFile)
+        return cls(np.array(file.clause, np.float64), np.array(file.whole, np.float64), file.bias)
 
     def __reduce__(self) -> tuple[type[Expectation], tuple[Fine, Fine, int]]:
         """Without what it remembers: processes that replay sessions are sent it."""
         return Expectation, (self.clause, self.whole, self.bias)
 
-    def _read(self, clauses: bytes) -> Fine:
+    def _seek(self, clauses: bytes) -> Fine:
         """For each clause Ac + Bm, in units of 1 / `UNIT` of a unit vector; whole numbers, so exact in any order."""
-        rows = unpack(clauses).astype(np.float64)
+        rows = unpack(clauses).astype(np.float64)  # unit vectors, of length LENGTH
         total = np.add.reduce(rows, axis=0)
         size = isqrt(int(total @ total))
-        mean = np.floor(total * LENGTH / size) if size else total
-        found: Fine = np.floor((rows @ self.clause.T + self.whole @ mean) / LENGTH)
-        return found
+        mean = np.floor(total * LENGTH / size) if size else total  # of length LENGTH
+        sought: Fine = np.floor((rows @ self.clause.T + self.whole @ mean) / LENGTH)
+        return sought
 
     def of(self, call: Vector, clauses: bytes) -> int:
         """How much sooner this intent leads to `call` than another over the same catalogue, hundredths of log odds.
@@ -92,7 +107,8 @@ class Expectation:
         return self._odds(int(np.floor(self._both @ line / LENGTH) @ call))
 
     def _odds(self, product: int) -> int:
-        return max(-FURTHEST, min(FURTHEST, 100 * (product // LENGTH + self.bias) // UNIT))
+        log_odds = product // LENGTH + self.bias  # the call's vector has length LENGTH: in units of 1 / UNIT
+        return max(-FURTHEST, min(FURTHEST, 100 * log_odds // UNIT))
 
     def rank(self, place: int, clauses: bytes, tools: bytes) -> int:
         """The share of all `tools` (packed) that the intent leads to sooner than to the one at `place`, in thousandths.
@@ -102,9 +118,9 @@ class Expectation:
         return self._ranked(clauses, tools)[place] if says_anything(clauses) else 0
 
     def _rank(self, clauses: bytes, tools: bytes) -> array[int]:
-        found = (unpack(tools) @ self._sought(clauses).T).max(axis=1)
-        above = (found[None, :] > found[:, None]).sum(axis=1)
-        return array("H", (1000 * above // len(found)).tolist())
+        by_tool = (unpack(tools) @ self._sought(clauses).T).max(axis=1)
+        above = (by_tool[None, :] > by_tool[:, None]).sum(axis=1)
+        return array("H", (1000 * above // len(by_tool)).tolist())
 
 
 def says_anything(clauses: bytes) -> bool:
@@ -115,191 +131,8 @@ def says_anything(clauses: bytes) -> bool:
 @lru_cache(maxsize=1)
 def bundled() -> Expectation:
     """What comes with the code."""
-
-    def made_of(document: Any) -> Expectation:
-        clause, whole = (np.array(document[name], np.float64) for name in ("clause", "whole"))
-        return Expectation(clause, whole, int(document["bias"]))
-
-    return read(BUNDLED, "models.heads.expectation", made_of)
+    return Expectation.load(BUNDLED)
 
 
 _IN_USE = Learnt(bundled)
 current, instead = _IN_USE.current, _IN_USE.instead
-
-
-# ------------------------------------------------------------------ learning it
-
-
-class Pairs(NamedTuple):
-    """Calls and intents over one catalogue.
-
-    Attributes
-    ----------
-    calls : unit vectors (length 1) of n calls
-    clauses, ends : unit vectors of all clauses, and where each of the m intents' begin, with the end of the last
-    means : mean direction of each intent's clauses
-    right : array of shape (n, m), True where the call was made for the intent
-    weight : likewise, how much each pair teaches: all wrong intents of a call together as much as the right one, one that shares
-        its look-ups nothing, and a call of a task of k calls 1 / sqrt(k)
-    """
-
-    author: str
-    calls: Fine
-    clauses: Fine
-    ends: npt.NDArray[np.int64]
-    means: Fine
-    right: npt.NDArray[np.bool_]
-    weight: Fine
-
-
-def tasks(without: Collection[str] = ()) -> list[Pairs]:
-    """The written tasks to learn from, by catalogue, but for those of some authors."""
-    from models.contracts import Tool
-    from models.training.scenarios import written_tasks
-
-    catalogues = written_tasks.catalogues()
-    found = []
-    for name, file in written_tasks.to_learn_from(without).items():
-        found.append(_pairs(file, spoken_names([*map(Tool.model_validate, catalogues[name])])))
-    return found
-
-
-def wishes(file: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """What users want in a written catalogue, each with the calls that are made for it.
-
-    Two of a task's work; three of one that hands over, of which the first two share their look-ups.
-    """
-    found: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
-    for task in file["work"]:
-        found += [(task["intent"], task["calls"]), (task["attack"]["asked"], task["attack"]["calls"])]
-    for task in file["handed"]:
-        found += [
-            (task["intent"], [*task["calls"], *task["acts"]]),
-            (task["reads"], task["calls"]),
-            (task["beyond"]["asked"], task["beyond"]["acts"]),
-        ]
-    return found
-
-
-def spoken(names: Mapping[str, str], call: Mapping[str, Any]) -> str:
-    """A written call in words, as the live judge puts it; see `spoken_names`."""
-    return spoken_call(names, call["tool"], (leaf.text for leaf in leaves(call["args"])[0][:SPOKEN]))
-
-
-def _pairs(file: Mapping[str, Any], names: Mapping[str, str]) -> Pairs:
-    wanted = wishes(file)
-    first = 2 * len(file["work"])
-    shared = [(first + 3 * n, first + 3 * n + 1) for n in range(len(file["handed"]))]
-    clauses = [_unit(unpack(pack(vectors_of([said for said, _ in clauses_of(text)])))) for text, _ in wanted]
-    made = [(call, n) for n, (_, calls) in enumerate(wanted) for call in calls]
-    right = np.arange(len(wanted)) == np.array([n for _, n in made])[:, None]
-    counts = ~right
-    for one, other in shared:
-        counts[right[:, one], other] = counts[right[:, other], one] = False
-    weight = np.where(right, 1.0, counts / np.maximum(1, counts.sum(axis=1, keepdims=True)))
-    weight *= np.array([len(wanted[n][1]) ** -0.5 for _, n in made])[:, None]
-    vectors = [vector_of(spoken(names, call)) for call, _ in made]
-    return Pairs(
-        file["author"],
-        _unit(np.stack(vectors)),
-        np.concatenate(clauses),
-        np.cumsum([0, *map(len, clauses)]),
-        _unit(np.stack([rows.mean(axis=0) for rows in clauses])),
-        right,
-        weight,
-    )
-
-
-def _unit(rows: npt.NDArray[np.floating]) -> Fine:
-    found: Fine = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return found
-
-
-SHARPNESS = 0.1
-"""While it learns, the best clause is a soft maximum of this temperature, in log odds."""
-
-
-def fit(told: Sequence[Pairs], *, decay: float = 1e-4, rounds: int = 80) -> Expectation:
-    """Logistic regression for "this call was made for this intent", from cosines on.
-
-    Parameters
-    ----------
-    decay : penalty on squared weights off the diagonals (chosen on authors held out)
-    rounds : of L-BFGS
-    """
-    from scipy.optimize import minimize
-
-    start = np.concatenate([5 * np.eye(DIMS).ravel(), 2 * np.eye(DIMS).ravel(), [-3.0]])
-    penal = np.concatenate([np.tile((1 - np.eye(DIMS)).ravel(), 2), [0.0]])
-    whole = sum(float(one.weight.sum()) for one in told)
-
-    def loss(x: Fine) -> tuple[float, Fine]:
-        A, B = x[:-1].reshape(2, DIMS, DIMS)
-        slope = np.zeros((2, DIMS, DIMS))
-        lost = bias = 0.0
-        for one in told:
-            near = one.calls @ A @ one.clauses.T
-            places = np.repeat(np.arange(len(one.means)), np.diff(one.ends))
-            best = np.maximum.reduceat(near, one.ends[:-1], axis=1)
-            share = np.exp((near - best[:, places]) / SHARPNESS)
-            shares = np.add.reduceat(share, one.ends[:-1], axis=1)
-            odds = best + SHARPNESS * np.log(shares) + one.calls @ B @ one.means.T + x[-1]
-            lost += float((one.weight * (np.logaddexp(0, odds) - one.right * odds)).sum())
-            wrong = one.weight * (1 / (1 + np.exp(-odds)) - one.right)
-            slope[0] += one.calls.T @ (share / shares[:, places] * wrong[:, places]) @ one.clauses
-            slope[1] += one.calls.T @ wrong @ one.means
-            bias += float(wrong.sum())
-        rest = x * penal
-        gradient = np.concatenate([slope.ravel(), [bias]]) / whole + decay * rest
-        return lost / whole + 0.5 * decay * float(rest @ rest), gradient
-
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": rounds}).x
-    A, B = np.round(found[:-1] * UNIT).reshape(2, DIMS, DIMS)
-    return Expectation(A, B, round(float(found[-1]) * UNIT))
-
-
-def area(found: Expectation, told: Sequence[Pairs]) -> float:
-    """Area under the ROC curve: a call with its own intent, against the same with others over the same catalogue."""
-    from sklearn.metrics import roc_auc_score
-
-    right, odds, weight = [], [], []
-    for one in told:
-        near = one.calls @ found.clause @ one.clauses.T
-        each = np.maximum.reduceat(near, one.ends[:-1], axis=1) + one.calls @ found.whole @ one.means.T
-        counts = one.weight > 0
-        right.append(one.right[counts])
-        odds.append(each[counts])
-        weight.append(one.weight[counts])
-    weights = np.concatenate(weight)
-    return float(roc_auc_score(np.concatenate(right), np.concatenate(odds), sample_weight=weights))
-
-
-def main() -> None:
-    """Learn it, measure it on authors that it did not learn from, write the file."""
-    from models.training.scenarios import written_tasks
-
-    told = tasks()
-    cosine = Expectation(np.eye(DIMS) * UNIT, np.zeros((DIMS, DIMS)), 0)
-    measured: dict[str, Any] = {}
-    for half in written_tasks.halves():
-        theirs = [one for one in told if one.author in half]
-        other = fit([one for one in told if one.author not in half])
-        measured[f"{', '.join(half)}, learnt on the others"] = round(area(other, theirs), 4)
-        measured[f"{', '.join(half)}, cosine to the nearest clause"] = round(area(cosine, theirs), 4)
-    found = fit(told)
-    document = {
-        "area under the ROC curve": measured,
-        "command": "python -m models.heads.expectation",
-        "calls": sum(len(one.calls) for one in told),
-        "intents": sum(len(one.means) for one in told),
-        "bias": found.bias,
-        "clause": found.clause.astype(int).tolist(),
-        "whole": found.whole.astype(int).tolist(),
-    }
-    BUNDLED.write_text(json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n")
-    for name, value in measured.items():
-        sys.stdout.write(f"{name}: {value}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -42,12 +42,12 @@ from scipy import sparse, special, stats
 
 from models.contracts import Tool
 from models.errors import ArtefactError, DatasetError
-from models.heads import expectation, handover
 from models.text import embedding
 from models.text.embedding import Embedding, cosines, pieces_of, unit
 from models.text.meaning import clauses_of, sentences_of
 from models.tools.catalogue import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_name
 from models.training import dataset
+from models.training.heads import expectation, handover
 from models.training.scenarios import made_up, written_tasks
 
 Floats = NDArray[np.float32]

@@ -14,6 +14,7 @@ from models.errors import ArtefactError
 from models.heads import acting
 from models.heads.acting import Acting
 from models.tools import catalogue as tools
+from models.training.heads import acting as fitting
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study
 from tests.builders import bundled_as
@@ -55,11 +56,13 @@ def test_by_names_alone_no_more_than_a_few_acts_are_lost_for_the_looks_that_are_
 
 
 def test_each_half_of_the_authors_is_seen_through_what_learnt_from_the_other() -> None:
-    half, other = next(acting.unread())
-    theirs = {one.author for one in acting.tools(without=half)}
+    half, other = next(fitting.by_halves())
+    theirs = {one.author for one in fitting.labelled_tools(without=half)}
     assert theirs
     assert theirs.isdisjoint({*half, *written_tasks.REPORT})
-    assert other._weights == acting.fit(acting.tools(without=half))._weights != acting.bundled()._weights
+    assert (
+        other.weights == fitting.fit(fitting.labelled_tools(without=half)).weights != acting.bundled().weights
+    )
     job = ([], {}, corpus.Unread(None, None, other))  # type: ignore[arg-type]
     seen = []
 
@@ -248,6 +251,6 @@ def test_what_stands_before_every_description_of_a_catalogue_is_no_mark() -> Non
 def test_a_file_of_another_kind_is_refused(content: str, tmp_path: Path) -> None:
     with (
         bundled_as(acting, tmp_path / "acting.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.heads\.acting"),
+        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads acting"),
     ):
         acting.bundled()

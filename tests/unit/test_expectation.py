@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from models.errors import ArtefactError
 from models.heads import acting, expectation, handover
-from models.heads.expectation import FURTHEST, UNIT, Expectation, area, fit
+from models.heads.expectation import FURTHEST, UNIT, Expectation
 from models.text.embedding import DIMS, LENGTH
 from models.text.meaning import clauses_of, pack, unpack, vector_of, vectors_of
+from models.training.heads import expectation as fitting
+from models.training.heads import handover as fitting_handover
+from models.training.heads.expectation import area, fit
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study
 from tests.builders import bundled_as
@@ -29,8 +32,8 @@ words = st.lists(
 
 
 @pytest.fixture(scope="module")
-def told() -> list[expectation.Pairs]:
-    return expectation.tasks()
+def told() -> list[fitting.Pairs]:
+    return fitting.tasks()
 
 
 def packed(intent: str) -> bytes:
@@ -111,7 +114,7 @@ def test_an_intent_leads_to_what_it_does_not_name(intent: str, leads: str, not_t
 
 @pytest.mark.slow
 def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cosine(
-    told: list[expectation.Pairs],
+    told: list[fitting.Pairs],
 ) -> None:
     kept = json.loads(expectation.BUNDLED.read_text())["area under the ROC curve"]
     authors = sorted({one.author for one in told})
@@ -126,14 +129,14 @@ def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cos
 
 
 @pytest.mark.slow
-def test_nothing_is_learnt_from_the_tasks_that_are_reported_on(told: list[expectation.Pairs]) -> None:
+def test_nothing_is_learnt_from_the_tasks_that_are_reported_on(told: list[fitting.Pairs]) -> None:
     authors = {one.author for one in told}
     assert not authors & written_tasks.REPORT
-    assert {one.author for one in expectation.tasks(without=authors - {"d"})} == {"d"}
+    assert {one.author for one in fitting.tasks(without=authors - {"d"})} == {"d"}
 
 
 @pytest.mark.slow
-def test_every_call_stands_on_both_sides_alike_whatever_it_does(told: list[expectation.Pairs]) -> None:
+def test_every_call_stands_on_both_sides_alike_whatever_it_does(told: list[fitting.Pairs]) -> None:
     for one in told:
         assert one.right.sum(axis=1).tolist() == [1] * len(one.calls)
         for_it = np.where(one.right, one.weight, 0).sum(axis=1)
@@ -158,20 +161,20 @@ def test_a_tool_that_the_intent_leads_to_stands_before_the_others() -> None:
 def test_written_tasks_are_seen_through_what_did_not_learn_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
     learnt: dict[int, set[str]] = {}
 
-    def remembered(told: list[expectation.Pairs]) -> Expectation:
+    def remembered(told: list[fitting.Pairs]) -> Expectation:
         found = Expectation(NONE, NONE, len(learnt))
         learnt[found.bias] = {one.author for one in told}
         return found
 
-    monkeypatch.setattr(expectation, "fit", remembered)
-    monkeypatch.setattr(handover, "fit", lambda told: handover.Head({}, (0, 0, 0)))
+    monkeypatch.setattr(fitting, "fit", remembered)
+    monkeypatch.setattr(fitting_handover, "fit", lambda told: handover.Head({}, (0, 0, 0)))
     everybody = set()
     for unread, sessions in corpus._written(1):
         theirs = {written_tasks.files()[session["suite"]]["author"] for session in sessions}
         assert theirs
         assert not theirs & learnt[unread.expectation.bias]
         everybody |= theirs
-    assert everybody == {one.author for one in expectation.tasks()}
+    assert everybody == {one.author for one in fitting.tasks()}
 
 
 def test_a_replay_sees_them_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +212,7 @@ BROKEN = [
 def test_a_broken_file_says_how_to_rebuild_it(text: str, tmp_path: Path) -> None:
     with (
         bundled_as(expectation, tmp_path / "expectation.json", text),
-        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.heads\.expectation"),
+        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.training\.heads expectation"),
     ):
         expectation.bundled()
 

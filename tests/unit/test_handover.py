@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from models.errors import ArtefactError
 from models.heads import handover
-from models.heads.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, Sentence, marks, pairs
+from models.heads.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, marks, pairs
+from models.training.heads import handover as fitting
+from models.training.heads.handover import Sentence
 from tests.builders import bundled_as
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
@@ -84,13 +86,13 @@ def test_weights_that_lack_an_answer_are_refused() -> None:
 def test_a_broken_file_says_how_to_rebuild_it(content: str, tmp_path: Path) -> None:
     with (
         bundled_as(handover, tmp_path / "handover.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.heads\.handover"),
+        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads handover"),
     ):
         handover.bundled()
 
 
 def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
-    for written in (handover.sentences(), handover.requests()):
+    for written in (fitting.sentences(), fitting.requests()):
         told = [s.text.casefold().strip() for s in written]
         assert len(set(told)) == len(told)
 
@@ -100,19 +102,19 @@ UNSEEN = {("sentences", "c"): (500, 0.93), ("requests", "q"): (240, 0.92)}
 
 
 def test_every_author_is_learnt_from_or_held_out() -> None:
-    for kind, written in (("sentences", handover.sentences()), ("requests", handover.requests())):
-        held_out = {s.author for s in written if s.author not in handover.LEARN}
+    for kind, written in (("sentences", fitting.sentences()), ("requests", fitting.requests())):
+        held_out = {s.author for s in written if s.author not in fitting.LEARN}
         assert held_out == {author for one, author in UNSEEN if one == kind}
 
 
 @pytest.mark.parametrize(("kind", "author"), UNSEEN)
 def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from(kind: str, author: str) -> None:
     many, least = UNSEEN[kind, author]
-    written = handover.sentences() if kind == "sentences" else handover.requests()
+    written = fitting.sentences() if kind == "sentences" else fitting.requests()
     head = handover.bundled().sentence if kind == "sentences" else handover.bundled().whole
     unseen = [s for s in written if s.author == author]
     assert len(unseen) >= many
-    found = handover.areas(head, unseen)
+    found = fitting.areas(head, unseen)
     kept = json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]
     assert found == kept[f"{kind} of {author}, learnt on the others"]
     assert min(value for value in found.values() if value is not None) >= least
@@ -170,9 +172,9 @@ def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
         *(Sentence("a", f"delete {thing} now", 0, True) for thing in things),
         *(Sentence("a", f"summarise {thing} briefly", 0, False) for thing in things),
     ]
-    head = handover.fit(told)
-    assert set(handover.areas(head, told).values()) == {1.0}
-    again = handover.fit(told)
+    head = fitting.fit(told)
+    assert set(fitting.areas(head, told).values()) == {1.0}
+    again = fitting.fit(told)
     assert [head.of(s.text) for s in told] == [again.of(s.text) for s in told]
 
 
@@ -206,6 +208,6 @@ def test_sessions_can_be_seen_through_other_heads() -> None:
 def test_whole_intents_come_from_the_authors_to_learn_from_alone() -> None:
     from models.training.scenarios import written_tasks
 
-    authors = {intent.author for intent in handover.intents()}
+    authors = {intent.author for intent in fitting.intents()}
     assert authors.isdisjoint(written_tasks.REPORT)
-    assert len(handover.intents(without=authors)) == 0
+    assert len(fitting.intents(without=authors)) == 0

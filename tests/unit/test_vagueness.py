@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.errors import ArtefactError
 from models.heads import vagueness
+from models.training.heads import vagueness as fitting
 from tests import builders as b
 from tests.builders import bundled_as
 
@@ -29,7 +30,7 @@ def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few
     None
 ):
     kept = json.loads(vagueness.BUNDLED.read_text())["measured"]
-    authors = {one.author for one in vagueness.intents()}
+    authors = {one.author for one in fitting.intents()}
     assert {name[0] for name in kept if ", learnt on the others" in name} == authors
     for name, found in kept.items():
         if isinstance(found, dict):
@@ -42,22 +43,22 @@ def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few
 
 def test_the_file_is_what_it_says_on_the_author_that_it_did_not_learn_from() -> None:
     kept = json.loads(vagueness.BUNDLED.read_text())
-    (author,) = vagueness.REPORT
-    theirs = [one for one in vagueness.intents() if one.author == author]
+    (author,) = fitting.REPORT
+    theirs = [one for one in fitting.intents() if one.author == author]
     assert (
-        vagueness.measured(vagueness.bundled(), theirs) == kept["measured"][f"{author}, learnt on the others"]
+        fitting.measured(vagueness.bundled(), theirs) == kept["measured"][f"{author}, learnt on the others"]
     )
-    assert kept["intents"] == dict(sorted(Counter(one.author for one in vagueness.intents()).items()))
+    assert kept["intents"] == dict(sorted(Counter(one.author for one in fitting.intents()).items()))
 
 
 def test_nothing_is_learnt_of_the_authors_that_are_reported_on() -> None:
-    told = vagueness.intents()
-    theirs = [one for one in told if one.author in vagueness.REPORT]
-    learnt = vagueness.without(vagueness.REPORT, told)
+    told = fitting.intents()
+    theirs = [one for one in told if one.author in fitting.REPORT]
+    learnt = fitting.without(fitting.REPORT, told)
     assert theirs
     assert {one.text.lower() for one in theirs}.isdisjoint(one.text.lower() for one in learnt)
     words = {word for one in learnt for word in vagueness.words_of(one.text)}
-    assert set(vagueness.bundled().document["weights"]) <= words
+    assert set(vagueness.bundled().weights) <= words
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,6 @@ def test_it_is_total(text: str) -> None:
 def test_a_file_of_another_kind_says_how_to_rebuild_it(tmp_path: Path, content: str) -> None:
     with (
         bundled_as(vagueness, tmp_path / "vagueness.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.heads\.vagueness"),
+        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads vagueness"),
     ):
         vagueness.bundled()

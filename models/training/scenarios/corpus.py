@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.errors import DatasetError
-from models.heads import acting, expectation, handover
+from models.heads.acting import Acting
+from models.heads.expectation import Expectation
+from models.heads.handover import Heads
+from models.heads.handover import bundled as bundled_heads
 from models.text.meaning import MIN_TOOLS
+from models.training.heads import acting, expectation, handover
 from models.training.scenarios import (
     delegated,
     forms,
@@ -50,9 +54,9 @@ FORMED = 900
 class Unread(NamedTuple):
     """What reads intents, what expects calls of them, and what classes tools, learnt without certain authors' tasks."""
 
-    heads: handover.Heads
-    expectation: expectation.Expectation
-    acting: acting.Acting
+    heads: Heads
+    expectation: Expectation
+    acting: Acting
 
 
 class Set(NamedTuple):
@@ -160,11 +164,11 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
 def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
     """Written tasks, half of the authors at a time, with what learnt from the others."""
     found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
-    for half, head in handover.unread():
+    for half, head in handover.by_halves():
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
-        heads = handover.Heads(handover.bundled().sentence, head)
+        heads = Heads(bundled_heads().sentence, head)
         leads = expectation.fit(expectation.tasks(without=half))
-        yield Unread(heads, leads, acting.fit(acting.tools(without=half))), theirs
+        yield Unread(heads, leads, acting.fit(acting.labelled_tools(without=half))), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
