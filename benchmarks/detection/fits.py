@@ -75,7 +75,7 @@ class Variant(NamedTuple):
 
     name: str
     columns: tuple[int, ...]
-    homes: Callable[[str, dataset.Session], bool] = lambda home, session: True
+    homes: Callable[[str, dataset.LabelledSession], bool] = lambda home, session: True
     changes: Mapping[str, Any] = {}
 
 

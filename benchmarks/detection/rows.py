@@ -148,7 +148,7 @@ class Source:
             X, at, seqs = found["X"].astype(np.float64), found["session"], found["call_seq"]
             families = found["families"].astype(np.int64)
             listed = json.loads(found["sessions"].tobytes())
-        sessions = [dataset.Session(**one["labels"]) for one in listed]
+        sessions = [dataset.LabelledSession(**one["labels"]) for one in listed]
         calls = dataset.join(sessions, [sessions[n].session_id for n in at], seqs)
         by_id = {one["labels"]["session_id"]: one for one in listed}
         ordered = [by_id[session.session_id] for session in calls.sessions]

@@ -681,7 +681,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
         "Which tool a clause of the intent leads to, by meaning alone: the table of words, word overlap, and the sentence encoder",
         ("recordings", "sessions", *(f"{name}: {what}" for name in READERS.values() for what in ("MRR", "in the first three")),
          *(f"{name}: ranks as the encoder's" for name in list(READERS.values())[:-1])),
-        word_rows(json.loads((ROOT / "models" / "bundled" / "words.json").read_bytes())),
+        word_rows(json.loads((ROOT / "models" / "release" / "bundled" / "words.json").read_bytes())),
     )  # fmt: skip
     if "rules" in report:
         out["rules"] = (

@@ -463,7 +463,7 @@ def thresholds(
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Budgets (as text, for JSON) to thresholds, and the thresholds by domain that they come from.
 
-    Taken on honest sessions (`Session.sets_limits`), each scored by a model that saw nothing of its domain; a stricter
+    Taken on honest sessions (`LabelledSession.sets_limits`), each scored by a model that saw nothing of its domain; a stricter
     budget never has a lower threshold.
     """
     highest = session_maxima(scores, calls)

@@ -52,7 +52,7 @@ TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagen
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class LabelledSession:
     """The labels of one recorded session.
 
     Attributes
@@ -89,7 +89,7 @@ class Session:
         return self.kind == "benign" and (told or self.variant == "recorded")
 
 
-def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
+def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSession:
     """The labels in one line of a recorded file; `acted` maps ids of recordings to their telling call."""
     try:
         source, suite = str(record["source"]), str(record["suite"])
@@ -113,7 +113,7 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> Session:
         (kind,) = kinds
     domain = str(record.get("domain") or (suite if source == "agentdojo" else source))
     goal = record.get("injection_goal")
-    return Session(
+    return LabelledSession(
         session_id=session_id,
         kind=kind,
         source=source,
@@ -136,7 +136,7 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(" ".join(text.lower().split()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def overlap(sessions: Iterable[Session], seen: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def overlap(sessions: Iterable[LabelledSession], seen: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """How many sessions a model cannot be called blind to, by what its manifest says that it saw.
 
     A session that it learnt from has its intent there, whatever else of it was changed since: so no list of sessions is kept.
@@ -168,7 +168,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raise DatasetError(f"{path} cannot be read: {error}; set DRIFTLINE_DATA") from error
 
 
-def read_sessions(path: Path) -> list[Session]:
+def read_sessions(path: Path) -> list[LabelledSession]:
     """The labels of one recorded file (JSON lines, optionally gzipped)."""
     acted = acted_beside(path)
     return [of_record(record, acted) for record in read_records(path)]
@@ -192,7 +192,7 @@ class Calls:
     weight : how much the row teaches
     """
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[LabelledSession, ...]
     session: npt.NDArray[np.int64]
     call_seq: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
@@ -225,7 +225,7 @@ class Calls:
         )
 
 
-def target_of(session: Session, call_seq: int) -> int:
+def target_of(session: LabelledSession, call_seq: int) -> int:
     """What a call teaches.
 
     The first call that serves an injection is drift. Calls after it may again serve the user and are left
@@ -238,7 +238,7 @@ def target_of(session: Session, call_seq: int) -> int:
     return LEFT_OUT
 
 
-def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt.ArrayLike) -> Calls:
+def join(sessions: Iterable[LabelledSession], session_ids: Sequence[str], call_seqs: npt.ArrayLike) -> Calls:
     """Labels for feature rows, by session id and call number.
 
     Raises `DatasetError` for a row without a label, a call named twice, or two sessions of one id.
@@ -268,14 +268,14 @@ def join(sessions: Iterable[Session], session_ids: Sequence[str], call_seqs: npt
     return whole.take(np.ones(len(at), dtype=np.bool_))
 
 
-def _teaching(sessions: Sequence[Session]) -> npt.NDArray[np.float64]:
+def _teaching(sessions: Sequence[LabelledSession]) -> npt.NDArray[np.float64]:
     """How much each session teaches: a group of n (one ecosystem, variant and kind) as much as sqrt(n).
 
     So that neither the largest set nor the scenario that is cheapest to make outweighs all others. An ecosystem is a
     domain; of the tasks that were written out whole, each catalogue is one.
     """
 
-    def group(s: Session) -> tuple[str, str, str]:
+    def group(s: LabelledSession) -> tuple[str, str, str]:
         return s.suite if s.source == written_tasks.SOURCE else s.domain, s.variant, s.kind
 
     groups = Counter(map(group, sessions))

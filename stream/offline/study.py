@@ -77,7 +77,7 @@ def labelled(
     processes : default: one for each core
     """
     rows: list[Rows] = []
-    sessions: list[dataset.Session] = []
+    sessions: list[dataset.LabelledSession] = []
     home: dict[str, str] = {}
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:

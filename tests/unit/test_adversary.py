@@ -329,7 +329,9 @@ def scored() -> Scored:
     """An honest session of two that reaches its threshold, and a hijacked one that does not."""
     kinds: list[dataset.Kind] = ["benign", "benign", "hijacked"]
     sessions = [
-        dataset.Session(f"s{n}", kind, "agentdojo", "banking", "banking", f"banking/t{n}", None, 0, None, 1)
+        dataset.LabelledSession(
+            f"s{n}", kind, "agentdojo", "banking", "banking", f"banking/t{n}", None, 0, None, 1
+        )
         for n, kind in enumerate(kinds)
     ]
     calls = dataset.join(sessions, ["s0", "s1", "s2"], [0, 0, 0])

@@ -12,7 +12,7 @@ import pytest
 
 from models.errors import DatasetError
 from models.training import dataset
-from models.training.dataset import LEFT_OUT, Session
+from models.training.dataset import LEFT_OUT, LabelledSession
 from models.training.scenarios import written_tasks
 
 
@@ -31,11 +31,11 @@ def record(name: str, label: str = "benign", **changes: Any) -> dict[str, Any]:
     }
 
 
-def labelled(name: str, label: str = "benign", **changes: Any) -> Session:
+def labelled(name: str, label: str = "benign", **changes: Any) -> LabelledSession:
     return dataset.of_record(record(name, label, **changes), {})
 
 
-def targets(session: Session) -> list[int]:
+def targets(session: LabelledSession) -> list[int]:
     return [int(x) for x in dataset.join([session], [session.session_id] * 5, range(5)).target]
 
 

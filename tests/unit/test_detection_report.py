@@ -32,15 +32,15 @@ ROOT = Path(__file__).parents[2]
 TELLS = FEATURES.index("aimed_prose")
 
 
-def labels(name: str, domain: str, kind: dataset.Kind, task: str, **more: Any) -> dataset.Session:
+def labels(name: str, domain: str, kind: dataset.Kind, task: str, **more: Any) -> dataset.LabelledSession:
     bad = 1 if kind == "hijacked" else None
     known: dict[str, Any] = {"attack": None, "exposed_seq": 0, "first_bad_seq": bad, "n_calls": 3}
-    return dataset.Session(
+    return dataset.LabelledSession(
         name, kind, domain, domain, domain, f"{domain}/{domain}/{task}", **{**known, **more}
     )
 
 
-def part_of(sessions: list[dataset.Session], seed: int = 0) -> Part:
+def part_of(sessions: list[dataset.LabelledSession], seed: int = 0) -> Part:
     """Three calls a session; the bad one stands out in one feature, a little less in some domains."""
     ids = [session.session_id for session in sessions for _ in range(3)]
     calls = dataset.join(sessions, ids, [0, 1, 2] * len(sessions))

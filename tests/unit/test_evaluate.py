@@ -21,7 +21,7 @@ from models.release import registry
 from models.training import calibrate, dataset, evaluate
 from models.training import fit as train
 from models.training.calibrate import Recipe
-from models.training.dataset import Session
+from models.training.dataset import LabelledSession
 
 FEATURES = ("one", "two", "three", "four")
 SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, max_features=0.4, folds=2, seed=11)
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 def made(signal: float, seed: int = 0, per_suite: int = 120) -> tuple[np.ndarray, dataset.Calls]:
     """Three attacked suites and one benign set; drift shifts feature one of the bad call by `signal`."""
     draws = np.random.default_rng(seed)
-    sessions: list[Session] = []
+    sessions: list[LabelledSession] = []
     ids: list[str] = []
     seqs: list[int] = []
     shifts: list[float] = []
@@ -47,7 +47,7 @@ def made(signal: float, seed: int = 0, per_suite: int = 120) -> tuple[np.ndarray
             bad = int(draws.integers(0, 4)) if kind == "hijacked" else None
             name = f"{suite}-{number}"
             sessions.append(
-                Session(
+                LabelledSession(
                     session_id=name,
                     kind=kind,  # type: ignore[arg-type]
                     source="made",
