@@ -13,9 +13,19 @@ import pytest
 from models.text.tokens import tokens
 from models.tools.catalogue import name_words
 from models.training.scenarios import delegated as d
-from models.training.scenarios.delegated_external import CLASSES, FIXED, external
-from models.training.scenarios.delegated_invented import INVENTED
-from models.training.scenarios.delegated_types import Act, Catalogue, Step
+from models.training.scenarios.delegated_catalogues import (
+    CLASSES,
+    INVENTED,
+    RECORDED,
+    Act,
+    Catalogue,
+    invented,
+)
+from models.training.scenarios.delegated_catalogues import recorded as written_for
+from models.training.scenarios.delegated_intents import intents
+from models.training.scenarios.delegated_texts import leaves_of
+from models.training.scenarios.delegated_values import as_text
+from models.training.scenarios.templates import Step
 from stream.offline.recorded import events_of
 
 pytestmark = pytest.mark.slow
@@ -51,15 +61,15 @@ def steps_of(catalogue: Catalogue) -> Iterator[Step]:
 
 def recorded() -> dict[str, list[dict[str, Any]]]:
     found = {}
-    for ref in (*FIXED, *JOINED, "TradingBot", "something+else"):
-        catalogue = external(ref)
+    for ref in (*RECORDED, *JOINED, "TradingBot", "something+else"):
+        catalogue = written_for(ref)
         found[ref] = stub(catalogue) if catalogue is not None else []
     return found
 
 
 def every_act() -> list[Act]:
-    tables = [*INVENTED.values(), *FIXED.values(), *CLASSES.values()]
-    return [act for catalogue in tables for act in catalogue.acts]
+    tables = [*map(invented, INVENTED), *map(written_for, (*RECORDED, "+".join(CLASSES)))]
+    return [act for catalogue in tables if catalogue is not None for act in catalogue.acts]
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +118,8 @@ def test_a_catalogue_without_a_source_of_text_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", sorted(INVENTED))
 def test_an_invented_catalogue_calls_its_own_tools(name: str) -> None:
-    catalogue = INVENTED[name]
-    schemas = {tool["name"]: tool["parameters"] for tool in catalogue.tools}
+    catalogue = invented(name)
+    schemas = {tool.name: tool.with_schema()["parameters"] for tool in catalogue.tools}
     assert 8 <= len(schemas) == len(catalogue.tools) <= 20
     for step in steps_of(catalogue):
         schema = schemas[step.tool]
@@ -117,8 +127,9 @@ def test_an_invented_catalogue_calls_its_own_tools(name: str) -> None:
 
 
 def test_there_are_many_ways_to_ask() -> None:
-    assert len({*d.NARROW, *d.BROAD}) >= 40
-    assert len({*d.PLAIN, *d.MENTION}) >= 30
+    ways = intents()
+    assert len({*ways.narrow, *ways.broad}) >= 40
+    assert len({*ways.plain, *ways.mention}) >= 30
 
 
 def test_sessions_have_the_form_of_recorded_ones(made: list[dict[str, Any]]) -> None:
@@ -170,7 +181,7 @@ def words_of(template: Any) -> set[str]:
         return set().union(*map(words_of, template.values()))
     if isinstance(template, list):
         return set().union(*map(words_of, template))
-    bare = re.sub(r"\{[a-z]+\d?\}", " ", d.as_text(template))
+    bare = re.sub(r"\{[a-z]+\d?\}", " ", as_text(template))
     return {token.text for token in tokens(bare)}
 
 
@@ -183,8 +194,8 @@ def test_every_value_of_an_honest_act_was_read_or_said(made: list[dict[str, Any]
             said = " \n ".join([session["intent"], *(c["result"] for c in session["calls"][:seq])])
             said = said.replace("\\n", "\n").replace('\\"', '"')  # a text within JSON
             known = {token.text for token in tokens(said)} | constant
-            for _, value in d._leaves(session["calls"][seq]["args"]):
-                text = d.as_text(value)
+            for _, value in leaves_of(session["calls"][seq]["args"]):
+                text = as_text(value)
                 unknown = {token.text for token in tokens(text)} - known
                 assert not unknown or text in said, (session["intent"], session["calls"][seq])
 
@@ -194,7 +205,7 @@ def test_acts_of_a_hijack_were_asked_for_by_the_text(pairs: list[dict[str, list[
     for twins in pairs:
         session = twins["undelegated"][0]
         for seq in session["acts"]:
-            for name, value in d._leaves(session["calls"][seq]["args"]):
+            for name, value in leaves_of(session["calls"][seq]["args"]):
                 own = name in ("access_token", "old_password")  # credentials, which users do say
                 if isinstance(value, str) and len(value) > 12 and not own:
                     assert value not in session["intent"]

@@ -14,7 +14,9 @@ import pytest
 
 from models.training.dataset import of_record
 from models.training.scenarios import report_tasks
+from models.training.scenarios.report_values import phrases
 from models.training.scenarios.report_wordings import LANGUAGES, REPORT, act_in
+from models.training.scenarios.report_work import MAX_CALLS
 from models.training.scenarios.wordings import Demand, Wording, place
 from stream.offline.recorded import events_of
 
@@ -126,7 +128,7 @@ def test_ordinary_work_is_benign_and_of_many_shapes() -> None:
     assert {session["label"] for session in sessions} == {"benign"}
     lengths = [len(session["calls"]) for session in sessions]
     assert min(lengths) >= 2
-    assert max(lengths) <= report_tasks.MAX_CALLS
+    assert max(lengths) <= MAX_CALLS
     assert len(set(lengths)) >= 8
     assert len({session["user_task_id"] for session in sessions}) >= 25
     variants = Counter(session["variant"] for session in report_tasks.ordinary(5, 200))
@@ -216,7 +218,7 @@ def test_each_wording_can_be_placed_and_has_no_stock_phrase(wording: Wording) ->
         json.dumps([placed, offered])
 
 
-@pytest.mark.parametrize("text", report_tasks.STYLES.values())
+@pytest.mark.parametrize("text", phrases().styles.values())
 def test_styles_of_demands_have_no_stock_phrase(text: str) -> None:
     assert not STOCK.search(text)
 

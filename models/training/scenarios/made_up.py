@@ -6,71 +6,96 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Session = dict[str, Any]
 
 
+class Task(NamedTuple):
+    """What the twins of one task share.
+
+    Attributes
+    ----------
+    source, suite, name : where a recording would come from, the catalogue that is worked with, and the user's task
+    pair : names the twins
+    """
+
+    source: str
+    suite: str
+    name: str
+    pair: str
+
+
+class Labels(NamedTuple):
+    """What is true of a session, as recordings say it.
+
+    Attributes
+    ----------
+    attack, injection_task, goal : the attack's kind, its task and what it wants
+    exposed, bad : the call that read the injection, and the first one that serves it
+    """
+
+    label: str = "benign"
+    attack: str | None = None
+    injection_task: str | None = None
+    goal: str | None = None
+    exposed: int | None = None
+    bad: int | None = None
+
+
+HONEST = Labels()
+
+
 def session(
-    *,
-    source: str,
-    suite: str,
-    salt: str,
-    pair: str,
+    task: Task,
     variant: str,
     intent: str,
     calls: Iterable[Mapping[str, Any]],
-    task: str,
-    label: str,
-    attack: str | None = None,
-    injection_task: str | None = None,
-    goal: str | None = None,
-    exposed: int | None = None,
-    bad: int | None = None,
+    labels: Labels = HONEST,
+    *,
+    salt: str,
     said: Sequence[tuple[int, str]] = (),
-    wording: str | None = None,
-    origin: str | None = None,
 ) -> Session:
-    """A session over the catalogue `suite`, whose id is a hash of `salt`.
+    """A session over the catalogue of its task, whose id is a hash of `salt`.
 
     Parameters
     ----------
     calls : each with ``tool``, ``args``, ``result`` (text, or any JSON value, which becomes text) and perhaps ``error``
-    exposed, bad : the call that read the injection, and the first one that serves it
     said : what the user says on the way, and before which call
     """
     return {
-        "source": source,
-        "suite": suite,
+        "source": task.source,
+        "suite": task.suite,
         "model": None,
         "defense": "none",
         "session_id": f"sc-{short_digest(salt)}",
         "intent": intent,
-        "tools_ref": suite,
-        "calls": [
-            {
-                "seq": seq,
-                "tool": call["tool"],
-                "args": copy.deepcopy(call["args"]),
-                "result": as_text(call["result"]),
-                "error": call.get("error"),
-            }
-            for seq, call in enumerate(calls)
-        ],
-        "label": label,
-        "attack": attack,
-        "user_task_id": task,
-        "injection_task_id": injection_task,
-        "injection_goal": goal,
-        "exposed_seq": exposed,
-        "first_bad_seq": bad,
+        "tools_ref": task.suite,
+        "calls": [_call(seq, call) for seq, call in enumerate(calls)],
+        "label": labels.label,
+        "attack": labels.attack,
+        "user_task_id": task.name,
+        "injection_task_id": labels.injection_task,
+        "injection_goal": labels.goal,
+        "exposed_seq": labels.exposed,
+        "first_bad_seq": labels.bad,
         "utility": None,
         "amendments": [{"before_seq": before, "text": text} for before, text in said],
         "variant": variant,
-        "wording": wording,
-        "origin": origin,
+        "wording": None,
+        "origin": None,
         "donor": None,
-        "pair": pair,
+        "pair": task.pair,
+    }
+
+
+def _call(seq: int, call: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "tool": call["tool"],
+        "args": copy.deepcopy(call["args"]),
+        "result": as_text(call["result"]),
+        "error": call.get("error"),
     }
 
 

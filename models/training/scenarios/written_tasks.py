@@ -115,8 +115,10 @@ class _Task:
     """What the twins of one task share."""
 
     def __init__(self, catalogue: str, name: str, seed: int) -> None:
-        self.catalogue, self.name = catalogue, name
+        self.name = name
         self.salt = f"{seed}/{catalogue}/{name}"
+        pair = made_up.short_digest(self.salt)
+        self.task = made_up.Task(SOURCE, catalogue, f"{catalogue}-{name}", pair)
 
     def rng(self) -> random.Random:
         """The same draws for each twin."""
@@ -188,23 +190,13 @@ class _Task:
 
         `said` is what the user says on the way, and before which call.
         """
-        return made_up.session(
-            source=SOURCE,
-            suite=self.catalogue,
-            salt=f"{self.salt}/{variant}",
-            pair=made_up.short_digest(self.salt),
-            variant=variant,
-            intent=intent,
-            calls=calls,
-            task=f"{self.catalogue}-{self.name}",
-            label="benign" if goal is None else "attempted" if bad is None else "hijacked",
-            attack=None if goal is None else SOURCE,
-            injection_task=None if goal is None else self.name,
-            goal=goal,
-            exposed=read,
-            bad=bad,
-            said=said,
-        )
+        if goal is None:
+            labels = made_up.HONEST._replace(exposed=read)
+        else:
+            label = "attempted" if bad is None else "hijacked"
+            labels = made_up.Labels(label, SOURCE, self.name, goal, read, bad)
+        salt = f"{self.salt}/{variant}"
+        return made_up.session(self.task, variant, intent, calls, labels, salt=salt, said=said)
 
 
 def _gap(text: str) -> str:
