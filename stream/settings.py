@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from models.errors import ConfigError
 from stream.outbound.findings import is_web_address
 from stream.shell.connection import client_context
-from stream.shell.logs import FORMATS
+from stream.shell.logs import FORMATS, Format
 
 ENV_PREFIX = "DRIFTLINE_"
 DEVELOPMENT_FINGERPRINT_KEY = b"driftline-development"
@@ -127,7 +127,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     metrics_token_file: Path | None = None
-    log_format: str = "text"
+    log_format: Format = "text"
     batch_max: int = 500
     checkpoint_s: float = 2.0
     checkpoint_records: int = 5000

@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import ConfigError
 from stream import bootstrap
-from stream.cli import main as cli
+from stream.cli import running
 from stream.settings import Settings
 
 
@@ -99,12 +99,11 @@ def test_a_worker_says_in_both_modes_which_settings_are_for_development_only(
 ) -> None:
     settings = Settings(state_dir=tmp_path)
     warned: list[str] = []
-    cli._announce(
+    running.announce(
         settings,
         bootstrap.judge(settings, mode=mode),
         bootstrap.actor(settings),
-        [].append,
-        warned.append,
+        running.Voice([].append, warned.append),
     )
     named = [text.rsplit(" ", 1)[1] for text in warned]
     assert named == ["DRIFTLINE_FINGERPRINT_KEY", "DRIFTLINE_SIGNING_KEY_FILE", "DRIFTLINE_ISSUER"]

@@ -1,0 +1,75 @@
+"""How the command ends: each failure as one sentence on stderr, and the exit code that the docs promise for it.
+
+0 done, 1 findings or failed checks, 2 usage, 3 input refused, 4 broker, 5 artefact.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import sys
+import zlib
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from models.errors import (
+    ArtefactError,
+    BrokerError,
+    ConfigError,
+    ContractError,
+    DatasetError,
+    DriftlineError,
+    InputError,
+    StateError,
+)
+
+DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT = range(6)
+INTERRUPTED = 130
+"""What shells give a command that Ctrl-C ended."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def exit_code(error: DriftlineError) -> int:
+    """The documented exit code of a failure."""
+    if isinstance(error, BrokerError):
+        return BROKER
+    if isinstance(error, ArtefactError | StateError):
+        return ARTEFACT
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, InputError | DatasetError | ContractError):
+        return REFUSED
+    return FINDINGS
+
+
+class Commands(TyperGroup):
+    """The commands, with failures of files told before typer reads them its own way.
+
+    To typer the end of a cut file is the user's Ctrl-D, and a reader of the output that has gone is a failure.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"a compressed input is cut short or damaged ({error}); fetch it again"
+            ) from error
+        except BrokenPipeError:
+            _swallow_stdout()
+            raise typer.Exit(DONE) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise ConfigError(f"{error.filename}: {error.strerror}") from error
+            if error.errno not in _FULL:
+                raise
+            _swallow_stdout()
+            raise ConfigError(f"the output cannot be written: {error.strerror}") from error
+
+
+def _swallow_stdout() -> None:
+    """Python flushes stdout at exit: what cannot be written there must not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

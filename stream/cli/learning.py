@@ -1,0 +1,169 @@
+"""Commands of the data scientist: train a model, measure it, calibrate it to an ecosystem."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from models.errors import DatasetError
+from stream.cli.options import Tools, settings
+from stream.cli.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream.offline.calibration import Raised
+
+
+def _data_files(files: list[Path] | None) -> list[Path]:
+    """The files named, or those of DRIFTLINE_DATA that the bundled model learns from."""
+    from models.training.dataset import TRAINING_SETS
+
+    if files:
+        return files
+    folder = os.environ.get("DRIFTLINE_DATA")
+    if not folder:
+        raise DatasetError("name files of recorded sessions, or set DRIFTLINE_DATA to a folder of them")
+    present = [path for name in TRAINING_SETS for path in sorted(Path(folder).glob(f"{name}.jsonl*"))]
+    if not present:
+        raise DatasetError(f"DRIFTLINE_DATA is {folder}, which holds none of {', '.join(TRAINING_SETS)}")
+    return present
+
+
+def _labelled_rows(files: list[Path], tools: Path | None, *, scenarios: bool = False) -> tuple[Any, Any]:
+    """Feature rows and labels of recorded files, aligned; with the scenarios made of them for training."""
+    from models.training.scenarios import corpus
+    from stream.offline import study
+
+    recorded, catalogues = study.read(files, tools)
+    sets = [study.recorded_sets(recorded, catalogues)]
+    if scenarios:
+        sets.append(corpus.training(recorded, catalogues))
+    labelled = study.labelled(chain.from_iterable(sets), study.acted(files), say)
+    return labelled.X, labelled.calls
+
+
+def train(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
+    tools: Tools = None,
+) -> None:
+    """Train a challenger on labelled recorded sessions, and on scenarios made of them.
+
+    Some three quarters of an hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
+    """
+    from models.evidence.features import FEATURES, FEATURES_VERSION
+    from models.training import dataset
+    from models.training import fit as training
+
+    chosen = _data_files(files)
+    X, calls = _labelled_rows(chosen, tools, scenarios=True)
+    trained = training.train(
+        X,
+        calls,
+        FEATURES,
+        FEATURES_VERSION,
+        {file.name: dataset.file_digest(file) for file in chosen},
+        progress=say,
+    )
+    model = training.write(trained, out)
+    typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
+
+
+def calibrate(
+    decisions: Annotated[
+        list[Path], typer.Argument(help="Decisions of shadow operation, as JSON lines or as a dumped topic.")
+    ],
+    out: Annotated[Path, typer.Option(help="New directory of the release.")],
+    model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
+) -> None:
+    """Raise thresholds by what an ecosystem's own sessions score, unlabelled, and write them as a release.
+
+    A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain. It
+    never falls, and never passes that of a tenth of the budget. Activate the release as docs/operations.md says.
+    """
+    from models.release import registry
+    from stream.bootstrap import make_release
+    from stream.cli.documents import documents
+    from stream.offline import calibration
+    from stream.policy import parse_policy, read_policy
+
+    configured = settings()
+    source = model or configured.model_dir or registry.BUNDLED
+    loaded = registry.load(source)
+    text, name = read_policy(policy or configured.policy_path)
+    release = make_release(loaded, parse_policy(text, name))
+    rows = (
+        (f"{file}, line {number}", row)
+        for file in decisions
+        for number, row in documents(file, "agent.decisions.v1")
+    )
+    sample = calibration.maxima(rows, release.name)
+    calibration.enough(sample, release.name)
+    levels = calibration.raise_levels(release.policy, loaded, list(sample.highest.values()))
+    digest = calibration.write(levels, text, name, loaded, source, out)
+    typer.echo(f"{len(sample.highest)} sessions", err=True)
+    _print_levels(levels)
+    if (alert := calibration.spent(levels, release.policy, loaded)) is not None:
+        say(
+            f"WARNING: alert: {alert.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"
+            " attacks in the sample; alert now equals revoke"
+        )
+    typer.echo(f"release {digest} in {out}")
+
+
+def _print_levels(levels: Sequence[Raised]) -> None:
+    typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
+    for level in levels:
+        before = f"{level.before / 10_000:>10.4f}{level.reached_before:>9}"
+        after = f"{level.after / 10_000:>10.4f}{level.reached_after:>9}"
+        typer.echo(f"{level.level:<8}{level.budget:>8g}{before}{after}")
+
+
+def evaluate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Score with this model (default: see below).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
+    tools: Tools = None,
+) -> None:
+    """Detection quality on labelled recorded sessions.
+
+    Sessions that the model never saw are scored with it. Where it knows an intent, an attacker's goal or a
+    source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
+    others scores it.
+    """
+    from models.release import registry
+    from models.training import evaluate as evaluation
+    from models.training.dataset import overlap
+    from stream.cli.report import print_report
+
+    chosen = _data_files(files)
+    scored = registry.load(model)
+    X, calls = _labelled_rows(chosen, tools)
+    seen = overlap(calls.sessions, scored.manifest["seen"])
+    if seen:
+        known = ", ".join(f"{n} by {what}" for what, n in seen.items())
+        say(f"the model knows sessions of these ({known}): leaving one suite out in turn")
+    report = evaluation.evaluate(
+        X,
+        calls,
+        "leave-one-suite-out" if seen else "score-only",
+        model=scored,
+        plot=plot,
+        progress=say,
+    )
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, sort_keys=True, default=str))
+    else:
+        print_report(report)

@@ -1,0 +1,91 @@
+"""Commands at the bus's two ends: files played onto it, and what is decided watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from models.errors import InputError
+from stream.cli.exits import FINDINGS
+from stream.cli.options import Bootstrap, Prefix, Tools, settings
+from stream.cli.terminal import progress, say
+
+if TYPE_CHECKING:
+    from stream.events import Record
+    from stream.settings import Settings
+    from stream.shell.send import Message
+
+
+def send(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Events, recorded sessions or a log; - is stdin.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Events a second (default: as fast as it goes).")
+    ] = None,
+    run: Annotated[str, typer.Option("--as", help="Prefix every id, to play a file once more.")] = "",
+    from_quarantine: Annotated[
+        bool,
+        typer.Option(
+            "--from-quarantine", help="Send quarantined records again (FILE: a dump that was mended)."
+        ),
+    ] = False,
+    tools: Tools = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Play files onto the bus."""
+    from stream.shell import send as sending
+
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    refusals: list[str] = []
+    if not files and not from_quarantine:
+        raise InputError("name a file to send, or - for standard input")
+    items: Iterable[Message]
+    if from_quarantine:
+        items = _mended(configured, files, refusals)
+    else:
+        items = (item for file in files or [] for item in sending.messages(file, tools=tools, run=run))
+    with progress("sending") as done:
+        sent = sending.play(configured, items, rate, progress=done)
+    for reason in refusals:
+        typer.echo(reason)
+    say(f"{sent} records confirmed by {configured.bootstrap}")
+    if refusals:
+        raise typer.Exit(FINDINGS)
+
+
+def _mended(configured: Settings, files: list[Path] | None, refusals: list[str]) -> Iterator[Message]:
+    """Quarantined records to send again, of `files` or of the bus; why others are refused goes to `refusals`."""
+    from stream.events import QUARANTINE
+    from stream.shell import send as sending
+    from stream.shell.topics import records
+
+    quarantined: Iterable[Record] = (
+        (record for file in files for record in sending.quarantined_file(file))
+        if files
+        # Read whole before anything is sent: what is refused again would otherwise be met once more.
+        else [record for record, _ in records(configured, QUARANTINE)]
+    )
+    inputs = [configured.topic(base) for base in configured.input_topics]
+    for message, reason in sending.mended(quarantined, inputs):
+        if message is None:
+            refusals.append(reason)
+        else:
+            yield message
+
+
+def watch(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Show what is already there, too.")
+    ] = False,
+) -> None:
+    """Decisions, alerts and revocations as they happen."""
+    from stream.shell.watch import watch as show
+
+    show(settings(bootstrap=bootstrap, prefix=prefix), beginning=beginning)

@@ -1,0 +1,145 @@
+"""Commands that run the system: the demo, the development broker, the worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+
+import typer
+
+from models.errors import BrokerError, ConfigError
+from stream.cli.options import Bootstrap, Mode, Prefix, Tools, checked_mode, settings
+from stream.cli.terminal import say
+
+if TYPE_CHECKING:
+    from stream.core.judge import Judge
+    from stream.outbound.act import Actor
+    from stream.settings import Settings
+
+Speak = Callable[[str], None]
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Play this file in place of the samples.")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 40.0,
+    tools: Tools = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Play at most so many events.")] = None,
+) -> None:
+    """The whole system on this machine: embedded broker, worker, sessions, a live view."""
+    from stream.shell.demo import run
+
+    raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit))
+
+
+def broker(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 9092,
+) -> None:
+    """The embedded development broker alone, until Ctrl-C. In memory: it forgets everything."""
+    import signal
+    import time
+
+    from stream.shell.broker import EmbeddedBroker
+
+    def terminated(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminated)
+    with EmbeddedBroker(port) as running:
+        typer.echo(running.bootstrap)
+        say("development broker, in memory, loopback only; Ctrl-C ends it")
+        try:
+            while running.running():
+                time.sleep(0.3)
+        except KeyboardInterrupt:
+            return
+    raise BrokerError("the embedded broker ended by itself")
+
+
+def worker(
+    stage: Annotated[str, typer.Option(help="judge, act or both.")] = "both",
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    mode: Mode = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Metrics on 127.0.0.1; 0 turns them off.")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show the settings and end.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="The stream runtime's own messages too.")
+    ] = False,
+) -> None:
+    """The streaming worker: judges events, acts on cases."""
+    if stage not in {"judge", "act", "both"}:
+        raise ConfigError(f"--stage is {stage!r}; expected judge, act or both")
+    configured = settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
+    if print_config:
+        typer.echo(configured.rendered())
+        return
+    _work(configured, stage, checked_mode(mode), verbose=verbose)
+
+
+def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) -> NoReturn:
+    """Run the stages until they stop; ends the process."""
+    from stream import bootstrap as composition
+    from stream.events import CORE
+    from stream.shell.app import run
+
+    voice = _voice(configured, verbose=verbose)
+    judge = (
+        composition.judge(configured, partitions=configured.partitions, mode=mode)
+        if stage in {"judge", "both"}
+        else None
+    )
+    actor = composition.actor(configured) if stage in {"act", "both"} else None
+    announce(configured, judge, actor, voice)
+    identity = (CORE, "", "")
+    if judge is not None:
+        bundled = judge.releases[""]
+        identity = (CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
+    composition.spare_the_collector()
+    code = run(configured, judge=judge, actor=actor, announce=voice.say, identity=identity)
+    # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+class Voice(NamedTuple):
+    """How the worker speaks to its operator: as log lines in JSON, or as sentences on stderr."""
+
+    say: Speak
+    warn: Speak
+
+
+def _voice(configured: Settings, *, verbose: bool) -> Voice:
+    """Set up logging as the settings say; gives what speaks through it."""
+    import logging
+    from importlib.metadata import version
+
+    from stream.events import CORE
+    from stream.shell import logs
+
+    logs.configure(
+        configured.log_format, verbose=verbose, fixed={"version": version("driftline"), "core": CORE}
+    )
+    if configured.log_format == "json":
+        log = logging.getLogger("driftline")
+        return Voice(log.info, log.warning)
+    return Voice(say, lambda text: say(f"WARNING: {text}"))
+
+
+def announce(configured: Settings, judge: Judge | None, actor: Actor | None, voice: Voice) -> None:
+    """Say what will be decided by what, and which settings are fit for development only."""
+    from stream.settings import DEVELOPMENT_FINGERPRINT_KEY
+
+    if judge is not None:
+        release = judge.releases[""]
+        policy = release.policy
+        voice.say(f"policy {policy.name}@{policy.digest}, mode {policy.mode}; model {release.name}")
+    if configured.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
+        voice.warn("the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
+    if actor is not None and configured.signing_key_file is None:
+        voice.warn("signing with a development key; set DRIFTLINE_SIGNING_KEY_FILE")
+    if "example.com" in configured.issuer:
+        voice.warn("the issuer is an example; set DRIFTLINE_ISSUER")
