@@ -106,7 +106,7 @@ def checkpoint(
 
 def take_over(settings: Settings) -> dict[str, float]:
     """What a new owner of partition 0 does, timed; to be run in a process of its own."""
-    from stream.shell.app import read_states
+    from stream.shell.recovery import read_states
 
     _judge = bootstrap.judge(settings, mode="enforce")  # what a worker holds besides
     began, cpu = time.monotonic(), time.process_time()

@@ -84,6 +84,7 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     from stream import bootstrap as composition
     from stream.events import CORE
     from stream.shell.app import run
+    from stream.shell.metrics import Identity
 
     voice = _voice(configured, verbose=verbose)
     judge = (
@@ -93,10 +94,10 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     )
     actor = composition.actor(configured) if stage in {"act", "both"} else None
     announce(configured, judge, actor, voice)
-    identity = (CORE, "", "")
+    identity = Identity(CORE)
     if judge is not None:
         bundled = judge.releases[""]
-        identity = (CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
+        identity = Identity(CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
     composition.spare_the_collector()
     code = run(configured, judge=judge, actor=actor, announce=voice.say, identity=identity)
     # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.

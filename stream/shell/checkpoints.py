@@ -12,7 +12,7 @@ Each input topic has a state topic of its own with as many partitions; input par
 - The **ledger** is written last. A checkpoint without its ledger does not exist.
 - A deletion is an empty value. It is cleaned away with Kafka's own tombstones once a ledger covers it.
 
-Everything here is pure: the shell (`stream.shell.app`) reads and writes the broker.
+Everything here is pure: `stream.shell.judge_stage` writes to the broker, `stream.shell.recovery` reads from it.
 """
 
 from __future__ import annotations

@@ -1,34 +1,30 @@
-"""What the worker tells about itself: Prometheus metrics, health and readiness over HTTP.
+"""What the worker tells about itself, as Prometheus metrics.
 
 Health says that the event loop turns; readiness that every stage has joined its group, holds the state of
-each partition assigned to it, and that the broker answers. Loopback needs no password; any other address
-needs a bearer token.
+each partition assigned to it, and that the broker answers.
 """
 
 from __future__ import annotations
 
 import collections
-import hmac
-import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
-from ipaddress import ip_address
 from itertools import accumulate
-from pathlib import Path
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 
-from models.errors import ConfigError
 from stream.events import DECISIONS, QUARANTINE, REVOCATIONS, Output
 
+BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+CORE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+RECOVERY_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STALLED_S = 5.0
 """A loop that has not turned for so long is not healthy (chosen: a batch takes well under a second)."""
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Latency:
@@ -64,6 +60,14 @@ class Latency:
         yield family
 
 
+class Identity(NamedTuple):
+    """What runs: core, release and policy, by their names."""
+
+    core: str = ""
+    release: str = ""
+    policy: str = ""
+
+
 class Measures:
     """The worker's metrics, in a registry of their own."""
 
@@ -77,14 +81,18 @@ class Measures:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"driftline_{name}", text, labels, registry=registry)
 
-        self.build = gauge(
-            "build_info", "1; what runs, in its labels.", "version", "core", "release", "policy"
-        )
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(f"driftline_{name}", text, buckets=buckets, registry=registry)
+
+        def latency(name: str, text: str) -> Latency:
+            return Latency(f"driftline_{name}", text, registry)
+
+        names = ("version", "core", "release", "policy")
+        self.build = gauge("build_info", "1; what runs, in its labels.", *names)
         self.ready = gauge("ready", "1 while every stage is joined and recovered and the broker answers.")
         self.records = counter("records", "Input records read, by stage.", "stage")
-        self.decisions = counter(
-            "decisions", "Decisions confirmed, repeats after a crash included.", "verdict"
-        )
+        text = "Decisions confirmed, repeats after a crash included."
+        self.decisions = counter("decisions", text, "verdict")
         self.outputs = counter("outputs", "Records confirmed by the broker, by topic.", "topic")
         self.quarantine = counter("quarantine", "Records quarantined, by reason.", "reason")
         self.ticks = counter("ticks", "Clock ticks appended to quiet partitions.")
@@ -94,40 +102,18 @@ class Measures:
         self.oldest = gauge("checkpoint_age_seconds", "Age of the oldest change that is not yet durable.")
         self.states = gauge("states", "States held in memory.", *place)
         self.state_bytes = gauge("state_bytes", "Packed bytes of those states.", *place)
-        self.lag = gauge(
-            "lag_records", "Records between the last one judged and the partition's end.", *place
-        )
-        self.undecided = gauge(
-            "oldest_undecided_seconds",
-            "How long records of the partition have been waiting; 0 if none do.",
-            *place,
-        )
-        self.batch = Histogram(
-            "driftline_batch_records",
-            "Records judged at once.",
-            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
-            registry=registry,
-        )
-        self.judge_seconds = Histogram(
-            "driftline_judge_seconds",
-            "Seconds in the core for one batch.",
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
-            registry=registry,
-        )
-        self.recovery = Histogram(
-            "driftline_recovery_seconds",
-            "Seconds from an assignment to the states of its partitions.",
-            buckets=(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0),
-            registry=registry,
-        )
-        self.decision_seconds = Latency(
-            "driftline_decision_seconds", "From a record's stamp to its outputs confirmed.", registry
-        )
-        self.revocation_seconds = Latency(
-            "driftline_revocation_seconds",
-            "From a case's stamp to its batch confirmed, for every case of a batch with a revocation.",
-            registry,
-        )
+        text = "Records between the last one judged and the partition's end."
+        self.lag = gauge("lag_records", text, *place)
+        text = "How long records of the partition have been waiting; 0 if none do."
+        self.undecided = gauge("oldest_undecided_seconds", text, *place)
+        self.batch = histogram("batch_records", "Records judged at once.", BATCH_BUCKETS)
+        self.judge_seconds = histogram("judge_seconds", "Seconds in the core for one batch.", CORE_BUCKETS)
+        text = "Seconds from an assignment to the states of its partitions."
+        self.recovery = histogram("recovery_seconds", text, RECOVERY_BUCKETS)
+        text = "From a record's stamp to its outputs confirmed."
+        self.decision_seconds = latency("decision_seconds", text)
+        text = "From a case's stamp to its batch confirmed, for every case of a batch with a revocation."
+        self.revocation_seconds = latency("revocation_seconds", text)
         self.turned = time.monotonic()  # when the event loop last turned
         self.broker_answers = True  # at the last time it was asked
 
@@ -156,111 +142,12 @@ class Measures:
         """Whether the worker is healthy and ready."""
         return self.healthy() and bool(self.registry.get_sample_value("driftline_ready"))
 
-    def identify(self, core: str, release: str, policy: str) -> None:
+    def identify(self, identity: Identity) -> None:
         """Say what runs."""
-        self.build.labels(version("driftline"), core, release, policy).set(1)
+        self.build.labels(version("driftline"), *identity).set(1)
 
 
 def _verdict(output: Output) -> str:
     # Keys are sorted, and no other key of a decision is called so: cheaper than parsing the record.
     start = output.value.rfind(b'"verdict":"')
     return output.value[start + 11 : output.value.find(b'"', start + 11)].decode() if start >= 0 else "?"
-
-
-class HealthServer:
-    """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, on a thread of its own.
-
-    Parameters
-    ----------
-    measures : Measures
-        What is told.
-    host, port
-        Where to listen.
-    token_file : Path or None
-        Holds the bearer token, read at each request so that it can be rotated; needed beyond loopback.
-
-    Raises
-    ------
-    ConfigError
-        The address is not loopback and there is no token, or the port is taken.
-    """
-
-    def __init__(self, measures: Measures, host: str, port: int, token_file: Path | None) -> None:
-        if token_file is None and not _loopback(host):
-            raise ConfigError(
-                f"metrics on {host} would be open to the network: set DRIFTLINE_METRICS_TOKEN_FILE to a file "
-                "with a bearer token, or listen on 127.0.0.1"
-            )
-        if token_file is not None and not _token(token_file):
-            raise ConfigError(f"{token_file} holds no bearer token; write one line of at least 16 characters")
-        routes: dict[str, Callable[[], tuple[bool, bytes]]] = {
-            "/metrics": lambda: (True, generate_latest(measures.registry)),
-            "/healthz": lambda: _answer(measures.healthy(), "the event loop stands still"),
-            "/readyz": lambda: _answer(measures.is_ready(), "not ready: joining, recovering, or no broker"),
-        }
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # of a connection that says nothing
-
-            def do_GET(self) -> None:
-                if token_file is not None and not self._allowed(_token(token_file)):
-                    return self._send(401, b"bearer token required\n")
-                route = routes.get(self.path.split("?")[0])
-                if route is None:
-                    return self._send(404, b"try /metrics, /healthz or /readyz\n")
-                good, body = route()
-                return self._send(200 if good else 503, body)
-
-            def _allowed(self, token: str) -> bool:
-                given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-                return bool(token) and hmac.compare_digest(given.encode(), token.encode())
-
-            def _send(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", CONTENT_TYPE)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"metrics cannot listen on {host}:{port} ({error}); choose another port with --metrics-port, "
-                "or 0 for none"
-            ) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The port in use."""
-        return int(self._server.server_address[1])
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _answer(good: bool, otherwise: str) -> tuple[bool, bytes]:
-    return good, b"ok\n" if good else f"{otherwise}\n".encode()
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""  # no token lets nobody in
-    return token if len(token) >= 16 else ""

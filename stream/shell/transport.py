@@ -4,7 +4,7 @@ Faust's streams carry one event at a time, cost some 50 µs for each, and acknow
 consumer hands whole fetches to a stage, positions come from the stage's own state, and only what the stage
 declared durable is committed. Faust keeps what it is good at: the group, the rebalance, the consumer's thread
 with its heartbeats, the producer, the services' lives. Pinned to faust-streaming 0.15 and aiokafka 0.14;
-`tests/kafka` and `tests/chaos` hold it under crash and rebalance. Imported by `stream.shell.app` alone.
+`tests/kafka` and `tests/chaos` hold it under crash and rebalance. Imported by the stages (`stream.shell.stage`) and what reads states back.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from stream.core import rulings
 from stream.settings import Settings
-from stream.shell import app
+from stream.shell import stage
 from stream.shell.checkpoints import STATE_TOPIC
 from tests.chaos.scene import PARTITIONS, SESSION_TIMEOUT_S, Scene, SceneError, Slot
 from tests.chaos.verify import Deploy, stored
@@ -99,7 +99,7 @@ def terminate_at_points(scene: Scene) -> None:
 
 
 def _at_points(scene: Scene, action: str) -> None:
-    points = [point for point in app.POINTS for _ in range(max(scene.rounds, 1))]
+    points = [point for point in stage.POINTS for _ in range(max(scene.rounds, 1))]
     n_workers = len(scene.fleet.active)
     for point in _turns(scene, points):
         slot = scene.fleet.active[0]
@@ -159,7 +159,7 @@ def zombie(scene: Scene) -> None:
     """SIGSTOP for longer than the session timeout, at named points; the partitions go to others meanwhile."""
     short = ["act.sent", "judge.sent", "state.written"]
     n_workers = len(scene.fleet.active)
-    for point in _turns(scene, list(app.POINTS) * scene.rounds or short):
+    for point in _turns(scene, list(stage.POINTS) * scene.rounds or short):
         _spread(scene)
         slot = scene.fleet.active[0]
         nth = 1 if point in RARE else scene.rng.randint(1, 3)

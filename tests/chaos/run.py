@@ -26,7 +26,7 @@ from rich.console import Console
 
 from stream.core import rulings
 from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
-from stream.shell import app
+from stream.shell import stage
 from tests.chaos.faults import SCENARIOS, Scenario
 from tests.chaos.scene import Scene, SceneError
 from tests.chaos.verify import Bus, Found, Reference, compare, states_differ, unsigned
@@ -219,7 +219,7 @@ def document(results: Sequence[dict[str, Any]]) -> str:
                 str(at_points[point, action]) for action in ("kill", "terminate", "stop", "raise", "slow")
             )
             + " |"
-            for point in app.POINTS
+            for point in stage.POINTS
         ),
         END,
     ]

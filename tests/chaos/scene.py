@@ -29,8 +29,9 @@ from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
 from stream.offline.generate import sessions
 from stream.offline.recorded import events_of, load_tools
 from stream.offline.replay import documents_in
+from stream.policy import read_policy
 from stream.settings import Settings
-from stream.shell import app, topics
+from stream.shell import app, stage, topics
 from tests.chaos.worker import CANDIDATE, Fault
 from tests.cluster import Cluster, Node
 from tests.worker import Worker
@@ -310,7 +311,7 @@ class Slot:
         """How often each point was passed, by all its processes."""
         path = self.directory / "reached"
         counted = Counter(path.read_bytes() if path.exists() else b"")
-        return Counter({name: counted[n] for n, name in enumerate(app.POINTS) if counted[n]})
+        return Counter({name: counted[n] for n, name in enumerate(stage.POINTS) if counted[n]})
 
 
 class Fleet:
@@ -544,7 +545,7 @@ class Scene:
         self.faults: list[Injected] = []
         self.facts: dict[str, Any] = {}
         directory.mkdir(parents=True)
-        policy = (Path(app.__file__).parent / "policy.yaml").read_text()
+        policy, _ = read_policy()
         shorter = policy.replace("idle_minutes: 60 ", f"idle_minutes: {IDLE_MINUTES} ")
         assert shorter != policy, "the shipped policy says its idle limit in other words now"
         (directory / "policy.yaml").write_text(shorter)

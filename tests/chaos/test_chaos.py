@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stream.events import CASES, DECISIONS, QUARANTINE, REVOCATIONS
-from stream.shell import app
+from stream.shell import stage
 
 ROOT = Path(__file__).parents[2]
 SEED, RATE, LIMIT_S = 7, 150, 840
@@ -59,8 +59,8 @@ def sound(run: dict[str, Any]) -> dict[str, Any]:
 
 def test_worker_killed_at_every_named_point_leaves_what_replay_says(on_one: Runs) -> None:
     run = sound(on_one["kill-at-points"])
-    assert {fault["point"] for fault in run["faults"]} == set(app.POINTS)
-    assert run["exits"]["-9"] >= len(app.POINTS)
+    assert {fault["point"] for fault in run["faults"]} == set(stage.POINTS)
+    assert run["exits"]["-9"] >= len(stage.POINTS)
     assert run["facts"]["releases"] == 1
 
 

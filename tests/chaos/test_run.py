@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from stream.events import DECISIONS, EVENTS
-from stream.shell import app
+from stream.shell import stage
 from tests.chaos import run
 from tests.chaos.faults import SCENARIOS
 from tests.chaos.scene import Slot
@@ -62,7 +62,7 @@ def test_the_points_table_counts_each_action_in_its_column() -> None:
     text = run.document([result("kill-at-points", 1, 1, faults=[*faults, fault(None, "terminate")])])
     assert "| point | passed | killed there | terminated there | stopped there |" in text
     assert "| `judge.sent` | 7 | 1 | 2 | 3 | 4 | 5 |" in text
-    assert text.count("| `") == len(app.POINTS)
+    assert text.count("| `") == len(stage.POINTS)
 
 
 def test_the_rate_that_was_reached_is_told_not_only_the_one_that_was_asked_for() -> None:

@@ -38,7 +38,7 @@ from stream.core import rulings
 from stream.core.judge import Judge
 from stream.policy import load_policy
 from stream.settings import Settings
-from stream.shell import app, transport
+from stream.shell import app, stage, transport
 
 CANDIDATE = "candidate"
 """Digest under which a release is known that says other things of most calls: no model at all."""
@@ -85,7 +85,7 @@ class Faults:
         self._armed = directory / "armed.json"
         self._hits = directory / "hits.jsonl"
         self._reached = os.open(directory / "reached", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._number = {name: bytes([n]) for n, name in enumerate(app.POINTS)}
+        self._number = {name: bytes([n]) for n, name in enumerate(stage.POINTS)}
         self._fault: Fault | None = None
         self._read_at = 0
         self._passed: Counter[str] = Counter()

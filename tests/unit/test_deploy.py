@@ -19,7 +19,8 @@ import yaml
 from stream.policy import load_policy
 from stream.settings import Settings
 from stream.shell.app import STOP_S
-from stream.shell.metrics import HealthServer, Measures
+from stream.shell.health import HealthServer
+from stream.shell.metrics import Measures
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -20,7 +20,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, work: Any) -> tuple[int, float]:
         return app.EXIT_BROKER
 
     monkeypatch.setattr(app, "_checked_counts", lambda settings: {})
-    monkeypatch.setattr(app, "_run", run)
+    monkeypatch.setattr(app._Worker, "run", run)
     monkeypatch.setattr(app, "LEAVE_S", 0.2)
     began = time.monotonic()
     code = app.run(Settings(), judge=None, actor=None)

@@ -12,9 +12,10 @@ import pytest
 from models import session as sessions
 from models.errors import StateError
 from stream.core.window import LEDGER, Ledger, Partition
-from stream.shell.app import _restored, _Stage
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord
 from stream.shell.metrics import Measures
+from stream.shell.recovery import restored
+from stream.shell.stage import Stage
 
 PLACE = ("agent.events.v1", 3)
 
@@ -27,7 +28,7 @@ def stored(ledger: bytes, **states: bytes) -> list[StateRecord]:
 
 
 def test_a_sound_state_is_taken_over() -> None:
-    recovered, partition = _restored(PLACE, stored(msgspec.msgpack.encode(Ledger(offset=41))))
+    recovered, partition = restored(PLACE, stored(msgspec.msgpack.encode(Ledger(offset=41))))
     assert (recovered.offset, partition.offset, recovered.epoch) == (41, 41, 7)
 
 
@@ -39,7 +40,7 @@ def test_a_sound_state_is_taken_over() -> None:
 def test_a_ledger_that_cannot_be_read_is_rebuilt_from_the_input(
     ledger: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recovered, partition = _restored(PLACE, stored(ledger))
+    recovered, partition = restored(PLACE, stored(ledger))
     assert partition.offset == -1
     assert not partition.states
     # The next owner must surpass the one that wrote it, or it would be passed by for ever.
@@ -52,7 +53,7 @@ def test_a_session_of_an_older_format_is_rebuilt_from_the_input() -> None:
     with pytest.raises(StateError):
         sessions.place(old)
     sound = msgspec.msgpack.encode(Ledger(offset=41))
-    recovered, partition = _restored(PLACE, stored(sound, **{"s/0011": old}))
+    recovered, partition = restored(PLACE, stored(sound, **{"s/0011": old}))
     assert (recovered.offset, recovered.epoch, partition.offset) == (-1, 7, -1)
 
 
@@ -73,12 +74,12 @@ def watched(lag: int) -> Any:
         _stamps_ms={},
         _taken_at=0.0,
     )
-    _Stage.positioned(stage, {PLACE: 42})
+    Stage.positioned(stage, {PLACE: 42})
     return stage
 
 
 def undecided_s(stage: Any) -> float:
-    _Stage.observe(stage)
+    Stage.observe(stage)
     found = stage.measures.registry.get_sample_value(
         "driftline_oldest_undecided_seconds", {"topic": PLACE[0], "partition": str(PLACE[1])}
     )

@@ -1,0 +1,77 @@
+"""The states of partitions read back from the broker, when a worker takes them over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from models.errors import StateError
+from stream.core.window import Partition
+from stream.settings import Settings
+from stream.shell.checkpoints import Recovered, StateRecord, fold, forgotten, keep_newest, state_topic
+from stream.shell.transport import Place
+
+log = logging.getLogger("driftline.worker")
+
+
+def state_place(settings: Settings, place: Place) -> Place:
+    """Topic and partition that hold the state of an input partition."""
+    return settings.topic(state_topic(settings.base(place[0]))), place[1]
+
+
+async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place, list[StateRecord]]:
+    """What is stored of the input partitions `inputs`, each to its present end, the newest of each key.
+
+    What the broker has not compacted yet may be many times what is live, and is not kept.
+
+    Raises
+    ------
+    KafkaError
+        The topic or a partition cannot be read.
+    """
+    options = settings.kafka()
+    options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
+    del options["bootstrap_timeout_ms"]  # kafka-python's alone
+    consumer = AIOKafkaConsumer(
+        **options,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.fetch_wait_ms,
+        max_partition_fetch_bytes=8 * settings.message_max_bytes,
+    )
+    places = {TopicPartition(*state_place(settings, place)): place for place in inputs}
+    live: dict[Place, dict[bytes, StateRecord]] = {place: {} for place in inputs}
+    await consumer.start()
+    try:
+        consumer.assign(list(places))
+        await consumer.seek_to_beginning(*places)
+        # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
+        ends = await consumer.end_offsets(list(places))
+        behind = {place for place in places if ends[place]}
+        while behind:
+            for place, items in (await consumer.getmany(*behind, timeout_ms=200)).items():
+                read = (StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items)
+                keep_newest(live[places[place]], read)
+            for place in tuple(behind):
+                if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
+                    behind.discard(place)
+    finally:
+        await consumer.stop()
+    return {place: list(newest.values()) for place, newest in live.items()}
+
+
+def restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, Partition]:
+    """What the state topic says of an input partition; what cannot be read is rebuilt from the input."""
+    try:
+        recovered = fold(records)
+        if recovered.offset < 0:
+            return recovered, Partition.empty()
+        partition = Partition.load(recovered.states)
+        if partition.offset != recovered.offset:
+            raise StateError(f"the ledger at offset {recovered.offset} says {partition.offset}")
+        return recovered, partition
+    except StateError as error:
+        log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", *place, error)
+        return forgotten(records), Partition.empty()
