@@ -48,7 +48,7 @@ from stream.events import (
 )
 from stream.outbound.findings import OCSF_VERSION, PROFILES
 from stream.settings import Settings
-from stream.shell.topics import topic_table
+from stream.shell.topic_table import topic_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"

@@ -42,7 +42,7 @@ from stream.events import (
 )
 from stream.offline import generate
 from stream.settings import Settings
-from stream.shell.topics import HEADROOM_BYTES
+from stream.shell.topic_table import HEADROOM_BYTES
 from tests.builders import JsonActivations
 
 PARTITIONS = 4

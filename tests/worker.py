@@ -18,7 +18,7 @@ from stream import bootstrap
 from stream.events import DECISIONS, EVENTS, Record
 from stream.offline.replay import replay
 from stream.settings import Settings
-from stream.shell import topics
+from stream.shell import export, topics
 from stream.shell.watch import claims_of
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def make_anew(settings: Settings, base: str) -> None:
 
 def read(settings: Settings, base: str) -> list[Record]:
     """Every record of a topic up to its present end."""
-    return [record for record, _ in topics.records(settings, base)]
+    return [record for record, _ in export.records(settings, base)]
 
 
 def live(settings: Settings, base: str) -> Pairs:
@@ -160,6 +160,6 @@ def replayed(settings: Settings) -> tuple[dict[str, Pairs], int]:
     """What `replay` makes of an export of the input log, by topic; and how many decisions."""
     judge = bootstrap.judge(settings, partitions=settings.partitions, mode="enforce")
     outputs: dict[str, Pairs] = defaultdict(list)
-    for output in replay(topics.records(settings, EVENTS), judge, bootstrap.actor(settings)):
+    for output in replay(export.records(settings, EVENTS), judge, bootstrap.actor(settings)):
         outputs[output.topic].append((output.key, output.value))
     return outputs, len(outputs[DECISIONS])

@@ -62,7 +62,7 @@ def _mended(configured: Settings, files: list[Path] | None, refusals: list[str])
     """Quarantined records to send again, of `files` or of the bus; why others are refused goes to `refusals`."""
     from stream.events import QUARANTINE
     from stream.shell import send as sending
-    from stream.shell.topics import records
+    from stream.shell.export import records
 
     quarantined: Iterable[Record] = (
         (record for file in files for record in sending.quarantined_file(file))

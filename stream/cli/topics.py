@@ -118,7 +118,7 @@ def _check_acls(configured: Settings, principal: list[str] | None) -> None:
 
 
 def _check_topics(configured: Settings) -> None:
-    from stream.shell.topics import check as differences
+    from stream.shell.topic_check import check as differences
 
     findings = differences(configured)
     for finding in findings:
@@ -134,7 +134,7 @@ def table(prefix: Prefix = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stream.shell.topics import DAY_MS, topic_table
+    from stream.shell.topic_table import DAY_MS, topic_table
 
     configured = settings(prefix=prefix)
     rows = Table("topic", "key", "partitions", "kept", "holds")
@@ -154,7 +154,7 @@ def dump(
     ] = None,
 ) -> None:
     """Export a topic as a log in JSON lines, for `driftline replay`."""
-    from stream.shell.topics import log_line, records
+    from stream.shell.export import log_line, records
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     out = sys.stdout.buffer

@@ -16,7 +16,7 @@ from models.errors import BrokerError, ConfigError
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
-from stream.shell.topics import topic_table
+from stream.shell.topic_table import topic_table
 
 Resource = Literal["topic", "group"]
 Operation = Literal["read", "write", "create", "describe", "describe_configs"]

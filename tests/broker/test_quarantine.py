@@ -12,7 +12,7 @@ import pytest
 
 from stream.events import DECISIONS, EVENTS, QUARANTINE, dumps
 from stream.settings import Settings
-from stream.shell import topics
+from stream.shell import export, topics
 from stream.shell.broker import EmbeddedBroker
 from stream.shell.send import Message, play
 from tests.worker import ROOT, Worker, read, wait_until
@@ -62,7 +62,7 @@ def test_a_refused_record_is_mended_sent_again_and_judged(tmp_path: Path) -> Non
             assert refused[b"decode"].value == call("cut-short", 0)[:-9]
 
             dump = tmp_path / "quarantine.jsonl"
-            lines = [json.loads(topics.log_line(r, 3)) for r in read(settings, QUARANTINE)]
+            lines = [json.loads(export.log_line(r, 3)) for r in read(settings, QUARANTINE)]
             for line in lines:  # mended by hand: the missing bytes are put back
                 value = base64.b64decode(line["value_b64"])
                 if value == call("cut-short", 0)[:-9]:

@@ -32,6 +32,7 @@ from stream.offline.replay import documents_in
 from stream.policy import read_policy
 from stream.settings import Settings
 from stream.shell import app, stage, topics
+from stream.shell.topic_table import topic_table
 from tests.chaos.worker import CANDIDATE, Fault
 from tests.cluster import Cluster, Node
 from tests.worker import Worker
@@ -727,7 +728,7 @@ class Scene:
     def whole(self, limit_s: float = 90.0) -> None:
         """Wait until every broker answers and every partition of ours has all its copies in step."""
         self.cluster.wait()
-        names = [self.settings.topic(topic.base) for topic in topics.topic_table(self.settings)]
+        names = [self.settings.topic(topic.base) for topic in topic_table(self.settings)]
 
         def in_step() -> bool:
             from kafka import KafkaAdminClient

@@ -24,7 +24,7 @@ import pytest
 
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.settings import Settings
-from stream.shell import topics
+from stream.shell import export, topics
 from stream.shell.acls import Acl, acls, compare
 from stream.shell.checkpoints import state_topic
 from stream.shell.demo import sample_messages
@@ -398,7 +398,7 @@ def test_a_producer_s_own_timestamp_expires_nobody_s_session(installed: Installa
     """LogAppendTime: the broker's stamp replaces the producer's, ten years ahead."""
     ahead = int(time.time() * 1000) + 10 * 365 * 86_400_000
     sent = send(installed.of(ACME_AGENTS), ACME, {"type": "clock.tick"}, timestamp_ms=ahead)
-    records = [r for r, _ in topics.records(installed.of(ADMIN), ACME) if r.offset == sent.offset]
+    records = [r for r, _ in export.records(installed.of(ADMIN), ACME) if r.offset == sent.offset]
     assert [r.timestamp_type for r in records] == ["append"]
     assert abs(records[0].timestamp_ms - time.time() * 1000) < 60_000
 

@@ -18,6 +18,7 @@ from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.demo import sample_messages
 from stream.shell.send import Message, play
+from stream.shell.topic_check import check
 from tests.cluster import Cluster, free_ports
 from tests.worker import Worker, live, make_anew, read, replayed, wait_until
 
@@ -61,7 +62,7 @@ def fetch(port: int, path: str) -> tuple[int, str]:
 
 
 def test_topics_are_stamped_by_the_broker(on_kafka: Settings) -> None:
-    assert topics.check(on_kafka) == []
+    assert check(on_kafka) == []
     play(on_kafka, sample_messages()[:5], None)
     assert {record.timestamp_type for record in read(on_kafka, EVENTS)} == {"append"}
 

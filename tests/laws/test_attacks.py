@@ -216,7 +216,7 @@ def test_headers_are_not_read_whatever_they_say() -> None:
 
 
 def test_outputs_of_the_largest_input_stay_within_the_headroom() -> None:
-    from stream.shell.topics import HEADROOM_BYTES
+    from stream.shell.topic_table import HEADROOM_BYTES
 
     room = MIB - 2048
     wide = b.declared("s", credentials=[{**b.CREDENTIAL, "value": f"{n}" + "v" * 250} for n in range(16)])

@@ -7,7 +7,7 @@ import pytest
 from models.errors import ConfigError
 from stream.settings import Settings
 from stream.shell.acls import acls, granted, kafka_commands, rows, table
-from stream.shell.topics import topic_table
+from stream.shell.topic_table import topic_table
 
 TENANTS = Settings(prefix="p.", group="g", input_topics={"a.events.v1": "a", "b.events.v1": "b"})
 

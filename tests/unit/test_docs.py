@@ -23,7 +23,7 @@ from stream.outbound.act import Actor
 from stream.outbound.tokens import SigningKeys, default_audience, verify_token
 from stream.policy import SIGNALS, load_policy
 from stream.settings import Settings
-from stream.shell.topics import DAY_MS, topic_table
+from stream.shell.topic_table import DAY_MS, topic_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -9,7 +9,8 @@ import pytest
 
 from stream.events import ALERTS, EVENTS
 from stream.settings import Settings
-from stream.shell.topics import Finding, differences, topic_table
+from stream.shell.topic_check import Finding, differences
+from stream.shell.topic_table import topic_table
 
 WANTED = Settings(partitions=2, replication=3)
 
