@@ -23,7 +23,7 @@ from benchmarks.load import Message, Steady, call_of, endless
 from benchmarks.rig import PARTITIONS, Program, Rig
 from stream.events import DECISIONS, REVOCATIONS
 from stream.settings import Settings
-from stream.shell.watch import claims_of
+from stream.shell.outputs import claims_of
 
 PROGRAMS = ("driftline", "confluent")
 RATES = (200.0, 1000.0)

@@ -20,7 +20,7 @@ SHELL = {
     "judge_stage.py",
     "send.py",
     "demo.py",
-    "watch.py",
+    "outputs.py",
     "tokens.py",
     "topics.py",
     "broker.py",

@@ -19,7 +19,7 @@ from stream.events import DECISIONS, EVENTS, Record
 from stream.offline.replay import replay
 from stream.settings import Settings
 from stream.shell import export, topics
-from stream.shell.watch import claims_of
+from stream.shell.outputs import claims_of
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "stream.cli.main", "worker", "--mode", "enforce")

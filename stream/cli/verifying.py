@@ -68,7 +68,7 @@ def revocation(
 def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None) -> tuple[bool, str]:
     """Whether a token holds, and what to say of it."""
     from stream.outbound.tokens import verify_token
-    from stream.shell.watch import claims_of
+    from stream.shell.outputs import claims_of
 
     stated = claims_of(token.encode()).get("aud")
     reader = audience or (stated[0] if isinstance(stated, list) and stated else str(stated))

@@ -36,7 +36,7 @@ from stream.events import (
 from stream.settings import Settings
 from stream.shell.checkpoints import STATE_TOPIC, Recovered, StateRecord, fold
 from stream.shell.export import log_line
-from stream.shell.watch import claims_of
+from stream.shell.outputs import claims_of
 from tests.chaos.worker import core, judge_of
 
 TOPICS = (EVENTS, DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE)

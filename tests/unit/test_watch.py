@@ -10,7 +10,8 @@ from rich.console import Console
 from stream import bootstrap
 from stream.offline import replay
 from stream.settings import Settings
-from stream.shell.watch import Board, Seen
+from stream.shell.board import Board
+from stream.shell.outputs import Seen
 
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 

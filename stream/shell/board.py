@@ -1,0 +1,169 @@
+"""What the live view shows: counts, and the latest of each kind.
+
+`Board` knows no broker, so that a test can feed it. Everything shown comes from others: control characters are
+removed and nothing is read as markup.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter, deque
+from typing import Any
+
+import orjson
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from stream.events import ALERTS, DECISIONS, QUARANTINE, REVOCATIONS
+from stream.shell.outputs import Seen, claims_of
+
+STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
+
+
+def plain(text: object, limit: int = 80) -> str:
+    """`text` on one line without control characters, at most `limit` long.
+
+    >>> plain("a\\x1b[31m b")
+    'a [31m b'
+    """
+    shown = "".join(ch if ch.isprintable() else " " for ch in str(text))
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+class Board:
+    """What the live view shows: counts, and the latest of each kind."""
+
+    def __init__(self, *, latest: int = 12) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self.sessions: set[tuple[str, str]] = set()
+        self.n_alerts = self.n_revocations = self.n_ended = self.n_quarantined = 0
+        self.raised: dict[str, dict[str, Any]] = {}
+        self._seen: set[str] = set()
+        self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
+        self._notable: deque[Text] = deque(maxlen=latest)
+
+    def feed(self, seen: Seen) -> dict[str, Any] | None:
+        """Take one record in; gives its document, or None for a repeat or something unreadable."""
+        read = _document(seen)
+        if read is None:
+            return None
+        identity, document = read
+        if (seen.topic + identity) in self._seen:
+            return None  # decided again after a crash: the same record
+        self._seen.add(seen.topic + identity)
+        count = {DECISIONS: self._decision, ALERTS: self._alert, REVOCATIONS: self._revocation}
+        count.get(seen.topic, self._refusal)(document)
+        return document
+
+    def _drifted(self, document: dict[str, Any]) -> None:
+        """Keep, for each session, the call that raised it highest: the reason to show at the end."""
+        rank = {"alert": 1, "deny": 2, "revoke": 3}
+        verdict = str(document.get("verdict"))
+        session = str(document.get("session_id"))
+        held = self.raised.get(session)
+        if verdict in rank and (held is None or rank[verdict] > rank[str(held.get("verdict"))]):
+            self.raised[session] = document
+
+    def _decision(self, document: dict[str, Any]) -> None:
+        self.verdicts[str(document.get("verdict"))] += 1
+        self.sessions.add((str(document.get("tenant")), str(document.get("session_id"))))
+        self._latest.append(document)
+        self._drifted(document)
+
+    def _alert(self, document: dict[str, Any]) -> None:
+        self.n_alerts += 1
+        info = document.get("finding_info", {})
+        self._notable.append(
+            Text.assemble(
+                ("CLOSED  ", "dim") if document.get("activity_id") == 3 else ("ALERT   ", "yellow"),
+                plain(document.get("severity", ""), 10),
+                "  ",
+                plain(document.get("metadata", {}).get("correlation_uid", ""), 30),
+                "  ",
+                plain(info.get("desc") or info.get("title", ""), 140),
+            )
+        )
+
+    def _revocation(self, document: dict[str, Any]) -> None:
+        event: dict[str, Any] = next(iter(document.get("events", {}).values()), {})
+        if event.get("initiating_entity") != "policy":
+            self.n_ended += 1  # the session is over, and its credentials with it: routine, counted apart
+            return
+        self.n_revocations += 1
+        credentials = ", ".join(
+            f"{reference.get('broker')}:{reference.get('kind')}:{reference.get('value')}"
+            for reference in event.get("driftline_credentials", [])
+            if isinstance(reference, dict)
+        )
+        reason = event.get("reason_admin", {})
+        why = next(iter(reason.values()), "") if isinstance(reason, dict) else reason
+        self._notable.append(
+            Text.assemble(("REVOKE  ", "bold red"), plain(credentials, 60), "  ", plain(why, 70))
+        )
+
+    def _refusal(self, document: dict[str, Any]) -> None:
+        self.n_quarantined += 1
+        self._notable.append(
+            Text.assemble(
+                ("REFUSED ", "cyan"),
+                plain(document.get("reason", ""), 12),
+                "  ",
+                plain(document.get("detail", ""), 90),
+            )
+        )
+
+    @property
+    def n_calls(self) -> int:
+        """Calls decided."""
+        return self.verdicts.total()
+
+    def render(self) -> RenderableType:
+        """The view as it stands."""
+        table = Table(expand=True, pad_edge=False, box=None)
+        for name, width in (("verdict", 8), ("score", 6), ("session", 30), ("call", 5), ("tool", 24)):
+            table.add_column(name, width=width, no_wrap=True)
+        table.add_column("why", no_wrap=True, ratio=1)
+        for decision in self._latest:
+            verdict = str(decision.get("verdict"))
+            table.add_row(
+                Text(plain(verdict, 8), style=STYLES.get(verdict, "")),
+                f"{float(decision.get('score', 0)):.2f}",
+                Text(plain(decision.get("session_id"), 30)),
+                str(decision.get("call_seq")),
+                Text(plain(decision.get("tool"), 24)),
+                Text(plain(decision.get("explanation"), 120), style="dim" if verdict == "allow" else ""),
+            )
+        return Group(
+            Panel(table, title=self.headline(), title_align="left", border_style="blue"),
+            *(Panel(Text("\n").join(self._notable), border_style="red") for _ in [0] if self._notable),
+        )
+
+    def headline(self) -> Text:
+        """One line of counts."""
+        parts = [f"{len(self.sessions)} sessions", f"{self.n_calls} calls"]
+        parts += [f"{self.verdicts[verdict]} {verdict}" for verdict in STYLES if self.verdicts[verdict]]
+        parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations for drift"]
+        if self.n_quarantined:
+            parts.append(f"{self.n_quarantined} refused")
+        return Text(" · ".join(parts))
+
+
+def _document(seen: Seen) -> tuple[str, dict[str, Any]] | None:
+    """What tells a record from its repeats, and its document; None for something unreadable."""
+    if seen.topic == REVOCATIONS:
+        claims = claims_of(seen.value)
+        return str(claims.get("jti", "")), claims
+    if seen.topic == QUARANTINE:
+        headers: dict[str, Any] = {name: value.decode(errors="replace") for name, value in seen.headers}
+        return f"{headers.get('topic')}/{headers.get('partition')}/{headers.get('offset')}", headers
+    try:
+        document = orjson.loads(seen.value)
+    except orjson.JSONDecodeError:
+        return None
+    if seen.topic == DECISIONS:
+        return str(document.get("decision_id", "")), document
+    uid = document.get("metadata", {}).get("uid") or base64.b64encode(seen.value).decode()
+    return str(uid), document
