@@ -2,7 +2,7 @@
 
 Inputs ignore unknown fields, so that producers may move first; outputs forbid them, so that we cannot
 publish what is not documented. JSON Schemas and the AsyncAPI document are generated from here
-(``driftline-schemas``, see ``stream/schemas.py``) and a test fails when they are stale.
+(``python -m stream.schemas``) and a test fails when they are stale.
 
 Times are RFC 3339 in UTC. Scores are multiples of 0.0001 in [0, 1], higher = more drift.
 """

@@ -15,7 +15,11 @@ from models.contracts import RevocationClaims, RiskClaims
 from stream.events import dumps
 from stream.outbound.findings import CaseFacts, finding
 from stream.outbound.tokens import revocation_claims, risk_claims
-from stream.schemas import CONTRACTS, DOCS, asyncapi, documents, json_schemas, main, stale, write
+from stream.schemas.__main__ import main
+from stream.schemas.asyncapi import asyncapi
+from stream.schemas.catalogue import CONTRACTS
+from stream.schemas.documents import DOCS, documents, stale, write
+from stream.schemas.json_schema import json_schemas
 
 TOPICS = {
     "agent.events.v1",

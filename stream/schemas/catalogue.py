@@ -1,0 +1,143 @@
+"""What each topic carries: the contracts that are published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from models.contracts import (
+    Case,
+    ClockTick,
+    Decision,
+    Feedback,
+    IntentAmended,
+    Outcome,
+    QuarantineHeaders,
+    ReleaseActivated,
+    ReleaseRecord,
+    RevocationClaims,
+    RiskClaims,
+    SessionDeclared,
+    SessionEnded,
+    ToolCalled,
+    ToolReturned,
+)
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    EVENTS,
+    FEEDBACK,
+    OUTCOMES,
+    QUARANTINE,
+    RELEASES,
+    REVOCATIONS,
+    RISK,
+)
+from stream.outbound.findings import OCSF_VERSION, PROFILES
+
+JSON, TOKEN, BYTES = "application/json", "application/secevent+jwt", "application/octet-stream"
+
+Action = Literal["receive", "send"]
+
+
+class Contract(NamedTuple):
+    """What one topic carries: `models` one message each, or a `payload` that no model of ours describes."""
+
+    topic: str
+    title: str
+    actions: tuple[Action, ...]
+    models: tuple[type[BaseModel], ...]
+    content_type: str = JSON
+    payload: Mapping[str, Any] | None = None
+    headers: type[BaseModel] | None = None
+
+
+# The class has hundreds of optional attributes; what is stated here is what every one of our alerts holds.
+_FINDING: dict[str, Any] = {
+    "type": "object",
+    "title": "Detection Finding",
+    "description": (
+        f"OCSF {OCSF_VERSION} Detection Finding with the profiles {' and '.join(PROFILES)}; "
+        "the whole class: "
+        f"https://schema.ocsf.io/{OCSF_VERSION}/classes/detection_finding?profiles={','.join(PROFILES)}"
+    ),
+    "required": [
+        "activity_id",
+        "category_uid",
+        "class_uid",
+        "finding_info",
+        "metadata",
+        "severity_id",
+        "time",
+        "type_uid",
+        "unmapped",
+    ],
+    "properties": {
+        "class_uid": {"const": 2004},
+        "category_uid": {"const": 2},
+        "activity_id": {"enum": [1, 2, 3], "description": "1 Create, 2 Update, 3 Close"},
+        "type_uid": {"enum": [200401, 200402, 200403]},
+        "severity_id": {"enum": [4, 5], "description": "4 High: alert; 5 Critical: contained"},
+        "time": {"type": "integer", "description": "milliseconds since 1970"},
+        "finding_info": {
+            "type": "object",
+            "required": ["uid"],
+            "properties": {"uid": {"type": "string", "description": "the case id, one for a session"}},
+        },
+        "metadata": {"type": "object", "required": ["product", "profiles", "version"]},
+        "unmapped": {
+            "type": "object",
+            "required": ["dedup_key", "enforced", "exposure"],
+            "properties": {
+                "dedup_key": {"type": "string"},
+                "enforced": {"type": "boolean", "description": "false: shadow mode, nothing was revoked"},
+                "exposure": {"type": "object", "description": "how long the credentials may still work"},
+            },
+        },
+    },
+}
+_COMPACT_JWS: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
+    "description": "Compact JWS, RS256, typ secevent+jwt; its payload is the claims' schema.",
+}
+_ANY_BYTES: dict[str, Any] = {
+    "description": "The input's own bytes, whatever they are; the headers say why they were put aside."
+}
+
+CONTRACTS: tuple[Contract, ...] = (
+    Contract(
+        EVENTS,
+        "What agents do",
+        ("receive",),
+        (
+            SessionDeclared,
+            IntentAmended,
+            ToolCalled,
+            ToolReturned,
+            SessionEnded,
+            ReleaseActivated,
+            ClockTick,
+        ),
+    ),
+    Contract(OUTCOMES, "What became of a revocation", ("receive",), (Outcome,)),
+    Contract(FEEDBACK, "An analyst's verdict on an alert", ("receive",), (Feedback,)),
+    Contract(DECISIONS, "One decision for each call", ("send",), (Decision,)),
+    Contract(CASES, "A session's changes of state, from judge to act", ("send", "receive"), (Case,)),
+    Contract(ALERTS, "Findings for the SOC", ("send",), (), payload=_FINDING),
+    Contract(REVOCATIONS, "Signed revocations", ("send",), (RevocationClaims,), TOKEN, payload=_COMPACT_JWS),
+    Contract(RISK, "Signed changes of risk", ("send",), (RiskClaims,), TOKEN, payload=_COMPACT_JWS),
+    Contract(
+        QUARANTINE,
+        "Input that could not be read",
+        ("send",),
+        (),
+        BYTES,
+        payload=_ANY_BYTES,
+        headers=QuarantineHeaders,
+    ),
+    Contract(RELEASES, "Releases of model and policy", ("receive",), (ReleaseRecord,)),
+)
