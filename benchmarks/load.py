@@ -46,11 +46,8 @@ def messages(
     for event in generate.sessions(
         seed,
         sessions,
-        hijacked=hijacked,
+        generate.Profile(hijacked=hijacked, result_chars=result_chars, tenant=tenant, run=run),
         at_once=at_once,
-        result_chars=result_chars,
-        tenant=tenant,
-        run=run,
         start=START,
     ):
         yield Message(
@@ -190,7 +187,7 @@ class Steady(threading.Thread):
 
 def hot_session(calls: int, name: str) -> list[Message]:
     """One session of `calls` calls, declared, with their results: all of it goes to one partition."""
-    drawn = generate.plan(7, 1, calls=(calls, calls), result_chars=RESULT_CHARS, run=name)
+    drawn = generate.plan(7, 1, generate.Profile(calls=(calls, calls), result_chars=RESULT_CHARS, run=name))
     stamp = START.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found: list[Message] = []
     for seq, body in enumerate(drawn.bodies):

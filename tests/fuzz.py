@@ -92,7 +92,11 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"fuzz/{seed}")
         self.source = generate.sessions(
-            seed, 10**9, hijacked=0.3, at_once=400, unfinished=0.3, result_chars=200, duplicates=0.02
+            seed,
+            10**9,
+            generate.Profile(hijacked=0.3, unfinished=0.3, result_chars=200),
+            at_once=400,
+            duplicates=0.02,
         )
         self.clock_ms = START_MS
         self.recent: deque[tuple[bytes | None, bytes | None]] = deque(maxlen=400)

@@ -129,11 +129,9 @@ def load(duplicates: float, result_chars: int, seed: int) -> str:
         drawn = generate.sessions(
             seed,
             160,
-            hijacked=0.3,
+            generate.Profile(hijacked=0.3, unfinished=0.2, result_chars=result_chars),
             at_once=20,
             duplicates=duplicates,
-            unfinished=0.2,
-            result_chars=result_chars,
         )
         for n, event in enumerate(drawn):
             key = event["session_id"].encode()

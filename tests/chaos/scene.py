@@ -26,7 +26,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
-from stream.offline.generate import sessions
+from stream.offline.generate import Profile, sessions
 from stream.offline.recorded import events_of, load_tools
 from stream.offline.replay import documents_in
 from stream.policy import read_policy
@@ -68,12 +68,9 @@ def generated(seed: int, run: str, at_once: int) -> Iterator[dict[str, Any]]:
         sessions(
             seed + n,
             1 << 40,
-            hijacked=0.25,
+            Profile(hijacked=0.25, unfinished=0.05, tenant=tenant, run=f"{run}{n}"),
             at_once=max(at_once // len(TENANTS), 1),
             duplicates=0.02,
-            unfinished=0.05,
-            tenant=tenant,
-            run=f"{run}{n}",
         )
         for n, tenant in enumerate(TENANTS)
     ]

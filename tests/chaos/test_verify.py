@@ -23,7 +23,7 @@ from stream.events import (
     dumps,
     murmur2_partition,
 )
-from stream.offline.generate import sessions
+from stream.offline.generate import Profile, sessions
 from stream.settings import Settings
 from tests.chaos.verify import TOPICS, Bus, Deploy, Reference, compare
 
@@ -58,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def events(settings: Settings) -> Records:
     made: Records = {}
-    for event in sessions(5, 12, hijacked=0.5, at_once=4):
+    for event in sessions(5, 12, Profile(hijacked=0.5), at_once=4):
         key = event["session_id"].encode()
         record(settings.topic(EVENTS), murmur2_partition(key, PARTITIONS), made, key, dumps(event))
     record(settings.topic(EVENTS), 0, made, b"x", b"no event")

@@ -259,14 +259,16 @@ def test_the_drawn_logs_reach_every_verdict_and_limit() -> None:
 
 
 def test_generated_sessions_give_the_same_in_any_batch() -> None:
-    events = list(generate.sessions(3, 12, hijacked=0.5, at_once=4, duplicates=0.1, unfinished=0.2))
+    events = list(
+        generate.sessions(3, 12, generate.Profile(hijacked=0.5, unfinished=0.2), at_once=4, duplicates=0.1)
+    )
     runs = [b.play(events, size) for size in (1, 7, 512)]
     assert len(runs[0].decisions) > 40
     assert runs[0].outputs == runs[1].outputs == runs[2].outputs
 
 
 def test_a_generated_session_keeps_the_order_of_stored_partitions() -> None:
-    events = list(generate.sessions(4, 30, at_once=30, unfinished=0.5))
+    events = list(generate.sessions(4, 30, generate.Profile(unfinished=0.5), at_once=30))
     run = b.play(events, 64)
     items = list(run.partition.states.items())
     random.Random(0).shuffle(items)
@@ -452,7 +454,7 @@ def test_replay_gives_the_same_bytes_under_other_hash_seeds_and_without_vector_i
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "log.jsonl"
-    events = generate.sessions(9, 25, hijacked=0.4, at_once=5, duplicates=0.1)
+    events = generate.sessions(9, 25, generate.Profile(hijacked=0.4), at_once=5, duplicates=0.1)
     path.write_bytes(b.as_log_lines(b.log(events)))
     plain, used = replayed_elsewhere(path, {"PYTHONHASHSEED": "0"})
     answers = {plain}

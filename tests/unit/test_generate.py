@@ -16,7 +16,8 @@ import orjson
 import pytest
 
 from models.contracts import EVENT
-from stream.offline.generate import DOMAINS, plan, sessions, truth
+from stream.offline.domains import world
+from stream.offline.generate import Profile, plan, sessions, truth
 
 
 def by_session(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -32,7 +33,7 @@ def content(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_generated_event_satisfies_the_contract() -> None:
-    events = list(sessions(1, 60, hijacked=0.5, at_once=7, unfinished=0.2, result_chars=300))
+    events = list(sessions(1, 60, Profile(hijacked=0.5, unfinished=0.2, result_chars=300), at_once=7))
     for event in events:
         EVENT.validate_python(orjson.loads(orjson.dumps(event)))
     assert len(by_session(events)) == 60
@@ -49,7 +50,7 @@ def test_ids_are_unique_and_each_session_counts_its_events_from_zero() -> None:
 
 
 def test_calls_are_numbered_and_answered() -> None:
-    for session_id, own in by_session(list(sessions(3, 20, hijacked=0.5))).items():
+    for session_id, own in by_session(list(sessions(3, 20, Profile(hijacked=0.5)))).items():
         called = [event["call_id"] for event in own if event["type"] == "tool.called"]
         returned = [event["call_id"] for event in own if event["type"] == "tool.returned"]
         assert called == returned == [f"{session_id}:{n}" for n in range(len(called))]
@@ -57,12 +58,12 @@ def test_calls_are_numbered_and_answered() -> None:
 
 def test_same_seed_gives_the_same_events_under_another_hash_seed() -> None:
     script = (
-        "import hashlib, json; from stream.offline.generate import sessions;"
-        "events = list(sessions(5, 30, hijacked=0.3, at_once=4, duplicates=0.1));"
+        "import hashlib, json; from stream.offline.generate import Profile, sessions;"
+        "events = list(sessions(5, 30, Profile(hijacked=0.3), at_once=4, duplicates=0.1));"
         "print(hashlib.sha256(json.dumps(events).encode()).hexdigest())"
     )
     here = hashlib.sha256(
-        json.dumps(list(sessions(5, 30, hijacked=0.3, at_once=4, duplicates=0.1))).encode()
+        json.dumps(list(sessions(5, 30, Profile(hijacked=0.3), at_once=4, duplicates=0.1))).encode()
     ).hexdigest()
     for hash_seed in ("0", "77"):
         elsewhere = subprocess.run(
@@ -98,44 +99,44 @@ def test_interleaving_mixes_sessions_and_keeps_arrival_times_in_order() -> None:
 
 @pytest.mark.parametrize(("n", "calls", "at_once"), [(60, (3, 9), 1), (60, (3, 9), 50), (2, (2000, 2000), 2)])
 def test_credentials_outlive_the_session(n: int, calls: tuple[int, int], at_once: int) -> None:
-    for own in by_session(list(sessions(7, n, calls=calls, at_once=at_once))).values():
+    for own in by_session(list(sessions(7, n, Profile(calls=calls), at_once=at_once))).values():
         expires = datetime.fromisoformat(own[0]["credentials"][0]["expires"])
         assert expires > datetime.fromisoformat(own[-1]["time"])
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.3, 30, 90), (1.0, 200, 200)])
 def test_share_of_hijacked_sessions_is_as_asked(share: float, least: int, most: int) -> None:
-    bad = [first for first in truth(8, 200, hijacked=share).values() if first is not None]
+    bad = [first for first in truth(8, 200, Profile(hijacked=share)).values() if first is not None]
     assert least <= len(bad) <= most
 
 
 def test_first_bad_call_follows_a_result_that_names_its_target() -> None:
-    known = truth(9, 80, hijacked=1.0)
+    known = truth(9, 80, Profile(hijacked=1.0))
     domains: Counter[str] = Counter()
-    for session_id, own in by_session(list(sessions(9, 80, hijacked=1.0))).items():
+    for session_id, own in by_session(list(sessions(9, 80, Profile(hijacked=1.0)))).items():
         first_bad = known[session_id]
         assert first_bad is not None
         calls = [event for event in own if event["type"] == "tool.called"]
         results = [event for event in own if event["type"] == "tool.returned"]
         server = own[0]["tools"][0]["server"]
-        domain = next(domain for domain in DOMAINS if domain.name == server)
+        domain = next(domain for domain in world().domains if domain.name == server)
         assert calls[first_bad]["tool"] == domain.attack[0].tool
         attacked = calls[first_bad : first_bad + len(domain.attack)]
         targets = [v for call in attacked for v in call["arguments"].values()]
         assert any(target in results[first_bad - 1]["result"] for target in targets)
         domains[server] += 1
-    assert set(domains) == {domain.name for domain in DOMAINS}
+    assert set(domains) == {domain.name for domain in world().domains}
 
 
 def test_benign_sessions_never_call_an_attackers_tool() -> None:
-    for own in by_session(list(sessions(10, 80, hijacked=0.0))).values():
-        domain = next(domain for domain in DOMAINS if domain.name == own[0]["tools"][0]["server"])
+    for own in by_session(list(sessions(10, 80, Profile(hijacked=0.0)))).values():
+        domain = next(domain for domain in world().domains if domain.name == own[0]["tools"][0]["server"])
         allowed = {step.tool for step in (*domain.reads, *domain.writes)}
         assert {event["tool"] for event in own if event["type"] == "tool.called"} <= allowed
 
 
 def test_every_called_tool_and_argument_is_in_the_catalogue() -> None:
-    for own in by_session(list(sessions(11, 60, hijacked=0.5))).values():
+    for own in by_session(list(sessions(11, 60, Profile(hijacked=0.5)))).values():
         catalogue = {tool["name"]: tool["parameters"]["properties"] for tool in own[0]["tools"]}
         for event in own:
             if event["type"] == "tool.called":
@@ -155,18 +156,20 @@ def test_duplicates_repeat_an_event_byte_for_byte() -> None:
 
 
 def test_unfinished_sessions_have_no_end() -> None:
-    assert not [event for event in sessions(13, 20, unfinished=1.0) if event["type"] == "session.ended"]
+    assert not [
+        event for event in sessions(13, 20, Profile(unfinished=1.0)) if event["type"] == "session.ended"
+    ]
 
 
 def test_number_of_calls_and_size_of_results_are_as_asked() -> None:
-    drawn = plan(14, 0, hijacked=0.0, calls=(50, 50), result_chars=2000)
+    drawn = plan(14, 0, Profile(hijacked=0.0, calls=(50, 50), result_chars=2000))
     results = [body["result"] for body in drawn.bodies if body["type"] == "tool.returned"]
     assert len(results) == 50
     assert {len(result) for result in results} == {2000}
 
 
 def test_run_and_tenant_reach_every_event() -> None:
-    for event in sessions(15, 5, run="again", tenant="globex"):
+    for event in sessions(15, 5, Profile(run="again", tenant="globex")):
         assert event["session_id"].startswith("again-gen-15-")
         assert event["id"].startswith(event["session_id"])
         assert event["tenant"] == "globex"
