@@ -52,7 +52,7 @@ from models.tools.catalogue import STOP, is_sink, name_words, stem
 from models.training.scenarios import corpus, recorded_attacks, report_wordings, wordings
 from models.training.scenarios.splices import acts_on
 from models.training.scenarios.wordings import Demand, Wording, seeded
-from stream.offline.replay import feature_rows
+from stream.offline.rows import feature_rows
 
 DOCUMENT = results.ROOT / "docs" / "adversary.md"
 FILE = results.ROOT / "build" / "adversary.json"

@@ -27,8 +27,9 @@ from benchmarks import results
 from stream import bootstrap
 from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
-from stream.offline import generate, replay
-from stream.offline.recorded import events_of, load_tools, name_of
+from stream.offline import files, generate
+from stream.offline.files import load_tools, name_of
+from stream.offline.recorded import events_of
 from stream.settings import Settings
 
 BATCH = 500
@@ -52,7 +53,7 @@ def generated(n: int) -> list[Record]:
 def recorded(n: int) -> list[Record]:
     """The first `n` events of the recorded AgentDojo sessions."""
     path = Path(os.environ["DRIFTLINE_DATA"]) / "agentdojo.jsonl.gz"
-    return [record for record, _ in itertools.islice(replay.read_records(path), n)]
+    return [record for record, _ in itertools.islice(files.read_records(path), n)]
 
 
 def judged(records: Sequence[Record], batch: int) -> tuple[float, int]:
@@ -249,10 +250,10 @@ def told(sizes: Sequence[int]) -> dict[str, int]:
 
 def sample(path: Path, most: int) -> tuple[list[Record], int]:
     """Events of every k-th session of a recorded file, of `most` sessions at most, and how many sessions it has."""
-    count = sum(1 for _ in replay.documents_in(path))
+    count = sum(1 for _ in files.documents_in(path))
     tools = load_tools(path) or {}
     records: list[Record] = []
-    for _, _, document in itertools.islice(replay.documents_in(path), 0, None, max(1, -(-count // most))):
+    for _, _, document in itertools.islice(files.documents_in(path), 0, None, max(1, -(-count // most))):
         for event in events_of(document, tools.get(document.get("tools_ref", ""))):
             records.append(_record(event, len(records)))
     return records, count

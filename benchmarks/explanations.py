@@ -24,8 +24,9 @@ from models.errors import ConfigError
 from models.evidence.dispatch import dispatched
 from models.tools.catalogue import is_general, properties_of
 from stream import bootstrap
-from stream.offline import replay
-from stream.offline.recorded import events_of, load_tools
+from stream.offline import files
+from stream.offline.files import load_tools
+from stream.offline.recorded import events_of
 from stream.settings import Settings
 
 HIJACKS = 60
@@ -87,7 +88,7 @@ def measured(hijacks: int) -> list[list[str]]:
     folder = Path(os.environ["DRIFTLINE_DATA"])
     path = folder / "agentdojo.jsonl.gz"
     tools = load_tools(path) or {}
-    sessions = [s for s in chosen(replay.read_sessions(path), hijacks) if s["label"] == "hijacked"]
+    sessions = [s for s in chosen(files.read_sessions(path), hijacks) if s["label"] == "hijacked"]
     judge = bootstrap.judge(Settings(), mode="enforce")
     seen: dict[str, Counter[str]] = {}
     raised = 0

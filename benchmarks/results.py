@@ -18,7 +18,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from stream.offline.recorded import name_of
+from stream.offline.files import name_of
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "build" / "bench.json"

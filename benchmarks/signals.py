@@ -19,8 +19,9 @@ from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps
-from stream.offline import replay
-from stream.offline.recorded import events_of, load_tools
+from stream.offline import files
+from stream.offline.files import load_tools
+from stream.offline.recorded import events_of
 from stream.policy import Levels, load_policy
 from stream.settings import Settings
 
@@ -48,7 +49,7 @@ def main() -> None:
         seen: Counter[str] = Counter()
         raised: Counter[str] = Counter()
         revoked: Counter[str] = Counter()
-        for session in replay.read_sessions(path):
+        for session in files.read_sessions(path):
             label = session["label"]
             events = events_of(session, tools.get(session.get("tools_ref", "")))
             verdicts = {decision["verdict"] for decision in decisions(judge, events)}

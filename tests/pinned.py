@@ -29,8 +29,8 @@ from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.window import Partition
 from stream.events import CASES, EVENTS, Output, Record, dumps
-from stream.offline import generate, replay, study
-from stream.offline.recorded import load_tools, name_of
+from stream.offline import files, generate, study
+from stream.offline.files import load_tools, name_of
 from stream.settings import Settings
 from tests import fuzz
 
@@ -108,15 +108,15 @@ def _slice(sessions: Iterable[Any], most: int = SLICE) -> list[Any]:
 
 def sample(path: Path, mode: str) -> str:
     """Digest of one sample file, in `mode`."""
-    return judged((record for record, _ in replay.read_records(path)), bootstrap.judge(Settings(), mode=mode))
+    return judged((record for record, _ in files.read_records(path)), bootstrap.judge(Settings(), mode=mode))
 
 
 def recorded(path: Path) -> str:
     """Digest of a slice of one recorded set."""
     tools = load_tools(path, None)
     records: list[Record] = []
-    for session in _slice(replay.read_sessions(path)):
-        for event in replay.events_at(path.name, session, tools):
+    for session in _slice(files.read_sessions(path)):
+        for event in files.events_at(path.name, session, tools):
             root = event.get("root_session_id") or event["session_id"]
             records.append(Record(EVENTS, 0, len(records), 0, "none", root.encode(), (), dumps(event)))
     return judged(records, bootstrap.judge(Settings(), mode="enforce"))

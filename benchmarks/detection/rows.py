@@ -37,7 +37,7 @@ def say(text: str) -> None:
 class Part:
     """Feature rows and labels, the set that each session comes from, and what else is told of it.
 
-    ``families`` has for each row how many families of evidence spoke, see `stream.offline.replay.Rows`.
+    ``families`` has for each row how many families of evidence spoke, see `stream.offline.rows.Rows`.
     """
 
     X: Floats

@@ -1,6 +1,6 @@
 """Recorded sessions as labels: what each call and session counts as, and who may learn from whom.
 
-Features come from the core (``stream.offline.replay.feature_rows``); nothing read here is ever an input of a model.
+Features come from the core (``stream.offline.rows.feature_rows``); nothing read here is ever an input of a model.
 The two are joined by session id and call number.
 """
 

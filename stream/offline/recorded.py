@@ -7,16 +7,11 @@ session's id alone, so that the same file gives the same bytes everywhere.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import json
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
-from models.errors import ConfigError, InputError
+from models.errors import InputError
 
 START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 """When every recorded session begins. Each session has its own clock, so they need not be spread."""
@@ -26,7 +21,6 @@ GAP_S = 20
 """Gaps between events that carry no recorded time are 1 to this many whole seconds."""
 
 CREDENTIAL_S = 3600
-_GZIP_MAGIC = b"\x1f\x8b"
 _TOOL_FIELDS = ("name", "server", "description", "parameters", "annotations")
 
 
@@ -160,72 +154,3 @@ def _rfc3339(offset_us: int) -> str:
     return moment.isoformat(timespec="microseconds" if moment.microsecond else "seconds").replace(
         "+00:00", "Z"
     )
-
-
-def open_text(path: Path | str) -> TextIO:
-    """Open JSON lines: plain or gzipped (told by its bytes, not its name), ``-`` = standard input.
-
-    Only line feeds split lines. Bytes that are not UTF-8 come back as surrogate escapes, so that a caller can
-    restore them and quarantine that line instead of losing the file.
-    """
-    raw: io.BufferedReader
-    if str(path) == "-":
-        stdin = sys.stdin.buffer
-        raw = stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stdin))
-    else:
-        try:
-            raw = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-    binary: Any = raw
-    if raw.peek(2)[:2] == _GZIP_MAGIC:
-        binary = gzip.GzipFile(fileobj=raw)
-        binary.myfileobj = raw  # so that closing the text closes the file too
-    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
-
-
-def name_of(path: Path) -> str:
-    """A recorded file's name without its endings."""
-    return path.name.removesuffix(".gz").removesuffix(".jsonl")
-
-
-def tools_path(path: Path | str) -> Path:
-    """Where the catalogues of a recorded file lie: ``<name>_tools.json`` beside it."""
-    path = Path(path)
-    return path.with_name(f"{name_of(path)}_tools.json")
-
-
-def load_tools(path: Path | str, given: Path | None = None) -> dict[str, list[dict[str, Any]]] | None:
-    """Catalogues by ``tools_ref`` for a file of recorded sessions; None when there are none beside it.
-
-    Parameters
-    ----------
-    path : the recorded file, or the ``.json`` file of catalogues itself
-    given : the same, named by the user: it must be there
-
-    Raises
-    ------
-    ConfigError
-        `given` is missing.
-    InputError
-        The file holds no catalogues.
-    """
-    place = Path(given or path)
-    if str(place) == "-":
-        return None
-    beside = place if place.suffix == ".json" else tools_path(place)
-    try:
-        text = beside.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        if given is not None:
-            raise ConfigError(f"the tool catalogues {beside} (--tools) do not exist") from error
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the tool catalogues {beside}: {error}") from error
-    try:
-        catalogues = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{beside} is not JSON: {error}") from error
-    if not isinstance(catalogues, dict) or not all(isinstance(tools, list) for tools in catalogues.values()):
-        raise InputError(f"{beside} must map each tools_ref to a list of tools")
-    return cast(dict[str, list[dict[str, Any]]], catalogues)

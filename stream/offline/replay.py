@@ -1,139 +1,26 @@
-"""The same judge and actor over files and logs: offline, no broker.
-
-A file is JSON lines, gzipped or not, of bus events, of recorded sessions, or of a log as ``driftline topics
-dump`` writes it; the reader tells which by each line's fields.
-"""
+"""The same judge and actor over files and logs (`stream.offline.files`): offline, no broker."""
 
 from __future__ import annotations
 
 import base64
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
-from models.contracts import Family
 from models.errors import InputError
-from models.evidence.features import FEATURES
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.window import Partition
-from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps
-from stream.offline.recorded import events_of, load_tools, open_text
+from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
+from stream.offline.files import numbered
 from stream.outbound.act import Actor
-from stream.policy import corroborating, load_policy
 from stream.settings import Settings
 
 BATCH = 512
-
-
-def is_recorded(document: Any) -> bool:
-    """Whether a line of a file is a recorded session rather than a bus event."""
-    return isinstance(document, dict) and "calls" in document and "type" not in document
-
-
-def is_log(document: Any) -> bool:
-    """Whether a line of a file is a record of a log."""
-    return isinstance(document, dict) and "value_b64" in document and "offset" in document
-
-
-def documents_in(path: Path | str) -> Iterator[tuple[int, bytes, Any]]:
-    """Line number, bytes and JSON document (None where it is none) of each line of `path` that is not blank."""
-    with open_text(path) as lines:
-        for n, line in enumerate(lines, 1):
-            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
-            if not raw.strip():
-                continue
-            try:
-                yield n, raw, orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                yield n, raw, None
-
-
-def read_records(
-    path: Path | str, tools: Path | None = None, *, warn: Callable[[str], None] | None = None
-) -> Iterator[tuple[Record, int | None]]:
-    """Records of a file in order, each with the partition count of its log (None: a plain file).
-
-    Raises
-    ------
-    InputError
-        The file cannot be opened, or a line of a log or a recorded session has another shape. A line that is
-        not JSON is passed on as it is, so that it reaches quarantine like on the bus.
-    """
-    return ((record, partitions) for _, record, partitions in _numbered(path, tools, warn))
-
-
-def _numbered(
-    path: Path | str, tools: Path | None, warn: Callable[[str], None] | None
-) -> Iterator[tuple[int, Record, int | None]]:
-    """What `read_records` gives, each with the number of its line."""
-    catalogues = load_tools(path, tools)
-    warned = False
-    offset = 0
-    for n, raw, document in documents_in(path):
-        if is_log(document):
-            yield n, *_log_record(document, f"{path}, line {n}")
-        elif is_recorded(document):
-            if catalogues is None and not warned and warn is not None:
-                warned = True
-                warn(
-                    f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
-                )
-            for event in events_at(f"{path}, line {n}", document, catalogues):
-                root = event.get("root_session_id") or event["session_id"]
-                yield n, _plain(dumps(event), root, offset), None
-                offset += 1
-        else:
-            root = None
-            if isinstance(document, dict):
-                root = document.get("root_session_id") or document.get("session_id")
-            yield n, _plain(raw, root if isinstance(root, str) else None, offset), None
-            offset += 1
-
-
-def events_at(
-    where: str,
-    session: dict[str, Any],
-    catalogues: dict[str, list[dict[str, Any]]] | None,
-    run: str = "",
-) -> list[dict[str, Any]]:
-    """As `events_of`, with its catalogue of these, and the place of the session in its errors."""
-    try:
-        return events_of(session, (catalogues or {}).get(str(session.get("tools_ref", ""))), run)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _plain(value: bytes, root: str | None, offset: int) -> Record:
-    return Record(EVENTS, 0, offset, 0, "none", root.encode() if root is not None else None, (), value)
-
-
-def _log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
-    try:
-        key, value = row.get("key"), row.get("value_b64")
-        headers = row.get("headers") or []
-        pairs = headers.items() if isinstance(headers, dict) else ((h[0], h[1]) for h in headers)
-        record = Record(
-            str(row["topic"]),
-            int(row["partition"]),
-            int(row["offset"]),
-            int(row["timestamp_ms"]),
-            str(row["timestamp_type"]),
-            key.encode() if isinstance(key, str) else None,
-            tuple((str(k), str(v).encode()) for k, v in pairs),
-            base64.b64decode(value) if value is not None else None,
-        )
-        return record, int(row["partitions"]) if row.get("partitions") else None
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise InputError(
-            f"{where}: not a record of a log ({error!r}); write it with driftline topics dump"
-        ) from error
 
 
 def replay(
@@ -189,10 +76,6 @@ def line_of(output: Output) -> bytes:
     return dumps(row)
 
 
-def _to_stderr(text: str) -> None:
-    sys.stderr.write(f"driftline: {text}\n")
-
-
 def run_replay(
     path: Path | str,
     all_outputs: bool,
@@ -201,7 +84,6 @@ def run_replay(
     out: TextIO,
     *,
     mode: str | None = None,
-    warn: Callable[[str], None] | None = None,
 ) -> int:
     """Write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many.
 
@@ -212,115 +94,60 @@ def run_replay(
     """
     judge = bootstrap.judge(settings, mode=mode)
     actor = bootstrap.actor(settings) if all_outputs else None
-    say = warn or _to_stderr
     written = decided = 0
-    refused: Counter[str] = Counter()
-    first = ""
-    # An output follows its record by less than a batch, so no more lines need be remembered.
-    lines: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=BATCH + 1)
-
-    def noted() -> Iterator[tuple[Record, int | None]]:
-        for line, record, partitions in _numbered(path, tools, say):
-            lines.append(((record.topic, record.partition, record.offset), line))
-            yield record, partitions
-
-    for output in replay(noted(), judge, actor):
+    refusals = _Refusals()
+    for output in replay(refusals.noting(numbered(path, tools, _to_stderr)), judge, actor):
         if output.topic == QUARANTINE:
-            told = {name: value.decode() for name, value in output.headers}
-            refused[told["reason"]] += 1
-            if not first:
-                line = dict(lines).get((told["topic"], int(told["partition"]), int(told["offset"])))
-                # A case that act refuses is of no line.
-                where = f"line {line}" if line is not None else f"of {told['topic']}"
-                first = f"{where}: {told['reason']}, {told['detail']}"
+            refusals.add(output)
         decided += output.topic == DECISIONS
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
             written += 1
-    if refused:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
-        text = f"{refused.total()} records were refused ({reasons}); --all shows them; the first is {first}"
+    if refusals.count:
         if not decided:
-            raise InputError(f"nothing in {path} could be judged: {text}")
-        say(text)
+            raise InputError(f"nothing in {path} could be judged: {refusals.text()}")
+        _to_stderr(refusals.text())
     return written
 
 
-class Rows(NamedTuple):
-    """Feature rows as the live judge saw them.
-
-    Attributes
-    ----------
-    X : float64 array of shape (n_calls, n_features)
-    session_ids : list of str
-    call_seqs : int64 array of shape (n_calls,)
-    families : int64 array of shape (n_calls,)
-        How many families of evidence spoke, as `stream.policy.decide` counts them for a revocation.
-    """
-
-    X: npt.NDArray[np.float64]
-    session_ids: list[str]
-    call_seqs: npt.NDArray[np.int64]
-    families: npt.NDArray[np.int64]
-
-
-class _Recorder:
-    """A scorer that keeps the rows it is asked about: training sees what live scoring sees."""
+class _Refusals:
+    """Records that went to quarantine: how many for which reason, and where in the file the first one stands."""
 
     def __init__(self) -> None:
-        self.rows: list[npt.NDArray[np.float64]] = []
+        self._reasons: Counter[str] = Counter()
+        self._first = ""
+        # An output follows its record by less than a batch, so no more lines need be remembered.
+        self._lines: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=BATCH + 1)
 
-    def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        self.rows.append(X)
-        return np.zeros(len(X), np.int64)
+    def noting(
+        self, numbered_records: Iterable[tuple[int, Record, int | None]]
+    ) -> Iterator[tuple[Record, int | None]]:
+        """The records with their partition counts, their lines remembered."""
+        for line, record, partitions in numbered_records:
+            self._lines.append(((record.topic, record.partition, record.offset), line))
+            yield record, partitions
 
-    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
-        return []
+    def add(self, output: Output) -> None:
+        """Count a record of the quarantine topic."""
+        headers = {name: value.decode() for name, value in output.headers}
+        self._reasons[headers["reason"]] += 1
+        if not self._first:
+            place = headers["topic"], int(headers["partition"]), int(headers["offset"])
+            line = dict(self._lines).get(place)
+            # A case that act refuses is of no line.
+            where = f"line {line}" if line is not None else f"of {headers['topic']}"
+            self._first = f"{where}: {headers['reason']}, {headers['detail']}"
 
+    @property
+    def count(self) -> int:
+        """Records refused."""
+        return self._reasons.total()
 
-def feature_rows(
-    sessions: Iterable[dict[str, Any]],
-    tools: dict[str, list[dict[str, Any]]] | None,
-    settings: Settings | None = None,
-) -> Rows:
-    """Feature rows of recorded sessions, one for each call, through the live judge."""
-    from models.release.registry import NullModel
-
-    used = settings or Settings()
-    recorder = _Recorder()
-    release = bootstrap.make_release(NullModel(), load_policy())._replace(scorer=recorder)
-    judge = bootstrap.judge_with(used, release)
-    ids: list[str] = []
-    seqs: list[int] = []
-    families: list[int] = []
-    partition = Partition.empty()
-    batch: list[Record] = []
-
-    def flush() -> None:
-        step = judge.judge(partition, batch)
-        partition.apply(step.changes)
-        batch.clear()
-        for output in step.outputs:
-            if output.topic == DECISIONS:
-                decision = orjson.loads(output.value)
-                ids.append(decision["session_id"])
-                seqs.append(decision["call_seq"])
-                families.append(len(corroborating(decision["families"])))
-
-    offset = 0
-    for session in sessions:
-        for event in events_of(session, (tools or {}).get(session.get("tools_ref", ""))):
-            batch.append(_plain(dumps(event), event["session_id"], offset))
-            offset += 1
-        if len(batch) >= BATCH:
-            flush()
-    if batch:
-        flush()
-    X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
-    return Rows(X, ids, np.array(seqs, np.int64), np.array(families, np.int64))
+    def text(self) -> str:
+        """What to say of them."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._reasons.items()))
+        return f"{self.count} records were refused ({reasons}); --all shows them; the first is {self._first}"
 
 
-def read_sessions(path: Path | str) -> Sequence[dict[str, Any]]:
-    """The recorded sessions of a file."""
-    with open_text(path) as lines:
-        return [orjson.loads(line) for line in lines if line.strip()]
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"driftline: {text}\n")

@@ -20,8 +20,8 @@ from models.heads import acting, expectation, handover
 from models.training import dataset
 from models.training.scenarios import corpus
 from models.training.scenarios.corpus import Set
-from stream.offline.recorded import load_tools, name_of
-from stream.offline.replay import Rows, feature_rows, read_sessions
+from stream.offline.files import load_tools, name_of, read_sessions
+from stream.offline.rows import Rows, feature_rows
 
 CHUNK = 400
 """Sessions that a process replays at a time."""
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
     X : float64 array of shape (n_calls, n_features)
     calls : their labels
     home : for each session of the labels the set that it comes from
-    families : int64 array of shape (n_calls,), see `stream.offline.replay.Rows`
+    families : int64 array of shape (n_calls,), see `stream.offline.rows.Rows`
     """
 
     X: npt.NDArray[np.float64]

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from models.errors import BrokerError, ContractError, InputError
 from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
-from stream.offline.recorded import load_tools
-from stream.offline.replay import documents_in, events_at, is_log, is_recorded, read_records
+from stream.offline.files import documents_in, events_at, is_log, is_recorded, load_tools, read_records
 from stream.settings import Settings
 from stream.shell.connection import refused
 

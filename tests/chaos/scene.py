@@ -26,9 +26,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
+from stream.offline.files import documents_in, load_tools
 from stream.offline.generate import Profile, sessions
-from stream.offline.recorded import events_of, load_tools
-from stream.offline.replay import documents_in
+from stream.offline.recorded import events_of
 from stream.policy import read_policy
 from stream.settings import Settings
 from stream.shell import app, stage, topics

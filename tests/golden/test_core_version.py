@@ -19,7 +19,7 @@ from models.contracts import Family
 from stream import bootstrap
 from stream.core.rulings import Release
 from stream.events import CORE
-from stream.offline import replay
+from stream.offline import files, replay
 from stream.policy import Levels, load_policy
 from stream.settings import Settings
 
@@ -48,7 +48,7 @@ def digests() -> dict[str, str]:
     found = {}
     for path in sorted((ROOT / "stream" / "samples").glob("*.jsonl")):
         total = hashlib.sha256()
-        for output in replay.replay(replay.read_records(path), judge):
+        for output in replay.replay(files.read_records(path), judge):
             total.update(replay.line_of(output) + b"\n")
         found[path.name] = total.hexdigest()
     return found

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from stream.events import CASES, DECISIONS
-from stream.offline.replay import read_records, replay
+from stream.offline.files import read_records
+from stream.offline.replay import replay
 from stream.settings import Settings
 from stream.shell.send import messages, play
 from tests.conftest import REQUIRED

@@ -17,7 +17,7 @@ from models.forest.trees import LEAF_BITS
 from models.release import registry
 from stream import bootstrap
 from stream.events import DECISIONS
-from stream.offline import replay
+from stream.offline import files, replay
 from stream.policy import load_policy
 from stream.settings import Settings
 from tests.builders import shipped_model
@@ -54,7 +54,7 @@ def told() -> Told:
     scorer = Listening()
     release = bootstrap.make_release(scorer.model, load_policy(mode="enforce"))._replace(scorer=scorer)
     judge = bootstrap.judge_with(Settings(), release)
-    outputs = [out for path in SAMPLES for out in replay.replay(replay.read_records(path), judge)]
+    outputs = [out for path in SAMPLES for out in replay.replay(files.read_records(path), judge)]
     return scorer.rows, [orjson.loads(out.value) for out in outputs if out.topic == DECISIONS]
 
 

@@ -14,7 +14,11 @@ from models.forest import trees
 from models.forest.trees import UNITS as UNIT
 from models.release import registry
 from models.training.calibrate import APART, FALLING, RISING
-from stream.offline import replay
+from stream import bootstrap
+from stream.offline import files, replay
+from stream.offline.rows import Recorder
+from stream.policy import load_policy
+from stream.settings import Settings
 from tests.builders import first, shipped_model
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
@@ -23,13 +27,13 @@ SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
     """Rows of the samples' calls, as the judge hands them to its scorer; and these with all values as fingerprints."""
-    recorder = replay._Recorder()
-    judge = replay.bootstrap.judge_with(
-        replay.Settings(),
-        replay.bootstrap.make_release(registry.NullModel(), replay.load_policy())._replace(scorer=recorder),
+    recorder = Recorder()
+    judge = bootstrap.judge_with(
+        Settings(),
+        bootstrap.make_release(registry.NullModel(), load_policy())._replace(scorer=recorder),
     )
     for path in sorted(SAMPLES.glob("*.jsonl")):
-        list(replay.replay(replay.read_records(path), judge))
+        list(replay.replay(files.read_records(path), judge))
     clear = np.concatenate(recorder.rows)
     hashed = clear.copy()
     hashed[:, FEATURES.index("hashed")] = 1000

@@ -18,7 +18,8 @@ from models.contracts import Outcome, Standing
 from stream import bootstrap
 from stream.core import judge, window
 from stream.events import OUTCOMES, REVOCATIONS
-from stream.offline.replay import read_records, replay
+from stream.offline.files import read_records
+from stream.offline.replay import replay
 from stream.outbound.act import Actor
 from stream.outbound.tokens import SigningKeys, default_audience, verify_token
 from stream.policy import SIGNALS, load_policy

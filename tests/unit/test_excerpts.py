@@ -18,7 +18,7 @@ from models.evidence.results import MAX_TALK, MAX_TALK_BETWEEN, MAX_TALK_LATER, 
 from models.text.documents import MAX_CHARS, MAX_LEAF_CHARS
 from models.text.excerpts import MAX_EXCERPTS, excerpts
 from models.text.fingerprints import fingerprint, prints_of
-from stream.offline.replay import feature_rows
+from stream.offline.rows import feature_rows
 
 KEY = b"k" * 32
 IDLE = "Nothing much is said in this line of a long page.\n"

@@ -21,7 +21,8 @@ from models.training.scenarios.recorded_attacks import fingerprinted
 from stream import bootstrap
 from stream.core.window import Partition, _with_said
 from stream.events import dumps
-from stream.offline.replay import _plain, _Recorder, feature_rows
+from stream.offline.files import plain_record
+from stream.offline.rows import Recorder, feature_rows
 from stream.policy import load_policy
 from stream.settings import Settings
 from tests.builders import SERVED
@@ -139,11 +140,11 @@ def test_a_sub_agents_call_must_follow_from_its_parents_intent_too() -> None:
 
 def column(events: list[dict[str, Any]], feature: str) -> float:
     """A feature of the last call of `events`, through the live judge."""
-    recorder = _Recorder()
+    recorder = Recorder()
     release = bootstrap.make_release(NullModel(), load_policy())._replace(scorer=recorder)
     judge = bootstrap.judge_with(Settings(), release)
     records = [
-        _plain(dumps({"id": f"e{n}", "time": "2026-01-01T00:00:00Z", **event}), "p", n)
+        plain_record(dumps({"id": f"e{n}", "time": "2026-01-01T00:00:00Z", **event}), "p", n)
         for n, event in enumerate(events)
     ]
     judge.judge(Partition.empty(), records)

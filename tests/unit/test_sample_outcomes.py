@@ -10,7 +10,7 @@ import yaml
 
 from stream import bootstrap
 from stream.events import CASES, DECISIONS
-from stream.offline import replay
+from stream.offline import files, replay
 from stream.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
@@ -23,7 +23,7 @@ def judged() -> dict[str, list[dict]]:
     judge = bootstrap.judge(Settings(), mode="enforce")
     found: dict[str, list[dict]] = {}
     for path in sorted(SAMPLES.glob("*.jsonl")):
-        for output in replay.replay(replay.read_records(path), judge):
+        for output in replay.replay(files.read_records(path), judge):
             if output.topic == DECISIONS:
                 decision = orjson.loads(output.value)
                 found.setdefault(decision["session_id"], []).append(decision)
@@ -51,7 +51,7 @@ def test_a_revoked_sample_carries_a_revocation_and_a_finding_in_its_case() -> No
     judge = bootstrap.judge(Settings(runbook_url="https://wiki.example.com/soc"), mode="enforce")
     path = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
     cases = [
-        orjson.loads(o.value) for o in replay.replay(replay.read_records(path), judge) if o.topic == CASES
+        orjson.loads(o.value) for o in replay.replay(files.read_records(path), judge) if o.topic == CASES
     ]
     contained = next(c for c in cases if c["after"] == "contained")
     assert contained["finding"]["finding_info"]["uid"] == contained["case_id"]

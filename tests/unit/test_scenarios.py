@@ -22,7 +22,8 @@ from models.training.scenarios import recorded_attacks as attacks
 from models.training.scenarios import splices as splicing
 from models.training.scenarios.splices import Act, insert, splices
 from models.training.scenarios.wordings import SELECT, TRAIN, Demand, Wording, demand_of, identify, place
-from stream.offline.recorded import events_of, load_tools
+from stream.offline.files import load_tools
+from stream.offline.recorded import events_of
 
 Session = dict[str, Any]
 

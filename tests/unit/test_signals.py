@@ -8,7 +8,7 @@ from typing import Any
 from models.evidence.features import FEATURES
 from stream import bootstrap
 from stream.offline.recorded import events_of
-from stream.offline.replay import feature_rows
+from stream.offline.rows import feature_rows
 from stream.policy import parse_policy
 from stream.settings import Settings
 from tests import builders as b

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stream import bootstrap
-from stream.offline import replay
+from stream.offline import files, replay
 from stream.settings import Settings
 from stream.shell.board import Board
 from stream.shell.outputs import Seen
@@ -21,7 +21,7 @@ def outputs(tmp_path: Path) -> list[Seen]:
     judge, actor = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
     return [
         Seen(o.topic, o.key, o.headers, o.value, 0.0)
-        for o in replay.replay(replay.read_records(SAMPLE), judge, actor)
+        for o in replay.replay(files.read_records(SAMPLE), judge, actor)
     ]
 
 

@@ -1,0 +1,203 @@
+"""What a file holds: bus events, recorded sessions or a log, as JSON lines, gzipped or not.
+
+The reader tells which by each line's fields. A log is what ``driftline topics dump`` writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import orjson
+
+from models.errors import ConfigError, InputError
+from stream.events import EVENTS, Record, dumps
+from stream.offline.recorded import events_of
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def open_text(path: Path | str) -> TextIO:
+    """Open JSON lines: plain or gzipped (told by its bytes, not its name), ``-`` = standard input.
+
+    Only line feeds split lines. Bytes that are not UTF-8 come back as surrogate escapes, so that a caller can
+    restore them and quarantine that line instead of losing the file.
+    """
+    raw: io.BufferedReader
+    if str(path) == "-":
+        stdin = sys.stdin.buffer
+        raw = stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stdin))
+    else:
+        try:
+            raw = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+    binary: Any = raw
+    if raw.peek(2)[:2] == _GZIP_MAGIC:
+        binary = gzip.GzipFile(fileobj=raw)
+        binary.myfileobj = raw  # so that closing the text closes the file too
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def name_of(path: Path) -> str:
+    """A recorded file's name without its endings."""
+    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def tools_path(path: Path | str) -> Path:
+    """Where the catalogues of a recorded file lie: ``<name>_tools.json`` beside it."""
+    path = Path(path)
+    return path.with_name(f"{name_of(path)}_tools.json")
+
+
+def load_tools(path: Path | str, given: Path | None = None) -> dict[str, list[dict[str, Any]]] | None:
+    """Catalogues by ``tools_ref`` for a file of recorded sessions; None when there are none beside it.
+
+    Parameters
+    ----------
+    path : the recorded file, or the ``.json`` file of catalogues itself
+    given : the same, named by the user: it must be there
+
+    Raises
+    ------
+    ConfigError
+        `given` is missing.
+    InputError
+        The file holds no catalogues.
+    """
+    place = Path(given or path)
+    if str(place) == "-":
+        return None
+    beside = place if place.suffix == ".json" else tools_path(place)
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if given is not None:
+            raise ConfigError(f"the tool catalogues {beside} (--tools) do not exist") from error
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the tool catalogues {beside}: {error}") from error
+    try:
+        catalogues = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{beside} is not JSON: {error}") from error
+    if not isinstance(catalogues, dict) or not all(isinstance(tools, list) for tools in catalogues.values()):
+        raise InputError(f"{beside} must map each tools_ref to a list of tools")
+    return cast(dict[str, list[dict[str, Any]]], catalogues)
+
+
+def is_recorded(document: Any) -> bool:
+    """Whether a line of a file is a recorded session rather than a bus event."""
+    return isinstance(document, dict) and "calls" in document and "type" not in document
+
+
+def is_log(document: Any) -> bool:
+    """Whether a line of a file is a record of a log."""
+    return isinstance(document, dict) and "value_b64" in document and "offset" in document
+
+
+def documents_in(path: Path | str) -> Iterator[tuple[int, bytes, Any]]:
+    """Line number, bytes and JSON document (None where it is none) of each line of `path` that is not blank."""
+    with open_text(path) as lines:
+        for n, line in enumerate(lines, 1):
+            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
+            if not raw.strip():
+                continue
+            try:
+                yield n, raw, orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                yield n, raw, None
+
+
+def read_records(
+    path: Path | str, tools: Path | None = None, *, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[Record, int | None]]:
+    """Records of a file in order, each with the partition count of its log (None: a plain file).
+
+    Raises
+    ------
+    InputError
+        The file cannot be opened, or a line of a log or a recorded session has another shape. A line that is
+        not JSON is passed on as it is, so that it reaches quarantine like on the bus.
+    """
+    return ((record, partitions) for _, record, partitions in numbered(path, tools, warn))
+
+
+def numbered(
+    path: Path | str, tools: Path | None, warn: Callable[[str], None] | None
+) -> Iterator[tuple[int, Record, int | None]]:
+    """What `read_records` gives, each with the number of its line."""
+    catalogues = load_tools(path, tools)
+    warned = False
+    offset = 0
+    for n, raw, document in documents_in(path):
+        if is_log(document):
+            yield n, *_log_record(document, f"{path}, line {n}")
+        elif is_recorded(document):
+            if catalogues is None and not warned and warn is not None:
+                warned = True
+                warn(
+                    f"{path} has no tool catalogues beside it: tools are judged by their calls alone (--tools)"
+                )
+            for event in events_at(f"{path}, line {n}", document, catalogues):
+                root = event.get("root_session_id") or event["session_id"]
+                yield n, plain_record(dumps(event), root, offset), None
+                offset += 1
+        else:
+            root = None
+            if isinstance(document, dict):
+                root = document.get("root_session_id") or document.get("session_id")
+            yield n, plain_record(raw, root if isinstance(root, str) else None, offset), None
+            offset += 1
+
+
+def events_at(
+    where: str,
+    session: dict[str, Any],
+    catalogues: dict[str, list[dict[str, Any]]] | None,
+    run: str = "",
+) -> list[dict[str, Any]]:
+    """As `events_of`, with its catalogue of these, and the place of the session in its errors."""
+    try:
+        return events_of(session, (catalogues or {}).get(str(session.get("tools_ref", ""))), run)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def plain_record(value: bytes, root: str | None, offset: int) -> Record:
+    """A record of a plain file: the only partition, no stamp, the root session as its key."""
+    return Record(EVENTS, 0, offset, 0, "none", root.encode() if root is not None else None, (), value)
+
+
+def _log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
+    try:
+        key, value = row.get("key"), row.get("value_b64")
+        headers = row.get("headers") or []
+        pairs = headers.items() if isinstance(headers, dict) else ((h[0], h[1]) for h in headers)
+        record = Record(
+            str(row["topic"]),
+            int(row["partition"]),
+            int(row["offset"]),
+            int(row["timestamp_ms"]),
+            str(row["timestamp_type"]),
+            key.encode() if isinstance(key, str) else None,
+            tuple((str(k), str(v).encode()) for k, v in pairs),
+            base64.b64decode(value) if value is not None else None,
+        )
+        return record, int(row["partitions"]) if row.get("partitions") else None
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{where}: not a record of a log ({error!r}); write it with driftline topics dump"
+        ) from error
+
+
+def read_sessions(path: Path | str) -> Sequence[dict[str, Any]]:
+    """The recorded sessions of a file."""
+    with open_text(path) as lines:
+        return [orjson.loads(line) for line in lines if line.strip()]

@@ -1,0 +1,98 @@
+"""Feature rows of recorded sessions, as the live judge sees them: what training and evaluation learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from models.contracts import Family
+from models.evidence.features import FEATURES
+from models.release.registry import NullModel
+from stream import bootstrap
+from stream.core.window import Partition
+from stream.events import DECISIONS, Record, dumps
+from stream.offline.files import plain_record
+from stream.offline.recorded import events_of
+from stream.policy import corroborating, load_policy
+from stream.settings import Settings
+
+BATCH = 512
+
+
+class Rows(NamedTuple):
+    """Feature rows as the live judge saw them.
+
+    Attributes
+    ----------
+    X : float64 array of shape (n_calls, n_features)
+    session_ids : list of str
+    call_seqs : int64 array of shape (n_calls,)
+    families : int64 array of shape (n_calls,)
+        How many families of evidence spoke, as `stream.policy.decide` counts them for a revocation.
+    """
+
+    X: npt.NDArray[np.float64]
+    session_ids: list[str]
+    call_seqs: npt.NDArray[np.int64]
+    families: npt.NDArray[np.int64]
+
+
+class Recorder:
+    """A scorer that keeps the rows it is asked about: training sees what live scoring sees."""
+
+    def __init__(self) -> None:
+        self.rows: list[npt.NDArray[np.float64]] = []
+
+    def score(self, X: npt.NDArray[np.float64], seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        self.rows.append(X)
+        return np.zeros(len(X), np.int64)
+
+    def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
+        return []
+
+
+def feature_rows(
+    sessions: Iterable[dict[str, Any]],
+    tools: dict[str, list[dict[str, Any]]] | None,
+    settings: Settings | None = None,
+) -> Rows:
+    """Feature rows of recorded sessions, one for each call, through the live judge."""
+    recorder = Recorder()
+    release = bootstrap.make_release(NullModel(), load_policy())._replace(scorer=recorder)
+    judge = bootstrap.judge_with(settings or Settings(), release)
+    ids: list[str] = []
+    seqs: list[int] = []
+    families: list[int] = []
+    partition = Partition.empty()
+    for batch in _batches(sessions, tools or {}):
+        step = judge.judge(partition, batch)
+        partition.apply(step.changes)
+        for output in step.outputs:
+            if output.topic == DECISIONS:
+                decision = orjson.loads(output.value)
+                ids.append(decision["session_id"])
+                seqs.append(decision["call_seq"])
+                families.append(len(corroborating(decision["families"])))
+    X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
+    return Rows(X, ids, np.array(seqs, np.int64), np.array(families, np.int64))
+
+
+def _batches(
+    sessions: Iterable[dict[str, Any]], tools: Mapping[str, list[dict[str, Any]]]
+) -> Iterator[list[Record]]:
+    """The sessions' records, whole sessions together, some `BATCH` at a time."""
+    batch: list[Record] = []
+    offset = 0
+    for session in sessions:
+        for event in events_of(session, tools.get(session.get("tools_ref", ""))):
+            batch.append(plain_record(dumps(event), event["session_id"], offset))
+            offset += 1
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
