@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from models.evidence.echo import leave_out
 from models.evidence.provenance import spell
-from models.evidence.results import MAX_RECORDS, MAX_TALK, MAX_TALK_LATER, hear
+from models.evidence.records import MAX_RECORDS
+from models.evidence.results import MAX_TALK, MAX_TALK_LATER, hear
 from models.text.fingerprints import fingerprint, prints_of
 from models.text.prose import MAX_BREATH
 
