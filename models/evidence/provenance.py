@@ -12,11 +12,27 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from models.text.fingerprints import GRAM, INDEXED, WINNOW, fingerprint, grams
-from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, NO_OWN, PROSE, SEVERAL, Index, Own
+from models.text.index import (
+    ANCHORED,
+    DESCRIBED,
+    INTENT,
+    MAX_SOURCE,
+    NO_OWN,
+    PROSE,
+    SEVERAL,
+    UNKNOWN,
+    Index,
+    Own,
+    Prints,
+)
 from models.text.tokens import number, tokens
 
 MAX_HARD_TOKENS = 8
 """Tokens of one leaf that are searched by pieces: bounds what a hostile argument can cost."""
+_HANDED_OVER = -2
+"""In place of a source: the intent of a sub-agent carries it, that of an ancestor does not."""
+_DESCRIPTION = -3
+"""In place of a source: an address that only descriptions of other tools carry."""
 
 _ROT13 = dict(zip(b"abcdefghijklmnopqrstuvwxyz", b"nopqrstuvwxyzabcdefghijklm", strict=True))
 
@@ -74,12 +90,12 @@ def spell(text: str, key: bytes) -> Spelled:
 
 
 def _spell(text: str, key: bytes) -> Spelled:
-    found = tokens(text)
-    said = tuple(fingerprint(t.text, key) for t in found)
-    told = [n for n, t in enumerate(found) if len(t.text) > 2] or range(len(found))
-    texts = tuple(found[n].text for n in told)
-    prints = said if len(texts) == len(said) else tuple(said[n] for n in told)
-    return Spelled(texts, prints, tuple(found[n].address for n in told), sum(map(len, texts)), said)
+    every = tokens(text)
+    said = tuple(fingerprint(token.text, key) for token in every)
+    long = [n for n, token in enumerate(every) if len(token.text) > 2] or range(len(every))
+    texts = tuple(every[n].text for n in long)
+    prints = said if len(texts) == len(said) else tuple(said[n] for n in long)
+    return Spelled(texts, prints, tuple(every[n].address for n in long), sum(map(len, texts)), said)
 
 
 _spelled = lru_cache(maxsize=1 << 14)(_spell)
@@ -128,35 +144,13 @@ def origin(
     the catalogue carries anywhere but in fields of the called tool is a stranger's prose, and a word that only
     descriptions of other tools say comes from nowhere.
     """
-    texts, prints, addresses, total, _ = leaf
-    sources = index.find(prints)
-    for ancestor in trusted:
-        narrowed = ancestor.find(prints)
-        sources = [
-            # What only the parent agent said is handed over, not asked for by the user.
-            (-2 if s == INTENT and n != INTENT else s)
-            for s, n in zip(sources, narrowed, strict=True)
-        ]
-    in_catalogue = catalogue.find(prints)
-    intent = listed_there = results = anchored = prose = sole = nowhere = 0
+    listed = catalogue.find(leaf.prints)
+    foreign = _foreign(leaf, listed, own)
+    sources = _sources(leaf, listed, foreign, _narrowed(leaf.prints, index, trusted), index, key)
+    intent = in_catalogue = results = anchored = prose = sole = nowhere = 0
     by_source: dict[int, int] = {}
-    aimed = [0, 0, 0, 0, 0]
-    hard = 0
-    for token, printed, source, listed, address in zip(
-        texts, prints, sources, in_catalogue, addresses, strict=True
-    ):
+    for token, source, mark, by_stranger in zip(leaf.texts, sources, listed, foreign, strict=True):
         weight = len(token)
-        foreign = False
-        if listed != -1 and (address or listed & PROSE):
-            said = (own.fields if address else own.words).data
-            place = bisect_left(said, printed)
-            foreign = place == len(said) or said[place] != printed
-        described = foreign and address and source == -1
-        if source == -1 and listed == -1 and weight >= GRAM and hard < MAX_HARD_TOKENS:
-            hard += 1
-            source = _turned(token, index, key)
-            if source == -1:
-                source = _by_pieces(token, index, key)
         if source == INTENT:
             intent += weight
         elif source >= 0:
@@ -169,66 +163,133 @@ def origin(
             results += weight
             call = (source & MAX_SOURCE) - 1
             by_source[call] = by_source.get(call, 0) + weight
-        elif described:
+        elif source == _DESCRIPTION:
             prose += weight
             sole += weight
             results += weight
             by_source[DESCRIBED] = by_source.get(DESCRIBED, 0) + weight
-        elif listed != -1 and not foreign:
-            listed_there += weight
+        elif mark != UNKNOWN and not by_stranger:
+            in_catalogue += weight
         else:
             nowhere += weight
-        if address:
-            aimed[0] += weight
-            aimed[1] += weight if source == INTENT else 0
-            aimed[2] += weight if source >= 0 and source & ANCHORED else 0
-            aimed[3] += weight if described or (source >= 0 and source & PROSE) else 0
-            aimed[4] += weight if source == -1 and listed == -1 else 0
-    best = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
-    where = Aimed(*aimed) if aimed[0] else NOT_AIMED
+    main = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
+    aimed = _aimed(leaf, sources, listed) if True in leaf.addresses else NOT_AIMED
     return Origin(
-        total, intent, listed_there, results, anchored, prose, sole, nowhere, best, by_source, where
+        leaf.total, intent, in_catalogue, results, anchored, prose, sole, nowhere, main, by_source, aimed
     )
 
 
+def _narrowed(prints: Sequence[int], index: Index, trusted: Sequence[Index]) -> list[int]:
+    """Sources of these prints in the index; what only the parent agent said is handed over, not asked for by the user."""
+    sources = index.find(prints)
+    for ancestor in trusted:
+        sources = [
+            _HANDED_OVER if source == INTENT and above != INTENT else source
+            for source, above in zip(sources, ancestor.find(prints), strict=True)
+        ]
+    return sources
+
+
+def _foreign(leaf: Spelled, listed: Sequence[int], own: Own) -> list[bool]:
+    """For each token, whether the catalogue carries it where only a stranger to the called tool says it."""
+    return [
+        mark != UNKNOWN
+        and (address or mark & PROSE != 0)
+        and not _holds(own.fields if address else own.words, printed)
+        for mark, address, printed in zip(listed, leaf.addresses, leaf.prints, strict=True)
+    ]
+
+
+def _holds(prints: Prints, wanted: int) -> bool:
+    view = prints.data
+    place = bisect_left(view, wanted)
+    return place < len(view) and view[place] == wanted
+
+
+def _sources(
+    leaf: Spelled, listed: list[int], foreign: list[bool], sources: list[int], index: Index, key: bytes
+) -> list[int]:
+    """`sources` of the tokens, with those of unknown ones found otherwise than as they stand."""
+    searches = 0
+    for at, (token, source, mark) in enumerate(zip(leaf.texts, sources, listed, strict=True)):
+        if source != UNKNOWN:
+            continue
+        if mark != UNKNOWN:
+            if foreign[at] and leaf.addresses[at]:
+                sources[at] = _DESCRIPTION
+        elif len(token) >= GRAM and searches < MAX_HARD_TOKENS:
+            searches += 1
+            turned = _turned(token, index, key)
+            sources[at] = turned if turned != UNKNOWN else _by_pieces(token, index, key)
+    return sources
+
+
+def _aimed(leaf: Spelled, sources: list[int], listed: list[int]) -> Aimed:
+    """Where the addresses among the tokens of a leaf came from."""
+    total = intent = anchored = prose = nowhere = 0
+    for token, source, mark, address in zip(leaf.texts, sources, listed, leaf.addresses, strict=True):
+        if not address:
+            continue
+        weight = len(token)
+        total += weight
+        if source == INTENT:
+            intent += weight
+        elif source >= 0:
+            anchored += weight if source & ANCHORED else 0
+            prose += weight if source & PROSE else 0
+        elif source == _DESCRIPTION:
+            prose += weight
+        elif source == UNKNOWN and mark == UNKNOWN:
+            nowhere += weight
+    return Aimed(total, intent, anchored, prose, nowhere)
+
+
 def _turned(text: str, index: Index, key: bytes) -> int:
-    """Result that carried an unknown token from its end, or in ROT13; -1 for none. Nobody tells an agent so what he wants."""
+    """Result that carried an unknown token from its end, or in ROT13; `UNKNOWN` for none. Nobody tells an agent so what he wants."""
     turned = (text[::-1], text.translate(_ROT13))
-    found = max(index.find([fingerprint(t, key) for t in turned]))
-    return found if found > INTENT else -1
+    source = max(index.find([fingerprint(t, key) for t in turned]))
+    return source if source > INTENT else UNKNOWN
 
 
 def _by_pieces(text: str, index: Index, key: bytes) -> int:
-    """Source of an unknown token: a piece of a known identifier, or known tokens joined; -1 if neither."""
-    if len(text) >= INDEXED:
-        piece = text[:64]
-        sources = index.find([fingerprint("~" + g, key) for g in grams(piece)])
-        hits = [(i, s) for i, s in enumerate(sources) if s >= 0]
-        # Selected grams of a shared run lie at most WINNOW apart, and up to WINNOW - 1 beyond its ends.
-        covered = 0
-        for n, (i, _) in enumerate(hits):
-            following = hits[n + 1][0] if n + 1 < len(hits) else i + GRAM
-            covered += following - i if following - i <= WINNOW else min(GRAM, following - i)
-        if hits and covered + 2 * (WINNOW - 1) >= len(piece) and covered * 2 >= len(piece):
-            seen = [s for _, s in hits]
-            return max(set(seen), key=lambda s: (seen.count(s), -s))
-    cut = text[:48]
-    most = len(cut) // 5  # uncovered characters that are allowed; what exceeds them needs no search
+    """Source of an unknown token: a piece of a known identifier, or known tokens joined; `UNKNOWN` if neither."""
+    source = _by_grams(text[:64], index, key) if len(text) >= INDEXED else UNKNOWN
+    return source if source != UNKNOWN else _by_joints(text[:48], index, key)
+
+
+def _by_grams(piece: str, index: Index, key: bytes) -> int:
+    """Source of most n-grams of a piece of a known identifier, if nearly all of it is covered by them."""
+    sources = index.find([fingerprint("~" + gram, key) for gram in grams(piece)])
+    hits = [(place, source) for place, source in enumerate(sources) if source >= 0]
+    # Selected grams of a shared run lie at most WINNOW apart, and up to WINNOW - 1 beyond its ends.
+    covered = 0
+    for n, (place, _) in enumerate(hits):
+        following = hits[n + 1][0] if n + 1 < len(hits) else place + GRAM
+        covered += following - place if following - place <= WINNOW else min(GRAM, following - place)
+    if hits and covered + 2 * (WINNOW - 1) >= len(piece) and covered * 2 >= len(piece):
+        known = [source for _, source in hits]
+        return max(set(known), key=lambda source: (known.count(source), -source))
+    return UNKNOWN
+
+
+def _by_joints(text: str, index: Index, key: bytes) -> int:
+    """Source of a token that known tokens make up when joined, but for a fifth of its characters."""
+    most = len(text) // 5  # uncovered characters that are allowed; what exceeds them needs no search
     # best[i]: (uncovered characters, source) of the prefix of length i
-    best: list[tuple[int, int]] = [(0, -1)] + [(len(cut) + 1, -1)] * len(cut)
+    best: list[tuple[int, int]] = [(0, UNKNOWN)] + [(len(text) + 1, UNKNOWN)] * len(text)
     for start, (uncovered, earlier) in enumerate(best):
         if start and best[start - 1][0] + 1 <= uncovered:
             uncovered, earlier = best[start] = (best[start - 1][0] + 1, best[start - 1][1])
         if uncovered > most:
             continue
-        ends = range(start + 3, min(len(cut), start + 24) + 1)
+        ends = range(start + 3, min(len(text), start + 24) + 1)
         for end, source in zip(
-            ends, index.find([fingerprint(_piece(cut[start:end]), key) for end in ends]), strict=True
+            ends, index.find([fingerprint(_piece(text[start:end]), key) for end in ends]), strict=True
         ):
-            if source >= 0 and uncovered < best[end][0] and (start, end) != (0, len(cut)):
-                best[end] = (uncovered, source if earlier in (-1, INTENT) else earlier)
+            if source >= 0 and uncovered < best[end][0] and (start, end) != (0, len(text)):
+                best[end] = (uncovered, source if earlier in (UNKNOWN, INTENT) else earlier)
     uncovered, source = best[-1]
-    return source if uncovered * 5 <= len(cut) else -1
+    return source if uncovered * 5 <= len(text) else UNKNOWN
 
 
 def _piece(text: str) -> str:

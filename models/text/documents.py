@@ -27,7 +27,7 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
     """The scalars of `document` in order, each cut to the limits, and how many cuts were made."""
     if isinstance(document, str) and len(document) <= MAX_LEAF_CHARS:
         return [Leaf("", document, True)], 0
-    found: list[Leaf] = []
+    scalars: list[Leaf] = []
     cuts, room = 0, MAX_CHARS
     stack: list[tuple[str, Any, int]] = [("", document, 0)]
     while stack:
@@ -50,7 +50,7 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
         if value is None or value is True or value is False:
             continue
         text = value if isinstance(value, str) else repr(value)
-        if len(found) >= MAX_LEAVES or room <= 0:
+        if len(scalars) >= MAX_LEAVES or room <= 0:
             cuts += 1
             continue
         limit = min(MAX_LEAF_CHARS, room)
@@ -58,5 +58,5 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
             cuts += 1
             text = text[: limit // 2] + " " + text[-(limit // 2) :]
         room -= len(text)
-        found.append(Leaf(path, text, isinstance(value, str)))
-    return found, cuts
+        scalars.append(Leaf(path, text, isinstance(value, str)))
+    return scalars, cuts

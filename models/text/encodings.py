@@ -38,23 +38,25 @@ def is_encoded(text: str) -> bool:
 
 def opened(text: str) -> list[str]:
     """Texts hidden in `text` by percent, base64 or hex encoding, references or escapes of characters, two levels deep, at most 16."""
-    found: list[str] = []
+    texts: list[str] = []
     level = [text]
     for _ in range(2):
         below: list[str] = []
-        for t in level:
-            below += [decoded(t) for mark, pattern, decoded in _CODES if mark in t and pattern.search(t)]
-            if len(t) >= 16:
+        for outer in level:
+            below += [
+                read(outer) for mark, pattern, read in _CODES if mark in outer and pattern.search(outer)
+            ]
+            if len(outer) >= 16:
                 # Hex runs are runs of the base64 alphabet too: one search finds the candidates of both.
-                for run in _BASE64.findall(t)[:8]:
+                for run in _BASE64.findall(outer)[:8]:
                     below.extend(_readable(_unbase64(run)))
                     for digits in _HEX.findall(run):
                         below.extend(_readable(bytes.fromhex(digits)))
-        found += below
+        texts += below
         level = below[:8]
         if not level:
             break
-    return found[:16]
+    return texts[:16]
 
 
 def _unbase64(run: str) -> bytes:

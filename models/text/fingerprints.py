@@ -60,14 +60,14 @@ def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
     """Fingerprints under which `text` is found again; with `index`, n-grams of its identifiers too."""
     if index and apart(text) and (quick := prints_of_pieces(text.split(), key)) is not None:
         return quick
-    found = tokens(text)
-    prints = [fingerprint(token.text, key) for token in found]
-    return prints + _grams_of(found, key) if index else prints
+    words = tokens(text)
+    prints = [fingerprint(token.text, key) for token in words]
+    return prints + _grams_of(words, key) if index else prints
 
 
-def _grams_of(found: Sequence[Token], key: bytes) -> list[int]:
+def _grams_of(words: Sequence[Token], key: bytes) -> list[int]:
     """Fingerprints of the selected n-grams of identifiers."""
-    long = (t.text for t in found if t.entity and len(t.text) >= INDEXED and not t.text.startswith(HASHED))
+    long = (t.text for t in words if t.entity and len(t.text) >= INDEXED and not t.text.startswith(HASHED))
     return [p for text in long for p in winnowed(text, key)]
 
 
@@ -85,25 +85,25 @@ def prints_of_pieces(pieces: Sequence[str], key: bytes) -> set[int] | None:
     Most pieces of a text were met before, so that their prints are remembered. None where the whole text
     must be read at once, since a bound on what is opened in it might cut.
     """
-    found: set[int] = set()
-    runs = 0
-    spelling: set[str] = set()
+    prints: set[int] = set()
+    openings = 0
+    of_dates: set[str] = set()
     memo = pieces_met(key)
     for piece in set(pieces):
-        prints, _, opening, spells = memo[piece]
-        found.update(prints)
-        if spells:
-            spelling.add(canonical(piece))
+        prints_of_piece, _, opening, of_date = memo[piece]
+        prints.update(prints_of_piece)
+        if of_date:
+            of_dates.add(canonical(piece))
         if opening:
-            runs += opening * pieces.count(piece)
-            if runs > OPENED_AT_ONCE:
+            openings += opening * pieces.count(piece)
+            if openings > OPENED_AT_ONCE:
                 return None
-    if spelling:
+    if of_dates:
         low = canonical(unhashed(" ".join(pieces))).split()
         for at, piece in enumerate(low):
-            if piece in spelling:
-                found.update(fingerprint(token, key) for token in spelled_at(low, at))
-    return found
+            if piece in of_dates:
+                prints.update(fingerprint(token, key) for token in spelled_at(low, at))
+    return prints
 
 
 class Piece(NamedTuple):
@@ -113,7 +113,7 @@ class Piece(NamedTuple):
     prints: tuple[int, ...]
     tokens: int
     opening: int
-    spells: bool
+    of_date: bool
 
     def among(self, said: set[int]) -> bool:
         """Whether all of its tokens are among those with these prints."""
@@ -127,10 +127,8 @@ def pieces_met(key: bytes) -> Memo[Piece]:
 
 
 def _read_piece(piece: str, key: bytes) -> Piece:
-    found = tokens(piece)
-    prints = [fingerprint(token.text, key) for token in found] + _grams_of(found, key)
+    words = tokens(piece)
+    prints = [fingerprint(token.text, key) for token in words] + _grams_of(words, key)
     if len(piece) > MAX_REMEMBERED:  # what is cut off a longer word depends on the words around it
-        return Piece(tuple(prints), len(found), OPENED_AT_ONCE + 1, False)
-    plain = unhashed(piece)
-    opening = openings_in(plain)
-    return Piece(tuple(prints), len(found), opening, spells(canonical(piece)))
+        return Piece(tuple(prints), len(words), OPENED_AT_ONCE + 1, False)
+    return Piece(tuple(prints), len(words), openings_in(unhashed(piece)), spells(canonical(piece)))

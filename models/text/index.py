@@ -26,24 +26,26 @@ SEVERAL = 1 << 29
 """Bit of a source number: more than one call's result carried the token."""
 MAX_SOURCE = SEVERAL - 1
 """Highest source number, and the mask of one without its bits."""
+UNKNOWN = -1
+"""In place of a source: nothing carried the print."""
 DESCRIBED = -1
 """In place of a call, as the source of an address that only the catalogue carries, in no field of the called tool."""
 _FEW = 12 if sys.byteorder == "little" else 0
 """Prints that are sought one by one rather than with numpy; the packed arrays are little-endian."""
 
 _RANK = np.array([1, 2, 0, 0], np.uint8)
-"""By the two highest bits of a mark: what stands in a field tells more than prose, an anchored one most."""
+"""By the two highest bits of a source: what stands in a field tells more than prose, an anchored one most."""
 
 
-def _marked(told: Prints, had: Prints) -> Prints:
-    """Marks of known prints that a source carries too: the first source stays unless another tells more."""
-    if not (told[0] & np.uint32(MAX_SOURCE)):
-        return told  # the intent's own
-    others = ((had ^ told) & np.uint32(MAX_SOURCE) != 0) & (had != INTENT)
-    over = (_RANK[told >> 30] > _RANK[had >> 30]) & (had != INTENT)
-    marks = np.where(over, told | had & np.uint32(SEVERAL), had)
-    marks[others] |= np.uint32(SEVERAL)
-    return marks
+def _merged(old: Prints, new: Prints) -> Prints:
+    """Sources of known prints that `new`, all of one source, carries too: the first stays unless the other tells more."""
+    if not (new[0] & np.uint32(MAX_SOURCE)):
+        return new  # the intent's own
+    several = ((old ^ new) & np.uint32(MAX_SOURCE) != 0) & (old != INTENT)
+    tells_more = (_RANK[new >> 30] > _RANK[old >> 30]) & (old != INTENT)
+    merged = np.where(tells_more, new | old & np.uint32(SEVERAL), old)
+    merged[several] |= np.uint32(SEVERAL)
+    return merged
 
 
 class Index:
@@ -86,10 +88,10 @@ class Index:
         if not prints:
             return 0
         distinct = prints if isinstance(prints, set) else set(prints)
-        mark = min(source, MAX_SOURCE) | (PROSE if prose else 0) | (ANCHORED if anchored else 0)
+        marked = min(source, MAX_SOURCE) | (PROSE if prose else 0) | (ANCHORED if anchored else 0)
         fresh = np.fromiter(distinct, np.uint32, len(distinct))
         fresh.sort()
-        self._take(fresh, np.full(len(fresh), mark, np.uint32))
+        self._take(fresh, np.full(len(fresh), marked, np.uint32))
         return self.trim(limit)
 
     def add_result(
@@ -103,33 +105,33 @@ class Index:
             talk = talk - anchored
         sizes = len(anchored), len(plain), len(talk)
         fresh = np.fromiter(chain(anchored, plain, talk), np.uint32, sum(sizes))
-        marks = np.repeat(np.array([source | ANCHORED, source, source | PROSE], np.uint32), sizes)
+        sources = np.repeat(np.array([source | ANCHORED, source, source | PROSE], np.uint32), sizes)
         order = fresh.argsort()
-        self._take(fresh[order], marks[order])
+        self._take(fresh[order], sources[order])
         return self.trim(limit)
 
-    def _take(self, fresh: Prints, marks: Prints) -> None:
-        """Merge sorted, distinct prints, each with its mark; all of one source."""
+    def _take(self, fresh: Prints, marked: Prints) -> None:
+        """Merge sorted, distinct prints, each with its source and bits; all of one source."""
         at = self.prints.searchsorted(fresh)
         if len(self.prints):
             known = self.prints.take(at, mode="clip") == fresh
-            here = at[known]
-            if len(here):
-                told, had = marks[known], self.sources[here]
+            places = at[known]
+            if len(places):
+                merged = _merged(self.sources[places], marked[known])
                 self.sources = self.sources.copy()
-                self.sources[here] = _marked(told, had)
+                self.sources[places] = merged
             unknown = ~known
-            fresh, at, marks = fresh[unknown], at[unknown], marks[unknown]
+            fresh, at, marked = fresh[unknown], at[unknown], marked[unknown]
         if len(fresh):
             total = len(self.prints) + len(fresh)
             at += np.arange(len(fresh))
-            held = np.empty(total, bool)
-            held.fill(True)
-            held[at] = False
-            merged, sources = np.empty(total, np.uint32), np.empty(total, np.uint32)
-            merged[at], sources[at] = fresh, marks
-            merged[held], sources[held] = self.prints, self.sources
-            self.prints, self.sources = merged, sources
+            old = np.empty(total, bool)
+            old.fill(True)
+            old[at] = False
+            prints, sources = np.empty(total, np.uint32), np.empty(total, np.uint32)
+            prints[at], sources[at] = fresh, marked
+            prints[old], sources[old] = self.prints, self.sources
+            self.prints, self.sources = prints, sources
 
     def trim(self, limit: int) -> int:
         """Drop entries of the oldest results where there are more than `limit`; return how many.
@@ -148,23 +150,25 @@ class Index:
         return excess
 
     def find(self, prints: Sequence[int]) -> list[int]:
-        """Source of each print with its bits, -1 where unknown."""
+        """Source of each print with its bits, or `UNKNOWN`."""
         if self._table is not None:
-            return [self._table.get(p, -1) for p in prints]
+            return [self._table.get(p, UNKNOWN) for p in prints]
         size = len(self.prints)
         if not size:
-            return [-1] * len(prints)
+            return [UNKNOWN] * len(prints)
         if len(prints) <= _FEW:
             view, sources = self.prints.data, self.sources.data
-            found: list[int] = []
+            sources_found: list[int] = []
             for p in prints:
                 place = bisect_left(view, p)
-                found.append(sources[place] if place < size and view[place] == p else -1)
-            return found
+                sources_found.append(sources[place] if place < size and view[place] == p else UNKNOWN)
+            return sources_found
         wanted = np.array(prints, np.uint32)
         at = np.minimum(np.searchsorted(self.prints, wanted), size - 1)
-        found = np.where(self.prints[at] == wanted, self.sources[at].astype(np.int64), -1).tolist()
-        return found
+        many: list[int] = np.where(
+            self.prints[at] == wanted, self.sources[at].astype(np.int64), UNKNOWN
+        ).tolist()
+        return many
 
 
 class Own(NamedTuple):

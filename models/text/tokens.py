@@ -91,7 +91,7 @@ def compounds_in(text: str) -> list[str]:
     >>> compounds_in("mail bob@example.com (or to=/srv/x.txt)")
     ['bob@example.com', '/srv/x.txt']
     """
-    found = []
+    compounds = []
     for run in RUN.findall(text):
         if run.isalnum() or (joint := _JOINT.search(run)) is None:
             continue
@@ -100,8 +100,8 @@ def compounds_in(text: str) -> list[str]:
             last -= 1
         if last > joint.start() + 1:
             start = run.rfind("=", 0, joint.start()) + 1
-            found.append(run[start : last + 1] + ("/" if run[last + 1 : last + 2] == "/" else ""))
-    return found
+            compounds.append(run[start : last + 1] + ("/" if run[last + 1 : last + 2] == "/" else ""))
+    return compounds
 
 
 class Token(NamedTuple):
@@ -124,37 +124,41 @@ def tokens(text: str) -> list[Token]:
     >>> [t.text for t in tokens("Pay $1,200.00 to Bob@Example.com")]
     ['pay', 'bob', 'example', 'to', '1200', 'bobexamplecom']
     """
-    found: dict[str, tuple[bool, bool]] = {}
+    kinds: dict[str, tuple[bool, bool]] = {}  # of each token: whether it is an entity, and an address
     if HASHED in text:
-        found = {run[:HASHED_CHARS].lower(): (True, False) for run in _HASHED.findall(text)}
+        kinds = {run[:HASHED_CHARS].lower(): (True, False) for run in _HASHED.findall(text)}
         text = unhashed(text)
     for part in [text, *opened(text)]:
-        low = canonical(part)
-        grouped = low
+        rest = canonical(part)
         numbers: list[str] = []
         times: list[str] = []
-        if _DIGIT.search(low):
-            grouped, times = stamps_in(low)
-            times += spelled_in(low.split())
-            numbers = [number(n) for n in _NUMBER.findall(grouped)]
-            grouped = _NUMBER.sub(" ", grouped)
-        words = _WORD.findall(words_apart(grouped))
-        short = []
-        for word in words:
-            if len(word) <= 2:
-                short.append(word)
-            elif word.isdecimal():
-                found.setdefault(word.lstrip("0") or "0", (True, len(word) >= ACCOUNT))
-            else:
-                entity = word[-1].isdigit()
-                found.setdefault(word[:128], (entity, entity and len(word) >= ACCOUNT))
-        for word in short:
-            found.setdefault(word, (False, False))
-        for n in chain(times, numbers):
-            found[n] = (True, False)
-        for run in compounds_in(grouped):
+        if _DIGIT.search(rest):
+            pieces = rest.split()
+            rest, times = stamps_in(rest)
+            times += spelled_in(pieces)
+            numbers = [number(grouped) for grouped in _NUMBER.findall(rest)]
+            rest = _NUMBER.sub(" ", rest)
+        _take_words(_WORD.findall(words_apart(rest)), kinds)
+        for figure in chain(times, numbers):
+            kinds[figure] = (True, False)
+        for run in compounds_in(rest):
             if len(joined := squash(without_head(run))) >= 4:
-                found[joined[:256]] = (True, is_address(run))
-        if len(found) > MAX_TOKENS:
+                kinds[joined[:256]] = (True, is_address(run))
+        if len(kinds) > MAX_TOKENS:
             break
-    return [Token(t, *kind) for t, kind in found.items()][:MAX_TOKENS]
+    return [Token(token, *kind) for token, kind in kinds.items()][:MAX_TOKENS]
+
+
+def _take_words(words: list[str], kinds: dict[str, tuple[bool, bool]]) -> None:
+    """Add words that are not among the tokens yet, the short ones last."""
+    short = []
+    for word in words:
+        if len(word) <= 2:
+            short.append(word)
+        elif word.isdecimal():
+            kinds.setdefault(word.lstrip("0") or "0", (True, len(word) >= ACCOUNT))
+        else:
+            entity = word[-1].isdigit()
+            kinds.setdefault(word[:128], (entity, entity and len(word) >= ACCOUNT))
+    for word in short:
+        kinds.setdefault(word, (False, False))
