@@ -48,7 +48,9 @@ from benchmarks.detection.tables import bare, percent
 from models.evidence.features import FEATURES_VERSION
 from models.text.documents import leaves
 from models.text.meaning import sentences_of
-from models.tools.catalogue import STOP, is_sink, name_words, stem
+from models.text.stems import STOP, stem
+from models.tools.names import name_words
+from models.tools.parameters import is_sink
 from models.training.scenarios import corpus, recorded_attacks, report_wordings, wordings
 from models.training.scenarios.splices import acts_on
 from models.training.scenarios.wordings import Demand, Wording, seeded

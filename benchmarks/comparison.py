@@ -32,7 +32,8 @@ from models.evidence.content import talks_to_agent
 from models.evidence.features import FEATURES, FEATURES_VERSION
 from models.text.documents import leaves
 from models.text.tokens import canonical
-from models.tools.catalogue import facts_of, is_sink
+from models.tools.facts import facts_of
+from models.tools.parameters import is_sink
 from models.training import dataset
 from models.training.scenarios import corpus, recorded_attacks
 from stream.offline import study

@@ -22,7 +22,8 @@ from benchmarks.forms import chosen
 from benchmarks.signals import RAISED, decisions
 from models.errors import ConfigError
 from models.evidence.dispatch import dispatched
-from models.tools.catalogue import is_general, properties_of
+from models.tools.names import is_general
+from models.tools.parameters import properties_of
 from stream import bootstrap
 from stream.offline import files
 from stream.offline.files import load_tools

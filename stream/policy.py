@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts import Action, Family, Verdict
 from models.errors import ConfigError
-from models.tools.catalogue import PolicySays
+from models.tools.facts import PolicySays
 from stream.events import dumps, short_hash
 
 Consequence = Literal["none", "watch", "alert", "deny"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from benchmarks import results
 from models.evidence.features import FEATURES_VERSION
-from models.tools.catalogue import facts_of
+from models.tools.facts import facts_of
 from models.training import dataset
 from models.training.dataset import TRAINING_SETS, Calls
 from models.training.scenarios import corpus, recorded_attacks

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.lexicons.loader import lexicon
+from models.tools.parameters import OPERAND_PARAMETERS, OPERATION_PARAMETERS, REQUEST_PARAMETERS
 
 MAX_CODE, MAX_MARKS = 8000, 300
 """Characters of code, and operators, brackets and points in it, beyond which it stays a text. The second bounds how deep an
@@ -48,10 +48,6 @@ _VERBS = {
     "post": "",
 }
 """By the method of a request the verb of what it does; where one posts, the path tells."""
-_PARAMETERS = lexicon("parameters")
-_WHERE = _PARAMETERS.ordered("request_paths")
-_OPERATIONS = _PARAMETERS.ordered("operations")
-_GIVEN = _PARAMETERS.ordered("operands")
 _CODE = "code script python cell source program snippet".split()
 _MODES = "action operation op command".split()
 _NAMES = "name key field param parameter argument".split()
@@ -120,17 +116,6 @@ def dispatched(
         if found is not None:
             return found
     return Dispatched((), opened)
-
-
-def takes_acts(parameters: Iterable[str]) -> bool:
-    """Whether parameters ask what is to be done and with what: an operation beside what it is given, or a method beside a place.
-
-    >>> takes_acts(["tool_name", "arguments"]), takes_acts(["method", "url"]), takes_acts(["action", "name"])
-    (True, True, False)
-    """
-    names = {name.lower() for name in parameters}
-    given = not names.isdisjoint(_GIVEN) and not names.isdisjoint(_OPERATIONS)
-    return given or ("method" in names and not names.isdisjoint(_WHERE))
 
 
 def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -229,7 +214,7 @@ def _with(found: dict[str, Any], more: Iterable[tuple[str, Any]]) -> dict[str, A
 
 def _request(given: Mapping[str, Any], told: Mapping[str, str]) -> Dispatched | None:
     """A request: its method and the words of its path name it. Whoever serves another host names its paths as he likes."""
-    where = next((told[one] for one in _WHERE if one in told), None)
+    where = next((told[one] for one in REQUEST_PARAMETERS if one in told), None)
     if where is None or "method" not in told:
         return None
     method, path = given[told["method"]], given[where]
@@ -254,8 +239,10 @@ def _request(given: Mapping[str, Any], told: Mapping[str, str]) -> Dispatched | 
 
 def _operation(tool: str, given: Mapping[str, Any], told: Mapping[str, str]) -> Dispatched | None:
     """An operation by its name, beside an object of what it is given."""
-    inside = next((told[one] for one in _GIVEN if one in told and isinstance(given[told[one]], dict)), None)
-    named = next((told[one] for one in _OPERATIONS if one in told), None)
+    inside = next(
+        (told[one] for one in OPERAND_PARAMETERS if one in told and isinstance(given[told[one]], dict)), None
+    )
+    named = next((told[one] for one in OPERATION_PARAMETERS if one in told), None)
     name = given[named] if named is not None else None
     if inside is None or not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
         return None

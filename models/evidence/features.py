@@ -35,20 +35,10 @@ from models.text.embedding import DIMS
 from models.text.index import DESCRIBED, NO_OWN, Index
 from models.text.meaning import NEUTRAL, Explained, Vector, cosine_to, explain, vector_of
 from models.text.tokens import HASHED_CHARS, is_hashed
-from models.tools.catalogue import (
-    SAYS_NOTHING,
-    SPOKEN,
-    Catalogue,
-    PolicySays,
-    ToolFacts,
-    beside_command,
-    facts_of,
-    is_command,
-    is_query,
-    is_sink,
-    speaks,
-    spoken_call,
-)
+from models.tools.catalogue import Catalogue
+from models.tools.facts import SAYS_NOTHING, PolicySays, ToolFacts, facts_of
+from models.tools.names import SPOKEN, speaks, spoken_call
+from models.tools.parameters import beside_command, is_command, is_query, is_sink
 
 FEATURES_VERSION = 19
 

@@ -1,6 +1,6 @@
 """Does a tool act, or does it only look?
 
-Verbs in a name tell most (`models.tools.catalogue`), and lists of verbs end where people name tools after things
+Verbs in a name tell most (`models.tools.verbs_in_names`), and lists of verbs end where people name tools after things
 (`EmbargoLift`, `my-bookings`, `percent_change`). Here a linear model over the words of a tool's name, of its
 description and of its parameters says how sure it is. Where no verb tells it decides, and where it is sure of
 the opposite it overrules the verbs; what it may not overrule is said where they are read. It learnt from the
@@ -43,7 +43,7 @@ def marks(
 
     Parameters
     ----------
-    words, own : of its whole name, and of the name without its server's or its group's, see `models.tools.catalogue`
+    words, own : of its whole name, and of the name without its server's or its group's, see `models.tools.verbs_in_names`
     description : "" if it has none
     parameters : words of their names
 

@@ -23,7 +23,7 @@ from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
 from models.text.embedding import DIMS, LENGTH
 from models.text.meaning import MAX_READ, sentences_of, vector_of
 from models.text.privacy import HASHED
-from models.tools.catalogue import stem
+from models.text.stems import stem
 
 BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "vagueness.json"
 SURE = 50

@@ -37,6 +37,11 @@ _RANK = np.array([1, 2, 0, 0], np.uint8)
 """By the two highest bits of a source: what stands in a field tells more than prose, an anchored one most."""
 
 
+def as_prints(values: set[int]) -> Prints:
+    """Sorted array of fingerprints."""
+    return np.array(sorted(values), np.uint32)
+
+
 def _merged(old: Prints, new: Prints) -> Prints:
     """Sources of known prints that `new`, all of one source, carries too: the first stays unless the other tells more."""
     if not (new[0] & np.uint32(MAX_SOURCE)):

@@ -45,7 +45,9 @@ from models.errors import ArtefactError, DatasetError
 from models.text import embedding
 from models.text.embedding import Embedding, cosines, pieces_of, unit
 from models.text.meaning import clauses_of, sentences_of
-from models.tools.catalogue import READ_VERBS, WRITE_VERBS, facts_of, name_words, spoken_name
+from models.tools.facts import facts_of
+from models.tools.names import name_words, spoken_name
+from models.tools.verbs import READ_VERBS, WRITE_VERBS
 from models.training import dataset
 from models.training.heads import expectation, handover
 from models.training.scenarios import made_up, written_tasks

@@ -49,7 +49,7 @@ from models.session import (
 )
 from models.text.embedding import DIMS
 from models.text.fingerprints import apart, fingerprint, prints_of
-from models.text.index import INTENT, Index
+from models.text.index import INTENT, Index, as_prints
 from models.text.meaning import (
     MAX_CLAUSES,
     NO_VECTORS,
@@ -60,17 +60,11 @@ from models.text.meaning import (
     vectors_of,
     with_lines,
 )
+from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
 from models.text.tokens import tokens, unhashed
-from models.tools.catalogue import (
-    STOP,
-    Catalogue,
-    as_prints,
-    name_print,
-    stem,
-    stem_prints,
-    stems_of_pieces,
-    wanted_actions,
-)
+from models.tools.catalogue import Catalogue
+from models.tools.names import name_print
+from models.tools.verbs import wanted_actions
 from stream.events import dumps, milliseconds, short_hash
 
 _NAMED = re.compile(r"\w{3}")

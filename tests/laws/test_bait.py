@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from models.evidence.features import FEATURES
 from models.text.meaning import clauses_of, explain, pack, vector_of, vectors_of
+from models.text.stems import stems
 from models.text.tokens import tokens
-from models.tools.catalogue import stems
 from tests import builders as b
 
 LAW = settings(

@@ -13,7 +13,7 @@ from models.contracts import Tool
 from models.errors import ArtefactError
 from models.heads import acting
 from models.heads.acting import Acting
-from models.tools import catalogue as tools
+from models.tools import facts as tools
 from models.training.heads import acting as fitting
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study

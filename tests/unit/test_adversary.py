@@ -15,7 +15,7 @@ from benchmarks.adversary import Found, Session, broken, first_bad, laid_open, o
 from benchmarks.detection.rates import BUDGETS, Scored
 from benchmarks.detection.rows import Part
 from models.evidence.features import FEATURES
-from models.tools.catalogue import is_sink
+from models.tools.parameters import is_sink
 from models.training import dataset
 from models.training.scenarios import report_wordings, wordings
 from tests import builders as b

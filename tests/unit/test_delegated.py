@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from models.text.tokens import tokens
-from models.tools.catalogue import name_words
+from models.tools.names import name_words
 from models.training.scenarios import delegated as d
 from models.training.scenarios.delegated_catalogues import (
     CLASSES,

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from models.evidence.dispatch import dispatched
-from models.tools.catalogue import is_general
+from models.tools.names import is_general
 from stream import bootstrap
 from stream.settings import Settings
 from tests import builders as b

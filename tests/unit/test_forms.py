@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.evidence.dispatch import dispatched
-from models.tools.catalogue import is_general
+from models.tools.names import is_general
 from models.training.scenarios.forms import FORMS, GENERAL, LEARN, REPORT, UNSEEN, formed, frames
 from models.training.scenarios.wordings import seeded
 from tests import builders as b

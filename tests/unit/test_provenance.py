@@ -18,8 +18,9 @@ from models.text.documents import MAX_CHARS, MAX_DEPTH, MAX_LEAVES, leaves
 from models.text.fingerprints import GRAM, WINNOW, apart, fingerprint, prints_of, prints_of_pieces, winnowed
 from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, NO_OWN, PROSE, SEVERAL, Index
 from models.text.memo import MAX_MEMO, Memo
+from models.text.stems import stem_prints, stems_of_pieces
 from models.text.tokens import compounds_in, number, tokens
-from models.tools.catalogue import Catalogue, stem_prints, stems_of_pieces
+from models.tools.catalogue import Catalogue
 
 KEY = b"test-key"
 ADDRESS = "Maria.Keller@Example.com"

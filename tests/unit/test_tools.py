@@ -11,17 +11,12 @@ from models.contracts import Tool
 from models.text.fingerprints import fingerprint
 from models.text.index import DESCRIBED
 from models.text.meaning import explain, vector_of
-from models.tools.catalogue import (
-    VERBS,
-    Catalogue,
-    facts_of,
-    is_general,
-    name_words,
-    proper_names,
-    spoken_name,
-    stem_prints,
-    told_verb,
-)
+from models.text.stems import stem_prints
+from models.tools.catalogue import Catalogue
+from models.tools.facts import facts_of
+from models.tools.names import is_general, name_words, proper_names, spoken_name
+from models.tools.verbs import VERBS
+from models.tools.verbs_in_descriptions import described_verb
 from tests.builders import SERVED
 
 KEY = b"test-key"
@@ -259,15 +254,15 @@ def test_the_policy_and_claims_of_more_power_still_win() -> None:
 
 
 def test_a_verb_is_sought_among_the_first_words_alone() -> None:
-    assert told_verb("A long and winding story about nothing much until we send it.") is None
-    assert told_verb("x" * 10_000) is None
+    assert described_verb("A long and winding story about nothing much until we send it.") is None
+    assert described_verb("x" * 10_000) is None
 
 
 def test_or_at_the_beginning_of_a_sentence_and_what_acts_goes_before_what_reads() -> None:
     said = "This tool belongs to the family of the mathematical ones, which know much."
-    assert told_verb(f"{said} Tool description: Calculate the mean of numbers.") == "calculate"
-    assert told_verb(f"{said} Counts rows. Deletes those that are counted.") == "delete"
-    assert told_verb(f"{said} {'Words go on and on. ' * 20} Calculate the mean.") is None
+    assert described_verb(f"{said} Tool description: Calculate the mean of numbers.") == "calculate"
+    assert described_verb(f"{said} Counts rows. Deletes those that are counted.") == "delete"
+    assert described_verb(f"{said} {'Words go on and on. ' * 20} Calculate the mean.") is None
 
 
 def test_a_catalogue_speaks_of_opaque_tools_by_their_descriptions() -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from models.contracts import Tool
 from models.heads.acting import UNIT, Acting, instead
-from models.tools.catalogue import facts_of, marks_of
+from models.tools.facts import facts_of, marks_of
 from models.training.scenarios import written_tasks
 
 

@@ -15,7 +15,7 @@ from models.heads.expectation import UNIT, Expectation
 from models.text.documents import leaves
 from models.text.embedding import DIMS
 from models.text.meaning import Fine, clauses_of, pack, unpack, vector_of, vectors_of
-from models.tools.catalogue import SPOKEN, spoken_call, spoken_names
+from models.tools.names import SPOKEN, spoken_call, spoken_names
 from models.training.scenarios import written_tasks
 
 SHARPNESS = 0.1

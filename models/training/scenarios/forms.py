@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.tools.catalogue import facts_of, properties_of
+from models.tools.facts import facts_of
+from models.tools.parameters import properties_of
 from models.training.corpora import CORPORA
 
 FRAMES = CORPORA / "frames.jsonl"

@@ -19,7 +19,8 @@ from typing import Any
 
 from models.text.documents import leaves
 from models.text.privacy import Hidden
-from models.tools.catalogue import name_words, stems
+from models.text.stems import stems
+from models.tools.names import name_words
 from models.training.scenarios.splices import acts_on, ask, without_results
 from models.training.scenarios.wordings import Demand, Wording, identify, place, seeded
 

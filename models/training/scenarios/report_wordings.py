@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from models.tools.catalogue import name_words
+from models.tools.names import name_words
 from models.training.scenarios.wordings import Demand, Wording
 
 SYNONYMS = {

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 from models.evidence.content import talks_to_agent
 from models.text.documents import leaves
 from models.text.tokens import compounds_in, tokens
-from models.tools.catalogue import facts_of
+from models.tools.facts import facts_of
 from models.training.scenarios.wordings import (
     Demand,
     Wording,

@@ -16,7 +16,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from models.tools.catalogue import EXECUTE_VERBS, READ_VERBS, WRITE_VERBS, name_words
+from models.tools.names import name_words
+from models.tools.verbs import EXECUTE_VERBS, READ_VERBS, WRITE_VERBS
 
 Place = Literal["result", "split", "catalogue"]
 
