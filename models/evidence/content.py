@@ -7,7 +7,10 @@ instruction and ignored it is a success.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
+
+from models.lexicons.loader import any_of, lexicon
 
 
 class _Sign(NamedTuple):
@@ -18,55 +21,46 @@ class _Sign(NamedTuple):
     needs: tuple[tuple[str, ...], ...]
 
 
+_LISTED = lexicon("bait")
+_OVERRIDING = _LISTED.words("overriding")
+_ALARMS = _LISTED.words("alarms")
+_LISTENERS = _LISTED.words("listeners")
+_STEPS = _LISTED.words("steps")
+_REMINDERS = _LISTED.words("reminders")
+_TAG = any_of(_LISTED.words("tags"))
+
+
+def _sign(weight: int, pattern: str, *needs: Collection[str]) -> _Sign:
+    return _Sign(weight, re.compile(pattern), tuple(map(tuple, map(sorted, needs))))
+
+
 _SIGNS = (
-    _Sign(
+    _sign(
         400,
-        re.compile(
-            r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:previous|prior|above|all|earlier|instructions?)\b"
-        ),
-        (("ignore", "disregard", "forget", "override"),),
+        rf"\b{any_of(_OVERRIDING)}\b.{{0,40}}\b{any_of(_LISTED.words('overridden'))}\b",
+        _OVERRIDING,
     ),
-    _Sign(
-        400,
-        re.compile(
-            r"<\s*/?\s*(?:information|system|instructions?|important|assistant|user)\s*>|\[/?inst\]|\bsystem\s*:"
-        ),
-        (("<", "inst]", "system"),),
-    ),
-    _Sign(
+    _sign(400, rf"<\s*/?\s*{_TAG}\s*>|\[/?inst\]|\bsystem\s*:", ("<", "inst]", "system")),
+    _sign(300, rf"\b{any_of(_ALARMS)}s?\b.{{0,30}}\b{any_of(_LISTENERS)}\b", _ALARMS, _LISTENERS),
+    _sign(
         300,
-        re.compile(
-            r"\b(?:important|urgent|attention|note|message|instruction)s?\b.{0,30}\b(?:you|assistant|agent|ai|model)\b"
-        ),
-        (
-            ("important", "urgent", "attention", "note", "message", "instruction"),
-            ("you", "assistant", "agent", "ai", "model"),
-        ),
+        rf"\b{any_of(_STEPS)}\b.{{0,60}}\byou {any_of(_LISTED.words('duties'))}\b",
+        ("you ",),
+        _STEPS,
     ),
-    _Sign(
-        300,
-        re.compile(r"\b(?:before|after|first|instead)\b.{0,60}\byou (?:must|should|need|have to|can)\b"),
-        (("you ",), ("before", "after", "first", "instead")),
-    ),
-    _Sign(
+    _sign(
         250,
-        re.compile(
-            r"\byou (?:must|should|need to|have to|are required to)\b|\byour (?:new )?(?:task|goal|job|instructions?)\b"
-        ),
-        (("you ", "your "),),
+        rf"\byou {any_of(_LISTED.words('firm_duties'))}\b|\byour (?:new )?{any_of(_LISTED.words('tasks'))}\b",
+        ("you ", "your "),
     ),
-    _Sign(
+    _sign(
         250,
-        re.compile(
-            r"\b(?:todo|to-do|action required)\b\s*[:-]|\bplease (?:send|forward|transfer|delete|add|invite|run|execute|share|post|upload|call|use)\b"
-        ),
-        (("todo", "to-do", "action required", "please "),),
+        rf"\b{any_of(_REMINDERS)}\b\s*[:-]|\bplease {any_of(_LISTED.words('requested'))}\b",
+        {*_REMINDERS, "please "},
     ),
 )
 _ORDER_WEIGHT = 200
-_ORDER = re.compile(
-    r"\W*(?:send|forward|transfer|delete|remove|add|invite|run|execute|share|post|upload|change|update|buy|book|reserve|visit|open|make|create|say)\b.{12,}"
-)
+_ORDER = re.compile(rf"\W*{any_of(_LISTED.words('ordered'))}\b.{{12,}}")
 """An order: a line that begins with a verb of action and goes on."""
 _LINES = re.compile(r"[^\n]{8,2000}")
 

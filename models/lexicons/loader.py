@@ -22,8 +22,9 @@ a file that is not as it should be stops the program there.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -122,6 +123,15 @@ class Lexicon:
 
     def _other_form(self, name: str, form: str) -> ArtefactError:
         return ArtefactError(f"[{name}] in {self.path} has no `{form}`; ask for the form that it has")
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern of regular expressions for any of these words, a longer one before its beginning.
+
+    >>> any_of(["co", "com", "a.b"])
+    '(?:a\\\\.b|com|co)'
+    """
+    return f"(?:{'|'.join(map(re.escape, sorted(words, key=lambda word: (-len(word), word))))})"
 
 
 @cache

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import re
 
-_ENDINGS = "com|org|net|io|co|edu|gov|info|biz|dev|ai|app|de|fr|uk|eu|ch|it|es|nl|us|me"
-_ADDRESS = re.compile(rf"@|://|^www\.|\.(?:{_ENDINGS})(?:[/:?#]|$)")
+from models.lexicons.loader import any_of, lexicon
+
+_LISTED = lexicon("addresses")
+_ENDINGS = any_of(_LISTED.words("endings"))
+_ADDRESS = re.compile(rf"@|://|^www\.|\.{_ENDINGS}(?:[/:?#]|$)")
 _HEAD = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
-_PROVIDERS = (
-    "gmail|googlemail|outlook|hotmail|live|msn|yahoo|ymail|aol|icloud|me|proton|protonmail|gmx|web|mail|fastmail|zoho|yandex|"
-    "mailbox|posteo|tutanota|hey|qq|163"
-)
-_ENDING = rf"\.(?:{_ENDINGS})(?=[/:?#]|[^\w.@-]|\.?$|\.\s)"
+_PROVIDERS = any_of(_LISTED.words("providers"))
+_ENDING = rf"\.{_ENDINGS}(?=[/:?#]|[^\w.@-]|\.?$|\.\s)"
 """The ending of a host, where the host is over."""
 _EMPTY = re.compile(
     r"(?<![^\W_])[a-z][a-z0-9+.-]{0,15}://(?:www\.)?"
     r"|(?<![\w@./:-])www\.(?=\w)"
-    rf"|(?<=\w)@(?:{_PROVIDERS})(?=\.[a-z]{{2,3}}(?:[^\w-]|$))"
+    rf"|(?<=\w)@{_PROVIDERS}(?=\.[a-z]{{2,3}}(?:[^\w-]|$))"
     rf"|(?<=[\w-]){_ENDING}",
     re.IGNORECASE,
 )

@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
-_MONTHS = {name: n for n, name in enumerate(_NAMES, 1)} | {
-    name + rest: n for n, (name, rest) in enumerate(zip(_NAMES, _REST, strict=True), 1)
-}
-_MONTHS["sept"] = 9
+from models.lexicons.loader import lexicon
+
+_LISTED = lexicon("dates")
+_NAMES = _LISTED.ordered("months")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
+_MONTHS |= {longer: _MONTHS[name] for longer, name in _LISTED.stands_for("longer_months").items()}
 _HALVES = {"am": 0, "a.m": 0, "pm": 12, "p.m": 12}
 _AROUND = ".,;:!?()[]{}<>\"'*"
 
 _REACH = 7
 """Pieces of a text before and after the name of a month that may belong to its dates: "between the 1st and the 5th of"."""
-_FILLERS = frozenset({"of", "the"})
+_FILLERS = _LISTED.words("fillers")
 _STOPS = ".!?"
-_LINKS = frozenset({"to", "until", "till", "through", "thru", "-", "–", "—"})
+_LINKS = _LISTED.words("links")
 _DAYS = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?(?:[-–—](\d{1,2})(?:st|nd|rd|th)?)?")
 _YEAR = re.compile(r"[12]\d{3}")
 _STAMP = re.compile(
