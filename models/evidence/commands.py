@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import re
 
+from models.lexicons.loader import any_of, lexicon
+
 MAX_CHARS = 4000
 """Characters of a command that are looked at; a longer one counts as more than a look."""
+_SHELL = lexicon("shell")
+_SQL = lexicon("sql")
 
 
 def _options(letters: str) -> re.Pattern[str]:
@@ -19,14 +23,8 @@ def _options(letters: str) -> re.Pattern[str]:
 
 
 _OPTIONS: dict[str, re.Pattern[str]] = {
-    **dict.fromkeys(
-        "ls cat head tail grep egrep fgrep wc cut nl tac rev stat du df ps uname diff cmp comm strings basename dirname "
-        "realpath readlink md5sum sha1sum sha256sum sha512sum cksum which whereis id free lscpu".split(),
-        _options("A-Za-z0-9"),
-    ),
-    **dict.fromkeys(
-        "pwd cd whoami groups uptime nproc true false echo tr seq type".split(), _options("A-Za-z")
-    ),
+    **dict.fromkeys(_SHELL.words("look_with_any_option"), _options("A-Za-z0-9")),
+    **dict.fromkeys(_SHELL.words("look_with_letters"), _options("A-Za-z")),
     "sort": _options("bdfghiknrtuVz"),
     "uniq": _options("cdiu"),
     "paste": _options("dsz"),
@@ -35,20 +33,16 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
     "date": _options("uR"),
     "git": _options("np0-9"),
     "sed": _options("n"),
-    "find": re.compile(
-        r"-(?:name|iname|type|path|ipath|maxdepth|mindepth|size|mtime|mmin|atime|ctime|newer|not|o|or|a|and|print|print0|ls"
-        r"|empty|user|group|perm|regex|iregex|prune|follow|L|H|P|readable|writable|executable|\d+)$"
-    ),
+    "find": re.compile(rf"-(?:{any_of(_SHELL.words('find'))}|\d+)$"),
 }
 """Programs that only look, each with those of its short options that keep it so."""
 _LONG = re.compile(
-    r"--(?:help|version|all|color(?:=\w+)?|include=\S+|exclude=\S+|exclude-dir=\S+|max-count=\d+|recursive|count|human-readable"
-    r"|ignore-case|line-number|oneline|stat|name-only|name-status|cached|staged|lines=\d+|bytes=\d+|max-depth=\d+|reverse"
-    r"|numeric-sort|unique)$"
+    rf"--(?:{any_of(_SHELL.words('long_options'))}|{any_of(_SHELL.words('long_options_with_number'))}=\d+"
+    rf"|{any_of(_SHELL.words('long_options_with_pattern'))}=\S+|color(?:=\w+)?)$"
 )
 _NO_OPERANDS = {"date": ("-", "+"), "uniq": ("-",)}
 """Programs that an operand would make set the clock, or write to it, and what begins an argument that is none."""
-_GIT = frozenset("status log show diff blame ls-files rev-parse shortlog".split())
+_GIT = _SHELL.words("git")
 _LINES = re.compile(r"\d+(?:,\d+)?p$")
 _FENCE = re.compile(r"^\s*```(?:bash|sh|shell|zsh|console)?[ \t]*\n|\n\s*```\s*$", re.IGNORECASE)
 _SILENT = re.compile(r"(?<=\s)2>(?:/dev/null|&1)(?=\s|$|[|;])")
@@ -59,35 +53,15 @@ _PIECE = re.compile(
 
 _SELECTS = re.compile(r"\s*(?:(?:select|show|describe|desc)\b|explain\s+select\b)", re.IGNORECASE)
 _TEXT = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
-_NEVER = re.compile(
-    r"[;\\$#@!{}]|--|/\*|\b(?:insert|update|delete|merge|drop|alter|truncate|grant|revoke|into|call|copy|load|attach|exec|execute"
-    r"|set|kill|nextval|analyze|lock|outfile|dumpfile|do|begin|pragma|vacuum|prepare|rename|shutdown|backup|restore|handler|use)\b",
-    re.IGNORECASE,
-)
+_NEVER = re.compile(rf"[;\\$#@!{{}}]|--|/\*|\b{any_of(_SQL.words('more_than_a_look'))}\b", re.IGNORECASE)
 _NAMED = re.compile(r"`[\w .-]+`|\[[\w .-]+\]", re.ASCII)
 """Names as MySQL and MSSQL quote them. A quotation mark in one would hide a second statement from `_TEXT`."""
 _CALLED = re.compile(r"(\w+)\s*\(", re.ASCII)
 _QUOTED_CALL = re.compile(r"[\"'`\]]\s*\(")
 """A function whose name is quoted: what it does, no list of names tells."""
-_HARMLESS = frozenset(
-    "count sum min max avg lower upper length char_length coalesce round abs distinct cast concat substr substring trim date "
-    "year month day extract strftime now row_number rank dense_rank over in exists and or not on as from where select using "
-    "any all by partition join case when then else ifnull nullif isnull left right group_concat string_agg json_extract "
-    "datediff timestampdiff floor ceil ceiling mod greatest least having between like union values with limit".split()
-)
-
-_STATEMENT = re.compile(
-    r"\s*(?:select|insert|update|delete|replace|with|show|describe|desc|explain|create|alter|drop|truncate|merge)\b",
-    re.IGNORECASE,
-)
-_LANGUAGE = _HARMLESS | frozenset(
-    "insert update delete merge drop alter truncate into set replace create show describe desc explain order group asc offset "
-    "inner outer full cross natural intersect except recursive table tables column columns view index primary foreign key "
-    "references unique constraint default null auto_increment if database add modify change rename to int integer bigint "
-    "smallint tinyint float double decimal numeric char varchar text datetime timestamp time boolean true false "
-    "information_schema table_name table_schema column_name last_insert_id current_date current_timestamp curdate interval "
-    "returning escape regexp collate".split()
-)
+_HARMLESS = _SQL.words("harmless")
+_STATEMENT = re.compile(rf"\s*{any_of(_SQL.words('statements'))}\b", re.IGNORECASE)
+_LANGUAGE = _HARMLESS | _SQL.words("language")
 SQL_WORDS = frozenset(word.replace("_", "") for word in _LANGUAGE)
 """Words of SQL itself, as tokens: which table and which rows a statement means, they do not say."""
 
