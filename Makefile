@@ -46,6 +46,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m stream.schemas --check
+	@$(BIN)/python -m stream.signals.page --check
 
 train: setup
 	@$(BIN)/driftline train
@@ -103,6 +104,7 @@ fuzz: setup
 
 schemas: setup
 	@$(BIN)/python -m stream.schemas
+	@$(BIN)/python -m stream.signals.page
 
 clean:
 	@rm -rf build .driftline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

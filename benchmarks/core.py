@@ -126,8 +126,9 @@ STAGES: Mapping[str, Sequence[str]] = {
     ),
     "call: its other figures": ("stream.core.judge.extract",),
     "call: credentials, signals, policy": (
-        "stream.core.judge._Batch._identity",
-        "stream.core.judge.signals.check",
+        "stream.core.judge.circumstances",
+        "stream.core.judge.observe",
+        "stream.core.judge.registry.check",
     ),
     "call: trees": ("stream.core.judge._Batch._score",),
     "call: decision, evidence, chain": ("stream.core.judge.Rulings.rule",),

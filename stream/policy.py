@@ -14,27 +14,10 @@ from models.contracts import Action, Family, Verdict
 from models.errors import ConfigError
 from models.tools.facts import PolicySays
 from stream.events import dumps, short_hash
+from stream.signals.registry import BY_ID
+from stream.signals.signal import Consequence
 
-Consequence = Literal["none", "watch", "alert", "deny"]
-SIGNALS: tuple[str, ...] = (
-    "intent.not_asked",
-    "provenance.foreign_destination",
-    "provenance.unexplained_destination",
-    "provenance.private_data_leaves",
-    "scope.tool_unknown",
-    "scope.action_not_allowed",
-    "sequence.trifecta",
-    "sequence.lured",
-    "sequence.denied_before",
-    "tempo.loop",
-    "tempo.budget_overrun",
-    "identity.credential_expired",
-    "identity.credential_undeclared",
-    "identity.credential_long_lived",
-    "identity.after_end",
-    "identity.after_revocation",
-    "content.talks_to_agent",
-)
+_RANK: dict[Consequence, int] = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
 
 
 class _Part(BaseModel):
@@ -116,15 +99,15 @@ class Policy(_Part):
     @property
     def digest(self) -> str:
         """Identity of the policy's content, comments and order apart."""
-        told = self.model_dump(mode="json")
+        content = self.model_dump(mode="json")
         # A policy that leaves younger fields at their defaults is the one it was before there were any.
         if self.signatures == Signatures():
-            del told["signatures"]
+            del content["signatures"]
         if not self.sensitive:
-            del told["sensitive"]
+            del content["sensitive"]
         if self.limits.open_mib == Limits().open_mib:
-            del told["limits"]["open_mib"]
-        return short_hash(dumps(told), size=6)
+            del content["limits"]["open_mib"]
+        return short_hash(dumps(content), size=6)
 
 
 def load_policy(path: Path | None = None, *, mode: str | None = None) -> Policy:
@@ -165,25 +148,31 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     try:
         policy = Policy.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = [
-            p for p in first["loc"] if not (isinstance(p, str) and p in ("FalsePositiveBudget", "float"))
-        ]
-        at = ".".join(str(p) for p in place)
-        mend = "remove it or correct its name" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigError(f"{name}, line {_line(tree, place)}: {at}: {mend}") from error
-    for signal in policy.signals:
-        if signal not in SIGNALS:
-            at_line = _line(tree, ["signals", signal])
-            raise ConfigError(
-                f"{name}, line {at_line}: unknown signal {signal}; known are {', '.join(SIGNALS)}"
-            )
-    if policy.signals.get("content.talks_to_agent") in ("alert", "deny"):
-        at_line = _line(tree, ["signals", "content.talks_to_agent"])
-        raise ConfigError(
-            f"{name}, line {at_line}: content alone may raise watch at most; write watch or none"
-        )
+        raise _refusal(error, tree, name) from error
+    _check_signals(policy, tree, name)
     return policy
+
+
+def _refusal(error: ValidationError, tree: yaml.Node | None, name: str) -> ConfigError:
+    """The first thing that is wrong with the policy called `name`, where, and the mend."""
+    first = error.errors(include_url=False)[0]
+    types_of_threshold = ("FalsePositiveBudget", "float")
+    place = [p for p in first["loc"] if not (isinstance(p, str) and p in types_of_threshold)]
+    at = ".".join(str(p) for p in place)
+    mend = "remove it or correct its name" if first["type"] == "extra_forbidden" else first["msg"]
+    return ConfigError(f"{name}, line {_line(tree, place)}: {at}: {mend}")
+
+
+def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
+    """Raise `ConfigError` where the policy called `name` has an unknown signal, or lets content do more than watch."""
+    for signal, consequence in policy.signals.items():
+        if signal not in BY_ID:
+            problem = f"unknown signal {signal}; known are {', '.join(BY_ID)}"
+        elif BY_ID[signal].family == "content" and _RANK[consequence] > _RANK["watch"]:
+            problem = "content alone may raise watch at most; write watch or none"
+        else:
+            continue
+        raise ConfigError(f"{name}, line {_line(tree, ['signals', signal])}: {problem}")
 
 
 def _line(node: yaml.Node | None, path: Sequence[int | str]) -> int:
@@ -219,14 +208,14 @@ def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:
         return threshold(level.budget) if isinstance(level, FalsePositiveBudget) else round(level * 10_000)
 
     table = policy.thresholds
-    found = Levels(number(table.watch), number(table.alert), number(table.revoke))
-    if not found.watch <= found.alert <= found.revoke:
+    numbers = Levels(number(table.watch), number(table.alert), number(table.revoke))
+    if not numbers.watch <= numbers.alert <= numbers.revoke:
         raise ConfigError(
             f"policy {policy.name}: thresholds must rise from watch to alert to revoke, but are "
-            f"{found.watch / 10_000:.4f}, {found.alert / 10_000:.4f}, {found.revoke / 10_000:.4f} with this model; "
+            f"{numbers.watch / 10_000:.4f}, {numbers.alert / 10_000:.4f}, {numbers.revoke / 10_000:.4f} with this model; "
             "mend the section `thresholds`"
         )
-    return found
+    return numbers
 
 
 class Ruling(NamedTuple):
@@ -236,9 +225,6 @@ class Ruling(NamedTuple):
     watch: bool
     by: Literal["score", "signal", "nothing"]
     signal: str | None
-
-
-_RANK = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
 
 
 def corroborating(families: Iterable[Family]) -> set[Family]:

@@ -10,7 +10,7 @@ are learnt from, it helps on others (ADR 17).
 
 How far a session has come, how often it wrote or failed, is no feature either: in recordings that tells which
 set a session is from, not what a call is (measured: models learnt from such counts transfer worse). Budgets
-and loops have signals of their own (`stream.signals.check`).
+and loops have signals of their own (`stream.signals.tempo`).
 
 All features are integers. Shares are in thousandths (0 to 1000), affinities 0 to 255 within the session's
 own catalogue; counts are cut at 255. A feature about something absent is 0, except where said.

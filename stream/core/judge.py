@@ -27,7 +27,7 @@ from models.contracts import (
     ToolReturned,
 )
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
-from models.evidence.features import Extract, extract
+from models.evidence.features import extract
 from models.session import (
     MAX_SEEN,
     MAX_SEEN_TOMBSTONE,
@@ -63,7 +63,8 @@ from stream.events import (
     short_hash,
 )
 from stream.policy import Policy
-from stream.signals import check as signals
+from stream.signals import registry
+from stream.signals.call import circumstances, circumstances_after_end, observe
 
 MAX_ANCESTORS = 8
 EARLIEST_MS, LATEST_MS = 0, 253_370_764_800_000
@@ -600,8 +601,8 @@ class _Batch:
             judge.key,
             release.policy.says,
         )
-        standing = self._identity(session, event, found, time_ms, release.policy)
-        told = signals.check(session, found, standing, release.policy, judge.key)
+        at = circumstances(session, event.credential, time_ms)
+        told = registry.check(observe(session, found, at, release.policy, judge.key))
         marks = [
             *marks,
             *(["undeclared"] if not session.declared else [] if session.usable else ["vague"]),
@@ -632,46 +633,6 @@ class _Batch:
         window.observe_call(session, event.call_id, found, digest, time_ms, judge.key)
         self.items.append(item)
 
-    def _identity(
-        self, session: Session, event: ToolCalled, found: Extract, time_ms: int, policy: Policy
-    ) -> signals.Standing:
-        used = event.credential
-        declared = session.credentials
-        if used is not None:
-            same = [
-                c for c in declared if (c.broker, c.kind, c.value) == (used.broker, used.kind, used.value)
-            ]
-            expiry = [c.expires_ms for c in same] + ([milliseconds(used.expires)] if used.expires else [])
-        else:
-            same, expiry = declared, [c.expires_ms for c in declared]
-        known = [e for e in expiry if e is not None]
-        expired = bool(known) and len(known) == len(expiry) and max(known) <= time_ms
-        longest = policy.credential_max_hours * 3_600_000
-        long_lived = any(
-            c.issued_ms is not None and (c.expires_ms is None or c.expires_ms - c.issued_ms > longest)
-            for c in same
-        )
-        overrun = None
-        writes = session.writes + session.executes + (found.facts.action != "read")
-        if session.budget_calls is not None and session.calls + 1 > session.budget_calls:
-            overrun = f"the session declared a budget of {session.budget_calls} calls"
-        elif (
-            session.budget_writes is not None
-            and writes > session.budget_writes
-            and found.facts.action != "read"
-        ):
-            overrun = f"the session declared a budget of {session.budget_writes} writes"
-        elif session.budget_ms is not None and time_ms - session.started_ms > session.budget_ms:
-            overrun = f"the session declared a budget of {session.budget_ms // 1000} seconds"
-        return signals.Standing(
-            after_end=False,
-            after_revocation=False,
-            credential_expired=expired,
-            credential_undeclared=used is not None and bool(declared) and not same,
-            credential_long_lived=long_lived,
-            budget_overrun=overrun,
-        )
-
     def _after_end(
         self,
         key: str,
@@ -694,8 +655,8 @@ class _Batch:
         release = self._release(session)
         says = release.policy.says
         found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key, says)
-        at = signals.Standing(True, False, False, False, False, None)
-        told = signals.check(session, found, at, release.policy, self.judge.key)
+        at = circumstances_after_end(milliseconds(event.time))
+        told = registry.check(observe(session, found, at, release.policy, self.judge.key))
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
         arguments = dumps([event.tool, event.arguments])
         item = Call(

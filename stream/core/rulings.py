@@ -41,7 +41,8 @@ from stream.events import (
 )
 from stream.outbound import findings, tokens
 from stream.policy import Levels, Policy, decide
-from stream.signals import check as signals
+from stream.signals import registry
+from stream.signals.signal import Raised
 
 _ORDER: tuple[Standing, ...] = ("quiet", "watch", "alert", "contained", "closed")
 
@@ -94,7 +95,7 @@ class Call(NamedTuple):
     session: Session
     row: list[int]  # of features; the rest of the extract ends with its record
     action: Action
-    signals: list[signals.Signal]
+    signals: list[Raised]
     seq: int
     marks: list[str]
     release: Release
@@ -154,34 +155,16 @@ class Rulings:
         event, release = call.event, call.release
         policy, level = release.policy, release.levels
         record = call.session.record  # one dossier, shared by the session and what became of it
-        told = list(call.signals)
         enforced = policy.mode == "enforce"
         # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
-        if _is_revoked(record, policy):
-            told.append(
-                _before(
-                    call.seq,
-                    "identity",
-                    "after_revocation",
-                    "the session's credentials were revoked before this call",
-                )
-            )
-        if record.denied > (record.told_denied if enforced else 0) and any(
-            policy.signals.get(s.name) == "deny" for s in told
-        ):
-            told.append(
-                _before(
-                    call.seq,
-                    "sequence",
-                    "denied_before",
-                    "an earlier call of this session was denied, and it goes on",
-                )
-            )
+        revoked = _is_revoked(record, policy)
+        denied = record.denied > (record.told_denied if enforced else 0)
+        told = registry.check_history(call.seq, revoked, denied, call.signals, policy.signals)
         usable = call.session.usable
         speaking = [s for s in told if s.evidence.supports]
         heard = {s.evidence.family for s in speaking}
         families: list[Family] = [f for f in FAMILIES if f in heard]
-        ruling = decide(policy, level, score, families, [s.name for s in speaking], usable)
+        ruling = decide(policy, level, score, families, [s.signal.id for s in speaking], usable)
         before = record.standing
         after = self._next(record, ruling.verdict, ruling.watch, policy)
         case_id = _case_id(call.session.tenant, call.session.root, call.session.session)
@@ -523,12 +506,6 @@ class Rulings:
 def _is_revoked(record: Dossier, policy: Policy) -> bool:
     """Whether the session was revoked; to a policy that enforces what shadow alone revoked was not."""
     return record.revoked and not (record.withheld and policy.mode == "enforce")
-
-
-def _before(seq: int, family: Family, name: str, text: str) -> signals.Signal:
-    """A signal that rests on what was decided earlier, and so is known only when items are ruled."""
-    evidence = Evidence(family=family, name=name, value=1, unit="flag", supports=True, calls=[seq], text=text)
-    return signals.Signal(f"{family}.{name}", evidence)
 
 
 @lru_cache(maxsize=1 << 14)

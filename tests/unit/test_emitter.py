@@ -27,8 +27,8 @@ from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.window import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, murmur2_partition, parse
-from stream.policy import SIGNALS
 from stream.settings import Settings
+from stream.signals.registry import BY_ID
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas with a function that Python 3.11 calls deprecated.
@@ -164,7 +164,7 @@ def test_the_guide_tells_of_every_field_of_an_intent_and_of_signals_that_there_a
     named = re.findall(r"`(\w+)\.([\w*]+)`", table)
     assert named
     for family, name in named:
-        assert any(fnmatch(signal, f"{family}.{name}") for signal in SIGNALS), (family, name)
+        assert any(fnmatch(signal, f"{family}.{name}") for signal in BY_ID), (family, name)
 
 
 def test_events_are_numbered_without_a_gap_and_keyed_by_the_root() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.contracts import FAMILIES
 from models.errors import ConfigError
-from stream.policy import SIGNALS, Levels, decide, levels, load_policy, parse_policy
+from stream.policy import Levels, decide, levels, load_policy, parse_policy
+from stream.signals.registry import BY_ID
 
 FIXED = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encoding="utf-8")
@@ -73,7 +74,7 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
 def test_the_shipped_policy_starts_in_shadow_and_names_every_signal() -> None:
     shipped = load_policy()
     assert shipped.mode == "shadow"
-    assert set(shipped.signals) == set(SIGNALS)
+    assert set(shipped.signals) == set(BY_ID)
 
 
 def test_thresholds_are_numbers_or_budgets_that_the_model_maps() -> None:
@@ -88,7 +89,7 @@ def test_thresholds_that_do_not_rise_are_refused() -> None:
 
 
 FAMILY_SETS = st.lists(st.sampled_from(FAMILIES), unique=True)
-SIGNAL_SETS = st.lists(st.sampled_from(SIGNALS), unique=True)
+SIGNAL_SETS = st.lists(st.sampled_from(list(BY_ID)), unique=True)
 
 
 @FIXED

@@ -9,9 +9,9 @@ from typing import Any
 
 from models.text.documents import leaves
 from stream import bootstrap
-from stream.core import words
 from stream.policy import load_policy
 from stream.settings import Settings
+from stream.signals.registry import SIGNALS
 from tests import builders as b
 
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
@@ -73,4 +73,4 @@ def test_the_change_that_a_decision_names_passes() -> None:
 
 def test_every_signal_that_a_policy_may_act_on_has_its_mend() -> None:
     acted_on = {name for name in load_policy().signals if not name.startswith("content.")}
-    assert acted_on == set(words._ASKED) | set(words._ELSE)
+    assert acted_on == {signal.id for signal in SIGNALS if any(signal.remedy)}

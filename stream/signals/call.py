@@ -1,0 +1,224 @@
+"""What signals look at: one call before its effect, with what several of them need taken from it once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from models.contracts import ArgumentRef, Credential
+from models.evidence.features import ACTIONS, FEATURES, Extract, LeafOrigin, share
+from models.session import CredentialRow, Session
+from models.text.index import DESCRIBED
+from stream.events import milliseconds, short_hash
+
+_AT = {name: n for n, name in enumerate(FEATURES)}
+
+ASKED_AFFINITY = 170
+"""From two thirds of the affinity of the tool that the intent speaks of most, a tool counts as spoken of."""
+NAMED_DESTINATION = 600
+"""Share of the least intended destination, in thousandths, from which the user named where it goes (chosen)."""
+PRIVATE_CHARACTERS = 12
+"""Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
+
+
+class Knobs(Protocol):
+    """What of a policy shapes signals."""
+
+    @property
+    def loop_calls(self) -> int:
+        """Equal calls within the window that are a loop."""
+        ...
+
+    @property
+    def credential_max_hours(self) -> float:
+        """Longest life of a credential issued for a task."""
+        ...
+
+    @property
+    def excerpts(self) -> bool:
+        """Whether evidence shows the beginning of an argument."""
+        ...
+
+
+class Circumstances(NamedTuple):
+    """What is known of a call beside what it says: its time, its credential, and whether its session was over.
+
+    Parameters
+    ----------
+    time_ms : int
+        The event's own time, not before the session's first.
+    credential : Credential or None
+        The one that the call names.
+    candidates : sequence of CredentialRow
+        Those declared that it may have used: the one it names, or all where it names none.
+    over : bool
+        The session was over before this call.
+    """
+
+    time_ms: int
+    credential: Credential | None
+    candidates: Sequence[CredentialRow]
+    over: bool
+
+    @property
+    def expiries_ms(self) -> list[int | None]:
+        """Ends of the credentials it may have used, as declared and as named; None where one does not say."""
+        expiries = [candidate.expires_ms for candidate in self.candidates]
+        named = self.credential
+        if named is not None and named.expires is not None:
+            expiries.append(milliseconds(named.expires))
+        return expiries
+
+
+def circumstances(session: Session, credential: Credential | None, time_ms: int) -> Circumstances:
+    """The circumstances of a call of an open session."""
+    candidates = session.credentials
+    if credential is not None:
+        named = (credential.broker, credential.kind, credential.value)
+        candidates = [c for c in candidates if (c.broker, c.kind, c.value) == named]
+    return Circumstances(time_ms, credential, candidates, over=False)
+
+
+def circumstances_after_end(time_ms: int) -> Circumstances:
+    """Those of a call after its session's end; a tombstone keeps no credentials to hold the call's own against."""
+    return Circumstances(time_ms, None, (), over=True)
+
+
+class Destination(NamedTuple):
+    """Of the arguments that name where an act goes, the one that results explain most; shares in thousandths."""
+
+    leaf: LeafOrigin
+    results: int
+    intent: int
+    nowhere: int
+
+
+class PrivateData(NamedTuple):
+    """Characters of what the latest private call returned that a call carries, and of these in web addresses."""
+
+    carried: int
+    in_url: int
+
+
+class ObservedCall(NamedTuple):
+    """One call, seen before its effect.
+
+    Parameters
+    ----------
+    session : Session
+        State before the call was folded in.
+    extract : Extract
+        What the call shows.
+    circumstances : Circumstances
+        Time, credential, and whether the session was over.
+    knobs : Knobs
+        Of the policy that judges.
+    key : bytes
+        Key of the fingerprints of arguments.
+    action : int
+        What the call does, see `ACTIONS`: what is called through the tool counts.
+    allowed : bool
+        The intent allows what the tool itself may do.
+    asked : bool
+        The intent asks for this kind of action, and allows it.
+    asked_out : bool
+        The user named the destination, or spoke of this very tool.
+    destination : Destination or None
+        Where the act goes; None for a call that only reads, or names no destination.
+    private : PrivateData
+        What it carries of the latest private answer.
+    """
+
+    session: Session
+    extract: Extract
+    circumstances: Circumstances
+    knobs: Knobs
+    key: bytes
+    action: int
+    allowed: bool
+    asked: bool
+    asked_out: bool
+    destination: Destination | None
+    private: PrivateData
+
+    @property
+    def here(self) -> int:
+        """The call's place among its session's calls, from 0."""
+        return self.session.calls
+
+    @property
+    def in_url_unnamed(self) -> bool:
+        """Private data stands in a web address that the user did not name."""
+        return (
+            self.private.in_url >= PRIVATE_CHARACTERS and self.column("sink_intent_min") < NAMED_DESTINATION
+        )
+
+    def column(self, name: str) -> int:
+        """The model's number of this name."""
+        return self.extract.row[_AT[name]]
+
+    def source(self, call: int) -> str:
+        """Where something comes from, to be read: an answer, or what was declared of a tool."""
+        if call == DESCRIBED:
+            return f"what the catalogue says of {self.extract.planted}"
+        return f"the result of call {call}"
+
+    def reference(self, leaf: LeafOrigin) -> ArgumentRef:
+        """An argument named by path, length and keyed hash; its text only where the policy shows excerpts."""
+        text = leaf.leaf.text
+        return ArgumentRef(
+            path=leaf.leaf.path[:256],
+            length=len(text),
+            hash=short_hash(self.key, text, size=8),
+            excerpt=text[:40] if self.knobs.excerpts else "*" * min(8, len(text)),
+        )
+
+
+def observe(
+    session: Session, extract: Extract, circumstances: Circumstances, knobs: Knobs, key: bytes
+) -> ObservedCall:
+    """The call that `extract` is of, as signals look at it; parameters are those of `ObservedCall`."""
+    row = extract.row
+    action = row[_AT["action"]]
+    power = ACTIONS[extract.facts.action]  # the tool's own: what is called through it may be less
+    allowed = not session.allowed_actions or bool(session.allowed_actions >> power & 1)
+    asked = bool(row[_AT["action_asked"]]) and allowed
+    spoken_of = row[_AT["tool_affinity"]] >= ASKED_AFFINITY
+    return ObservedCall(
+        session,
+        extract,
+        circumstances,
+        knobs,
+        key,
+        action,
+        allowed,
+        asked,
+        asked and (row[_AT["sink_intent_min"]] >= NAMED_DESTINATION or spoken_of),
+        _destination(extract.leaves) if action > 0 else None,
+        _private(extract.leaves, session.last_private),
+    )
+
+
+def _destination(leaves: Sequence[LeafOrigin]) -> Destination | None:
+    worst = max(
+        (leaf for leaf in leaves if leaf.sink and leaf.origin.total),
+        key=lambda leaf: (share(leaf.origin.results, leaf.origin.total), leaf.origin.nowhere),
+        default=None,
+    )
+    if worst is None:
+        return None
+    origin = worst.origin
+    shares = (share(part, origin.total) for part in (origin.results, origin.intent, origin.nowhere))
+    return Destination(worst, *shares)
+
+
+def _private(leaves: Sequence[LeafOrigin], last_private: int) -> PrivateData:
+    if last_private < 0:
+        return PrivateData(0, 0)
+    carried = in_url = 0
+    for leaf in leaves:
+        characters = leaf.origin.by_source.get(last_private, 0)
+        carried += characters
+        if characters and "://" in leaf.leaf.text:
+            in_url += characters
+    return PrivateData(carried, in_url)
