@@ -24,9 +24,10 @@ ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys
 from models.release.registry import NullModel
-from stream import app, bootstrap
+from stream import bootstrap
 from stream.policy import load_policy
 from stream.settings import Settings
+from stream.shell import app
 
 settings = Settings.from_environment()
 release = bootstrap.make_release(NullModel(), load_policy(mode="enforce"))
