@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Annotated
 
 import typer
 
@@ -18,11 +19,35 @@ from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 app = typer.Typer(
     name="driftline",
     cls=Commands,
-    help="Judges what AI agents do against the intent they declared, on Kafka, while they do it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from stream.events import CORE
+
+    typer.echo(f"driftline {version('driftline')}, core {CORE}")
+    raise typer.Exit
+
+
+@app.callback()
+def driftline(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="The package's version and the core's."
+        ),
+    ] = False,
+) -> None:
+    """Judges what AI agents do against the intent they declared, on Kafka, while they do it."""
+
+
 for command in (
     running.demo,
     running.broker,

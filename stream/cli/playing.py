@@ -41,20 +41,27 @@ def send(
     from stream.shell import send as sending
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    refusals: list[str] = []
+    still_refused: list[str] = []
     if not files and not from_quarantine:
         raise InputError("name a file to send, or - for standard input")
     items: Iterable[Message]
     if from_quarantine:
-        items = _mended(configured, files, refusals)
+        items = _mended(configured, files, still_refused)
     else:
         items = (item for file in files or [] for item in sending.messages(file, tools=tools, run=run))
+    refusals = sending.Refusals()
     with progress("sending") as done:
-        sent = sending.play(configured, items, rate, progress=done)
-    for reason in refusals:
+        sent = sending.play(configured, refusals.watching(items), rate, progress=done)
+    for reason in still_refused:
         typer.echo(reason)
+    if still_refused and not sent:
+        raise InputError(f"nothing was sent: all {len(still_refused)} records are still refused")
     say(f"{sent} records confirmed by {configured.bootstrap}")
-    if refusals:
+    if refusals.everything:
+        raise InputError(refusals.text())
+    if refusals.count:
+        say(refusals.text())
+    if still_refused:
         raise typer.Exit(FINDINGS)
 
 

@@ -12,20 +12,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from models.errors import InputError
+from models.contracts import ToolCalled
+from models.errors import ContractError, InputError
+from stream.events import parse
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.board import Board, plain
 from stream.shell.broker import EmbeddedBroker
 from stream.shell.latency import Latency, p50_p99
 from stream.shell.outputs import records
-from stream.shell.send import Message, Sender, interleaved, messages, paced
+from stream.shell.send import Message, Refusals, Sender, interleaved, messages, paced
 from stream.shell.worker_process import WorkerProcess
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -44,17 +47,26 @@ def sample_messages() -> list[Message]:
     return interleaved([list(messages(file)) for file in files])
 
 
-def n_calls(played: Sequence[Message]) -> int:
-    """Distinct calls among `played`, by event: what must be decided before the demo is over."""
-    ids: set[tuple[str, str]] = set()
+class Expected(NamedTuple):
+    """What must come out before the demo is over: decisions of distinct calls, and records that are refused."""
+
+    calls: int
+    refused: int
+
+
+def expected(played: Sequence[Message]) -> Expected:
+    """What `played` leads to."""
+    calls: set[tuple[str, str]] = set()
+    refused = 0
     for message in played:
         try:
-            event = orjson.loads(message.value or b"")
-        except orjson.JSONDecodeError:
+            event = parse(message.value).event
+        except ContractError:
+            refused += 1
             continue
-        if isinstance(event, dict) and event.get("type") == "tool.called":
-            ids.add((str(event.get("session_id")), str(event.get("id"))))
-    return len(ids)
+        if isinstance(event, ToolCalled):
+            calls.add((event.session_id, event.id))
+    return Expected(len(calls), refused)
 
 
 def run(
@@ -65,15 +77,19 @@ def run(
     Raises
     ------
     InputError, BrokerError, DriftlineError
-        The file cannot be read, or a part of the system did not come up.
+        The file cannot be read, nothing in it could be judged, or a part of the system did not come up.
     """
     console = Console()
     played = sample_messages() if data is None else list(messages(data, tools=tools))
     if limit is not None:
         played = played[:limit]
-    expected = n_calls(played)
+    refusals = Refusals()
+    played = list(refusals.watching(played))
+    if refusals.everything:
+        raise InputError(refusals.text())
+    awaited = expected(played)
     console.print(
-        f"{len(played)} events, {expected} calls; policy mode enforce; embedded broker (not Apache Kafka)"
+        f"{len(played)} events, {awaited.calls} calls; policy mode enforce; embedded broker (not Apache Kafka)"
     )
     with tempfile.TemporaryDirectory(prefix="driftline-demo-") as scratch, EmbeddedBroker() as broker:
         settings = replace(
@@ -88,12 +104,14 @@ def run(
             with console.status("the worker is joining its groups ..."):
                 worker.await_ready()
             feed = _Feed(settings, played, rate)
-            complete = _show(console, settings, worker, feed, expected)
+            complete = _show(console, settings, worker, feed, sum(awaited))
     _summary(console, feed)
     if not complete:
         console.print(
-            f"[red]only {feed.board.n_calls} of {expected} calls were decided within {STALL_S:.0f} s"
+            f"[red]only {feed.board.n_calls} of {awaited.calls} calls were decided within {STALL_S:.0f} s"
         )
+    elif feed.board.n_quarantined and not feed.board.n_calls:
+        raise InputError(f"nothing could be judged: {feed.board.n_quarantined} records were refused")
     return 0 if complete else 1
 
 

@@ -113,6 +113,34 @@ def mended(records: Iterable[Record], inputs: Collection[str] = ()) -> Iterator[
         yield Message(topic, root.encode(), (), record.value), ""
 
 
+class Refusals:
+    """Messages that the contract refuses: they are sent all the same, and the worker puts them into quarantine."""
+
+    def __init__(self) -> None:
+        self.count = self.seen = 0
+        self.first = ""
+
+    def watching(self, items: Iterable[Message]) -> Iterator[Message]:
+        """`items` as they are; whatever is no event among them is counted."""
+        for message in items:
+            self.seen += 1
+            try:
+                parse(message.value)
+            except ContractError as error:
+                self.count += 1
+                self.first = self.first or f"{error.reason}, {error.detail}"
+            yield message
+
+    @property
+    def everything(self) -> bool:
+        """Whether all was refused: nothing at all was an event."""
+        return 0 < self.count == self.seen
+
+    def text(self) -> str:
+        """What to say of them."""
+        return f"{self.count} of {self.seen} records are no events ({self.first}), and quarantine takes them"
+
+
 def quarantined_file(path: Path | str) -> Iterator[Record]:
     """Records of a quarantine topic that was dumped, and mended by hand."""
     for record, partitions in read_records(path):
