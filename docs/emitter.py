@@ -1,17 +1,50 @@
-"""Copy this file next to your agent. It needs kafka-python 2.2 or later and nothing of Driftline."""
+"""Copy this file next to your agent. It needs kafka-python 3.0 or later and nothing of Driftline."""
 
 # ruff: noqa: TID251  (this is an agent's side of the bus: it has a clock)
 
+import difflib
 import json
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import kafka
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner.default import murmur2
 
 Action = Literal["read", "write", "execute"]
+CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires")
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id"),
+    "intent.amended": ("intent",),
+    "tool.called": ("call_id", "tool", "arguments", "credential"),
+    "tool.returned": ("call_id", "status", "result"),
+    "session.ended": ("reason",),
+    "intent": ("text", "plan", "resources", "actions", "data_classes", "budget"),
+    "budget": ("calls", "writes", "seconds"),
+    "agent": ("id", "spiffe_id", "user", "framework", "model"),
+    "tools": ("name", "server", "description", "parameters", "annotations"),
+    "credentials": CREDENTIAL,
+    "credential": CREDENTIAL,
+}
+"""What the contract knows. Consumers ignore other names: a misspelt one would be sent, and never read."""
+
+
+def check(where: str, fields: Mapping[str, Any]) -> None:
+    """`TypeError` for a name that `where` does not have, `ValueError` for an action that is none."""
+    for name, value in fields.items():
+        if name not in FIELDS[where]:
+            close = difflib.get_close_matches(name, FIELDS[where], 1)
+            mend = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(FIELDS[where])}"
+            raise TypeError(f"{where} has no field {name!r}; {mend}")
+        if name == "actions" and not set(value or ()) <= set(get_args(Action)):
+            raise ValueError(f"actions are read, write and execute, not {value!r}")
+        if name in FIELDS:
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, Mapping):
+                    check(name, part)
 
 
 class Emitter:
@@ -26,6 +59,8 @@ class Emitter:
         self.seq = self.calls = 0
         self.decided: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()  # numbers must reach the log in their order
+        self.last: Any = None  # the producer's future of the last event
+        self.lost: Exception | None = None  # why an event did not arrive
         if consumer is not None:  # from now on, and only the partition that holds this tree of sessions
             decisions = prefix + "agent.decisions.v1"
             known = consumer.partitions_for_topic(decisions)
@@ -37,12 +72,25 @@ class Emitter:
             consumer.position(place)  # finds the end now, not at the first poll
 
     def _send(self, kind: str, **fields: Any) -> None:
+        check(kind, fields)
+        self._whole()
         event = {"type": kind, "id": f"{self.session_id}/{self.seq}", "seq": self.seq,
                  "session_id": self.session_id, "root_session_id": self.root, "tenant": self.tenant,
                  "time": datetime.now(UTC).isoformat(), **fields}  # fmt: skip
         value = json.dumps(event, default=str).encode()
-        self.producer.send(self.topic, key=self.root.encode(), value=value)
+        self.last = self.producer.send(self.topic, key=self.root.encode(), value=value)
         self.seq += 1
+        self.last.add_errback(self._failed)
+
+    def _failed(self, error: Exception) -> None:
+        self.lost = self.lost or error
+
+    def _whole(self) -> None:
+        if self.lost is not None:
+            raise ConnectionError(
+                f"an event of {self.session_id} did not arrive ({type(self.lost).__name__}): what is judged is no "
+                "longer all of the session; begin a new session"
+            ) from self.lost
 
     def declare(
         self, intent: str, *, resources: list[str] | None = None, actions: list[Action] | None = None,
@@ -79,10 +127,15 @@ class Emitter:
         with self.lock:
             self._send("tool.returned", call_id=call_id, status="ok" if ok else "error", result=result)
 
-    def end(self, reason: str = "done") -> None:
-        """The task is over, and with it the credentials that were issued for it."""
+    def end(self, reason: str = "done", *, timeout: float = 30.0) -> None:
+        """The task is over, and with it the credentials that were issued for it. Waits until all has arrived."""
         with self.lock:
             self._send("session.ended", reason=reason)
+        try:
+            self.last.get(timeout)
+        except Exception as error:
+            self._failed(error)
+        self._whole()
 
     def wait_for_decision(
         self, call_id: str, timeout: float, *, on_timeout: Literal["allow", "deny", "raise"]
@@ -96,12 +149,13 @@ class Emitter:
             )
         deadline = time.monotonic() + timeout
         while call_id not in self.decided:
+            self._whole()  # what did not arrive is never decided, and silence about it is no answer
             left = deadline - time.monotonic()
             if left <= 0:
                 if on_timeout == "raise":
                     raise TimeoutError(f"no decision on {call_id} within {timeout:g} s")
                 return on_timeout == "allow"
-            for records in self.consumer.poll(timeout_ms=max(1, round(left * 1000))).values():
+            for records in self.consumer.poll(timeout_ms=max(1, round(min(left, 0.2) * 1000))).values():
                 for record in records:
                     found = json.loads(record.value)
                     if found["session_id"] == self.session_id and self.tenant in (None, found["tenant"]):
@@ -112,6 +166,11 @@ class Emitter:
 
 def connect(bootstrap: str, **security: Any) -> tuple[KafkaProducer, KafkaConsumer]:
     """A producer that loses and reorders nothing, and a consumer for one `Emitter`."""
+    if int(kafka.__version__.split(".")[0]) < 3:
+        raise RuntimeError(
+            f"kafka-python {kafka.__version__} is too old (its idempotent producer never sends to the embedded broker): "
+            "install 3.0 or later"
+        )
     producer = KafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5000, **security
     )
