@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from models.errors import ConfigError
 from stream.outbound.findings import is_web_address
-from stream.shell.connection import client_context
+from stream.shell.connection import check_client, client_context
 from stream.shell.logs import FORMATS, Format
 
 ENV_PREFIX = "DRIFTLINE_"
@@ -234,7 +234,14 @@ class Settings:
         return json.dumps(shown, indent=2, sort_keys=True)
 
     def kafka(self) -> dict[str, Any]:
-        """Connection arguments for kafka-python's clients."""
+        """Connection arguments for kafka-python's clients.
+
+        Raises
+        ------
+        ConfigError
+            The installed kafka-python is too old, or a TLS file cannot be read.
+        """
+        check_client()
         shared: dict[str, Any] = {
             "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
             "security_protocol": self.security_protocol,

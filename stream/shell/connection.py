@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from models.errors import BrokerError, ConfigError
 if TYPE_CHECKING:
     from stream.settings import Settings
 
+OLDEST_CLIENT = 3
+"""Major version of kafka-python from which on its producers send to every broker we run on (tried, 2026-11-30)."""
 PROBE_S = 3.0
 """Longest that finding out why a connection failed may take, for each step (chosen)."""
 
@@ -115,6 +118,22 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def check_client() -> None:
+    """Raise `ConfigError` where the installed kafka-python is older than what Driftline runs on.
+
+    Notes
+    -----
+    Pip installs one that fits; other packages of the environment may have taken it back. On the embedded broker
+    an idempotent producer of 2.x never sends, without an error.
+    """
+    installed = version("kafka-python")
+    if int(installed.partition(".")[0]) < OLDEST_CLIENT:
+        raise ConfigError(
+            f"kafka-python {installed} is installed, and Driftline needs {OLDEST_CLIENT}.0 or later: "
+            f"pip install 'kafka-python>={OLDEST_CLIENT}.0'"
+        )
 
 
 def listens(settings: Settings) -> bool:

@@ -84,7 +84,7 @@ def _of_partitions(topic: Topic, partitions: list[dict[str, Any]], settings: Set
             f"{name} has {len(partitions)} partitions, expected {wanted}; set "
             "DRIFTLINE_PARTITIONS to the input's number (state has one partition for each)",
         )
-    copies = min((_copies(partition) for partition in partitions), default=0)
+    copies = min((len(partition["replica_nodes"]) for partition in partitions), default=0)
     if copies < settings.replication:  # more of them harm nobody
         yield Finding(
             "warning",
@@ -107,11 +107,6 @@ def _of_settings(topic: Topic, actual: Mapping[str, str], settings: Settings) ->
         if entry in _COMPARED and value not in {None, wanted}:
             see = ": see docs/security.md" if entry == "compression.type" else ""
             yield Finding(_COMPARED[entry], f"{name}: {entry} is {value}, expected {wanted}{see}")
-
-
-def _copies(partition: Mapping[str, Any]) -> int:
-    # kafka-python before 3.0 called it otherwise.
-    return len(partition["replica_nodes"] if "replica_nodes" in partition else partition["replicas"])
 
 
 def _configuration(admin: Any, name: str) -> dict[str, str]:
