@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.tools.parameters import OPERAND_PARAMETERS, OPERATION_PARAMETERS, REQUEST_PARAMETERS
+from models.lexicons.loader import lexicon
+from models.tools.parameters import (
+    CODE_PARAMETERS,
+    MODE_PARAMETERS,
+    NAME_LABELS,
+    OPERAND_PARAMETERS,
+    OPERATION_PARAMETERS,
+    REQUEST_PARAMETERS,
+)
 
 MAX_CODE, MAX_MARKS = 8000, 300
 """Characters of code, and operators, brackets and points in it, beyond which it stays a text. The second bounds how deep an
@@ -48,9 +56,6 @@ _VERBS = {
     "post": "",
 }
 """By the method of a request the verb of what it does; where one posts, the path tells."""
-_CODE = "code script python cell source program snippet".split()
-_MODES = "action operation op command".split()
-_NAMES = "name key field param parameter argument".split()
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
 _COMPOUND = re.compile(r"[_-]|[a-z][A-Z]")
 _STEP = re.compile(r"[\w-]+", re.ASCII)
@@ -59,12 +64,9 @@ _VERSION = re.compile(r"v\d{1,2}|api|rest")
 _MARKS = re.compile(r"[(\[{+*/%&|^~@.<>=!-]|\b(?:if|else|elif|not|lambda|await)\b")
 _QUOTED_IN_FORMAT = re.compile(r"""\b[fF][rR]?(["'])(?:(?!\1)[^\n])*\{[^}\n]*\1""")
 """A quotation mark inside an f-string between the same, which only newer Pythons read."""
-_BUILTINS = frozenset(
-    "print len str int float bool list dict set tuple range sorted enumerate zip sum min max abs round any all repr".split()
-)
-_METHODS = frozenset(
-    "join split strip lower upper startswith endswith keys values items append format".split()
-)
+_PYTHON = lexicon("python")
+_BUILTINS = _PYTHON.words("functions")
+_METHODS = _PYTHON.words("methods")
 """Functions and methods that code is full of and that say nothing of what it is for."""
 _PLAIN = (
     ast.Module, ast.Expr, ast.Assign, ast.If, ast.For, ast.Pass, ast.Import, ast.ImportFrom, ast.alias, ast.Call, ast.keyword,
@@ -195,7 +197,7 @@ def _paired(items: list[Any]) -> dict[str, Any] | None:
     for item in items:
         if not isinstance(item, dict) or len(item) != 2 or item.get("value") is None:
             return None
-        name = next((item[n] for n in _NAMES if n in item), None)
+        name = next((item[n] for n in NAME_LABELS if n in item), None)
         if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name) or name in found:
             return None
         found[name] = item["value"]
@@ -255,7 +257,7 @@ def _mode(
     tool: str, given: Mapping[str, Any], told: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> Dispatched | None:
     """One of the things that the schema says a tool can do."""
-    for one in _MODES:
+    for one in MODE_PARAMETERS:
         spec = parameters[told[one]] if one in told else None
         modes = spec.get("enum") if isinstance(spec, dict) else None
         mode = given[told[one]] if one in told else None
@@ -273,7 +275,7 @@ def _code(
     given: Mapping[str, Any], told: Mapping[str, str], acts: Callable[[str], bool]
 ) -> Dispatched | None:
     """Plain code in Python: the calls in it, and whatever else it spells out."""
-    name = next((told[one] for one in _CODE if one in told), None)
+    name = next((told[one] for one in CODE_PARAMETERS if one in told), None)
     text = given[name] if name is not None else None
     if not isinstance(text, str) or "(" not in text or len(text) > MAX_CODE:
         return None

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from models.evidence.dispatch import document
+from models.lexicons.loader import lexicon
 
 MAX_ENVELOPES = 4
 """Envelopes in one another that are opened."""
@@ -16,9 +17,7 @@ _LARGEST = 5
 _MOST = 16
 """Envelopes beside one another."""
 
-_ENVELOPES = frozenset(
-    "text output stdout result results content data response answer value return returned observation".split()
-)
+_ENVELOPES = lexicon("answers").words("envelopes")
 _TITLE = re.compile(r"(?=.{0,64}$)\S*(?: \S+){0,5}")
 """A name in an answer may be a title, and no sentence."""
 _STAMP = re.compile(r"[\w-]{0,24}", re.ASCII)

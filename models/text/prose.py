@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 
+from models.lexicons.loader import lexicon
 from models.text.encodings import is_encoded, opened
 from models.text.privacy import PROSE_WORDS, SENTENCE_WORDS
 
@@ -21,12 +22,7 @@ SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _ENDS = re.compile(r"[^\W\d_][.!?][\s'\")\]]{0,4}$")
 """How a sentence ends: after a letter, so that no number and no address of a street does."""
 _PLAIN = re.compile(r"[^\W\d_]+[,.;:!?]?")
-_JOINING = frozenset(
-    "the an to of and in on at for from by with is are be it this that if as or you your i my me we our can will please "
-    "der die das den dem und zu ein eine einen ist von mit auf nicht le la les du des un une et au en pour avec sur est "
-    "el los las una y al del con por para que il lo gli di da per che het een van op te o os um uma com na".split()
-)
-"""Words that join others in running text, of seven languages; a list of names, files or figures has few."""
+_JOINING = lexicon("language").words("joining")
 _LINK = re.compile(r"://|^mailto:")
 _TAG = re.compile(r"<[^<>]{0,64}>")
 _THING = re.compile(r"[/\\:]|\.\w{1,5}$")

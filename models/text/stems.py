@@ -30,7 +30,7 @@ def stem(word: str) -> str:
     return word
 
 
-STOP = frozenset(map(stem, lexicon("english").words("stop_words")))
+STOP = frozenset(map(stem, lexicon("language").words("stop_words")))
 """Stems that say nothing of what a text is about."""
 
 

@@ -19,6 +19,9 @@ PLACES = _PARAMETERS.words("places")
 REQUEST_PARAMETERS = _PARAMETERS.ordered("request_paths")
 OPERATION_PARAMETERS = _PARAMETERS.ordered("operations")
 OPERAND_PARAMETERS = _PARAMETERS.ordered("operands")
+CODE_PARAMETERS = _PARAMETERS.ordered("code")
+MODE_PARAMETERS = _PARAMETERS.ordered("modes")
+NAME_LABELS = _PARAMETERS.ordered("labels")
 _PLACE = re.compile(r"[\w./~][\w./~:@-]*", re.ASCII)
 """A name alone: a tool may well paste it before the command (``ssh HOST ...``), where an option or a second command would act."""
 

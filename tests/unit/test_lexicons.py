@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,50 @@ def test_what_is_asked_for_is_found_in_code() -> None:
         ("b", "two", "ordered"),
         ("c", "three", "groups"),
     ]
+
+
+MOST = 7
+"""Words of one text in code from which on they are a list."""
+ALTERNATIVES = re.compile(rf"[a-z_]{{2,}}(?:\|[a-z_]{{2,}}){{{MOST},}}", re.IGNORECASE)
+
+
+def listed_in(tree: ast.AST) -> Iterator[str]:
+    """Texts of code that are lists of words: split at white space, or alternatives of a pattern."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "split":
+            text = node.func.value
+            if isinstance(text, ast.Constant) and len(str(text.value).split()) > MOST:
+                yield str(text.value)
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and ALTERNATIVES.search(node.value)
+        ):
+            yield node.value
+
+
+def test_code_holds_no_list_of_words() -> None:
+    # What a producer copies holds its own; what trains, or makes sessions up, is not what judges.
+    apart = ("models/text/privacy.py", "models/training/", "models/heads/", "stream/offline/generate.py")
+    paths = [*(ROOT / "models").rglob("*.py"), *(ROOT / "stream").rglob("*.py")]
+    lists = {
+        path.relative_to(ROOT).as_posix(): found
+        for path in paths
+        if not path.relative_to(ROOT).as_posix().startswith(apart)
+        and (found := [*listed_in(ast.parse(path.read_bytes()))])
+    }
+    assert lists == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "lists"),
+    [
+        ('"a1 b2 c3 d4 e5 f6 g7 h8".split()', 1),
+        ('"a few words of a text".split()', 0),
+        (r're.compile(r"\b(?:get|put|set|run|add|cut|let|hit|cast)\b")', 1),
+        (r're.compile(r"\b(?:get|put|set|run)\b")', 0),
+    ],
+)
+def test_a_list_of_words_in_code_is_found(code: str, lists: int) -> None:
+    assert len([*listed_in(ast.parse(code))]) == lists
 
 
 def made(folder: Path, text: str) -> Lexicon:
