@@ -35,7 +35,7 @@ MAX_LIKENESS = 512
 """Clauses whose likeness to a catalogue's tools is remembered, of some 250 bytes each."""
 MAX_INDEXED = 20_000
 """Fingerprints of a catalogue's fields that are indexed, and as many of its prose."""
-_MAY_AIM = re.compile(r"[\d@./]")
+_MAY_BE_ADDRESS = re.compile(r"[\d@./]")
 """What any address has: see `models.text.addresses`."""
 
 
@@ -45,6 +45,10 @@ class Catalogue:
     Attributes
     ----------
     tools : dict of str to Tool
+    order : dict of str to int
+        Each tool's place.
+    facts : dict of str to ToolFacts
+        With the policy's word, where it has one.
     proper : dict of str to str
         See `proper_names`.
     spoken : dict of str to str
@@ -86,11 +90,13 @@ class Catalogue:
         }
         either = {*self.tools, *self.proper.values()}
         self.acts = frozenset(name_print(name, key) for name in either if names_an_act(name_words(name)))
-        said = [_said_of(t, key) for t in tools]
-        self.own = {it.name: Own(as_prints(it.fields), as_prints(it.words)) for it in said}
-        self.index = _index_of(said)
-        self._aimed = {
-            it.name: with_lines(b"", it.aimed, DESCRIBED, b"", NO_VECTORS) for it in said if it.aimed
+        texts = [_text_of(t, key) for t in tools]
+        self.own = {text.name: Own(as_prints(text.fields), as_prints(text.words)) for text in texts}
+        self.index = _index_of(texts)
+        self._addressed = {  # by tool: sentences of its description that hold an address
+            text.name: with_lines(b"", text.addressed, DESCRIBED, b"", NO_VECTORS)
+            for text in texts
+            if text.addressed
         }
         called = [(self.proper[t.name], t.description or "") for t in tools]
         meant = [vector_of(f"{name} {name} {described[:300]}") for name, described in called]
@@ -114,7 +120,7 @@ class Catalogue:
 
     def aimed_beside(self, tool: str) -> bytes:
         """Sentences of other tools' descriptions that hold an address, as lines that might lead to a call of `tool`."""
-        return b"".join(lines for name, lines in self._aimed.items() if name != tool)
+        return b"".join(lines for name, lines in self._addressed.items() if name != tool)
 
     def affinity(self, words: Collection[int]) -> list[int]:
         """How much each tool's name and description speak of `words` (stem prints), 0 to 255 a tool.
@@ -132,30 +138,30 @@ class Catalogue:
         return [255 * r // top if top else 0 for r in raw]
 
 
-class _Said(NamedTuple):
+class _ToolText(NamedTuple):
     """What is said of a tool: prints of its names and defaults, and of these and its descriptions; sentences with addresses."""
 
     name: str
     fields: set[int]
     words: set[int]
-    aimed: list[str]
+    addressed: list[str]
 
 
-def _said_of(tool: Tool, key: bytes) -> _Said:
+def _text_of(tool: Tool, key: bytes) -> _ToolText:
     values, described = parameter_text(tool.parameters)
     fields = set(prints_of(f"{tool.name} {values}"[:4000], key, index=False))
     text = f"{tool.description or ''} {described}"[:4000]
     words = fields.union(prints_of(text, key, index=False))
-    sentences = (sentence for sentence in SENTENCE.split(text) if _MAY_AIM.search(sentence))
-    aimed = [sentence for sentence in sentences if any(token.address for token in tokens(sentence))]
-    return _Said(tool.name, fields, words, aimed)
+    sentences = (sentence for sentence in SENTENCE.split(text) if _MAY_BE_ADDRESS.search(sentence))
+    addressed = [sentence for sentence in sentences if any(token.address for token in tokens(sentence))]
+    return _ToolText(tool.name, fields, words, addressed)
 
 
-def _index_of(said: Collection[_Said]) -> Index:
+def _index_of(texts: Collection[_ToolText]) -> Index:
     """Where a value may come from that only the catalogue holds."""
     index = Index()
-    index.add(set(chain.from_iterable(it.fields for it in said)), 1, prose=False, limit=MAX_INDEXED)
-    index.add(set(chain.from_iterable(it.words for it in said)), 1, prose=True, limit=MAX_INDEXED)
+    index.add(set(chain.from_iterable(text.fields for text in texts)), 1, prose=False, limit=MAX_INDEXED)
+    index.add(set(chain.from_iterable(text.words for text in texts)), 1, prose=True, limit=MAX_INDEXED)
     if len(index.prints) <= MAX_SETTLED:
         index.settle()
     return index
