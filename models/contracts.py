@@ -159,8 +159,9 @@ class SessionEnded(_Event):
 class ReleaseActivated(Inbound):
     """Control record: a model and policy go live in this partition from this offset on.
 
-    ``token`` is a compact JWS whose payload holds ``topic``, ``partition``, ``epoch`` (rising), ``digest``
-    and ``scope`` (``new`` or ``open``).
+    ``token`` is a compact JWS with ``typ`` ``driftline-activation+jwt``, whose payload holds ``aud`` (the issuer
+    of the installation it is for), ``topic``, ``partition``, ``epoch`` (rising), ``digest`` and ``scope`` (``new``
+    or ``open``).
     """
 
     type: Literal["release.activated"]

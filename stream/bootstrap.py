@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from joserfc import jws
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
-from models.errors import ConfigError, SchemaError
+from models.errors import ConfigError
 from models.release import registry
-from stream.core.judge import Activation, Judge
+from stream import jose
+from stream.activations import SignedActivations
+from stream.core.judge import Judge
 from stream.core.rulings import Release
 from stream.declarations import load_keys
 from stream.events import short_hash
@@ -21,36 +20,6 @@ from stream.outbound.act import Actor
 from stream.outbound.tokens import SigningKeys
 from stream.policy import Policy, levels, load_policy
 from stream.settings import Settings
-
-
-class SignedActivations:
-    """Verifies ``release.activated`` records against the keys that may activate releases.
-
-    Parameters
-    ----------
-    jwks : dict or None
-        Public keys; None trusts nobody, so that every activation goes to quarantine.
-    """
-
-    def __init__(self, jwks: dict[str, Any] | None) -> None:
-        self._keys = KeySet.import_key_set(jwks) if jwks and jwks.get("keys") else None  # type: ignore[arg-type]
-
-    def read(self, token: str) -> Activation:
-        """The payload of `token`, verified; raises `SchemaError` with reason ``control`` otherwise."""
-        if self._keys is None:
-            raise SchemaError("control", "no key is trusted to activate releases")
-        try:
-            signed = jws.deserialize_compact(token, self._keys, algorithms=["RS256"])
-            payload = orjson.loads(signed.payload)
-            return Activation(
-                topic=str(payload["topic"]),
-                partition=int(payload["partition"]),
-                epoch=int(payload["epoch"]),
-                digest=str(payload["digest"]),
-                scope={"new": "new", "open": "open"}[payload["scope"]],
-            )
-        except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise SchemaError("control", f"the activation is not valid: {type(error).__name__}") from error
 
 
 def release(settings: Settings, *, mode: str | None = None) -> Release:
@@ -89,15 +58,17 @@ def judge(
 
 
 def _read_jwks(path: Path) -> dict[str, Any]:
+    """The JWK set of DRIFTLINE_ACTIVATION_JWKS, checked here so that the error names the file."""
     try:
         keys = orjson.loads(path.read_bytes())
-        KeySet.import_key_set(keys)
-    except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} is no public JWK set ({type(error).__name__}); DRIFTLINE_ACTIVATION_JWKS names the keys of "
             "those who may activate releases"
         ) from error
-    return dict(keys)
+    document: dict[str, Any] = keys if isinstance(keys, dict) else {}
+    jose.public_keys(document, f"DRIFTLINE_ACTIVATION_JWKS {path}")
+    return document
 
 
 def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
@@ -143,7 +114,7 @@ def judge_with(
         )
     return Judge(
         {"": bundled, **(more or {})},
-        SignedActivations(jwks),
+        SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
         issuer=settings.issuer,

@@ -72,7 +72,7 @@ class Settings:
         RSA private keys, 2048 bits or more, as PEM, JWK or JWK set; the first signs, all are published. Read
         again when the file changes. None makes a development key in `state_dir` once and keeps it there.
     activation_jwks : Path or None
-        Public JWK set of those who may activate releases; None trusts nobody.
+        Public JWK set of those who may activate releases, for the `issuer` as their audience; None trusts nobody.
     releases_dir : Path or None
         Folder of releases that may be activated, each a folder with a model, its manifest and a policy.
     declaration_jwks : Path or None

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from joserfc import jws
 from joserfc.jwk import RSAKey
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from stream.activations import sign
+from stream.core.judge import Activation
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
 from stream.offline.files import documents_in, load_tools
 from stream.offline.generate import Profile, sessions
@@ -700,15 +701,8 @@ class Scene:
         )
         futures = []
         for number in range(PARTITIONS):
-            payload = {
-                "topic": name,
-                "partition": number,
-                "epoch": self._epoch,
-                "digest": digest,
-                "scope": scope,
-            }
-            header = {"alg": "RS256", "kid": self._activator.kid}
-            token = jws.serialize_compact(header, dumps(payload), self._activator, algorithms=["RS256"])
+            activation = Activation(name, number, self._epoch, digest, scope)
+            token = sign(activation, self.settings.issuer, self._activator)
             event = {
                 "type": "release.activated",
                 "id": f"a{self._epoch}",

@@ -118,9 +118,9 @@ def test_a_signature_fits_one_event_of_one_session_of_one_tenant(what: str) -> N
 
 
 def _with_header(made: dict[str, Any], header: Any, key: Any) -> dict[str, Any]:
-    from stream.declarations import _encoded
+    from stream.jose import encoded
 
-    head = _encoded(json.dumps(header).encode())
+    head = encoded(json.dumps(header).encode())
     return {**made, "signature": f"{head}..{made['signature'].split('.')[2]}"}
 
 
@@ -148,16 +148,17 @@ def test_a_public_key_used_as_an_hmac_secret_signs_nothing() -> None:
     import hashlib
     import hmac
 
-    from stream.declarations import _encoded, signed_content
+    from stream.declarations import signed_content
+    from stream.jose import encoded
 
     made = {**b.declared("s"), "tenant": "a"}
-    head = _encoded(json.dumps({"alg": "HS256", "kid": KEYS["RS256"].kid}).encode())
+    head = encoded(json.dumps({"alg": "HS256", "kid": KEYS["RS256"].kid}).encode())
     from stream.events import dumps, parse
 
     parsed = parse(dumps(made))
-    content = f"{head}.{_encoded(signed_content('a', parsed.event, parsed.document))}".encode()  # type: ignore[arg-type]
+    content = f"{head}.{encoded(signed_content('a', parsed.event, parsed.document))}".encode()  # type: ignore[arg-type]
     pem = KEYS["RS256"].as_pem(private=False)
-    seal = _encoded(hmac.digest(pem, content, hashlib.sha256))
+    seal = encoded(hmac.digest(pem, content, hashlib.sha256))
     run = play({**made, "signature": f"{head}..{seal}"}, call(1))
     assert run.counters["unsigned_declaration"] == 1
 

@@ -42,7 +42,7 @@ def test_keys_that_may_activate_are_read_from_their_file(tmp_path: Path) -> None
     path.write_text(json.dumps({"keys": [key.as_dict(private=False)]}), encoding="utf-8")
     bootstrap.judge(Settings(activation_jwks=path))
     path.write_text("[]", encoding="utf-8")
-    with pytest.raises(ConfigError, match="no public JWK set"):
+    with pytest.raises(ConfigError, match="no JWK set"):
         bootstrap.judge(Settings(activation_jwks=path))
 
 

@@ -1,0 +1,145 @@
+"""Signatures of others, strictly read: which public keys may verify what decides something, and how a JWS is opened.
+
+Declarations and activations shape decisions. A key that is weak, private or of another kind is refused when it is
+read, at the start, and not when the first signature meets it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from models.errors import ConfigError
+from stream.events import dumps
+
+ALGORITHMS: Mapping[str, tuple[str, ...]] = {
+    "EC": ("ES256",),
+    "RSA": ("RS256",),
+    "OKP": ("EdDSA", "Ed25519"),
+}
+"""By kind of key, fixed here: a token's header chooses among them, never beyond, and never ``none`` or HMAC."""
+MAX_HEADER = 1024
+MIN_RSA_BITS = 2048
+
+_KINDS: Mapping[str, Any] = {"EC": ECKey, "RSA": RSAKey, "OKP": OKPKey}
+
+
+def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
+    """The keys of a public JWK set by ``kid``, or by thumbprint where they have none.
+
+    Parameters
+    ----------
+    jwks : mapping
+        ``{"keys": [...]}``.
+    whose : str
+        Whose keys they are, for errors.
+
+    Raises
+    ------
+    ConfigError
+        A key is private, of another kind than RSA (2048 bits and more), P-256 or Ed25519, or unreadable.
+    """
+    entries = jwks.get("keys")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{whose}: no JWK set with at least one key")
+    keys: dict[str, Any] = {}
+    for entry in entries:
+        kind = _KINDS.get(str(entry.get("kty"))) if isinstance(entry, dict) else None
+        try:
+            key = kind.import_key(entry) if kind is not None else None
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"{whose}: a key cannot be read") from error
+        if key is None or not _strong(key):
+            raise ConfigError(f"{whose}: expected RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519")
+        if key.is_private:
+            raise ConfigError(f"{whose}: a private key; give the public one")
+        keys[key.kid or key.thumbprint()] = key
+    return keys
+
+
+def _strong(key: Any) -> bool:
+    if key.key_type == "RSA":
+        return bool(key.public_key.key_size >= MIN_RSA_BITS)
+    return key.as_dict(private=False)["crv"] in ("P-256", "Ed25519")
+
+
+def sign(header: Mapping[str, Any], content: bytes, key: Any) -> tuple[str, str]:
+    """Header and signature of a compact JWS over `content`, both encoded; ``alg`` and ``kid`` are the key's.
+
+    Raises
+    ------
+    ConfigError
+        The key has no ``kid``: no verifier would find it.
+    """
+    if not key.kid:
+        raise ConfigError(
+            "the signing key has no kid; give it the one of the public set, or key.thumbprint() where that has none"
+        )
+    name = ALGORITHMS[key.key_type][0]
+    head = encoded(dumps({**header, "alg": name, "kid": key.kid}))
+    return head, encoded(JWSRegistry.algorithms[name].sign(f"{head}.{encoded(content)}".encode(), key))
+
+
+def verify(head: str, content: bytes, seal: str, keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The header of a compact JWS over `content`, if one of `keys` signed it.
+
+    Parameters
+    ----------
+    head, seal : str
+        Header and signature, encoded.
+
+    Raises
+    ------
+    ValueError
+        It is no signature by any of them; the message says why, without any of the token's text.
+    """
+    if len(head) > MAX_HEADER:
+        raise ValueError("the header is too long")
+    try:
+        header = orjson.loads(decoded(head))
+        key = keys.get(header["kid"])
+        if key is None:
+            raise ValueError("no key is known by this kid")
+        name = header["alg"]
+        if name not in ALGORITHMS[key.key_type]:
+            raise ValueError("the algorithm does not fit the key")
+        if "crit" in header or "b64" in header:
+            raise ValueError("the header has extensions")
+        holds = JWSRegistry.algorithms[name].verify(f"{head}.{encoded(content)}".encode(), decoded(seal), key)
+    except (orjson.JSONDecodeError, binascii.Error) as error:
+        raise ValueError("it is no compact JWS") from error
+    except (JoseError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+    if not holds:
+        raise ValueError("the signature does not hold")
+    return dict(header)
+
+
+def encoded(raw: bytes) -> str:
+    """`raw` in base64url without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decoded(text: str) -> bytes:
+    """What `encoded` made `text` of; `binascii.Error` for any other spelling.
+
+    Notes
+    -----
+    Strict: Python's reader skips what is no base64, so that one signature would have many spellings.
+    """
+    try:
+        raw = base64.b64decode(
+            text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True
+        )
+    except ValueError as error:
+        raise binascii.Error("not base64url") from error
+    if encoded(raw) != text:
+        raise binascii.Error("not canonical")
+    return raw
