@@ -96,7 +96,7 @@ def listed_in(tree: ast.AST) -> Iterator[str]:
 
 def test_code_holds_no_list_of_words() -> None:
     # What a producer copies holds its own; what trains, or makes sessions up, is not what judges.
-    apart = ("models/text/privacy.py", "models/training/", "models/heads/", "stream/offline/generate.py")
+    apart = ("models/text/privacy.py", "models/training/")
     paths = [*(ROOT / "models").rglob("*.py"), *(ROOT / "stream").rglob("*.py")]
     lists = {
         path.relative_to(ROOT).as_posix(): found
