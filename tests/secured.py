@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stream.settings import Settings
-from stream.shell.acls import Acl, granted
+from stream.shell.acl_check import granted
+from stream.shell.acls import Acl
 from tests.cluster import Cluster, free_ports
 
 ADMIN, NODE = "admin", "node"

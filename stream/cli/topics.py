@@ -108,7 +108,8 @@ def check(
 
 
 def _check_acls(configured: Settings, principal: list[str] | None) -> None:
-    from stream.shell.acls import acls, compare
+    from stream.shell.acl_check import compare
+    from stream.shell.acls import acls
 
     differences = compare(configured, acls(configured, _principals(principal)))
     for text in differences:

@@ -119,24 +119,25 @@ def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) 
     Levels given as numbers are somebody's decision and stay. Later levels stay above earlier ones.
     """
     sample = np.asarray(highest, np.int64)
-    now = levels(policy, model.threshold)
-    found, least = [], 0
-    for level, before in now._asdict().items():
-        told = getattr(policy.thresholds, level)
-        if isinstance(told, FalsePositiveBudget):
-            after = max(least, raised(before, sample, told.budget, _ceiling(model, told.budget, before)))
-            reached = int((sample >= before).sum()), int((sample >= after).sum())
-            found.append(Raised(level, told.budget, before, after, *reached))
-            least = after
-        else:
+    rows: list[Raised] = []
+    least = 0
+    for level, before in levels(policy, model.threshold)._asdict().items():
+        threshold = getattr(policy.thresholds, level)
+        if not isinstance(threshold, FalsePositiveBudget):
             least = max(least, before)
-    return found
+            continue
+        budget = threshold.budget
+        after = max(least, raised(before, sample, budget, _ceiling(model, budget, before)))
+        reached = int((sample >= before).sum()), int((sample >= after).sum())
+        rows.append(Raised(level, budget, before, after, *reached))
+        least = after
+    return rows
 
 
-def spent(found: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
+def spent(rows: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
     """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
-    after = levels(policy, model.threshold)._asdict() | {one.level: one.after for one in found}
-    raised_to = (one for one in found if one.level == "alert" and one.before < one.after >= after["revoke"])
+    after = levels(policy, model.threshold)._asdict() | {row.level: row.after for row in rows}
+    raised_to = (row for row in rows if row.level == "alert" and row.before < row.after >= after["revoke"])
     return next(raised_to, None)
 
 
@@ -147,7 +148,7 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
 
 
 def write(
-    found: Sequence[Raised], policy_text: str, name: str, model: registry.Model, source: Path, out: Path
+    rows: Sequence[Raised], policy_text: str, name: str, model: registry.Model, source: Path, out: Path
 ) -> str:
     """Write the release into the new directory `out`; its digest, as an activation names it.
 
@@ -164,7 +165,7 @@ def write(
     """
     if out.exists():
         raise ConfigError(f"{out} is there already; name a new directory for the release")
-    text = with_levels(policy_text, {one.level: one.after for one in found if one.after > one.before})
+    text = with_levels(policy_text, {row.level: row.after for row in rows if row.after > row.before})
     policy = parse_policy(text, name)
     levels(policy, model.threshold)
     out.mkdir(parents=True)

@@ -8,11 +8,11 @@ this list and holds it against the broker's own audit log.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from models.errors import BrokerError, ConfigError
+from models.errors import ConfigError
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
@@ -65,7 +65,7 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
     Read and Write let a client describe the same topic or group; Kafka implies it. No role needs a right on
     the cluster, on a transactional id (the worker uses none), on anything by prefix or wildcard, or Delete,
     Alter and AlterConfigs. An idempotent producer needs Write on its topic and nothing else (Kafka 3.0 on).
-    Reading the ACLs back (`compare`) takes Describe on the cluster, which whoever granted them has.
+    Reading the ACLs back (`stream.shell.acl_check`) takes Describe on the cluster, which whoever granted them has.
     """
     return [*_rights(settings, _principals(settings, principals or {}))]
 
@@ -79,18 +79,18 @@ def _principals(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
         kind, _, name = principal.partition(":")
         if not kind or not name.strip() or name == "*" or principal != principal.strip():
             raise ConfigError(f"{principal!r} is no Kafka principal; expected User:name (one, no wildcard)")
-    found = {role: given.get(role, f"User:driftline-{role}") for role in ROLES}
+    principals = {role: given.get(role, f"User:driftline-{role}") for role in ROLES}
     tenants: dict[str, str] = {}
     for base, tenant in topics.items():
         shared = given.get("producer") if base in settings.input_topics else None
         made = f"User:driftline-producer-{tenant}" if tenant else f"User:driftline-{_kind(base)}"
-        found[base] = given.get(base) or shared or made
-        if tenant and tenants.setdefault(found[base], tenant) != tenant:
+        principals[base] = given.get(base) or shared or made
+        if tenant and tenants.setdefault(principals[base], tenant) != tenant:
             raise ConfigError(
-                f"{found[base]} would produce for the tenants {tenants[found[base]]} and {tenant}: give each "
+                f"{principals[base]} would produce for the tenants {tenants[principals[base]]} and {tenant}: give each "
                 f"topic its own, --principal {base}=User:name"
             )
-    return found
+    return principals
 
 
 def _producer_topics(settings: Settings) -> dict[str, str | None]:
@@ -154,12 +154,11 @@ _OPERATOR: tuple[tuple[Operation, str], ...] = (
 def table(rights: Iterable[Acl]) -> list[str]:
     """`rights` as lines of text, role by role; names are never cut, since people copy them."""
     lines: list[str] = []
-    for (role, principal), some in groupby(rights, key=lambda one: (one.role, one.principal)):
-        told = ROLES.get(role, "produces")
-        lines += [f"{role} ({principal}): {told}"]
-        for (resource, name), same in _by_place(some):
-            operations = ", ".join(one.operation for one in same)
-            why = "; ".join(one.why for one in same)
+    for (role, principal), some in groupby(rights, key=lambda right: (right.role, right.principal)):
+        lines += [f"{role} ({principal}): {ROLES.get(role, 'produces')}"]
+        for (resource, name), same in _by_resource(some):
+            operations = ", ".join(right.operation for right in same)
+            why = "; ".join(right.why for right in same)
             lines.append(f"  {resource} {name:32} {operations:34} {why}")
     return lines
 
@@ -167,11 +166,11 @@ def table(rights: Iterable[Acl]) -> list[str]:
 def kafka_commands(settings: Settings, rights: Iterable[Acl]) -> list[str]:
     """``kafka-acls.sh`` command lines that grant `rights`, one for each principal and resource."""
     lines = []
-    for principal, some in groupby(sorted(rights, key=_place), key=lambda one: one.principal):
-        for (resource, name), same in _by_place(some):
+    for principal, some in groupby(sorted(rights, key=identity), key=lambda right: right.principal):
+        for (resource, name), same in _by_resource(some):
             operations = " ".join(
-                f"--operation {one.operation.title().replace('_', '')}"
-                for one in {one.operation: one for one in same}.values()
+                f"--operation {operation.title().replace('_', '')}"
+                for operation in dict.fromkeys(right.operation for right in same)
             )
             lines.append(
                 f"kafka-acls.sh --bootstrap-server {shlex.quote(settings.bootstrap)} "
@@ -181,105 +180,18 @@ def kafka_commands(settings: Settings, rights: Iterable[Acl]) -> list[str]:
     return lines
 
 
-def _by_place(rights: Iterable[Acl]) -> list[tuple[tuple[str, str], list[Acl]]]:
-    found: dict[tuple[str, str], list[Acl]] = {}
-    for one in rights:
-        found.setdefault((one.resource, one.name), []).append(one)
-    return list(found.items())
+def _by_resource(rights: Iterable[Acl]) -> list[tuple[tuple[str, str], list[Acl]]]:
+    grouped: dict[tuple[str, str], list[Acl]] = {}
+    for right in rights:
+        grouped.setdefault((right.resource, right.name), []).append(right)
+    return list(grouped.items())
 
 
-def _place(acl: Acl) -> tuple[str, str, str, str]:
+def identity(acl: Acl) -> tuple[str, str, str, str]:
+    """What tells one right on a cluster from another, whatever roles want it."""
     return acl.principal, acl.resource, acl.name, acl.operation
 
 
 def rows(rights: Iterable[Acl]) -> list[dict[str, str]]:
     """`rights` for machines, complete: with host, pattern and permission, which are the same for all."""
-    return [{**one._asdict(), "pattern": "literal", "host": "*", "permission": "allow"} for one in rights]
-
-
-def granted(rights: Iterable[Acl]) -> list[Any]:
-    """`rights` as kafka-python's ACL objects, for an admin client's ``create_acls``; each once."""
-    from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
-
-    distinct = {_place(one): one for one in rights}
-    return [
-        ACL(
-            one.principal,
-            "*",
-            ACLOperation[one.operation.upper()],
-            ACLPermissionType.ALLOW,
-            ResourcePattern(ResourceType[one.resource.upper()], one.name),
-        )
-        for one in distinct.values()
-    ]
-
-
-def compare(settings: Settings, rights: Sequence[Acl]) -> list[str]:
-    """What differs between the cluster's ACLs on our topics and groups and `rights`, one sentence each.
-
-    Raises
-    ------
-    BrokerError
-        No broker answers, or the principal may not describe the cluster, which reading ACLs takes.
-
-    Notes
-    -----
-    Rights by prefix or wildcard that reach our resources are told as too much. A super user has no ACL and is
-    not seen.
-    """
-    from kafka.admin import (
-        ACLFilter,
-        ACLOperation,
-        ACLPermissionType,
-        ACLResourcePatternType,
-        ResourcePatternFilter,
-        ResourceType,
-    )
-    from kafka.errors import KafkaError
-
-    from stream.shell.topics import admin_client
-
-    wanted = {_place(one) for one in rights}
-    found: set[tuple[str, str, str, str]] = set()
-    more: list[str] = []
-    admin = admin_client(settings)
-    try:
-        for resource, name in sorted({(one.resource, one.name) for one in rights}):
-            pattern = ResourcePatternFilter(
-                ResourceType[resource.upper()], name, ACLResourcePatternType.MATCH
-            )
-            held, _ = admin.describe_acls(
-                ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
-            )
-            for one in held:
-                place = (
-                    one.principal,
-                    resource,
-                    one.resource_pattern.resource_name,
-                    one.operation.name.lower(),
-                )
-                exact = (
-                    one.resource_pattern.pattern_type == ACLResourcePatternType.LITERAL
-                    and one.host == "*"
-                    and one.permission_type == ACLPermissionType.ALLOW
-                )
-                if exact and place in wanted:
-                    found.add(place)
-                else:
-                    more.append(
-                        f"too much: {one.permission_type.name.lower()} {one.principal} "
-                        f"{one.operation.name.lower()} {one.resource_pattern.pattern_type.name.lower()} "
-                        f"{resource} {one.resource_pattern.resource_name} from {one.host}"
-                    )
-    except KafkaError as error:
-        raise BrokerError(
-            f"the ACLs at {settings.bootstrap} cannot be read ({type(error).__name__}): it takes Describe on "
-            "the cluster, and a cluster with an authorizer"
-        ) from error
-    finally:
-        admin.close()
-    missing = [
-        f"missing: {principal} {operation} {resource} {name}"
-        for principal, resource, name, operation in sorted(wanted - found)
-    ]
-    return missing + list(dict.fromkeys(more))
+    return [{**right._asdict(), "pattern": "literal", "host": "*", "permission": "allow"} for right in rights]

@@ -163,8 +163,8 @@ def forgotten(records: Iterable[StateRecord]) -> Recovered:
     """
     live: dict[bytes, StateRecord] = {}
     keep_newest(live, records)
-    told = [key[:_EPOCH_DIGITS] for key in live if key[_EPOCH_DIGITS : _EPOCH_DIGITS + 1] == b"-"]
-    return Recovered({}, -1, max((int(text) for text in told if text.isdigit()), default=0), tuple(live))
+    epochs = [key[:_EPOCH_DIGITS] for key in live if key[_EPOCH_DIGITS : _EPOCH_DIGITS + 1] == b"-"]
+    return Recovered({}, -1, max((int(text) for text in epochs if text.isdigit()), default=0), tuple(live))
 
 
 class Checkpointer:

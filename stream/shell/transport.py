@@ -37,8 +37,6 @@ REQUEST_TIMEOUT_S = 60.0
 """Longest an output waits for its confirmation before the worker gives up (a leader's election takes seconds)."""
 OUTPUT_BATCH_BYTES = 262_144
 """Bytes of one produced batch: far below what topics take, enough to carry hundreds of decisions."""
-
-
 SMALL_FETCH = 64
 LINGER_S = 0.001
 """How long the next fetch is left to fill after one of fewer than `SMALL_FETCH` records (chosen): at moderate load most
@@ -182,6 +180,15 @@ class Consumer(driver.Consumer):
             stage.failed(error)  # and end quietly: the worker reports it, without the runtime's own trace
 
     async def _settle(self, stage: Receiving, assignment: Assignment) -> None:
+        seeks = await self._positions(stage, assignment)
+        if seeks and self.current is assignment:
+            await self.seek_wait(seeks)
+            stage.positioned(seeks)
+        if self.current is assignment:
+            self._settled = assignment
+
+    async def _positions(self, stage: Receiving, assignment: Assignment) -> dict[Any, int]:
+        """From where each place is read on: as the stage says, else as committed, never before the log begins."""
         wanted = await stage.take_over(assignment)
         # Positions are set here even where the commit decides: a fetch that was under way when the partitions
         # changed may have moved them past records that were dropped.
@@ -195,11 +202,7 @@ class Consumer(driver.Consumer):
             if 0 < offset < first:
                 stage.lost((tp.topic, tp.partition), first - offset)
             seeks[tp] = max(offset, first)
-        if seeks and self.current is assignment:
-            await self.seek_wait(seeks)
-            stage.positioned(seeks)
-        if self.current is assignment:
-            self._settled = assignment
+        return seeks
 
 
 def _tps(places: Iterable[Place]) -> set[Any]:
@@ -241,19 +244,6 @@ class Transport(driver.Transport):
 def application(settings: Settings, name: str, topics: Sequence[str], stage: Receiving) -> Any:
     """A Faust app that reads `topics` (full names) for `stage`, in the group `name`."""
     wire.install()
-    credentials: dict[str, Any] = {}
-    if settings.security_protocol != "PLAINTEXT":
-        context = settings.ssl_context() if settings.security_protocol.endswith("SSL") else None
-        credentials["broker_credentials"] = (
-            faust.SASLCredentials(
-                username=settings.sasl_username,
-                password=settings.sasl_password,
-                mechanism=settings.sasl_mechanism,
-                ssl_context=context,
-            )
-            if settings.security_protocol.startswith("SASL")
-            else faust.SSLCredentials(context)
-        )
     app = faust.App(
         settings.prefix + name,
         broker=[f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")],
@@ -278,7 +268,7 @@ def application(settings: Settings, name: str, topics: Sequence[str], stage: Rec
         broker_heartbeat_interval=settings.session_timeout_s / 5,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         stream_wait_empty=False,  # there are no streams to wait for
-        **credentials,
+        **_credentials(settings),
     )
     transport = Transport(app.conf.broker_consumer, app)
     transport.fetch_wait_ms = settings.fetch_wait_ms
@@ -288,6 +278,23 @@ def application(settings: Settings, name: str, topics: Sequence[str], stage: Rec
         # Registered for the subscription alone; nothing is delivered to this channel.
         app.topics.add(app.topic(topic, value_type=bytes, value_serializer="raw", acks=False))
     return app
+
+
+def _credentials(settings: Settings) -> dict[str, Any]:
+    """How to be let in, as Faust takes it; nothing for a plain listener."""
+    if settings.security_protocol == "PLAINTEXT":
+        return {}
+    context = settings.ssl_context() if settings.security_protocol.endswith("SSL") else None
+    if not settings.security_protocol.startswith("SASL"):
+        return {"broker_credentials": faust.SSLCredentials(context)}
+    return {
+        "broker_credentials": faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password,
+            mechanism=settings.sasl_mechanism,
+            ssl_context=context,
+        )
+    }
 
 
 async def send(

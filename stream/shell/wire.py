@@ -25,8 +25,8 @@ class _Lenient(bytearray):
     """A batch's bytes whose parts decode whatever they are."""
 
     def __getitem__(self, at: Any) -> Any:
-        found = super().__getitem__(at)
-        return _Lenient(found) if isinstance(at, slice) else found
+        part = super().__getitem__(at)
+        return _Lenient(part) if isinstance(at, slice) else part
 
     def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
         return super().decode(encoding, "replace")
@@ -66,7 +66,7 @@ class _Patient(fetcher.PartitionRecords):  # type: ignore[misc]
             # The fetch is unpacked from its beginning once more; what was handed out is left away.
             wanted = self.next_fetch_offset
             self._records = _MemoryRecords(self._records.raw)
-            self._records_iterator = (one for one in self._unpack_records() if one.offset >= wanted)
+            self._records_iterator = (record for record in self._unpack_records() if record.offset >= wanted)
             return super().__next__()
 
     def _consumer_record(self, tp: Any, record: Any) -> Record:

@@ -25,7 +25,8 @@ import pytest
 from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.settings import Settings
 from stream.shell import export, topics
-from stream.shell.acls import Acl, acls, compare
+from stream.shell.acl_check import compare
+from stream.shell.acls import Acl, acls
 from stream.shell.checkpoints import state_topic
 from stream.shell.demo import sample_messages
 from stream.shell.send import Message, play

@@ -6,7 +6,8 @@ import pytest
 
 from models.errors import ConfigError
 from stream.settings import Settings
-from stream.shell.acls import acls, granted, kafka_commands, rows, table
+from stream.shell.acl_check import granted
+from stream.shell.acls import acls, kafka_commands, rows, table
 from stream.shell.topic_table import topic_table
 
 TENANTS = Settings(prefix="p.", group="g", input_topics={"a.events.v1": "a", "b.events.v1": "b"})
