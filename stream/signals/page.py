@@ -1,6 +1,6 @@
-"""Writes what people read and edit of the signals: the table in docs/signals.md, and the lines of the shipped policy.
+"""Writes what people read and edit of the signals: the table in docs/signals.md, and the lines of the policies we ship.
 
-``python -m stream.signals.page`` writes both; with ``--check`` it only says what is stale.
+``python -m stream.signals.page`` writes them; with ``--check`` it only says what is stale.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from stream.signals.registry import SIGNALS
 from stream.signals.signal import Signal
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, POLICY = "docs/signals.md", "stream/policy.yaml"
+PAGE = "docs/signals.md"
+POLICIES = ("stream/policy.yaml", "deploy/kubernetes/overlays/example/policy.yaml")
 BEGIN, END = "<!-- made by `make schemas`: begin -->", "<!-- made by `make schemas`: end -->"
 _HEADER = "| signal | shipped | means | typical honest cause | look at | then |\n" + "| --- " * 6 + "|\n"
 
@@ -33,7 +34,7 @@ def _row(signal: Signal[Any]) -> str:
 
 
 def policy_lines() -> str:
-    """The section ``signals`` of the shipped policy."""
+    """The section ``signals`` of a policy that ships."""
     return "signals:\n" + "".join(f"  {signal.id}: {signal.shipped}\n" for signal in SIGNALS)
 
 
@@ -54,10 +55,8 @@ def policy(text: str) -> str:
 
 def documents(root: Path = ROOT) -> dict[str, str]:
     """What the files under `root` should hold, by their paths."""
-    return {
-        PAGE: page((root / PAGE).read_text(encoding="utf-8")),
-        POLICY: policy((root / POLICY).read_text(encoding="utf-8")),
-    }
+    made = {path: policy((root / path).read_text(encoding="utf-8")) for path in POLICIES}
+    return {PAGE: page((root / PAGE).read_text(encoding="utf-8")), **made}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

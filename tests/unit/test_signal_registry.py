@@ -97,17 +97,15 @@ def test_the_shipped_policy_is_what_the_signals_ship_with() -> None:
     assert load_policy().signals == {signal.id: signal.shipped for signal in SIGNALS}
 
 
-@pytest.mark.parametrize("path", [page.PAGE, page.POLICY])
+@pytest.mark.parametrize("path", [page.PAGE, *page.POLICIES])
 def test_what_is_made_from_the_registry_is_up_to_date(path: str) -> None:
     assert page.documents()[path] == (page.ROOT / path).read_text(encoding="utf-8"), "run `make schemas`"
 
 
 def test_a_stale_page_or_policy_is_brought_up_to_date_and_nothing_else_in_it_moves(tmp_path: Path) -> None:
     wanted = page.documents()
-    stale = {
-        page.PAGE: wanted[page.PAGE].replace("`tempo.loop`", "`tempo.lop`"),
-        page.POLICY: wanted[page.POLICY].replace("  tempo.loop: watch\n", ""),
-    }
+    stale = {path: wanted[path].replace("  tempo.loop: watch\n", "") for path in page.POLICIES}
+    stale[page.PAGE] = wanted[page.PAGE].replace("`tempo.loop`", "`tempo.lop`")
     for path, text in stale.items():
         assert text != wanted[path]
         (tmp_path / path).parent.mkdir(parents=True)
