@@ -68,6 +68,7 @@ def test_a_signal_speaks_where_it_must(signal: Signal[Any]) -> None:
         assert signal.id not in SAMPLELESS, "a sample shows it"
         assert signal.id in speaking_in(signal.speaks_in)
     else:
+        assert signal.id in SAMPLELESS, "name a sample in `speaks_in`, or give a session above"
         assert signal.id in speaking(SAMPLELESS[signal.id], "s")
 
 
