@@ -45,7 +45,7 @@ from benchmarks.detection.page import kept_limits, look
 from benchmarks.detection.rates import SUITES, Rate, Scored, rate
 from benchmarks.detection.rows import Source, say
 from benchmarks.detection.tables import bare, percent
-from models.evidence.features import FEATURES_VERSION
+from models.evidence.features.registry import FEATURES_VERSION
 from models.text.documents import leaves
 from models.text.meaning import sentences_of
 from models.text.stems import STOP, stem

@@ -29,7 +29,7 @@ from benchmarks.detection.rows import Floats, Part, say
 from benchmarks.detection.tables import bare, percent
 from models.contracts import Tool
 from models.evidence.content import talks_to_agent
-from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.text.documents import leaves
 from models.text.tokens import canonical
 from models.tools.facts import facts_of

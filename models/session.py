@@ -60,7 +60,7 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     error: bool
     open_world: bool
     named: (
-        int  # how far its arguments lead back to the intent, in thousandths, see `models.evidence.features`
+        int  # how far its arguments lead back to the intent, in thousandths, see `models.evidence.delegation`
     )
     clause: int  # the clause of the intent that it was made for, -1 without any
 

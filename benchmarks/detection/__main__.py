@@ -32,7 +32,7 @@ from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Ints, Scored
 from benchmarks.detection.rows import ROOT, Source, say
-from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.training import calibrate
 
 BESIDE = ("rules", "ablations")

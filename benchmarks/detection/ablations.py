@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.detection.fits import Bench, Variant
 from benchmarks.detection.rates import SUITES, Flags, Ints, Rate, Scored, rate
 from benchmarks.detection.rows import Floats, Part, Source
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 
 
 def ablated(bench: Bench, seed: int, chosen: Sequence[Variant]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints
 from benchmarks.detection.rows import Floats, Part, say
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.forest.attribution import by_beginning
 from models.forest.trees import LEAF_BITS, allowance, shifts_of
 from models.training import calibrate, dataset

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import results
 from benchmarks.detection.fits import score_of
 from benchmarks.detection.tables import tables
-from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.training import calibrate
 
 ROOT = results.ROOT

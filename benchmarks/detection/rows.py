@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from models.evidence.features import FEATURES_VERSION
+from models.evidence.features.registry import FEATURES_VERSION
 from models.tools.facts import facts_of
 from models.training import dataset
 from models.training.dataset import TRAINING_SETS, Calls

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from models.contracts import Family
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.forest.trees import LEAF_BITS, Forest
 
 T = TypeVar("T", bound=str)

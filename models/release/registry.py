@@ -21,7 +21,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from models.contracts import Family
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
-from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.forest import attribution, trees
 from models.forest.trees import Floats, Forest, Ints
 

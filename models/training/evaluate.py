@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DatasetError
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.forest.trees import UNITS, Floats, Ints
 from models.release.registry import NEVER, Model, NullModel
 from models.training.calibrate import (

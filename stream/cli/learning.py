@@ -59,7 +59,7 @@ def train(
 
     Some three quarters of an hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     """
-    from models.evidence.features import FEATURES, FEATURES_VERSION
+    from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.training import dataset
     from models.training import fit as training
 

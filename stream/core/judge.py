@@ -27,7 +27,9 @@ from models.contracts import (
     ToolReturned,
 )
 from models.errors import ArtefactError, ContractError, SchemaError, StateError
-from models.evidence.features import extract
+from models.evidence.call import extract
+from models.evidence.context import CallContext
+from models.evidence.features.registry import row_of
 from models.session import (
     MAX_SEEN,
     MAX_SEEN_TOMBSTONE,
@@ -585,24 +587,21 @@ class _Batch:
         ancestors = self._ancestors(session)
         # What was declared and tells nothing narrows nothing.
         narrowing = [(k, above) for k, above in ancestors if above.usable or not above.declared]
-        catalogue = self._catalogue(session)
         release = self._release(session)
         arguments = dumps([event.tool, event.arguments])
         digest = content_print(arguments, judge.key)
-        found = extract(
+        context = CallContext(
             session,
-            event.tool,
-            event.arguments,
-            digest,
-            catalogue,
+            self._catalogue(session),
             [above for _, above in narrowing],
             self._index(key, session),
             [self._index(k, above) for k, above in narrowing],
             judge.key,
             release.policy.says,
         )
+        evidence = extract(context, event.tool, event.arguments, digest)
         at = circumstances(session, event.credential, time_ms)
-        told = registry.check(observe(session, found, at, release.policy, judge.key))
+        told = registry.check(observe(evidence, at, release.policy))
         marks = [
             *marks,
             *(["undeclared"] if not session.declared else [] if session.usable else ["vague"]),
@@ -610,7 +609,7 @@ class _Batch:
             *(["partial"] if session.partial else []),
             *(["unjudged_before"] if session.unjudged else []),
             *(["orphan"] if session.parent is not None and not ancestors else []),
-            *(["cut"] if found.cuts else []),
+            *(["cut"] if evidence.tool.cuts else []),
         ]
         below = [(k, copy.copy(self._session(k))) for k in self._descendants(key, session)]
         item = Call(
@@ -620,8 +619,8 @@ class _Batch:
             told_ms,
             False,
             copy.copy(session),
-            found.row,
-            found.facts.action,
+            row_of(evidence),
+            evidence.tool.facts.action,
             told,
             session.calls,
             marks,
@@ -629,8 +628,8 @@ class _Batch:
             session.clock_ms,
             below,
         )
-        session.cuts += found.cuts
-        window.observe_call(session, event.call_id, found, digest, time_ms, judge.key)
+        session.cuts += evidence.tool.cuts
+        window.observe_call(session, event.call_id, evidence, digest, time_ms, judge.key)
         self.items.append(item)
 
     def _after_end(
@@ -653,10 +652,10 @@ class _Batch:
             return
         session = shell_of(tomb, *self._names(record, event))
         release = self._release(session)
-        says = release.policy.says
-        found = extract(session, event.tool, event.arguments, 0, None, [], Index(), [], self.judge.key, says)
+        context = CallContext(session, None, [], Index(), [], self.judge.key, release.policy.says)
+        evidence = extract(context, event.tool, event.arguments, 0)
         at = circumstances_after_end(milliseconds(event.time))
-        told = registry.check(observe(session, found, at, release.policy, self.judge.key))
+        told = registry.check(observe(evidence, at, release.policy))
         marks = ["after_end", *([f"number_{verdict}"] if verdict != "new" else [])]
         arguments = dumps([event.tool, event.arguments])
         item = Call(
@@ -666,8 +665,8 @@ class _Batch:
             milliseconds(event.time),
             True,
             session,
-            found.row,
-            found.facts.action,
+            row_of(evidence),
+            evidence.tool.facts.action,
             told,
             tomb.calls,
             marks,

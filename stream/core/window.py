@@ -17,9 +17,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from models.contracts import Credential, Intent, SessionDeclared
+from models.evidence.call import CallEvidence
+from models.evidence.called import ACTIONS
 from models.evidence.content import talks_to_agent
 from models.evidence.echo import leave_out
-from models.evidence.features import ACTIONS, Extract
 from models.evidence.results import hear, read_on
 from models.heads import handover, vagueness
 from models.session import (
@@ -347,11 +348,11 @@ def _fill(session: Session, seq: int) -> bool:
 
 
 def observe_call(
-    session: Session, call_id: str, found: Extract, digest: int, time_ms: int, key: bytes
+    session: Session, call_id: str, evidence: CallEvidence, digest: int, time_ms: int, key: bytes
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
-    seq, facts = session.calls, found.facts
-    session.repeats += found.same > 0
+    seq, facts, delegation = session.calls, evidence.tool.facts, evidence.delegation
+    session.repeats += evidence.repeats > 0
     row = CallRow(
         seq,
         fingerprint(call_id, key),
@@ -362,19 +363,19 @@ def observe_call(
         False,
         False,
         facts.open_world,
-        found.named,
-        found.clause,
+        delegation.named,
+        delegation.clause,
     )
     session.window = [*session.window, row][-WINDOW:]
-    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(found, key)))
+    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(evidence, key)))
     session.calls = seq + 1
-    session.work = mean_with(session.work, found.meaning, seq)
-    session.nearness += found.explained.nearness
+    session.work = mean_with(session.work, evidence.meaning.vector, seq)
+    session.nearness += evidence.meaning.explained.nearness
     session.reads += facts.action == "read"
     session.writes += facts.action == "write"
     session.executes += facts.action == "execute"
     session.outward += facts.outward
-    at = found.clause
+    at = delegation.clause
     if facts.action != "read" and at >= 0:
         served = bytearray(session.served)
         served[at] = min(255, served[at] + 1)
@@ -400,9 +401,10 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
     return kept
 
 
-def _prints_said(found: Extract, key: bytes) -> bytes:
-    prints = {name_print(name, key) for name in found.names}
-    for spelled in (*(one.spelled for one in found.leaves), *found.echo):
+def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
+    prints = {name_print(name, key) for name in evidence.tool.names}
+    arguments = evidence.arguments
+    for spelled in (*(one.spelled for one in arguments.leaves), *arguments.echo):
         if len(prints) >= MAX_SAID_PRINTS:
             break
         prints.update(spelled.said)

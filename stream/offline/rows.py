@@ -10,7 +10,7 @@ import numpy.typing as npt
 import orjson
 
 from models.contracts import Family
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.core.window import Partition

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from models.contracts import ArgumentRef, Credential
-from models.evidence.features import ACTIONS, FEATURES, Extract, LeafOrigin, share
+from models.evidence.call import CallEvidence
+from models.evidence.called import ACTIONS
+from models.evidence.origins import LeafOrigin, share
 from models.session import CredentialRow, Session
 from models.text.index import DESCRIBED
 from stream.events import milliseconds, short_hash
-
-_AT = {name: n for n, name in enumerate(FEATURES)}
 
 ASKED_AFFINITY = 170
 """From two thirds of the affinity of the tool that the intent speaks of most, a tool counts as spoken of."""
@@ -107,14 +107,12 @@ class ObservedCall(NamedTuple):
     ----------
     session : Session
         State before the call was folded in.
-    extract : Extract
+    evidence : CallEvidence
         What the call shows.
     circumstances : Circumstances
         Time, credential, and whether the session was over.
     knobs : Knobs
         Of the policy that judges.
-    key : bytes
-        Key of the fingerprints of arguments.
     action : int
         What the call does, see `ACTIONS`: what is called through the tool counts.
     allowed : bool
@@ -130,10 +128,9 @@ class ObservedCall(NamedTuple):
     """
 
     session: Session
-    extract: Extract
+    evidence: CallEvidence
     circumstances: Circumstances
     knobs: Knobs
-    key: bytes
     action: int
     allowed: bool
     asked: bool
@@ -149,18 +146,13 @@ class ObservedCall(NamedTuple):
     @property
     def in_url_unnamed(self) -> bool:
         """Private data stands in a web address that the user did not name."""
-        return (
-            self.private.in_url >= PRIVATE_CHARACTERS and self.column("sink_intent_min") < NAMED_DESTINATION
-        )
-
-    def column(self, name: str) -> int:
-        """The model's number of this name."""
-        return self.extract.row[_AT[name]]
+        intended = self.evidence.arguments.destinations.intent_min
+        return self.private.in_url >= PRIVATE_CHARACTERS and intended < NAMED_DESTINATION
 
     def source(self, call: int) -> str:
         """Where something comes from, to be read: an answer, or what was declared of a tool."""
         if call == DESCRIBED:
-            return f"what the catalogue says of {self.extract.planted}"
+            return f"what the catalogue says of {self.evidence.arguments.planted}"
         return f"the result of call {call}"
 
     def reference(self, leaf: LeafOrigin) -> ArgumentRef:
@@ -169,33 +161,29 @@ class ObservedCall(NamedTuple):
         return ArgumentRef(
             path=leaf.leaf.path[:256],
             length=len(text),
-            hash=short_hash(self.key, text, size=8),
+            hash=short_hash(self.evidence.context.key, text, size=8),
             excerpt=text[:40] if self.knobs.excerpts else "*" * min(8, len(text)),
         )
 
 
-def observe(
-    session: Session, extract: Extract, circumstances: Circumstances, knobs: Knobs, key: bytes
-) -> ObservedCall:
-    """The call that `extract` is of, as signals look at it; parameters are those of `ObservedCall`."""
-    row = extract.row
-    action = row[_AT["action"]]
-    power = ACTIONS[extract.facts.action]  # the tool's own: what is called through it may be less
+def observe(evidence: CallEvidence, circumstances: Circumstances, knobs: Knobs) -> ObservedCall:
+    """The call that `evidence` is of, as signals look at it; parameters are those of `ObservedCall`."""
+    session, arguments = evidence.context.session, evidence.arguments
+    power = ACTIONS[evidence.tool.facts.action]  # the tool's own: what is called through it may be less
     allowed = not session.allowed_actions or bool(session.allowed_actions >> power & 1)
-    asked = bool(row[_AT["action_asked"]]) and allowed
-    spoken_of = row[_AT["tool_affinity"]] >= ASKED_AFFINITY
+    asked = evidence.action_asked and allowed
+    spoken_of = evidence.standing.affinity >= ASKED_AFFINITY
     return ObservedCall(
         session,
-        extract,
+        evidence,
         circumstances,
         knobs,
-        key,
-        action,
+        evidence.action,
         allowed,
         asked,
-        asked and (row[_AT["sink_intent_min"]] >= NAMED_DESTINATION or spoken_of),
-        _destination(extract.leaves) if action > 0 else None,
-        _private(extract.leaves, session.last_private),
+        asked and (arguments.destinations.intent_min >= NAMED_DESTINATION or spoken_of),
+        _destination(arguments.leaves) if evidence.action > 0 else None,
+        _private(arguments.leaves, session.last_private),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.evidence.features import ACTIONS
+from models.evidence.called import ACTIONS
 from stream.signals.call import ObservedCall
 from stream.signals.signal import ASKS_FOR_ACT, CallSignal, Remedy, Runbook, Statement
 
@@ -26,7 +26,8 @@ class NotAsked(CallSignal):
     def check(self, call: ObservedCall) -> Statement | None:
         if not call.session.declared:
             return None
-        affinity, carried = call.column("tool_affinity"), call.column("args_intent")
+        evidence = call.evidence
+        affinity, carried = evidence.standing.affinity, evidence.arguments.intent_share
         asks = "asks" if call.asked else "does not ask"
         return Statement(
             f"the intent {asks} for {_CLASSES[call.action]} access, {_speaks_of(affinity)}, "

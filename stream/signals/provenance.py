@@ -90,7 +90,7 @@ class PrivateDataLeaves(CallSignal):
     def check(self, call: ObservedCall) -> Statement | None:
         carried, in_url = call.private
         by_url = call.in_url_unnamed
-        outward = call.extract.facts.outward and carried >= PRIVATE_CHARACTERS and not call.asked_out
+        outward = call.evidence.tool.facts.outward and carried >= PRIVATE_CHARACTERS and not call.asked_out
         if not (outward or by_url):
             return None
         last_private = call.session.last_private

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.evidence.features import ACTIONS
+from models.evidence.called import ACTIONS
 from stream.signals.call import ObservedCall
 from stream.signals.signal import ALLOWS_ACTION, CallSignal, Remedy, Runbook, Statement
 
@@ -22,7 +22,7 @@ class ToolUnknown(CallSignal):
     silent_in = "globex-undeclared"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        if call.column("known") or call.session.catalogue is None:
+        if call.evidence.tool.own_facts.known or call.session.catalogue is None:
             return None
         return Statement("the tool is not in the catalogue that the session declared")
 
@@ -45,5 +45,5 @@ class ActionNotAllowed(CallSignal):
     def check(self, call: ObservedCall) -> Statement | None:
         if call.allowed:
             return None
-        action = call.extract.facts.action
+        action = call.evidence.tool.facts.action
         return Statement(f"the intent does not allow to {action}", ACTIONS[action])

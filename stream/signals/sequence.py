@@ -39,7 +39,7 @@ class Trifecta(CallSignal):
 
     def check(self, call: ObservedCall) -> Statement | None:
         session, by_url = call.session, call.in_url_unnamed
-        if not call.column("trifecta") and not (by_url and session.last_open >= 0):
+        if not call.evidence.trifecta and not (by_url and session.last_open >= 0):
             return None
         honest = call.asked_out and not by_url
         return Statement(
@@ -68,13 +68,14 @@ class Lured(CallSignal):
         if not call.action:
             return None
         if _line_leads(call):
-            line = call.extract.explained.line
+            meaning = call.evidence.meaning
+            line = meaning.explained.line
             return Statement(
                 f"a line in {call.source(line)} leads to this call sooner than the intent does",
-                call.column("line_expected") / 100,
+                meaning.line_expected / 100,
                 calls=[line, call.here],
             )
-        gain = call.column("tool_lure_gain")
+        gain = call.evidence.standing.lure_gain
         if gain > LURE_GAIN and call.session.open_reads:
             return Statement(
                 "text in results speaks of this tool more than the intent does",
@@ -107,10 +108,11 @@ class DeniedBefore(HistorySignal):
 
 def _line_leads(call: ObservedCall) -> bool:
     """Whether a line of a result explains an act, and leads to it sooner than an intent that says something."""
-    if call.column("line_gain") < LINE_EXPLAINS or call.column("line_expected") < LINE_SOONER:
+    tool, meaning = call.evidence.tool, call.evidence.meaning
+    if meaning.explained.gain < LINE_EXPLAINS or meaning.line_expected < LINE_SOONER:
         return False
     # To look up what a text mentions is what honest agents do all day.
-    if call.column("command_looks") or not call.column("known"):
+    if tool.only_looks or not tool.own_facts.known:
         return False
     session = call.session
-    return session.usable and says_anything(session.clauses) and call.extract.explained.line < call.here
+    return session.usable and says_anything(session.clauses) and meaning.explained.line < call.here

@@ -21,7 +21,7 @@ class Loop(CallSignal):
     silent_in = "support-bulk-refund"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        equal = call.extract.same + 1
+        equal = call.evidence.repeats + 1
         if equal < call.knobs.loop_calls:
             return None
         return Statement(f"this very call was made {equal} times within 64 calls", equal)
@@ -43,7 +43,7 @@ class BudgetOverrun(CallSignal):
 
     def check(self, call: ObservedCall) -> Statement | None:
         session = call.session
-        acts = call.extract.facts.action != "read"
+        acts = call.evidence.tool.facts.action != "read"
         if session.budget_calls is not None and session.calls + 1 > session.budget_calls:
             return Statement(f"the session declared a budget of {session.budget_calls} calls")
         if session.budget_writes is not None and acts:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.text.meaning import clauses_of, explain, pack, vector_of, vectors_of
 from models.text.stems import stems
 from models.text.tokens import tokens

@@ -14,7 +14,7 @@ from benchmarks import adversary
 from benchmarks.adversary import Found, Session, broken, first_bad, laid_open, operators, search
 from benchmarks.detection.rates import BUDGETS, Scored
 from benchmarks.detection.rows import Part
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.tools.parameters import is_sink
 from models.training import dataset
 from models.training.scenarios import report_wordings, wordings

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from models.contracts import FAMILIES, Family
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.forest import attribution
 from models.forest.trees import LEAF_BITS
 from models.release import registry

@@ -9,7 +9,7 @@ import orjson
 import pytest
 import skops.io
 
-from models.evidence.features import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.forest import trees
 from models.forest.trees import UNITS as UNIT
 from models.release import registry

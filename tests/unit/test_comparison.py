@@ -13,7 +13,7 @@ import pytest
 from benchmarks import comparison, results
 from benchmarks.comparison import Honest, Plan, Plans, Recorded, Rule
 from benchmarks.detection.rows import Floats, Part
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.training import dataset
 
 PAGE = results.ROOT / "docs" / "comparison.md"

@@ -23,7 +23,7 @@ from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of,
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import Part
 from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached, target_rows, word_rows
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.training import calibrate, dataset
 
 pytestmark = pytest.mark.slow

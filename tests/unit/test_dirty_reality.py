@@ -509,10 +509,10 @@ def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_go
 ) -> None:
     real = stream.core.judge.extract
 
-    def failing(session: Any, tool: str, *rest: Any) -> Any:
+    def failing(context: Any, tool: str, *rest: Any) -> Any:
         if tool == "boom":
             raise ZeroDivisionError("a secret value")
-        return real(session, tool, *rest)
+        return real(context, tool, *rest)
 
     monkeypatch.setattr(stream.core.judge, "extract", failing)
     values = [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.evidence.dispatch import MAX_CALLS, MAX_CODE, dispatched, document
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.tools.facts import facts_of
 from stream.offline.rows import feature_rows
 from tests import builders as b

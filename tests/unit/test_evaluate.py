@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import DatasetError
-from models.evidence import features
+from models.evidence.features import registry as features
 from models.forest import trees
 from models.release import registry
 from models.training import calibrate, dataset, evaluate

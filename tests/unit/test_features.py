@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from models.heads import handover
 from models.heads.expectation import FURTHEST
 from models.heads.handover import NEUTRAL, Head, Heads

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.evidence.features import FEATURES
+from models.evidence.features.registry import FEATURES
 from stream import bootstrap
 from stream.offline.recorded import events_of
 from stream.offline.rows import feature_rows
