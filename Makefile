@@ -47,6 +47,7 @@ lint: setup
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m stream.schemas --check
 	@$(BIN)/python -m stream.signals.page --check
+	@$(BIN)/python -m models.evidence.features.page --check
 
 train: setup
 	@$(BIN)/driftline train
@@ -105,6 +106,7 @@ fuzz: setup
 schemas: setup
 	@$(BIN)/python -m stream.schemas
 	@$(BIN)/python -m stream.signals.page
+	@$(BIN)/python -m models.evidence.features.page
 
 clean:
 	@rm -rf build .driftline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -8,7 +8,7 @@ say of every call stays in ``build``: figures that only ask it something else ne
 
 Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
 release keeps their order, costs three more fits for each of the models here, and would hide what lies beyond
-its last step. The allowance for the calls of a session (`models.forest.trees.allowance`) is taken off as a release takes it.
+its last step. The allowance for the calls of a session (`models.forest.allowances.allowance`) is taken off as a release takes it.
 """
 
 from __future__ import annotations

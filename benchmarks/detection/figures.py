@@ -335,7 +335,7 @@ LENGTHS = ((1, 3), (4, 7), (8, 15), (16, 31), (32, 1 << 30))
 
 
 def _lengths(learn: Scored, honest: Flags, bad: Flags) -> dict[str, Any]:
-    """Rates by the calls of a session: what the allowance for earlier calls is for (`models.forest.trees.ALLOWANCE`)."""
+    """Rates by the calls of a session: what the allowance for earlier calls is for (`models.forest.allowances.ALLOWANCE`)."""
     calls = np.array([session.n_calls for session in learn.part.calls.sessions])
     found = {}
     for least, most in LENGTHS:

@@ -13,54 +13,15 @@ import numpy as np
 
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints
 from benchmarks.detection.rows import Floats, Part, say
-from models.evidence.features.registry import FEATURES
-from models.forest.attribution import by_beginning
-from models.forest.trees import LEAF_BITS, allowance, shifts_of
+from models.evidence.features.registry import FEATURES, SPECS
+from models.evidence.features.spec import ABLATIONS
+from models.forest.allowances import allowance, shifts_of
+from models.forest.units import LEAF_BITS
 from models.training import calibrate, dataset
 from models.training.dataset import LEFT_OUT
 
 UNIT, OFFSET = 1_000_000, 32.0
 """A score is the log odds plus 32, in millionths: whole numbers from 0 on, as thresholds want them."""
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "intent meaning": (
-        "intent_",
-        "tool_affinity",
-        "tool_likeness",
-        "tool_expected",
-        "call_",
-        "clause_",
-        "action_asked",
-    ),
-    "catalogue lure": ("tool_lure", "line_"),
-    "provenance": ("args_", "sink_", "best_intent"),
-    "delegation": ("source_", "clause_any", "intent_acts", "intent_any", "intent_left", "handed"),
-    "address": ("aimed",),
-    "scope": (
-        "action",
-        "command_looks",
-        "destructive",
-        "sensitive",
-        "outward",
-        "known",
-        "trifecta",
-        "argument_chars",
-    ),
-    "sequence": ("catalogue_size",),
-    "visibility": ("hashed", "answers_"),
-}
-"""Beginnings of the names of each family's features, see `models.forest.attribution.by_beginning`."""
-
-LABEL_ONLY = ("argument_chars", "catalogue_size", "sink_leaves")
-"""Lengths and counts: what tells nothing of why a call is made."""
-
-
-def family_of(feature: str) -> str:
-    """The family of a feature.
-
-    >>> family_of("tool_lure_gain"), family_of("action_asked"), family_of("action")
-    ('catalogue lure', 'intent meaning', 'scope')
-    """
-    return by_beginning(feature, FAMILIES, "other")
 
 
 class Variant(NamedTuple):
@@ -236,7 +197,7 @@ class Bench:
 def variants() -> list[Variant]:
     """What is left out, one thing at a time."""
     handed, hashed = calibrate.recipe_for(FEATURES).apart
-    probe = tuple(n for n, name in enumerate(FEATURES) if name in LABEL_ONLY)
+    probe = tuple(n for n, feature in enumerate(SPECS) if feature.only_measures)
     found = [
         FULL,
         Variant(
@@ -257,10 +218,10 @@ def variants() -> list[Variant]:
         ),
         Variant("no trees of their own for fingerprints", FULL.columns, changes={"apart": (handed, None)}),
     ]
-    for family in FAMILIES:
-        columns = tuple(n for n in FULL.columns if family_of(FEATURES[n]) != family)
+    for group in ABLATIONS:
+        columns = tuple(n for n in FULL.columns if SPECS[n].ablation != group)
         if 0 < len(columns) < len(FULL.columns):
-            found.append(Variant(f"without {family}", columns))
+            found.append(Variant(f"without {group}", columns))
     return found
 
 

@@ -8,58 +8,19 @@ There are four families that a model reads: all sixteen rows are asked, and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from models.contracts import Family
-from models.evidence.features.registry import FEATURES
-from models.forest.trees import LEAF_BITS, Forest
-
-T = TypeVar("T", bound=str)
+from models.evidence.features.registry import SPECS
+from models.forest.trees import Forest
+from models.forest.units import LEAF_BITS
 
 LEARNT: tuple[Family, ...] = ("intent", "provenance", "scope", "sequence")
 """Families whose figures a model reads; the others speak through signals alone."""
-_BEGINNINGS: dict[Family, tuple[str, ...]] = {
-    "intent": (
-        "intent_",
-        "tool_",
-        "call_",
-        "clause_",
-        "action_asked",
-        "handed",
-        "source_named",
-        "source_acts",
-        "source_any",
-        "source_likeness",
-    ),
-    "provenance": ("args_", "sink_", "best_intent", "source_", "aimed"),
-    "sequence": ("tool_lure", "line_", "trifecta"),
-}
-"""Beginnings of the names of features; what none fits is scope."""
 _HUNDREDTHS = 100
 
 
-def by_beginning(name: str, families: Mapping[T, Sequence[str]], other: T) -> T:
-    """The family that a name begins like: of several beginnings that fit the longest decides."""
-    fits = [
-        (len(start), family)
-        for family, starts in families.items()
-        for start in starts
-        if name.startswith(start)
-    ]
-    return max(fits, default=(0, other))[1]
-
-
-def family_of(feature: str) -> Family:
-    """The family that a feature is evidence of.
-
-    >>> family_of("tool_lure_gain"), family_of("tool_affinity"), family_of("source_age"), family_of("outward")
-    ('sequence', 'intent', 'provenance', 'scope')
-    """
-    return by_beginning(feature, _BEGINNINGS, "scope")
-
-
-_COLUMNS = [[n for n, name in enumerate(FEATURES) if family_of(name) == family] for family in LEARNT]
+_COLUMNS = [[n for n, feature in enumerate(SPECS) if feature.family == family] for family in LEARNT]
 _SUBSETS = range(1 << len(LEARNT))
 _WEIGHTS = (3, 1, 1, 3)
 """Twelfths: of the orders of four families, those in which so many others are replaced before one."""
@@ -76,7 +37,7 @@ def shares(forest: Forest, row: Sequence[float], typical: Sequence[float]) -> li
     speak for the call.
     """
     sums = forest.mixed(row, typical, _COLUMNS).tolist()
-    found = []
+    by_family: list[tuple[Family, int]] = []
     for n, family in enumerate(LEARNT):
         added = sum(
             _WEIGHTS[subset.bit_count()] * (sums[subset | 1 << n] - sums[subset])
@@ -84,5 +45,5 @@ def shares(forest: Forest, row: Sequence[float], typical: Sequence[float]) -> li
             if not subset >> n & 1
         )
         unit = 12 << LEAF_BITS
-        found.append((family, (2 * _HUNDREDTHS * added + unit) // (2 * unit)))
-    return sorted(found, key=lambda one: -one[1])
+        by_family.append((family, (2 * _HUNDREDTHS * added + unit) // (2 * unit)))
+    return sorted(by_family, key=lambda share: -share[1])

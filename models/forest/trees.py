@@ -11,21 +11,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
-from functools import cache
-from math import log
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import ArtefactError, FeaturesMismatch
-
-UNITS = 10_000
-"""Scores count units of 0.0001."""
-
-LEAF_BITS = 32
-"""Leaves are kept in units of 2**-32: far below what could move a score by one unit."""
+from models.forest.allowances import Shifts, allowance
+from models.forest.odds import sigmoid_cuts
+from models.forest.units import Floats, Ints, whole
 
 LEAVES_MAX = 32
 """Leaves of a tree that are read: one bit each."""
@@ -34,16 +28,9 @@ _ALL = _Bits(2**LEAVES_MAX - 1)
 _ROWS = 256
 """Rows summed at a time: a set of any length then takes the memory of these."""
 
-_FAR = np.iinfo(np.int64).max
-_DECIMAL = Context(prec=50)
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint32]
 _Node = tuple[float, bool, int, np.uint32]
 """An inner node: its threshold, whether a missing value goes right, its tree, and the leaves that remain on the right."""
-Shifts = tuple[tuple[int, int], ...]
-"""Columns, and what scores give up for each unit in them, in units of 2**-32."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ class Forest:
             reached = np.empty((len(part), self.n_trees), dtype=_Bits)
             for number, values in enumerate(part.tolist()):
                 np.bitwise_and.reduce(self.remain[self._places(values)], axis=0, out=reached[number])
-            out[start : start + _ROWS] = self._told(reached)
+            out[start : start + _ROWS] = self._sums_reached(reached)
         return out
 
     def mixed(self, row: Sequence[float], other: Sequence[float], groups: Sequence[Sequence[int]]) -> Ints:
@@ -111,7 +98,7 @@ class Forest:
         for subset, bits in enumerate(reached):
             chosen = [sides[subset >> n & 1][n] for n in range(len(groups))]
             np.bitwise_and.reduce(chosen, axis=0, out=bits)
-        return self._told(reached)
+        return self._sums_reached(reached)
 
     def _places(self, values: Sequence[float]) -> list[int]:
         """For each column its row of ``remain``."""
@@ -120,134 +107,17 @@ class Forest:
             for (first, below), value in zip(self.thresholds, values, strict=True)
         ]
 
-    def _told(self, reached: Bits) -> Ints:
+    def _sums_reached(self, reached: Bits) -> Ints:
         """Sums, by the leaves that remain in each tree."""
         # Bits below the lowest one that is set: their number is the leaf's number.
         leaf = np.bitwise_count(~reached & (reached - _Bits(1)))
-        told: Ints = self.leaves[leaf + np.arange(self.n_trees) * LEAVES_MAX].sum(axis=1) + self.baseline
-        return told
+        sums: Ints = self.leaves[leaf + np.arange(self.n_trees) * LEAVES_MAX].sum(axis=1) + self.baseline
+        return sums
 
     def score(self, X: Floats, seen: Ints) -> Ints:
         """Probability of drift for each row, 0..10000, its log odds less the `allowance` for what came before it."""
         spent = allowance(seen, X, self.shifts)
         return np.searchsorted(self.cuts, self.sums(X) - spent, side="right").astype(np.int64)
-
-
-def whole(value: float) -> int:
-    """A leaf value in units of 2**-32, rounded half to even; exact, since scaling by 2**32 is."""
-    return round(float(value) * 2.0**LEAF_BITS)
-
-
-ALLOWANCE = 0.28
-"""Log odds that a score gives up for each doubling of the calls that its session has made.
-
-A session is flagged by its highest score, so that one of a hundred calls would spend a hundred chances. Where the upper
-tail of single scores is exponential, the highest of n lies the mean excess times ln n above one alone (Embrechts,
-Klueppelberg and Mikosch, Modelling Extremal Events, 1997, 3.3). The mean excess of honest calls over their 98th
-percentile is 0.4 in the median domain, 0.3 to 0.6 in all: 0.4 times ln 2.
-"""
-MAX_DOUBLINGS = 6
-"""Calls beyond 63 earn a session no further allowance: nobody hides an act behind a thousand harmless calls."""
-SHIFTED = {"answers_silent": 0.4, "hashed": -0.0002}
-"""Log odds that a score gives up for each unit of a feature: where a producer withholds what results say, or hashes values.
-
-While no answer has told anything an honest value that came from a result looks as if it came from nowhere, in every call of
-every session. On the recorded domains without an attack, their results withheld, the first brings false alarms from 3.4 and
-4.8 to 1.8 and 2.4 % (two seeds; chosen there). An answer of a single word, "error" or "ok", tells something and ends it.
-
-Of fingerprints no meaning is known: all scores are lower, and fewer sessions flagged than the budget allows. The second gives
-0.2 back where all of a call's values are hashed: the most that keeps 1 % of all honest sessions so recorded, each domain left
-out (0.9 and 1.0 %, two seeds, for 0.4 and 0.6 without; their hijacks 51 and 58 % for 44 and 50; chosen there).
-"""
-ALLOWED = {"log_odds": ALLOWANCE, "doublings": MAX_DOUBLINGS, "features": SHIFTED}
-"""All of it, as a manifest names it: its thresholds hold for scores with this allowance alone."""
-_FRACTION = 16
-
-
-def _by_calls(seen: int) -> int:
-    doublings = (seen + 1).bit_length() - 1
-    beyond = (seen + 1 - (1 << doublings) << _FRACTION) >> doublings
-    return ((doublings << _FRACTION) + beyond) * whole(ALLOWANCE) >> _FRACTION
-
-
-_BY_CALLS = np.array([_by_calls(seen) for seen in range(1 << MAX_DOUBLINGS)], dtype=np.int64)
-
-
-def allowance(seen: Ints, X: Floats, shifts: Shifts) -> Ints:
-    """What the scores of calls give up, in units of 2**-32, for what came before them in their session, and for what is hidden.
-
-    The binary logarithm of one more than the calls `seen`, linear between powers of two: whole numbers, the same on every
-    machine; and what `shifts` say of the rows `X` of these calls.
-
-    >>> seen = np.array([0, 1, 2, 3, 63, 10**6])
-    >>> [round(int(a) / 2**32, 3) for a in allowance(seen, np.zeros((6, 0)), ())]
-    [0.0, 0.28, 0.42, 0.56, 1.68, 1.68]
-    >>> [round(int(a) / 2**32, 3) for a in allowance(seen[1:3], np.array([[0.0], [1.0]]), ((0, 2**31),))]
-    [0.28, 0.92]
-    """
-    spent: Ints = _BY_CALLS[np.minimum(seen, len(_BY_CALLS) - 1)]
-    for column, units in shifts:
-        spent += units * X[:, column].astype(np.int64)
-    return spent
-
-
-def shifts_of(features: Sequence[str]) -> Shifts:
-    """`SHIFTED`, by the places of these features."""
-    return tuple((features.index(name), whole(given)) for name, given in SHIFTED.items() if name in features)
-
-
-def sigmoid_cuts(slope: float, intercept: float) -> Ints:
-    """Least sum for each score of 1 / (1 + exp(slope * sum + intercept)), k = 1..10000.
-
-    Computed in decimal arithmetic of 50 digits, whose logarithm is correctly rounded: the same table on every
-    machine, which the C library's ``exp`` would not promise.
-    """
-    if not slope < 0:
-        raise ArtefactError(
-            f"calibration slope {slope} is not negative: the model ranks backwards, retrain it"
-        )
-    context = _DECIMAL
-    a, b = Decimal(slope), Decimal(intercept)
-    scale = Decimal(2**LEAF_BITS)
-    cuts = np.empty(UNITS, dtype=np.int64)
-    for number, logit in enumerate(_logits()):
-        margin = context.divide(context.minus(context.add(logit, b)), a)
-        least = context.multiply(margin, scale).to_integral_value(rounding=ROUND_CEILING, context=context)
-        cuts[number] = max(-_FAR, min(_FAR, int(least)))
-    return cuts
-
-
-@cache
-def _logits() -> tuple[Decimal, ...]:
-    """Log odds from which on a probability rounds to k units, k = 1..10000: those of (k - 1/2) units."""
-    return tuple(
-        _DECIMAL.ln(_DECIMAL.divide(Decimal(2 * k - 1), Decimal(2 * UNITS - 2 * k + 1)))
-        for k in range(1, UNITS + 1)
-    )
-
-
-def log_odds(units: int) -> float:
-    """Log odds from which on a score is at least `units` of 0.0001; 10001, which none is, lies a step beyond the last.
-
-    >>> log_odds(5000) < 0 < log_odds(5001), round(log_odds(10_000), 2), round(log_odds(10_001), 2)
-    (True, 9.9, 11.29)
-    """
-    return _steps()[max(units, 1) - 1]
-
-
-def least_score(odds: float) -> int:
-    """The least score, in units of 0.0001, that stands for log odds of `odds` or more: the inverse of `log_odds`.
-
-    >>> [least_score(log_odds(units)) for units in (1, 3821, 9999, 10_000, 10_001)]
-    [1, 3821, 9999, 10000, 10001]
-    """
-    return bisect_left(_steps(), odds - 1e-9) + 1
-
-
-@cache
-def _steps() -> list[float]:
-    """Log odds from which on a score is at least 1, 2 ... 10000 units, and those that stand for more."""
-    return [*map(float, _logits()), log((UNITS - 0.125) / 0.125)]
 
 
 def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:

@@ -22,8 +22,9 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from models.contracts import Family
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-from models.forest import attribution, trees
-from models.forest.trees import Floats, Forest, Ints
+from models.forest import allowances, attribution, trees, units
+from models.forest.trees import Forest
+from models.forest.units import Floats, Ints
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 MODEL_FILE = "model.skops"
@@ -37,7 +38,7 @@ TRUSTED = (
 )
 """Types beyond skops's own list that a model file may hold. Widening it is a change of code, on purpose."""
 
-NEVER = trees.UNITS + 1
+NEVER = units.UNITS + 1
 """A threshold that no score reaches: the budget cannot be kept otherwise."""
 
 
@@ -89,7 +90,7 @@ class NullModel:
 
     def score(self, X: Floats, seen: Ints) -> Ints:
         """The base rate, in units, for each row."""
-        return np.full(len(X), round(self.base_rate * trees.UNITS), dtype=np.int64)
+        return np.full(len(X), round(self.base_rate * units.UNITS), dtype=np.int64)
 
     def shares(self, row: Sequence[float]) -> list[tuple[Family, int]]:
         """No family adds anything."""
@@ -200,7 +201,7 @@ def load(
             f"{directory} was trained on features of version {manifest.get('features_version')}, this program"
             f" computes version {features_version}; retrain with `driftline train`"
         )
-    if manifest.get("allowance", trees.ALLOWED) != trees.ALLOWED:
+    if manifest.get("allowance", allowances.ALLOWED) != allowances.ALLOWED:
         raise FeaturesMismatch(
             f"{directory} has thresholds for scores with another allowance than this program's;"
             " retrain with `driftline train`"
@@ -214,7 +215,7 @@ def load(
             f"{path} cannot be read as a model ({error}); it was written by scikit-learn"
             f" {manifest.get('sklearn')}, installed is {sklearn.__version__}"
         ) from error
-    forest = trees.from_sklearn(pipeline, trees.shifts_of(features))
+    forest = trees.from_sklearn(pipeline, allowances.shifts_of(features))
     if forest.n_features != len(features):
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"

@@ -15,90 +15,16 @@ from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from models.errors import DatasetError
-from models.forest import trees
-from models.forest.trees import Floats, Ints, Shifts
+from models.evidence.features.registry import BY_NAME, GATES
+from models.evidence.features.spec import HALVES, Half
+from models.forest import allowances, odds, trees, units
+from models.forest.allowances import Shifts
+from models.forest.units import Floats, Ints
 from models.release.registry import NEVER
 from models.training.dataset import LEFT_OUT, Calls, task_folds
 
 BUDGETS = (0.001, 0.005, 0.01, 0.05)
 """Session-level false-positive rates that a manifest has thresholds for."""
-
-RISING = (
-    "tool_affinity_rank",
-    "tool_likeness_rank",
-    "tool_expected_rank",
-    "tool_lure_gain",
-    "call_nearness_drop",
-    "call_rest",
-    "line_gain",
-    "line_expected",
-    "line_tool",
-    "args_prose",
-    "args_sole",
-    "sink_prose_max",
-    "sink_sole_max",
-    "aimed_prose",
-    "aimed_other",
-    "aimed_nowhere",
-    "destructive",
-    "trifecta",
-)
-"""Evidence that can only raise a score. What holds by meaning transfers to tools never seen; what the trees
-would otherwise learn against it is a habit of the few suites at hand."""
-
-FALLING = (
-    "tool_affinity",
-    "tool_likeness",
-    "call_nearness",
-    "call_expected",
-    "call_kin",
-    "action_asked",
-    "command_looks",
-    "args_intent",
-    "args_anchored",
-    "sink_intent_min",
-    "sink_anchored_min",
-    "best_intent",
-    "source_named",
-    "source_acts",
-    "source_any",
-    "source_likeness",
-    "clause_any",
-    "intent_acts",
-    "intent_left",
-    "intent_any",
-    "intent_effect",
-    "aimed_intent",
-)
-"""Evidence that can only lower a score."""
-
-MEANING = (
-    "intent_declared",
-    "tool_affinity",
-    "tool_affinity_rank",
-    "tool_likeness",
-    "tool_likeness_rank",
-    "tool_expected_rank",
-    "call_nearness",
-    "call_nearness_drop",
-    "call_expected",
-    "call_rest",
-    "clause_served",
-    "call_kin",
-    "action_asked",
-    "intent_effect",
-)
-"""What the intent means, not what values it holds. How near one suite's words lie to its tools is a habit of that suite: half
-of the trees do without, see `Recipe.without`."""
-
-APART = (("handed", 136), ("hashed", 1000))
-"""Where for each half of the trees they are others, learnt from such calls alone.
-
-Where an intent or a clause of it hands something over (128 is neutral), an act from a result is honest or not by other
-figures than elsewhere: there those trees that know what the intent means are others. Where all values are fingerprints, what
-is copied whole is still found, but no other spelling, part or meaning of a value: there those that do without what the intent means.
-One value in clear keeps a call among the others: anyone can write what looks like a fingerprint beside it. What moves a call
-across such a value may move its score either way, whatever direction it has by itself."""
 
 Progress = Callable[[str], None]
 
@@ -121,7 +47,7 @@ class Recipe:
     without : for each part of the trees the features, by place, that it does without; the log odds are the parts' mean
     apart : for each part of the trees a feature's place, and from which whole number on that part's trees are others, as many
         more, learnt from such rows alone; None for a part that has none. None of them splits by that feature but at its root
-    shifts : what scores give up for each unit of a feature, by its place; see `trees.allowance`
+    shifts : what scores give up for each unit of a feature, by its place; see `allowances.allowance`
     """
 
     trees: int = 240
@@ -161,23 +87,31 @@ class Recipe:
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
-    """The recipe with directions for these features, half of what its trees say without `MEANING`, each half with trees `APART`.
+    """The recipe with what these features say of themselves: directions, what half of the trees do without, own trees, shifts.
 
-    That half does without what sets rows `APART` for the other, too: such a figure is the most of several, each with a
-    direction of its own that a split by it would not keep.
+    That half does without what sets rows apart for the other, too: such a figure is the most of several, each with a
+    direction of its own that a split by it would not keep. What moves a call across such a value may move its score either
+    way, whatever direction it has by itself.
     """
-    directions = tuple((name in RISING) - (name in FALLING) for name in features)
-    meaning = {place for place, name in enumerate(features) if name in MEANING}
-    gates = {features.index(name) for name, _ in APART if name in features}
-    without = ((), tuple(sorted(meaning | gates))) if 0 < len(meaning) < len(features) else ((),)
-    apart = tuple((features.index(name), least) if name in features else None for name, least in APART)
+    specs = [BY_NAME.get(name) for name in features]
+    meaning = {place for place, spec in enumerate(specs) if spec is not None and spec.means_intent}
+    gates = {place for place, spec in enumerate(specs) if spec is not None and spec.gate is not None}
+    halved = 0 < len(meaning) < len(features)
     given = {
-        "directions": directions,
-        "without": without,
-        "apart": apart if len(without) > 1 else (),
-        "shifts": trees.shifts_of(features),
+        "directions": tuple(spec.direction if spec is not None else 0 for spec in specs),
+        "without": ((), tuple(sorted(meaning | gates))) if halved else ((),),
+        "apart": tuple(_gate_of(half, features) for half in HALVES) if halved else (),
+        "shifts": allowances.shifts_of(features),
     }
     return Recipe(**{**given, **changes})
+
+
+def _gate_of(half: Half, features: Sequence[str]) -> tuple[int, int] | None:
+    """The place and value from which on other trees of a half judge a row; None where none of these features says so."""
+    for name, gate in GATES.items():
+        if gate.half == half and name in features:
+            return features.index(name), gate.least
+    return None
 
 
 def booster(recipe: Recipe) -> Any:
@@ -294,8 +228,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=rate, without=((),), apart=()))
     seen, target, total = distinct(X, calls.target, calls.weight)
     first.fit(seen, target, sample_weight=total)
-    spent = trees.allowance(calls.call_seq, X, recipe.shifts)
-    scores = first.decision_function(X) - spent / 2.0**trees.LEAF_BITS
+    spent = allowances.allowance(calls.call_seq, X, recipe.shifts)
+    scores = first.decision_function(X) - spent / 2.0**units.LEAF_BITS
     highest = np.full(len(calls.sessions), -np.inf)
     np.maximum.at(highest, calls.session, np.where(calls.target == 0, scores, -np.inf))
     domain = np.array([s.domain for s in calls.sessions])
@@ -419,7 +353,7 @@ def transferable(by_domain: Mapping[str, int]) -> int:
     ----------
     by_domain : least scores that are flagged, 1..10000; what none reaches counts as 10001
     """
-    return trees.least_score(upper_mean(map(trees.log_odds, by_domain.values()))) if by_domain else NEVER
+    return odds.least_score(upper_mean(map(odds.log_odds, by_domain.values()))) if by_domain else NEVER
 
 
 SUSPECTED = 0.05

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.errors import DatasetError
 from models.evidence.features.registry import FEATURES
-from models.forest.trees import UNITS, Floats, Ints
+from models.forest.units import UNITS, Floats, Ints
 from models.release.registry import NEVER, Model, NullModel
 from models.training.calibrate import (
     BUDGETS,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.errors import DatasetError
-from models.forest import trees
-from models.forest.trees import Floats, Ints
+from models.forest import allowances, trees
+from models.forest.units import Floats, Ints
 from models.release import registry
 from models.training import evaluate
 from models.training.calibrate import (
@@ -56,7 +56,7 @@ def train(
     features, features_version : what X's columns are
     data : file names to SHA-256, for the manifest
     """
-    recipe = replace(recipe or recipe_for(features), shifts=trees.shifts_of(features))
+    recipe = replace(recipe or recipe_for(features), shifts=allowances.shifts_of(features))
     if X.shape != (len(calls), len(features)):
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
     scores = out_of_fold(X, calls, recipe, progress)
@@ -80,7 +80,7 @@ def train(
             "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
             "domains": calls.domains(),
         },
-        "allowance": trees.ALLOWED,
+        "allowance": allowances.ALLOWED,
         "thresholds": kept,
         "thresholds_from": {
             "unit": "maximum of an honest session, recorded or written, each user task weighing the same",

@@ -24,7 +24,7 @@ from models.contracts import (
     Standing,
     ToolCalled,
 )
-from models.forest.trees import UNITS
+from models.forest.units import UNITS
 from models.session import VERSION, Dossier, PathRow, Session, Tombstone, path_within
 from stream.core import words
 from stream.events import (

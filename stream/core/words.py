@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.contracts import Family
-from models.forest.trees import UNITS
+from models.forest.units import UNITS
 from stream.policy import Levels, Policy, Ruling
 from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, Raised
 

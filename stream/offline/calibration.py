@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from models.errors import ConfigError, InputError
-from models.forest import trees
+from models.forest import units
 from models.release import registry
 from models.training.calibrate import raised
 from stream.bootstrap import release_digest
@@ -89,7 +89,7 @@ def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | No
         elif document["verdict"] == "abstain":
             abstained += 1
         else:
-            highest[session] = max(highest.get(session, 0), round(score * trees.UNITS))
+            highest[session] = max(highest.get(session, 0), round(score * units.UNITS))
     return Sample(highest, abstained, others)
 
 
@@ -187,7 +187,7 @@ def with_levels(policy_text: str, numbers: Mapping[str, int]) -> str:
     places = [(value.start_mark.index, _end(value), key.value) for key, value in table.value]
     for start, end, level in sorted(places, reverse=True):
         if level in numbers:
-            number = f"{numbers[level] / trees.UNITS:.4f}"
+            number = f"{numbers[level] / units.UNITS:.4f}"
             policy_text = policy_text[:start] + number + policy_text[end:]
     return policy_text
 

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from models.contracts import FAMILIES, Family
-from models.evidence.features.registry import FEATURES
+from models.evidence.features.registry import FEATURES, SPECS
 from models.forest import attribution
-from models.forest.trees import LEAF_BITS
+from models.forest.units import LEAF_BITS
 from models.release import registry
 from stream import bootstrap
 from stream.events import DECISIONS
@@ -64,7 +64,7 @@ def log_odds(row: Sequence[float]) -> float:
 
 
 def test_every_feature_is_evidence_of_one_family_that_decisions_name() -> None:
-    families = {attribution.family_of(name) for name in FEATURES}
+    families = {feature.family for feature in SPECS}
     assert families == set(attribution.LEARNT) < set(FAMILIES)
 
 
@@ -99,9 +99,7 @@ def test_a_family_as_in_a_typical_call_has_no_share_and_the_greatest_one_raises_
     rows, _ = told
     for row in rows:
         (most, part), *_ = shipped_model().shares(row)
-        without = [
-            typical()[n] if attribution.family_of(name) == most else row[n] for n, name in enumerate(FEATURES)
-        ]
+        without = [typical()[n] if feature.family == most else row[n] for n, feature in enumerate(SPECS)]
         assert dict(shipped_model().shares(without))[most] == 0
         if part > 50:
             assert log_odds(without) < log_odds(row)

@@ -9,11 +9,12 @@ import orjson
 import pytest
 import skops.io
 
-from models.evidence.features.registry import FEATURES, FEATURES_VERSION
+from models.evidence.features.registry import FEATURES, FEATURES_VERSION, GATES, SPECS
+from models.evidence.features.spec import FALLING, RISING, Direction
 from models.forest import trees
-from models.forest.trees import UNITS as UNIT
+from models.forest.units import UNITS as UNIT
 from models.release import registry
-from models.training.calibrate import APART, FALLING, RISING
+from models.training.calibrate import recipe_for
 from stream import bootstrap
 from stream.offline import files, replay
 from stream.offline.rows import Recorder
@@ -58,15 +59,15 @@ def test_one_row_at_a_time_scores_as_a_batch(rows: np.ndarray) -> None:
     assert alone == model.score(rows, first(rows)).tolist()
 
 
-@pytest.mark.parametrize(("names", "sign"), [(RISING, 1), (FALLING, -1)], ids=["rising", "falling"])
-def test_evidence_with_a_direction_never_turns_a_score_round(
-    rows: np.ndarray, names: tuple[str, ...], sign: int
-) -> None:
+@pytest.mark.parametrize("sign", [RISING, FALLING], ids=["rising", "falling"])
+def test_evidence_with_a_direction_never_turns_a_score_round(rows: np.ndarray, sign: Direction) -> None:
+    names = [feature.name for feature in SPECS if feature.direction == sign]
+    assert len(names) > 10
     model = shipped_model()
     before = model.score(rows, first(rows))
-    for gate, value in APART:
-        assert len(np.unique(rows[:, FEATURES.index(gate)] >= value)) == 2, "other trees are asked, too"
-    handed, least = FEATURES.index("handed"), dict(APART)["handed"]
+    for name, gate in GATES.items():
+        assert len(np.unique(rows[:, FEATURES.index(name)] >= gate.least)) == 2, "other trees are asked, too"
+    handed, least = FEATURES.index("handed"), GATES["handed"].least
     over = [FEATURES.index(name) for name in ("source_any", "clause_any", "intent_any")]
     for name in names:
         column = FEATURES.index(name)
@@ -83,5 +84,8 @@ def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> Non
     manifest = orjson.loads((registry.BUNDLED / registry.MANIFEST_FILE).read_bytes())
     assert manifest["features"] == list(FEATURES)
     assert manifest["features_version"] == FEATURES_VERSION
+    assert manifest["recipe"] == orjson.loads(orjson.dumps(recipe_for(FEATURES).as_manifest())), (
+        "directions, the halves of the trees, gates and shifts are those that the model was fitted with"
+    )
     assert "agentdojo.jsonl.gz" in manifest["data"]
     assert "openagentsafety_a.jsonl.gz" not in manifest["data"], "kept unseen, to check transfer on"

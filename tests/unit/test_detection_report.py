@@ -19,11 +19,12 @@ from benchmarks import results
 from benchmarks.detection import __main__ as detection
 from benchmarks.detection import page
 from benchmarks.detection.figures import _early, ecosystem
-from benchmarks.detection.fits import FAMILIES, FULL, Bench, Variant, family_of, variants
+from benchmarks.detection.fits import FULL, Bench, Variant, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import Part
 from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached, target_rows, word_rows
-from models.evidence.features.registry import FEATURES
+from models.evidence.features.registry import FEATURES, SPECS
+from models.evidence.features.spec import ABLATIONS
 from models.training import calibrate, dataset
 
 pytestmark = pytest.mark.slow
@@ -210,16 +211,13 @@ def test_a_revocation_needs_two_families_at_the_call_that_reaches_the_threshold(
         assert Scored(part, np.array([0, 0, 50]), limits).acted_on(0.001, 2).tolist() == [revoked]
 
 
-@pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_has_a_family(feature: str) -> None:
-    assert family_of(feature) in FAMILIES
-
-
-def test_every_family_is_left_out_once() -> None:
-    names = {variant.name for variant in variants()}
-    used = {family_of(FEATURES[n]) for n in FULL.columns}
-    assert {name.removeprefix("without ") for name in names if name.startswith("without ")} == used
-    assert used <= set(FAMILIES)
+def test_every_group_of_features_is_left_out_once() -> None:
+    left_out = [v.name.removeprefix("without ") for v in variants() if v.name.startswith("without ")]
+    assert left_out == list(ABLATIONS)
+    for variant in variants():
+        if variant.name.startswith("without "):
+            group = variant.name.removeprefix("without ")
+            assert {SPECS[n].ablation for n in variant.columns} == set(ABLATIONS) - {group}
 
 
 def test_bars_are_read_the_right_way_round() -> None:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import DatasetError
 from models.evidence.features import registry as features
-from models.forest import trees
+from models.forest import odds, trees, units
 from models.release import registry
 from models.training import calibrate, dataset, evaluate
 from models.training import fit as train
@@ -169,7 +169,7 @@ def kept_says_the_same(directory: Path, pipeline: Any, X: np.ndarray) -> trees.F
     registry.save(directory, pipeline, manifest)
     forest = registry.load(directory, FEATURES, 1).forest
     odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
-    assert forest.sums(X) / 2.0**trees.LEAF_BITS == pytest.approx(odds, abs=1e-7)
+    assert forest.sums(X) / 2.0**units.LEAF_BITS == pytest.approx(odds, abs=1e-7)
     return forest
 
 
@@ -309,10 +309,17 @@ def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
     recipe = calibrate.recipe_for(features.FEATURES)
     assert [[features.FEATURES[n] for n in columns] for columns in recipe.without] == [
         [],
-        [name for name in features.FEATURES if name in (*calibrate.MEANING, "handed", "hashed")],
+        [
+            name
+            for name in features.FEATURES
+            if features.BY_NAME[name].means_intent or name in ("handed", "hashed")
+        ],
     ]
     assert calibrate.recipe_for(FEATURES).without == ((),)
-    assert recipe.apart == tuple((features.FEATURES.index(name), least) for name, least in calibrate.APART)
+    assert recipe.apart == (
+        (features.FEATURES.index("handed"), 136),
+        (features.FEATURES.index("hashed"), 1000),
+    )
     assert calibrate.recipe_for(FEATURES).apart == ()
     seen = [name for name in features.FEATURES if name != "handed"]
     assert calibrate.recipe_for(seen).apart == (None, (seen.index("hashed"), 1000))
@@ -374,9 +381,9 @@ def test_from_five_domains_on_no_single_one_sets_the_threshold_that_goes_live(
 def test_the_threshold_of_a_release_is_the_mean_that_is_evaluated(own: list[int]) -> None:
     # The evaluation has log odds, a release units of its sigmoid: one rule for both.
     live = calibrate.transferable({str(n): value for n, value in enumerate(own)})
-    mean = calibrate.upper_mean([trees.log_odds(value) for value in own])
-    assert trees.log_odds(live) >= mean - 1e-6
-    assert live == 1 or trees.log_odds(live - 1) < mean + 1e-6
+    mean = calibrate.upper_mean([odds.log_odds(value) for value in own])
+    assert odds.log_odds(live) >= mean - 1e-6
+    assert live == 1 or odds.log_odds(live - 1) < mean + 1e-6
     assert min(own) <= live <= max(own)
 
 

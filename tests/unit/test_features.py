@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evidence.features.registry import FEATURES
+from models.evidence.features.registry import FEATURES, GATES
 from models.heads import handover
 from models.heads.expectation import FURTHEST
 from models.heads.handover import NEUTRAL, Head, Heads
 from models.release.registry import NullModel
 from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
 from models.text.tokens import HASHED_CHARS
-from models.training.calibrate import APART
 from models.training.scenarios.recorded_attacks import fingerprinted
 from stream import bootstrap
 from stream.core.window import Partition, _with_said
@@ -90,7 +89,7 @@ def test_whether_anything_is_handed_over_is_the_most_that_source_clause_or_inten
         for row in rows(session(intent)):
             assert row["handed"] == max(row["source_any"], row["clause_any"], row["intent_any"])
     assert all(row["handed"] == 128 for row in rows(session("")))
-    assert rows(session("Do what the mail m-1 says."))[0]["handed"] >= dict(APART)["handed"]
+    assert rows(session("Do what the mail m-1 says."))[0]["handed"] >= GATES["handed"].least
 
 
 def test_answers_are_silent_until_one_tells_something() -> None:
@@ -163,7 +162,7 @@ def test_who_writes_fingerprints_beside_a_value_in_clear_is_not_judged_as_all_of
     made_up = [f"fp:{n:064x}" for n in range(30)]
     padded["calls"][1]["args"] = {"to": "mallory@evil.example", "cc": made_up}
     found = rows(padded)[1]
-    assert 900 < found["hashed"] < dict(APART)["hashed"]
+    assert 900 < found["hashed"] < GATES["hashed"].least
 
 
 def paying(**result: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
-from models.forest import trees
+from models.forest import allowances
 from models.release import registry
 from tests.builders import first
 
@@ -72,9 +72,9 @@ def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_p
 
 
 def test_thresholds_for_scores_with_another_allowance_are_refused(saved: Path) -> None:
-    rewrite(saved, allowance=trees.ALLOWED)
+    rewrite(saved, allowance=allowances.ALLOWED)
     registry.load(saved, FEATURES, 4)
-    rewrite(saved, allowance={**trees.ALLOWED, "log_odds": 0.1})
+    rewrite(saved, allowance={**allowances.ALLOWED, "log_odds": 0.1})
     with pytest.raises(FeaturesMismatch, match=r"allowance.*retrain"):
         registry.load(saved, FEATURES, 4)
 

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import ArtefactError, FeaturesMismatch
-from models.forest import trees
+from models.forest import allowances, odds, trees, units
 from tests.builders import first
 
 CUTS_DIGEST = "36f1a406a44fdff93dd9f63dead18a4bb887130b97cdbd1f00e187d77caabab1"
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def rows(n: int, seed: int, missing: float = 0.0) -> tuple[trees.Floats, trees.Ints]:
+def rows(n: int, seed: int, missing: float = 0.0) -> tuple[units.Floats, units.Ints]:
     """Rows in steps of 0.01, so that many values tie with each other, and a target made of two of them."""
     draws = np.random.default_rng(seed)
     X = np.round(draws.normal(size=(n, 7)), 2)
@@ -48,7 +48,7 @@ def fitted(missing: float = 0.0, **options: Any) -> Any:
     return CalibratedClassifierCV(FrozenEstimator(boosted), method="sigmoid").fit(X[2000:], y[2000:])
 
 
-def split_points(pipeline: Any, X: trees.Floats) -> trees.Floats:
+def split_points(pipeline: Any, X: units.Floats) -> units.Floats:
     """Rows rewritten to lie exactly on the trees' own thresholds, where < and <= differ."""
     on = X.copy()
     boosted = pipeline.calibrated_classifiers_[0].estimator.estimator
@@ -64,7 +64,7 @@ def test_score_on_fresh_rows_is_within_one_unit_of_scikit_learn(missing: float) 
     forest = trees.from_sklearn(pipeline)
     X, _ = rows(2500, seed=2, missing=missing)
     for tried in (X, split_points(pipeline, X)):
-        theirs = pipeline.predict_proba(tried)[:, 1] * trees.UNITS
+        theirs = pipeline.predict_proba(tried)[:, 1] * units.UNITS
         ours = forest.score(tried, first(tried))
         assert np.abs(ours - theirs).max() <= 1
         assert (ours == np.round(theirs)).mean() > 0.999
@@ -105,13 +105,13 @@ def test_trees_without_a_split_are_read_as_one_leaf() -> None:
     forest = trees.from_sklearn(pipeline)
     X, _ = rows(20, seed=7)
     assert len(set(forest.score(X, first(X)).tolist())) == 1
-    assert abs(forest.score(X, first(X))[0] - pipeline.predict_proba(X)[0, 1] * trees.UNITS) <= 1
+    assert abs(forest.score(X, first(X))[0] - pipeline.predict_proba(X)[0, 1] * units.UNITS) <= 1
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(-1.0, 0.0), (-3.62, -1.24), (-0.7, 2.5)])
 def test_cuts_are_the_least_sums_that_reach_each_score(slope: float, intercept: float) -> None:
-    cuts = trees.sigmoid_cuts(slope, intercept)
-    assert len(cuts) == trees.UNITS
+    cuts = odds.sigmoid_cuts(slope, intercept)
+    assert len(cuts) == units.UNITS
     assert (np.diff(cuts) > 0).all()
     exact = Context(prec=60)
 
@@ -127,14 +127,14 @@ def test_cuts_are_the_least_sums_that_reach_each_score(slope: float, intercept: 
 
 
 def test_cuts_are_the_same_bytes_on_every_machine() -> None:
-    cuts = trees.sigmoid_cuts(-1.25, 0.375)
+    cuts = odds.sigmoid_cuts(-1.25, 0.375)
     assert hashlib.sha256(cuts.astype("<i8").tobytes()).hexdigest() == CUTS_DIGEST
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, float("nan")])
 def test_a_calibration_that_ranks_backwards_is_refused(slope: float) -> None:
     with pytest.raises(ArtefactError, match="backwards"):
-        trees.sigmoid_cuts(slope, 0.0)
+        odds.sigmoid_cuts(slope, 0.0)
 
 
 def test_rows_of_another_width_are_refused() -> None:
@@ -160,21 +160,21 @@ def test_trees_with_too_many_leaves_are_refused() -> None:
 def test_each_doubling_of_a_sessions_calls_costs_as_much_and_there_is_an_end() -> None:
     seen = np.arange(5000)
     none = np.zeros((5000, 0))
-    spent = trees.allowance(seen, none, ())
+    spent = allowances.allowance(seen, none, ())
     assert spent[0] == 0
     assert (np.diff(spent) >= 0).all()
-    powers = 2 ** np.arange(trees.MAX_DOUBLINGS + 1) - 1
-    doubled = np.diff(trees.allowance(powers, none, ()))
-    assert set(doubled.tolist()) == {trees.whole(trees.ALLOWANCE)}
-    assert spent.max() == spent[63] == trees.MAX_DOUBLINGS * trees.whole(trees.ALLOWANCE)
+    powers = 2 ** np.arange(allowances.MAX_DOUBLINGS + 1) - 1
+    doubled = np.diff(allowances.allowance(powers, none, ()))
+    assert set(doubled.tolist()) == {units.whole(allowances.ALLOWANCE)}
+    assert spent.max() == spent[63] == allowances.MAX_DOUBLINGS * units.whole(allowances.ALLOWANCE)
 
 
-@pytest.mark.parametrize("name", trees.SHIFTED)
+@pytest.mark.parametrize("name", allowances.BY_FEATURE)
 def test_what_is_hidden_shifts_a_score_alike_at_every_call(name: str) -> None:
-    seen, shifts = np.arange(200), trees.shifts_of(["another", name])
+    seen, shifts = np.arange(200), allowances.shifts_of(["another", name])
     hidden = np.tile([5.0, 7.0], (200, 1))
-    more = trees.allowance(seen, hidden, shifts) - trees.allowance(seen, 0 * hidden, shifts)
-    assert set(more.tolist()) == {7 * trees.whole(trees.SHIFTED[name])}
+    more = allowances.allowance(seen, hidden, shifts) - allowances.allowance(seen, 0 * hidden, shifts)
+    assert set(more.tolist()) == {7 * units.whole(allowances.BY_FEATURE[name])}
 
 
 def test_a_score_loses_or_gains_by_what_is_hidden_and_by_nothing_else() -> None:
@@ -185,7 +185,7 @@ def test_a_score_loses_or_gains_by_what_is_hidden_and_by_nothing_else() -> None:
     seen, shown = np.zeros(len(X), np.int64), X[:, column] == 0
     plain = trees.from_sklearn(pipeline).score(X, seen)
     for given, way in ((0.4, 1), (-0.3, -1)):
-        shifted = trees.from_sklearn(pipeline, ((column, trees.whole(given)),)).score(X, seen)
+        shifted = trees.from_sklearn(pipeline, ((column, units.whole(given)),)).score(X, seen)
         assert np.array_equal(plain[shown], shifted[shown])
         assert (way * (plain - shifted)[~shown] >= 0).all()
         assert (plain != shifted).any()

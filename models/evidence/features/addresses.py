@@ -17,21 +17,21 @@ def aimed(call: CallEvidence) -> int:
 
 @GROUP.feature(THOUSANDTHS, FALLING)
 def aimed_intent(call: CallEvidence) -> int:
-    """Share of them that the intent carries; 1000 without any."""
+    """Share of these address characters that the intent carries; 1000 without any."""
     addresses = call.arguments.aimed
     return share(addresses.intent, addresses.total) if addresses.total else 1000
 
 
 @GROUP.feature(THOUSANDTHS, RISING)
 def aimed_prose(call: CallEvidence) -> int:
-    """Share of them that results carry in prose only."""
+    """Share of these address characters that results carry in prose only."""
     addresses = call.arguments.aimed
     return share(addresses.prose, addresses.total)
 
 
 @GROUP.feature(THOUSANDTHS, RISING)
 def aimed_other(call: CallEvidence) -> int:
-    """Share of them that results carry elsewhere than beside what the intent names."""
+    """Share of these address characters that results carry elsewhere than beside what the intent names."""
     addresses = call.arguments.aimed
     elsewhere = addresses.total - addresses.intent - addresses.anchored - addresses.nowhere
     return share(elsewhere, addresses.total)
@@ -39,6 +39,6 @@ def aimed_other(call: CallEvidence) -> int:
 
 @GROUP.feature(THOUSANDTHS, RISING)
 def aimed_nowhere(call: CallEvidence) -> int:
-    """Share of them that nothing carries."""
+    """Share of these address characters that nothing carries."""
     addresses = call.arguments.aimed
     return share(addresses.nowhere, addresses.total)

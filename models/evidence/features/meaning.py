@@ -36,19 +36,19 @@ def call_rest(call: CallEvidence) -> int:
 
 @GROUP.feature(THOUSANDTHS, RISING, family="sequence", ablation="catalogue lure")
 def line_gain(call: CallEvidence) -> int:
-    """How much of that rest one line of a result explains; 0 below `models.text.meaning.GATE`."""
+    """How much of what the clauses leave one line of a result explains; 0 below `models.text.meaning.GATE`."""
     return call.meaning.explained.gain
 
 
 @GROUP.feature(HUNDREDTHS, RISING, family="sequence", ablation="catalogue lure")
 def line_expected(call: CallEvidence) -> int:
-    """How much sooner that line leads to the call than the intent does; -999 without a line."""
+    """How much sooner the line of a result that explains most leads to the call than the intent does; -999 without one."""
     return call.meaning.line_expected
 
 
 @GROUP.feature(THOUSANDTHS, RISING, family="sequence", ablation="catalogue lure")
 def line_tool(call: CallEvidence) -> int:
-    """Cosine of that line and the tool; 0 without a line."""
+    """Cosine of the tool and the line of a result that explains most; 0 without one."""
     return call.meaning.explained.line_tool
 
 

@@ -31,7 +31,7 @@ from models.evidence.features import (
     tool,
     visibility,
 )
-from models.evidence.features.spec import Feature
+from models.evidence.features.spec import Feature, Gate
 
 FEATURES_VERSION = 19
 """Raised where a column of the same name comes to mean something else; another list of names is another one by itself."""
@@ -57,6 +57,9 @@ FEATURES: tuple[str, ...] = tuple(feature.name for feature in SPECS)
 """Names of the columns, as a model's manifest lists them."""
 
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in SPECS}
+
+GATES: Mapping[str, Gate] = {feature.name: feature.gate for feature in SPECS if feature.gate is not None}
+"""By name those that decide that other trees judge a row."""
 
 _COLUMNS = tuple(feature.of for feature in SPECS)
 

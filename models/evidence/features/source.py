@@ -10,7 +10,7 @@ GROUP = Group(family="provenance", ablation="delegation")
 
 @GROUP.feature("calls, cut at 254; 255 without a source")
 def source_age(call: CallEvidence) -> int:
-    """Calls since the main source."""
+    """Calls since the main source: the one whose result explains most of the arguments."""
     main = call.arguments.main_source
     return 255 if main is None else min(254, call.context.session.calls - main)
 
@@ -43,11 +43,11 @@ def source_acts(call: CallEvidence) -> int:
 
 @GROUP.feature(HANDED, FALLING, family="intent")
 def source_any(call: CallEvidence) -> int:
-    """How far that clause hands acts over, or at least particulars of the act that it names."""
+    """How far that clause hands acts over, or at least particulars of an act that it names."""
     return call.delegation.by_source.any
 
 
 @GROUP.feature(DEVIATIONS, FALLING, family="intent")
 def source_likeness(call: CallEvidence) -> int:
-    """How near the tool's meaning is to that clause, among the catalogue's tools."""
+    """How near the tool's meaning is to the clause that the source was read for, among the catalogue's tools."""
     return call.delegation.source_likeness
