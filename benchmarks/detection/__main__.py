@@ -41,7 +41,7 @@ BESIDE = ("rules", "ablations")
 
 SHOWN = ("page", "plots", "tables")
 """Modules that only show what was measured."""
-LEARNT = ("training/calibrate.py", "forest/trees.py")
+LEARNT = ("training/calibrate.py", "forest/*.py", "evidence/features/*.py")
 """Of ``models``, what fits and what is fitted."""
 FITTED = ("fits", "rates", "rows")
 """Modules that scores come from; the others of `code` only say what is asked of them."""
@@ -55,7 +55,8 @@ def code(only: Sequence[str] = ()) -> str:
     found = hashlib.sha256()
     beside = sorted(Path(__file__).parent.glob("*.py"))
     here = [path for path in beside if (path.stem in only if only else path.stem not in SHOWN)]
-    for path in (*here, *(ROOT / "models" / name for name in LEARNT)):
+    learnt = [path for name in LEARNT for path in sorted((ROOT / "models").glob(name))]
+    for path in (*here, *learnt):
         found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()[:12]
 
