@@ -13,11 +13,12 @@ from models.release import registry
 from stream import jose
 from stream.activations import SignedActivations
 from stream.core.judge import Judge
-from stream.core.rulings import Release
+from stream.core.releases import Release
 from stream.declarations import load_keys
 from stream.events import short_hash
 from stream.outbound.act import Actor
-from stream.outbound.tokens import SigningKeys
+from stream.outbound.change import Receivers
+from stream.outbound.keys import SigningKeys
 from stream.policy import Policy, levels, load_policy
 from stream.settings import Settings
 
@@ -117,10 +118,9 @@ def judge_with(
         SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
-        issuer=settings.issuer,
-        audiences=settings.audiences,
-        risk_audience=settings.risk_audience,
-        runbook_url=settings.runbook_url,
+        receivers=Receivers(
+            settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url
+        ),
         partitions=partitions,
         declarations=load_keys(keys) if keys is not None else None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import ValidationError
@@ -25,7 +25,9 @@ from models.contracts import (
 from models.errors import DecodeError, SchemaError
 
 EVENTS, DECISIONS, CASES = "agent.events.v1", "agent.decisions.v1", "agent.cases.v1"
-ALERTS, REVOCATIONS, RISK = "agent.alerts.v1", "agent.revocations.v1", "agent.risk.v1"
+ALERTS = "agent.alerts.v1"
+REVOCATIONS: Final = "agent.revocations.v1"
+RISK: Final = "agent.risk.v1"
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError
-from stream.outbound.findings import is_web_address
+from stream.outbound.ocsf import is_web_address
 from stream.shell.connection import check_client, client_context
 from stream.shell.logs import FORMATS, Format
 

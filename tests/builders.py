@@ -14,12 +14,14 @@ import numpy as np
 import orjson
 import pytest
 
+from models.contracts import Case
 from models.errors import SchemaError
 from models.release import registry
 from stream.core.judge import Activation, Judge
-from stream.core.rulings import Release
+from stream.core.releases import Release
 from stream.core.window import Partition
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
+from stream.outbound.change import Change, Receivers
 from stream.policy import Levels, Policy, load_policy
 
 T0 = 1_767_258_000_000  # 2026-01-01T09:00:00Z
@@ -221,10 +223,23 @@ def judge(
         JsonActivations(),
         fingerprint_key=KEY,
         tenants=tenants or {EVENTS: None},
-        issuer="https://issuer.example.com",
-        audiences={"demo": "https://demo.example.com"},
-        risk_audience="https://soc.example.com",
+        receivers=Receivers(
+            "https://issuer.example.com", {"demo": "https://demo.example.com"}, "https://soc.example.com"
+        ),
         partitions=partitions,
+    )
+
+
+def changed(**fields: Any) -> Change:
+    """A change of a case, from the fields of both; ``peak`` is the highest standing that was told before."""
+    peak = fields.pop("peak", None)
+    case = {"finding": None, "sets": [], **{k: v for k, v in fields.items() if k in Case.model_fields}}
+    beside = {k: v for k, v in fields.items() if k not in Case.model_fields}
+    return Change(
+        case=Case(**case),
+        alerted=peak in ("alert", "contained"),
+        revoked=peak == "contained",
+        **beside,
     )
 
 

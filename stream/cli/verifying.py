@@ -24,7 +24,7 @@ def verify(
     jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
 ) -> None:
     """Check a revocation, an alert, a policy or a release."""
-    from stream.outbound.tokens import SigningKeys
+    from stream.outbound.keys import SigningKeys
 
     if jwks_out is not None:
         configured = settings()
@@ -95,7 +95,7 @@ def _keys_of(path: Path) -> dict[str, Any]:
 
 def _own_keys(configured: Settings) -> dict[str, Any]:
     """This installation's public keys; none are made here, which would verify nothing."""
-    from stream.outbound.tokens import SigningKeys
+    from stream.outbound.keys import SigningKeys
 
     try:
         own = SigningKeys(path=configured.signing_key_file, state_dir=configured.state_dir, make=False)
@@ -110,7 +110,7 @@ def alert(
 ) -> None:
     """Check alerts against OCSF's own schema; exit 1 when one does not hold."""
     from stream.cli.documents import documents
-    from stream.outbound.findings import problems
+    from stream.outbound.ocsf import problems
 
     failed = count = 0
     for number, finding in documents(file, "agent.alerts.v1"):

@@ -45,16 +45,9 @@ from models.text.index import Index
 from models.tools.catalogue import Catalogue
 from stream import events
 from stream.core import window
-from stream.core.rulings import (
-    Call,
-    Close,
-    Offered,
-    PolicyNames,
-    Release,
-    Rulings,
-    Unjudged,
-    shell_of,
-)
+from stream.core.items import Call, Close, Offered, Unjudged
+from stream.core.releases import PolicyNames, Release
+from stream.core.rulings import Rulings, shell_of
 from stream.core.window import LEDGER, Ledger, Partition, state_key
 from stream.events import (
     Output,
@@ -64,6 +57,7 @@ from stream.events import (
     refusal,
     short_hash,
 )
+from stream.outbound.change import Receivers
 from stream.policy import Policy
 from stream.signals import registry
 from stream.signals.call import circumstances, circumstances_after_end, observe
@@ -134,10 +128,8 @@ class Judge:
         Key of all fingerprints.
     tenants : mapping of str to (str or None)
         Base name of an input topic -> the tenant bound to it.
-    issuer, audiences, risk_audience
-        Claims of the tokens that cases carry.
-    runbook_url : str or None
-        Where the runbooks lie that findings link to.
+    receivers : Receivers
+        Whom the findings and tokens that cases carry are addressed to.
     partitions : int or None
         Partitions of the input topics; None where the log has none (plain files).
     declarations : Declarations or None
@@ -151,10 +143,7 @@ class Judge:
         *,
         fingerprint_key: bytes,
         tenants: Mapping[str, str | None],
-        issuer: str,
-        audiences: Mapping[str, str],
-        risk_audience: str,
-        runbook_url: str | None = None,
+        receivers: Receivers,
         partitions: int | None = None,
         declarations: Declarations | None = None,
     ) -> None:
@@ -162,10 +151,7 @@ class Judge:
         self.activations = activations
         self.key = fingerprint_key
         self.tenants = tenants
-        self.issuer = issuer
-        self.audiences = audiences
-        self.risk_audience = risk_audience
-        self.runbook_url = runbook_url
+        self.receivers = receivers
         self.partitions = partitions
         self.declarations = declarations
         # Memos of pure functions, bounded; no state.
@@ -247,14 +233,7 @@ class _Batch:
         self.below: dict[str, list[str]] = {}
         # Event numbers of the session at hand before its record: one that fails must not use up its own.
         self.numbers: tuple[bytes, int, list[list[int]]] = (b"", 0, [])
-        self.rulings = Rulings(
-            judge.key,
-            judge.issuer,
-            judge.audiences,
-            judge.risk_audience,
-            judge.runbook_url,
-            judge.policy_name,
-        )
+        self.rulings = Rulings(judge.key, judge.receivers, judge.policy_name)
         self._declared = _Head(partition.declared)
         self._undeclared = _Head(partition.undeclared)
         self._tombs = _Head(partition.tombs)
@@ -284,14 +263,14 @@ class _Batch:
                 except Exception as error:  # what was decided of it already stands
                     self.rulings.outputs.append(self._refused(item.record, "internal", type(error).__name__))
                     self._count("internal")
-                    self.rulings.unjudged(Unjudged(item.session, item.release, item.now_ms))
+                    self.rulings.cases.unjudged(Unjudged(item.session, item.release, item.now_ms))
                 n += 1
             elif isinstance(item, Close):
-                self.rulings.close(item)
+                self.rulings.cases.close(item)
             elif isinstance(item, Offered):
-                self.rulings.offered(item)
+                self.rulings.cases.offered(item)
             else:
-                self.rulings.unjudged(item)
+                self.rulings.cases.unjudged(item)
         return Step(self.rulings.outputs, self._changes(), len(records), skipped)
 
     def _score(self, calls: Sequence[Call]) -> list[int]:
@@ -310,7 +289,7 @@ class _Batch:
     def _changes(self) -> dict[str, bytes | None]:
         # One that was forgotten and born again is no deletion, and stands in the order of its last record.
         changes: dict[str, bytes | None] = dict.fromkeys(sorted(self.forgotten - self.states.keys()), None)
-        for key in [*self.ended, *self.recent, *self.changed, *self.rulings.changed]:
+        for key in [*self.ended, *self.recent, *self.changed, *self.rulings.cases.changed]:
             if key not in changes and key in self.states:
                 changes[key] = dump(self.states[key])
         for digest, raw in self.catalogue_bytes.items():

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from models.contracts import SCHEMA_VERSION, Case, Signed
 from models.errors import ContractError, DecodeError, SchemaError
 from stream.events import ALERTS, CORE, REVOCATIONS, Output, Record, dumps, refusal
-from stream.outbound.tokens import TOKEN_TYPE, SigningKeys, TokenError
+from stream.outbound.keys import SigningKeys
+from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
 SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))
 
@@ -33,7 +34,7 @@ def plan(case: Case) -> Plan:
     Shadow mode sends no revocation. Everything else goes out at once: holding (budgets, the circuit breaker)
     and grouping (one campaign over many sessions) do not exist yet, and this is the place for them.
     """
-    sets = [one for one in case.sets if case.enforced or one.topic != REVOCATIONS]
+    sets = [signed for signed in case.sets if case.enforced or signed.topic != REVOCATIONS]
     return Plan(case.finding, sets)
 
 
@@ -53,10 +54,10 @@ class Actor:
         """The outputs of `records` from the case log, in their order."""
         outputs: list[Output] = []
         for record in records:
-            outputs.extend(self._one(record))
+            outputs.extend(self._act(record))
         return outputs
 
-    def _one(self, record: Record) -> list[Output]:
+    def _act(self, record: Record) -> list[Output]:
         try:
             case = read_case(record)
         except ContractError as error:
@@ -67,14 +68,14 @@ class Actor:
         if finding is not None:
             outputs.append(Output(ALERTS, key, (), dumps(finding)))
         refused: list[str] = []
-        for one in sets:
+        for signed in sets:
             try:
-                check_set(case, one)
-                token = self._keys.sign(one.claims)
+                check_set(case, signed)
+                token = self._keys.sign(signed.claims)
             except TokenError as error:
                 refused.append(str(error))
                 continue
-            outputs.append(Output(one.topic, key, SET_HEADERS, token.encode()))
+            outputs.append(Output(signed.topic, key, SET_HEADERS, token.encode()))
         if refused:
             # The rest is sent all the same: sending it again later repeats ids that receivers drop.
             outputs.append(refusal(record, "schema", f"not signed: {'; '.join(refused)}"))
@@ -119,7 +120,7 @@ def read_case(record: Record) -> Case:
     return case
 
 
-def check_set(case: Case, one: Signed) -> None:
+def check_set(case: Case, signed: Signed) -> None:
     """A token speaks of its own case and tenant only, whatever was written into the case log.
 
     Raises
@@ -127,11 +128,11 @@ def check_set(case: Case, one: Signed) -> None:
     TokenError
         It names another case, session or tenant.
     """
-    subject = one.claims.get("sub_id")
-    told = subject if isinstance(subject, dict) else {}
-    if one.claims.get("txn") != case.case_id:
+    subject = signed.claims.get("sub_id")
+    named = subject if isinstance(subject, dict) else {}
+    if signed.claims.get("txn") != case.case_id:
         raise TokenError("claims", "txn is not the case")
-    if told.get("session") != {"format": "opaque", "id": case.session_id}:
+    if named.get("session") != {"format": "opaque", "id": case.session_id}:
         raise TokenError("subject", "sub_id.session is not the case's session")
-    if told.get("tenant") != {"format": "opaque", "id": case.tenant}:
+    if named.get("tenant") != {"format": "opaque", "id": case.tenant}:
         raise TokenError("subject", "sub_id.tenant is not the case's tenant")

@@ -36,7 +36,7 @@ from stream.events import (
     REVOCATIONS,
     RISK,
 )
-from stream.outbound.findings import OCSF_VERSION, PROFILES
+from stream.outbound.ocsf import OCSF_VERSION, PROFILES
 
 JSON, TOKEN, BYTES = "application/json", "application/secevent+jwt", "application/octet-stream"
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from models.contracts import Family
 from stream import bootstrap
-from stream.core.rulings import Release
+from stream.core.releases import Release
 from stream.events import CORE
 from stream.offline import files, replay
 from stream.policy import Levels, load_policy

@@ -14,7 +14,8 @@ from joserfc.jwk import KeySet
 from models.contracts import Case, Signed
 from stream.events import ALERTS, CASES, CORE, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
 from stream.outbound.act import Actor, plan
-from stream.outbound.tokens import RISK_LEVEL_CHANGE, SESSION_REVOKED, SigningKeys
+from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
+from stream.outbound.keys import SigningKeys
 
 SUBJECT = {
     "format": "complex",

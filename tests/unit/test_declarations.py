@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from models.errors import ConfigError
 from stream import bootstrap
-from stream.core.rulings import Release
+from stream.core.releases import Release
 from stream.declarations import SignedDeclarations, load_keys, sign
 from stream.policy import Signatures, load_policy, parse_policy
 from stream.settings import Settings

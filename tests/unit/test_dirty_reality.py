@@ -11,7 +11,7 @@ import stream.core.judge
 import stream.core.words
 from models.errors import ArtefactError
 from models.session import MAX_STATE, Session, Tombstone, load
-from stream.core.rulings import Release
+from stream.core.releases import Release
 from stream.core.window import Partition, state_key
 from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
 from tests import builders as b

@@ -21,7 +21,9 @@ from stream.events import OUTCOMES, REVOCATIONS
 from stream.offline.files import read_records
 from stream.offline.replay import replay
 from stream.outbound.act import Actor
-from stream.outbound.tokens import SigningKeys, default_audience, verify_token
+from stream.outbound.claims import default_audience
+from stream.outbound.keys import SigningKeys
+from stream.outbound.tokens import verify_token
 from stream.policy import load_policy
 from stream.settings import Settings
 from stream.shell.topic_table import DAY_MS, topic_table

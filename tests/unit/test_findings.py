@@ -1,6 +1,5 @@
 """Findings: valid OCSF, the same for the same facts, honest about what was done, and bounded."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,15 +7,10 @@ from ocsf_json_schema import get_ocsf_schema
 
 from models.contracts import FAMILIES, ArgumentRef, CredentialRef, Evidence, PathStep
 from stream.events import dumps, rfc3339
-from stream.outbound.findings import (
-    BROKER_LAG_MS,
-    CaseFacts,
-    dedup_key,
-    exposure,
-    finding,
-    has_finding,
-    problems,
-)
+from stream.outbound.change import Change
+from stream.outbound.findings import BROKER_LAG_MS, dedup_key, exposure, finding, is_told
+from stream.outbound.ocsf import problems
+from tests.builders import changed
 
 NINE = 1_767_258_000_000  # 2026-01-01T09:00:00Z
 
@@ -52,8 +46,8 @@ def an_evidence(**changes: Any) -> Evidence:
     )
 
 
-def some_facts(**changes: Any) -> CaseFacts:
-    return CaseFacts(
+def some_change(**changes: Any) -> Change:
+    return changed(
         **{
             "case_id": "case-1",
             "record_id": "case-1/2",
@@ -90,27 +84,27 @@ def some_facts(**changes: Any) -> CaseFacts:
 
 
 CHANGES = {
-    "first alert": some_facts(),
-    "first containment": some_facts(after="contained", verdict="revoke"),
-    "alert becomes containment": some_facts(before="alert", after="contained"),
-    "alert returns": some_facts(before="watch", peak="contained"),
-    "close": some_facts(before="contained", after="closed", kind="ended", cause="ended", verdict=None),
-    "shadow": some_facts(after="contained", enforced=False),
-    "bare": some_facts(
+    "first alert": some_change(),
+    "first containment": some_change(after="contained", verdict="revoke"),
+    "alert becomes containment": some_change(before="alert", after="contained"),
+    "alert returns": some_change(before="watch", peak="contained"),
+    "close": some_change(before="contained", after="closed", kind="ended", cause="ended", verdict=None),
+    "shadow": some_change(after="contained", enforced=False),
+    "bare": some_change(
         families=[], evidence=[], path=[], credentials=[], agent=None, spiffe_id=None, user=None, reason=""
     ),
-    "every family": some_facts(families=list(FAMILIES)),
+    "every family": some_change(families=list(FAMILIES)),
 }
 
 
-@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
-def test_finding_of_every_kind_of_change_is_valid_ocsf(facts: CaseFacts) -> None:
-    assert problems(finding(facts)) == []
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_of_every_kind_of_change_is_valid_ocsf(change: Change) -> None:
+    assert problems(finding(change)) == []
 
 
-@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
-def test_finding_captions_are_those_of_the_official_schema(facts: CaseFacts) -> None:
-    event = finding(facts)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_captions_are_those_of_the_official_schema(change: Change) -> None:
+    event = finding(change)
     official = get_ocsf_schema(version="1.8.0")["classes"]["detection_finding"]["attributes"]
     pairs = [
         ("activity_id", "activity_name"),
@@ -157,7 +151,7 @@ def broken(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 def test_problems_of_a_finding_with_one_wrong_field_names_that_field(
     path: str, value: Any, told: str
 ) -> None:
-    found = problems(broken(finding(some_facts()), path, value))
+    found = problems(broken(finding(some_change()), path, value))
     assert {one.split(":")[0] for one in found} == {told}
 
 
@@ -183,24 +177,24 @@ def test_finding_uid_and_dedup_key_stay_the_same_through_a_case() -> None:
 
 
 def test_dedup_key_of_ids_that_contain_its_separator_stays_unambiguous() -> None:
-    assert dedup_key(some_facts(tenant="a|b", session_id="c")) != dedup_key(
-        some_facts(tenant="a", session_id="b|c")
+    assert dedup_key(some_change(tenant="a|b", session_id="c")) != dedup_key(
+        some_change(tenant="a", session_id="b|c")
     )
 
 
-@pytest.mark.parametrize("facts", CHANGES.values(), ids=CHANGES.keys())
-def test_finding_never_claims_that_access_was_revoked(facts: CaseFacts) -> None:
-    event = finding(facts)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_finding_never_claims_that_access_was_revoked(change: Change) -> None:
+    event = finding(change)
     assert (event["action_id"], event["disposition_id"]) == (3, 19)
 
 
 def test_finding_of_equal_facts_has_equal_bytes() -> None:
-    assert dumps(finding(some_facts())) == dumps(finding(some_facts()))
+    assert dumps(finding(some_change())) == dumps(finding(some_change()))
 
 
 def test_finding_with_more_than_it_shows_counts_what_is_cut() -> None:
     event = finding(
-        some_facts(
+        some_change(
             evidence=[an_evidence(name=f"n-{i}") for i in range(20)],
             path=[a_step(i) for i in range(40)],
             credentials=[CredentialRef(broker="vault", kind="lease", value=str(i)) for i in range(20)],
@@ -213,14 +207,14 @@ def test_finding_with_more_than_it_shows_counts_what_is_cut() -> None:
 
 def test_finding_shows_supporting_evidence_before_the_rest() -> None:
     weak = [an_evidence(name=f"weak-{i}", supports=False) for i in range(30)]
-    event = finding(some_facts(evidence=[*weak, an_evidence(name="strong", value=0.1)]))
+    event = finding(some_change(evidence=[*weak, an_evidence(name="strong", value=0.1)]))
     assert event["evidences"][0]["name"] == "provenance: strong"
 
 
 def test_finding_of_the_largest_facts_stays_under_its_bound() -> None:
     wide = "\x01" * 256  # six bytes each in JSON
     event = finding(
-        some_facts(
+        some_change(
             session_id=wide,
             root_session_id=wide,
             tenant=wide,
@@ -255,12 +249,12 @@ def test_finding_of_the_largest_facts_stays_under_its_bound() -> None:
 def test_exposure_states_the_worst_case_that_the_facts_allow(
     changes: dict[str, Any], revocation: str, until: int | None
 ) -> None:
-    told = exposure(some_facts(**changes))
+    told = exposure(some_change(**changes))
     assert (told["revocation"], told["worst_case_until"]) == (revocation, until)
 
 
 def test_finding_maps_families_to_framework_ids() -> None:
-    event = finding(some_facts())
+    event = finding(some_change())
     assert event["unmapped"]["frameworks"]["owasp_asi"] == ["ASI01", "ASI02"]
     assert {attack["technique"]["uid"] for attack in event["finding_info"]["attacks"]} == {
         "AML.T0051",
@@ -270,10 +264,10 @@ def test_finding_maps_families_to_framework_ids() -> None:
 
 
 def test_finding_runbook_lies_where_the_deployment_says() -> None:
-    event = finding(some_facts(), runbook_url="https://wiki.example.com/soc/")
+    event = finding(some_change(), runbook_url="https://wiki.example.com/soc/")
     assert event["remediation"]["references"] == ["https://wiki.example.com/soc/provenance"]
     assert problems(event) == []
-    assert "references" not in finding(some_facts())["remediation"]
+    assert "references" not in finding(some_change())["remediation"]
 
 
 def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
@@ -289,18 +283,34 @@ def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() 
         ({"after": "contained"}, True),
         ({"before": "quiet", "after": "watch"}, False),
         ({"before": "alert", "after": "watch"}, False),
-        ({"before": "watch", "after": "closed"}, False),
-        ({"before": "watch", "after": "closed", "peak": "alert"}, True),
-        ({"before": "contained", "after": "closed"}, True),
+        ({"before": "watch", "after": "closed", "kind": "ended", "cause": "ended"}, False),
+        (
+            {"before": "watch", "after": "closed", "kind": "ended", "cause": "ended", "peak": "alert"},
+            True,
+        ),
+        (
+            {
+                "before": "contained",
+                "after": "closed",
+                "kind": "ended",
+                "cause": "ended",
+                "peak": "contained",
+            },
+            True,
+        ),
+        ({"before": "closed", "after": "alert"}, True),
+        ({"before": "alert", "after": "contained"}, True),
+        ({"before": "contained", "after": "contained"}, False),
+        ({"before": "contained", "after": "contained", "in_earnest": True}, True),
         ({"kind": "unjudged", "cause": "internal", "after": "alert"}, False),
     ],
 )
-def test_has_finding_only_for_what_the_soc_must_hear(changes: dict[str, Any], expected: bool) -> None:
-    assert has_finding(some_facts(**changes)) is expected
+def test_is_told_only_for_what_the_soc_must_hear(changes: dict[str, Any], expected: bool) -> None:
+    assert is_told(some_change(**changes)) is expected
 
 
 def test_finding_of_a_later_change_differs_only_where_the_change_does() -> None:
-    first, later = some_facts(), replace(some_facts(), record_id="case-1/3", change=3)
+    first, later = some_change(), some_change(record_id="case-1/3", change=3)
     a, b = finding(first), finding(later)
     assert a["metadata"].pop("uid") != b["metadata"].pop("uid")
     assert a["metadata"].pop("sequence") != b["metadata"].pop("sequence")

@@ -13,13 +13,14 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from models import contracts
 from models.contracts import RevocationClaims, RiskClaims
 from stream.events import dumps
-from stream.outbound.findings import CaseFacts, finding
-from stream.outbound.tokens import revocation_claims, risk_claims
+from stream.outbound.claims import revocation_claims, risk_claims
+from stream.outbound.findings import finding
 from stream.schemas.__main__ import main
 from stream.schemas.asyncapi import asyncapi
 from stream.schemas.catalogue import CONTRACTS
 from stream.schemas.documents import DOCS, documents, stale, write
 from stream.schemas.json_schema import json_schemas
+from tests.builders import changed
 
 TOPICS = {
     "agent.events.v1",
@@ -34,7 +35,7 @@ TOPICS = {
     "agent.releases.v1",
 }
 NINE = 1_767_258_000_000
-FACTS = CaseFacts(
+CHANGE = changed(
     case_id="case-1",
     record_id="case-1/2",
     change=2,
@@ -185,21 +186,21 @@ def valid(topic: str, value: Any) -> bool:
 
 
 def test_revocation_claims_fit_their_contract() -> None:
-    (claims,) = revocation_claims(FACTS, "https://driftline.example.com/ssf", {})
+    (claims,) = revocation_claims(CHANGE, "https://driftline.example.com/ssf", {})
     assert RevocationClaims.model_validate(claims).model_dump(by_alias=True, exclude_unset=True) == claims
     assert valid("agent.revocations.v1", claims)
     assert not valid("agent.revocations.v1", {**claims, "sub_id": {"format": "complex"}})
 
 
 def test_risk_claims_fit_their_contract() -> None:
-    claims = risk_claims(FACTS, "https://driftline.example.com/ssf", "https://soc.example.com/set")
+    claims = risk_claims(CHANGE, "https://driftline.example.com/ssf", "https://soc.example.com/set")
     assert RiskClaims.model_validate(claims).model_dump(by_alias=True, exclude_unset=True) == claims
     assert valid("agent.risk.v1", claims)
     assert not valid("agent.revocations.v1", claims)
 
 
 def test_finding_fits_its_contract() -> None:
-    event = finding(FACTS)
+    event = finding(CHANGE)
     assert valid("agent.alerts.v1", event)
     assert not valid("agent.alerts.v1", {**event, "class_uid": 2003})
 

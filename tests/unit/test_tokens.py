@@ -16,19 +16,18 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from models.contracts import CredentialRef
 from models.errors import ConfigError, ContractError
 from stream.events import dumps
-from stream.outbound.findings import CaseFacts
-from stream.outbound.tokens import (
-    MAX_PAYLOAD,
+from stream.outbound.change import Change
+from stream.outbound.claims import (
     RISK_LEVEL_CHANGE,
     SESSION_REVOKED,
-    SigningKeys,
-    TokenError,
     default_audience,
     revocation_claims,
     risk_changed,
     risk_claims,
-    verify_token,
 )
+from stream.outbound.keys import SigningKeys
+from stream.outbound.tokens import MAX_PAYLOAD, TokenError, verify_token
+from tests.builders import changed
 
 ISSUER = "https://driftline.example.com/ssf"
 VAULT = "https://vault.example.com/set"
@@ -38,8 +37,8 @@ LEASE = CredentialRef(broker="vault", kind="lease", value="db/creds/1", scope="d
 SID = CredentialRef(broker="keycloak", kind="sid", value="5d1c")
 
 
-def some_facts(**changes: Any) -> CaseFacts:
-    return CaseFacts(
+def some_change(**changes: Any) -> Change:
+    return changed(
         **{
             "case_id": "case-1",
             "record_id": "case-1/2",
@@ -80,14 +79,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> SigningKeys:
 
 
 def vault_claims() -> dict[str, Any]:
-    return next(c for c in revocation_claims(some_facts(), ISSUER, AUDIENCES) if c["aud"] == VAULT)
+    return next(c for c in revocation_claims(some_change(), ISSUER, AUDIENCES) if c["aud"] == VAULT)
 
 
 # ------------------------------------------------------------------------------------------ claims
 
 
 def test_revocation_claims_of_two_brokers_are_one_token_for_each_audience() -> None:
-    claims = revocation_claims(some_facts(), ISSUER, AUDIENCES)
+    claims = revocation_claims(some_change(), ISSUER, AUDIENCES)
     told = {c["aud"]: c["events"][SESSION_REVOKED]["driftline_credentials"] for c in claims}
     assert told == {VAULT: [LEASE.model_dump()], AUDIENCES["keycloak"]: [SID.model_dump()]}
 
@@ -104,7 +103,7 @@ def test_revocation_claims_name_exactly_one_session() -> None:
 
 def test_revocation_claims_without_agent_or_user_still_name_session_and_tenant() -> None:
     (claims,) = revocation_claims(
-        some_facts(agent=None, spiffe_id=None, user=None, credentials=[LEASE]), ISSUER, AUDIENCES
+        some_change(agent=None, spiffe_id=None, user=None, credentials=[LEASE]), ISSUER, AUDIENCES
     )
     assert set(claims["sub_id"]) == {"format", "session", "tenant"}
 
@@ -117,44 +116,44 @@ def test_revocation_claims_take_their_times_from_the_facts() -> None:
 
 @pytest.mark.parametrize(("cause", "entity"), [("drift", "policy"), ("ended", "system")])
 def test_revocation_claims_say_who_started_it(cause: str, entity: str) -> None:
-    claims = revocation_claims(some_facts(cause=cause), ISSUER, AUDIENCES)
+    claims = revocation_claims(some_change(cause=cause), ISSUER, AUDIENCES)
     assert {c["events"][SESSION_REVOKED]["initiating_entity"] for c in claims} == {entity}
 
 
 def test_revocation_claims_of_equal_facts_are_equal_whatever_order_the_credentials_come_in() -> None:
-    turned = some_facts(credentials=[SID, LEASE, SID])
+    turned = some_change(credentials=[SID, LEASE, SID])
     assert dumps(revocation_claims(turned, ISSUER, AUDIENCES)) == dumps(
-        revocation_claims(some_facts(), ISSUER, AUDIENCES)
+        revocation_claims(some_change(), ISSUER, AUDIENCES)
     )
 
 
 @pytest.mark.parametrize("changes", [{"case_id": "case-2"}, {"cause": "ended"}])
 def test_revocation_jti_of_another_case_or_cause_is_another(changes: dict[str, Any]) -> None:
-    first = {c["jti"] for c in revocation_claims(some_facts(), ISSUER, AUDIENCES)}
-    other = {c["jti"] for c in revocation_claims(some_facts(**changes), ISSUER, AUDIENCES)}
+    first = {c["jti"] for c in revocation_claims(some_change(), ISSUER, AUDIENCES)}
+    other = {c["jti"] for c in revocation_claims(some_change(**changes), ISSUER, AUDIENCES)}
     assert len(first | other) == 4
 
 
 def test_revocation_jti_of_a_later_record_of_the_same_cause_stays_the_same() -> None:
-    later = some_facts(record_id="case-1/3", change=3, time_ms=NINE + 9000)
+    later = some_change(record_id="case-1/3", change=3, time_ms=NINE + 9000)
     assert [c["jti"] for c in revocation_claims(later, ISSUER, AUDIENCES)] == [
-        c["jti"] for c in revocation_claims(some_facts(), ISSUER, AUDIENCES)
+        c["jti"] for c in revocation_claims(some_change(), ISSUER, AUDIENCES)
     ]
 
 
 def test_revocation_claims_of_brokers_that_share_an_audience_are_one_token() -> None:
-    (claims,) = revocation_claims(some_facts(), ISSUER, {"vault": VAULT, "keycloak": VAULT})
+    (claims,) = revocation_claims(some_change(), ISSUER, {"vault": VAULT, "keycloak": VAULT})
     assert len(claims["events"][SESSION_REVOKED]["driftline_credentials"]) == 2
 
 
 def test_revocation_claims_of_an_unknown_broker_reach_an_audience_that_cannot_exist() -> None:
-    (claims,) = revocation_claims(some_facts(credentials=[LEASE]), ISSUER, {})
+    (claims,) = revocation_claims(some_change(credentials=[LEASE]), ISSUER, {})
     assert claims["aud"] == "https://vault.broker.invalid/set" == default_audience("vault")
 
 
 @pytest.mark.parametrize("changes", [{"credentials": []}, {"cause": "internal"}])
 def test_revocation_claims_without_anything_to_revoke_are_none(changes: dict[str, Any]) -> None:
-    assert revocation_claims(some_facts(**changes), ISSUER, AUDIENCES) == []
+    assert revocation_claims(some_change(**changes), ISSUER, AUDIENCES) == []
 
 
 def test_revocation_claims_of_many_long_credentials_lose_none_and_fit_their_tokens(keys: SigningKeys) -> None:
@@ -163,7 +162,7 @@ def test_revocation_claims_of_many_long_credentials_lose_none_and_fit_their_toke
         CredentialRef(broker="vault", kind=wide, value=f"{wide}{i:03d}", scope="\x01" * 1024)
         for i in range(40)
     ]
-    claims = revocation_claims(some_facts(credentials=many, reason="\x01" * 5000), ISSUER, AUDIENCES)
+    claims = revocation_claims(some_change(credentials=many, reason="\x01" * 5000), ISSUER, AUDIENCES)
     told = [ref for c in claims for ref in c["events"][SESSION_REVOKED]["driftline_credentials"]]
     assert sorted(ref["value"] for ref in told) == sorted(ref.value for ref in many)
     assert len({c["jti"] for c in claims}) == len(claims) > 1
@@ -184,7 +183,7 @@ def test_revocation_claims_of_many_long_credentials_lose_none_and_fit_their_toke
 def test_risk_claims_tell_the_level_before_and_after(
     before: str, after: str, levels: tuple[str, str], reason: str
 ) -> None:
-    claims = risk_claims(some_facts(before=before, after=after), ISSUER, "https://soc.example.com/set")
+    claims = risk_claims(some_change(before=before, after=after), ISSUER, "https://soc.example.com/set")
     event = claims["events"][RISK_LEVEL_CHANGE]
     assert (event["previous_level"], event["current_level"]) == levels
     assert (event["principal"], event["risk_reason"]) == ("SESSION", reason)
@@ -197,8 +196,8 @@ def test_risk_changed_from_alert_to_contained_is_false_since_both_are_high() -> 
 
 def test_risk_jti_of_each_change_is_its_own() -> None:
     assert (
-        risk_claims(some_facts(), ISSUER, "a")["jti"]
-        != risk_claims(some_facts(record_id="case-1/3"), ISSUER, "a")["jti"]
+        risk_claims(some_change(), ISSUER, "a")["jti"]
+        != risk_claims(some_change(record_id="case-1/3"), ISSUER, "a")["jti"]
     )
 
 
@@ -224,7 +223,7 @@ def test_sign_same_claims_twice_gives_the_same_bytes(keys: SigningKeys) -> None:
 
 
 def test_verify_token_of_both_kinds_gives_back_the_claims(keys: SigningKeys) -> None:
-    risk = risk_claims(some_facts(), ISSUER, VAULT)
+    risk = risk_claims(some_change(), ISSUER, VAULT)
     for claims in (vault_claims(), risk):
         assert verify_token(keys.sign(claims), keys.jwks(), ISSUER, VAULT) == claims
 

@@ -1,0 +1,252 @@
+"""A session's standing, and the case that each change of it leads to.
+
+What was decided of a session lives in its dossier, which the session and its tombstone share; nothing else
+of a state is changed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from models.contracts import Case, CredentialRef, Evidence, PathStep, Standing, Verdict
+from models.forest.units import UNITS
+from models.session import Dossier, PathRow, Session
+from stream.core.items import Call, Close, Offered, Unjudged
+from stream.core.releases import PolicyNames
+from stream.events import CASES, CORE, Output, dumps, rfc3339, short_hash
+from stream.outbound.change import RANK, Change, Receivers
+from stream.outbound.claims import signed_sets
+from stream.outbound.findings import finding, is_told
+from stream.policy import Policy, Ruling
+
+MAX_REASON = 600
+"""Characters of a case's reason."""
+
+_OVER = {
+    "ended": "the session ended",
+    "idle": "the session was idle for longer than the limit",
+    "evicted": "the partition's or the tree's limit of open sessions was reached",
+    "parent_ended": "the session that it works for ended",
+}
+"""Why a case says that its session is over, by how it ended."""
+
+
+class Move(NamedTuple):
+    """From which standing a session comes to which, and why."""
+
+    kind: Literal["standing", "ended", "unjudged"]
+    cause: Literal["drift", "ended", "internal"]
+    before: Standing
+    after: Standing
+    why: str
+    evidence: Sequence[Evidence] = ()
+    verdict: Verdict | None = None
+    score: int | None = None  # in `UNITS`; None: the session's highest
+    inherited: str | None = None  # the session with which this one falls
+    in_earnest: bool = False  # what shadow alone had revoked is revoked for good
+
+
+class Cases:
+    """Takes sessions from one standing to another.
+
+    Parameters
+    ----------
+    receivers : Receivers
+        Whom cases are addressed to.
+    policy_name : PolicyNames
+        What cases call a policy.
+    outputs : list of Output
+        Where cases are put, among what else is decided.
+
+    Attributes
+    ----------
+    changed : dict of str to None
+        Keys of sessions whose dossier moved though no record of theirs was judged, in order.
+    """
+
+    def __init__(self, receivers: Receivers, policy_name: PolicyNames, outputs: list[Output]) -> None:
+        self._receivers = receivers
+        self._policy_name = policy_name
+        self._outputs = outputs
+        self.changed: dict[str, None] = {}
+
+    def move(self, call: Call, move: Move) -> None:
+        """Bring the session of a call to another standing, and down with it what works for it."""
+        dossier, enforced = call.session.record, call.release.policy.mode == "enforce"
+        dossier.standing = move.after
+        if move.in_earnest:
+            dossier.revoked = False
+        self._write(call, move)
+        if move.after == "contained" and not call.over:
+            dossier.revoked, dossier.withheld = True, not enforced
+            # Never what stands above or beside it.
+            for key, child in call.below:
+                if not is_revoked(child.record, call.release.policy):
+                    self._inherit(key, child, call.session, call)
+
+    def offered(self, item: Offered) -> None:
+        """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
+        policy = item.release.policy
+        tree = (item.session, *item.ancestors)
+        revoked = next((each for each in tree if is_revoked(each.record, policy)), None)
+        if revoked is not None:
+            self._inherit(item.key, item.session, revoked, item)
+
+    def _inherit(self, key: str, child: Session, parent: Session, item: Call | Offered) -> None:
+        """Revoke what `child` holds, since `parent`, for which it works, was revoked."""
+        dossier, enforced = child.record, item.release.policy.mode == "enforce"
+        before = dossier.standing
+        dossier.standing, dossier.revoked = "contained", True
+        in_earnest = dossier.withheld and enforced
+        dossier.withheld = not enforced
+        self.changed[key] = None
+        move = Move(
+            kind="standing",
+            cause="drift",
+            before=before,
+            after="contained",
+            why=f"revoked with session {parent.session[:128]}, for which it works",
+            verdict="revoke",
+            score=parent.record.top_score,
+            inherited=parent.session,
+            in_earnest=in_earnest,
+        )
+        self._write(Unjudged(child, item.release, item.now_ms), move)
+
+    def close(self, item: Close) -> None:
+        """Close the case of a session that is over; one that holds nothing and was quiet has none."""
+        dossier = item.session.record
+        before = dossier.standing
+        dossier.standing = "closed"
+        if item.session.credentials or before != "quiet":
+            self._write(item, Move("ended", "ended", before, "closed", _OVER[item.how]))
+
+    def unjudged(self, item: Unjudged) -> None:
+        """Say of a session that a record of it could not be judged."""
+        standing = item.session.record.standing
+        why = "a record of this session could not be judged; it is in quarantine with reason internal"
+        self._write(item, Move("unjudged", "internal", standing, standing, why))
+
+    def _write(self, item: Call | Close | Unjudged, move: Move) -> None:
+        """Put the case of a move among the outputs, and note in the dossier what was told."""
+        dossier = item.session.record
+        number, dossier.change = dossier.change, dossier.change + 1
+        change = self._change(item, move, number)
+        told = is_told(change)
+        case = change.case.model_copy(
+            update={
+                "finding": finding(change, runbook_url=self._receivers.runbook_url) if told else None,
+                "sets": signed_sets(change, self._receivers),
+            }
+        )
+        if told and move.kind == "standing":
+            dossier.alerted = True
+            dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
+        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(case.model_dump())))
+
+    def _change(self, item: Call | Close | Unjudged, move: Move, number: int) -> Change:
+        session, release, now_ms = item.session, item.release, item.now_ms
+        dossier = session.record
+        case_id = case_id_of(session.tenant, session.root, session.session)
+        score = dossier.top_score if move.score is None else move.score
+        case = Case(
+            record_id=short_hash("change", case_id, str(number), move.kind, move.cause),
+            case_id=case_id,
+            change=number,
+            kind=move.kind,
+            cause=move.cause,
+            tenant=session.tenant,
+            root_session_id=session.root,
+            session_id=session.session,
+            time=rfc3339(now_ms),
+            before=move.before,
+            after=move.after,
+            reason=move.why[:MAX_REASON],
+            verdict=move.verdict,
+            score=score / UNITS,
+            families=list(dossier.families),
+            agent=session.agent,
+            user=session.user,
+            credentials=[
+                CredentialRef(broker=held.broker, kind=held.kind, value=held.value, scope=held.scope)
+                for held in session.credentials
+            ],
+            path=[_step(row) for row in dossier.path],
+            enforced=release.policy.mode == "enforce",
+            inherited_from=move.inherited,
+            finding=None,
+            sets=[],
+            release=release.name,
+            policy=self._policy_name(release.policy),
+            core=CORE,
+        )
+        expiries = [held.expires_ms for held in session.credentials]
+        known = [expiry for expiry in expiries if expiry is not None]
+        return Change(
+            case=case,
+            time_ms=now_ms,
+            first_time_ms=dossier.first_alert_ms or now_ms,
+            evidence=move.evidence,
+            spiffe_id=session.spiffe,
+            max_credential_expiry_ms=max(known) if known and len(known) == len(expiries) else None,
+            alerted=dossier.alerted,
+            revoked=dossier.revoked,
+            withheld=dossier.withheld,
+            in_earnest=move.in_earnest,
+        )
+
+
+def _step(row: PathRow) -> PathStep:
+    return PathStep(
+        decision_id=row.decision_id.hex(),
+        call_id=row.call_id,
+        call_seq=row.seq,
+        tool=row.tool,
+        verdict=row.verdict,
+        score=row.score / UNITS,
+        time=rfc3339(row.time_ms),
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def case_id_of(tenant: str, root: str, session: str) -> str:
+    """The id of a session's case: one for a session, whatever becomes of it."""
+    return short_hash("case", tenant, root, session)
+
+
+def is_revoked(dossier: Dossier, policy: Policy) -> bool:
+    """Whether the session was revoked; to a policy that enforces what shadow alone revoked was not."""
+    return dossier.revoked and not (dossier.withheld and policy.mode == "enforce")
+
+
+def next_standing(dossier: Dossier, ruling: Ruling, policy: Policy) -> Standing:
+    """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained.
+
+    Counts the calm calls in `dossier`, and leaves its standing to `Cases.move`.
+    """
+    now = dossier.standing
+    asked = _asked(ruling)
+    if now in ("contained", "closed"):
+        return "alert" if now == "closed" and asked == "alert" else now
+    if RANK[asked] > RANK[now]:
+        dossier.calm = 0
+        return asked
+    if asked != "quiet":
+        dossier.calm = 0
+        return now
+    dossier.calm += 1
+    if now != "quiet" and dossier.calm >= policy.calm_calls:
+        dossier.calm = 0
+        return "watch" if now == "alert" else "quiet"
+    return now
+
+
+def _asked(ruling: Ruling) -> Standing:
+    """The standing that a verdict by itself asks for."""
+    if ruling.verdict == "revoke":
+        return "contained"
+    if ruling.verdict in ("alert", "deny"):
+        return "alert"
+    return "watch" if ruling.watch else "quiet"

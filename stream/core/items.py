@@ -1,0 +1,56 @@
+"""What the take pass leaves of the records, for the pass that rules: each with copies of what it rests on.
+
+Sessions in items are copies, so that later records do not show through; their dossiers are shared, since what
+was decided is read and written by the rule pass alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from models.contracts import Action, ToolCalled
+from models.session import Session, Tombstone
+from stream.core.releases import Release
+from stream.events import Record
+from stream.signals.signal import Raised
+
+
+class Call(NamedTuple):
+    record: Record
+    event: ToolCalled
+    arguments: bytes  # tool and arguments as JSON
+    time_ms: int  # the event's own time
+    over: bool  # the session was finished before, and `session` is what its tombstone tells
+    session: Session
+    row: list[int]  # of features; the rest of the extract ends with its record
+    action: Action
+    signals: list[Raised]
+    seq: int
+    marks: list[str]
+    release: Release
+    now_ms: int
+    below: list[tuple[str, Session]]
+
+
+class Close(NamedTuple):
+    tombstone: Tombstone
+    session: Session
+    how: str
+    release: Release
+    now_ms: int
+
+
+class Unjudged(NamedTuple):
+    session: Session
+    release: Release
+    now_ms: int
+
+
+class Offered(NamedTuple):
+    """A session whose declaration brought credentials: they fall with it if it was revoked before."""
+
+    key: str
+    session: Session
+    ancestors: list[Session]
+    release: Release
+    now_ms: int

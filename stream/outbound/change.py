@@ -1,0 +1,83 @@
+"""A session's change of state: the case that tells of it, with what its finding and its tokens are made from.
+
+The case is spelled once, as the contract that is published (`models.contracts.Case`). What a finding or a
+token needs beside it stands here next to it; nothing outside a `Change` shapes either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from models.contracts import Case, Evidence, Standing
+
+RANK: dict[Standing, int] = {"quiet": 0, "closed": 0, "watch": 1, "alert": 2, "contained": 3}
+"""How much a standing calls for; a session that is over calls for nothing any more."""
+
+
+class Receivers(NamedTuple):
+    """Whom a case is addressed to.
+
+    Parameters
+    ----------
+    issuer : str
+        ``iss`` of all tokens.
+    audiences : mapping of broker to audience
+        A broker that is not named gets `stream.outbound.claims.default_audience`; brokers that share an
+        audience share its token.
+    risk_audience : str
+        ``aud`` of changes of risk.
+    runbook_url : str or None
+        Where the SOC's runbooks lie; None: findings link to none.
+    """
+
+    issuer: str
+    audiences: Mapping[str, str]
+    risk_audience: str
+    runbook_url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change of a case.
+
+    Parameters
+    ----------
+    case : Case
+        Final but for ``finding`` and ``sets``, which are made of this value.
+    time_ms : int
+        The moment of the change, from the log; ``case.time`` is the same as RFC 3339.
+    first_time_ms : int
+        When the case first called for a finding; now, if it did not before.
+    evidence : sequence of Evidence
+        What was found, supporting or not, in any order.
+    spiffe_id : str or None
+        The agent's workload identity, where it was declared.
+    max_credential_expiry_ms : int or None
+        Latest expiry among the credentials; None when any of them does not say.
+    alerted, revoked : bool
+        Whether the SOC was told of this case, and its session's credentials were revoked, before this change.
+    withheld : bool
+        What drift called for before this change was told in shadow alone.
+    in_earnest : bool
+        What shadow alone had revoked is revoked for good now.
+    """
+
+    case: Case
+    time_ms: int
+    first_time_ms: int
+    evidence: Sequence[Evidence] = ()
+    spiffe_id: str | None = None
+    max_credential_expiry_ms: int | None = None
+    alerted: bool = False
+    revoked: bool = False
+    withheld: bool = False
+    in_earnest: bool = False
+
+    @property
+    def peak(self) -> Standing:
+        """The highest standing that was told before: tells a first alert from a repeated one, and what is closed."""
+        if self.revoked:
+            return "contained"
+        return "alert" if self.alerted else self.case.before

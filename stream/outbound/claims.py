@@ -1,0 +1,190 @@
+"""What the Security Event Tokens of a case say: claims for act to sign, made where the case is.
+
+Claims are a function of the change and of whom they are for; the clock is never read, so a case acted on
+twice gives the same ids and the same claims. Nothing here knows a key.
+
+Standards: SET (RFC 8417), OpenID SSF 1.0 and CAEP 1.0, subject identifiers (RFC 9493).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from models.contracts import CredentialRef, Signed, Standing
+from stream.events import REVOCATIONS, RISK, dumps, short_hash
+from stream.outbound.change import Change, Receivers
+
+SESSION_REVOKED = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
+RISK_LEVEL_CHANGE = "https://schemas.openid.net/secevent/caep/event-type/risk-level-change"
+
+MAX_CREDENTIALS_BYTES = 32 * 1024
+"""Bytes of credential references in one token; a broker with more gets a further token, none is cut."""
+
+MAX_REASON = 400
+
+
+def default_audience(broker: str) -> str:
+    """The audience of a broker that the configuration does not name; it can reach nobody by accident."""
+    return f"https://{quote(broker, safe='')}.broker.invalid/set"
+
+
+def signed_sets(change: Change, receivers: Receivers) -> list[Signed]:
+    """All claims that `change` leads to, with the topic of each, in the order in which act sends them.
+
+    Credentials are revoked once: when drift contains the session, when it falls with the one that it works
+    for, or, if neither happened for good, when it is over.
+    """
+    case = change.case
+    revokes = (
+        (case.after == "contained" and not change.revoked)
+        or case.inherited_from is not None
+        or (case.kind == "ended" and (change.withheld or not change.revoked))
+    )
+    sets: list[Signed] = []
+    if revokes:
+        claims = revocation_claims(change, receivers.issuer, receivers.audiences)
+        sets += [Signed(topic=REVOCATIONS, claims=each) for each in claims]
+    if risk_changed(case.before, case.after):
+        risk = risk_claims(change, receivers.issuer, receivers.risk_audience)
+        sets.append(Signed(topic=RISK, claims=risk))
+    return sets
+
+
+def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Claims of the CAEP `session-revoked` tokens of a case, one for each audience, in order of audience.
+
+    Parameters
+    ----------
+    change : Change
+        Without credentials there is nothing to revoke and no token.
+    issuer : str
+        The stream's ``iss``.
+    audiences : mapping of broker to audience
+        A broker that is not named gets `default_audience`. Brokers that share an audience share its token.
+
+    Notes
+    -----
+    ``session`` is always set: to SSF an absent member is a wildcard, so a token without it would revoke
+    every session of the tenant. ``jti`` hashes case, cause and audience; where an audience has more
+    references than one token holds, further tokens also hash their number.
+    """
+    case = change.case
+    if case.cause == "internal":
+        return []
+    by_audience: dict[str, dict[bytes, CredentialRef]] = {}
+    for ref in case.credentials:
+        audience = audiences.get(ref.broker) or default_audience(ref.broker)
+        by_audience.setdefault(audience, {})[dumps(ref.model_dump())] = ref
+    claims = []
+    for audience, refs in sorted(by_audience.items()):
+        for part, group in enumerate(_grouped(refs)):
+            suffix = () if part == 0 else (str(part),)
+            jti = short_hash("session-revoked", case.case_id, case.cause, audience, *suffix)
+            event = _revoked(change, group)
+            claims.append(_claims(change, issuer, audience, jti, {SESSION_REVOKED: event}))
+    return claims
+
+
+def _revoked(change: Change, refs: Sequence[CredentialRef]) -> dict[str, Any]:
+    case = change.case
+    if case.cause == "drift":
+        entity, why = "policy", "Agent session drifted from its declared intent"
+    else:
+        entity, why = "system", "Agent session is over"
+    reason = f"{why}: {case.reason[:MAX_REASON]}" if case.reason else why
+    return {
+        "event_timestamp": change.time_ms // 1000,
+        "initiating_entity": entity,
+        "reason_admin": {"en": f"{reason} (case {case.case_id})"},
+        "driftline_cause": case.cause,
+        "driftline_credentials": [ref.model_dump() for ref in refs],
+    }
+
+
+def _claims(
+    change: Change, issuer: str, audience: str, jti: str, events: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What every token of ours holds around its one event."""
+    return {
+        "iss": issuer,
+        "jti": jti,
+        "iat": change.time_ms // 1000,
+        "aud": audience,
+        "txn": change.case.case_id,
+        "sub_id": _subject(change),
+        "events": events,
+    }
+
+
+_LEVELS: dict[Standing, str] = {
+    "quiet": "LOW",
+    "watch": "MEDIUM",
+    "alert": "HIGH",
+    "contained": "HIGH",
+    "closed": "LOW",
+}
+
+
+def risk_level(standing: Standing) -> str:
+    """CAEP knows three levels; a session that is over can do nothing, so its risk is low again."""
+    return _LEVELS[standing]
+
+
+def risk_changed(before: Standing, after: Standing) -> bool:
+    """Whether a receiver of risk levels hears of this change."""
+    return risk_level(before) != risk_level(after)
+
+
+def risk_claims(change: Change, issuer: str, audience: str) -> dict[str, Any]:
+    """Claims of the CAEP `risk-level-change` token of one change; ask `risk_changed` first."""
+    case = change.case
+    levels = ("LOW", "MEDIUM", "HIGH")
+    before, after = risk_level(case.before), risk_level(case.after)
+    if case.after == "closed":
+        why = "SESSION_OVER"
+    elif levels.index(after) < levels.index(before):
+        why = "INTENT_DRIFT_SUBSIDED"
+    else:
+        why = "INTENT_DRIFT"
+    event = {
+        "principal": "SESSION",
+        "previous_level": before,
+        "current_level": after,
+        "risk_reason": why,
+        "event_timestamp": change.time_ms // 1000,
+        "initiating_entity": "policy" if case.after != "closed" else "system",
+    }
+    jti = short_hash("risk-level-change", case.case_id, case.record_id, audience)
+    return _claims(change, issuer, audience, jti, {RISK_LEVEL_CHANGE: event})
+
+
+def _subject(change: Change) -> dict[str, Any]:
+    """One principal: this session of this tenant, told by its application and user where they are known."""
+    subject: dict[str, Any] = {
+        "format": "complex",
+        "session": {"format": "opaque", "id": change.case.session_id},
+        "tenant": {"format": "opaque", "id": change.case.tenant},
+    }
+    if change.spiffe_id is not None:
+        subject["application"] = {"format": "uri", "uri": change.spiffe_id}
+    elif change.case.agent is not None:
+        subject["application"] = {"format": "opaque", "id": change.case.agent}
+    if change.case.user is not None:
+        # Not `email` or `iss_sub`: we know neither that it is an address nor which issuer it belongs to.
+        subject["user"] = {"format": "opaque", "id": change.case.user}
+    return subject
+
+
+def _grouped(refs: Mapping[bytes, CredentialRef]) -> list[list[CredentialRef]]:
+    """References in order of their bytes, cut into runs that fit one token; every reference is in one run."""
+    groups: list[list[CredentialRef]] = [[]]
+    size = 0
+    for raw, ref in sorted(refs.items()):
+        if groups[-1] and size + len(raw) > MAX_CREDENTIALS_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(ref)
+        size += len(raw) + 1
+    return groups
