@@ -22,7 +22,7 @@ from benchmarks import results
 from benchmarks.load import messages
 from models.session import Tombstone, load
 from stream import bootstrap
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import CASES, DECISIONS, EVENTS, Record, murmur2
 from stream.settings import Settings
 

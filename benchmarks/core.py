@@ -25,7 +25,7 @@ from unittest import mock
 
 from benchmarks import results
 from stream import bootstrap
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
 from stream.offline import files, generate
 from stream.offline.files import load_tools, name_of
@@ -110,7 +110,7 @@ STAGES: Mapping[str, Sequence[str]] = {
     "session unpacked, packed": (
         "stream.core.judge.load",
         "stream.core.judge.dump",
-        "stream.core.window.Partition.apply",
+        "stream.core.partition.Partition.apply",
     ),
     "call: where its arguments' values come from": (
         "models.evidence.origins.spell",
@@ -132,13 +132,17 @@ STAGES: Mapping[str, Sequence[str]] = {
     ),
     "call: trees": ("stream.core.judge._Batch._score",),
     "call: decision, evidence, chain": ("stream.core.judge.Rulings.rule",),
-    "call: kept in the window": ("stream.core.judge.window.observe_call",),
-    "answer: read": ("stream.core.window.hear", "stream.core.window.read_on", "stream.core.window.leave_out"),
-    "answer: its lines against intent and tools": (
-        "stream.core.window._listen",
-        "stream.core.window.talks_to_agent",
+    "call: kept in the window": ("stream.core.judge.observe_call",),
+    "answer: read": (
+        "stream.core.observe.hear",
+        "stream.core.observe.read_on",
+        "stream.core.observe.leave_out",
     ),
-    "answer: kept in the index": ("stream.core.window.observe_result",),
+    "answer: its lines against intent and tools": (
+        "stream.core.observe._listen",
+        "stream.core.observe.talks_to_agent",
+    ),
+    "answer: kept in the index": ("stream.core.judge.observe_result",),
 }
 """Where a call's time goes: what stands for each stage, each without what it calls of another."""
 BESIDE = "order, limits, numbers, hashes and the rest"

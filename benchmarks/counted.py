@@ -29,7 +29,7 @@ def core_s(path: Path) -> float:
 def count(path: Path) -> None:
     """Sum up in `path` what `Judge.judge` and `Partition.apply` take from here on."""
     from stream.core.judge import Judge
-    from stream.core.window import Partition
+    from stream.core.partition import Partition
 
     path.write_bytes(_SUM.pack(0.0))
     with path.open("r+b") as file:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import Output, Record
 from stream.settings import Settings
 from stream.shell.checkpoints import STATE_TOPIC, Checkpointer, Owner, StateRecord, fold

@@ -30,7 +30,7 @@ from benchmarks.peer import producer_options
 from benchmarks.rig import PARTITIONS, ROOT, Rig
 from models.session import Session, dump, load
 from stream import bootstrap
-from stream.core.window import Partition, state_key
+from stream.core.partition import Partition, state_key
 from stream.events import EVENTS, Record
 from stream.settings import Settings
 from stream.shell.checkpoints import LEDGER, STATE_TOPIC, Checkpointer, Owner, Recovered, StateRecord, fold

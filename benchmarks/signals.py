@@ -17,7 +17,7 @@ import orjson
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps
 from stream.offline import files
 from stream.offline.files import load_tools

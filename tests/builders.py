@@ -18,8 +18,8 @@ from models.contracts import Case
 from models.errors import SchemaError
 from models.release import registry
 from stream.core.judge import Activation, Judge
+from stream.core.partition import Partition
 from stream.core.releases import Release
-from stream.core.window import Partition
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.outbound.change import Change, Receivers
 from stream.policy import Levels, Policy, load_policy

@@ -28,7 +28,7 @@ from models.contracts import QuarantineReason, ReleaseActivated, ToolCalled
 from models.errors import ContractError
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import (
     CORE,
     DECISIONS,

@@ -27,7 +27,7 @@ from benchmarks.detection.rows import say
 from models.training.scenarios import corpus
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import CASES, EVENTS, Output, Record, dumps
 from stream.offline import files, generate, study
 from stream.offline.files import load_tools, name_of

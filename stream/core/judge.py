@@ -44,11 +44,12 @@ from models.text.fingerprints import content_print, fingerprint
 from models.text.index import Index
 from models.tools.catalogue import Catalogue
 from stream import events
-from stream.core import window
+from stream.core import intents, numbering
 from stream.core.items import Call, Close, Offered, Unjudged
+from stream.core.observe import observe_call, observe_result
+from stream.core.partition import LEDGER, Ledger, Partition, state_key
 from stream.core.releases import PolicyNames, Release
 from stream.core.rulings import Rulings, shell_of
-from stream.core.window import LEDGER, Ledger, Partition, state_key
 from stream.events import (
     Output,
     Record,
@@ -411,7 +412,7 @@ class _Batch:
         if state is None:
             state = self._begin(key, record, event, time_ms, clock)
         self.numbers = (state.seen, state.next_seq, state.gaps)
-        verdict = window.number_event(state, number, content, event.seq, MAX_SEEN)
+        verdict = numbering.number_event(state, number, content, event.seq, MAX_SEEN)
         if verdict == "duplicate":
             self._count("duplicate")
             return
@@ -430,29 +431,29 @@ class _Batch:
             held = len(state.credentials)
             if event.tools and state.catalogue is None:
                 self._offer(state, event.tools, parsed.offered)
-            window.declare(state, event, self._catalogue(state), self.judge.key)
+            intents.declare(state, event, self._catalogue(state), self.judge.key)
             self._affine(state)
             if len(state.credentials) > held:
                 if len(event.credentials or ()) > len(state.credentials):
                     self._count("credentials_cut")
                 above = [copy.copy(a) for _, a in self._ancestors(state)]
                 self.items.append(Offered(key, copy.copy(state), above, self._release(state), state.clock_ms))
-            window.fit(state)
+            intents.fit(state)
         elif isinstance(event, IntentAmended):
             if not self._vouched(state, event, told, time_ms):
                 return
             if state.declared:
                 state.amendments += 1
-                window.widen(state, event.intent, self._catalogue(state), self.judge.key)
+                intents.widen(state, event.intent, self._catalogue(state), self.judge.key)
                 self._affine(state)
-                window.fit(state)
+                intents.fit(state)
             else:
                 self._count("amendment_without_intent")
         elif isinstance(event, ToolCalled):
             marks = [] if verdict == "new" else [f"number_{verdict}"]
             self._call(key, record, event, state, marks, time_ms)
         elif isinstance(event, ToolReturned):
-            window.observe_result(
+            observe_result(
                 state, event.call_id, event.status, event.result, self._catalogue(state), self.judge.key
             )
         else:
@@ -608,7 +609,7 @@ class _Batch:
             below,
         )
         session.cuts += evidence.tool.cuts
-        window.observe_call(session, event.call_id, evidence, digest, time_ms, judge.key)
+        observe_call(session, event.call_id, evidence, digest, time_ms, judge.key)
         self.items.append(item)
 
     def _after_end(
@@ -621,7 +622,7 @@ class _Batch:
         content: int,
         clock: int,
     ) -> None:
-        verdict = window.number_event(tomb, number, content, event.seq, MAX_SEEN_TOMBSTONE)
+        verdict = numbering.number_event(tomb, number, content, event.seq, MAX_SEEN_TOMBSTONE)
         if verdict == "duplicate":
             self._count("duplicate")
             return

@@ -14,7 +14,7 @@ import orjson
 from models.errors import InputError
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
 from stream.offline.files import numbered
 from stream.outbound.act import Actor

@@ -13,7 +13,7 @@ from models.contracts import Family
 from models.evidence.features.registry import FEATURES
 from models.release.registry import NullModel
 from stream import bootstrap
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
 from stream.offline.recorded import events_of

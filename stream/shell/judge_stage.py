@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import Record, dumps
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
 from stream.shell.recovery import read_states, restored, state_place

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.errors import StateError
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.settings import Settings
 from stream.shell.checkpoints import Recovered, StateRecord, fold, forgotten, keep_newest, state_topic
 from stream.shell.transport import Place

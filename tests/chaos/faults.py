@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from kafka import KafkaProducer
 
-from stream.core import rulings
+from stream.core import cases
 from stream.settings import Settings
 from stream.shell import stage
 from stream.shell.checkpoints import STATE_TOPIC
@@ -430,7 +430,7 @@ def deploy_by_crash(scene: Scene) -> None:
 
 def _deploy(scene: Scene, *, drain: bool) -> None:
     time.sleep(2 + scene.rng.random())
-    following = f"{rulings.CORE}-next"
+    following = f"{cases.CORE}-next"
     began = time.monotonic()
     start = scene.fleet.restart_all({"CHAOS_CORE": following}, drain=drain)
     time.sleep(1.0)  # what a killed worker had handed to the kernel is in the log by then

@@ -24,7 +24,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stream.core import rulings
+from stream.core import cases
 from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
 from stream.shell import stage
 from tests.chaos.faults import SCENARIOS, Scenario
@@ -59,7 +59,7 @@ def play(
         "brokers": len(cluster.nodes),
         "seed": seed,
         "recorded": bool(os.environ.get("DRIFTLINE_DATA")),
-        "core": rulings.CORE,
+        "core": cases.CORE,
         "rate": scenario.rate or rate,
     }
     failures: list[str] = []

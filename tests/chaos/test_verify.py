@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from stream import bootstrap
-from stream.core import rulings
+from stream.core import cases
 from stream.events import (
     ALERTS,
     CASES,
@@ -139,7 +139,7 @@ def test_compare_damage_is_found(
 
 
 def test_compare_after_a_deploy_each_core_has_its_own_part(settings: Settings, events: Records) -> None:
-    before = rulings.CORE
+    before = cases.CORE
     ends = {number: held[-1].offset for number, held in events.items()}
     deployed = Reference(settings, None, deploys=[Deploy("next", {n: end // 2 for n, end in ends.items()})])
     older = Reference(settings, None)

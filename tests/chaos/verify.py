@@ -20,7 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream import bootstrap
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import (
     ALERTS,
     CASES,

@@ -34,7 +34,7 @@ import aiokafka.errors
 from models.errors import BrokerError, DriftlineError
 from models.release.registry import NullModel
 from stream import bootstrap
-from stream.core import rulings
+from stream.core import cases, rulings
 from stream.core.judge import Judge
 from stream.policy import load_policy
 from stream.settings import Settings
@@ -70,12 +70,12 @@ def judge_of(settings: Settings, jwks: dict[str, Any] | None) -> Judge:
 @contextlib.contextmanager
 def core(version: str | None) -> Iterator[None]:
     """Judge as core `version` would call itself; None leaves it."""
-    before = rulings.CORE
-    rulings.CORE = version or before
+    before = cases.CORE
+    cases.CORE = rulings.CORE = version or before
     try:
         yield
     finally:
-        rulings.CORE = before
+        cases.CORE = rulings.CORE = before
 
 
 class Faults:

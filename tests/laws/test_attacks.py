@@ -8,7 +8,7 @@ import pytest
 
 from models.session import Session, Tombstone, load
 from stream import events
-from stream.core.window import Partition, state_key
+from stream.core.partition import Partition, state_key
 from stream.events import CASES, DECISIONS, EVENTS, Record, dumps, short_hash
 from stream.policy import Limits
 from tests import builders as b

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from models.contracts import Case, Decision, QuarantineHeaders
 from models.session import MAX_STATE, load
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
 from stream.offline import generate
 from tests import builders as b

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.core.window import LEDGER, Partition
+from stream.core.partition import LEDGER, Partition
 from tests import builders as b
 
 IDLE_S = 3600

@@ -11,8 +11,8 @@ import stream.core.judge
 import stream.core.words
 from models.errors import ArtefactError
 from models.session import MAX_STATE, Session, Tombstone, load
+from stream.core.partition import Partition, state_key
 from stream.core.releases import Release
-from stream.core.window import Partition, state_key
 from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
 from tests import builders as b
 

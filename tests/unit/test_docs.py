@@ -16,7 +16,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from models.contracts import Outcome, Standing
 from stream import bootstrap
-from stream.core import judge, window
+from stream.core import judge, numbering
 from stream.events import OUTCOMES, REVOCATIONS
 from stream.offline.files import read_records
 from stream.offline.replay import replay
@@ -228,7 +228,7 @@ def marks_in_code() -> set[str]:
         if isinstance(part, ast.Constant)
     }
     assert prefixes == {"number_"}
-    numbered = assigned_to("verdict", inspect.getsource(window.number_event))
+    numbered = assigned_to("verdict", inspect.getsource(numbering.number_event))
     verdicts = set().union(*map(texts, numbered)) - {"new"}
     return set().union(*map(texts, made)) | {f"number_{verdict}" for verdict in verdicts}
 

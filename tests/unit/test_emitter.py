@@ -29,7 +29,7 @@ from models.contracts import (
 )
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, murmur2_partition, parse
 from stream.settings import Settings
 from stream.signals.registry import BY_ID

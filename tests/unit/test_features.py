@@ -18,7 +18,8 @@ from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
 from models.text.tokens import HASHED_CHARS
 from models.training.scenarios.recorded_attacks import fingerprinted
 from stream import bootstrap
-from stream.core.window import Partition, _with_said
+from stream.core.observe import _with_said
+from stream.core.partition import Partition
 from stream.events import dumps
 from stream.offline.files import plain_record
 from stream.offline.rows import Recorder, feature_rows

@@ -27,7 +27,7 @@ from models.session import (
 )
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
-from stream.core.window import state_key
+from stream.core.partition import state_key
 from tests import builders as b
 
 MAX_TOMBSTONE = 4096

@@ -11,7 +11,7 @@ import pytest
 
 from models import session as sessions
 from models.errors import StateError
-from stream.core.window import LEDGER, Ledger, Partition
+from stream.core.partition import LEDGER, Ledger, Partition
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord
 from stream.shell.metrics import Measures
 from stream.shell.recovery import restored

@@ -1,0 +1,175 @@
+"""How a declaration, and what the user adds to its intent, are folded into a session.
+
+What is kept of an intent's words is read here once: stems, clauses and their vectors, what it names, hands over
+and allows. `models.heads` is asked here and nowhere else in the core.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec.structs import replace
+
+from models.contracts import Action, Budget, Credential, Intent, SessionDeclared
+from models.evidence.called import ACTIONS
+from models.heads import handover, vagueness
+from models.session import (
+    LISTED,
+    MAX_CREDENTIAL_BYTES,
+    MAX_CREDENTIALS,
+    MAX_NAMES,
+    MAX_STEMS,
+    SURE_PRINTS,
+    CredentialRow,
+    Session,
+    credential_size,
+    measure_names,
+    print_limit,
+)
+from models.text.embedding import DIMS
+from models.text.fingerprints import apart, fingerprint, prints_of
+from models.text.index import INTENT, Index, as_prints
+from models.text.meaning import MAX_CLAUSES, NO_VECTORS, clauses_of, pack, vectors_of
+from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
+from models.text.tokens import tokens, unhashed
+from models.tools.catalogue import Catalogue
+from models.tools.verbs import wanted_actions
+from stream.events import dumps, milliseconds, short_hash
+
+_NAMED = re.compile(r"\w{3}")
+"""What a listed resource has to hold to tell anything."""
+_MAX_CHARACTERS = 32_768
+"""Of an intent's text, of its plan and of its list of resources, each."""
+
+
+def declare(session: Session, event: SessionDeclared, catalogue: Catalogue | None, key: bytes) -> None:
+    """Fold a declaration into a session that has none yet."""
+    session.declared = event.intent is not None
+    if event.agent is not None:
+        session.agent = event.agent.id
+        session.spiffe = event.agent.spiffe_id
+        session.user = event.agent.user
+    if event.credentials and not session.credentials:
+        session.credentials = _held(event.credentials)
+    measure_names(session)
+    if event.intent is not None:
+        widen(session, event.intent, catalogue, key)
+
+
+def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
+    """The credentials that are kept: in order, as far as number and bytes allow."""
+    rows: list[CredentialRow] = []
+    room = MAX_CREDENTIAL_BYTES
+    for c in credentials:
+        row = CredentialRow(
+            c.broker,
+            c.kind,
+            c.value,
+            c.scope,
+            milliseconds(c.issued) if c.issued else None,
+            milliseconds(c.expires) if c.expires else None,
+        )
+        size = credential_size(row)
+        if size <= room:
+            room -= size
+            rows.append(row)
+        if len(rows) == MAX_CREDENTIALS:
+            break
+    return rows
+
+
+def fit(session: Session) -> None:
+    """Bring the index back within what the rest of the session leaves, after that has grown."""
+    if len(session.index) > 8 * SURE_PRINTS:
+        index = Index(session.index)
+        session.folded += index.trim(print_limit(session))
+        session.index = index.dump()
+
+
+def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: bytes) -> None:
+    """Take an intent, or the user's amendment of it, into the session."""
+    text = intent.text[:_MAX_CHARACTERS]
+    plan = " ".join((intent.plan or [])[:64])[:_MAX_CHARACTERS]
+    listed = " ".join((intent.resources or [])[:256])[:_MAX_CHARACTERS]
+    _take_words(session, f"{text} {plan} {listed}", key)
+    session.vague = (
+        session.vague
+        and not _NAMED.search(unhashed(listed))
+        and vagueness.current().is_vague(f"{text}\n{plan}")
+    )
+    _take_actions(session, text, intent.actions)
+    planned = f"{text}\n{plan}" if plan else text
+    tools = catalogue.vectors if catalogue is not None else NO_VECTORS
+    clauses = clauses_of(planned, tools)
+    dropped = max(0, len(session.served) + len(clauses) - MAX_CLAUSES)
+    _take_clauses(session, [clause for clause, _ in clauses], dropped)
+    _take_handover(session, planned, [sentence for _, sentence in clauses], dropped)
+    _take_named(session, [clause for clause, _ in clauses], listed, dropped, key)
+    index = Index(session.index)
+    prints = prints_of(f"{text}\n{plan}\n{listed}", key)
+    session.folded += index.add(prints, INTENT, prose=False, limit=print_limit(session))
+    session.index = index.dump()
+    if intent.budget is not None:
+        _take_budget(session, intent.budget)
+    session.intent_digest = short_hash(session.intent_digest or "", dumps(intent.model_dump(mode="json")))
+
+
+def _take_words(session: Session, text: str, key: bytes) -> None:
+    whole = unhashed(text)
+    words = set(np.frombuffer(session.intent_words, "<u4").tolist())
+    words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
+    session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
+
+
+def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) -> None:
+    """Add the kinds of action that an intent's words ask for, and those that it lists as allowed."""
+    for action in wanted_actions(text):
+        session.intent_actions |= 1 << ACTIONS[action]
+    for action in listed or ():
+        # The declaration's list restricts; an amendment's, which only a user can send, adds to one and begins none.
+        if session.allowed_actions or session.intent_digest is None:
+            session.allowed_actions |= 1 << ACTIONS[action]
+        session.intent_actions |= 1 << ACTIONS[action]
+
+
+def _take_clauses(session: Session, clauses: Sequence[str], dropped: int) -> None:
+    """Add the vectors of clauses, in place of the `dropped` oldest."""
+    session.clauses = (session.clauses + pack(vectors_of(clauses)))[dropped * DIMS :]
+    session.served = (session.served + bytes(len(clauses)))[dropped:]
+    if dropped:
+        session.window = [replace(row, clause=max(-1, row.clause - dropped)) for row in session.window]
+
+
+def _take_handover(session: Session, text: str, sentences: Sequence[str], dropped: int) -> None:
+    """Add what each clause's sentence, and the intent as a whole, hand over to a source and want done."""
+    heads = handover.current()
+    answers = {sentence: bytes(heads.sentence.of(sentence)) for sentence in dict.fromkeys(sentences)}
+    handing = session.handing + b"".join(answers[sentence] for sentence in sentences)
+    session.handing = handing[handover.ANSWERS * dropped :]
+    whole = bytes(heads.whole.of_text(text))
+    session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
+
+
+def _take_named(session: Session, clauses: Sequence[str], listed: str, dropped: int, key: bytes) -> None:
+    """Add what the clauses and the list of resources name; what is named twice belongs to the first clause."""
+    held = zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True)
+    named = {
+        name: clause if clause == LISTED else clause - dropped for name, clause in held if clause >= dropped
+    }
+    first = len(session.served) - len(clauses)
+    for place, clause in (*enumerate(clauses, first), (LISTED, listed)):
+        for token in tokens(clause):
+            if len(token.text) >= 3 and (token.entity or stem(token.text) not in STOP):
+                named.setdefault(fingerprint(token.text, key), place)
+    kept = sorted(named)[:MAX_NAMES]
+    session.names = np.array(kept, "<u4").tobytes()
+    session.name_clauses = bytes(named[name] for name in kept)
+
+
+def _take_budget(session: Session, budget: Budget) -> None:
+    session.budget_calls = budget.calls
+    session.budget_writes = budget.writes
+    seconds = budget.seconds  # cut to what can be packed: nothing lasts longer
+    session.budget_ms = min(seconds, 1 << 40) * 1000 if seconds is not None else None

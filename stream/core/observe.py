@@ -1,0 +1,166 @@
+"""How a call and its result are folded into a session's window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from models.evidence.call import CallEvidence
+from models.evidence.called import ACTIONS
+from models.evidence.content import talks_to_agent
+from models.evidence.echo import leave_out
+from models.evidence.results import Heard, hear, read_on
+from models.session import (
+    MAX_SAID,
+    MAX_SAID_PRINTS,
+    MAX_SAID_TOTAL,
+    SURE_PRINTS,
+    WINDOW,
+    CallRow,
+    SaidRow,
+    Session,
+    print_limit,
+)
+from models.text.fingerprints import apart, fingerprint
+from models.text.index import Index, as_prints
+from models.text.meaning import NO_VECTORS, mean_with, with_lines
+from models.text.stems import stem_prints, stems_of_pieces
+from models.tools.catalogue import Catalogue
+from models.tools.names import name_print
+
+
+def observe_call(
+    session: Session, call_id: str, evidence: CallEvidence, digest: int, time_ms: int, key: bytes
+) -> None:
+    """Fold a call into the window, after its evidence was extracted."""
+    seq, facts, delegation = session.calls, evidence.tool.facts, evidence.delegation
+    session.repeats += evidence.repeats > 0
+    row = CallRow(
+        seq,
+        fingerprint(call_id, key),
+        ACTIONS[facts.action],
+        digest,
+        time_ms,
+        facts.outward,
+        False,
+        False,
+        facts.open_world,
+        delegation.named,
+        delegation.clause,
+    )
+    session.window = [*session.window, row][-WINDOW:]
+    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(evidence, key)))
+    session.calls = seq + 1
+    session.work = mean_with(session.work, evidence.meaning.vector, seq)
+    session.nearness += evidence.meaning.explained.nearness
+    session.reads += facts.action == "read"
+    session.writes += facts.action == "write"
+    session.executes += facts.action == "execute"
+    session.outward += facts.outward
+    at = delegation.clause
+    if facts.action != "read" and at >= 0:
+        served = bytearray(session.served)
+        served[at] = min(255, served[at] + 1)
+        session.served = bytes(served)
+    if facts.action == "read" and facts.sensitive:
+        session.private_reads += 1
+        session.last_private = seq
+    if facts.open_world:
+        session.open_reads += 1
+        session.last_open = seq
+
+
+def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
+    """The latest of what calls said, within the limits on their number and on all prints; one row for each call."""
+    kept = [other for other in held if other.call != row.call]
+    if row.prints:
+        kept = [*kept, row][-MAX_SAID:]
+    room = 4 * MAX_SAID_TOTAL
+    for at in range(len(kept) - 1, -1, -1):
+        room -= len(kept[at].prints)
+        if room < 0:
+            return kept[at + 1 :]
+    return kept
+
+
+def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
+    prints = {name_print(name, key) for name in evidence.tool.names}
+    arguments = evidence.arguments
+    for spelled in (*(leaf.spelled for leaf in arguments.leaves), *arguments.echo):
+        if len(prints) >= MAX_SAID_PRINTS:
+            break
+        prints.update(spelled.said)
+    return as_prints(prints)[:MAX_SAID_PRINTS].astype("<u4").tobytes()
+
+
+def observe_result(
+    session: Session, call_id: str, status: str, result: Any, catalogue: Catalogue | None, key: bytes
+) -> None:
+    """Fold what a tool answered into the session's provenance."""
+    call = fingerprint(call_id, key)
+    row = next((row for row in reversed(session.window) if row.call == call), None)
+    if row is None:
+        session.orphan_returns += 1
+        seq = max(0, session.calls - 1)
+    else:
+        seq = row.seq
+        done = replace(row, returned=True, error=status == "error")
+        session.window = [done if held is row else held for held in session.window]
+    session.results += 1
+    session.errors += status == "error"
+    heard = _hear(session, call, result, catalogue, key)
+    session.cuts += heard.cuts
+    for text in heard.texts:
+        bait = talks_to_agent(text)
+        if bait > session.bait:
+            session.bait, session.bait_call = bait, seq
+    if heard.fields or heard.anchored or heard.prose or heard.between:
+        session.told = True
+        _index(session, heard, seq)
+    if heard.talk:
+        _listen(session, heard.talk, seq, catalogue, key)
+
+
+def _hear(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Heard:
+    """What a result says that its call did not say before."""
+    row = next((row for row in session.said if row.call == call), None)
+    said = set(np.frombuffer(row.prints, "<u4").tolist()) if row is not None else set()
+    acts = catalogue.acts - said if catalogue is not None else ()
+    heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
+    # Of a call that said more than is kept of it, nothing tells what the answer only repeats.
+    if len(said) < MAX_SAID_PRINTS:
+        read_on(heard, key)
+    if said:
+        leave_out(heard, said, key)
+    return heard
+
+
+def _index(session: Session, heard: Heard, seq: int) -> None:
+    """Keep where the values come from that the result of call `seq` brought."""
+    index = Index(session.index)
+    most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
+    limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
+    session.folded += index.add_result(heard.anchored, heard.fields, heard.prose, seq + 1, limit=limit)
+    if heard.between:
+        # It displaces nothing, and leaves room for what is still to come.
+        room = print_limit(session)
+        kept = sorted(heard.between)[: max(0, (room - len(index.prints)) // 4)]
+        index.add(kept, seq + 1, prose=True, limit=room)
+    session.index = index.dump()
+
+
+def _listen(session: Session, talk: list[str], seq: int, catalogue: Catalogue | None, key: bytes) -> None:
+    """Keep what prose said that speaks of the catalogue's tools."""
+    tools = catalogue.vectors if catalogue is not None else NO_VECTORS
+    session.lines = with_lines(session.lines, talk, seq, session.likeness, tools)
+    if catalogue is None:
+        return
+    text = "\n".join(talk)
+    words = stems_of_pieces(text.split(), key) if apart(text) else stem_prints(text, key)
+    spoken = catalogue.affinity(words)
+    held = list(session.lure) or [0] * len(spoken)
+    if len(held) == len(spoken):
+        session.lure = bytes(max(a, b) for a, b in zip(held, spoken, strict=True))

@@ -1,0 +1,153 @@
+"""A partition's states, and the orders and trees derived from them.
+
+States are packed bytes under string keys: ``s/<hash>`` a session or its tombstone, ``c/<digest>`` a tool
+catalogue (once, whoever uses it), ``ledger`` the partition's clock, releases and counters. `Partition`
+adds what can be derived from them: who is oldest, and who belongs to which tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from models.session import Head, Stone, place, unpacked
+from stream.events import short_hash
+
+LEDGER = "ledger"
+LEDGER_VERSION = 1
+
+
+class Ledger(msgspec.Struct, array_like=True, gc=False):
+    """What a partition remembers beside its sessions."""
+
+    version: int = LEDGER_VERSION
+    offset: int = -1  # last applied input offset
+    clock_ms: int = 0  # running maximum of the broker's stamps; 0 before the first
+    epoch: int = 0
+    new_release: str = ""  # for sessions that begin now; "" = bundled
+    new_epoch: int = 0
+    open_release: str = ""  # for all sessions whose epoch is older than open_epoch
+    open_epoch: int = 0
+    ends: int = 0  # sessions that are over so far: the order of tombstones
+    counters: dict[str, int] = {}
+
+
+_LEDGERS = msgspec.msgpack.Decoder(Ledger)
+
+
+@lru_cache(maxsize=1 << 14)
+def state_key(tenant: str, root: str, session: str) -> str:
+    """Key of a session's state, from tenant, root and session together."""
+    return "s/" + short_hash(tenant, root, session, size=12)
+
+
+class Place(NamedTuple):
+    """Where an open session stands in its partition's order, and what it shares and takes."""
+
+    clock_ms: int
+    offset: int
+    weight: int
+    catalogue: str | None
+
+
+class Partition:
+    """All states of one input partition, with the order and the trees derived from them."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, bytes] = {}
+        self.ledger = Ledger()
+        # Of open sessions, key -> (clock_ms and offset of the last record, weight, catalogue), each in the
+        # log's order of last records.
+        self.declared: dict[str, Place] = {}
+        self.undeclared: dict[str, Place] = {}
+        self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
+        # Open sessions below a root, under the key that the root's own state has or would have.
+        self.trees: dict[str, dict[str, None]] = {}
+        self._tree_of: dict[str, str] = {}
+        self.catalogue_uses: dict[str, int] = {}
+        self._digests: dict[str, str] = {}  # one text for each catalogue, whoever uses it
+        self.weight = 0  # of all open sessions, in bytes
+
+    @classmethod
+    def empty(cls) -> Partition:
+        """A partition before its first record."""
+        return cls()
+
+    @classmethod
+    def load(cls, states: Mapping[str, bytes]) -> Partition:
+        """The partition whose states were stored, whatever the order of the mapping."""
+        partition = cls()
+        partition.apply({key: raw for key, raw in states.items() if not key.startswith("s/")})
+        placed = [(place(raw), key) for key, raw in states.items() if key.startswith("s/")]
+        placed.sort(key=lambda item: item[0].offset if isinstance(item[0], Head) else item[0].order)
+        for state, key in placed:
+            partition.states[key] = states[key]
+            partition._place(key, state)
+        return partition
+
+    @property
+    def offset(self) -> int:
+        """Offset of the last applied record, -1 before the first."""
+        return self.ledger.offset
+
+    def apply(self, changes: Mapping[str, bytes | None]) -> None:
+        """Take over what a `Step` changed; sessions come in the order of their last records."""
+        for key, raw in changes.items():
+            if raw is None:
+                self.states.pop(key, None)
+            else:
+                self.states[key] = raw
+            if key == LEDGER and raw is not None:
+                self.ledger = unpacked(_LEDGERS, raw, "a partition's ledger", LEDGER_VERSION)
+            elif key.startswith("s/"):
+                self._place(key, place(raw) if raw is not None else None)
+
+    def _place(self, key: str, state: Head | Stone | None) -> None:
+        """Put a session where its packed form says that it stands now; None: it is forgotten."""
+        held = self.declared.get(key) or self.undeclared.get(key)
+        if held is not None:
+            self._release(held)
+        if isinstance(state, Head):
+            self._place_open(key, state, held)
+            return
+        self.declared.pop(key, None)
+        self.undeclared.pop(key, None)
+        end = (state.clock_ms, state.order) if state is not None else None
+        if end is None or self.tombs.get(key) != end:  # else a call after the end, which moves nothing
+            self.tombs.pop(key, None)
+            if end is not None:
+                self.tombs[key] = end
+        if key in self._tree_of:
+            tree = self._tree_of.pop(key)
+            members = self.trees[tree]
+            members.pop(key, None)
+            if not members:
+                del self.trees[tree]
+
+    def _release(self, held: Place) -> None:
+        """Take back what an open session weighed and shared."""
+        self.weight -= held.weight
+        if held.catalogue is not None:
+            self.catalogue_uses[held.catalogue] -= 1
+            if not self.catalogue_uses[held.catalogue]:
+                del self.catalogue_uses[held.catalogue], self._digests[held.catalogue]
+
+    def _place_open(self, key: str, state: Head, held: Place | None) -> None:
+        self.tombs.pop(key, None)
+        catalogue = state.catalogue
+        if catalogue is not None:
+            catalogue = self._digests.setdefault(catalogue, catalogue)
+            self.catalogue_uses[catalogue] = self.catalogue_uses.get(catalogue, 0) + 1
+        self.weight += state.weight
+        ours, other = (self.declared, self.undeclared) if state.declared else (self.undeclared, self.declared)
+        other.pop(key, None)
+        if held is None or held.offset != state.offset or key not in ours:
+            ours.pop(key, None)  # else changed by its parent's fate, not by a record of its own
+        ours[key] = Place(state.clock_ms, state.offset, state.weight, catalogue)
+        if state.session != state.root:
+            tree = state_key(state.tenant, state.root, state.root)
+            self.trees.setdefault(tree, {})[key] = None
+            self._tree_of[key] = tree
