@@ -6,20 +6,12 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from models.contracts import Family
+from models.contracts import FAMILIES
 from stream.signals import content, identity, intent, provenance, scope, sequence, tempo
 from stream.signals.call import ObservedCall
 from stream.signals.signal import CallSignal, Consequence, HistorySignal, PastDecisions, Raised, Signal
 
-_FILES: dict[Family, ModuleType] = {
-    "intent": intent,
-    "provenance": provenance,
-    "scope": scope,
-    "sequence": sequence,
-    "tempo": tempo,
-    "identity": identity,
-    "content": content,
-}
+_FILES = (intent, provenance, scope, sequence, tempo, identity, content)
 
 
 def _defined_in(module: ModuleType) -> list[Signal[Any]]:
@@ -30,13 +22,10 @@ def _defined_in(module: ModuleType) -> list[Signal[Any]]:
 
 def _place(signal: Signal[Any]) -> tuple[int, bool]:
     """Where the evidence of `signal` stands among that of a decision."""
-    families = list(_FILES)
-    return families.index(signal.behind or signal.family), signal.behind is not None
+    return FAMILIES.index(signal.behind or signal.family), signal.behind is not None
 
 
-SIGNALS: tuple[Signal[Any], ...] = tuple(
-    signal for module in _FILES.values() for signal in _defined_in(module)
-)
+SIGNALS: tuple[Signal[Any], ...] = tuple(signal for module in _FILES for signal in _defined_in(module))
 """Every signal, family by family."""
 BY_ID: dict[str, Signal[Any]] = {signal.id: signal for signal in SIGNALS}
 
