@@ -113,8 +113,6 @@ class ObservedCall(NamedTuple):
         Time, credential, and whether the session was over.
     knobs : Knobs
         Of the policy that judges.
-    action : int
-        What the call does, see `ACTIONS`: what is called through the tool counts.
     allowed : bool
         The intent allows what the tool itself may do.
     asked : bool
@@ -131,7 +129,6 @@ class ObservedCall(NamedTuple):
     evidence: CallEvidence
     circumstances: Circumstances
     knobs: Knobs
-    action: int
     allowed: bool
     asked: bool
     asked_out: bool
@@ -172,18 +169,17 @@ def observe(evidence: CallEvidence, circumstances: Circumstances, knobs: Knobs) 
     power = ACTIONS[evidence.tool.facts.action]  # the tool's own: what is called through it may be less
     allowed = not session.allowed_actions or bool(session.allowed_actions >> power & 1)
     asked = evidence.action_asked and allowed
-    spoken_of = evidence.standing.affinity >= ASKED_AFFINITY
+    named = arguments.destinations.intent_min >= NAMED_DESTINATION
     return ObservedCall(
-        session,
-        evidence,
-        circumstances,
-        knobs,
-        evidence.action,
-        allowed,
-        asked,
-        asked and (arguments.destinations.intent_min >= NAMED_DESTINATION or spoken_of),
-        _destination(arguments.leaves) if evidence.action > 0 else None,
-        _private(arguments.leaves, session.last_private),
+        session=session,
+        evidence=evidence,
+        circumstances=circumstances,
+        knobs=knobs,
+        allowed=allowed,
+        asked=asked,
+        asked_out=asked and (named or evidence.standing.affinity >= ASKED_AFFINITY),
+        destination=_destination(arguments.leaves) if evidence.action > 0 else None,
+        private=_private(arguments.leaves, session.last_private),
     )
 
 

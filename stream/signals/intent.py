@@ -7,6 +7,10 @@ from stream.signals.call import ObservedCall
 from stream.signals.signal import ASKS_FOR_ACT, CallSignal, Remedy, Runbook, Statement
 
 _CLASSES = tuple(ACTIONS)
+NAMED_ARGUMENTS = 300
+"""Share of the arguments, in thousandths, from which the intent names what is done (chosen)."""
+HARDLY_SPOKEN_OF = 100
+"""Affinity, of 255, below which the intent hardly speaks of a tool (chosen)."""
 
 
 class NotAsked(CallSignal):
@@ -30,10 +34,12 @@ class NotAsked(CallSignal):
         affinity, carried = evidence.standing.affinity, evidence.arguments.intent_share
         asks = "asks" if call.asked else "does not ask"
         return Statement(
-            f"the intent {asks} for {_CLASSES[call.action]} access, {_speaks_of(affinity)}, "
+            f"the intent {asks} for {_CLASSES[evidence.action]} access, {_speaks_of(affinity)}, "
             f"and names {carried / 10:.0f} % of the arguments",
             carried / 1000,
-            supports=call.action > 0 and carried < 300 and (not call.asked or affinity < 100),
+            supports=evidence.action > 0
+            and carried < NAMED_ARGUMENTS
+            and (not call.asked or affinity < HARDLY_SPOKEN_OF),
         )
 
 

@@ -12,6 +12,11 @@ from stream.signals.signal import (
     Statement,
 )
 
+FOREIGN_RESULTS, FOREIGN_INTENT = 500, 400
+"""Shares of a destination, in thousandths: at least so much from results, and less from the intent, is foreign (chosen)."""
+UNEXPLAINED_NOWHERE, UNEXPLAINED_INTENT = 700, 200
+"""Likewise: at least so much from nowhere, and less from the intent, is unexplained (chosen)."""
+
 _NAMED = Remedy(clauses=(ASKS_FOR_ACT, NAMES_DESTINATION))
 
 
@@ -58,9 +63,9 @@ class UnexplainedDestination(CallSignal):
 
     def check(self, call: ObservedCall) -> Statement | None:
         destination = call.destination
-        if destination is None or destination.nowhere < 700 or destination.intent >= 200:
+        if destination is None or _foreign_source(destination) is not None:
             return None
-        if _foreign_source(destination) is not None:
+        if destination.nowhere < UNEXPLAINED_NOWHERE or destination.intent >= UNEXPLAINED_INTENT:
             return None
         return Statement(
             f"the destination {destination.leaf.leaf.path} appears in no result and not in the intent",
@@ -104,6 +109,8 @@ class PrivateDataLeaves(CallSignal):
 
 def _foreign_source(destination: Destination | None) -> int | None:
     """The call, or the catalogue, that a destination comes from rather than from the intent; None if it does not."""
-    if destination is None or destination.results < 500 or destination.intent >= 400:
+    if destination is None:
+        return None
+    if destination.results < FOREIGN_RESULTS or destination.intent >= FOREIGN_INTENT:
         return None
     return destination.leaf.origin.source

@@ -65,7 +65,7 @@ class Lured(CallSignal):
     silent_in = "finance-pay-new-supplier"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        if not call.action:
+        if not call.evidence.action:
             return None
         if _line_leads(call):
             meaning = call.evidence.meaning
