@@ -132,6 +132,7 @@ def _part_looks(words: list[str]) -> bool:
         rest = rest[1:]
     if name == "sed" and (len(rest) < 2 or rest[0] != "-n" or _LINES.match(rest[1]) is None):
         return False
-    if name in _NO_OPERANDS and not all(one.startswith(_NO_OPERANDS[name]) for one in rest):
+    if name in _NO_OPERANDS and not all(word.startswith(_NO_OPERANDS[name]) for word in rest):
         return False
-    return all(option.match(one) or _LONG.match(one) for one in rest if one.startswith("-") and one != "-")
+    given = (word for word in rest if word.startswith("-") and word != "-")
+    return all(option.match(word) or _LONG.match(word) for word in given)

@@ -77,11 +77,11 @@ def talks_to_agent(text: str) -> int:
     best = 0
     possible = [sign for sign in _SIGNS if _may_show(low, sign)]
     for line in _LINES.findall(low)[:400]:
-        found = _ORDER_WEIGHT if _ORDER.match(line) else 0
+        weight = _ORDER_WEIGHT if _ORDER.match(line) else 0
         for sign in possible:
             if _may_show(line, sign) and sign.pattern.search(line):
-                found += sign.weight
-        best = max(best, found)
+                weight += sign.weight
+        best = max(best, weight)
     return min(1000, best)
 
 

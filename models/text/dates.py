@@ -42,23 +42,23 @@ def stamps_in(low: str) -> tuple[str, list[str]]:
     >>> stamps_in("from 2024-05-01t09:30 to 5.5.2024, 2:15pm")
     ('from   to  ,  ', ['20240501', 'may01', 't0930', '20240505', 'may05', 't1415'])
     """
-    found: list[str] = []
+    every: list[str] = []
 
     def taken(match: re.Match[str]) -> str:
-        told = match.groupdict()
-        year, month, day = (told["year"], told["month"], told["day"])
-        if told["then_year"]:
-            year, month, day = (told["then_year"], told["then_month"], told["day_first"])
+        part = match.groupdict()
+        year, month, day = (part["year"], part["month"], part["day"])
+        if part["then_year"]:
+            year, month, day = (part["then_year"], part["then_month"], part["day_first"])
         tokens = _date(_year([year]), int(month), int(day)) if month and day else []
-        clock = told["at"] or told["time"] or told["hour"]
+        clock = part["at"] or part["time"] or part["hour"]
         if clock:
-            tokens += _time(clock, told["half"] or told["hour_half"])
+            tokens += _time(clock, part["half"] or part["hour_half"])
         if not tokens:
             return match[0]
-        found.extend(tokens)
+        every.extend(tokens)
         return " "
 
-    return _STAMP.sub(taken, low), found
+    return _STAMP.sub(taken, low), every
 
 
 def spells(piece: str) -> bool:
@@ -92,15 +92,15 @@ def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
     if word in _HALVES:
         return _time(near[-1], word) if near else []
     month = _MONTHS[word]
-    told = [piece for piece in near if piece not in _FILLERS]
-    links = _LINKS | {"and"} if "between" in (*told[-1:], *told[-2:-1], *told[-4:-3]) else _LINKS
+    before = [piece for piece in near if piece not in _FILLERS]
+    links = _LINKS | {"and"} if "between" in (*before[-1:], *before[-2:-1], *before[-4:-3]) else _LINKS
     days = _days(after[0]) if after else []
-    if len(days) == 2 and told and _days(told[-1]) and _year(after[1:]) is None:
+    if len(days) == 2 and before and _days(before[-1]) and _year(after[1:]) is None:
         days = []  # "5 May 2-4 pm": its day stands before the month
     if days:
-        earlier, rest, goes_on = told, after[1:], pieces[at + 1][-1] not in _STOPS
+        earlier, rest, goes_on = before, after[1:], pieces[at + 1][-1] not in _STOPS
     else:
-        days, earlier, rest, goes_on = _days_until(told, links), told[:-1], after, True
+        days, earlier, rest, goes_on = _days_until(before, links), before[:-1], after, True
     if not days:
         return []
     year = _year(rest)
@@ -120,15 +120,15 @@ def spelled_at(pieces: Sequence[str], at: int) -> list[str]:
 
 def _days(piece: str) -> list[int]:
     """The day that a piece names, or the two days of a range."""
-    told = _DAYS.fullmatch(piece)
-    return [int(day) for day in told.groups() if day] if told else []
+    days = _DAYS.fullmatch(piece)
+    return [int(day) for day in days.groups() if day] if days else []
 
 
-def _days_until(told: Sequence[str], links: Collection[str]) -> list[int]:
+def _days_until(before: Sequence[str], links: Collection[str]) -> list[int]:
     """The days right before a month: "5", "5th", "5-7", "1st to 5th"."""
-    days = _days(told[-1]) if told else []
-    ranges = len(told) > 2 and told[-2] in links and (len(told) == 3 or told[-4] not in _MONTHS)
-    return [*_days(told[-3]), *days] if days and ranges else days
+    days = _days(before[-1]) if before else []
+    ranges = len(before) > 2 and before[-2] in links and (len(before) == 3 or before[-4] not in _MONTHS)
+    return [*_days(before[-3]), *days] if days and ranges else days
 
 
 def _month(pieces: Sequence[str]) -> int | None:
@@ -138,8 +138,8 @@ def _month(pieces: Sequence[str]) -> int | None:
 
 def _year(pieces: Sequence[str], *, amounts: bool = False) -> int | None:
     """The year that the first of them names; where `amounts` may stand as well, one of our time."""
-    told = int(pieces[0]) if pieces and _YEAR.fullmatch(pieces[0]) else None
-    return None if amounts and told is not None and not 1900 <= told < 2100 else told
+    year = int(pieces[0]) if pieces and _YEAR.fullmatch(pieces[0]) else None
+    return None if amounts and year is not None and not 1900 <= year < 2100 else year
 
 
 def _date(year: int | None, month: int, day: int) -> list[str]:
@@ -151,10 +151,10 @@ def _date(year: int | None, month: int, day: int) -> list[str]:
 
 
 def _time(clock: str, half: str | None) -> list[str]:
-    told = _CLOCK.fullmatch(clock)
-    if told is None:
+    figures = _CLOCK.fullmatch(clock)
+    if figures is None:
         return []
-    hour, minute = int(told[1]), int(told[2] or 0)
+    hour, minute = int(figures[1]), int(figures[2] or 0)
     if half:
         hour = hour % 12 + _HALVES[half]
     return [f"t{hour:02}{minute:02}"] if hour < 24 and minute < 60 else []

@@ -135,14 +135,14 @@ class Embedding:
         pieces = text[:MAX_CHARS].split()
         slots = self._slots
         try:
-            found = [slots[piece] for piece in pieces]
+            places = [slots[piece] for piece in pieces]
         except KeyError:
-            pieces, found = self._learn(pieces)
-        counted = list(accumulate(map(self._counts.__getitem__, found)))
+            pieces, places = self._learn(pieces)
+        counted = list(accumulate(map(self._counts.__getitem__, places)))
         if not counted or counted[-1] <= MAX_WORDS:
-            return self._sum(found)
+            return self._sum(places)
         whole = bisect_right(counted, MAX_WORDS)
-        summed = self._sum(found[:whole])
+        summed = self._sum(places[:whole])
         left = MAX_WORDS - (counted[whole - 1] if whole else 0)
         for word in _words(pieces[whole])[:left]:
             summed += self.row(word)
@@ -166,11 +166,11 @@ class Embedding:
             new = set(pieces)
         for piece in new:
             slot = slots[piece] = len(slots)
-            held = _words(piece)
-            self._counts[slot] = len(held)
+            words = _words(piece)
+            self._counts[slot] = len(words)
             row = self._memo[slot]
             row[:] = 0
-            for word in held:
+            for word in words:
                 row += self.row(word)
         return pieces, [slots[piece] for piece in pieces]
 
@@ -234,7 +234,7 @@ def pieces_of(word: str, place: Mapping[str, int]) -> list[int]:
     >>> pieces_of("resend", {"re": 4, "##send": 7, "##s": 1, "##end": 2})
     [4, 7]
     """
-    found = []
+    places = []
     start = 0
     while start < len(word):
         mark = "##" if start else ""
@@ -244,9 +244,9 @@ def pieces_of(word: str, place: Mapping[str, int]) -> list[int]:
                 break
         else:
             return []
-        found.append(at)
+        places.append(at)
         start = end
-    return found
+    return places
 
 
 def unit(vector: Total) -> Unit:

@@ -46,13 +46,13 @@ def excerpts(unread: Sequence[Any], key: bytes) -> list[str]:
         (long if len(text) >= _LONG and len(long) < MAX_LONG else others).append(text)
     parts = [*long, "\n".join(others)] if others else long
     spans = [list(_naming(text)) for text in parts]
-    needed = [sum(last - first for first, last in one) for one in spans]
+    needed = [sum(last - first for first, last in lines) for lines in spans]
     rooms, left = [0] * len(parts), MAX_EXCERPTS
     for n, at in enumerate(sorted(range(len(parts)), key=needed.__getitem__)):
         rooms[at] = min(needed[at], left // (len(parts) - n))  # what one does not need is for the longer ones
         left -= rooms[at]
-    drawn = zip(parts, spans, needed, rooms, strict=True)
-    return [one for text, lines, length, room in drawn for one in _drawn(text, lines, length, room, key)]
+    shares = zip(parts, spans, needed, rooms, strict=True)
+    return [part for text, lines, length, room in shares for part in _drawn(text, lines, length, room, key)]
 
 
 def _texts(values: Sequence[Any]) -> Iterator[str]:
@@ -109,11 +109,11 @@ def _drawn(text: str, spans: list[tuple[int, int]], needed: int, room: int, key:
 def _naming(text: str) -> Iterator[tuple[int, int]]:
     """Where the excerpts of `text` lie: whole lines, where they are not long."""
     at, stop = 0, len(text)
-    while (found := _NAMES.search(text, at, stop)) is not None:
-        first = max(at, found.start() - _MOST // 2)
-        begin = text.rfind("\n", first, found.start()) + 1 or _after_space(text, first, found.start())
+    while (name := _NAMES.search(text, at, stop)) is not None:
+        first = max(at, name.start() - _MOST // 2)
+        begin = text.rfind("\n", first, name.start()) + 1 or _after_space(text, first, name.start())
         last = min(stop, begin + _MOST)
-        end = text.find("\n", max(found.end(), begin + _LEAST), last)
+        end = text.find("\n", max(name.end(), begin + _LEAST), last)
         if end < 0:
             end = last if last == stop else _cut(text, last)
         at = max(end, begin + _LEAST)
@@ -130,5 +130,5 @@ def _cut(text: str, at: int, *, back: bool = True) -> int:
     if back:
         near = max(0, at - _NEAR)
         return max(text.rfind("\n", near, at), text.rfind(" ", near, at)) + 1 or at
-    found = [place for mark in "\n " if (place := text.find(mark, at, at + _NEAR)) >= 0]
-    return min(found, default=at)
+    ends = [place for mark in "\n " if (place := text.find(mark, at, at + _NEAR)) >= 0]
+    return min(ends, default=at)

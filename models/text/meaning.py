@@ -69,8 +69,8 @@ def vectors_of(texts: Sequence[str]) -> Matrix:
         if len(fresh) == len(texts):
             return read
         known = [new[text] if row is None else row for text, row in zip(texts, known, strict=True)]
-    found: Matrix = np.frombuffer(b"".join(filter(None, known)), np.float32).reshape(-1, DIMS)
-    return found
+    rows: Matrix = np.frombuffer(b"".join(filter(None, known)), np.float32).reshape(-1, DIMS)
+    return rows
 
 
 def _read(texts: Sequence[str]) -> Matrix:
@@ -80,18 +80,18 @@ def _read(texts: Sequence[str]) -> Matrix:
         row[:] = table.total(text)
     # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
     lengths = np.floor(np.sqrt(np.einsum("ij,ij->i", totals, totals)))
-    found: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
-    return found
+    rows: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
+    return rows
 
 
 def vector_of(text: str) -> Vector:
     """Unit vector of `text`; zero where no word of it is known."""
     known = _met.get(text)
     if known is not None:
-        held: Vector = np.frombuffer(known, np.float32)
-        return held
-    found: Vector = vectors_of([text])[0]
-    return found
+        remembered: Vector = np.frombuffer(known, np.float32)
+        return remembered
+    fresh: Vector = vectors_of([text])[0]
+    return fresh
 
 
 def pack(vectors: Matrix | Fine) -> bytes:
@@ -113,8 +113,8 @@ _UNPACKED = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) * 20
 
 def unpack(raw: bytes) -> Matrix:
     """Packed vectors as rows of length about 1024."""
-    found: Matrix = _UNPACKED.take(np.frombuffer(raw, np.uint8)).reshape(-1, DIMS)
-    return found
+    rows: Matrix = _UNPACKED.take(np.frombuffer(raw, np.uint8)).reshape(-1, DIMS)
+    return rows
 
 
 MAX_READ = 8000
@@ -139,25 +139,25 @@ def clauses_of(text: str, tools: Matrix = NO_VECTORS) -> list[tuple[str, str]]:
     >>> [clause for clause, _ in clauses_of("Pay the bill in may.txt and tell Bob. Thanks a lot!")]
     ['Pay the bill in may.txt', 'tell Bob.', 'Thanks a lot!']
     """
-    found = [
+    clauses = [
         (part.strip(), sentence)
         for sentence in sentences_of(text, MAX_CHOSEN_FROM)
         for part in _JOINED.split(sentence)
         if len(part.split()) >= 2
     ] or [(text[:400], text[:400])]
-    if len(found) <= MAX_CLAUSES:
-        return found
-    found = list({clause: (clause, sentence) for clause, sentence in found}.values())
-    if len(found) <= MAX_CLAUSES:
-        return found
-    places = range(len(found))
+    if len(clauses) <= MAX_CLAUSES:
+        return clauses
+    clauses = list({clause: (clause, sentence) for clause, sentence in clauses}.values())
+    if len(clauses) <= MAX_CLAUSES:
+        return clauses
+    places = range(len(clauses))
     if len(tools) >= MIN_TOOLS:
-        like = _products(vectors_of([clause for clause, _ in found]), tools).max(axis=1).tolist()
+        like = _products(vectors_of([clause for clause, _ in clauses]), tools).max(axis=1).tolist()
         best = sorted(places, key=lambda at: (-like[at], at))[: MAX_CLAUSES - 1]
     else:
-        best = sorted(places, key=lambda at: min(at, len(found) - 1 - at))[: MAX_CLAUSES - 1]
-    rest = " ".join(found[at][0] for at in places if at not in best)
-    return [*(found[at] for at in sorted(best)), (rest, rest)]
+        best = sorted(places, key=lambda at: min(at, len(clauses) - 1 - at))[: MAX_CLAUSES - 1]
+    rest = " ".join(clauses[at][0] for at in places if at not in best)
+    return [*(clauses[at] for at in sorted(best)), (rest, rest)]
 
 
 def standing(values: npt.NDArray[np.integer]) -> bytes:
@@ -183,18 +183,18 @@ MAX_MEAN = 8
 """Texts that a running mean counts as at most: later ones still move it."""
 
 
-def mean_with(held: bytes, vector: Vector, n: int) -> bytes:
-    """The packed direction of a running mean `held` of `n` texts, once `vector` joins them."""
+def mean_with(mean: bytes, vector: Vector, n: int) -> bytes:
+    """The packed direction of a running mean of `n` texts, once `vector` joins them."""
     total = vector.astype(np.float64)
-    if held:
-        total += unpack(held)[0] * np.float32(min(n, MAX_MEAN))
+    if mean:
+        total += unpack(mean)[0] * np.float32(min(n, MAX_MEAN))
     size = isqrt(int(total @ total))
-    return pack(np.floor(total * LENGTH / size)) if size else held
+    return pack(np.floor(total * LENGTH / size)) if size else mean
 
 
-def cosine_to(held: bytes, vector: Vector) -> int:
+def cosine_to(direction: bytes, vector: Vector) -> int:
     """Cosine of a packed direction and a unit vector, in thousandths; 0 without one."""
-    return int(unpack(held)[0] @ vector) * 1000 >> 20 if held else 0
+    return int(unpack(direction)[0] @ vector) * 1000 >> 20 if direction else 0
 
 
 def _products(a: Matrix, b: Matrix) -> npt.NDArray[np.int32]:
@@ -280,15 +280,15 @@ def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explain
     share = min(1000, size * 1000 >> _FINE)
     if not lines or share < ROUNDING:
         return Explained(clause, nearness, share, 0, -1, 0)
-    held = np.frombuffer(lines, _LINE)
-    spoken: Matrix = _UNPACKED.take(held["vector"].view(np.uint8))
+    kept = np.frombuffer(lines, _LINE)
+    spoken: Matrix = _UNPACKED.take(kept["vector"].view(np.uint8))
     gains = _products(spoken, np.floor(rest * LENGTH / size).astype(np.float32)).tolist()
     gain = max(gains)
     if gain < GATE:
         return Explained(clause, nearness, share, 0, -1, 0)
     best = gains.index(gain)
     with_tool = int(spoken[best] @ tool) * 1000 >> 20
-    said = int(held["call"][best])
+    said = int(kept["call"][best])
     said = DESCRIBED if said == _DESCRIBED else said
     return Explained(clause, nearness, share, gain * share // 1000, said, with_tool, spoken[best])
 
@@ -297,17 +297,17 @@ _ASKED = (np.arange(256, dtype=np.int32) - NEUTRAL) * 2
 """How far the intent speaks of a tool, by its likeness, to set against a line's cosine."""
 
 
-def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, tools: Matrix) -> bytes:
+def with_lines(lines: bytes, talk: Sequence[str], call: int, likeness_: bytes, tools: Matrix) -> bytes:
     """The lines that a session keeps once call `call` answered with `talk`.
 
     A line pulls as far as it raises some tool of the catalogue above where the intent has it.
     """
     spoken = vectors_of(talk)
-    told = np.logical_or.reduce(spoken, axis=1)
-    if not np.logical_and.reduce(told):
-        spoken = spoken[told]
+    known = np.logical_or.reduce(spoken, axis=1)
+    if not np.logical_and.reduce(known):
+        spoken = spoken[known]
         if not len(spoken):
-            return held
+            return lines
     fresh = np.zeros(len(spoken), _LINE)
     fresh["call"] = min(call, _LATEST) if call >= 0 else _DESCRIBED
     _pack_into(fresh["vector"], spoken)
@@ -315,8 +315,8 @@ def with_lines(held: bytes, talk: Sequence[str], call: int, likeness_: bytes, to
         near = _products(spoken, tools)
         asked = _ASKED.take(np.frombuffer(likeness_, np.uint8))
         fresh["pull"] = np.maximum.reduce(near - asked, axis=1) - np.add.reduce(near, axis=1) // len(tools)
-    if len(held) + fresh.nbytes <= MAX_LINES * LINE:
-        return held + fresh.tobytes()
-    rows = np.concatenate([np.frombuffer(held, _LINE), fresh])
+    if len(lines) + fresh.nbytes <= MAX_LINES * LINE:
+        return lines + fresh.tobytes()
+    rows = np.concatenate([np.frombuffer(lines, _LINE), fresh])
     kept = np.argsort(-rows["pull"].astype(np.int64), kind="stable")[:MAX_LINES]
     return rows[np.sort(kept)].tobytes()
