@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from models.evidence.dispatch import document
+from models.evidence.nested_json import document
 from models.lexicons.loader import lexicon
 
 MAX_ENVELOPES = 4

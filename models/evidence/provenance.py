@@ -274,6 +274,7 @@ def _by_grams(piece: str, index: Index, key: bytes) -> int:
 
 def _by_joints(text: str, index: Index, key: bytes) -> int:
     """Source of a token that known tokens make up when joined, but for a fifth of its characters."""
+    figures = any(map(str.isdecimal, text))
     most = len(text) // 5  # uncovered characters that are allowed; what exceeds them needs no search
     # best[i]: (uncovered characters, source) of the prefix of length i
     best: list[tuple[int, int]] = [(0, UNKNOWN)] + [(len(text) + 1, UNKNOWN)] * len(text)
@@ -283,14 +284,13 @@ def _by_joints(text: str, index: Index, key: bytes) -> int:
         if uncovered > most:
             continue
         ends = range(start + 3, min(len(text), start + 24) + 1)
-        for end, source in zip(
-            ends, index.find([fingerprint(_piece(text[start:end]), key) for end in ends]), strict=True
-        ):
+        if figures:
+            pieces = (text[start:end] for end in ends)
+            prints = [fingerprint(number(p) if p.isdecimal() else p, key) for p in pieces]
+        else:
+            prints = [fingerprint(text[start:end], key) for end in ends]
+        for end, source in zip(ends, index.find(prints), strict=True):
             if source >= 0 and uncovered < best[end][0] and (start, end) != (0, len(text)):
                 best[end] = (uncovered, source if earlier in (UNKNOWN, INTENT) else earlier)
     uncovered, source = best[-1]
     return source if uncovered * 5 <= len(text) else UNKNOWN
-
-
-def _piece(text: str) -> str:
-    return number(text) if text.isdecimal() else text

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from models.evidence.dispatch import named_once
+from models.evidence.nested_json import named_once
 from models.text.documents import MAX_CHARS
 from models.text.excerpts import beyond
 from models.text.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS

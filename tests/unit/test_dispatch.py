@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evidence.dispatch import MAX_CALLS, MAX_CODE, dispatched, document
+from models.evidence.dispatch import dispatched
 from models.evidence.features.registry import FEATURES
+from models.evidence.nested_json import document
+from models.evidence.plain_code import MAX_CALLS, MAX_CODE
 from models.tools.facts import facts_of
 from stream.offline.rows import feature_rows
 from tests import builders as b
