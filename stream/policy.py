@@ -1,8 +1,8 @@
-"""The policy: a validated YAML file, and the total function from evidence to verdict."""
+"""The policy: a validated YAML file of all that a security engineer decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -10,14 +10,12 @@ from typing import Annotated, Literal, NamedTuple
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.contracts import Action, Family, Verdict
+from models.contracts import Action
 from models.errors import ConfigError
 from models.tools.facts import PolicySays
 from stream.events import dumps, short_hash
 from stream.signals.registry import BY_ID
 from stream.signals.signal import Consequence
-
-_RANK: dict[Consequence, int] = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
 
 
 class _Part(BaseModel):
@@ -168,7 +166,7 @@ def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
     for signal, consequence in policy.signals.items():
         if signal not in BY_ID:
             problem = f"unknown signal {signal}; known are {', '.join(BY_ID)}"
-        elif BY_ID[signal].family == "content" and _RANK[consequence] > _RANK["watch"]:
+        elif BY_ID[signal].family == "content" and consequence in ("alert", "deny"):
             problem = "content alone may raise watch at most; write watch or none"
         else:
             continue
@@ -216,59 +214,3 @@ def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:
             "mend the section `thresholds`"
         )
     return numbers
-
-
-class Ruling(NamedTuple):
-    """A verdict, the standing it asks for, and what it rests on."""
-
-    verdict: Verdict
-    watch: bool
-    by: Literal["score", "signal", "nothing"]
-    signal: str | None
-
-
-def corroborating(families: Iterable[Family]) -> set[Family]:
-    """Of the families that speak, those that count: what a text looks like is no evidence of what the agent does."""
-    return {family for family in families if family != "content"}
-
-
-def decide(
-    policy: Policy,
-    level: Levels,
-    score: int,
-    families: Sequence[Family],
-    signals: Sequence[str],
-    declared: bool,
-) -> Ruling:
-    """What the policy makes of a call: a total function.
-
-    A higher score never lowers the verdict. Without a declared intent the score is not acted on: the verdict
-    is ``abstain`` unless a signal speaks by itself.
-    """
-    speaking = corroborating(families)
-    strongest = max(signals, key=lambda s: (_RANK[policy.signals.get(s, "none")], s), default=None)
-    consequence = policy.signals.get(strongest, "none") if strongest is not None else "none"
-    if strongest is not None and strongest.startswith("content.") and consequence != "none":
-        consequence = "watch"
-    by_score: Verdict = "allow"
-    watch = False
-    if declared:
-        watch = score >= level.watch
-        if score >= level.revoke and len(speaking) >= policy.families.revoke:
-            by_score = "revoke"
-        elif score >= min(level.alert, level.revoke) and len(speaking) >= policy.families.alert:
-            by_score = "alert"
-    if by_score == "revoke":
-        return Ruling("revoke", True, "score", None)
-    enough = policy.families.revoke_by_signal
-    if declared and consequence in ("alert", "deny") and enough is not None and len(speaking) >= enough:
-        return Ruling("revoke", True, "signal", strongest)
-    if consequence == "deny":
-        return Ruling("deny", True, "signal", strongest)
-    if by_score == "alert":
-        return Ruling("alert", True, "score", None)
-    if consequence == "alert":
-        return Ruling("alert", True, "signal", strongest)
-    if consequence == "watch":
-        return Ruling("allow" if declared else "abstain", True, "signal", strongest)
-    return Ruling("allow" if declared else "abstain", watch, "score" if watch else "nothing", None)

@@ -15,11 +15,12 @@ from models.forest.units import UNITS
 from models.session import Dossier, PathRow, Session
 from stream.core.items import Call, Close, Offered, Unjudged
 from stream.core.releases import PolicyNames
+from stream.core.verdict import Ruling
 from stream.events import CASES, CORE, Output, dumps, rfc3339, short_hash
 from stream.outbound.change import RANK, Change, Receivers
 from stream.outbound.claims import signed_sets
 from stream.outbound.findings import finding, is_told
-from stream.policy import Policy, Ruling
+from stream.policy import Policy
 
 MAX_REASON = 600
 """Characters of a case's reason."""

@@ -16,9 +16,9 @@ from stream.core import words
 from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
 from stream.core.items import Call
 from stream.core.releases import PolicyNames
+from stream.core.verdict import decide
 from stream.events import CORE, DECISIONS, Output, dumps, rfc3339, short_hash
 from stream.outbound.change import Receivers
-from stream.policy import decide
 from stream.signals import registry
 
 

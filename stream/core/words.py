@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from models.contracts import Family
 from models.forest.units import UNITS
-from stream.policy import Levels, Policy, Ruling
+from stream.core.verdict import Ruling
+from stream.policy import Levels, Policy
 from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, Raised
 
 _TOLD_FIRST: tuple[Family, ...] = (

@@ -14,10 +14,11 @@ from models.evidence.features.registry import FEATURES
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.core.partition import Partition
+from stream.core.verdict import corroborating
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
 from stream.offline.recorded import events_of
-from stream.policy import corroborating, load_policy
+from stream.policy import load_policy
 from stream.settings import Settings
 
 BATCH = 512
@@ -32,7 +33,7 @@ class Rows(NamedTuple):
     session_ids : list of str
     call_seqs : int64 array of shape (n_calls,)
     families : int64 array of shape (n_calls,)
-        How many families of evidence spoke, as `stream.policy.decide` counts them for a revocation.
+        How many families of evidence spoke, as `stream.core.verdict.decide` counts them for a revocation.
     """
 
     X: npt.NDArray[np.float64]

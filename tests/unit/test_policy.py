@@ -1,23 +1,16 @@
-"""The policy file, and the total function from evidence to verdict."""
+"""The policy file: what is refused, and with which words."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from models.contracts import FAMILIES
 from models.errors import ConfigError
-from stream.policy import Levels, decide, levels, load_policy, parse_policy
+from stream.policy import Levels, levels, load_policy, parse_policy
 from stream.signals.registry import BY_ID
 
-FIXED = settings(max_examples=400, derandomize=True, deadline=None, database=None)
 SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encoding="utf-8")
-POLICY = load_policy(mode="enforce")
-LEVEL = Levels(2000, 5000, 8000)
-RANK = {"abstain": 0, "allow": 0, "alert": 1, "deny": 2, "revoke": 3}
 
 
 def line_of(text: str, part: str) -> int:
@@ -86,46 +79,3 @@ def test_thresholds_that_do_not_rise_are_refused() -> None:
     falling = parse_policy(SHIPPED.replace("  watch: {budget: 0.05}", "  watch: 0.95"), "a")
     with pytest.raises(ConfigError, match="must rise from watch to alert to revoke"):
         levels(falling, lambda budget: round(9000 - budget * 1000))
-
-
-FAMILY_SETS = st.lists(st.sampled_from(FAMILIES), unique=True)
-SIGNAL_SETS = st.lists(st.sampled_from(list(BY_ID)), unique=True)
-
-
-@FIXED
-@given(st.integers(0, 10_000), st.integers(0, 10_000), FAMILY_SETS, SIGNAL_SETS, st.booleans())
-def test_a_higher_score_alone_never_lowers_the_verdict(
-    one: int, other: int, families: list[str], signals: list[str], declared: bool
-) -> None:
-    low, high = sorted((one, other))
-    before = decide(POLICY, LEVEL, low, families, signals, declared)  # type: ignore[arg-type]
-    after = decide(POLICY, LEVEL, high, families, signals, declared)  # type: ignore[arg-type]
-    assert RANK[after.verdict] >= RANK[before.verdict]
-    assert after.watch >= before.watch
-
-
-@FIXED
-@given(st.integers(0, 10_000), st.booleans())
-def test_content_alone_never_raises_more_than_watch(score: int, declared: bool) -> None:
-    ruling = decide(POLICY, LEVEL, score, ["content"], ["content.talks_to_agent"], declared)
-    assert ruling.verdict == ("allow" if declared else "abstain")
-
-
-@FIXED
-@given(st.integers(0, 10_000), FAMILY_SETS, SIGNAL_SETS)
-def test_a_revocation_needs_two_families_beside_content_and_an_alert_by_score_one(
-    score: int, families: list[str], signals: list[str]
-) -> None:
-    ruling = decide(POLICY, LEVEL, score, families, signals, True)  # type: ignore[arg-type]
-    speaking = set(families) - {"content"}
-    if ruling.verdict == "revoke":
-        assert len(speaking) >= 2
-        assert score >= LEVEL.revoke or ruling.by == "signal"
-    if ruling.verdict == "alert" and ruling.by == "score":
-        assert speaking
-
-
-@FIXED
-@given(st.integers(0, 10_000), FAMILY_SETS)
-def test_without_an_intent_no_score_is_acted_on(score: int, families: list[str]) -> None:
-    assert decide(POLICY, LEVEL, score, families, [], False).verdict == "abstain"  # type: ignore[arg-type]
