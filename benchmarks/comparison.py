@@ -30,6 +30,7 @@ from benchmarks.detection.tables import bare, percent
 from models.contracts import Tool
 from models.evidence.content import talks_to_agent
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION
+from models.release.readers import load
 from models.text.documents import leaves
 from models.text.tokens import canonical
 from models.tools.facts import facts_of
@@ -111,9 +112,10 @@ def first_open(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -
     listed = {
         str(one["name"]): Tool(name=str(one["name"]), description=one.get("description")) for one in tools
     }
+    acting = load().acting
     for call in session["calls"]:
         name = str(call["tool"])
-        if facts_of(name, listed.get(name), {}).open_world:
+        if facts_of(name, listed.get(name), {}, acting).open_world:
             return int(call["seq"])
     return FAR
 

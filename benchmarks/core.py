@@ -117,7 +117,7 @@ STAGES: Mapping[str, Sequence[str]] = {
         "models.evidence.origins.origin",
     ),
     "call: what it means beside intent and lines": (
-        "models.evidence.meaning.vector_of",
+        "models.text.vectors.Vectoriser.vector_of",
         "models.evidence.meaning.spoken_call",
         "models.evidence.meaning.explain",
         "models.heads.expectation.Expectation.of",

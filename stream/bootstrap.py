@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from models.errors import ConfigError
+from models.heads.readers import Readers
+from models.release import readers as readers_on_disk
 from models.release import registry
 from stream import jose
 from stream.activations import SignedActivations
@@ -26,12 +28,19 @@ from stream.settings import Settings
 def release(settings: Settings, *, mode: str | None = None) -> Release:
     """The release in use: the bundled model and policy, or those that the settings name."""
     model = registry.load(settings.model_dir)
-    return make_release(model, load_policy(settings.policy_path, mode=mode))
+    policy = load_policy(settings.policy_path, mode=mode)
+    return make_release(model, policy, readers_on_disk.load_beside(settings.model_dir))
 
 
-def make_release(model: Any, policy: Policy) -> Release:
-    """Model and policy as one release."""
-    return Release(f"{model.name}@{model.digest[:12]}", model, policy, levels(policy, model.threshold))
+def make_release(model: Any, policy: Policy, readers: Readers | None = None) -> Release:
+    """Model, readers and policy as one release; without `readers` with those that come with the package."""
+    return Release(
+        f"{model.name}@{model.digest[:12]}",
+        model,
+        readers if readers is not None else readers_on_disk.load(),
+        policy,
+        levels(policy, model.threshold),
+    )
 
 
 def judge(
@@ -82,7 +91,8 @@ def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
     for place in places:
         model = registry.load(place)
         policy = load_policy(place / "policy.yaml", mode=mode)
-        found[release_digest(model.digest, policy)] = make_release(model, policy)
+        digest = release_digest(model.digest, policy)
+        found[digest] = make_release(model, policy, readers_on_disk.load_beside(place))
     return found
 
 

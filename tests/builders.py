@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import pytest
 
 from models.contracts import Case
 from models.errors import SchemaError
 from models.release import registry
+from models.release.readers import load
 from stream.core.judge import Activation, Judge
 from stream.core.partition import Partition
 from stream.core.releases import Release
@@ -163,19 +161,6 @@ def activation(digest: str, epoch: int = 1, scope: str = "new", **more: Any) -> 
     return {"type": "release.activated", "token": json.dumps({**token, **more})}
 
 
-@contextmanager
-def bundled_as(module: Any, path: Path, text: str) -> Iterator[None]:
-    """Meanwhile what comes with `module` is the file `path`, holding `text`; nothing read of either is remembered."""
-    path.write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BUNDLED", path)
-        module.bundled.cache_clear()
-        try:
-            yield
-        finally:
-            module.bundled.cache_clear()
-
-
 @cache
 def shipped(mode: str) -> Policy:
     """The shipped policy."""
@@ -206,7 +191,7 @@ def release(
     policy = shipped(mode)
     if limits:
         policy = policy.model_copy(update={"limits": policy.limits.model_copy(update=limits)})
-    return Release(name, scorer or RowScorer(), policy, levels)
+    return Release(name, scorer or RowScorer(), load(), policy, levels)
 
 
 def judge(

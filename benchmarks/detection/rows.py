@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from benchmarks import results
 from models.evidence.features.registry import FEATURES_VERSION
-from models.tools.facts import facts_of
 from models.training import dataset
 from models.training.dataset import TRAINING_SETS, Calls
+from models.training.named_tools import facts_of_name
 from models.training.scenarios import corpus, recorded_attacks
 from models.training.scenarios.wordings import seeded
 from stream.offline import study
@@ -68,7 +68,7 @@ def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dic
     effect = None
     if session.get("first_bad_seq") is not None:
         for call in session["calls"][session["first_bad_seq"] :]:
-            facts = facts_of(str(call["tool"]), None, {})
+            facts = facts_of_name(str(call["tool"]))
             if facts.action != "read" or facts.outward:
                 effect = int(call["seq"])
                 break

@@ -87,7 +87,7 @@ def _own_facts(context: CallContext, tool: str) -> ToolFacts:
     catalogue = context.catalogue
     if catalogue is not None and tool in catalogue.tools:
         return catalogue.facts[tool]
-    return context.policy_on_tools.over(tool, facts_of(tool, None, {}))
+    return context.policy_on_tools.over(tool, facts_of(tool, None, {}, context.readers.acting))
 
 
 def _inner_facts(context: CallContext, name: str, own: ToolFacts) -> ToolFacts:
@@ -95,7 +95,11 @@ def _inner_facts(context: CallContext, name: str, own: ToolFacts) -> ToolFacts:
     catalogue, policy = context.catalogue, context.policy_on_tools
     if catalogue is not None and name in catalogue.facts:
         return catalogue.facts[name]
-    return policy.over(name, facts_of(name, None, policy.classes)) if speaks(name) else own
+    return (
+        policy.over(name, facts_of(name, None, policy.classes, context.readers.acting))
+        if speaks(name)
+        else own
+    )
 
 
 def _strongest(named: Sequence[tuple[str, ToolFacts]]) -> tuple[str, ToolFacts]:

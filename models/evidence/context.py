@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.heads.readers import Readers
 from models.session import Session
 from models.text.index import Index
 from models.tools.catalogue import Catalogue
@@ -21,6 +22,7 @@ class CallContext(NamedTuple):
     ancestors : parent first; their intents narrow this one's
     provenance, ancestor_provenance : indexes of where values may come from, of the session and of its ancestors
     key : of the fingerprints
+    readers : of the release that judges
     policy_says : of tools, where there is no catalogue, which has it
     """
 
@@ -30,6 +32,7 @@ class CallContext(NamedTuple):
     provenance: Index
     ancestor_provenance: Sequence[Index]
     key: bytes
+    readers: Readers
     policy_says: PolicySays = SAYS_NOTHING
 
     @property

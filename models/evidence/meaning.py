@@ -8,10 +8,10 @@ from models.evidence.called import CalledTool
 from models.evidence.context import CallContext
 from models.evidence.origins import ArgumentOrigins
 from models.evidence.standing import ToolStanding
-from models.heads import expectation
-from models.heads.expectation import FURTHEST
+from models.heads.expectation import FURTHEST, says_anything
 from models.text.index import DESCRIBED
-from models.text.meaning import Explained, Vector, explain, vector_of
+from models.text.meaning import Explained, explain
+from models.text.vectors import Vector
 from models.tools.names import SPOKEN, spoken_call
 
 
@@ -42,17 +42,15 @@ def call_meaning(
     session, catalogue, place = context.session, context.catalogue, standing.place
     plain = (one.leaf.text for one in arguments.leaves[:SPOKEN] if not one.hashed)
     spoken = catalogue.spoken if catalogue is not None else {}
-    vector = vector_of(spoken_call(spoken, tool.inner, plain))
+    vector = context.readers.words.vector_of(spoken_call(spoken, tool.inner, plain))
     lines = session.lines
     if catalogue is not None and DESCRIBED in arguments.by_source:
         # Only then: examples of addresses stand in many a description, and lead to nothing.
         lines += catalogue.aimed_beside(tool.offered)
     explained = explain(vector, _tool_vector(context, tool, place), session.clauses, lines)
-    leads = expectation.current()
+    leads = context.readers.expectation
     # What a sub-agent was told narrows its parent's intent: a call must follow from both.
-    clauses = [
-        each.clauses for each in (session, *context.ancestors) if expectation.says_anything(each.clauses)
-    ]
+    clauses = [each.clauses for each in (session, *context.ancestors) if says_anything(each.clauses)]
     expected = min((leads.of(vector, intent) for intent in clauses), default=0)
     line = explained.line_vector
     by_line = leads.of_line(vector, line) - expected if line is not None else -FURTHEST
@@ -73,4 +71,4 @@ def _tool_vector(context: CallContext, tool: CalledTool, place: int | None) -> V
     if context.catalogue is not None and place is not None and tool.offered == tool.inner:
         vector: Vector = context.catalogue.vectors[place]
         return vector
-    return vector_of(tool.inner)
+    return context.readers.words.vector_of(tool.inner)

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
-from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
+from models.heads.weights import Weight, WeightsFile, parse_weights
 
-BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "acting.json"
 SURE = 100
 """Log odds, in hundredths, from which on it overrules verbs (chosen on authors held out)."""
 LEANING = 50
@@ -82,9 +79,9 @@ class Acting:
         self.bias = bias
 
     @classmethod
-    def load(cls, path: Path) -> Acting:
-        """The head whose weights are at `path`; raises `ArtefactError` where they are not sound."""
-        file = read_weights(path, ActingFile)
+    def parse(cls, raw: bytes) -> Acting:
+        """The head whose file holds `raw`; raises `ArtefactError` where the weights are not sound."""
+        file = parse_weights(raw, ActingFile, "acting")
         return cls(file.weights, file.bias)
 
     def of(self, found: Collection[str]) -> int:
@@ -94,13 +91,3 @@ class Acting:
             return 0
         log_odds = sum(known) + self.bias  # in units of 1 / UNIT
         return 100 * log_odds // UNIT
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Acting:
-    """What comes with the code."""
-    return Acting.load(BUNDLED)
-
-
-_IN_USE = Learnt(bundled)
-current, instead = _IN_USE.current, _IN_USE.instead

@@ -16,18 +16,16 @@ from __future__ import annotations
 from array import array
 from functools import lru_cache
 from math import isqrt
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from models.errors import ArtefactError
-from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
+from models.heads.weights import Weight, WeightsFile, parse_weights
 from models.text.embedding import DIMS, LENGTH
-from models.text.meaning import Fine, Vector, unpack
+from models.text.vectors import Fine, Vector, unpack
 
-BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "expectation.json"
 FURTHEST = 999
 """Hundredths of log odds in either direction beyond which nothing is told apart."""
 UNIT = 256
@@ -75,9 +73,9 @@ class Expectation:
         self._ranked = lru_cache(maxsize=MAX_MEMO)(self._rank)
 
     @classmethod
-    def load(cls, path: Path) -> Expectation:
-        """The head whose weights are at `path`; raises `ArtefactError` where they are not sound."""
-        file = read_weights(path, ExpectationFile)
+    def parse(cls, raw: bytes) -> Expectation:
+        """The head whose file holds `raw`; raises `ArtefactError` where the weights are not sound."""
+        file = parse_weights(raw, ExpectationFile, "expectation")
         return cls(np.array(file.clause, np.float64), np.array(file.whole, np.float64), file.bias)
 
     def __reduce__(self) -> tuple[type[Expectation], tuple[Fine, Fine, int]]:
@@ -126,13 +124,3 @@ class Expectation:
 def says_anything(clauses: bytes) -> bool:
     """Whether a word of packed clauses is known."""
     return any(clauses)
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Expectation:
-    """What comes with the code."""
-    return Expectation.load(BUNDLED)
-
-
-_IN_USE = Learnt(bundled)
-current, instead = _IN_USE.current, _IN_USE.instead

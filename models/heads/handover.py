@@ -18,14 +18,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import isqrt
-from pathlib import Path
 from typing import NamedTuple
 
 from models.errors import ArtefactError
-from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
+from models.heads.weights import Weight, WeightsFile, parse_weights
 from models.text.meaning import sentences_of
 
-BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "handover.json"
 NEUTRAL = 128
 """A sentence that speaks neither for nor against."""
 STEPS = 16
@@ -167,17 +165,7 @@ class Heads(NamedTuple):
     whole: Head
 
     @classmethod
-    def load(cls, path: Path) -> Heads:
-        """The heads whose weights are at `path`; raises `ArtefactError` where they are not sound."""
-        file = read_weights(path, HandoverFile)
+    def parse(cls, raw: bytes) -> Heads:
+        """The heads whose file holds `raw`; raises `ArtefactError` where the weights are not sound."""
+        file = parse_weights(raw, HandoverFile, "handover")
         return cls(*(Head(form.weights, form.bias) for form in (file.sentence, file.whole)))
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Heads:
-    """The heads that come with the code."""
-    return Heads.load(BUNDLED)
-
-
-_IN_USE = Learnt(bundled)
-current, instead = _IN_USE.current, _IN_USE.instead

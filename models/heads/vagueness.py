@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from models.heads import handover
-from models.heads.weights import Learnt, Weight, WeightsFile, read_weights
+from models.heads.weights import Weight, WeightsFile, parse_weights
 from models.text.embedding import DIMS, LENGTH
-from models.text.meaning import MAX_READ, sentences_of, vector_of
+from models.text.meaning import MAX_READ, sentences_of
 from models.text.privacy import HASHED
 from models.text.stems import stem
+from models.text.vectors import Vectoriser
 
-BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "vagueness.json"
 SURE = 50
 """Log odds, in hundredths, from which on an intent is taken to say nothing (chosen on authors held out)."""
 RARE = 3
@@ -64,32 +62,39 @@ class Vagueness:
     rare : of a text with at least one rare word, two, and so on: `RARE` of them
     meaning : by column of the text's unit vector, whose length is `LENGTH`: `DIMS` of them
     bias : likewise
+    words : what tells a text's meaning
     """
 
     def __init__(
-        self, weights: Mapping[str, int], rare: Sequence[int], meaning: Sequence[int], bias: int
+        self,
+        weights: Mapping[str, int],
+        rare: Sequence[int],
+        meaning: Sequence[int],
+        bias: int,
+        words: Vectoriser,
     ) -> None:
+        self._words = words
         self.weights, self.rare, self.meaning, self.bias = dict(weights), list(rare), list(meaning), bias
         self._up_to = [sum(self.rare[:n]) for n in range(RARE + 1)]
         self._columns = np.array(self.meaning, np.int64)
 
     @classmethod
-    def load(cls, path: Path) -> Vagueness:
-        """The head whose weights are at `path`; raises `ArtefactError` where they are not sound."""
-        file = read_weights(path, VaguenessFile)
-        return cls(file.weights, file.rare, file.meaning, file.bias)
+    def parse(cls, raw: bytes, words: Vectoriser) -> Vagueness:
+        """The head whose file holds `raw`, over a table of words; raises `ArtefactError` where the weights are not sound."""
+        file = parse_weights(raw, VaguenessFile, "vagueness")
+        return cls(file.weights, file.rare, file.meaning, file.bias, words)
 
     def of(self, text: str) -> int:
         """Log odds, in hundredths, that a text of at most `handover.MAX_CHARS` characters tells nothing.
 
         0 for one of which no word is known: it may be of another language.
         """
-        words = words_of(text)
-        known = [weight for word in words if (weight := self.weights.get(word)) is not None]
+        stems = words_of(text)
+        known = [weight for stem_ in stems if (weight := self.weights.get(stem_)) is not None]
         if not known:
             return 0
-        rare = self._up_to[min(RARE, len(words) - len(known))]
-        meant = int(self._columns @ vector_of(text).astype(np.int64)) // LENGTH
+        rare = self._up_to[min(RARE, len(stems) - len(known))]
+        meant = int(self._columns @ self._words.vector_of(text).astype(np.int64)) // LENGTH
         log_odds = sum(known) + rare + meant + self.bias  # in units of 1 / UNIT
         return 100 * log_odds // UNIT
 
@@ -101,13 +106,3 @@ class Vagueness:
             return False  # its middle is not read; what is hashed is named
         pieces = dict.fromkeys((*sentences_of(text), *handover.parts_of(text)))
         return all(self.of(piece) >= SURE for piece in pieces)
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Vagueness:
-    """What comes with the code."""
-    return Vagueness.load(BUNDLED)
-
-
-_IN_USE = Learnt(bundled)
-current, instead = _IN_USE.current, _IN_USE.instead

@@ -18,7 +18,6 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import accumulate
 from math import isqrt
 from pathlib import Path
@@ -50,7 +49,6 @@ MAX_SCALE = 1023
 _SQUARE = LENGTH * LENGTH
 _HALF = _SQUARE // 2
 
-BUNDLED = Path(__file__).resolve().parents[1] / "release" / "bundled" / "words.npz"
 MANIFEST_VERSION = 1
 
 # Capitals with a plural s (IDs, URLs), then a run of capitals up to the last before a word, then a word.
@@ -88,13 +86,12 @@ class Embedding:
         self._counts = [0] * MAX_MEMO
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Embedding:
-        """The table at `path`, or the bundled one; its manifest is the ``.json`` beside it.
+    def load(cls, path: Path) -> Embedding:
+        """The table at `path`; its manifest is the ``.json`` beside it.
 
         Raises `DigestMismatch` where the bytes are not those that the manifest names, `ArtefactError` where
         either file is missing or is not what it should be.
         """
-        path = path or BUNDLED
         manifest = read_manifest(path.with_suffix(".json"))
         try:
             raw = path.read_bytes()
@@ -102,15 +99,24 @@ class Embedding:
             raise ArtefactError(f"{path} cannot be read: {error.strerror}; reinstall") from error
         if hashlib.sha256(raw).hexdigest() != manifest["sha256"]:
             raise DigestMismatch(f"{path} is not the file that its manifest names; fetch it again")
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, name: str) -> Embedding:
+        """The table whose file, called `name`, holds `raw`; raises `ArtefactError` where that is none."""
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
                 words, rows, scales = arrays["words"], arrays["rows"], arrays["scales"]
             vocabulary = words.tobytes().decode("ascii").split("\n")
         except (BadZipFile, KeyError, OSError, ValueError) as error:
-            raise ArtefactError(f"{path} is not a table of words: {error}") from error
+            raise ArtefactError(f"{name} is not a table of words: {error}") from error
         if rows.shape[1:] != (DIMS,):
-            raise ArtefactError(f"{path} has rows of shape {rows.shape}, not of {DIMS} columns")
+            raise ArtefactError(f"{name} has rows of shape {rows.shape}, not of {DIMS} columns")
         return cls(vocabulary, rows, scales)
+
+    def __reduce__(self) -> tuple[type[Embedding], tuple[list[str], NDArray[np.int8], NDArray[np.uint16]]]:
+        """Without what it remembers: processes that replay sessions are sent it."""
+        return Embedding, (list(self._place), self._rows, self._scales)
 
     @staticmethod
     def words(text: str) -> list[str]:
@@ -190,12 +196,6 @@ class Embedding:
         summed = self._scales[places].astype(np.int32) @ self._rows[places].astype(np.int32)
         mean: Total = summed // np.int32(len(places))
         return mean
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Embedding:
-    """The bundled table, read once. Its memo is not for more than one thread at a time."""
-    return Embedding.load()
 
 
 def read_manifest(path: Path) -> Mapping[str, object]:

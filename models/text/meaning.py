@@ -9,7 +9,7 @@ intent, to the session's work, and a line to the tool, stand as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isqrt
 from typing import NamedTuple
@@ -17,14 +17,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.text import embedding
 from models.text.embedding import DIMS, LENGTH
 from models.text.index import DESCRIBED
-
-Vector = npt.NDArray[np.float32]
-"""Whole numbers. The products of two unit vectors add up to 2**20 at most, in magnitude: float32 holds each such sum."""
-Matrix = npt.NDArray[np.float32]
-Fine = npt.NDArray[np.float64]
+from models.text.vectors import (
+    UNPACKED,
+    Fine,
+    Matrix,
+    Vector,
+    pack,
+    pack_into,
+    unpack,
+)
 
 MAX_CLAUSES = 12
 """Clauses of an intent that are kept: DIMS bytes each."""
@@ -45,78 +48,6 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _JOINED = re.compile(r";\s+|,? (?:and|then) (?=[a-z]+ )", re.IGNORECASE)
 MIN_TOOLS = 4
 """Tools of a catalogue that an intent's clauses are chosen by: one or two say little of what is wanted."""
-NO_VECTORS: Matrix = np.zeros((0, DIMS), np.float32)
-
-
-MAX_MEMO = 8192
-"""Texts whose vectors are remembered, of at most some 900 bytes each: the same lines and clauses come again."""
-MAX_MEMO_CHARS = 256
-_met: dict[str, bytes] = {}
-
-
-def vectors_of(texts: Sequence[str]) -> Matrix:
-    """Unit vectors of `texts`, of length 1024; zeros for one of which no word is known."""
-    if not texts:
-        return NO_VECTORS
-    if len(_met) + len(texts) > MAX_MEMO:
-        _met.clear()
-    known = [_met.get(text) for text in texts]
-    if None in known:
-        fresh = list(dict.fromkeys(text for text, row in zip(texts, known, strict=True) if row is None))
-        read = _read(fresh)
-        new = dict(zip(fresh, map(bytes, read), strict=True))
-        _met.update((text, row) for text, row in new.items() if len(text) <= MAX_MEMO_CHARS)
-        if len(fresh) == len(texts):
-            return read
-        known = [new[text] if row is None else row for text, row in zip(texts, known, strict=True)]
-    rows: Matrix = np.frombuffer(b"".join(filter(None, known)), np.float32).reshape(-1, DIMS)
-    return rows
-
-
-def _read(texts: Sequence[str]) -> Matrix:
-    table = embedding.bundled()
-    totals = np.empty((len(texts), DIMS))
-    for row, text in zip(totals, texts, strict=True):
-        row[:] = table.total(text)
-    # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
-    lengths = np.floor(np.sqrt(np.einsum("ij,ij->i", totals, totals)))
-    rows: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
-    return rows
-
-
-def vector_of(text: str) -> Vector:
-    """Unit vector of `text`; zero where no word of it is known."""
-    known = _met.get(text)
-    if known is not None:
-        remembered: Vector = np.frombuffer(known, np.float32)
-        return remembered
-    fresh: Vector = vectors_of([text])[0]
-    return fresh
-
-
-def pack(vectors: Matrix | Fine) -> bytes:
-    """Unit vectors as int8 components, rounded."""
-    packed = np.empty(vectors.shape, np.int8)
-    _pack_into(packed, vectors)
-    return packed.tobytes()
-
-
-def _pack_into(packed: npt.NDArray[np.int8], vectors: Matrix | Fine) -> None:
-    np.floor(vectors * (127 / 1024) + 0.5, out=packed, casting="unsafe")
-
-
-_UNPACKED = ((np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int32) * 2048 + 127) // 254).astype(
-    np.float32
-)
-"""What a packed component, read as a byte, stands for."""
-
-
-def unpack(raw: bytes) -> Matrix:
-    """Packed vectors as rows of length about 1024."""
-    rows: Matrix = _UNPACKED.take(np.frombuffer(raw, np.uint8)).reshape(-1, DIMS)
-    return rows
-
-
 MAX_READ = 8000
 """Characters of an intent that are read as a whole."""
 MAX_CHOSEN_FROM = 32_768
@@ -130,10 +61,14 @@ def sentences_of(text: str, most: int = MAX_READ) -> list[str]:
     return [part.strip() for part in _SENTENCES.split(text) if part.strip()]
 
 
-def clauses_of(text: str, tools: Matrix = NO_VECTORS) -> list[tuple[str, str]]:
+Nearness = Callable[[Sequence[str]], Sequence[int] | None]
+"""How near each text is to the nearest tool of a catalogue: cosines, in thousandths; None where too few tools tell nothing."""
+
+
+def clauses_of(text: str, nearness: Nearness | None = None) -> list[tuple[str, str]]:
     """An intent's clauses, each with its sentence: what "and" joins counts apart, if it has two words or more.
 
-    Of too many, those are kept that are most like any of `tools`, or without these the first and the last; the others
+    Of too many, those are kept that are nearest to any tool, or where that cannot be told the first and the last; the others
     are one clause, the last. Most of a long intent is role, rules and manners, and the request stands anywhere in it.
 
     >>> [clause for clause, _ in clauses_of("Pay the bill in may.txt and tell Bob. Thanks a lot!")]
@@ -151,8 +86,8 @@ def clauses_of(text: str, tools: Matrix = NO_VECTORS) -> list[tuple[str, str]]:
     if len(clauses) <= MAX_CLAUSES:
         return clauses
     places = range(len(clauses))
-    if len(tools) >= MIN_TOOLS:
-        like = _products(vectors_of([clause for clause, _ in clauses]), tools).max(axis=1).tolist()
+    like = nearness([clause for clause, _ in clauses]) if nearness is not None else None
+    if like is not None:
         best = sorted(places, key=lambda at: (-like[at], at))[: MAX_CLAUSES - 1]
     else:
         best = sorted(places, key=lambda at: min(at, len(clauses) - 1 - at))[: MAX_CLAUSES - 1]
@@ -170,6 +105,12 @@ def standing(values: npt.NDArray[np.integer]) -> bytes:
         return bytes([NEUTRAL]) * n
     scores: npt.NDArray[np.uint8] = np.clip(NEUTRAL + 32 * centred // spread, 0, 255).astype(np.uint8)
     return scores.tobytes()
+
+
+def nearest(texts: Matrix, tools: Matrix) -> list[int]:
+    """Cosine of each unit row of `texts` with the nearest of `tools`, in thousandths."""
+    cosines: list[int] = _products(texts, tools).max(axis=1).tolist()
+    return cosines
 
 
 def likeness(clauses: bytes, tools: Matrix) -> bytes:
@@ -281,7 +222,7 @@ def explain(call: Vector, tool: Vector, clauses: bytes, lines: bytes) -> Explain
     if not lines or share < ROUNDING:
         return Explained(clause, nearness, share, 0, -1, 0)
     kept = np.frombuffer(lines, _LINE)
-    spoken: Matrix = _UNPACKED.take(kept["vector"].view(np.uint8))
+    spoken: Matrix = UNPACKED.take(kept["vector"].view(np.uint8))
     gains = _products(spoken, np.floor(rest * LENGTH / size).astype(np.float32)).tolist()
     gain = max(gains)
     if gain < GATE:
@@ -297,12 +238,11 @@ _ASKED = (np.arange(256, dtype=np.int32) - NEUTRAL) * 2
 """How far the intent speaks of a tool, by its likeness, to set against a line's cosine."""
 
 
-def with_lines(lines: bytes, talk: Sequence[str], call: int, likeness_: bytes, tools: Matrix) -> bytes:
-    """The lines that a session keeps once call `call` answered with `talk`.
+def with_lines(lines: bytes, spoken: Matrix, call: int, likeness_: bytes, tools: Matrix) -> bytes:
+    """The lines that a session keeps once call `call` answered with what `spoken` means, a row a line.
 
     A line pulls as far as it raises some tool of the catalogue above where the intent has it.
     """
-    spoken = vectors_of(talk)
     known = np.logical_or.reduce(spoken, axis=1)
     if not np.logical_and.reduce(known):
         spoken = spoken[known]
@@ -310,7 +250,7 @@ def with_lines(lines: bytes, talk: Sequence[str], call: int, likeness_: bytes, t
             return lines
     fresh = np.zeros(len(spoken), _LINE)
     fresh["call"] = min(call, _LATEST) if call >= 0 else _DESCRIBED
-    _pack_into(fresh["vector"], spoken)
+    pack_into(fresh["vector"], spoken)
     if len(tools):
         near = _products(spoken, tools)
         asked = _ASKED.take(np.frombuffer(likeness_, np.uint8))

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from models.contracts import Action, Tool
+from models.heads.readers import Readers
 from models.text.fingerprints import fingerprint, prints_of
 from models.text.index import DESCRIBED, Index, Own, as_prints
-from models.text.meaning import NO_VECTORS, likeness, pack, vector_of, with_lines
+from models.text.meaning import MIN_TOOLS, likeness, nearest, with_lines
 from models.text.prose import SENTENCE
 from models.text.stems import stem, stem_prints
 from models.text.tokens import tokens
+from models.text.vectors import NO_VECTORS, pack
 from models.tools.facts import PolicySays, facts_of
 from models.tools.names import (
     MIN_RANKED,
@@ -66,6 +68,8 @@ class Catalogue:
     own : dict of str to Own
         What of that is said of each tool.
     policy_says : PolicySays
+    readers : Readers
+        By which the tools were read.
     """
 
     def __init__(
@@ -74,7 +78,10 @@ class Catalogue:
         key: bytes,
         classes: Mapping[str, Action],
         sensitive: Mapping[str, bool] | None = None,
+        *,
+        readers: Readers,
     ) -> None:
+        self.readers = readers
         self.policy_says = PolicySays(classes, sensitive or {})
         self.tools = {t.name: t for t in tools}
         self.order = {t.name: n for n, t in enumerate(tools)}
@@ -82,7 +89,9 @@ class Catalogue:
         self._likeness: dict[bytes, bytes] = {}
         self.proper = proper_names(self.tools)
         self.spoken = {t.name: spoken_name(t, self.proper[t.name]) for t in tools}
-        self.facts = {t.name: self.policy_says.over(t.name, facts_of(t.name, t, classes)) for t in tools}
+        self.facts = {
+            t.name: self.policy_says.over(t.name, facts_of(t.name, t, classes, readers.acting)) for t in tools
+        }
         self.general = {
             t.name: properties_of(t.parameters)
             for t in tools
@@ -93,8 +102,9 @@ class Catalogue:
         texts = [_text_of(t, key) for t in tools]
         self.own = {text.name: Own(as_prints(text.fields), as_prints(text.words)) for text in texts}
         self.index = _index_of(texts)
+        vectors_of, vector_of = readers.words.vectors_of, readers.words.vector_of
         self._addressed = {  # by tool: sentences of its description that hold an address
-            text.name: with_lines(b"", text.addressed, DESCRIBED, b"", NO_VECTORS)
+            text.name: with_lines(b"", vectors_of(text.addressed), DESCRIBED, b"", NO_VECTORS)
             for text in texts
             if text.addressed
         }
@@ -112,6 +122,12 @@ class Catalogue:
                 self._likeness.clear()
             known = self._likeness[clauses] = likeness(clauses, self.vectors)
         return known
+
+    def nearness(self, texts: Sequence[str]) -> list[int] | None:
+        """Cosine of each text with the nearest of the tools, in thousandths; None of fewer tools than `MIN_TOOLS`."""
+        if self._size < MIN_TOOLS:
+            return None
+        return nearest(self.readers.words.vectors_of(texts), self.vectors)
 
     def says(self, prints: Collection[int]) -> str | None:
         """The first tool of which the catalogue says any of these tokens."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from models.contracts import Action, Tool
-from models.heads import acting
+from models.heads.acting import LEANING, SURE, Acting, marks
 from models.lexicons.loader import lexicon
 from models.tools.names import name_words
 from models.tools.parameters import properties_of, takes_acts
@@ -68,21 +68,19 @@ class PolicySays(NamedTuple):
 SAYS_NOTHING = PolicySays({}, {})
 
 
-def facts_of(
-    name: str, tool: Tool | None, classes: Mapping[str, Action], annotations: Mapping[str, Any] | None = None
-) -> ToolFacts:
-    """Facts of tool `name`; `classes` are the policy's own, which win."""
+def facts_of(name: str, tool: Tool | None, classes: Mapping[str, Action], acting: Acting) -> ToolFacts:
+    """Facts of tool `name`; `classes` are the policy's own, which win, and `acting` tells where no verb does."""
     described = tool.description or "" if tool else ""
     verb = described_verb(described)
     words, powerful, reads_by_name = read_name(name, verb)
-    hints = annotations if annotations is not None else (tool.annotations if tool else None) or {}
+    hints = (tool.annotations if tool else None) or {}
     action: Action
     if name in classes:
         action = classes[name]
     elif not EXECUTE_VERBS.isdisjoint(words):
         action = "execute"
     else:
-        looks = _only_looks(name, tool, verb, reads_by_name, hinted=hints.get("readOnlyHint") is True)
+        looks = _only_looks(name, tool, verb, reads_by_name, acting, hinted=hints.get("readOnlyHint") is True)
         action = "read" if looks and hints.get("readOnlyHint") is not False else "write"
     if action != "read" and verb and not HTTP_REQUEST.match(described):
         powerful = powerful | ({verb} & (DESTRUCTIVE_VERBS | OUTWARD_WORDS))
@@ -102,7 +100,7 @@ def facts_of(
 
 
 def _only_looks(
-    name: str, tool: Tool | None, verb: str | None, by_verbs: bool | None, *, hinted: bool
+    name: str, tool: Tool | None, verb: str | None, by_verbs: bool | None, acting: Acting, *, hinted: bool
 ) -> bool:
     """Whether a tool only looks: by its verbs, or by what was learnt where none tells or where that is sure of the opposite.
 
@@ -114,25 +112,22 @@ def _only_looks(
     if by_verbs is not None and not described:
         # Of a name alone the order of its verbs tells more than its words do: "find_and_replace".
         return by_verbs
-    learnt = acting.current()
-    odds = learnt.of(marks_of(name, tool))
+    odds = acting.of(marks_of(name, tool))
     alone, own = read_name(name, None).looks, own_words(name)
-    if odds >= acting.SURE:
+    if odds >= SURE:
         first = next((word for word in own if word in VERBS), None)
         return alone is True and (first in _FETCHING or not _FETCHING_FIRST.isdisjoint(own[:1]))
-    by_name = 0 if alone is not None else learnt.of(marks_of(name, None))
-    if alone is False or by_name >= (2 if by_verbs else 1) * acting.SURE:
+    by_name = 0 if alone is not None else acting.of(marks_of(name, None))
+    if alone is False or by_name >= (2 if by_verbs else 1) * SURE:
         return False
     if alone is None and tool is not None and takes_acts(properties_of(tool.parameters)):
         return hinted  # "call_tool" does whatever it is told to, however its description puts it
     if verb in _GRAVE:
         return bool(by_verbs)
     if by_verbs is None:
-        leans = odds < -acting.LEANING and (DESTRUCTIVE_VERBS | SENDING_VERBS | LEADING_VERBS).isdisjoint(
-            own[:1]
-        )
+        leans = odds < -LEANING and (DESTRUCTIVE_VERBS | SENDING_VERBS | LEADING_VERBS).isdisjoint(own[:1])
         return hinted or leans  # "wipe_logs" may be either
-    return by_verbs or odds <= (-acting.SURE if alone is not None else -2 * acting.SURE)
+    return by_verbs or odds <= (-SURE if alone is not None else -2 * SURE)
 
 
 def marks_of(name: str, tool: Tool | None) -> set[str]:
@@ -140,4 +135,4 @@ def marks_of(name: str, tool: Tool | None) -> set[str]:
     declared = properties_of(tool.parameters) if tool is not None else {}
     described = (tool.description or "") if tool is not None else ""
     parameters = {word for parameter in islice(declared, MAX_MARKED) for word in name_words(parameter)}
-    return acting.marks(name_words(name), own_words(name), described, parameters)
+    return marks(name_words(name), own_words(name), described, parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from models.heads import acting
+from models.heads.acting import BEGINS
 from models.lexicons.loader import lexicon
 from models.tools.names import name_words
 from models.tools.verbs import ACTING_VERBS, POWER_VERBS, READ_VERBS, VERBS
@@ -46,9 +46,7 @@ def described_verb(description: str | None) -> str | None:
         return begins
     if (verb := next(_verbs(name_words(text[:200])[:MAX_UNTIL_VERB]), None)) is not None:
         return verb
-    begun = list(
-        _verbs(words[0] for part in acting.BEGINS.split(text)[1:] if (words := name_words(part[:40])))
-    )
+    begun = list(_verbs(words[0] for part in BEGINS.split(text)[1:] if (words := name_words(part[:40]))))
     return next((verb for verb in begun if verb not in READ_VERBS), begun[0] if begun else None)
 
 

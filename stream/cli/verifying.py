@@ -150,12 +150,13 @@ def release(
         Path | None, typer.Argument(help="A model directory (default: the bundled one).")
     ] = None,
 ) -> None:
-    """Check a model's bytes against its manifest and this version; exit 5 when it cannot be used."""
-    from models.release import registry
+    """Check the bytes of a model and of its readers against their manifests and this version; exit 5 when it cannot be used."""
+    from models.release import readers, registry
     from stream.bootstrap import release_digest
     from stream.policy import load_policy
 
     model = registry.load(directory)
+    readers.load_beside(directory)
     typer.echo(f"usable, {model.name}, digest {model.digest}")
     if directory is not None and (file := directory / "policy.yaml").exists():
         typer.echo(f"release {release_digest(model.digest, load_policy(file))}")

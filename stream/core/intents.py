@@ -1,7 +1,7 @@
 """How a declaration, and what the user adds to its intent, are folded into a session.
 
 What is kept of an intent's words is read here once: stems, clauses and their vectors, what it names, hands over
-and allows. `models.heads` is asked here and nowhere else in the core.
+and allows. It is read by the readers of the release that judges the session.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from models.contracts import Action, Budget, Credential, Intent, SessionDeclared
 from models.evidence.called import ACTIONS
-from models.heads import handover, vagueness
+from models.heads.handover import ANSWERS, Heads
+from models.heads.readers import Readers
 from models.session import (
     LISTED,
     MAX_CREDENTIAL_BYTES,
@@ -31,9 +32,10 @@ from models.session import (
 from models.text.embedding import DIMS
 from models.text.fingerprints import apart, fingerprint, prints_of
 from models.text.index import INTENT, Index, as_prints
-from models.text.meaning import MAX_CLAUSES, NO_VECTORS, clauses_of, pack, vectors_of
+from models.text.meaning import MAX_CLAUSES, clauses_of
 from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
 from models.text.tokens import tokens, unhashed
+from models.text.vectors import Matrix, pack
 from models.tools.catalogue import Catalogue
 from models.tools.verbs import wanted_actions
 from stream.events import dumps, milliseconds, short_hash
@@ -44,7 +46,9 @@ _MAX_CHARACTERS = 32_768
 """Of an intent's text, of its plan and of its list of resources, each."""
 
 
-def declare(session: Session, event: SessionDeclared, catalogue: Catalogue | None, key: bytes) -> None:
+def declare(
+    session: Session, event: SessionDeclared, catalogue: Catalogue | None, readers: Readers, key: bytes
+) -> None:
     """Fold a declaration into a session that has none yet."""
     session.declared = event.intent is not None
     if event.agent is not None:
@@ -55,7 +59,7 @@ def declare(session: Session, event: SessionDeclared, catalogue: Catalogue | Non
         session.credentials = _held(event.credentials)
     measure_names(session)
     if event.intent is not None:
-        widen(session, event.intent, catalogue, key)
+        widen(session, event.intent, catalogue, readers, key)
 
 
 def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
@@ -88,7 +92,9 @@ def fit(session: Session) -> None:
         session.index = index.dump()
 
 
-def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: bytes) -> None:
+def widen(
+    session: Session, intent: Intent, catalogue: Catalogue | None, readers: Readers, key: bytes
+) -> None:
     """Take an intent, or the user's amendment of it, into the session."""
     text = intent.text[:_MAX_CHARACTERS]
     plan = " ".join((intent.plan or [])[:64])[:_MAX_CHARACTERS]
@@ -97,15 +103,14 @@ def widen(session: Session, intent: Intent, catalogue: Catalogue | None, key: by
     session.vague = (
         session.vague
         and not _NAMED.search(unhashed(listed))
-        and vagueness.current().is_vague(f"{text}\n{plan}")
+        and readers.vagueness.is_vague(f"{text}\n{plan}")
     )
     _take_actions(session, text, intent.actions)
     planned = f"{text}\n{plan}" if plan else text
-    tools = catalogue.vectors if catalogue is not None else NO_VECTORS
-    clauses = clauses_of(planned, tools)
+    clauses = clauses_of(planned, catalogue.nearness if catalogue is not None else None)
     dropped = max(0, len(session.served) + len(clauses) - MAX_CLAUSES)
-    _take_clauses(session, [clause for clause, _ in clauses], dropped)
-    _take_handover(session, planned, [sentence for _, sentence in clauses], dropped)
+    _take_clauses(session, readers.words.vectors_of([clause for clause, _ in clauses]), dropped)
+    _take_handover(session, planned, [sentence for _, sentence in clauses], readers.handover, dropped)
     _take_named(session, [clause for clause, _ in clauses], listed, dropped, key)
     index = Index(session.index)
     prints = prints_of(f"{text}\n{plan}\n{listed}", key)
@@ -134,20 +139,19 @@ def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) 
         session.intent_actions |= 1 << ACTIONS[action]
 
 
-def _take_clauses(session: Session, clauses: Sequence[str], dropped: int) -> None:
+def _take_clauses(session: Session, clauses: Matrix, dropped: int) -> None:
     """Add the vectors of clauses, in place of the `dropped` oldest."""
-    session.clauses = (session.clauses + pack(vectors_of(clauses)))[dropped * DIMS :]
+    session.clauses = (session.clauses + pack(clauses))[dropped * DIMS :]
     session.served = (session.served + bytes(len(clauses)))[dropped:]
     if dropped:
         session.window = [replace(row, clause=max(-1, row.clause - dropped)) for row in session.window]
 
 
-def _take_handover(session: Session, text: str, sentences: Sequence[str], dropped: int) -> None:
+def _take_handover(session: Session, text: str, sentences: Sequence[str], heads: Heads, dropped: int) -> None:
     """Add what each clause's sentence, and the intent as a whole, hand over to a source and want done."""
-    heads = handover.current()
     answers = {sentence: bytes(heads.sentence.of(sentence)) for sentence in dict.fromkeys(sentences)}
     handing = session.handing + b"".join(answers[sentence] for sentence in sentences)
-    session.handing = handing[handover.ANSWERS * dropped :]
+    session.handing = handing[ANSWERS * dropped :]
     whole = bytes(heads.whole.of_text(text))
     session.wants = bytes(map(max, session.wants, whole)) if session.wants else whole
 

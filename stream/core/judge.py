@@ -59,7 +59,6 @@ from stream.events import (
     short_hash,
 )
 from stream.outbound.change import Receivers
-from stream.policy import Policy
 from stream.signals import registry
 from stream.signals.call import circumstances, circumstances_after_end, observe
 
@@ -156,7 +155,7 @@ class Judge:
         self.partitions = partitions
         self.declarations = declarations
         # Memos of pure functions, bounded; no state.
-        self._catalogues: dict[tuple[str, str], Catalogue] = {}
+        self._catalogues: dict[tuple[str, str, int], Catalogue] = {}
         self._packed: dict[bytes, tuple[bytes, str, bool]] = {}
         self.policy_name = PolicyNames()
 
@@ -185,14 +184,17 @@ class Judge:
         # A clock that stands ends nothing: what is overdue already falls due with its next move.
         return max(min(due), partition.ledger.clock_ms + 1)
 
-    def catalogue(self, digest: str, raw: bytes, policy: Policy) -> Catalogue:
-        """The catalogue packed in `raw`, with its tools classed and graded by `policy`."""
-        memo = (digest, self.policy_name(policy))
+    def catalogue(self, digest: str, raw: bytes, release: Release) -> Catalogue:
+        """The catalogue packed in `raw`, read by a release's readers, its tools classed and graded by its policy."""
+        policy, readers = release.policy, release.readers
+        memo = (digest, self.policy_name(policy), id(readers))  # each catalogue holds its readers
         if memo not in self._catalogues:
             if len(self._catalogues) >= 256:
                 self._catalogues.clear()
             tools = [Tool.model_validate(t) for t in msgspec.msgpack.decode(raw)]
-            self._catalogues[memo] = Catalogue(tools, self.key, policy.tools, policy.sensitive)
+            self._catalogues[memo] = Catalogue(
+                tools, self.key, policy.tools, policy.sensitive, readers=readers
+            )
         return self._catalogues[memo]
 
     def packed(self, tools: Sequence[Tool], offered: bytes) -> tuple[bytes, str, bool]:
@@ -431,7 +433,8 @@ class _Batch:
             held = len(state.credentials)
             if event.tools and state.catalogue is None:
                 self._offer(state, event.tools, parsed.offered)
-            intents.declare(state, event, self._catalogue(state), self.judge.key)
+            readers = self._release(state).readers
+            intents.declare(state, event, self._catalogue(state), readers, self.judge.key)
             self._affine(state)
             if len(state.credentials) > held:
                 if len(event.credentials or ()) > len(state.credentials):
@@ -444,7 +447,8 @@ class _Batch:
                 return
             if state.declared:
                 state.amendments += 1
-                intents.widen(state, event.intent, self._catalogue(state), self.judge.key)
+                readers = self._release(state).readers
+                intents.widen(state, event.intent, self._catalogue(state), readers, self.judge.key)
                 self._affine(state)
                 intents.fit(state)
             else:
@@ -454,7 +458,13 @@ class _Batch:
             self._call(key, record, event, state, marks, time_ms)
         elif isinstance(event, ToolReturned):
             observe_result(
-                state, event.call_id, event.status, event.result, self._catalogue(state), self.judge.key
+                state,
+                event.call_id,
+                event.status,
+                event.result,
+                self._catalogue(state),
+                self._release(state).readers,
+                self.judge.key,
             )
         else:
             self._end_tree(key, state, state.clock_ms)
@@ -577,6 +587,7 @@ class _Batch:
             self._index(key, session),
             [self._index(k, above) for k, above in narrowing],
             judge.key,
+            release.readers,
             release.policy.says,
         )
         evidence = extract(context, event.tool, event.arguments, digest)
@@ -632,7 +643,9 @@ class _Batch:
             return
         session = shell_of(tomb, *self._names(record, event))
         release = self._release(session)
-        context = CallContext(session, None, [], Index(), [], self.judge.key, release.policy.says)
+        context = CallContext(
+            session, None, [], Index(), [], self.judge.key, release.readers, release.policy.says
+        )
         evidence = extract(context, event.tool, event.arguments, 0)
         at = circumstances_after_end(milliseconds(event.time))
         told = registry.check(observe(evidence, at, release.policy))
@@ -884,13 +897,13 @@ class _Batch:
         digest = session.catalogue
         if digest is None:
             return None
-        policy = self._release(session).policy
-        memo = (digest, id(policy))
+        release = self._release(session)
+        memo = (digest, id(release))
         if memo not in self.catalogues:
             raw = self.catalogue_bytes.get(digest) or self.base.states.get("c/" + digest)
             if raw is None:
                 return None
-            self.catalogues[memo] = self.judge.catalogue(digest, raw, policy)
+            self.catalogues[memo] = self.judge.catalogue(digest, raw, release)
         return self.catalogues[memo]
 
     def _release(self, state: Session | Tombstone) -> Release:

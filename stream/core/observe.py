@@ -13,6 +13,7 @@ from models.evidence.called import ACTIONS
 from models.evidence.content import talks_to_agent
 from models.evidence.echo import leave_out
 from models.evidence.results import Heard, hear, read_on
+from models.heads.readers import Readers
 from models.session import (
     MAX_SAID,
     MAX_SAID_PRINTS,
@@ -26,8 +27,9 @@ from models.session import (
 )
 from models.text.fingerprints import apart, fingerprint
 from models.text.index import Index, as_prints
-from models.text.meaning import NO_VECTORS, mean_with, with_lines
+from models.text.meaning import mean_with, with_lines
 from models.text.stems import stem_prints, stems_of_pieces
+from models.text.vectors import NO_VECTORS
 from models.tools.catalogue import Catalogue
 from models.tools.names import name_print
 
@@ -97,7 +99,13 @@ def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
 
 
 def observe_result(
-    session: Session, call_id: str, status: str, result: Any, catalogue: Catalogue | None, key: bytes
+    session: Session,
+    call_id: str,
+    status: str,
+    result: Any,
+    catalogue: Catalogue | None,
+    readers: Readers,
+    key: bytes,
 ) -> None:
     """Fold what a tool answered into the session's provenance."""
     call = fingerprint(call_id, key)
@@ -121,7 +129,7 @@ def observe_result(
         session.told = True
         _index(session, heard, seq)
     if heard.talk:
-        _listen(session, heard.talk, seq, catalogue, key)
+        _listen(session, heard.talk, seq, catalogue, readers, key)
 
 
 def _hear(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Heard:
@@ -152,10 +160,12 @@ def _index(session: Session, heard: Heard, seq: int) -> None:
     session.index = index.dump()
 
 
-def _listen(session: Session, talk: list[str], seq: int, catalogue: Catalogue | None, key: bytes) -> None:
+def _listen(
+    session: Session, talk: list[str], seq: int, catalogue: Catalogue | None, readers: Readers, key: bytes
+) -> None:
     """Keep what prose said that speaks of the catalogue's tools."""
     tools = catalogue.vectors if catalogue is not None else NO_VECTORS
-    session.lines = with_lines(session.lines, talk, seq, session.likeness, tools)
+    session.lines = with_lines(session.lines, readers.words.vectors_of(talk), seq, session.likeness, tools)
     if catalogue is None:
         return
     text = "\n".join(talk)

@@ -1,4 +1,4 @@
-"""What judges a session: a model and a policy that go live together."""
+"""What judges a session: a model, the readers that its rows are made by, and a policy, which go live together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contracts import Family
+from models.heads.readers import Readers
 from stream.policy import Levels, Policy
 
 
@@ -28,10 +29,11 @@ class Scorer(Protocol):
 
 
 class Release(NamedTuple):
-    """A model and a policy that go live together."""
+    """A model, the readers that its rows are made by, and a policy: they go live together."""
 
     name: str
     scorer: Scorer
+    readers: Readers
     policy: Policy
     levels: Levels
 

@@ -11,6 +11,7 @@ import orjson
 
 from models.contracts import Family
 from models.evidence.features.registry import FEATURES
+from models.heads.readers import Readers
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.core.partition import Partition
@@ -60,10 +61,16 @@ def feature_rows(
     sessions: Iterable[dict[str, Any]],
     tools: dict[str, list[dict[str, Any]]] | None,
     settings: Settings | None = None,
+    readers: Readers | None = None,
 ) -> Rows:
-    """Feature rows of recorded sessions, one for each call, through the live judge."""
+    """Feature rows of recorded sessions, one for each call, through the live judge.
+
+    Parameters
+    ----------
+    readers : those that come with the package, if None
+    """
     recorder = Recorder()
-    release = bootstrap.make_release(NullModel(), load_policy())._replace(scorer=recorder)
+    release = bootstrap.make_release(NullModel(), load_policy(), readers)._replace(scorer=recorder)
     judge = bootstrap.judge_with(settings or Settings(), release)
     ids: list[str] = []
     seqs: list[int] = []

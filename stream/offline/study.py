@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.heads import acting, expectation, handover
+from models.release.readers import load
 from models.training import dataset
 from models.training.scenarios import corpus
 from models.training.scenarios.corpus import Set
@@ -110,6 +110,7 @@ def rows_through(
     sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], unread: corpus.Unread | None
 ) -> Rows:
     """Feature rows of sessions, seen through what did not learn from them."""
-    heads, leads, acts = unread or (None, None, None)
-    with handover.instead(heads), expectation.instead(leads), acting.instead(acts):
-        return feature_rows(sessions, tools)
+    readers = load()
+    if unread is not None:
+        readers = readers._replace(**unread._asdict())
+    return feature_rows(sessions, tools, readers=readers)

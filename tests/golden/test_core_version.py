@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contracts import Family
+from models.release.readers import load
 from stream import bootstrap
 from stream.core.releases import Release
 from stream.events import CORE
@@ -42,7 +43,7 @@ def digests() -> dict[str, str]:
     """SHA-256 of all outputs of each sample file."""
     policy = load_policy(ROOT / "stream" / "policy.yaml", mode="enforce")
     release = Release(
-        "golden", RowSum(), policy.model_copy(update={"name": "golden"}), Levels(4000, 7000, 9000)
+        "golden", RowSum(), load(), policy.model_copy(update={"name": "golden"}), Levels(4000, 7000, 9000)
     )
     judge = bootstrap.judge_with(Settings(), release)
     found = {}

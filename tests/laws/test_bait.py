@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from models.evidence.features.registry import FEATURES
-from models.text.meaning import clauses_of, explain, pack, vector_of, vectors_of
+from models.release.readers import load
+from models.text.meaning import clauses_of, explain
 from models.text.stems import stems
 from models.text.tokens import tokens
+from models.text.vectors import pack
 from tests import builders as b
 
 LAW = settings(
@@ -144,9 +146,10 @@ def said(result: Any) -> list[str]:
 def unrelated(line: str, intent: str, act: Act) -> bool:
     """Whether the line means nothing that the intent leaves of the call."""
     tool, arguments = act
-    call = vector_of(f"{tool} {' '.join(map(str, arguments.values()))}")
-    clauses = pack(vectors_of([clause for clause, _ in clauses_of(intent)]))
-    heard = bytes(8) + pack(vector_of(line)[None, :])
+    words = load().words
+    call = words.vector_of(f"{tool} {' '.join(map(str, arguments.values()))}")
+    clauses = pack(words.vectors_of([clause for clause, _ in clauses_of(intent)]))
+    heard = bytes(8) + pack(words.vector_of(line)[None, :])
     return explain(call, call, clauses, heard).line == -1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,31 +12,37 @@ from models.contracts import Tool
 from models.errors import ArtefactError
 from models.heads import acting
 from models.heads.acting import Acting
+from models.heads.readers import Readers
+from models.release.readers import load
+from models.release.registry import BUNDLED
 from models.tools import facts as tools
 from models.training.heads import acting as fitting
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study
-from tests.builders import bundled_as
 
+FILE = BUNDLED / "acting.json"
+ACTING = load().acting
 NOTHING = Acting({}, 0)
 PADDING = "One of the newest comments by people, with their notes: a list of what was written, and when. "
 
 
-def facts(name: str, description: str | None = None, **annotations: bool) -> tools.ToolFacts:
-    return tools.facts_of(name, Tool(name=name, description=description, annotations=annotations or None), {})
+def facts(
+    name: str, description: str | None = None, learnt: Acting = ACTING, **annotations: bool
+) -> tools.ToolFacts:
+    tool = Tool(name=name, description=description, annotations=annotations or None)
+    return tools.facts_of(name, tool, {}, learnt)
 
 
-def action(name: str, description: str | None = None, **annotations: bool) -> str:
-    return facts(name, description, **annotations).action
+def action(name: str, description: str | None = None, learnt: Acting = ACTING, **annotations: bool) -> str:
+    return facts(name, description, learnt, **annotations).action
 
 
 def by_verbs(name: str, description: str | None = None, **annotations: bool) -> str:
-    with acting.instead(NOTHING):
-        return action(name, description, **annotations)
+    return action(name, description, NOTHING, **annotations)
 
 
 def test_on_authors_held_out_it_errs_less_than_verbs_alone() -> None:
-    kept = json.loads(acting.BUNDLED.read_text())["measured"]
+    kept = json.loads(FILE.read_text())["measured"]
     assert len(kept) == 2
     for half in kept.values():
         assert half["area"] >= 0.99
@@ -46,7 +51,7 @@ def test_on_authors_held_out_it_errs_less_than_verbs_alone() -> None:
 
 
 def test_by_names_alone_no_more_than_a_few_acts_are_lost_for_the_looks_that_are_told() -> None:
-    for half in json.loads(acting.BUNDLED.read_text())["measured"].values():
+    for half in json.loads(FILE.read_text())["measured"].values():
         looks, acts = (
             [half[f"{kind}, by name alone, {way}"] for way in ("by verbs", "with what was learnt")]
             for kind in ("looks taken for acts", "acts taken for looks")
@@ -60,20 +65,18 @@ def test_each_half_of_the_authors_is_seen_through_what_learnt_from_the_other() -
     theirs = {one.author for one in fitting.labelled_tools(without=half)}
     assert theirs
     assert theirs.isdisjoint({*half, *written_tasks.REPORT})
-    assert (
-        other.weights == fitting.fit(fitting.labelled_tools(without=half)).weights != acting.bundled().weights
-    )
-    job = ([], {}, corpus.Unread(None, None, other))  # type: ignore[arg-type]
+    assert other.weights == fitting.fit(fitting.labelled_tools(without=half)).weights != ACTING.weights
+    unread = corpus.Unread(load().handover, load().expectation, other)
     seen = []
 
-    def replayed(*_: object) -> None:
-        seen.append(acting.current())
+    def replayed(sessions: object, tools: object, readers: Readers) -> None:
+        seen.append(readers.acting)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "feature_rows", replayed)
-        study.rows_through(*job)
-    assert seen == [other]
-    assert acting.current() is acting.bundled()
+        study.rows_through([], {}, unread)
+        study.rows_through([], {}, None)
+    assert seen == [other, ACTING]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ NAMES = st.text(st.sampled_from("aAgetlistsend_-./: 9日") | st.characters(codec
 
 @given(NAMES, st.none() | st.text(max_size=200) | st.sampled_from([PADDING, "Wipes a disk.", "Gets a list."]))
 def test_whatever_a_tool_is_called_and_says_it_is_classed(name: str, description: str | None) -> None:
-    assert tools.facts_of(name, Tool(name=name or "x", description=description), {}).action in (
+    assert tools.facts_of(name, Tool(name=name or "x", description=description), {}, ACTING).action in (
         "read",
         "write",
         "execute",
@@ -155,8 +158,8 @@ def test_a_name_that_begins_with_what_destroys_is_no_look_where_it_ends_in_a_thi
 
 def test_what_the_policy_classes_brings_in_what_the_class_says() -> None:
     tool = Tool(name="fetch_page", description="Fetches a web page.")
-    assert tools.facts_of(tool.name, tool, {}).open_world
-    assert not tools.facts_of(tool.name, tool, {"fetch_page": "write"}).open_world
+    assert tools.facts_of(tool.name, tool, {}, ACTING).open_world
+    assert not tools.facts_of(tool.name, tool, {"fetch_page": "write"}, ACTING).open_world
 
 
 def test_parameters_are_marks_and_only_so_many_are_looked_at() -> None:
@@ -194,14 +197,12 @@ def test_a_verb_of_the_description_is_taken_back_only_where_it_is_twice_as_sure(
     told = "Adds up the rows of a table."
     assert by_verbs("xyzzy", told) == "write"
     for odds, wanted in ((-200, "read"), (-199, "write")):
-        with acting.instead(Acting({"text rows": 0}, -(-odds * 4096 // 100))):
-            assert action("xyzzy", told) == wanted
+        assert action("xyzzy", told, Acting({"text rows": 0}, -(-odds * 4096 // 100))) == wanted
 
 
 def test_what_leans_but_a_little_is_taken_for_an_act() -> None:
     for odds, wanted in ((-51, "read"), (-50, "write"), (0, "write")):
-        with acting.instead(Acting({"name xyzzy": 0}, -(-odds * 4096 // 100))):
-            assert action("xyzzy") == wanted
+        assert action("xyzzy", None, Acting({"name xyzzy": 0}, -(-odds * 4096 // 100))) == wanted
 
 
 def test_a_hint_that_a_tool_reads_is_believed_only_where_nothing_is_sure() -> None:
@@ -213,7 +214,7 @@ def test_a_hint_that_a_tool_reads_is_believed_only_where_nothing_is_sure() -> No
 
 
 def test_a_tool_of_which_no_mark_is_known_gets_nothing() -> None:
-    assert acting.bundled().of({"name xyzzy"}) == 0
+    assert ACTING.of({"name xyzzy"}) == 0
     assert Acting({}, 4096).of({"name get"}) == 0
 
 
@@ -248,9 +249,6 @@ def test_what_stands_before_every_description_of_a_catalogue_is_no_mark() -> Non
         '{"weights": {"a": 1}, "bias": Infinity}',
     ],
 )
-def test_a_file_of_another_kind_is_refused(content: str, tmp_path: Path) -> None:
-    with (
-        bundled_as(acting, tmp_path / "acting.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads acting"),
-    ):
-        acting.bundled()
+def test_a_file_of_another_kind_is_refused(content: str) -> None:
+    with pytest.raises(ArtefactError, match=r"python -m models\.training\.heads acting"):
+        Acting.parse(content.encode())

@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.evidence.provenance import origin, spell
+from models.release.readers import load
 from models.text.addresses import words_apart
 from models.text.fingerprints import prints_of
 from models.text.index import INTENT, Index
-from models.text.meaning import vector_of
 from models.text.tokens import tokens
 
 KEY = b"key"
@@ -86,7 +86,7 @@ def test_a_host_without_its_hyphens_and_a_path_with_them() -> None:
 
 
 def test_addresses_alone_make_no_two_texts_alike() -> None:
-    assert not vector_of("http://www.q.com").any()
+    assert not load().words.vector_of("http://www.q.com").any()
 
 
 def test_a_word_that_is_also_an_ending_stays_a_word() -> None:

@@ -15,6 +15,7 @@ from models.evidence.dispatch import dispatched
 from models.evidence.features.registry import FEATURES
 from models.evidence.nested_json import document
 from models.evidence.plain_code import MAX_CALLS, MAX_CODE
+from models.release.readers import load
 from models.tools.facts import facts_of
 from stream.offline.rows import feature_rows
 from tests import builders as b
@@ -25,9 +26,13 @@ GENERAL: dict[str, Any] = {
     for name in "method path url body json tool_name action operation arguments input parameters code".split()
 }
 
+READERS = load()
+
 
 def called(arguments: Any, parameters: Any = GENERAL, tool: str = "general") -> tuple[tuple[str, ...], Any]:
-    found = dispatched(tool, arguments, parameters, lambda name: facts_of(name, None, {}).action != "read")
+    found = dispatched(
+        tool, arguments, parameters, lambda name: facts_of(name, None, {}, READERS.acting).action != "read"
+    )
     return found.names, found.arguments
 
 

@@ -17,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ArtefactError, DigestMismatch
+from models.release import registry
 from models.text import embedding
-from models.text.embedding import BUNDLED, DIMS, Embedding, cosine, cosines, pieces_of, unit
+from models.text.embedding import DIMS, Embedding, cosine, cosines, pieces_of, unit
 from models.training import distill
 from models.training.scenarios import written_tasks
 
-TABLE = Embedding.load()
+BUNDLED = registry.BUNDLED / "words.npz"
+TABLE = Embedding.load(BUNDLED)
 
 plain_words = st.text(string.ascii_lowercase, min_size=2, max_size=12)
 few_words = st.lists(plain_words, max_size=40)
@@ -115,7 +117,7 @@ def test_a_text_without_words_has_the_zero_vector(text: str) -> None:
     ids=["words", "word", "camel", "snake", "marks", "ligature", "joints"],
 )
 def test_hostile_text_neither_overflows_nor_fills_memory(text: str) -> None:
-    table = Embedding.load()
+    table = Embedding.load(BUNDLED)
     tracemalloc.start()
     total = table.total(text)
     _, peak = tracemalloc.get_traced_memory()
@@ -127,7 +129,7 @@ def test_hostile_text_neither_overflows_nor_fills_memory(text: str) -> None:
 
 
 def test_the_memo_is_bounded_and_forgetting_changes_nothing() -> None:
-    table = Embedding.load()
+    table = Embedding.load(BUNDLED)
     before = table.total("send the money to bob")
     for start in range(0, 3 * embedding.MAX_MEMO, 50):
         table.total(" ".join(f"w{n}" for n in range(start, start + 50)))

@@ -6,7 +6,6 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from math import isqrt
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ArtefactError
-from models.heads import acting, expectation, handover
+from models.heads import expectation, handover
 from models.heads.expectation import FURTHEST, UNIT, Expectation
+from models.heads.readers import Readers
+from models.release.readers import load
+from models.release.registry import BUNDLED
 from models.text.embedding import DIMS, LENGTH
-from models.text.meaning import clauses_of, pack, unpack, vector_of, vectors_of
+from models.text.meaning import clauses_of
+from models.text.vectors import pack, unpack
 from models.training.heads import expectation as fitting
 from models.training.heads import handover as fitting_handover
 from models.training.heads.expectation import area, fit
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study
-from tests.builders import bundled_as
 
+FILE = BUNDLED / "expectation.json"
+READERS = load()
+EXPECTATION = READERS.expectation
+vector_of, vectors_of = READERS.words.vector_of, READERS.words.vectors_of
 NONE = np.zeros((DIMS, DIMS))
 words = st.lists(
     st.sampled_from("pay send read invoice mail Ann delete order table hotel".split()), max_size=9
@@ -33,7 +39,7 @@ words = st.lists(
 
 @pytest.fixture(scope="module")
 def told() -> list[fitting.Pairs]:
-    return fitting.tasks()
+    return fitting.tasks(READERS.words)
 
 
 def packed(intent: str) -> bytes:
@@ -41,12 +47,12 @@ def packed(intent: str) -> bytes:
 
 
 def of(call: str, intent: str) -> int:
-    return expectation.bundled().of(vector_of(call), packed(intent))
+    return EXPECTATION.of(vector_of(call), packed(intent))
 
 
 @given(words, words)
 def test_it_is_bounded_and_the_same_however_often_it_is_asked(call: list[str], intent: list[str]) -> None:
-    fresh = Expectation(*(getattr(expectation.bundled(), name) for name in ("clause", "whole", "bias")))
+    fresh = Expectation(*(getattr(EXPECTATION, name) for name in ("clause", "whole", "bias")))
     found = of(" ".join(call), " ".join(intent))
     assert -FURTHEST <= found <= FURTHEST
     assert found == fresh.of(vector_of(" ".join(call)), packed(" ".join(intent)))
@@ -58,7 +64,7 @@ def test_the_order_of_clauses_does_not_count(call: list[str], clauses: list[list
     shuffled = list(range(len(rows)))
     draws.shuffle(shuffled)
     meant = vector_of(" ".join(call))
-    found = expectation.bundled()
+    found = EXPECTATION
     assert found.of(meant, pack(rows)) == found.of(meant, pack(rows[shuffled]))
 
 
@@ -67,7 +73,7 @@ def test_it_is_what_whole_numbers_give_in_any_order(seed: int, clauses: int) -> 
     draws = np.random.default_rng(seed)
     held = draws.integers(-128, 128, (clauses, DIMS), np.int8).tobytes()
     call = draws.integers(-200, 200, DIMS)
-    found = expectation.bundled()
+    found = EXPECTATION
     rows = [[int(value) for value in row] for row in unpack(held)]
     total = [sum(column) for column in zip(*rows, strict=True)]
     size = isqrt(sum(value * value for value in total))
@@ -91,13 +97,13 @@ def test_every_sum_on_the_way_is_one_that_a_float_holds() -> None:
 
 
 def test_without_an_intent_or_a_known_word_nothing_is_expected() -> None:
-    assert expectation.bundled().of(vector_of("send mail"), b"") == 0
+    assert EXPECTATION.of(vector_of("send mail"), b"") == 0
     assert of("", "Pay the invoice.") == 0
     for unknown in ("", "123 456", "\u9605\u8bfb\u90ae\u4ef6"):
         clauses = packed(unknown)
         assert clauses
         assert of("send mail", unknown) == 0
-        assert expectation.bundled().rank(0, clauses, pack(vectors_of(["send mail", "read mail"]))) == 0
+        assert EXPECTATION.rank(0, clauses, pack(vectors_of(["send mail", "read mail"]))) == 0
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,7 @@ def test_an_intent_leads_to_what_it_does_not_name(intent: str, leads: str, not_t
 def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cosine(
     told: list[fitting.Pairs],
 ) -> None:
-    kept = json.loads(expectation.BUNDLED.read_text())["area under the ROC curve"]
+    kept = json.loads(FILE.read_text())["area under the ROC curve"]
     authors = sorted({one.author for one in told})
     theirs = [one for one in told if one.author in authors[::8]]
     learnt = fit([one for one in told if one.author in authors[1::8]], rounds=25)
@@ -132,7 +138,7 @@ def test_it_holds_on_authors_that_it_did_not_learn_from_and_says_more_than_a_cos
 def test_nothing_is_learnt_from_the_tasks_that_are_reported_on(told: list[fitting.Pairs]) -> None:
     authors = {one.author for one in told}
     assert not authors & written_tasks.REPORT
-    assert {one.author for one in fitting.tasks(without=authors - {"d"})} == {"d"}
+    assert {one.author for one in fitting.tasks(READERS.words, without=authors - {"d"})} == {"d"}
 
 
 @pytest.mark.slow
@@ -152,7 +158,7 @@ def test_a_tool_that_the_intent_leads_to_stands_before_the_others() -> None:
     ]
     packed_tools = pack(vectors_of(tools))
     clauses = packed("I want my money back for order 17.")
-    ranks = [expectation.bundled().rank(n, clauses, packed_tools) for n in range(3)]
+    ranks = [EXPECTATION.rank(n, clauses, packed_tools) for n in range(3)]
     assert sorted(ranks) == [0, 333, 666]
     assert ranks[1] == 0
 
@@ -174,25 +180,20 @@ def test_written_tasks_are_seen_through_what_did_not_learn_from_them(monkeypatch
         assert theirs
         assert not theirs & learnt[unread.expectation.bias]
         everybody |= theirs
-    assert everybody == {one.author for one in fitting.tasks()}
+    assert everybody == {one.author for one in fitting.tasks(READERS.words)}
 
 
 def test_a_replay_sees_them_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Expectation] = []
-    monkeypatch.setattr(study, "feature_rows", lambda sessions, tools: seen.append(expectation.current()))
+
+    def replayed(sessions: object, tools: object, readers: Readers) -> None:
+        seen.append(readers.expectation)
+
+    monkeypatch.setattr(study, "feature_rows", replayed)
     other = Expectation(NONE, NONE, 3)
-    study.rows_through([], {}, corpus.Unread(handover.bundled(), other, acting.bundled()))
+    study.rows_through([], {}, corpus.Unread(READERS.handover, other, READERS.acting))
     study.rows_through([], {}, None)
-    assert seen == [other, expectation.bundled()]
-
-
-def test_tasks_can_be_seen_through_another() -> None:
-    other = Expectation(NONE, NONE, 3)
-    with expectation.instead(other):
-        assert expectation.current() is other
-        with expectation.instead(None):
-            assert expectation.current() is other
-    assert expectation.current() is expectation.bundled()
+    assert seen == [other, EXPECTATION]
 
 
 SOUND = [[0] * DIMS] * DIMS
@@ -209,16 +210,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_a_broken_file_says_how_to_rebuild_it(text: str, tmp_path: Path) -> None:
-    with (
-        bundled_as(expectation, tmp_path / "expectation.json", text),
-        pytest.raises(ArtefactError, match=r"rebuild|python -m models\.training\.heads expectation"),
-    ):
-        expectation.bundled()
+def test_a_broken_file_says_how_to_rebuild_it(text: str) -> None:
+    with pytest.raises(ArtefactError, match=r"rebuild|python -m models\.training\.heads expectation"):
+        Expectation.parse(text.encode())
 
 
 def test_it_travels_to_other_processes() -> None:
-    found = expectation.bundled()
+    found = EXPECTATION
     call, intent = vector_of("send mail to Ann"), packed("Answer Ann's mail.")
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         assert pool.submit(found.of, call, intent).result() == found.of(call, intent)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from models.evidence.features.registry import FEATURES, GATES
-from models.heads import handover
 from models.heads.expectation import FURTHEST
 from models.heads.handover import NEUTRAL, Head, Heads
+from models.heads.readers import Readers
+from models.release.readers import load
 from models.release.registry import NullModel
 from models.session import MAX_SAID, MAX_SAID_TOTAL, SaidRow
 from models.text.tokens import HASHED_CHARS
@@ -56,8 +57,8 @@ def session(intent: str, amendments: list[dict[str, Any]] | None = None, **more:
     }  # fmt: skip
 
 
-def rows(one: dict[str, Any]) -> list[dict[str, float]]:
-    found = feature_rows([one], {"t": TOOLS})
+def rows(one: dict[str, Any], readers: Readers | None = None) -> list[dict[str, float]]:
+    found = feature_rows([one], {"t": TOOLS}, readers=readers)
     order = np.argsort(found.call_seqs)
     return [dict(zip(FEATURES, found.X[n], strict=True)) for n in order]
 
@@ -219,10 +220,10 @@ def test_what_only_begins_like_a_fingerprint_is_none(text: str) -> None:
     assert rows(one)[0]["hashed"] == 0
 
 
-def test_sessions_are_seen_through_the_heads_in_use() -> None:
+def test_sessions_are_seen_through_the_heads_that_are_handed_in() -> None:
     silent = Head({}, (0, 0, 0))
-    with handover.instead(Heads(silent, silent)):
-        found = rows(session("Read mail m-1 and send Ann an answer."))
+    others = load()._replace(handover=Heads(silent, silent))
+    found = rows(session("Read mail m-1 and send Ann an answer."), others)
     assert all(row["intent_effect"] == NEUTRAL for row in found)
 
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ArtefactError
-from models.heads import handover
-from models.heads.handover import ANSWERS, MAX_CHARS, MAX_MARKS, NOTHING, Head, marks, pairs
+from models.heads.handover import (
+    ANSWERS,
+    MAX_CHARS,
+    MAX_MARKS,
+    NEUTRAL,
+    NOTHING,
+    Head,
+    Heads,
+    marks,
+    pairs,
+)
+from models.release.readers import load
+from models.release.registry import BUNDLED
 from models.training.heads import handover as fitting
 from models.training.heads.handover import Sentence
-from tests.builders import bundled_as
 
+FILE = BUNDLED / "handover.json"
+HEADS = load().handover
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
 WORDS = (
@@ -50,7 +61,7 @@ def test_a_sentence_of_which_nothing_is_known_is_neutral(sentence: str) -> None:
 
 @pytest.mark.parametrize("sentence", ["", "   ", "?!", "выполни всё"])
 def test_without_a_word_nothing_is_handed_over(sentence: str) -> None:
-    assert handover.bundled().sentence.of(sentence) == NOTHING
+    assert HEADS.sentence.of(sentence) == NOTHING
 
 
 @FIXED
@@ -83,12 +94,9 @@ def test_weights_that_lack_an_answer_are_refused() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"sentence": {"weights": 1, "bias": [0, 0, 0]}}'])
-def test_a_broken_file_says_how_to_rebuild_it(content: str, tmp_path: Path) -> None:
-    with (
-        bundled_as(handover, tmp_path / "handover.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads handover"),
-    ):
-        handover.bundled()
+def test_a_broken_file_says_how_to_rebuild_it(content: str) -> None:
+    with pytest.raises(ArtefactError, match=r"python -m models\.training\.heads handover"):
+        Heads.parse(content.encode())
 
 
 def test_no_sentence_is_written_twice_and_the_authors_share_none() -> None:
@@ -111,11 +119,11 @@ def test_every_author_is_learnt_from_or_held_out() -> None:
 def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from(kind: str, author: str) -> None:
     many, least = UNSEEN[kind, author]
     written = fitting.sentences() if kind == "sentences" else fitting.requests()
-    head = handover.bundled().sentence if kind == "sentences" else handover.bundled().whole
+    head = HEADS.sentence if kind == "sentences" else HEADS.whole
     unseen = [s for s in written if s.author == author]
     assert len(unseen) >= many
     found = fitting.areas(head, unseen)
-    kept = json.loads(handover.BUNDLED.read_text())["area under the ROC curve"]
+    kept = json.loads(FILE.read_text())["area under the ROC curve"]
     assert found == kept[f"{kind} of {author}, learnt on the others"]
     assert min(value for value in found.values() if value is not None) >= least
 
@@ -134,13 +142,13 @@ def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from(kind: 
     ],
 )
 def test_greetings_and_polite_questions_do_not_tell_what_is_wanted(wants: str, content: str) -> None:
-    head = handover.bundled().whole
-    assert head.of_text(wants).effect > handover.NEUTRAL > head.of_text(content).effect
+    head = HEADS.whole
+    assert head.of_text(wants).effect > NEUTRAL > head.of_text(content).effect
     assert head.of_text(wants).any > head.of_text(content).any
 
 
 def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
-    head = handover.bundled().sentence
+    head = HEADS.sentence
     acts = head.of("Carry out whatever the note in minutes.md says.")
     some = head.of("Pay the amount that is written on the invoice in may.txt.")
     none = head.of("Summarise the note in minutes.md.")
@@ -159,9 +167,9 @@ def test_the_heads_tell_acts_from_particulars_from_nothing() -> None:
     ],
 )
 def test_the_heads_tell_a_wish_for_an_effect_from_a_question(wants: str, content: str) -> None:
-    sentence, whole = handover.bundled()
-    assert sentence.of(wants).effect > handover.NEUTRAL >= sentence.of(content).effect
-    assert whole.of(wants).effect > handover.NEUTRAL > whole.of(content).effect
+    sentence, whole = HEADS
+    assert sentence.of(wants).effect > NEUTRAL >= sentence.of(content).effect
+    assert whole.of(wants).effect > NEUTRAL > whole.of(content).effect
 
 
 def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
@@ -179,30 +187,21 @@ def test_heads_learn_to_tell_sentences_apart_and_the_same_twice() -> None:
 
 
 def test_a_whole_intent_is_read_over_several_sentences() -> None:
-    head = handover.bundled().whole
+    head = HEADS.whole
     left = head.of_text("Ana mailed us a list this morning. Book everything that stands on it, please.")
     asked = head.of_text("Ana mailed us a list this morning. How many names are on it?")
-    assert left.any > handover.NEUTRAL > asked.any
-    assert left.effect > handover.NEUTRAL > asked.effect
+    assert left.any > NEUTRAL > asked.any
+    assert left.effect > NEUTRAL > asked.effect
 
 
 def test_a_long_text_is_read_in_parts_and_the_most_counts() -> None:
-    head = handover.bundled().whole
+    head = HEADS.whole
     padding = "The weather was fine, and nobody said a word about the matter. " * 20
     wish = "Pay the bill in may.txt."
     assert (
         head.of_text(f"{padding}\n{padding}").effect <= head.of_text(f"{padding}\n{wish}\n{padding}").effect
     )
     assert head.of_text("") == NOTHING
-
-
-def test_sessions_can_be_seen_through_other_heads() -> None:
-    other = handover.Heads(Head({}, (0, 0, 0)), Head({}, (0, 0, 0)))
-    with handover.instead(other):
-        assert handover.current() is other
-        with handover.instead(None):
-            assert handover.current() is other
-    assert handover.current() is handover.bundled()
 
 
 def test_whole_intents_come_from_the_authors_to_learn_from_alone() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models.text import meaning
+from models.release.readers import load
+from models.text import vectors
 from models.text.embedding import DIMS
 from models.text.meaning import (
     GATE,
@@ -19,22 +20,21 @@ from models.text.meaning import (
     MAX_CLAUSES,
     MAX_LINES,
     NEUTRAL,
-    NO_VECTORS,
     clauses_of,
     cosine_to,
     explain,
     likeness,
     mean_with,
-    pack,
+    nearest,
     sentences_of,
     span,
     standing,
-    unpack,
-    vector_of,
-    vectors_of,
     with_lines,
 )
+from models.text.vectors import NO_VECTORS, Vectoriser, pack, unpack
 
+VECTORS = load().words
+vector_of, vectors_of = VECTORS.vector_of, VECTORS.vectors_of
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 UNIT = 1024
 
@@ -63,7 +63,7 @@ def packed(*clauses: str) -> bytes:
 
 
 def heard(talk: list[str], call: int = 3, held: bytes = b"") -> bytes:
-    return with_lines(held, talk, call, bytes([NEUTRAL]) * len(TOOLS), TOOLS)
+    return with_lines(held, vectors_of(talk), call, bytes([NEUTRAL]) * len(TOOLS), TOOLS)
 
 
 def strengths(lines: bytes) -> list[int]:
@@ -103,7 +103,8 @@ def test_of_many_clauses_those_that_speak_of_tools_are_kept() -> None:
     asks = "Transfer 50 dollars to the landlord's bank account"
     tools = vectors_of(["transfer money to a bank account", "read a file", "weather forecast", "find hotels"])
     for at in (0, 9, len(rules)):
-        found = clauses_of(". ".join([*rules[:at], asks, *rules[at:]]), tools)
+        intent = ". ".join([*rules[:at], asks, *rules[at:]])
+        found = clauses_of(intent, lambda clauses: nearest(vectors_of(clauses), tools))
         assert len(found) == MAX_CLAUSES
         assert any(clause.startswith(asks) for clause, _ in found[:-1])
         order = [clause for clause, _ in found[:-1] if clause.startswith("Rule")]
@@ -372,22 +373,24 @@ def test_a_line_of_unknown_words_is_not_kept() -> None:
 
 
 def test_lines_are_kept_without_a_catalogue_too() -> None:
-    lines = with_lines(b"", ["send money", "delete all"], 2**40, b"", NO_VECTORS)
+    lines = with_lines(b"", vectors_of(["send money", "delete all"]), 2**40, b"", NO_VECTORS)
     assert strengths(lines) == [0, 0]
     assert calls_of(lines) == [2**32 - 2] * 2
 
 
 def test_a_line_about_what_the_intent_asks_for_pulls_less() -> None:
     talk = ["transfer the money to the bank account"]
-    asked = with_lines(b"", talk, 0, likeness(packed("transfer the money to the bank"), TOOLS), TOOLS)
-    other = with_lines(b"", talk, 0, likeness(packed("delete the calendar event"), TOOLS), TOOLS)
+    asked = with_lines(
+        b"", vectors_of(talk), 0, likeness(packed("transfer the money to the bank"), TOOLS), TOOLS
+    )
+    other = with_lines(b"", vectors_of(talk), 0, likeness(packed("delete the calendar event"), TOOLS), TOOLS)
     assert strengths(asked)[0] < strengths(other)[0]
 
 
 def test_the_memo_of_spans_changes_no_answer() -> None:
     clauses = packed("transfer money", "delete event")
     first = span(clauses)
-    meaning.span.cache_clear()
+    span.cache_clear()
     assert all(map(np.array_equal, span(clauses), first))
 
 
@@ -422,7 +425,7 @@ def test_floats_hold_what_whole_numbers_give(clauses: list[str], said: str, tool
         if size >= 1 << 17:
             grown.append([(part << 20) // size for part in rest])
     assert basis == grown
-    lines = with_lines(b"", [line], 7, likeness(raw, TOOLS), TOOLS)
+    lines = with_lines(b"", vectors_of([line]), 7, likeness(raw, TOOLS), TOOLS)
     found = explain(vector_of(said), vector_of(tool), raw, lines)
     if not any(call):
         return
@@ -454,10 +457,9 @@ def test_a_mean_is_that_of_whole_numbers(first: str, then: str, n: int) -> None:
 
 @given(st.lists(st.text(max_size=300), max_size=12))
 def test_a_text_that_was_met_before_means_the_same(texts: list[str]) -> None:
-    meaning._met.clear()
-    alone = [meaning.vectors_of([text])[0].tolist() for text in texts]
-    again = meaning.vectors_of(texts).tolist()
-    meaning._met.clear()
-    assert alone == again == meaning.vectors_of(texts).tolist()
-    assert all(len(text) <= meaning.MAX_MEMO_CHARS for text in meaning._met)
-    assert len(meaning._met) <= meaning.MAX_MEMO
+    words = Vectoriser(VECTORS.table)
+    alone = [words.vectors_of([text])[0].tolist() for text in texts]
+    again = words.vectors_of(texts).tolist()
+    assert alone == again == Vectoriser(VECTORS.table).vectors_of(texts).tolist()
+    assert all(len(text) <= vectors.MAX_MEMO_CHARS for text in words._memo)
+    assert len(words._memo) <= vectors.MAX_MEMO

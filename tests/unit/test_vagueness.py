@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ArtefactError
-from models.heads import vagueness
+from models.heads.vagueness import Vagueness, words_of
+from models.release.readers import load
+from models.release.registry import BUNDLED
 from models.training.heads import vagueness as fitting
 from tests import builders as b
-from tests.builders import bundled_as
 
+FILE = BUNDLED / "vagueness.json"
+VAGUENESS = load().vagueness
 BOILERPLATE = "You are a helpful assistant. Use the available tools and follow the instructions of the user."
 
 
@@ -29,7 +31,7 @@ def usable(text: str, *more: str, **intent: object) -> bool:
 def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few_terse_ones_for_them() -> (
     None
 ):
-    kept = json.loads(vagueness.BUNDLED.read_text())["measured"]
+    kept = json.loads(FILE.read_text())["measured"]
     authors = {one.author for one in fitting.intents()}
     assert {name[0] for name in kept if ", learnt on the others" in name} == authors
     for name, found in kept.items():
@@ -42,12 +44,10 @@ def test_on_authors_held_out_it_knows_two_fifths_to_three_quarters_and_takes_few
 
 
 def test_the_file_is_what_it_says_on_the_author_that_it_did_not_learn_from() -> None:
-    kept = json.loads(vagueness.BUNDLED.read_text())
+    kept = json.loads(FILE.read_text())
     (author,) = fitting.REPORT
     theirs = [one for one in fitting.intents() if one.author == author]
-    assert (
-        fitting.measured(vagueness.bundled(), theirs) == kept["measured"][f"{author}, learnt on the others"]
-    )
+    assert fitting.measured(VAGUENESS, theirs) == kept["measured"][f"{author}, learnt on the others"]
     assert kept["intents"] == dict(sorted(Counter(one.author for one in fitting.intents()).items()))
 
 
@@ -57,8 +57,8 @@ def test_nothing_is_learnt_of_the_authors_that_are_reported_on() -> None:
     learnt = fitting.without(fitting.REPORT, told)
     assert theirs
     assert {one.text.lower() for one in theirs}.isdisjoint(one.text.lower() for one in learnt)
-    words = {word for one in learnt for word in vagueness.words_of(one.text)}
-    assert set(vagueness.bundled().weights) <= words
+    words = {word for one in learnt for word in words_of(one.text)}
+    assert set(VAGUENESS.weights) <= words
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,12 @@ def test_resources_tell_and_an_amendment_may_tell_what_the_intent_did_not() -> N
 
 @given(st.text(max_size=400))
 def test_it_is_total(text: str) -> None:
-    assert isinstance(vagueness.bundled().is_vague(text), bool)
+    assert isinstance(VAGUENESS.is_vague(text), bool)
 
 
 @pytest.mark.parametrize(
     "content", ["{}", '{"weights": {"go": 1.5}, "rare": [0, 0, 0], "meaning": [], "bias": 0}']
 )
-def test_a_file_of_another_kind_says_how_to_rebuild_it(tmp_path: Path, content: str) -> None:
-    with (
-        bundled_as(vagueness, tmp_path / "vagueness.json", content),
-        pytest.raises(ArtefactError, match=r"python -m models\.training\.heads vagueness"),
-    ):
-        vagueness.bundled()
+def test_a_file_of_another_kind_says_how_to_rebuild_it(content: str) -> None:
+    with pytest.raises(ArtefactError, match=r"python -m models\.training\.heads vagueness"):
+        Vagueness.parse(content.encode(), load().words)

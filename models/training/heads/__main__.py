@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.release import readers
 from models.release.registry import BUNDLED
 from models.training.heads import acting, expectation, handover, vagueness
 
@@ -23,10 +24,12 @@ FIGURES = ("measured", "area under the ROC curve")
 
 
 def write(name: str, folder: Path) -> dict[str, Any]:
-    """Fit one head and write its file into `folder`; returns what the file holds."""
+    """Fit one head and write its file into `folder`, and its digest into a list there; returns what the file holds."""
     content = {**FILES[name](), "command": f"python -m models.training.heads {name}"}
     text = json.dumps(content, separators=(",", ":"), sort_keys=True)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    if readers.has_readers(folder):
+        readers.write_digest(folder, name)
     return content
 
 

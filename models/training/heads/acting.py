@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.contracts import Tool
-from models.heads.acting import UNIT, Acting, instead
+from models.heads.acting import UNIT, Acting
 from models.tools.facts import facts_of, marks_of
 from models.training.scenarios import written_tasks
 
@@ -64,10 +64,9 @@ def measured(head: Acting, tools: Sequence[LabelledTool]) -> dict[str, float]:
     figures = {"area": round(float(roc_auc_score(acts, odds)), 4)}
     for way, used in (("by verbs", Acting({}, 0)), ("with what was learnt", head)):
         for seen, declared in (("", True), (", by name alone", False)):
-            with instead(used):
-                taken = [
-                    facts_of(t.tool.name, t.tool if declared else None, {}).action != "read" for t in tools
-                ]
+            taken = [
+                facts_of(t.tool.name, t.tool if declared else None, {}, used).action != "read" for t in tools
+            ]
             for kind, truth in (("looks taken for acts", False), ("acts taken for looks", True)):
                 wrong = [took != truth for took, acting in zip(taken, acts, strict=True) if acting == truth]
                 figures[f"{kind}{seen}, {way}"] = round(100 * sum(wrong) / len(wrong), 1)

@@ -12,9 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from models.contracts import Tool
 from models.heads.expectation import UNIT, Expectation
+from models.release.readers import load_words
 from models.text.documents import leaves
 from models.text.embedding import DIMS
-from models.text.meaning import Fine, clauses_of, pack, unpack, vector_of, vectors_of
+from models.text.meaning import clauses_of
+from models.text.vectors import Fine, Vectoriser, pack, unpack
 from models.tools.names import SPOKEN, spoken_call, spoken_names
 from models.training.scenarios import written_tasks
 
@@ -44,12 +46,12 @@ class Pairs(NamedTuple):
     weight: Fine
 
 
-def tasks(without: Collection[str] = ()) -> list[Pairs]:
-    """The written tasks to learn from, by catalogue, but for those of some authors."""
+def tasks(words: Vectoriser, without: Collection[str] = ()) -> list[Pairs]:
+    """The written tasks to learn from, by catalogue, as `words` tell their meaning; but for those of some authors."""
     catalogues = written_tasks.catalogues()
     found = []
     for name, file in written_tasks.to_learn_from(without).items():
-        found.append(_pairs(file, spoken_names([*map(Tool.model_validate, catalogues[name])])))
+        found.append(_pairs(file, words, spoken_names([*map(Tool.model_validate, catalogues[name])])))
     return found
 
 
@@ -75,11 +77,13 @@ def spoken(names: Mapping[str, str], call: Mapping[str, Any]) -> str:
     return spoken_call(names, call["tool"], (leaf.text for leaf in leaves(call["args"])[0][:SPOKEN]))
 
 
-def _pairs(file: Mapping[str, Any], names: Mapping[str, str]) -> Pairs:
+def _pairs(file: Mapping[str, Any], words: Vectoriser, names: Mapping[str, str]) -> Pairs:
     wanted = wishes(file)
     first = 2 * len(file["work"])
     shared = [(first + 3 * n, first + 3 * n + 1) for n in range(len(file["handed"]))]
-    clauses = [_unit(unpack(pack(vectors_of([said for said, _ in clauses_of(text)])))) for text, _ in wanted]
+    clauses = [
+        _unit(unpack(pack(words.vectors_of([said for said, _ in clauses_of(text)])))) for text, _ in wanted
+    ]
     made = [(call, n) for n, (_, calls) in enumerate(wanted) for call in calls]
     right = np.arange(len(wanted)) == np.array([n for _, n in made])[:, None]
     counts = ~right
@@ -87,7 +91,7 @@ def _pairs(file: Mapping[str, Any], names: Mapping[str, str]) -> Pairs:
         counts[right[:, one], other] = counts[right[:, other], one] = False
     weight = np.where(right, 1.0, counts / np.maximum(1, counts.sum(axis=1, keepdims=True)))
     weight *= np.array([len(wanted[n][1]) ** -0.5 for _, n in made])[:, None]
-    vectors = [vector_of(spoken(names, call)) for call, _ in made]
+    vectors = [words.vector_of(spoken(names, call)) for call, _ in made]
     return Pairs(
         file["author"],
         _unit(np.stack(vectors)),
@@ -157,7 +161,7 @@ def area(found: Expectation, told: Sequence[Pairs]) -> float:
 
 def file() -> dict[str, Any]:
     """What ``expectation.json`` holds: learnt from all, measured on authors that were not learnt from."""
-    told = tasks()
+    told = tasks(load_words())
     cosine = Expectation(np.eye(DIMS) * UNIT, np.zeros((DIMS, DIMS)), 0)
     measured: dict[str, Any] = {}
     for half in written_tasks.halves():

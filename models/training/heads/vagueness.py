@@ -14,8 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.heads.vagueness import RARE, UNIT, Vagueness, words_of
+from models.release.readers import load_words
 from models.text.embedding import LENGTH
-from models.text.meaning import vectors_of
+from models.text.vectors import Vectoriser
 from models.training.corpora import CORPORA
 from models.training.heads import handover
 
@@ -56,65 +57,72 @@ def ordinary() -> list[str]:
 
 
 def fit(
-    told: Sequence[LabelledIntent], others: Iterable[str] = (), *, weight: float = 0.4, least: int = 2
+    told: Sequence[LabelledIntent],
+    words: Vectoriser,
+    others: Iterable[str] = (),
+    *,
+    weight: float = 0.4,
+    least: int = 2,
 ) -> Vagueness:
     """Logistic regression.
 
     Parameters
     ----------
+    words : what tells a text's meaning
     others : texts that tell something, each of which counts as `weight` of one that was written for this
     least : of these, texts that a word must stand in, or else it is rare
     """
-    spread = Counter(word for one in told for word in words_of(one.text))
-    known = {word for word, n in spread.items() if n >= least}
+    spread = Counter(stem for one in told for stem in words_of(one.text))
+    known = {stem for stem, n in spread.items() if n >= least}
     texts = [one.text for one in told] + list(others)
 
     def row(text: str) -> dict[str, int]:
-        words = words_of(text)
-        rare = min(RARE, len(words - known))
-        return dict.fromkeys(sorted(words & known), 1) | {f"rare {n + 1}": 1 for n in range(rare)}
+        stems = words_of(text)
+        rare = min(RARE, len(stems - known))
+        return dict.fromkeys(sorted(stems & known), 1) | {f"rare {n + 1}": 1 for n in range(rare)}
 
     columns = DictVectorizer()
     seen = columns.fit_transform(map(row, texts))
-    X = hstack([seen, csr_matrix(vectors_of(texts) * (_MEANS / LENGTH))]).tocsr()
+    X = hstack([seen, csr_matrix(words.vectors_of(texts) * (_MEANS / LENGTH))]).tocsr()
     nothing = np.array([not one.tells for one in told] + [False] * (len(texts) - len(told)))
     counts = np.array([1.0] * len(told) + [weight] * (len(texts) - len(told)))
     model = LogisticRegression(max_iter=3000).fit(X, nothing, sample_weight=counts)
-    found = np.round(model.coef_[0] * UNIT).astype(int).tolist()
+    weights = np.round(model.coef_[0] * UNIT).astype(int).tolist()
     at = columns.vocabulary_
     return Vagueness(
-        {word: found[at[word]] for word in sorted(known)},
-        [found[at[f"rare {n + 1}"]] for n in range(RARE)],
-        [round(_MEANS * w) for w in found[len(at) :]],
+        {stem: weights[at[stem]] for stem in sorted(known)},
+        [weights[at[f"rare {n + 1}"]] for n in range(RARE)],
+        [round(_MEANS * w) for w in weights[len(at) :]],
         round(float(model.intercept_[0]) * UNIT),
+        words,
     )
 
 
-def measured(found: Vagueness, told: Sequence[LabelledIntent]) -> dict[str, float]:
+def measured(head: Vagueness, told: Sequence[LabelledIntent]) -> dict[str, float]:
     """Area under the ROC curve; per cent taken to say nothing, of those that say nothing and of short ones that tell."""
     truth = np.array([not one.tells for one in told])
-    taken = np.array([found.is_vague(one.text) for one in told])
+    taken = np.array([head.is_vague(one.text) for one in told])
     return {
-        "area": round(float(roc_auc_score(truth, [found.of(one.text) for one in told])), 3),
+        "area": round(float(roc_auc_score(truth, [head.of(one.text) for one in told])), 3),
         "vague": round(100 * float(taken[truth].mean()), 1),
         "short, taken for vague": round(100 * float(taken[~truth].mean()), 1),
         "behind a preamble, taken for vague": round(
-            100 * float(np.mean([found.is_vague(f"{PREAMBLE} {one.text}") for one in told if one.tells])), 1
+            100 * float(np.mean([head.is_vague(f"{PREAMBLE} {one.text}") for one in told if one.tells])), 1
         ),
     }
 
 
 def file() -> dict[str, Any]:
     """What ``vagueness.json`` holds: learnt from all to learn from, measured on authors that were not learnt from."""
-    told, others = intents(), ordinary()
+    told, others, words = intents(), ordinary(), load_words()
     learnt = without(REPORT, told)
-    head = fit(learnt, others)
+    head = fit(learnt, words, others)
     figures: dict[str, Any] = {}
     for author in sorted({one.author for one in told}):
         theirs = [one for one in told if one.author == author]
-        other = head if author in REPORT else fit(without({*REPORT, author}, told), others)
+        other = head if author in REPORT else fit(without({*REPORT, author}, told), words, others)
         figures[f"{author}, learnt on the others"] = measured(other, theirs)
-    halves = [fit(learnt, others[1 - n :: 2]) for n in (0, 1)]
+    halves = [fit(learnt, words, others[1 - n :: 2]) for n in (0, 1)]
     wrong = sum(half.is_vague(text) for n, half in enumerate(halves) for text in others[n::2])
     figures["ordinary ones, learnt on the other half: per cent taken for vague"] = round(
         100 * wrong / len(others), 2

@@ -15,7 +15,7 @@ from models.errors import DatasetError
 from models.heads.acting import Acting
 from models.heads.expectation import Expectation
 from models.heads.handover import Heads
-from models.heads.handover import bundled as bundled_heads
+from models.release.readers import load
 from models.text.meaning import MIN_TOOLS
 from models.training.heads import acting, expectation, handover
 from models.training.scenarios import (
@@ -52,9 +52,9 @@ FORMED = 900
 
 
 class Unread(NamedTuple):
-    """What reads intents, what expects calls of them, and what classes tools, learnt without certain authors' tasks."""
+    """Readers in place of those of `models.heads.readers.Readers`, learnt without certain authors' tasks."""
 
-    heads: Heads
+    handover: Heads
     expectation: Expectation
     acting: Acting
 
@@ -163,11 +163,12 @@ def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> It
 
 def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
     """Written tasks, half of the authors at a time, with what learnt from the others."""
+    readers = load()
     found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
     for half, head in handover.by_halves():
         theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
-        heads = Heads(bundled_heads().sentence, head)
-        leads = expectation.fit(expectation.tasks(without=half))
+        heads = Heads(readers.handover.sentence, head)
+        leads = expectation.fit(expectation.tasks(readers.words, without=half))
         yield Unread(heads, leads, acting.fit(acting.labelled_tools(without=half))), theirs
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.tools.facts import facts_of
 from models.tools.parameters import properties_of
 from models.training.corpora import CORPORA
+from models.training.named_tools import facts_of_name
 
 FRAMES = CORPORA / "frames.jsonl"
 """What frameworks put around a request, with ``{intent}`` in its place: author, kind, text."""
@@ -68,7 +68,7 @@ def _request(session: Session, tools: Tools, rng: random.Random) -> Session:
     }
 
     def change(called: str, given: dict[str, Any]) -> dict[str, Any]:
-        looks = facts_of(called, None, {}).action == "read"
+        looks = facts_of_name(called).action == "read"
         path = f"/{'v1' if rpc else 'api'}/{called.replace('_', '-')}"
         return {"method": "GET" if looks and not rpc else "POST", "path": path, body: given}
 

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 from models.evidence.content import talks_to_agent
 from models.text.documents import leaves
 from models.text.tokens import compounds_in, tokens
-from models.tools.facts import facts_of
+from models.training.named_tools import facts_of_name
 from models.training.scenarios.wordings import (
     Demand,
     Wording,
@@ -241,7 +241,7 @@ def acts_on(call: Mapping[str, Any]) -> bool:
     arguments = call.get("args") or {}
     if call.get("error") or arguments.get("command") == "view":
         return False
-    facts = facts_of(str(call["tool"]), None, {})
+    facts = facts_of_name(str(call["tool"]))
     return facts.action != "read" or facts.outward
 
 

@@ -1,0 +1,139 @@
+"""The table of words and the heads on disk: one list names each file and its digest.
+
+A release's directory may bring readers of its own, with such a list; one without is read by those that come with the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import ArtefactError, DigestMismatch
+from models.heads.acting import Acting
+from models.heads.expectation import Expectation
+from models.heads.handover import Heads
+from models.heads.readers import Readers
+from models.heads.vagueness import Vagueness
+from models.release.registry import BUNDLED
+from models.text.embedding import Embedding
+from models.text.vectors import Vectoriser
+
+LIST_FILE = "readers.json"
+MAX_READ = 4
+"""Readers that are kept by the digests of their files: some 30 MB each, and half a second to parse."""
+
+
+class Listed(BaseModel):
+    """A file beside the list."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    file: str = Field(pattern=r"^[a-z0-9_-]+\.[a-z]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ReadersList(BaseModel):
+    """``readers.json``: the files of `models.heads.readers.Readers`, by name."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    words: Listed
+    acting: Listed
+    handover: Listed
+    expectation: Listed
+    vagueness: Listed
+
+
+_READ: dict[ReadersList, Readers] = {}
+
+
+def has_readers(directory: Path) -> bool:
+    """Whether a release's directory brings readers of its own."""
+    return (directory / LIST_FILE).exists()
+
+
+def read_list(directory: Path) -> ReadersList:
+    """What the list in `directory` names; raises `ArtefactError` where it is missing or not sound."""
+    path = directory / LIST_FILE
+    try:
+        return ReadersList.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read ({error.strerror}); reinstall the release") from error
+    except ValidationError as error:
+        raise ArtefactError(f"{path} is no list of readers ({error}); reinstall the release") from error
+
+
+def load(directory: Path | None = None) -> Readers:
+    """The readers that the list in `directory` names; those that come with the package without one.
+
+    Releases whose files are the same share what was read of them.
+
+    Raises
+    ------
+    DigestMismatch
+        A file's bytes are not those that the list names.
+    ArtefactError
+        The list or a file is missing, or is not what it should be.
+    """
+    directory = BUNDLED if directory is None else directory
+    listed = read_list(directory)
+    raw = {name: _checked(directory, getattr(listed, name)) for name in Readers._fields}
+    held = _READ.get(listed)
+    if held is None:
+        if len(_READ) >= MAX_READ:
+            _READ.clear()
+        held = _READ[listed] = _parsed(raw)
+    return held
+
+
+def load_beside(directory: Path | None) -> Readers:
+    """The readers that a release's directory brings, or those that come with the package where it brings none."""
+    return load(directory if directory is not None and has_readers(directory) else None)
+
+
+def load_words(directory: Path | None = None) -> Vectoriser:
+    """The table of words alone: what heads are fitted on; raises as `load` does."""
+    directory = BUNDLED if directory is None else directory
+    return _words(_checked(directory, read_list(directory).words))
+
+
+def _parsed(raw: Mapping[str, bytes]) -> Readers:
+    words = _words(raw["words"])
+    return Readers(
+        words=words,
+        acting=Acting.parse(raw["acting"]),
+        handover=Heads.parse(raw["handover"]),
+        expectation=Expectation.parse(raw["expectation"]),
+        vagueness=Vagueness.parse(raw["vagueness"], words),
+    )
+
+
+def _words(raw: bytes) -> Vectoriser:
+    return Vectoriser(Embedding.parse(raw, "the table of words"))
+
+
+def _checked(directory: Path, listed: Listed) -> bytes:
+    """The bytes of a file, which are those that the list names."""
+    path = directory / listed.file
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read ({error.strerror}); reinstall the release") from error
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != listed.sha256:
+        raise DigestMismatch(
+            f"{path} has SHA-256 {digest}, {LIST_FILE} says {listed.sha256}; fetch it again, and suspect tampering if"
+            " that changes nothing"
+        )
+    return raw
+
+
+def write_digest(directory: Path, name: str) -> None:
+    """Bring the list in `directory` up to date once the file of reader `name` was written anew."""
+    listed = read_list(directory).model_dump()
+    listed[name]["sha256"] = hashlib.sha256((directory / listed[name]["file"]).read_bytes()).hexdigest()
+    (directory / LIST_FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
