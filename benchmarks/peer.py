@@ -62,7 +62,11 @@ class Held:
     def __init__(self, settings: Settings, number: int) -> None:
         recovered = fold(stored(settings, number))
         self.number = number
-        self.partition = Partition.load(recovered.states) if recovered.offset >= 0 else Partition.empty()
+        self.partition = (
+            Partition.load(recovered.states, settings.partitions)
+            if recovered.offset >= 0
+            else Partition.empty(settings.partitions)
+        )
         self.checkpointer = Checkpointer(Owner(recovered.epoch + 1, secrets.token_hex(4)), recovered)
         self.dirty = False
 
@@ -83,7 +87,7 @@ class Peer:
     def __init__(self, settings: Settings, mode: str, producer: Producer) -> None:
         self.settings = settings
         self.producer = producer
-        self.judge: Judge = bootstrap.judge(settings, partitions=settings.partitions, mode=mode)
+        self.judge: Judge = bootstrap.judge(settings, mode=mode)
         bootstrap.spare_the_collector()
         self.held: dict[int, Held] = {}
         self._state_topic = settings.topic(STATE_TOPIC)

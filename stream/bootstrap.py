@@ -46,7 +46,6 @@ def make_release(model: Any, policy: Policy, readers: Readers | None = None) -> 
 def judge(
     settings: Settings,
     *,
-    partitions: int | None = None,
     mode: str | None = None,
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
@@ -64,7 +63,7 @@ def judge(
         jwks = _read_jwks(settings.activation_jwks)
     if more is None and settings.releases_dir is not None:
         more = releases_in(settings.releases_dir, mode=mode)
-    return judge_with(settings, release(settings, mode=mode), partitions=partitions, jwks=jwks, more=more)
+    return judge_with(settings, release(settings, mode=mode), jwks=jwks, more=more)
 
 
 def _read_jwks(path: Path) -> dict[str, Any]:
@@ -105,7 +104,6 @@ def judge_with(
     settings: Settings,
     bundled: Release,
     *,
-    partitions: int | None = None,
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
 ) -> Judge:
@@ -131,7 +129,6 @@ def judge_with(
         receivers=Receivers(
             settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url
         ),
-        partitions=partitions,
         declarations=load_keys(keys) if keys is not None else None,
     )
 

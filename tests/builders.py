@@ -197,7 +197,6 @@ def release(
 def judge(
     bundled: Release | None = None,
     *,
-    partitions: int | None = None,
     more: dict[str, Release] | None = None,
     tenants: dict[str, str | None] | None = None,
     **how: Any,
@@ -211,7 +210,6 @@ def judge(
         receivers=Receivers(
             "https://issuer.example.com", {"demo": "https://demo.example.com"}, "https://soc.example.com"
         ),
-        partitions=partitions,
     )
 
 
@@ -231,9 +229,11 @@ def changed(**fields: Any) -> Change:
 class Run:
     """A judge over a partition, with what came out so far."""
 
-    def __init__(self, judge: Judge, partition: Partition | None = None) -> None:
+    def __init__(
+        self, judge: Judge, partition: Partition | None = None, *, n_partitions: int | None = None
+    ) -> None:
         self.judge = judge
-        self.partition = partition or Partition.empty()
+        self.partition = partition or Partition.empty(n_partitions)
         self.outputs: list[Output] = []
 
     def feed(self, records: Sequence[Record], batch: int = 512) -> Run:

@@ -81,7 +81,7 @@ def judge() -> Judge:
     limits = bundled.policy.limits.model_copy(update=LIMITS)
     bundled = bundled._replace(policy=bundled.policy.model_copy(update={"limits": limits}))
     other = bundled._replace(name="other", policy=bundled.policy.model_copy(update={"mode": "shadow"}))
-    made = bootstrap.judge_with(Settings(), bundled, partitions=PARTITIONS, more={"other": other})
+    made = bootstrap.judge_with(Settings(), bundled, more={"other": other})
     made.activations = JsonActivations()
     return made
 
@@ -319,7 +319,7 @@ class Fuzz:
 
     def __init__(self, sample: int) -> None:
         self.judge = judge()
-        self.partitions = [Partition.empty() for _ in range(PARTITIONS)]
+        self.partitions = [Partition.empty(PARTITIONS) for _ in range(PARTITIONS)]
         self.seen: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self.reasons: Counter[str] = Counter()
         self.decisions: Counter[str] = Counter()
@@ -332,7 +332,7 @@ class Fuzz:
     def feed(self, number: int, batch: list[Record], rng: random.Random) -> None:
         """Judge one batch of partition `number`; sometimes after a crash: its states alone are left."""
         if rng.random() < 0.01:
-            self.partitions[number] = Partition.load(dict(self.partitions[number].states))
+            self.partitions[number] = Partition.load(dict(self.partitions[number].states), PARTITIONS)
             self.reloads += 1
         partition = self.partitions[number]
         repeats = partition.ledger.counters.get("duplicate", 0)
@@ -398,7 +398,7 @@ class Fuzz:
         """Judge the sample again from the beginning, in other batches; the same bytes, or an error."""
         for number, records in enumerate(self.log):
             fresh = judge()
-            partition, digest, at = Partition.empty(), hashlib.sha256(), 0
+            partition, digest, at = Partition.empty(PARTITIONS), hashlib.sha256(), 0
             while at < len(records):
                 size = rng.choice((1, 2, 17, 333))
                 step = fresh.judge(partition, records[at : at + size])

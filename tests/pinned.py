@@ -69,9 +69,9 @@ class Digest:
         return self._sha.hexdigest()
 
 
-def judged(records: Iterable[Record], judge: Judge) -> str:
+def judged(records: Iterable[Record], judge: Judge, n_partitions: int | None = None) -> str:
     """Digest of everything that `records` of one partition lead to, and of the states that they leave."""
-    total, partition = Digest(), Partition.empty()
+    total, partition = Digest(), Partition.empty(n_partitions)
     with tempfile.TemporaryDirectory() as folder:
         actor = bootstrap.actor(Settings(state_dir=Path(folder)))
         waiting: list[Record] = []
@@ -147,7 +147,8 @@ def fuzzed(seed: int, n: int = 6000) -> str:
     placed: list[list[Record]] = [[] for _ in range(fuzz.PARTITIONS)]
     for record in generator.records(n):
         placed[record.partition].append(record)
-    return hashlib.sha256("".join(judged(part, fuzz.judge()) for part in placed).encode()).hexdigest()
+    digests = (judged(part, fuzz.judge(), fuzz.PARTITIONS) for part in placed)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def feature_rows(one: corpus.Set) -> str:

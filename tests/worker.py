@@ -158,7 +158,7 @@ def claims(pairs: Pairs) -> Counter[str]:
 
 def replayed(settings: Settings) -> tuple[dict[str, Pairs], int]:
     """What `replay` makes of an export of the input log, by topic; and how many decisions."""
-    judge = bootstrap.judge(settings, partitions=settings.partitions, mode="enforce")
+    judge = bootstrap.judge(settings, mode="enforce")
     outputs: dict[str, Pairs] = defaultdict(list)
     for output in replay(export.records(settings, EVENTS), judge, bootstrap.actor(settings)):
         outputs[output.topic].append((output.key, output.value))

@@ -87,11 +87,7 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     from stream.shell.metrics import Identity
 
     voice = _voice(configured, verbose=verbose)
-    judge = (
-        composition.judge(configured, partitions=configured.partitions, mode=mode)
-        if stage in {"judge", "both"}
-        else None
-    )
+    judge = composition.judge(configured, mode=mode) if stage in {"judge", "both"} else None
     actor = composition.actor(configured) if stage in {"act", "both"} else None
     announce(configured, judge, actor, voice)
     identity = Identity(CORE)

@@ -130,8 +130,6 @@ class Judge:
         Base name of an input topic -> the tenant bound to it.
     receivers : Receivers
         Whom the findings and tokens that cases carry are addressed to.
-    partitions : int or None
-        Partitions of the input topics; None where the log has none (plain files).
     declarations : Declarations or None
         Verifies declarations and amendments where the policy demands signatures; None believes no signature.
     """
@@ -144,7 +142,6 @@ class Judge:
         fingerprint_key: bytes,
         tenants: Mapping[str, str | None],
         receivers: Receivers,
-        partitions: int | None = None,
         declarations: Declarations | None = None,
     ) -> None:
         self.releases = releases
@@ -152,7 +149,6 @@ class Judge:
         self.key = fingerprint_key
         self.tenants = tenants
         self.receivers = receivers
-        self.partitions = partitions
         self.declarations = declarations
         # Memos of pure functions, bounded; no state.
         self._catalogues: dict[tuple[str, str, int], Catalogue] = {}
@@ -339,7 +335,7 @@ class _Batch:
 
     def _check_place(self, record: Record, event: SessionEvent, time_ms: int, stamped: bool) -> None:
         root = (event.root_session_id or event.session_id).encode()
-        n = self.judge.partitions
+        n = self.base.n_partitions
         if record.key != root and (record.key is not None or n is not None):
             raise SchemaError("key", "the record's key must be the root session's id")
         if n is not None and events.murmur2_partition(root, n) != record.partition:

@@ -54,9 +54,17 @@ class Place(NamedTuple):
 
 
 class Partition:
-    """All states of one input partition, with the order and the trees derived from them."""
+    """All states of one input partition, with the order and the trees derived from them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    n_partitions : int or None
+        How many partitions its topic has, by which keys are checked; None where the log has none (plain files).
+        It belongs to the log that is read, not to the states: a log exported anew may have another number.
+    """
+
+    def __init__(self, n_partitions: int | None = None) -> None:
+        self.n_partitions = n_partitions
         self.states: dict[str, bytes] = {}
         self.ledger = Ledger()
         # Of open sessions, key -> (clock_ms and offset of the last record, weight, catalogue), each in the
@@ -72,14 +80,14 @@ class Partition:
         self.weight = 0  # of all open sessions, in bytes
 
     @classmethod
-    def empty(cls) -> Partition:
+    def empty(cls, n_partitions: int | None = None) -> Partition:
         """A partition before its first record."""
-        return cls()
+        return cls(n_partitions)
 
     @classmethod
-    def load(cls, states: Mapping[str, bytes]) -> Partition:
+    def load(cls, states: Mapping[str, bytes], n_partitions: int | None = None) -> Partition:
         """The partition whose states were stored, whatever the order of the mapping."""
-        partition = cls()
+        partition = cls(n_partitions)
         partition.apply({key: raw for key, raw in states.items() if not key.startswith("s/")})
         placed = [(place(raw), key) for key, raw in states.items() if key.startswith("s/")]
         placed.sort(key=lambda item: item[0].offset if isinstance(item[0], Head) else item[0].order)

@@ -30,20 +30,21 @@ def replay(
     *,
     batch: int = BATCH,
 ) -> Iterator[Output]:
-    """Every output that the log leads to, in order; with an `actor`, alerts and tokens follow their cases."""
-    partitions: dict[tuple[str, int], Partition] = {}
-    waiting: list[Record] = []
-    acted = 0
+    """Every output that the log leads to, in order; with an `actor`, alerts and tokens follow their cases.
 
-    def flush() -> Iterator[Output]:
-        nonlocal acted
-        if not waiting:
-            return
-        where = (waiting[0].topic, waiting[0].partition)
-        partition = partitions.setdefault(where, Partition.empty())
-        step = judge.judge(partition, waiting)
+    Parameters
+    ----------
+    records : iterable of (Record, int or None)
+        Each with the partition count of the log that it comes from; None where that has none.
+    """
+    partitions: dict[tuple[str, int], Partition] = {}
+    acted = 0
+    for of_one_place in _batches(records, batch):
+        first, n_partitions = of_one_place[0]
+        partition = partitions.setdefault((first.topic, first.partition), Partition.empty())
+        partition.n_partitions = n_partitions
+        step = judge.judge(partition, [record for record, _ in of_one_place])
         partition.apply(step.changes)
-        waiting.clear()
         for output in step.outputs:
             yield output
             if actor is not None and output.topic == CASES:
@@ -51,15 +52,21 @@ def replay(
                 acted += 1
                 yield from actor.act([case])
 
-    for record, n in records:
-        judge.partitions = n
-        if waiting and (
-            len(waiting) >= batch
-            or (record.topic, record.partition) != (waiting[0].topic, waiting[0].partition)
-        ):
-            yield from flush()
-        waiting.append(record)
-    yield from flush()
+
+def _batches(
+    records: Iterable[tuple[Record, int | None]], most: int
+) -> Iterator[list[tuple[Record, int | None]]]:
+    """The records in order, at most so many at a time, each time of one partition of one log."""
+    waiting: list[tuple[Record, int | None]] = []
+    place: tuple[str, int, int | None] | None = None
+    for record, n_partitions in records:
+        last, place = place, (record.topic, record.partition, n_partitions)
+        if waiting and (place != last or len(waiting) >= most):
+            yield waiting
+            waiting = []
+        waiting.append((record, n_partitions))
+    if waiting:
+        yield waiting
 
 
 def line_of(output: Output) -> bytes:

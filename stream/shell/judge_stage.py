@@ -136,7 +136,9 @@ class JudgeStage(Stage):
     async def _recover(self, places: Sequence[Place], generation: int) -> None:
         stored = await read_states(self.settings, places)
         for place in places:
-            recovered, partition = await asyncio.to_thread(restored, place, stored.pop(place))
+            recovered, partition = await asyncio.to_thread(
+                restored, place, stored.pop(place), self.settings.partitions
+            )
             self._hold(place, recovered, partition, generation)
 
     def _hold(self, place: Place, recovered: Recovered, partition: Partition, generation: int) -> None:
@@ -165,7 +167,7 @@ class JudgeStage(Stage):
         )
         await all_of(held.unconfirmed)
         (records,) = (await read_states(self.settings, [place])).values()
-        self._hold(place, forgotten(records), Partition.empty(), held.generation)
+        self._hold(place, forgotten(records), Partition.empty(self.settings.partitions), held.generation)
 
     async def _checkpoint(self, place: Place, held: _Held) -> None:
         async with held.storing:

@@ -62,16 +62,18 @@ async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place
     return {place: list(newest.values()) for place, newest in live.items()}
 
 
-def restored(place: Place, records: Sequence[StateRecord]) -> tuple[Recovered, Partition]:
-    """What the state topic says of an input partition; what cannot be read is rebuilt from the input."""
+def restored(
+    place: Place, records: Sequence[StateRecord], n_partitions: int | None = None
+) -> tuple[Recovered, Partition]:
+    """What the state topic says of an input partition of `n_partitions`; what cannot be read is rebuilt from the input."""
     try:
         recovered = fold(records)
         if recovered.offset < 0:
-            return recovered, Partition.empty()
-        partition = Partition.load(recovered.states)
+            return recovered, Partition.empty(n_partitions)
+        partition = Partition.load(recovered.states, n_partitions)
         if partition.offset != recovered.offset:
             raise StateError(f"the ledger at offset {recovered.offset} says {partition.offset}")
         return recovered, partition
     except StateError as error:
         log.error("state of %s[%d] is unreadable (%s): rebuilding from the input log", *place, error)
-        return forgotten(records), Partition.empty()
+        return forgotten(records), Partition.empty(n_partitions)

@@ -138,7 +138,9 @@ class Reference:
     ) -> None:
         self._judge = judge_of(settings, jwks)
         self._first, self._deploys = first, deploys
-        self.partitions = {number: Partition.empty() for number in range(settings.partitions)}
+        self.partitions = {
+            number: Partition.empty(settings.partitions) for number in range(settings.partitions)
+        }
         self.outputs: list[Output] = []
         self.n_records = 0
 

@@ -59,7 +59,6 @@ def judge_of(settings: Settings, jwks: dict[str, Any] | None) -> Judge:
     return bootstrap.judge_with(
         settings,
         bootstrap.release(settings, mode="enforce"),
-        partitions=settings.partitions,
         jwks=jwks,
         more={
             CANDIDATE: bootstrap.make_release(NullModel(), load_policy(settings.policy_path, mode="enforce"))

@@ -92,7 +92,7 @@ def test_recorded_sessions_survive_a_kill_and_equal_the_replay_of_the_dumped_log
         subprocess.run(command, cwd=ROOT, stdout=sink, check=True)
     from stream import bootstrap
 
-    judge = bootstrap.judge(settings, partitions=settings.partitions, mode="enforce")
+    judge = bootstrap.judge(settings, mode="enforce")
     expected: dict[str, list[tuple[bytes | None, bytes | None]]] = {DECISIONS: [], CASES: []}
     for output in replay(read_records(dump), judge):
         if output.topic in expected:

@@ -315,7 +315,7 @@ def test_a_record_with_another_key_than_its_root_goes_to_quarantine() -> None:
 
 
 def test_a_record_without_a_key_goes_to_quarantine_where_keys_choose_the_partition() -> None:
-    assert b.Run(b.judge(partitions=1)).feed([b.record(b.called("s", 0), 0, key=None)]).quarantined == [
+    assert b.Run(b.judge(), n_partitions=1).feed([b.record(b.called("s", 0), 0, key=None)]).quarantined == [
         ("key", 0)
     ]
     assert b.Run(b.judge()).feed([b.record(b.called("s", 0), 0, key=None)]).quarantined == []
@@ -326,7 +326,7 @@ def test_a_record_in_the_wrong_partition_goes_to_quarantine_with_advice() -> Non
     records = [
         b.record(b.called("s", n), n)._replace(partition=p) for n, p in enumerate([right, (right + 1) % 12])
     ]
-    run = b.Run(b.judge(partitions=12)).feed(records)
+    run = b.Run(b.judge(), n_partitions=12).feed(records)
     assert run.quarantined == [("partition", 1)]
     detail = dict(run.outputs[-1].headers if run.outputs[-1].topic == QUARANTINE else run.outputs[0].headers)[
         "detail"
