@@ -19,7 +19,7 @@ from benchmarks import results
 from benchmarks.detection.page import DOCUMENT
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
-from benchmarks.signals import RAISED, decisions
+from benchmarks.shipped import RAISED, decisions
 from models.errors import ConfigError
 from models.evidence.dispatch import dispatched
 from models.tools.names import is_general
