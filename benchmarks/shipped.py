@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 
 from benchmarks import results
-from models.forest.trees import UNITS
+from models.forest.units import UNITS
 from models.training.dataset import TRAINING_SETS
 from stream import bootstrap
 from stream.core.judge import Judge
@@ -31,8 +31,9 @@ from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record,
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
-from stream.policy import SIGNALS, Levels, decide
+from stream.policy import Levels, decide
 from stream.settings import Settings
+from stream.signals.registry import BY_ID
 
 RAISED = ("alert", "deny", "revoke")
 FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
@@ -202,7 +203,7 @@ def signals_of(sessions: Sequence[Judged]) -> dict[str, dict[str, float]]:
         those = [one for one in sessions if one.label == label]
         if those:
             spoke = Counter(name for one in those for name in one.signals)
-            told[label] = {name: round(100 * spoke[name] / len(those), 2) for name in SIGNALS}
+            told[label] = {name: round(100 * spoke[name] / len(those), 2) for name in BY_ID}
     return told
 
 
@@ -228,7 +229,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, str]:
         for name, one in report["unseen"].items()
         for way, figures in one["ways"].items()
     ]
-    voices = [[name, *_voices(name, report["signals"])] for name in SIGNALS if name != AFTERWARDS]
+    voices = [[name, *_voices(name, report["signals"])] for name in BY_ID if name != AFTERWARDS]
     sets = [f"{name}, {label}" for name, told in report["signals"].items() for label in told]
     return {
         "shipped": results.markdown(("set, and what speaks", *columns), rows),
