@@ -26,7 +26,7 @@ from models.forest.units import UNITS
 from models.training.dataset import TRAINING_SETS
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.core.window import Partition
+from stream.core.partition import Partition
 from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record, dumps
 from stream.offline import files
 from stream.offline.files import load_tools, name_of

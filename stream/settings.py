@@ -12,15 +12,17 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError
 from stream.outbound.ocsf import is_web_address
-from stream.shell.connection import check_client, client_context
-from stream.shell.logs import FORMATS, Format
+from stream.tls import check_client, client_context
 
 ENV_PREFIX = "DRIFTLINE_"
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+"""Of log lines, see `stream.shell.logs`."""
 DEVELOPMENT_FINGERPRINT_KEY = b"driftline-development"
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")

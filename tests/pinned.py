@@ -243,7 +243,7 @@ def main() -> int:
     for name in moved:
         say(f"MOVED: {name}" if name in held else f"NOT PINNED: {name}")
     say(f"{len(found) - len(moved)} of {len(found)} are as pinned")
-    return 1 if moved else 0
+    return 1 if moved or not found else 0
 
 
 if __name__ == "__main__":

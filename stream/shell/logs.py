@@ -14,12 +14,10 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from models.errors import DriftlineError
-
-Format = Literal["text", "json"]
-FORMATS: tuple[Format, ...] = ("text", "json")
+from stream.settings import Format
 
 
 def told(error: BaseException) -> str:

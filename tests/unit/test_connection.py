@@ -14,7 +14,8 @@ import pytest
 
 from models.errors import BrokerError, ConfigError
 from stream.settings import Settings
-from stream.shell.connection import client_context, refused
+from stream.shell.connection import refused
+from stream.tls import client_context
 from tests.secured import Authority
 
 

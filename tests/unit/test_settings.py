@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from stream import bootstrap
+from stream import bootstrap, tls
 from stream.cli import running
 from stream.settings import Settings
-from stream.shell import connection
 
 
 def test_settings_empty_environment_gives_the_documented_defaults() -> None:
@@ -116,7 +115,7 @@ def test_a_worker_says_in_both_modes_which_settings_are_for_development_only(
 def test_a_kafka_python_that_is_too_old_is_told_when_a_connection_is_made(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "version", lambda name: version)
+    monkeypatch.setattr(tls, "version", lambda name: version)
     with pytest.raises(
         ConfigError, match=rf"kafka-python {re.escape(version)} .* pip install 'kafka-python>=3\.0'"
     ):
@@ -125,10 +124,10 @@ def test_a_kafka_python_that_is_too_old_is_told_when_a_connection_is_made(
 
 @pytest.mark.parametrize("version", ["3.0.0", "3.0.12", "10.1"])
 def test_a_kafka_python_that_fits_connects(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "version", lambda name: version)
+    monkeypatch.setattr(tls, "version", lambda name: version)
     assert Settings(bootstrap="a:1").kafka()["bootstrap_servers"] == ["a:1"]
 
 
 def test_the_package_asks_for_the_kafka_python_that_connects() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert f"kafka-python>={connection.OLDEST_CLIENT}.0" in project["project"]["dependencies"]
+    assert f"kafka-python>={tls.OLDEST_CLIENT}.0" in project["project"]["dependencies"]
