@@ -106,10 +106,10 @@ def per_call(records: Sequence[Record]) -> dict[str, float]:
 
 
 STAGES: Mapping[str, Sequence[str]] = {
-    "record parsed, contract checked": ("stream.core.judge.events.parse",),
+    "record parsed, contract checked": ("stream.core.take.events.parse",),
     "session unpacked, packed": (
-        "stream.core.judge.load",
-        "stream.core.judge.dump",
+        "stream.core.draft.load",
+        "stream.core.draft.dump",
         "stream.core.partition.Partition.apply",
     ),
     "call: where its arguments' values come from": (
@@ -124,15 +124,15 @@ STAGES: Mapping[str, Sequence[str]] = {
         "models.heads.expectation.Expectation.of_line",
         "models.heads.expectation.Expectation.rank",
     ),
-    "call: its other figures": ("stream.core.judge.extract", "stream.core.judge.row_of"),
+    "call: its other figures": ("stream.core.take_call.extract", "stream.core.take_call.row_of"),
     "call: credentials, signals, policy": (
-        "stream.core.judge.circumstances",
-        "stream.core.judge.observe",
-        "stream.core.judge.registry.check",
+        "stream.core.take_call.circumstances",
+        "stream.core.take_call.observe",
+        "stream.core.take_call.registry.check",
     ),
-    "call: trees": ("stream.core.judge._Batch._score",),
-    "call: decision, evidence, chain": ("stream.core.judge.Rulings.rule",),
-    "call: kept in the window": ("stream.core.judge.observe_call",),
+    "call: trees": ("stream.core.judge._score",),
+    "call: decision, evidence, chain": ("stream.core.decisions.Decisions.decide",),
+    "call: kept in the window": ("stream.core.take_call.observe_call",),
     "answer: read": (
         "stream.core.observe.hear",
         "stream.core.observe.read_on",
@@ -142,7 +142,7 @@ STAGES: Mapping[str, Sequence[str]] = {
         "stream.core.observe._listen",
         "stream.core.observe.talks_to_agent",
     ),
-    "answer: kept in the index": ("stream.core.judge.observe_result",),
+    "answer: kept in the index": ("stream.core.take.observe_result",),
 }
 """Where a call's time goes: what stands for each stage, each without what it calls of another."""
 BESIDE = "order, limits, numbers, hashes and the rest"

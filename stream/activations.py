@@ -16,7 +16,7 @@ import orjson
 
 from models.errors import SchemaError
 from stream import jose
-from stream.core.judge import Activation
+from stream.core.deployment import Activation
 from stream.events import dumps
 
 TOKEN_TYPE = "driftline-activation+jwt"

@@ -14,6 +14,7 @@ from models.release import readers as readers_on_disk
 from models.release import registry
 from stream import jose
 from stream.activations import SignedActivations
+from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
 from stream.declarations import load_keys
@@ -121,15 +122,16 @@ def judge_with(
             "the policy demands signed declarations, but no key is known to check them; set "
             "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"
         )
-    return Judge(
-        {"": bundled, **(more or {})},
+    deployment = Deployment(
         SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
-        receivers=Receivers(
-            settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url
-        ),
         declarations=load_keys(keys) if keys is not None else None,
+    )
+    return Judge(
+        {"": bundled, **(more or {})},
+        deployment,
+        Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
     )
 
 

@@ -15,7 +15,8 @@ from models.contracts import Case
 from models.errors import SchemaError
 from models.release import registry
 from models.release.readers import load
-from stream.core.judge import Activation, Judge
+from stream.core.deployment import Activation, Deployment
+from stream.core.judge import Judge
 from stream.core.partition import Partition
 from stream.core.releases import Release
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
@@ -204,10 +205,12 @@ def judge(
     """A judge of the release `bundled`, or of one made from `how`."""
     return Judge(
         {"": bundled or release(**how), **(more or {})},
-        JsonActivations(),
-        fingerprint_key=KEY,
-        tenants=tenants or {EVENTS: None},
-        receivers=Receivers(
+        Deployment(
+            JsonActivations(),
+            fingerprint_key=KEY,
+            tenants=tenants or {EVENTS: None},
+        ),
+        Receivers(
             "https://issuer.example.com", {"demo": "https://demo.example.com"}, "https://soc.example.com"
         ),
     )

@@ -82,7 +82,7 @@ def judge() -> Judge:
     bundled = bundled._replace(policy=bundled.policy.model_copy(update={"limits": limits}))
     other = bundled._replace(name="other", policy=bundled.policy.model_copy(update={"mode": "shadow"}))
     made = bootstrap.judge_with(Settings(), bundled, more={"other": other})
-    made.activations = JsonActivations()
+    made.deployment = made.deployment._replace(activations=JsonActivations())
     return made
 
 

@@ -6,16 +6,32 @@ was decided is read and written by the rule pass alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from models.contracts import Action, ToolCalled
 from models.session import Session, Tombstone
 from stream.core.releases import Release
-from stream.events import Record
+from stream.events import Output, Record
 from stream.signals.signal import Raised
+
+Mark = Literal[
+    "number_reused",
+    "number_late",
+    "undeclared",
+    "vague",
+    "unsigned",
+    "partial",
+    "unjudged_before",
+    "orphan",
+    "cut",
+    "after_end",
+]
+"""What whoever reads a decision must know of the session, so as not to trust the decision too far."""
 
 
 class Call(NamedTuple):
+    """A call to be judged: the session before it, what it shows, and who falls with it."""
+
     record: Record
     event: ToolCalled
     arguments: bytes  # tool and arguments as JSON
@@ -26,13 +42,15 @@ class Call(NamedTuple):
     action: Action
     signals: list[Raised]
     seq: int
-    marks: list[str]
+    marks: list[Mark]
     release: Release
     now_ms: int
     below: list[tuple[str, Session]]
 
 
 class Close(NamedTuple):
+    """A session that is over, as it was, and what is left of it."""
+
     tombstone: Tombstone
     session: Session
     how: str
@@ -41,6 +59,8 @@ class Close(NamedTuple):
 
 
 class Unjudged(NamedTuple):
+    """A session of which a record could not be judged."""
+
     session: Session
     release: Release
     now_ms: int
@@ -54,3 +74,7 @@ class Offered(NamedTuple):
     ancestors: list[Session]
     release: Release
     now_ms: int
+
+
+Item = Call | Close | Unjudged | Offered | Output
+"""What a record led to, in order; an output is one that stands as it is: a record put aside."""

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from models.session import MAX_GAPS, Session, Tombstone
 
+Novelty = Literal["new", "duplicate", "reused", "late"]
+"""What an event's number and content say of it."""
 
-def number_event(state: Session | Tombstone, number: int, content: int, seq: int | None, limit: int) -> str:
-    """Note an event's number and content: ``new``, ``duplicate`` (drop it) or ``reused`` (judge and mark).
+
+class Numbers(NamedTuple):
+    """What a session knows of the numbers of its events."""
+
+    seen: bytes
+    next_seq: int
+    gaps: list[list[int]]
+
+
+def number_event(
+    state: Session | Tombstone, number: int, content: int, seq: int | None, limit: int
+) -> Novelty:
+    """Note an event's number and content: ``new``, ``duplicate`` (drop it), ``late`` or ``reused`` (judge and mark).
 
     Contents of the last `limit` events are known. A number below the highest that is neither remembered nor
     a known gap was used by an event too old to compare: it is judged and marked.
     """
     seen, number_raw, content_raw = state.seen, number.to_bytes(4, "little"), content.to_bytes(4, "little")
-    verdict = "new"
+    novelty: Novelty = "new"
     at = seen.find(number_raw)
     while at >= 0:
         if at % 8 == 0:
             if seen[at + 4 : at + 8] == content_raw:
                 return "duplicate"
-            verdict = "reused"
+            novelty = "reused"
         at = seen.find(number_raw, at + 1)
     state.seen = (seen + number_raw + content_raw)[-8 * limit :]
     if seq is not None and isinstance(state, Session):
@@ -26,9 +41,9 @@ def number_event(state: Session | Tombstone, number: int, content: int, seq: int
             if seq > state.next_seq:
                 state.gaps = [*state.gaps, [state.next_seq, seq - 1]][-MAX_GAPS:]
             state.next_seq = seq + 1
-        elif verdict == "new":
-            verdict = "late" if _fill(state, seq) else "reused"
-    return verdict
+        elif novelty == "new":
+            novelty = "late" if _fill(state, seq) else "reused"
+    return novelty
 
 
 def _fill(session: Session, seq: int) -> bool:

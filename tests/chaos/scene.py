@@ -25,7 +25,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream.activations import sign
-from stream.core.judge import Activation
+from stream.core.deployment import Activation
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
 from stream.offline.files import documents_in, load_tools
 from stream.offline.generate import Profile, sessions

@@ -34,7 +34,7 @@ import aiokafka.errors
 from models.errors import BrokerError, DriftlineError
 from models.release.registry import NullModel
 from stream import bootstrap
-from stream.core import cases, rulings
+from stream.core import cases, decisions
 from stream.core.judge import Judge
 from stream.policy import load_policy
 from stream.settings import Settings
@@ -70,11 +70,11 @@ def judge_of(settings: Settings, jwks: dict[str, Any] | None) -> Judge:
 def core(version: str | None) -> Iterator[None]:
     """Judge as core `version` would call itself; None leaves it."""
     before = cases.CORE
-    cases.CORE = rulings.CORE = version or before
+    cases.CORE = decisions.CORE = version or before
     try:
         yield
     finally:
-        cases.CORE = rulings.CORE = before
+        cases.CORE = decisions.CORE = before
 
 
 class Faults:

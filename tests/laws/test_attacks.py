@@ -136,7 +136,7 @@ def test_a_flood_of_catalogues_is_bounded_in_the_partition_and_in_the_process() 
     kept = [key for key in run.partition.states if key.startswith("c/")]
     assert len(kept) == 40
     assert run.counters["catalogue_not_kept"] == 560
-    assert len(judge._catalogues) <= 256
+    assert len(judge.catalogues) <= 256
     assert len(events._checked) <= 128
     assert len(run.decisions) == 600
 

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from models.errors import ConfigError, SchemaError
 from stream import activations, bootstrap
 from stream.activations import SignedActivations, sign
-from stream.core.judge import Activation
+from stream.core.deployment import Activation
 from stream.jose import encoded
 from stream.settings import Settings
 
@@ -177,6 +177,6 @@ def test_the_judge_reads_activations_for_the_issuer_of_its_settings(key: RSAKey,
     path = tmp_path / "activators.json"
     path.write_text(json.dumps(jwks(key)))
     judge = bootstrap.judge(Settings(activation_jwks=path, issuer=HERE))
-    assert judge.activations.read(sign(ACTIVATION, HERE, key)) == ACTIVATION
+    assert judge.deployment.activations.read(sign(ACTIVATION, HERE, key)) == ACTIVATION
     with pytest.raises(SchemaError, match="aud"):
-        judge.activations.read(sign(ACTIVATION, "https://other.example.com", key))
+        judge.deployment.activations.read(sign(ACTIVATION, "https://other.example.com", key))

@@ -41,7 +41,7 @@ def release(signatures: Signatures = DEMANDED, **limits: Any) -> Release:
 
 def play(*values: Any, signatures: Signatures = DEMANDED, stamp: int | None = None, **limits: Any) -> b.Run:
     judge = b.judge(release(signatures, **limits))
-    judge.declarations = TRUSTED
+    judge.deployment = judge.deployment._replace(declarations=TRUSTED)
     records = [b.record(value, n, None if stamp is None else stamp) for n, value in enumerate(values)]
     return b.Run(judge).feed(records)
 
@@ -170,7 +170,7 @@ def test_another_tenant_s_key_signs_nothing_for_this_one() -> None:
 
 def test_a_bound_topic_names_the_tenant_that_must_have_signed() -> None:
     judge = b.judge(release(), tenants={b.EVENTS: "a"})
-    judge.declarations = TRUSTED
+    judge.deployment = judge.deployment._replace(declarations=TRUSTED)
     foreign = sign("b", {**b.declared("s"), "tenant": "b"}, OTHER)
     own = sign("a", b.declared("t"), KEYS["ES256"])  # its tenant stands in the signature alone
     run = b.Run(judge).feed(b.log([foreign, b.called("s", 1), own, b.called("t", 1)]))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-import stream.core.judge
+import stream.core.take_call
 import stream.core.words
 from models.errors import ArtefactError
 from models.session import MAX_STATE, Session, Tombstone, load
@@ -507,14 +507,14 @@ def test_an_activation_of_a_release_that_is_not_here_stops_the_worker_and_applie
 def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_goes_on(
     batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stream.core.judge.extract
+    real = stream.core.take_call.extract
 
     def failing(context: Any, tool: str, *rest: Any) -> Any:
         if tool == "boom":
             raise ZeroDivisionError("a secret value")
         return real(context, tool, *rest)
 
-    monkeypatch.setattr(stream.core.judge, "extract", failing)
+    monkeypatch.setattr(stream.core.take_call, "extract", failing)
     values = [
         b.declared("s"),
         b.called("s", 1),
@@ -532,16 +532,16 @@ def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_go
     assert marks(run) == [[], ["undeclared", "partial", "unjudged_before"], ["undeclared"]]
     assert run.decisions[1]["previous"] == run.decisions[0]["digest"]
     assert [c["value"] for c in run.cases[-1]["credentials"]] == ["c-s"]
-    monkeypatch.setattr(stream.core.judge, "extract", real)
+    monkeypatch.setattr(stream.core.take_call, "extract", real)
     again = b.Run(b.judge(), run.partition).feed([b.record(b.called("s", 9, tool="boom"), 50)])
     assert len(again.decisions) == 1
 
 
 def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = stream.core.judge.extract
-    monkeypatch.setattr(stream.core.judge, "extract", lambda *a: 1 // 0)
+    real = stream.core.take_call.extract
+    monkeypatch.setattr(stream.core.take_call, "extract", lambda *a: 1 // 0)
     run = b.play([b.declared("s"), b.called("s", 1)])
-    monkeypatch.setattr(stream.core.judge, "extract", real)
+    monkeypatch.setattr(stream.core.take_call, "extract", real)
     run.feed([b.record(b.called("s", 1), 10), b.record(b.called("s", 1), 11)])
     assert marks(run) == [["undeclared", "partial", "unjudged_before"]]
 
@@ -567,7 +567,7 @@ def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judg
 
 
 def test_an_unforeseen_exception_after_the_end_is_a_case_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream.core.judge, "extract", lambda *a: 1 // 0)
+    monkeypatch.setattr(stream.core.take_call, "extract", lambda *a: 1 // 0)
     run = b.play([b.declared("s"), b.ended("s", 1), b.called("s", 2)])
     assert run.quarantined == [("internal", 2)]
     assert run.cases[-1]["kind"] == "unjudged"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
@@ -16,7 +15,8 @@ from joserfc.jwk import KeySet, RSAKey
 
 from models.contracts import Outcome, Standing
 from stream import bootstrap
-from stream.core import judge, numbering
+from stream.core import take_call
+from stream.core.items import Mark
 from stream.events import OUTCOMES, REVOCATIONS
 from stream.offline.files import read_records
 from stream.offline.replay import replay
@@ -201,38 +201,6 @@ def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...
     return [found.groups() for found in re.finditer(rf"^\| `([\w.]+)` \|{more}", section, re.M)]
 
 
-def texts(node: ast.AST) -> set[str]:
-    """The words of an expression that are values in it: not what something is compared with, nor parts of others."""
-    if isinstance(node, ast.Constant):
-        return {node.value} if isinstance(node.value, str) else set()
-    if isinstance(node, ast.Compare | ast.JoinedStr):
-        return set()
-    return {text for child in ast.iter_child_nodes(node) for text in texts(child)}
-
-
-def assigned_to(name: str, source: str) -> list[ast.expr]:
-    """All that the variable `name` is made of in `source`."""
-    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign))
-    return [one.value for one in found if [getattr(target, "id", "") for target in one.targets] == [name]]
-
-
-def marks_in_code() -> set[str]:
-    """What `stream.core.judge` may put among a decision's marks."""
-    made = assigned_to("marks", inspect.getsource(judge))
-    prefixes = {
-        part.value
-        for value in made
-        for node in ast.walk(value)
-        if isinstance(node, ast.JoinedStr)
-        for part in node.values
-        if isinstance(part, ast.Constant)
-    }
-    assert prefixes == {"number_"}
-    numbered = assigned_to("verdict", inspect.getsource(numbering.number_event))
-    verdicts = set().union(*map(texts, numbered)) - {"new"}
-    return set().union(*map(texts, made)) | {f"number_{verdict}" for verdict in verdicts}
-
-
 def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it() -> None:
     shipped = load_policy().signals
     rows = first_cells(DOCS / "signals.md", "Signals", r" `(\w+)` \|")
@@ -240,6 +208,8 @@ def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it()
 
 
 def test_the_page_of_signals_has_each_mark_of_the_code_and_each_standing() -> None:
-    assert {"vague", "after_end", "number_late", "number_reused"} < marks_in_code()
-    assert {name for (name,) in first_cells(DOCS / "signals.md", "Marks")} == marks_in_code()
+    marks, source = set(get_args(Mark)), inspect.getsource(take_call)
+    assert {"vague", "after_end", "number_late", "number_reused"} < marks
+    assert [mark for mark in marks if f'"{mark}"' not in source] == []
+    assert {name for (name,) in first_cells(DOCS / "signals.md", "Marks")} == marks
     assert tuple(name for (name,) in first_cells(DOCS / "signals.md", "Standings")) == get_args(Standing)

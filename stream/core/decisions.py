@@ -1,0 +1,229 @@
+"""rule, calls: a call's score meets the policy, and becomes a decision.
+
+Decisions of a session form a chain: each holds the digest of the one before. What was decided is noted in the
+session's dossier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from models.contracts import FAMILIES, Evidence, Family, Standing
+from models.forest.units import UNITS
+from models.session import PathRow, path_within
+from stream.core import words
+from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
+from stream.core.items import Call
+from stream.core.releases import PolicyNames
+from stream.core.verdict import Ruling, decide
+from stream.events import CORE, DECISIONS, Output, dumps, rfc3339, short_hash
+from stream.signals import registry
+from stream.signals.signal import Raised
+
+
+class Judgement(NamedTuple):
+    """What the policy made of a call, and why.
+
+    Parameters
+    ----------
+    score : int
+        In `UNITS`.
+    signals, speaking : list of Raised
+        All that were raised, and those that support drift.
+    families : list of Family
+        Of the speaking signals, in the contract's order.
+    before, after : Standing
+        Of the session.
+    shares : list of (Family, int)
+        What each family adds to the score, in hundredths of log odds; only where the score is told.
+    noted : bool
+        Whether the call belongs on the case's path.
+    """
+
+    ruling: Ruling
+    score: int
+    signals: list[Raised]
+    speaking: list[Raised]
+    families: list[Family]
+    before: Standing
+    after: Standing
+    decision_id: str
+    shares: list[tuple[Family, int]]
+    why: str
+    noted: bool
+
+
+class Decisions:
+    """Decides on calls.
+
+    Parameters
+    ----------
+    key : bytes
+        Key of all fingerprints.
+    policy_name : PolicyNames
+        What decisions call a policy.
+    cases : Cases
+        Where a change of standing leads.
+    outputs : list of Output
+        Where decisions are put.
+    """
+
+    def __init__(self, key: bytes, policy_name: PolicyNames, cases: Cases, outputs: list[Output]) -> None:
+        self._key = key
+        self._policy_name = policy_name
+        self._cases = cases
+        self._outputs = outputs
+
+    def decide(self, call: Call, score: int) -> None:
+        """Put the decision on a call among the outputs, note it, and bring its session where it belongs."""
+        judgement = _judge(call, score)
+        value, digest = self._document(call, judgement)
+        self._outputs.append(Output(DECISIONS, call.session.root.encode(), (), value))
+        _note(call, judgement, digest)
+        self._move(call, judgement)
+
+    def _document(self, call: Call, judgement: Judgement) -> tuple[bytes, str]:
+        """The decision as it is published, and its digest.
+
+        The digest is SHA-256 over all other members, which others recompute with any tool: it is put at its
+        place between the two halves of the record.
+        """
+        session, event, release = call.session, call.event, call.release
+        ruling, level, policy = judgement.ruling, release.levels, release.policy
+        score = judgement.score
+        case_id = case_id_of(session.tenant, session.root, session.session)
+        used = event.credential
+        head = dumps(
+            {
+                "action": call.action,
+                "agent": session.agent,
+                "arguments_digest": short_hash(self._key, call.arguments),
+                "call_id": event.call_id,
+                "call_seq": call.seq,
+                "case_id": case_id if judgement.after != "quiet" else None,
+                "core": CORE,
+                "credential": f"{used.broker}/{used.kind}/{used.value}" if used is not None else None,
+                "decision_id": judgement.decision_id,
+            }
+        )
+        tail = dumps(
+            {
+                "enforced": policy.mode == "enforce",
+                "event_id": event.id,
+                "event_seq": event.seq,
+                "evidence": [_plain(raised.evidence) for raised in judgement.signals],
+                "explanation": judgement.why[:1200],
+                "families": judgement.families,
+                "intent_digest": session.intent_digest,
+                "marks": call.marks,
+                "policy": self._policy_name(policy),
+                "previous": session.record.chain,
+                "release": release.name,
+                "root_session_id": session.root,
+                "schema_version": 1,
+                "score": score / UNITS,
+                "session_id": session.session,
+                "shares": [{"family": family, "log_odds": part / 100} for family, part in judgement.shares],
+                "standing": judgement.after,
+                "tenant": session.tenant,
+                "thresholds": {
+                    "watch": level.watch / UNITS,
+                    "alert": level.alert / UNITS,
+                    "revoke": level.revoke / UNITS,
+                },
+                "time": rfc3339(call.time_ms),
+                "tool": event.tool,
+                "verdict": ruling.verdict,
+                "would_pass": words.would_pass(ruling, score, level, policy, judgement.speaking)[:400],
+            }
+        )
+        head, tail = head[:-1] + b",", tail[1:]
+        digest = hashlib.sha256(head + tail).hexdigest()
+        return b'%b"digest":"%b",%b' % (head, digest.encode(), tail), digest
+
+    def _move(self, call: Call, judgement: Judgement) -> None:
+        """Open, raise or lower the session's case, if the decision does."""
+        ruling = judgement.ruling
+        # What shadow alone revoked still holds its credentials when the policy comes to enforce.
+        in_earnest = (
+            call.session.record.withheld
+            and call.release.policy.mode == "enforce"
+            and ruling.verdict == "revoke"
+            and not call.over
+        )
+        if judgement.after == judgement.before and not in_earnest:
+            return
+        move = Move(
+            kind="standing",
+            cause="drift",
+            before=judgement.before,
+            after=judgement.after,
+            why=judgement.why,
+            evidence=[raised.evidence for raised in judgement.speaking],
+            verdict=ruling.verdict,
+            score=judgement.score,
+            in_earnest=in_earnest,
+        )
+        self._cases.move(call, move)
+
+
+def _judge(call: Call, score: int) -> Judgement:
+    session, release, dossier = call.session, call.release, call.session.record
+    policy, level = release.policy, release.levels
+    # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
+    revoked = is_revoked(dossier, policy)
+    denied = dossier.denied > (dossier.told_denied if policy.mode == "enforce" else 0)
+    signals = registry.check_history(call.seq, revoked, denied, call.signals, policy.signals)
+    speaking = [raised for raised in signals if raised.evidence.supports]
+    heard = {raised.evidence.family for raised in speaking}
+    families: list[Family] = [family for family in FAMILIES if family in heard]
+    ids = [raised.signal.id for raised in speaking]
+    ruling = decide(policy, level, score, families, ids, session.usable)
+    before = dossier.standing
+    after = next_standing(dossier, ruling, policy)
+    decision_id = short_hash(
+        "decision",
+        session.tenant,
+        session.root,
+        session.session,
+        call.event.id,
+        call.arguments,
+        dossier.chain,
+    )
+    noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
+    shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
+    why = words.explain(ruling, score, level, speaking, shares, vague="vague" in call.marks)
+    return Judgement(
+        ruling, score, signals, speaking, families, before, after, decision_id, shares, why, noted
+    )
+
+
+def _note(call: Call, judgement: Judgement, digest: str) -> None:
+    """Note in the session's dossier what was decided."""
+    dossier, ruling, policy = call.session.record, judgement.ruling, call.release.policy
+    dossier.chain = digest
+    dossier.denied += ruling.verdict == "deny"
+    dossier.told_denied += ruling.verdict == "deny" and policy.mode != "enforce"
+    dossier.top_score = max(dossier.top_score, judgement.score)
+    if not judgement.noted:
+        return
+    dossier.families = [
+        family for family in FAMILIES if family in dossier.families or family in judgement.families
+    ]
+    row = PathRow(
+        bytes.fromhex(judgement.decision_id),
+        call.event.call_id,
+        call.seq,
+        call.event.tool[:64],
+        ruling.verdict,
+        judgement.score,
+        call.time_ms,
+    )
+    dossier.path = path_within([*dossier.path, row])
+
+
+def _plain(evidence: Evidence) -> dict[str, Any]:
+    """What `evidence.model_dump` gives, without the walk over its schema."""
+    fields = evidence.__dict__
+    return fields if evidence.argument is None else {**fields, "argument": evidence.argument.__dict__}

@@ -1,0 +1,55 @@
+"""What records are held against: the fingerprints' key, tenants, and who may sign what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from models.contracts import IntentAmended, SessionDeclared
+
+
+class Activation(NamedTuple):
+    """The payload of a verified ``release.activated`` record."""
+
+    topic: str
+    partition: int
+    epoch: int
+    digest: str
+    scope: str
+
+
+class Activations(Protocol):
+    """Checks the signature of an activation."""
+
+    def read(self, token: str) -> Activation:
+        """The payload of `token`; raises `ContractError` if the signature or the shape is wrong."""
+        ...
+
+
+class Declarations(Protocol):
+    """Checks the signature of a declaration or an amendment, by its tenant's keys."""
+
+    def holds(self, tenant: str, event: SessionDeclared | IntentAmended, document: Mapping[str, Any]) -> bool:
+        """Whether `tenant` signed `event`, read from `document`; never raises."""
+        ...
+
+
+class Deployment(NamedTuple):
+    """Where the core runs.
+
+    Parameters
+    ----------
+    activations : Activations
+        Verifies ``release.activated`` records.
+    fingerprint_key : bytes
+        Key of all fingerprints.
+    tenants : mapping of str to (str or None)
+        Base name of an input topic -> the tenant bound to it.
+    declarations : Declarations or None
+        Verifies declarations and amendments where the policy demands signatures; None believes no signature.
+    """
+
+    activations: Activations
+    fingerprint_key: bytes
+    tenants: Mapping[str, str | None]
+    declarations: Declarations | None = None

@@ -1,0 +1,208 @@
+"""A partition as a batch would leave it: states read from it once, and what changed of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from models.errors import ArtefactError
+from models.session import Session, Tombstone, dump, load
+from stream.core.catalogues import HeldCatalogues
+from stream.core.partition import LEDGER, Ledger, Partition
+from stream.core.releases import Release
+
+
+class _Front:
+    """The first key of one of a partition's orders that still stands there; looks at each key once."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._keys = iter(order)
+        self._first = next(self._keys, None)
+
+    def first(self, gone: Callable[[str], bool]) -> str | None:
+        while self._first is not None and gone(self._first):
+            self._first = next(self._keys, None)
+        return self._first
+
+
+class Draft:
+    """The states of one batch; the partition itself is only read.
+
+    Parameters
+    ----------
+    partition : Partition
+        As the batch finds it.
+    releases : mapping of str to Release
+        By digest; ``""`` is the bundled one, whose policy's limits hold for the partition.
+    catalogues : HeldCatalogues
+        Of the same partition.
+
+    Attributes
+    ----------
+    ledger : Ledger
+        The partition's own, as it stands now.
+    changed : dict of str to None
+        Keys of states that changed and have no place in an order because of it.
+    n_open, n_tombs, weight : int
+        Open sessions, tombstones, and the bytes of all open sessions together.
+    """
+
+    def __init__(
+        self, partition: Partition, releases: Mapping[str, Release], catalogues: HeldCatalogues
+    ) -> None:
+        self.base = partition
+        self.releases = releases
+        self.limits = releases[""].policy.limits
+        self.catalogues = catalogues
+        self.ledger: Ledger = copy.copy(partition.ledger)
+        self.ledger.counters = dict(self.ledger.counters)
+        self.changed: dict[str, None] = {}
+        self.n_open = len(partition.declared) + len(partition.undeclared)
+        self.n_tombs = len(partition.tombs)
+        self.weight = partition.weight
+        self._states: dict[str, Session | Tombstone] = {}
+        # Sessions that a record of their own touched in this batch, and sessions that ended in it, in order.
+        self._recent: dict[str, None] = {}
+        self._ended: dict[str, None] = {}
+        self._forgotten: set[str] = set()
+        self._declared = _Front(partition.declared)
+        self._undeclared = _Front(partition.undeclared)
+        self._tombs = _Front(partition.tombs)
+
+    # ------------------------------------------------------------------ states
+
+    def state(self, key: str) -> Session | Tombstone | None:
+        """The state under `key`, unpacked once."""
+        if key in self._states:
+            return self._states[key]
+        if key in self._forgotten:
+            return None
+        raw = self.base.states.get(key)
+        if raw is None:
+            return None
+        state = load(raw)
+        self._states[key] = state
+        return state
+
+    def at_hand(self, key: str) -> Session | Tombstone | None:
+        """The state under `key`, if this batch read or made it."""
+        return self._states.get(key)
+
+    def session(self, key: str) -> Session:
+        """The open session under `key`; it must stand there."""
+        state = self.state(key)
+        assert isinstance(state, Session)
+        return state
+
+    def touch(self, key: str, session: Session) -> None:
+        """Put an open session last in the order of last records."""
+        self._states[key] = session
+        self._recent.pop(key, None)
+        self._recent[key] = None
+
+    def bury(self, key: str, session: Session, tomb: Tombstone) -> None:
+        """Put a session's tombstone in its place, last in the order of ends."""
+        self.ledger.ends += 1
+        self.catalogues.release(session)
+        self._states[key] = tomb
+        self._recent.pop(key, None)
+        self._ended[key] = None
+        self.n_open -= 1
+        self.n_tombs += 1
+        self.weight -= session.weight
+
+    def replace(self, key: str, session: Session, fresh: Session) -> None:
+        """Put `fresh`, which weighs and holds nothing yet, in place of an open session."""
+        self.weight -= session.weight
+        self.catalogues.release(session)
+        self.touch(key, fresh)
+
+    def forget(self, key: str) -> None:
+        """Drop a tombstone: its id may be born again."""
+        self._states.pop(key, None)
+        self.changed.pop(key, None)
+        self._ended.pop(key, None)
+        self._forgotten.add(key)
+        self.n_tombs -= 1
+
+    def weigh(self, session: Session) -> None:
+        """Note what an open session weighs now."""
+        weight = session.weighs()
+        self.weight += weight - session.weight
+        session.weight = weight
+
+    def changes(self, moved: Mapping[str, None]) -> dict[str, bytes | None]:
+        """What is to be stored, and None for what is to be deleted; `moved` are keys that later passes changed."""
+        # One that was forgotten and born again is no deletion, and stands in the order of its last record.
+        changes: dict[str, bytes | None] = dict.fromkeys(sorted(self._forgotten - self._states.keys()), None)
+        for key in [*self._ended, *self._recent, *self.changed, *moved]:
+            if key not in changes and key in self._states:
+                changes[key] = dump(self._states[key])
+        changes.update(self.catalogues.changes())
+        changes[LEDGER] = msgspec.msgpack.encode(self.ledger)
+        return changes
+
+    # ------------------------------------------------------------------ orders
+
+    def _gone(self, key: str) -> bool:
+        """Whether a session stands no longer where the partition's order has it."""
+        return key in self._recent or key in self._ended or key in self._forgotten
+
+    def oldest_open(self) -> str | None:
+        """The open session whose last offset is lowest, undeclared ones first."""
+        return (
+            self._undeclared.first(self._gone)
+            or next((key for key in self._recent if not self.session(key).declared), None)
+            or self._declared.first(self._gone)
+            or next(iter(self._recent), None)
+        )
+
+    def oldest_tomb(self) -> str | None:
+        """The tombstone whose session ended first."""
+        return self._tombs.first(self._forgotten.__contains__) or next(iter(self._ended), None)
+
+    def longest_idle(self) -> tuple[int, str] | None:
+        """Clock at its last record, and key, of the open session that has been idle for longest."""
+        firsts = [
+            (order[key].clock_ms, order[key].offset, key)
+            for order, key in (
+                (self.base.declared, self._declared.first(self._gone)),
+                (self.base.undeclared, self._undeclared.first(self._gone)),
+            )
+            if key is not None
+        ]
+        if (key := next(iter(self._recent), None)) is not None:
+            session = self.session(key)
+            firsts.append((session.clock_ms, session.offset, key))
+        if not firsts:
+            return None
+        clock_ms, _, key = min(firsts)
+        return clock_ms, key
+
+    def end_clock(self, key: str) -> int:
+        """Clock at the end of the finished session under `key`."""
+        state = self._states.get(key)
+        return state.clock_ms if state is not None else self.base.tombs[key][0]
+
+    # ------------------------------------------------------------------ releases and counters
+
+    def release(self, state: Session | Tombstone) -> Release:
+        """The release that judges a session, or what comes after its end.
+
+        Raises
+        ------
+        ArtefactError
+            This worker does not have it.
+        """
+        digest = self.ledger.open_release if self.ledger.open_epoch > state.epoch else state.release
+        release = self.releases.get(digest)
+        if release is None:
+            raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")
+        return release
+
+    def count(self, name: str) -> None:
+        """Add one to a counter of the ledger."""
+        self.ledger.counters[name] = self.ledger.counters.get(name, 0) + 1

@@ -1,0 +1,196 @@
+"""take, the first pass: each record in order goes into its session, and leaves what is to be ruled on.
+
+No score is read here, so that what a call shows cannot depend on where a batch was cut.
+"""
+
+from __future__ import annotations
+
+from models.contracts import (
+    ControlEvent,
+    IntentAmended,
+    ReleaseActivated,
+    SessionDeclared,
+    ToolCalled,
+    ToolReturned,
+)
+from models.errors import ArtefactError, ContractError, SchemaError, StateError
+from models.session import MAX_SEEN, MAX_SEEN_TOMBSTONE, Session, Tombstone
+from models.text.fingerprints import content_print, fingerprint
+from stream import events
+from stream.core.arrival import LATEST_MS, Arrival, arrive
+from stream.core.births import Births
+from stream.core.deployment import Deployment
+from stream.core.draft import Draft
+from stream.core.ends import Ends
+from stream.core.items import Item
+from stream.core.numbering import Novelty, Numbers, number_event
+from stream.core.observe import observe_result
+from stream.core.take_call import CallTaker
+from stream.core.take_intent import IntentTaker
+from stream.core.trees import Trees
+from stream.events import Record, dumps, refusal
+
+
+class Take:
+    """Takes the records of one batch into a draft.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        What records are held against.
+    draft : Draft
+        Of the partition that they belong to.
+
+    Attributes
+    ----------
+    items : list of Item
+        What the records led to, in order.
+    """
+
+    def __init__(self, deployment: Deployment, draft: Draft) -> None:
+        self.items: list[Item] = []
+        self._deployment = deployment
+        self._key = deployment.fingerprint_key
+        self._draft = draft
+        trees = Trees(draft)
+        self._ends = Ends(draft, trees, self.items)
+        self._births = Births(draft, trees, self._ends, self.items)
+        self._intents = IntentTaker(deployment, draft, trees, self.items)
+        self._calls = CallTaker(self._key, draft, trees, self.items)
+        # Of the session at hand, before its record: one that fails must not use up its own.
+        self._numbers = Numbers(b"", 0, [])
+
+    def take(self, record: Record) -> None:
+        """Take one record: into its session, or to quarantine."""
+        ledger = self._draft.ledger
+        if record.timestamp_type == "append" and record.timestamp_ms > ledger.clock_ms:
+            ledger.clock_ms = min(record.timestamp_ms, LATEST_MS)
+            self._ends.expire()
+        arrival: Arrival | None = None
+        try:
+            parsed = events.parse(record.value)
+            event = parsed.event
+            if isinstance(event, ControlEvent):
+                self._control(record, event)
+                return
+            tenants, n_partitions = self._deployment.tenants, self._draft.base.n_partitions
+            arrival = arrive(record, event, parsed, tenants, n_partitions, self._draft.limits)
+            self._take_event(arrival)
+            self._ends.keep_within_weight(arrival.key)
+        except ContractError as error:
+            self._refuse(record, error.reason, error.detail)
+        except (ArtefactError, StateError):
+            raise
+        except Exception as error:
+            # Unforeseen: the record goes to quarantine, its session starts afresh, marked, alike live and
+            # in replay. The type alone is told: messages may carry payload.
+            self._refuse(record, "internal", type(error).__name__)
+            self._draft.count("internal")
+            if arrival is not None:
+                self._births.begin_afresh(arrival, self._numbers)
+
+    def _refuse(self, record: Record, reason: str, detail: str) -> None:
+        self._draft.count("quarantined")
+        self.items.append(refusal(record, reason, detail))
+
+    def _control(self, record: Record, event: ControlEvent) -> None:
+        if not isinstance(event, ReleaseActivated):
+            return  # a tick only lets the clock be read, which has happened; a forged one moves nothing
+        ledger = self._draft.ledger
+        activation = self._deployment.activations.read(event.token)
+        if activation.topic != record.topic or activation.partition != record.partition:
+            raise SchemaError("control", "the activation names another topic or partition")
+        if activation.epoch <= ledger.epoch:
+            self._draft.count("stale_activation")
+            return
+        if activation.digest not in self._draft.releases:
+            raise ArtefactError(
+                f"release {activation.digest} was activated, but this worker does not have it; "
+                "fetch it from agent.releases.v1 and restart"
+            )
+        ledger.epoch = activation.epoch
+        ledger.new_release, ledger.new_epoch = activation.digest, activation.epoch
+        if activation.scope == "open":
+            ledger.open_release, ledger.open_epoch = activation.digest, activation.epoch
+
+    def _take_event(self, arrival: Arrival) -> None:
+        """Find or begin the event's session, see that the event is new, and fold it in."""
+        draft, seq = self._draft, arrival.event.seq
+        number, content = self._number(arrival), self._content(arrival)
+        state, clock_ms = self._state(arrival)
+        if isinstance(state, Tombstone):
+            novelty = number_event(state, number, content, seq, MAX_SEEN_TOMBSTONE)
+            self._take_after_end(arrival, state, novelty, clock_ms)
+            return
+        session = state if state is not None else self._births.begin(arrival, clock_ms)
+        self._numbers = Numbers(session.seen, session.next_seq, session.gaps)
+        novelty = number_event(session, number, content, seq, MAX_SEEN)
+        if novelty == "duplicate":
+            draft.count("duplicate")
+            return
+        session.offset, session.clock_ms = arrival.record.offset, max(session.clock_ms, clock_ms)
+        draft.touch(arrival.key, session)
+        self._fold(arrival, session, novelty)
+
+    def _number(self, arrival: Arrival) -> int:
+        """What an event is known again by: its number within the session, or its id."""
+        event = arrival.event
+        return fingerprint(f"#{event.seq}" if event.seq is not None else f"@{event.id}", self._key)
+
+    def _content(self, arrival: Arrival) -> int:
+        """What tells two events of one number apart: all that they say but their id."""
+        try:
+            return content_print(dumps(arrival.document), self._key)
+        except TypeError as error:  # before any state is touched: a session keeps its own
+            raise SchemaError("schema", "nested deeper than 250 levels") from error
+
+    def _state(self, arrival: Arrival) -> tuple[Session | Tombstone | None, int]:
+        """The event's session, ended first if it was idle for too long, and the clock at the event."""
+        draft = self._draft
+        state = draft.state(arrival.key)
+        if not isinstance(state, Session):
+            return state, draft.ledger.clock_ms if arrival.stamped else arrival.time_ms
+        # A worker that lacks the session's release stops here, whatever came.
+        idle_ms = draft.release(state).policy.limits.idle_minutes * 60_000
+        if arrival.stamped:
+            return state, draft.ledger.clock_ms
+        # Without the broker's stamps each session goes by its own clock.
+        clock_ms = max(state.clock_ms, arrival.time_ms)
+        if arrival.time_ms >= state.clock_ms + idle_ms:
+            return self._ends.end(arrival.key, state, "idle", state.clock_ms + int(idle_ms)), clock_ms
+        return state, clock_ms
+
+    def _take_after_end(self, arrival: Arrival, tomb: Tombstone, novelty: Novelty, clock_ms: int) -> None:
+        if novelty == "duplicate":
+            self._draft.count("duplicate")
+            return
+        self._draft.changed[arrival.key] = None
+        if isinstance(arrival.event, ToolCalled):
+            self._calls.take_after_end(arrival, arrival.event, tomb, novelty, clock_ms)
+        else:
+            self._draft.count("after_end")
+
+    def _fold(self, arrival: Arrival, session: Session, novelty: Novelty) -> None:
+        event = arrival.event
+        if isinstance(event, SessionDeclared):
+            self._intents.declare(arrival, event, session)
+        elif isinstance(event, IntentAmended):
+            self._intents.amend(arrival, event, session)
+        elif isinstance(event, ToolCalled):
+            self._calls.take(arrival, event, session, novelty)
+        elif isinstance(event, ToolReturned):
+            self._observe(event, session)
+        else:
+            self._ends.end_tree(arrival.key, session, session.clock_ms)
+
+    def _observe(self, event: ToolReturned, session: Session) -> None:
+        release = self._draft.release(session)
+        observe_result(
+            session,
+            event.call_id,
+            event.status,
+            event.result,
+            self._draft.catalogues.of(session, release),
+            release.readers,
+            self._key,
+        )

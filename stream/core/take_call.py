@@ -1,0 +1,155 @@
+"""take, calls: what a call shows of itself before its score is known."""
+
+from __future__ import annotations
+
+import copy
+
+from models.contracts import ToolCalled
+from models.evidence.call import extract
+from models.evidence.context import CallContext
+from models.evidence.features.registry import row_of
+from models.session import Session, Tombstone
+from models.text.fingerprints import content_print
+from models.text.index import Index
+from stream.core.arrival import Arrival
+from stream.core.births import shell_of
+from stream.core.draft import Draft
+from stream.core.items import Call, Item, Mark
+from stream.core.numbering import Novelty
+from stream.core.observe import observe_call
+from stream.core.releases import Release
+from stream.core.trees import Trees
+from stream.events import dumps
+from stream.signals import registry
+from stream.signals.call import circumstances, circumstances_after_end, observe
+
+_NUMBERED: dict[Novelty, list[Mark]] = {
+    "new": [],
+    "duplicate": [],
+    "reused": ["number_reused"],
+    "late": ["number_late"],
+}
+"""What a decision says of its event's number."""
+
+
+class CallTaker:
+    """Takes calls into their sessions, and leaves an item for the decision on each.
+
+    Parameters
+    ----------
+    key : bytes
+        Key of all fingerprints.
+    draft, trees
+        Where sessions stand, and whom they work for.
+    items : list of Item
+        Where what is to be ruled on is put.
+    """
+
+    def __init__(self, key: bytes, draft: Draft, trees: Trees, items: list[Item]) -> None:
+        self._key = key
+        self._draft = draft
+        self._trees = trees
+        self._items = items
+        self._indexes: dict[str, tuple[bytes, Index]] = {}
+
+    def take(self, arrival: Arrival, event: ToolCalled, session: Session, novelty: Novelty) -> None:
+        """Extract what a call shows beside its session, and fold it in."""
+        key = self._key
+        time_ms = max(arrival.time_ms, session.started_ms)
+        ancestors = self._trees.ancestors(session)
+        release = self._draft.release(session)
+        arguments = dumps([event.tool, event.arguments])
+        digest = content_print(arguments, key)
+        context = self._context(arrival.key, session, ancestors, release)
+        evidence = extract(context, event.tool, event.arguments, digest)
+        at = circumstances(session, event.credential, time_ms)
+        below = self._trees.descendants(arrival.key, session)
+        item = Call(
+            record=arrival.record,
+            event=event,
+            arguments=arguments,
+            time_ms=arrival.time_ms,
+            over=False,
+            session=copy.copy(session),
+            row=row_of(evidence),
+            action=evidence.tool.facts.action,
+            signals=registry.check(observe(evidence, at, release.policy)),
+            seq=session.calls,
+            marks=_marks(session, novelty, is_orphan=not ancestors, is_cut=evidence.tool.cuts > 0),
+            release=release,
+            now_ms=session.clock_ms,
+            below=[(child, copy.copy(self._draft.session(child))) for child in below],
+        )
+        session.cuts += evidence.tool.cuts
+        observe_call(session, event.call_id, evidence, digest, time_ms, key)
+        self._items.append(item)
+
+    def take_after_end(
+        self, arrival: Arrival, event: ToolCalled, tomb: Tombstone, novelty: Novelty, clock_ms: int
+    ) -> None:
+        """Extract what a call shows that came after its session's end: little, but it is decided on."""
+        session = shell_of(tomb, arrival)
+        release = self._draft.release(session)
+        context = CallContext(session, None, [], Index(), [], self._key, release.readers, release.policy.says)
+        evidence = extract(context, event.tool, event.arguments, 0)
+        at = circumstances_after_end(arrival.time_ms)
+        item = Call(
+            record=arrival.record,
+            event=event,
+            arguments=dumps([event.tool, event.arguments]),
+            time_ms=arrival.time_ms,
+            over=True,
+            session=session,
+            row=row_of(evidence),
+            action=evidence.tool.facts.action,
+            signals=registry.check(observe(evidence, at, release.policy)),
+            seq=tomb.calls,
+            marks=["after_end", *_NUMBERED[novelty]],
+            release=release,
+            now_ms=max(clock_ms, tomb.clock_ms),
+            below=[],
+        )
+        self._items.append(item)
+        tomb.calls += 1
+
+    def _context(
+        self, key: str, session: Session, ancestors: list[tuple[str, Session]], release: Release
+    ) -> CallContext:
+        # What was declared and tells nothing narrows nothing.
+        narrowing = [(k, above) for k, above in ancestors if above.usable or not above.declared]
+        return CallContext(
+            session,
+            self._draft.catalogues.of(session, release),
+            [above for _, above in narrowing],
+            self._index(key, session),
+            [self._index(k, above) for k, above in narrowing],
+            self._key,
+            release.readers,
+            release.policy.says,
+        )
+
+    def _index(self, key: str, session: Session) -> Index:
+        held = self._indexes.get(key)
+        if held is None or held[0] is not session.index:
+            held = (session.index, Index(session.index))
+            self._indexes[key] = held
+        return held[1]
+
+
+def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool) -> list[Mark]:
+    marks: list[Mark] = [*_NUMBERED[novelty]]
+    if not session.declared:
+        marks.append("undeclared")
+    elif not session.usable:
+        marks.append("vague")
+    if session.unsigned:
+        marks.append("unsigned")
+    if session.partial:
+        marks.append("partial")
+    if session.unjudged:
+        marks.append("unjudged_before")
+    if is_orphan and session.parent is not None:
+        marks.append("orphan")
+    if is_cut:
+        marks.append("cut")
+    return marks

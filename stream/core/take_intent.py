@@ -1,0 +1,127 @@
+"""take, declarations and amendments: who they count for, and what they bring into a session."""
+
+from __future__ import annotations
+
+import copy
+from itertools import compress
+
+import numpy as np
+
+from models.contracts import IntentAmended, SessionDeclared, Tool
+from models.session import Session
+from models.tools.catalogue import Catalogue
+from stream.core import intents
+from stream.core.arrival import Arrival
+from stream.core.deployment import Deployment
+from stream.core.draft import Draft
+from stream.core.items import Item, Offered
+from stream.core.trees import Trees
+
+
+class IntentTaker:
+    """Takes what is declared of sessions.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        Whose signatures count.
+    draft, trees
+        Where sessions stand, and whom they work for.
+    items : list of Item
+        Where what is to be ruled on is put.
+    """
+
+    def __init__(self, deployment: Deployment, draft: Draft, trees: Trees, items: list[Item]) -> None:
+        self._deployment = deployment
+        self._draft = draft
+        self._trees = trees
+        self._items = items
+
+    def declare(self, arrival: Arrival, event: SessionDeclared, session: Session) -> None:
+        """Fold a declaration into `session`, if it counts and nothing was declared before."""
+        draft = self._draft
+        if not self._counts(arrival, event, session):
+            return
+        something_was = (
+            session.agent is not None or bool(session.credentials) or session.catalogue is not None
+        )
+        if session.declared or (something_was and event.intent is None):
+            draft.count("second_declaration")  # only the user widens an intent, by an amendment
+            return
+        if session.session != session.root and event.parent_session_id is not None:
+            session.parent = event.parent_session_id
+            self._trees.changed()
+        n_held = len(session.credentials)
+        if event.tools and session.catalogue is None:
+            self._offer(session, event.tools, arrival.offered)
+        release = draft.release(session)
+        catalogue = draft.catalogues.of(session, release)
+        intents.declare(session, event, catalogue, release.readers, self._deployment.fingerprint_key)
+        if catalogue is not None:
+            _relate(session, catalogue)
+        if len(session.credentials) > n_held:
+            if len(event.credentials or ()) > len(session.credentials):
+                draft.count("credentials_cut")
+            above = [copy.copy(ancestor) for _, ancestor in self._trees.ancestors(session)]
+            self._items.append(Offered(arrival.key, copy.copy(session), above, release, session.clock_ms))
+        intents.fit(session)
+
+    def amend(self, arrival: Arrival, event: IntentAmended, session: Session) -> None:
+        """Widen the intent of `session`, if the amendment counts and there is one."""
+        if not self._counts(arrival, event, session):
+            return
+        if not session.declared:
+            self._draft.count("amendment_without_intent")
+            return
+        session.amendments += 1
+        release = self._draft.release(session)
+        catalogue = self._draft.catalogues.of(session, release)
+        intents.widen(session, event.intent, catalogue, release.readers, self._deployment.fingerprint_key)
+        if catalogue is not None:
+            _relate(session, catalogue)
+        intents.fit(session)
+
+    def _counts(self, arrival: Arrival, event: SessionDeclared | IntentAmended, session: Session) -> bool:
+        """Whether a declaration or an amendment counts; one that lacks a signature demanded widens nothing.
+
+        A signed one counts once and in its order: each has a higher number than the last, and none is older
+        than a tombstone gets, so that an id that was forgotten is not declared again by a repeat.
+        """
+        policy = self._draft.release(session).policy
+        if not policy.signatures.demanded(session.tenant):
+            return True
+        oldest_ms = self._draft.ledger.clock_ms - int(policy.limits.tombstone_hours * 3_600_000)
+        signed = self._deployment.declarations
+        if (
+            signed is not None
+            and event.seq is not None
+            and event.seq > session.signed_seq
+            and arrival.time_ms >= oldest_ms
+            and signed.holds(session.tenant, event, arrival.document)
+        ):
+            session.signed_seq = event.seq
+            return True
+        session.unsigned = True
+        self._draft.count("unsigned_declaration")
+        return False
+
+    def _offer(self, session: Session, tools: list[Tool], offered: bytes) -> None:
+        catalogues = self._draft.catalogues
+        packed = catalogues.packed(tools, offered)
+        if packed.cut:
+            self._draft.count("catalogue_cut")
+        if not catalogues.hold(session, packed, self._draft.limits.catalogues):
+            self._draft.count("catalogue_not_kept")
+
+
+def _relate(session: Session, catalogue: Catalogue) -> None:
+    """Note how the tools that a session was offered stand to its intent, and drop names that only tools explain."""
+    words = np.frombuffer(session.intent_words, "<u4").tolist()
+    session.affinity = bytes(catalogue.affinity(words))
+    session.likeness = catalogue.likeness(session.clauses)
+    names = np.frombuffer(session.names, "<u4").tolist()
+    telling = [at == -1 for at in catalogue.index.find(names)]
+    session.names = np.array(list(compress(names, telling)), "<u4").tobytes()
+    session.name_clauses = bytes(compress(session.name_clauses, telling))
+    if len(session.lure) != len(session.affinity):
+        session.lure = bytes(len(session.affinity))

@@ -1,0 +1,76 @@
+"""Who works for whom among a partition's open sessions: a root, and the sub-agents below it."""
+
+from __future__ import annotations
+
+from models.session import Session
+from stream.core.draft import Draft
+from stream.core.partition import state_key
+
+MAX_ANCESTORS = 8
+
+
+class Trees:
+    """The trees of a draft's open sessions, those born in its batch included."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._held = draft.base.trees
+        self._born: dict[str, dict[str, None]] = {}
+        self._below: dict[str, list[str]] = {}
+
+    def changed(self) -> None:
+        """Forget who works for whom: a session began, ended, or named another parent."""
+        self._below.clear()
+
+    def bear(self, tree: str, key: str) -> None:
+        """Note that a sub-agent of the root under `tree` was born."""
+        self._born.setdefault(tree, {})[key] = None
+
+    def sub_agents(self, tree: str) -> list[str]:
+        """Keys of the tree's open sessions save its root, in the partition or born in this batch, sorted."""
+        keys = {*self._held.get(tree, ()), *self._born.get(tree, ())}
+        return sorted(key for key in keys if isinstance(self._draft.state(key), Session))
+
+    def may_hold(self, tree: str, n: int) -> bool:
+        """Whether the tree may have `n` sub-agents; no state is read for it."""
+        return len(self._held.get(tree, ())) + len(self._born.get(tree, ())) >= n
+
+    def descendants(self, key: str, session: Session) -> list[str]:
+        """Keys of the open sessions that work for `session`, nearest first; kept until a tree changes."""
+        tree = (
+            key if session.session == session.root else state_key(session.tenant, session.root, session.root)
+        )
+        if tree not in self._held and tree not in self._born:
+            return []
+        if key not in self._below:
+            self._below[key] = self._find_below(tree, session)
+        return self._below[key]
+
+    def _find_below(self, tree: str, session: Session) -> list[str]:
+        # A root works for nobody, whatever it says.
+        members = {key: self._draft.session(key) for key in self.sub_agents(tree)}
+        below: list[str] = []
+        frontier = {session.session}
+        while frontier:
+            nearest = {
+                key: member
+                for key, member in members.items()
+                if member.parent in frontier and key not in below and member.session != session.session
+            }
+            below += sorted(nearest, key=lambda key: members[key].born)
+            frontier = {member.session for member in nearest.values()}
+        return below
+
+    def ancestors(self, session: Session) -> list[tuple[str, Session]]:
+        """Keys and states of the open sessions that `session` works for, nearest first."""
+        ancestors: list[tuple[str, Session]] = []
+        parent, seen = session.parent, {session.session}
+        while parent is not None and parent not in seen and len(ancestors) < MAX_ANCESTORS:
+            seen.add(parent)
+            key = state_key(session.tenant, session.root, parent)
+            state = self._draft.state(key)
+            if not isinstance(state, Session):
+                break
+            ancestors.append((key, state))
+            parent = state.parent
+        return ancestors
