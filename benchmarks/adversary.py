@@ -51,9 +51,11 @@ from models.text.meaning import sentences_of
 from models.text.stems import STOP, stem
 from models.tools.names import name_words
 from models.tools.parameters import is_sink
-from models.training.scenarios import corpus, recorded_attacks, report_wordings, wordings
-from models.training.scenarios.splices import acts_on
-from models.training.scenarios.wordings import Demand, Wording, seeded
+from models.training.scenarios import corpus, injected, report_wordings, wordings
+from models.training.scenarios.demands import Demand
+from models.training.scenarios.donors import acts_on
+from models.training.scenarios.made_up import seeded
+from models.training.scenarios.wordings import Wording
 from stream.offline.rows import feature_rows
 
 DOCUMENT = results.ROOT / "docs" / "adversary.md"
@@ -104,7 +106,7 @@ def laid_open(session: Session, tools: Sequence[Mapping[str, Any]]) -> Session |
     and ``newline`` (how the tool spells one); the session gets ``demand``, and ``asked``: what the catalogue says of
     the tools that the user's own calls use.
     """
-    found = recorded_attacks.spans(session)
+    found = injected.spans(session)
     if not found or found[0][0] >= session["first_bad_seq"]:
         return None
     bad = bad_calls(session)
@@ -129,7 +131,7 @@ def laid_open(session: Session, tools: Sequence[Mapping[str, Any]]) -> Session |
         )
     named = {str(call["tool"]) for call in calls if not call["bad"]}
     asked = [f"{tool['name']}: {tool.get('description') or ''}" for tool in tools if tool["name"] in named]
-    return {**session, "calls": calls, "demand": recorded_attacks.demanded(session, tools), "asked": asked}
+    return {**session, "calls": calls, "demand": injected.demanded(session, tools), "asked": asked}
 
 
 def bad_calls(session: Mapping[str, Any]) -> set[int]:
@@ -840,7 +842,7 @@ def main() -> None:
         drawn = by_turns((s for s in hijacked if s["domain"] == suite), options.seed)
         laid = (laid_open(session, tools[session["tools_ref"]]) for session in drawn)
         sessions[suite] = list(islice(filter(None, laid), options.sessions))
-    told = (*wordings.TRAIN, *wordings.SELECT, *(report_wordings.REPORT if opened else ()))
+    told = (*wordings.training(), *wordings.selection(), *(report_wordings.report() if opened else ()))
     arena = Arena(
         bench,
         tools,

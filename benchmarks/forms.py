@@ -29,7 +29,7 @@ from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.tables import percent
 from benchmarks.places import judged, without_suites
 from models.training.scenarios import corpus, forms
-from models.training.scenarios.wordings import seeded
+from models.training.scenarios.made_up import seeded
 
 FILE = results.ROOT / "build" / "forms.json"
 HIJACKS, HONEST = 100, 3

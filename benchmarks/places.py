@@ -27,14 +27,17 @@ from benchmarks.detection.page import DOCUMENT, kept_limits
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.rows import Part, Source, about, say
 from benchmarks.detection.tables import percent
-from models.training.scenarios import corpus, recorded_attacks, wordings
-from models.training.scenarios.wordings import Demand, Wording, seeded
+from models.training.scenarios import corpus, injected, recorded_attacks, wordings
+from models.training.scenarios.demands import Demand
+from models.training.scenarios.made_up import seeded
+from models.training.scenarios.placing import place as put_into
+from models.training.scenarios.wordings import Wording
 from stream.offline import study
 
 FILE = results.ROOT / "build" / "places.json"
 SESSIONS = 500
 """Hijacked sessions that are made again in each way."""
-TOLD = (*wordings.PLAIN_REQUEST, *wordings.THIRD_PARTY_CLAIM, *wordings.MEMORY_NOTE, *wordings.HTML_HIDDEN)
+FAMILIES = ("plain_request", "third_party_claim", "memory_note", "html_hidden")
 ELSEWHERE = (
     "The village hall was built in the last century and has been repaired twice since then.",
     "Visitors often remark on the quiet garden behind the main building and its old trees.",
@@ -129,7 +132,7 @@ def in_catalogue(session: Session, tools: Tools, wording: Wording, place: str) -
     bare = recorded_attacks.reworded(session, tools, wording._replace(place="catalogue"), rng)
     if bare is None:
         return None
-    demand = recorded_attacks.demanded(session, tools)
+    demand = injected.demanded(session, tools)
     own = place == PLACES[1]
     spots = [tool for tool in copy.deepcopy(tools) if (tool["name"] == demand.tool) == own]
     if place == PLACES[2]:
@@ -146,8 +149,8 @@ def in_catalogue(session: Session, tools: Tools, wording: Wording, place: str) -
 def planted(session: Session, tools: Tools, wording: Wording, donor: Session) -> Session:
     """An honest session over a catalogue in whose descriptions another's demand stands, which nobody follows."""
     rng = seeded("places", session["session_id"])
-    demand = recorded_attacks.demanded(donor, tools)
-    made, catalogue = wordings.place(session, tools, wording._replace(place="catalogue"), demand, 0, rng)
+    demand = injected.demanded(donor, tools)
+    made, catalogue = put_into(session, tools, wording._replace(place="catalogue"), demand, 0, rng)
     return {**made, "tools": catalogue, "variant": "planted", "origin": session["session_id"]}
 
 
@@ -159,8 +162,10 @@ def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
     honest = [s for s in recorded["agentdojo"] if s["label"] == "benign"]
     honest = seeded("places", "honest").sample(honest, min(count, len(honest)))
 
+    known = [wording for name in FAMILIES for wording in wordings.family(name)]
+
     def told(session: Session) -> Wording:
-        return seeded("places", "wording", session["session_id"]).choice(TOLD)
+        return seeded("places", "wording", session["session_id"]).choice(known)
 
     def named(made: Sequence[Session | None], name: str) -> list[Session]:
         kept = [session for session in made if session is not None]
@@ -168,7 +173,7 @@ def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
 
     for name in CLOTHES:
         yield name, named([in_clothes(s, tools[s["tools_ref"]], told(s), name) for s in drawn], name)
-    shaped = [seeded("places", s["session_id"]).choice(wordings.DATA_SHAPED) for s in drawn]
+    shaped = [seeded("places", s["session_id"]).choice(wordings.family("data_shaped")) for s in drawn]
     twins = [in_clothes(s, tools[s["tools_ref"]], w, "in clear") for s, w in zip(drawn, shaped, strict=True)]
     yield "as data that names a tool", named(twins, "as data that names a tool")
     for name in PLACES:

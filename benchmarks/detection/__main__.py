@@ -33,7 +33,7 @@ from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Ints, Scored
 from benchmarks.detection.rows import ROOT, Source, say
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-from models.training import calibrate
+from models.training import recipes
 
 BESIDE = ("rules", "ablations")
 """What is measured with the first seed alone."""
@@ -41,7 +41,13 @@ BESIDE = ("rules", "ablations")
 
 SHOWN = ("page", "plots", "tables")
 """Modules that only show what was measured."""
-LEARNT = ("training/calibrate.py", "forest/*.py", "evidence/features/*.py")
+LEARNT = (
+    "training/boosting.py",
+    "training/calibrate.py",
+    "training/recipes.py",
+    "forest/*.py",
+    "evidence/features/*.py",
+)
 """Of ``models``, what fits and what is fitted."""
 FITTED = ("fits", "rates", "rows")
 """Modules that scores come from; the others of `code` only say what is asked of them."""
@@ -223,7 +229,7 @@ def main() -> None:
     draw_bars(seeds, pictures / "detection-figures.png")
     report |= {
         "seeds": seeds,
-        "recipe": calibrate.recipe_for(FEATURES).as_manifest(),
+        "recipe": recipes.recipe_for(FEATURES).as_manifest(),
         "features_version": FEATURES_VERSION,
         "trial": trial,
         **same,

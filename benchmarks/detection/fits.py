@@ -17,7 +17,7 @@ from models.evidence.features.registry import FEATURES, SPECS
 from models.evidence.features.spec import ABLATIONS
 from models.forest.allowances import allowance, shifts_of
 from models.forest.units import LEAF_BITS
-from models.training import calibrate, dataset
+from models.training import boosting, calibrate, dataset, recipes
 from models.training.dataset import LEFT_OUT
 
 UNIT, OFFSET = 1_000_000, 32.0
@@ -72,10 +72,10 @@ class Bench:
             for session, home in zip(calls.sessions, self.learn.home, strict=True)
         )
         kept &= calls.target != LEFT_OUT
-        recipe = calibrate.recipe_for([FEATURES[n] for n in variant.columns], **variant.changes)
+        recipe = recipes.recipe_for([FEATURES[n] for n in variant.columns], **variant.changes)
         recipe = replace(recipe, trees=self.trees or recipe.trees, seed=recipe.seed + seed)
         X, calls = self.learn.X[kept][:, variant.columns], calls.take(kept)
-        found = calibrate.grown(X, calls.target, calibrate.emphasised(X, calls, recipe), recipe)
+        found = boosting.grown(X, calls.target, boosting.emphasised(X, calls, recipe), recipe)
         return found, time.monotonic() - began
 
     def _keep(self, key: Key, found: Any, took: float) -> None:
@@ -196,7 +196,7 @@ class Bench:
 
 def variants() -> list[Variant]:
     """What is left out, one thing at a time."""
-    handed, hashed = calibrate.recipe_for(FEATURES).apart
+    handed, hashed = recipes.recipe_for(FEATURES).apart
     probe = tuple(n for n, feature in enumerate(SPECS) if feature.only_measures)
     found = [
         FULL,

@@ -12,7 +12,7 @@ from benchmarks import results
 from benchmarks.detection.fits import score_of
 from benchmarks.detection.tables import tables
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-from models.training import calibrate
+from models.training import recipes
 
 ROOT = results.ROOT
 DOCUMENT = ROOT / "docs" / "detection.md"
@@ -48,7 +48,7 @@ def kept_run() -> dict[str, Any]:
     Raises `SystemExit` where there was none, or one of another recipe.
     """
     report: dict[str, Any] = json.loads(FILE.read_bytes()) if FILE.exists() else {}
-    ours = calibrate.recipe_for(FEATURES).as_manifest(), FEATURES_VERSION
+    ours = recipes.recipe_for(FEATURES).as_manifest(), FEATURES_VERSION
     if (report.get("recipe"), report.get("features_version")) != tuple(json.loads(json.dumps(ours))):
         sys.exit(f"{FILE} holds no run of this recipe: run `make evaluate` first")
     return report

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import results
 from benchmarks.detection.rates import Flags, Scored
 from models.training import calibrate
-from models.training.scenarios.wordings import seeded
+from models.training.scenarios.made_up import seeded
 
 ROOT = results.ROOT
 LABELS_READ = ROOT / "benchmarks" / "labels_read.jsonl"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,20 @@ def require() -> None:
         )
 
 
-@lru_cache(maxsize=64)
-def read(name: str, shape: Any = Any) -> Any:
+def names(folder: str) -> list[str]:
+    """The corpora of JSON in a folder of the folder, sorted, without their endings."""
+    require()
+    return sorted(path.stem for path in (CORPORA / folder).glob("*.json"))
+
+
+@lru_cache(maxsize=256)
+def read(name: str, shape: Any) -> Any:
     """One corpus of JSON, checked against what it should be made of.
 
     Parameters
     ----------
-    name : its path in the folder, for instance ``report/lab_stock.json``
-    shape : a type: named tuples stand for objects, whose fields are all known
+    name : its path in the folder, for instance ``report/texts.json``
+    shape : a type: a named tuple or a typed dictionary stands for an object, whose fields are all known
 
     Raises
     ------
@@ -52,22 +59,27 @@ def read(name: str, shape: Any = Any) -> Any:
     DatasetError
         The file is missing, is no JSON, or has another shape.
     """
-    require()
-    try:
-        return TypeAdapter(shape).validate_python(json.loads((CORPORA / name).read_bytes()))
-    except OSError as error:
-        raise DatasetError(f"{CORPORA / name} cannot be read: {error.strerror}") from error
-    except (ValidationError, ValueError) as error:
-        raise DatasetError(f"{CORPORA / name} has another shape than its readers expect: {error}") from error
+    return _checked(name, json.loads, shape)
 
 
 @lru_cache(maxsize=8)
-def lines(name: str) -> tuple[dict[str, Any], ...]:
-    """The objects of a corpus that has one a line; errors as for `read`."""
+def lines(name: str, shape: Any) -> Any:
+    """A list of what a corpus has one a line, each of this shape; errors as for `read`."""
+    return _checked(name, lambda raw: [json.loads(line) for line in raw.splitlines()], list[shape])
+
+
+def _checked(name: str, parse: Callable[[bytes], Any], shape: Any) -> Any:
     require()
+    path = CORPORA / name
     try:
-        return tuple(json.loads(line) for line in (CORPORA / name).read_bytes().splitlines())
+        return TypeAdapter(shape).validate_python(parse(path.read_bytes()))
     except OSError as error:
-        raise DatasetError(f"{CORPORA / name} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(map(str, first["loc"]))
+        raise DatasetError(
+            f"{path} has another shape than its readers expect: {where}: {first['msg']}"
+        ) from error
     except ValueError as error:
-        raise DatasetError(f"{CORPORA / name} is not one JSON object a line: {error}") from error
+        raise DatasetError(f"{path} is not JSON: {error}") from error

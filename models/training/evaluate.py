@@ -17,86 +17,17 @@ import numpy.typing as npt
 from models.errors import DatasetError
 from models.evidence.features.registry import FEATURES
 from models.forest.units import UNITS, Floats, Ints
-from models.release.registry import NEVER, Model, NullModel
-from models.training.calibrate import (
-    BUDGETS,
-    Progress,
-    Recipe,
-    out_of_fold,
-    own_thresholds,
-    recipe_for,
-    session_maxima,
-    silent,
-    transferable,
-)
+from models.release.registry import Model, NullModel
+from models.training.boosting import Progress, out_of_fold, silent
+from models.training.calibrate import BUDGETS, own_thresholds, session_maxima, transferable
 from models.training.dataset import KINDS, LEFT_OUT, Calls
+from models.training.plots import draw
+from models.training.rates import RATES, Flags, area, least_threshold, rate, resampled
+from models.training.recipes import Recipe, recipe_for
 
 Mode = Literal["leave-one-suite-out", "score-only"]
-Flags = npt.NDArray[np.bool_]
 
-RATES = (0.001, 0.01, 0.05)
-"""False-positive rates that tables are made for."""
-
-RESAMPLES = 400
 RELIABILITY_EDGES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
-_Z = 1.959963984540054
-
-
-def wilson(hits: int, n: int) -> list[float]:
-    """95 % interval of a rate (Wilson); [0, 1] when there is nothing to count."""
-    if n == 0:
-        return [0.0, 1.0]
-    p, z2 = hits / n, _Z * _Z
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    reach = _Z / (1 + z2 / n) * float(np.sqrt(p * (1 - p) / n + z2 / (4 * n * n)))
-    return [round(max(0.0, middle - reach), 6), round(min(1.0, middle + reach), 6)]
-
-
-def rate(flags: Flags) -> dict[str, Any]:
-    """A rate with its count and Wilson interval."""
-    hits, n = int(flags.sum()), len(flags)
-    return {"rate": round(hits / n, 6) if n else None, "hits": hits, "n": n, "wilson": wilson(hits, n)}
-
-
-def least_threshold(negatives: Ints, false_positive_rate: float) -> int:
-    """Least threshold (flagged: score >= it) with at most that share of these negatives flagged."""
-    allowed = int(np.floor(false_positive_rate * len(negatives) + 1e-9))
-    if allowed >= len(negatives):
-        return 0
-    return int(np.sort(negatives)[::-1][allowed]) + 1
-
-
-def area(negatives: Ints, positives: Ints) -> float | None:
-    """Area under the ROC curve, ties counted half."""
-    if not len(negatives) or not len(positives):
-        return None
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, side="left")
-    upto = np.searchsorted(ordered, positives, side="right")
-    return round(float((below + upto).mean() / 2 / len(negatives)), 6)
-
-
-def _resampled(
-    negatives: Ints, negative_tasks: Ints, positives: Ints, positive_tasks: Ints, n_tasks: int, seed: int
-) -> dict[float, list[float]]:
-    """95 % intervals of the detection rate at each false-positive rate, resampling whole user tasks."""
-    draws = np.random.default_rng(seed)
-    order = np.argsort(negatives)[::-1]
-    found: dict[float, list[float]] = {fpr: [] for fpr in RATES}
-    for _ in range(RESAMPLES):
-        times = np.bincount(draws.integers(0, n_tasks, n_tasks), minlength=n_tasks)
-        flagged = np.cumsum(times[negative_tasks[order]])
-        weight = times[positive_tasks]
-        if not len(flagged) or not flagged[-1] or not weight.sum():
-            continue
-        for fpr in RATES:
-            first_too_many = int(np.searchsorted(flagged, np.floor(fpr * flagged[-1] + 1e-9), side="right"))
-            threshold = negatives[order[first_too_many]] + 1 if first_too_many < len(order) else 0
-            found[fpr].append(float(weight[positives >= threshold].sum() / weight.sum()))
-    return {
-        fpr: [round(float(np.quantile(values, q)), 6) for q in (0.025, 0.975)] if values else [0.0, 1.0]
-        for fpr, values in found.items()
-    }
 
 
 def _kinds(calls: Calls) -> npt.NDArray[np.str_]:
@@ -111,7 +42,7 @@ def detection(highest: Ints, calls: Calls, chosen: Flags, seed: int = 0) -> dict
     used, task = np.unique(tasks[negative | positive], return_inverse=True)
     number = np.zeros(len(kinds), dtype=np.int64)
     number[negative | positive] = task
-    spread = _resampled(
+    spread = resampled(
         highest[negative], number[negative], highest[positive], number[positive], max(1, len(used)), seed
     )
     points: dict[str, Any] = {}
@@ -319,7 +250,7 @@ def evaluate(
             out["pooled"] = detection(highest, calls, np.ones(len(kinds), dtype=np.bool_))
             out["by_suite"] = {name: detection(highest, calls, domains == name) for name in attacked}
     if plot is not None:
-        draw(scores, calls, plot)
+        draw(scores, calls, calibration(scores, calls)["reliability"], plot)
     return out
 
 
@@ -340,57 +271,3 @@ def score_only(scores: Ints, calls: Calls, limits: dict[str, int]) -> dict[str, 
             for q in (0.5, 0.9, 0.99, 1)
         },
     }
-
-
-def draw(scores: Ints, calls: Calls, path: Path) -> None:
-    """ROC at low false-positive rates, and reliability, as one PNG."""
-    from matplotlib.figure import Figure  # slow to import, and only wanted here
-
-    highest = session_maxima(scores, calls)
-    kinds = _kinds(calls)
-    domains = np.array([session.domain for session in calls.sessions], dtype=np.str_)
-    attacked = sorted(set(domains[kinds == "hijacked"].tolist()))
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    roc, reliability = figure.subplots(1, 2)
-    for name, chosen in [
-        ("pooled", np.isin(domains, attacked)),
-        *((name, domains == name) for name in attacked),
-    ]:
-        negatives = np.sort(highest[chosen & (kinds == "benign")])
-        positives = np.sort(highest[chosen & (kinds == "hijacked")])
-        if not len(negatives) or not len(positives):
-            continue
-        limits = np.arange(NEVER + 1)
-        flagged_benign = 1 - np.searchsorted(negatives, limits, side="left") / len(negatives)
-        detected = 1 - np.searchsorted(positives, limits, side="left") / len(positives)
-        style = {"linewidth": 2.4, "color": "black"} if name == "pooled" else {"linewidth": 1.2}
-        roc.plot(np.maximum(flagged_benign, 2e-4), detected, label=f"{name} ({len(positives)})", **style)
-    roc.set(
-        xscale="log",
-        xlim=(2e-4, 1),
-        ylim=(0, 1.01),
-        xlabel="benign sessions flagged",
-        ylabel="hijacked sessions detected",
-        title="Suites the model never saw" if attacked else "No hijacked sessions",
-    )
-    roc.grid(alpha=0.3)
-    if attacked:
-        roc.legend(loc="lower right", fontsize=8)
-    bins = calibration(scores, calls)["reliability"]
-    reliability.plot([1e-4, 1], [1e-4, 1], color="grey", linewidth=0.8)
-    reliability.plot(
-        [max(part["said"], 1e-4) for part in bins],
-        [max(part["true"], 1e-4) for part in bins],
-        "o-",
-        color="black",
-    )
-    reliability.set(
-        xscale="log",
-        yscale="log",
-        xlabel="score said",
-        ylabel="share of drift",
-        title="Reliability, single calls",
-    )
-    reliability.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)

@@ -15,16 +15,10 @@ from models.forest import allowances, trees
 from models.forest.units import Floats, Ints
 from models.release import registry
 from models.training import evaluate
-from models.training.calibrate import (
-    Progress,
-    Recipe,
-    fit,
-    out_of_fold,
-    recipe_for,
-    silent,
-    thresholds,
-)
+from models.training.boosting import Progress, fit, out_of_fold, silent
+from models.training.calibrate import thresholds
 from models.training.dataset import LEFT_OUT, Calls
+from models.training.recipes import Recipe, recipe_for
 
 TRAINING_COMMAND = "driftline train"
 

@@ -14,7 +14,7 @@ from models.evidence.features.spec import FALLING, RISING, Direction
 from models.forest import trees
 from models.forest.units import UNITS as UNIT
 from models.release import registry
-from models.training.calibrate import recipe_for
+from models.training.recipes import recipe_for
 from stream import bootstrap
 from stream.offline import files, replay
 from stream.offline.rows import Recorder

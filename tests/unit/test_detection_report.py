@@ -25,7 +25,7 @@ from benchmarks.detection.rows import Part
 from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached, target_rows, word_rows
 from models.evidence.features.registry import FEATURES, SPECS
 from models.evidence.features.spec import ABLATIONS
-from models.training import calibrate, dataset
+from models.training import boosting, dataset
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ def test_a_model_learns_from_no_session_of_the_domains_that_it_leaves_out(
         def decision_function(self, X: Any) -> Any:
             return np.zeros(len(X))
 
-    monkeypatch.setattr(calibrate, "booster", lambda *_: Booster())
+    monkeypatch.setattr(boosting, "booster", lambda *_: Booster())
     Bench(bench.learn, bench.held).model({"banking", "slack"}, 0)
     calls = bench.learn.calls
     elsewhere = calls.rows_of("elsewhere") & (calls.target != dataset.LEFT_OUT)

@@ -20,7 +20,7 @@ from models.errors import ArtefactError, DigestMismatch
 from models.release import registry
 from models.text import embedding
 from models.text.embedding import DIMS, Embedding, cosine, cosines, pieces_of, unit
-from models.training import distill
+from models.training import distill, distill_texts
 from models.training.scenarios import written_tasks
 
 BUNDLED = registry.BUNDLED / "words.npz"
@@ -294,13 +294,13 @@ def test_what_is_fitted_is_what_is_used() -> None:
 
 
 def test_where_a_text_stands_in_an_answer_is_no_word_that_the_table_reads() -> None:
-    parts = distill.written()
+    parts = distill_texts.written()
     assert len(parts["answers in written tasks"]) > 20_000
     assert not any(written_tasks.SLOT in line for lines in parts.values() for line in lines)
 
 
 def test_the_sentences_of_the_fit_are_the_same_every_time() -> None:
-    assert distill.templates(50) == distill.templates(60)[:50]
-    dealt = distill.jumbles(["red", "green", "blue", "black", "white"], 2)
-    assert dealt == distill.jumbles(["red", "green", "blue", "black", "white"], 2)
+    assert distill_texts.templates(50) == distill_texts.templates(60)[:50]
+    dealt = distill_texts.jumbles(["red", "green", "blue", "black", "white"], 2)
+    assert dealt == distill_texts.jumbles(["red", "green", "blue", "black", "white"], 2)
     assert sorted(" ".join(dealt).split()) == sorted(["red", "green", "blue", "black", "white"] * 2)

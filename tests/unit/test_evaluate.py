@@ -18,10 +18,10 @@ from models.errors import DatasetError
 from models.evidence.features import registry as features
 from models.forest import odds, trees, units
 from models.release import registry
-from models.training import calibrate, dataset, evaluate
+from models.training import boosting, calibrate, dataset, evaluate, rates, recipes
 from models.training import fit as train
-from models.training.calibrate import Recipe
 from models.training.dataset import LabelledSession
+from models.training.recipes import Recipe
 
 FEATURES = ("one", "two", "three", "four")
 SMALL = Recipe(trees=10, leaves=7, min_samples_leaf=10, max_features=0.4, folds=2, seed=11)
@@ -100,7 +100,7 @@ def test_no_signal_is_reported_as_none() -> None:
 @pytest.mark.slow
 def test_the_null_model_stands_beside_and_detects_nothing() -> None:
     X, calls = made(signal=9.0)
-    null = evaluate.report(calibrate.out_of_fold(X, calls, SMALL), calls)["null"]
+    null = evaluate.report(boosting.out_of_fold(X, calls, SMALL), calls)["null"]
     assert null["auc"] == 0.5
     assert [point["detected"]["hits"] for point in null["at"].values()] == [0, 0, 0]
 
@@ -109,12 +109,12 @@ def test_the_null_model_stands_beside_and_detects_nothing() -> None:
 def test_scores_out_of_fold_ignore_the_labels_of_the_suite_they_score() -> None:
     X, calls = made(signal=5.0)
     here = calls.rows_of("chat")
-    before = calibrate.out_of_fold(X, calls, SMALL)
+    before = boosting.out_of_fold(X, calls, SMALL)
     target = calls.target.copy()
     some = here & (np.arange(len(here)) % 4 == 0)
     target[some] = np.random.default_rng(1).permutation(target[some])
     swapped = dataset.Calls(calls.sessions, calls.session, calls.call_seq, target, calls.weight)
-    after = calibrate.out_of_fold(X, swapped, SMALL)
+    after = boosting.out_of_fold(X, swapped, SMALL)
     assert np.array_equal(before[here], after[here])
     assert not np.array_equal(before[~here], after[~here])
 
@@ -128,7 +128,7 @@ def test_honest_sessions_that_look_like_drift_teach_more() -> None:
         hard[here[: len(here) // 20]] = True
     X[hard[calls.session] & (calls.call_seq == 2), 0] += 9.0
     kept = calls.target != dataset.LEFT_OUT
-    weight = calibrate.emphasised(X[kept], calls.take(kept), replace(SMALL, hardest=0.05, emphasis=5.0))
+    weight = boosting.emphasised(X[kept], calls.take(kept), replace(SMALL, hardest=0.05, emphasis=5.0))
     assert weight.sum() == pytest.approx(calls.weight[kept].sum())
     grown = weight / calls.weight[kept]
     assert grown.max() == pytest.approx(5 * grown.min())
@@ -148,7 +148,7 @@ def test_work_whose_values_are_hidden_has_its_own_hardest_sessions(variant: str)
     )
     kept = calls.target != dataset.LEFT_OUT
     taken = replace(calls, sessions=sessions).take(kept)
-    weight = calibrate.emphasised(X[kept], taken, replace(SMALL, emphasis=5.0))
+    weight = boosting.emphasised(X[kept], taken, replace(SMALL, emphasis=5.0))
     grown = weight / taken.weight
     more = np.unique(taken.session[grown > 2 * grown.min()])
     assert {taken.sessions[n].variant for n in more} == {"recorded", variant}
@@ -160,7 +160,7 @@ def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
     sessions = tuple(replace(session, variant="reworded") for session in calls.sessions)
     kept = calls.target != dataset.LEFT_OUT
     made_up = replace(calls, sessions=sessions).take(kept)
-    assert calibrate.emphasised(X[kept], made_up, SMALL).tolist() == calls.weight[kept].tolist()
+    assert boosting.emphasised(X[kept], made_up, SMALL).tolist() == calls.weight[kept].tolist()
 
 
 def kept_says_the_same(directory: Path, pipeline: Any, X: np.ndarray) -> trees.Forest:
@@ -179,9 +179,9 @@ def test_two_parts_of_the_trees_give_the_mean_of_what_each_would_say() -> None:
     blind = X.copy()
     blind[:, [0, 2]] = 0.0
     one = replace(SMALL, trees=5)
-    first = calibrate.booster(one).fit(X, target, sample_weight=weight)
-    second = calibrate.booster(replace(one, seed=one.seed + 1)).fit(blind, target, sample_weight=weight)
-    halves = calibrate.grown(X, target, weight, replace(SMALL, without=((), (0, 2))))
+    first = boosting.booster(one).fit(X, target, sample_weight=weight)
+    second = boosting.booster(replace(one, seed=one.seed + 1)).fit(blind, target, sample_weight=weight)
+    halves = boosting.grown(X, target, weight, replace(SMALL, without=((), (0, 2))))
     said = (first.decision_function(X) + second.decision_function(X)) / 2
     assert halves.decision_function(X) == pytest.approx(said, rel=1e-9)
     assert halves.n_iter_ == 10
@@ -195,8 +195,8 @@ def test_a_call_seen_in_many_variants_is_one_observation_of_their_weight() -> No
     X, calls = labelled(signal=2.0)
     X = np.round(X)
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(len(X)), 3))
-    rows, kind, weight = calibrate.distinct(X, calls.target, calls.weight)
-    copied = calibrate.distinct(X[order], calls.target[order], calls.weight[order] / 3)
+    rows, kind, weight = boosting.distinct(X, calls.target, calls.weight)
+    copied = boosting.distinct(X[order], calls.target[order], calls.weight[order] / 3)
     assert np.array_equal(copied[0], rows)
     assert np.array_equal(copied[1], kind)
     assert copied[2] == pytest.approx(weight)
@@ -212,7 +212,7 @@ def test_the_order_of_sessions_does_not_change_a_fit() -> None:
     recipe = replace(SMALL, without=((), (0,)))
     order = np.random.default_rng(2).permutation(len(X))
     models = [
-        calibrate.grown(X[rows], calls.target[rows], np.ones(len(X)), recipe)
+        boosting.grown(X[rows], calls.target[rows], np.ones(len(X)), recipe)
         for rows in (np.arange(len(X)), order)
     ]
     assert np.array_equal(*(model.decision_function(X) for model in models))
@@ -221,14 +221,14 @@ def test_the_order_of_sessions_does_not_change_a_fit() -> None:
 def test_every_part_has_a_tree() -> None:
     X, calls = labelled(signal=9.0)
     odd = replace(SMALL, trees=5, without=((), (0,)))
-    assert calibrate.grown(X, calls.target, calls.weight, odd).n_iter_ == 5
+    assert boosting.grown(X, calls.target, calls.weight, odd).n_iter_ == 5
     with pytest.raises(DatasetError, match="1 trees in 2 parts"):
         replace(odd, trees=1)
 
 
 def test_a_model_of_two_parts_is_kept_and_scored_like_any_other(tmp_path: Path) -> None:
     X, calls = made(signal=9.0)
-    pipeline = calibrate.fit(X, calls, replace(SMALL, without=((), (0,))))
+    pipeline = boosting.fit(X, calls, replace(SMALL, without=((), (0,))))
     assert kept_says_the_same(tmp_path, pipeline, X).n_trees == 10
 
 
@@ -243,8 +243,8 @@ def test_from_a_value_on_each_parts_trees_are_others_learnt_there_alone(tmp_path
     blinder[:, [0, 2]] = 0.0
 
     def fitted(rows: np.ndarray, seed: int, seen: np.ndarray) -> np.ndarray:
-        one = calibrate.booster(replace(recipe, trees=5, seed=recipe.seed + seed, without=((),), apart=()))
-        distinct = calibrate.distinct(seen[rows], calls.target[rows], calls.weight[rows])
+        one = boosting.booster(replace(recipe, trees=5, seed=recipe.seed + seed, without=((),), apart=()))
+        distinct = boosting.distinct(seen[rows], calls.target[rows], calls.weight[rows])
         odds: np.ndarray = one.fit(*distinct[:2], sample_weight=distinct[2]).decision_function(seen)
         return odds
 
@@ -255,20 +255,20 @@ def test_from_a_value_on_each_parts_trees_are_others_learnt_there_alone(tmp_path
         there, own = fitted(everywhere, number, seen), fitted(here, 2 + number, seen)
         assert np.abs(own - there)[here].max() > 0.05
         said += np.where(here, own, there) / 2
-    found = calibrate.grown(X, calls.target, calls.weight, recipe)
+    found = boosting.grown(X, calls.target, calls.weight, recipe)
     assert found.decision_function(X) == pytest.approx(said, rel=1e-9)
     for column, part in ((3, found._predictors[:10]), (2, found._predictors[10:])):
         splits = {n for (tree,) in part for n in np.flatnonzero(tree.nodes["feature_idx"] == column)}
         assert splits == {0}  # the root alone asks for it
 
-    kept_says_the_same(tmp_path, calibrate.fit(X, calls, recipe), X)
+    kept_says_the_same(tmp_path, boosting.fit(X, calls, recipe), X)
 
 
 def test_one_part_may_have_trees_of_its_own_and_the_other_none() -> None:
     X, calls = labelled(signal=9.0)
     X[:, 3] = np.random.default_rng(3).integers(100, 200, len(X))
     recipe = replace(SMALL, trees=10, without=((), (0,)), apart=(None, (3, 150)))
-    found = calibrate.grown(X, calls.target, calls.weight, recipe)
+    found = boosting.grown(X, calls.target, calls.weight, recipe)
     roots = [int(tree.nodes["feature_idx"][0]) for (tree,) in found._predictors]
     assert (len(roots), roots[5:]) == (15, 10 * [3])
 
@@ -289,7 +289,7 @@ def test_where_too_few_rows_lie_apart_or_all_of_them_are_honest_there_is_one_set
         for kind in (0, 1):
             X[np.flatnonzero(calls.target == kind)[: SMALL.min_samples_leaf - 1], 3] = 1.0
     recipe = replace(SMALL, trees=5, apart=((3, 1),))
-    found = calibrate.grown(X, calls.target, calls.weight, recipe)
+    found = boosting.grown(X, calls.target, calls.weight, recipe)
     assert found.n_iter_ == 5
     assert not [
         tree
@@ -306,7 +306,7 @@ def test_a_root_that_asks_first_leaves_room_for_one_leaf_less() -> None:
 
 
 def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
-    recipe = calibrate.recipe_for(features.FEATURES)
+    recipe = recipes.recipe_for(features.FEATURES)
     assert [[features.FEATURES[n] for n in columns] for columns in recipe.without] == [
         [],
         [
@@ -315,21 +315,21 @@ def test_half_of_the_trees_know_nothing_of_what_the_intent_means() -> None:
             if features.BY_NAME[name].means_intent or name in ("handed", "hashed")
         ],
     ]
-    assert calibrate.recipe_for(FEATURES).without == ((),)
+    assert recipes.recipe_for(FEATURES).without == ((),)
     assert recipe.apart == (
         (features.FEATURES.index("handed"), 136),
         (features.FEATURES.index("hashed"), 1000),
     )
-    assert calibrate.recipe_for(FEATURES).apart == ()
+    assert recipes.recipe_for(FEATURES).apart == ()
     seen = [name for name in features.FEATURES if name != "handed"]
-    assert calibrate.recipe_for(seen).apart == (None, (seen.index("hashed"), 1000))
+    assert recipes.recipe_for(seen).apart == (None, (seen.index("hashed"), 1000))
 
 
 def test_one_suite_alone_cannot_be_left_out() -> None:
     X, calls = made(signal=5.0)
     here = calls.rows_of("chat")
     with pytest.raises(DatasetError, match="two or more"):
-        calibrate.out_of_fold(X[here], calls.take(here), SMALL)
+        boosting.out_of_fold(X[here], calls.take(here), SMALL)
 
 
 @pytest.mark.parametrize(("budget", "flagged"), [(0.01, 10), (0.05, 50), (0.001, 1), (0.0005, 0)])
@@ -342,8 +342,8 @@ def test_a_threshold_keeps_its_budget(budget: float, flagged: int) -> None:
 def test_a_threshold_of_tied_scores_flags_fewer_rather_than_more() -> None:
     benign = np.array([50] * 90 + [700] * 10)
     assert calibrate.weighted_threshold(benign, np.ones(100), 0.05) == 701
-    assert evaluate.least_threshold(benign, 0.05) == 701
-    assert evaluate.least_threshold(benign, 0.10) == 51
+    assert rates.least_threshold(benign, 0.05) == 701
+    assert rates.least_threshold(benign, 0.10) == 51
 
 
 def test_a_task_weighs_the_same_however_often_it_was_recorded() -> None:
@@ -407,7 +407,7 @@ def test_an_unlabelled_sample_can_only_raise_a_threshold_and_only_to_its_ceiling
     [(0, 10, 0.0, 0.277533), (5, 10, 0.236593, 0.763407), (10, 10, 0.722467, 1.0)],
 )
 def test_wilson_interval_is_the_published_one(hits: int, n: int, low: float, high: float) -> None:
-    assert evaluate.wilson(hits, n) == [low, high]
+    assert rates.wilson(hits, n) == [low, high]
 
 
 def test_earliness_counts_calls_from_the_first_bad_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 from models.evidence.dispatch import dispatched
 from models.tools.names import is_general
 from models.training.scenarios.forms import FORMS, GENERAL, LEARN, REPORT, UNSEEN, formed, frames
-from models.training.scenarios.wordings import seeded
+from models.training.scenarios.made_up import seeded
 from tests import builders as b
 
 TOOLS: list[dict[str, Any]] = [

@@ -14,10 +14,12 @@ import pytest
 
 from models.training.dataset import of_record
 from models.training.scenarios import report_tasks
+from models.training.scenarios.demands import Demand
+from models.training.scenarios.placing import place
 from models.training.scenarios.report_values import phrases
-from models.training.scenarios.report_wordings import LANGUAGES, REPORT, act_in
+from models.training.scenarios.report_wordings import act_in, languages, report
 from models.training.scenarios.report_work import MAX_CALLS
-from models.training.scenarios.wordings import Demand, Wording, place
+from models.training.scenarios.wordings import Wording
 from stream.offline.recorded import events_of
 
 pytestmark = pytest.mark.slow
@@ -188,15 +190,15 @@ def test_there_are_enough_catalogues_with_names_of_many_conventions() -> None:
 
 
 def test_every_report_family_has_at_least_four_wordings() -> None:
-    families = Counter(wording.family for wording in REPORT)
+    families = Counter(wording.family for wording in report())
     assert set(families) == {
         "other_language", "split_results", "encoded", "tool_description", "quoted_thread", "policy_notice",
     }  # fmt: skip
     assert min(families.values()) >= 4
-    assert len({wording.name for wording in REPORT}) == len(REPORT)
+    assert len({wording.name for wording in report()}) == len(report())
 
 
-@pytest.mark.parametrize("wording", REPORT, ids=lambda wording: wording.name)
+@pytest.mark.parametrize("wording", report(), ids=lambda wording: wording.name)
 def test_each_wording_can_be_placed_and_has_no_stock_phrase(wording: Wording) -> None:
     session = next(twins["asked"] for twins in pairs("hijacked") if len(twins["asked"]["calls"]) > 2)
     tools = CATALOGUES[session["tools_ref"]]
@@ -223,19 +225,19 @@ def test_styles_of_demands_have_no_stock_phrase(text: str) -> None:
     assert not STOCK.search(text)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", languages())
 def test_a_translation_keeps_the_values(language: str) -> None:
-    sentence = act_in(LANGUAGES[language], DEMAND)
+    sentence = act_in(languages()[language], DEMAND)
     assert "send_money" in sentence
     for value in ("GB29NWBK60161331926819", "50.0", "refund", "a, b"):
         assert value in sentence
-    unknown = act_in(LANGUAGES[language], Demand("Frobnicate.", "frobnicate", {}))
+    unknown = act_in(languages()[language], Demand("Frobnicate.", "frobnicate", {}))
     assert "frobnicate" in unknown
     assert "{" not in sentence + unknown
 
 
 def test_split_texts_need_each_other() -> None:
-    for wording in REPORT:
+    for wording in report():
         if wording.place == "split":
             particulars, order = wording.write(DEMAND, random.Random(1))
             assert "GB29NWBK60161331926819" in particulars

@@ -18,10 +18,16 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from models.evidence.content import talks_to_agent
 from models.training.dataset import read_records
+from models.training.scenarios import injected, renaming
 from models.training.scenarios import recorded_attacks as attacks
-from models.training.scenarios import splices as splicing
-from models.training.scenarios.splices import Act, insert, splices
-from models.training.scenarios.wordings import SELECT, TRAIN, Demand, Wording, demand_of, identify, place
+from models.training.scenarios.asking import users
+from models.training.scenarios.demands import Demand, demand_of
+from models.training.scenarios.donors import Act
+from models.training.scenarios.insertion import insert
+from models.training.scenarios.made_up import identify
+from models.training.scenarios.placing import place
+from models.training.scenarios.splices import splices
+from models.training.scenarios.wordings import Wording, selection, training
 from stream.offline.files import load_tools
 from stream.offline.recorded import events_of
 
@@ -106,7 +112,7 @@ def shop() -> list[Session]:
 
 
 def made(seed: int = 3, **more: Any) -> list[Session]:
-    return list(splices(shop(), {"shop": TOOLS}, TRAIN, seed, **more))
+    return list(splices(shop(), {"shop": TOOLS}, training(), seed, **more))
 
 
 def by_pair(twins: list[Session]) -> dict[str, dict[str, Session]]:
@@ -121,16 +127,16 @@ def by_pair(twins: list[Session]) -> dict[str, dict[str, Session]]:
 
 
 def test_each_family_has_at_least_four_wordings_and_no_two_share_a_name() -> None:
-    families = Counter(wording.family for wording in (*TRAIN, *SELECT))
+    families = Counter(wording.family for wording in (*training(), *selection()))
     assert set(families) == {
         "plain_request", "third_party_claim", "json_field", "code_comment", "memory_note", "checklist",
         "html_hidden", "data_shaped",
     }  # fmt: skip
     assert min(families.values()) >= 4
-    assert len({wording.name for wording in (*TRAIN, *SELECT)}) == sum(families.values())
+    assert len({wording.name for wording in (*training(), *selection())}) == sum(families.values())
 
 
-@pytest.mark.parametrize("wording", [*TRAIN, *SELECT], ids=lambda wording: wording.name)
+@pytest.mark.parametrize("wording", [*training(), *selection()], ids=lambda wording: wording.name)
 def test_every_wording_carries_what_the_act_needs(wording: Wording) -> None:
     demand = Demand("Send parcel PX-7 to Ada.", "send_parcel", {"parcel": "PX-7", "recipient": "Ada"})
     (text,) = wording.write(demand, random.Random(1))
@@ -269,13 +275,13 @@ def test_an_act_is_foreign_to_the_session_that_it_is_spliced_into() -> None:
 def test_an_act_whose_entities_the_intent_names_is_not_spliced_in() -> None:
     first, *_, fourth, _ = shop()
     first["intent"] += " Also PX-2220, to Hargreaves, Elm Road 9."
-    assert list(splices([first, fourth], {}, TRAIN, 1)) != []  # into the fourth
-    assert {twin["origin"] for twin in splices([first, fourth], {}, TRAIN, 1)} == {"s4"}
+    assert list(splices([first, fourth], {}, training(), 1)) != []  # into the fourth
+    assert {twin["origin"] for twin in splices([first, fourth], {}, training(), 1)} == {"s4"}
 
 
 def test_only_benign_sessions_give_and_receive_and_tasks_alone_give_nothing() -> None:
     attacked = [{**s, "label": "hijacked"} for s in shop()[1:]]
-    assert list(splices([shop()[0], *attacked], {}, TRAIN, 1)) == []
+    assert list(splices([shop()[0], *attacked], {}, training(), 1)) == []
 
 
 def test_the_same_seed_gives_the_same_twins_and_ids_are_unique() -> None:
@@ -290,7 +296,7 @@ def test_the_same_seed_gives_the_same_twins_and_ids_are_unique() -> None:
 
 def test_sessions_given_are_left_as_they_are() -> None:
     given = shop()
-    list(splices(given, {"shop": TOOLS}, TRAIN, 3))
+    list(splices(given, {"shop": TOOLS}, training(), 3))
     assert given == shop()
 
 
@@ -315,9 +321,9 @@ def test_insertion_moves_later_amendments_and_times() -> None:
 
 
 def test_users_have_many_ways_to_ask_and_to_hand_over() -> None:
-    assert len(set(splicing.DELEGATIONS)) >= 20
-    assert all("{source}" in text for text in splicing.DELEGATIONS)
-    assert len(set(splicing.ASKS)) >= 8
+    assert len(set(users().delegations)) >= 20
+    assert all("{source}" in text for text in users().delegations)
+    assert len(set(users().asks)) >= 8
 
 
 def test_a_wording_for_the_catalogue_leaves_the_catalogue_with_the_twin() -> None:
@@ -391,10 +397,10 @@ def test_half_a_block_on_either_side_of_a_cut_is_found() -> None:
 def test_an_attack_that_is_not_there_cannot_be_reworded() -> None:
     plain = attack("nothing")
     assert attacks.removed(plain) is None
-    assert attacks.reworded(plain, TOOLS, TRAIN[0], random.Random(0)) is None
+    assert attacks.reworded(plain, TOOLS, training()[0], random.Random(0)) is None
 
 
-@pytest.mark.parametrize("wording", [*TRAIN, *SELECT], ids=lambda wording: wording.name)
+@pytest.mark.parametrize("wording", [*training(), *selection()], ids=lambda wording: wording.name)
 def test_a_reworded_attack_stands_where_it_stood(wording: Wording) -> None:
     changed = attacks.reworded(attack(BLOCK), TOOLS, wording, random.Random(0))
     assert changed is not None
@@ -409,7 +415,7 @@ def test_a_reworded_attack_stands_where_it_stood(wording: Wording) -> None:
 @pytest.mark.parametrize("bad", [0, 2, None])
 def test_a_reworded_attack_keeps_its_targets_whatever_call_serves_it_first(bad: int | None) -> None:
     origin = {**attack(BLOCK), "first_bad_seq": bad, "label": "attempted" if bad is None else "hijacked"}
-    for wording in (*TRAIN, *SELECT):
+    for wording in (*training(), *selection()):
         changed = attacks.reworded(origin, TOOLS, wording, random.Random(0))
         assert changed is not None
         result = changed[0]["calls"][1]["result"]
@@ -461,7 +467,7 @@ def test_fingerprints_leave_no_value_and_keep_equal_values_equal() -> None:
 def test_tools_are_renamed_alike_everywhere() -> None:
     origin = attack("Call `send_parcel` now. " + BLOCK)
     for n in range(10):
-        twin, tools = attacks.renamed_tools(origin, TOOLS, random.Random(n))
+        twin, tools = renaming.renamed_tools(origin, TOOLS, random.Random(n))
         names = {tool["name"] for tool in tools}
         assert len(names) == len(TOOLS)
         assert {c["tool"] for c in twin["calls"]} <= names
@@ -473,15 +479,15 @@ def test_tools_are_renamed_alike_everywhere() -> None:
 
 def test_targets_are_renamed_alike_in_text_and_arguments_but_not_what_the_user_named() -> None:
     origin = attack(BLOCK)
-    assert set(attacks.targets(origin)) == {"rufus@elsewhere.net", "www.dropbox-for-me.com", "Rufus"}
-    twin = attacks.renamed_targets(origin, random.Random(5))
+    assert set(injected.targets(origin)) == {"rufus@elsewhere.net", "www.dropbox-for-me.com", "Rufus"}
+    twin = renaming.renamed_targets(origin, random.Random(5))
     assert twin is not None
-    assert not any(old in json.dumps(twin["calls"]) for old in attacks.targets(origin))
+    assert not any(old in json.dumps(twin["calls"]) for old in injected.targets(origin))
     for act in twin["calls"][2:]:
         assert act["args"]["recipient"] in twin["calls"][1]["result"]
     assert twin["calls"][2]["args"]["address"] in twin["injection_goal"]
     origin["intent"] += " Write to Rufus (rufus@elsewhere.net) at www.dropbox-for-me.com."
-    assert attacks.renamed_targets(origin, random.Random(5)) is None
+    assert renaming.renamed_targets(origin, random.Random(5)) is None
 
 
 def test_arguments_are_shuffled_not_changed() -> None:
@@ -573,7 +579,7 @@ def test_tool_bait_lengths_and_place_do_not_tell_the_label(recorded: Path, name:
     path = recorded / f"{name}.jsonl.gz"
     benign = [record for record in read_records(path) if record["label"] == "benign"]
     chosen = random.Random(7).sample(benign, min(300, len(benign)))
-    twins = list(splices(chosen, load_tools(path) or {}, TRAIN, 11))
+    twins = list(splices(chosen, load_tools(path) or {}, training(), 11))
     pairs = by_pair(twins).values()
     assert len(pairs) > 0.85 * len(chosen)
     assert sum(set(MATCHED) <= set(pair) for pair in pairs) > 0.95 * len(pairs)
@@ -589,6 +595,6 @@ def test_the_injected_text_of_recorded_attacks_is_found(recorded: Path) -> None:
         for record in read_records(path)
         if record["label"] == "hijacked" and record["first_bad_seq"] is not None
     ]
-    found = Counter(record["attack"] for record in hijacked if attacks.spans(record))
+    found = Counter(record["attack"] for record in hijacked if injected.spans(record))
     for name, total in Counter(record["attack"] for record in hijacked).items():
         assert found[name] > 0.95 * total

@@ -8,7 +8,7 @@ the act, and where the act's arguments came from.
 
 Modules
 -------
-wordings : a `Demand` for an act, ways of putting it into words (`Wording`), and where it is put (`place`)
+demands, wordings, placing : one sentence that asks for an act, ways of putting it into a text, and where that is put
 splices : twins made from benign sessions of any source by splicing in another session's act
 recorded_attacks : twins made from recorded attacks by rewording, removing or renaming what is fixed in them
 

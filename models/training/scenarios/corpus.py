@@ -22,13 +22,15 @@ from models.training.scenarios import (
     delegated,
     forms,
     recorded_attacks,
+    renaming,
     report_tasks,
     report_wordings,
     splices,
     wordings,
     written_tasks,
 )
-from models.training.scenarios.wordings import Wording, seeded
+from models.training.scenarios.made_up import seeded
+from models.training.scenarios.wordings import Wording
 
 Session = dict[str, Any]
 Tools = list[dict[str, Any]]
@@ -139,11 +141,11 @@ def ignored(recorded: Recordings) -> list[Session]:
 
 def training(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
     """What a model learns from beside the recordings themselves."""
-    spliced = list(_spliced(recorded, tools, wordings.TRAIN, seed))
+    spliced = list(_spliced(recorded, tools, wordings.training(), seed))
     yield set_of("spliced", spliced, tools)
     bad, read = hijacked(recorded), ignored(recorded)
     chosen = _sample(bad, 2500, seed, "reworded") + _sample(read, 1500, seed, "reworded")
-    reworded = list(_reworded(chosen, tools, wordings.TRAIN, seed))
+    reworded = list(_reworded(chosen, tools, wordings.training(), seed))
     yield set_of("reworded", reworded, tools)
     yield set_of("removed", (twin for s in bad if (twin := recorded_attacks.removed(s)) is not None), tools)
     honest = [s for name in sorted(recorded) for s in _honest(recorded[name], name, seed)]
@@ -177,7 +179,7 @@ def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> I
     chosen = _sample(hijacked(recorded), 1500, seed, "select") + _sample(
         ignored(recorded), 800, seed, "select"
     )
-    yield set_of("reworded for selection", _reworded(chosen, tools, wordings.SELECT, seed), tools)
+    yield set_of("reworded for selection", _reworded(chosen, tools, wordings.selection(), seed), tools)
 
 
 def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
@@ -185,7 +187,7 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
     chosen = _sample(hijacked(recorded), 2400, seed, "report") + _sample(
         ignored(recorded), 1200, seed, "report"
     )
-    yield set_of("crossed", _reworded(chosen, tools, report_wordings.REPORT, seed), tools)
+    yield set_of("crossed", _reworded(chosen, tools, report_wordings.report(), seed), tools)
     invented = report_tasks.catalogues()
     for name, sessions in (
         ("delegated elsewhere", report_tasks.delegated(seed)),
@@ -208,7 +210,7 @@ def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> I
     both = [*bad, *honest]
     make: dict[str, Callable[[Session], Session | None]] = {
         "argument order": recorded_attacks.shuffled_arguments,
-        "targets replaced": lambda s: recorded_attacks.renamed_targets(s, seeded(seed, s["session_id"])),
+        "targets replaced": lambda s: renaming.renamed_targets(s, seeded(seed, s["session_id"])),
         "asked for": recorded_attacks.amended_to_ask,
     }
     for name, change in make.items():
@@ -216,7 +218,7 @@ def ablations(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> I
         yield set_of(name, (twin for s in chosen if (twin := change(s)) is not None), tools)
     renamed = []
     for session in both:
-        made, catalogue = recorded_attacks.renamed_tools(
+        made, catalogue = renaming.renamed_tools(
             session, tools[session["tools_ref"]], seeded(seed, session["session_id"])
         )
         renamed.append({**made, "tools": catalogue})

@@ -39,9 +39,8 @@ from models.training.scenarios.delegated_catalogues import (
 from models.training.scenarios.delegated_intents import asked, intents, phrase, stopped
 from models.training.scenarios.delegated_texts import FORMS, Demand, document, filled, phrases
 from models.training.scenarios.delegated_values import Values, fill
-from models.training.scenarios.made_up import Labels
+from models.training.scenarios.made_up import Labels, seeded
 from models.training.scenarios.templates import Step
-from models.training.scenarios.wordings import seeded
 
 SOURCE = "delegated"
 ORDINARY = 42

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from models.training import corpora
 from models.training.scenarios.delegated_catalogues import Act
-from models.training.scenarios.wordings import seeded
+from models.training.scenarios.made_up import seeded
 
 
 class Intents(NamedTuple):

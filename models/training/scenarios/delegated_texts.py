@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from models.training import corpora
 from models.training.scenarios.delegated_catalogues import Act
 from models.training.scenarios.delegated_values import SLOT, Values, as_text, fill
+from models.training.scenarios.made_up import seeded
 from models.training.scenarios.templates import Step
-from models.training.scenarios.wordings import seeded
 
 FORMS = (
     "prose",

@@ -11,14 +11,12 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.tools.parameters import properties_of
-from models.training.corpora import CORPORA
+from models.training import corpora
 from models.training.named_tools import facts_of_name
 
-FRAMES = CORPORA / "frames.jsonl"
-"""What frameworks put around a request, with ``{intent}`` in its place: author, kind, text."""
 LEARN, REPORT = ("ya",), ("yb",)
 """Authors whose frames are learnt from, and those whose are only for the report."""
 
@@ -27,11 +25,18 @@ Tools = Sequence[Mapping[str, Any]]
 Form = Callable[[Session, Tools, random.Random], Session]
 
 
+class Frame(NamedTuple):
+    """What a framework puts around a request, with ``{intent}`` in its place."""
+
+    author: str
+    kind: str
+    text: str
+
+
 @lru_cache(maxsize=2)
 def frames(authors: tuple[str, ...] = LEARN) -> list[str]:
     """The frames of some authors."""
-    rows = map(json.loads, FRAMES.read_text().splitlines())
-    return [row["text"] for row in rows if row["author"] in authors]
+    return [frame.text for frame in corpora.lines("frames.jsonl", Frame) if frame.author in authors]
 
 
 def _framed_by(authors: tuple[str, ...]) -> Form:

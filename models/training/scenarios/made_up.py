@@ -1,10 +1,11 @@
-"""Sessions that were never recorded, in the form of recorded ones."""
+"""Sessions that were never recorded, in the form of recorded ones, and the draws and ids that they are made with."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -97,6 +98,39 @@ def _call(seq: int, call: Mapping[str, Any]) -> dict[str, Any]:
         "result": as_text(call["result"]),
         "error": call.get("error"),
     }
+
+
+def twin_of(made: Session, session: Mapping[str, Any], variant: str, salt: str = "") -> Session:
+    """`made`, with the ids of a twin of a recorded session."""
+    origin = str(session["session_id"])
+    pair = "ra-" + hashlib.sha256(origin.encode()).hexdigest()[:12]
+    return identify(made, origin, variant, pair, salt)
+
+
+def seeded(*parts: object) -> random.Random:
+    """A generator seeded by a hash of `parts`: the same everywhere, whatever else was drawn."""
+    return random.Random(digest("|".join(map(str, parts))))
+
+
+def digest(text: str) -> int:
+    """64 bits of SHA-256 of `text`."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def identify(
+    made: dict[str, Any], origin: str, variant: str, pair: str, salt: str, donor: str | None = None
+) -> dict[str, Any]:
+    """`made`, with the ids of a generated session set in place: its own by hash of origin, variant and salt."""
+    text = f"{origin}|{variant}|{salt}|{donor}"
+    made.setdefault("wording", None)
+    made.update(
+        session_id="sc-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12],
+        variant=variant,
+        origin=origin,
+        donor=donor,
+        pair=pair,
+    )
+    return made
 
 
 def short_digest(salt: str) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models.training.scenarios import made_up
-from models.training.scenarios.made_up import HONEST, Labels
+from models.training.scenarios.made_up import HONEST, Labels, seeded
 from models.training.scenarios.report_templates import Act, Domain, Source, domains
 from models.training.scenarios.report_values import Values, phrases
 from models.training.scenarios.report_work import (
@@ -38,7 +38,6 @@ from models.training.scenarios.report_work import (
     stopped,
     work,
 )
-from models.training.scenarios.wordings import seeded
 
 Record = dict[str, Any]
 

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from models.training.scenarios.placing import put
 from models.training.scenarios.report_templates import Act, Domain
 from models.training.scenarios.report_values import Values, phrases
 from models.training.scenarios.templates import Step
-from models.training.scenarios.wordings import put
 
 MAX_CALLS = 15
 """Calls of an ordinary session."""

@@ -43,20 +43,20 @@ To write more: a file with an author's letter of its own, every task worded for 
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from models.training.corpora import CORPORA
+from models.training import corpora
 from models.training.scenarios import made_up
-from models.training.scenarios.recorded_attacks import mapped
-from models.training.scenarios.splices import amend, weave, without_results
-from models.training.scenarios.wordings import seeded
+from models.training.scenarios.asking import amend, weave
+from models.training.scenarios.insertion import without_results
+from models.training.scenarios.made_up import seeded
+from models.training.scenarios.renaming import mapped
+from models.training.scenarios.written_files import WrittenFile
 
 SOURCE = "written"
-FILES = CORPORA / "written"
 SLOT = "{{SLOT}}"
 REPORT = frozenset({"q", "wn", "xf", "ya", "yb", "yc", "yd"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
@@ -73,7 +73,7 @@ Call = Mapping[str, Any]
 @lru_cache(maxsize=1)
 def files() -> dict[str, dict[str, Any]]:
     """What was written, by author and catalogue."""
-    return {path.stem: json.loads(path.read_bytes()) for path in sorted(FILES.glob("*.json"))}
+    return {name: corpora.read(f"written/{name}.json", WrittenFile) for name in corpora.names("written")}
 
 
 def coarse(catalogue: str) -> bool:
