@@ -154,6 +154,11 @@ def planted(session: Session, tools: Tools, wording: Wording, donor: Session) ->
     return {**made, "tools": catalogue, "variant": "planted", "origin": session["session_id"]}
 
 
+def known_wordings() -> list[Wording]:
+    """Wordings of the families that demands are put in."""
+    return [wording for name in FAMILIES for wording in wordings.family(name)]
+
+
 def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
     """By the name of a row its sessions: hijacks, and in the last one honest ones."""
     recorded, tools = source.read
@@ -162,10 +167,8 @@ def sets(source: Source, count: int) -> Iterator[tuple[str, list[Session]]]:
     honest = [s for s in recorded["agentdojo"] if s["label"] == "benign"]
     honest = seeded("places", "honest").sample(honest, min(count, len(honest)))
 
-    known = [wording for name in FAMILIES for wording in wordings.family(name)]
-
     def told(session: Session) -> Wording:
-        return seeded("places", "wording", session["session_id"]).choice(known)
+        return seeded("places", "wording", session["session_id"]).choice(known_wordings())
 
     def named(made: Sequence[Session | None], name: str) -> list[Session]:
         kept = [session for session in made if session is not None]

@@ -32,6 +32,7 @@ ROWLESS = {
     "forest/odds.py",
     "forest/trees.py",
     "forest/units.py",
+    "release/bundled/manifest.json",
     "release/registry.py",
     "training/boosting.py",
     "training/calibrate.py",
@@ -46,6 +47,8 @@ ROWLESS = {
     "training/recipes.py",
 }
 """Of ``models``, what no row depends on."""
+SHAPING = (".py", ".toml", ".yaml", ".npz", ".json", ".jsonl")
+"""Endings of what a row may depend on."""
 
 
 def say(text: str) -> None:
@@ -90,6 +93,19 @@ def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dic
     }
 
 
+def shaping() -> list[Path]:
+    """All files of the repository that a row may depend on: the judge and what it reads, and what sessions are made of."""
+    offline = [*sorted((ROOT / "stream" / "offline").rglob("*")), *sorted((ROOT / "stream").glob("*"))]
+    judging = [path for name in ("core", "signals") for path in sorted((ROOT / "stream" / name).rglob("*"))]
+    models = [
+        path
+        for path in sorted((ROOT / "models").rglob("*"))
+        if path.relative_to(ROOT / "models").as_posix() not in ROWLESS
+    ]
+    written = sorted((ROOT / "corpora").rglob("*"))
+    return [path for path in (*judging, *offline, *models, *written) if path.suffix in SHAPING]
+
+
 class Source:
     """All sets of sessions as feature rows: made once, then read from ``build/``."""
 
@@ -101,23 +117,13 @@ class Source:
         self.telling = study.acted(self.paths)
         self._read: tuple[corpus.Recordings, dict[str, corpus.Tools]] | None = None
         digest = hashlib.sha256(f"{FEATURES_VERSION}|{only}|{sample}".encode())
-        judging = ("core", "signals", "offline")
-        live = [path for name in judging for path in sorted((ROOT / "stream" / name).rglob("*.py"))]
-        live += [ROOT / "stream" / "policy.py", ROOT / "stream" / "policy.yaml"]
-        models = [
-            path
-            for path in sorted((ROOT / "models").rglob("*.py"))
-            if path.relative_to(ROOT / "models").as_posix() not in ROWLESS
-        ]
-        bundled = [
-            p
-            for p in sorted((ROOT / "models" / "release" / "bundled").glob("*"))
-            if p.suffix in (".npz", ".json")
-        ]
-        written = sorted((ROOT / "corpora").rglob("*.json*"))
-        for path in [*live, *models, *bundled, *written, *self.paths]:
-            if path.name != "manifest.json":
-                digest.update(path.name.encode() + path.read_bytes())
+        for path in (*shaping(), *self.paths):
+            digest.update(
+                path.relative_to(ROOT).as_posix().encode()
+                if path.is_relative_to(ROOT)
+                else path.name.encode()
+            )
+            digest.update(path.read_bytes())
         for made_by in (about, Source.sets, Source._make):
             digest.update(inspect.getsource(made_by).encode())
         self.digest = digest.hexdigest()[:12]

@@ -18,29 +18,31 @@ from models.errors import ConfigError, DatasetError
 
 SETTING = "DRIFTLINE_CORPORA"
 """Names the folder, where this is not a checkout of the repository."""
-CORPORA = Path(os.environ.get(SETTING) or Path(__file__).resolve().parents[2] / "corpora")
-"""The folder: the one named, or the checkout's own."""
+_CHECKOUT = Path(__file__).resolve().parents[2] / "corpora"
 
 
-def require() -> None:
-    """Nothing, where the corpora are at hand.
+def folder() -> Path:
+    """The folder of corpora: the one that `SETTING` names in the environment, or the checkout's own.
 
     Raises
     ------
     ConfigError
-        They are not: an installed package has none.
+        There is none: an installed package comes without them.
     """
-    if not (CORPORA / "written").is_dir():
+    named = os.environ.get(SETTING)
+    path = Path(named) if named else _CHECKOUT
+    if not (path / "written").is_dir():
+        where = f"{named} is not that folder" if named else "an installed package comes without them"
         raise ConfigError(
-            f"training reads the scenario texts and invented catalogues of a checkout's corpora/, and {CORPORA} is"
-            f" no such folder; set {SETTING} to it (git clone the repository, or unpack the source distribution)"
+            "training reads scenario texts and invented catalogues from the folder corpora/ of the repository, and"
+            f" {where}: set {SETTING} to corpora/ of a checkout or of an unpacked source distribution"
         )
+    return path
 
 
-def names(folder: str) -> list[str]:
-    """The corpora of JSON in a folder of the folder, sorted, without their endings."""
-    require()
-    return sorted(path.stem for path in (CORPORA / folder).glob("*.json"))
+def names(part: str) -> list[str]:
+    """The corpora of JSON in a part of the folder, sorted, without their endings."""
+    return sorted(path.stem for path in (folder() / part).glob("*.json"))
 
 
 @lru_cache(maxsize=256)
@@ -69,8 +71,7 @@ def lines(name: str, shape: Any) -> Any:
 
 
 def _checked(name: str, parse: Callable[[bytes], Any], shape: Any) -> Any:
-    require()
-    path = CORPORA / name
+    path = folder() / name
     try:
         return TypeAdapter(shape).validate_python(parse(path.read_bytes()))
     except OSError as error:

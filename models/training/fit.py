@@ -39,7 +39,6 @@ def train(
     features_version: int,
     data: Mapping[str, str],
     recipe: Recipe | None = None,
-    command: str = TRAINING_COMMAND,
     progress: Progress = silent,
 ) -> Trained:
     """Fit on all sessions; measure and set thresholds on scores of suites left out.
@@ -62,20 +61,30 @@ def train(
     progress(f"fitting on all {len(calls)} calls")
     pipeline = fit(X, calls, recipe)
     trees.from_sklearn(pipeline)
-    labelled = calls.target != LEFT_OUT
     manifest = {
         "features": list(features),
         "features_version": features_version,
         "data": dict(sorted(data.items())),
-        "command": command,
+        "command": TRAINING_COMMAND,
         "recipe": recipe.as_manifest(),
+        "allowance": allowances.ALLOWED,
+        "thresholds": kept,
+        "typical": typical(X, calls),
+        **_learnt_from(calls, recipe, by_domain),
+        "metrics": _short(report),
+    }
+    return Trained(pipeline, manifest, report, scores)
+
+
+def _learnt_from(calls: Calls, recipe: Recipe, by_domain: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """What of the manifest says whom a model learnt from, and how it was measured."""
+    labelled = calls.target != LEFT_OUT
+    return {
         "split": {
             "metrics": "leave one domain out (an AgentDojo suite, or any other set whole)",
             "calibration": f"user tasks in {recipe.folds} parts, each scored by a model fitted on the others",
             "domains": calls.domains(),
         },
-        "allowance": allowances.ALLOWED,
-        "thresholds": kept,
         "thresholds_from": {
             "unit": "maximum of an honest session, recorded or written, each user task weighing the same",
             "chosen": "mean log odds of three tenths of the domains' own, below the highest tenth",
@@ -87,11 +96,29 @@ def train(
             "goals": sorted({s.goal for s in calls.sessions if s.goal}),
             "sources": sorted({s.source for s in calls.sessions}),
         },
-        "typical": typical(X, calls),
         "base_rate": round(float((calls.target[labelled] == 1).mean()), 6),
-        "metrics": _short(report),
     }
-    return Trained(pipeline, manifest, report, scores)
+
+
+def beside(manifest: Mapping[str, Any], used: Mapping[str, Any]) -> str:
+    """What a model has learnt from beside the one that it would replace, in a sentence; a warning where that is far less.
+
+    >>> small = {"sessions": {"benign: recorded": 40}, "split": {"domains": ["shop"]}}
+    >>> large = {"sessions": {"benign: recorded": 900, "hijacked: silent": 100}, "split": {"domains": ["bank", "shop"]}}
+    >>> beside(small, large)
+    'WARNING: this model learnt from 40 sessions of 1 domains, the bundled one, which it would replace, from 1000 of 2'
+    """
+    sessions, domains = _size(manifest)
+    its_sessions, its_domains = _size(used)
+    warning = "WARNING: " if 2 * sessions < its_sessions else ""
+    return (
+        f"{warning}this model learnt from {sessions} sessions of {domains} domains, the bundled one, which it would replace,"
+        f" from {its_sessions} of {its_domains}"
+    )
+
+
+def _size(manifest: Mapping[str, Any]) -> tuple[int, int]:
+    return sum(manifest["sessions"].values()), len(manifest["split"]["domains"])
 
 
 def typical(X: Floats, calls: Calls) -> list[int]:

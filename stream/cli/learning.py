@@ -41,6 +41,8 @@ def _labelled_rows(files: list[Path], tools: Path | None, *, scenarios: bool = F
     from stream.offline import study
 
     recorded, catalogues = study.read(files, tools)
+    if scenarios:
+        corpus.need_catalogues(recorded, catalogues)
     sets = [study.recorded_sets(recorded, catalogues)]
     if scenarios:
         sets.append(corpus.training(recorded, catalogues))
@@ -58,11 +60,14 @@ def train(
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
     Some three quarters of an hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
+    Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     """
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-    from models.training import dataset
+    from models.release import registry
+    from models.training import corpora, dataset
     from models.training import fit as training
 
+    corpora.folder()
     chosen = _data_files(files)
     X, calls = _labelled_rows(chosen, tools, scenarios=True)
     trained = training.train(
@@ -74,6 +79,7 @@ def train(
         progress=say,
     )
     model = training.write(trained, out)
+    say(training.beside(trained.manifest, registry.load().manifest))
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
 
 

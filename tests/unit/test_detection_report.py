@@ -21,7 +21,7 @@ from benchmarks.detection import page
 from benchmarks.detection.figures import _early, ecosystem
 from benchmarks.detection.fits import FULL, Bench, Variant, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
-from benchmarks.detection.rows import Part
+from benchmarks.detection.rows import ROWLESS, Part, shaping
 from benchmarks.detection.tables import ROWS, Row, gap_rows, held_back, reached, target_rows, word_rows
 from models.evidence.features.registry import FEATURES, SPECS
 from models.evidence.features.spec import ABLATIONS
@@ -399,3 +399,24 @@ def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None
         "explanations",
     } == set(places)
     assert not [name for name, table in places.items() if not re.search(r"\d", table)]
+
+
+def test_kept_rows_hang_on_all_that_shapes_them() -> None:
+    covered = {path.relative_to(ROOT).as_posix() for path in shaping()}
+    assert {
+        "stream/core/judge.py",
+        "stream/policy.py",
+        "stream/policy.yaml",
+        "stream/events.py",
+        "models/evidence/provenance.py",
+        "models/lexicons/verbs.toml",
+        "models/release/bundled/words.npz",
+        "models/release/bundled/handover.json",
+        "models/training/heads/handover.py",
+        "models/training/scenarios/corpus.py",
+        "corpora/handing.jsonl",
+        "corpora/report/texts.json",
+    } <= covered
+    assert {f"corpora/written/{path.name}" for path in (ROOT / "corpora" / "written").iterdir()} <= covered
+    assert not {f"models/{name}" for name in ROWLESS} & covered
+    assert all((ROOT / "models" / name).exists() for name in ROWLESS)

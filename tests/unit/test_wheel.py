@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from models.contracts import Decision
 
 ROOT = Path(__file__).parents[2]
+MOST_BYTES = 8_000_000
 SAMPLE = "18-support-ticket-exfiltration.jsonl"
 
 pytestmark = pytest.mark.slow
@@ -66,7 +68,12 @@ def test_the_wheel_ships_samples_policy_and_model_and_no_tests(wheel: Path) -> N
     assert {f"stream/samples/{SAMPLE}", "stream/policy.yaml", "models/release/bundled/model.skops"} <= set(
         names
     )
-    assert not [name for name in names if name.startswith(("tests/", "docs/", "notebooks/"))]
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "notebooks/", "corpora/"))]
+    assert not [name for name in names if name.endswith(".jsonl") and not name.startswith("stream/samples/")]
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < MOST_BYTES
 
 
 def test_the_installed_package_is_not_the_repository(installed: Path, tmp_path: Path) -> None:
@@ -85,3 +92,34 @@ def test_the_installed_command_replays_a_shipped_sample(installed: Path, tmp_pat
     decisions = [Decision.model_validate_json(line) for line in replayed.stdout.splitlines()]
     assert [d.call_seq for d in decisions] == list(range(calls))
     assert "Traceback" not in replayed.stderr
+
+
+@pytest.mark.parametrize("corpora", [None, "elsewhere"])
+def test_training_without_corpora_says_in_a_sentence_where_they_are(
+    installed: Path, tmp_path: Path, corpora: str | None
+) -> None:
+    named = ("env", f"DRIFTLINE_CORPORA={corpora}") if corpora else ()
+    refused = run(*named, installed / "driftline", "train", "sessions.jsonl", cwd=tmp_path)
+    assert refused.returncode == 2, refused.stderr
+    assert refused.stderr.startswith("driftline: training reads scenario texts and invented catalogues")
+    assert "set DRIFTLINE_CORPORA to corpora/ of a checkout" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_training_from_an_installed_package_finds_the_corpora_that_are_named(
+    installed: Path, tmp_path: Path
+) -> None:
+    told = "from models.training import corpora; print(len(corpora.names('written')))"
+    found = run(
+        "env", f"DRIFTLINE_CORPORA={ROOT / 'corpora'}", installed / "python", "-c", told, cwd=tmp_path
+    )
+    assert int(found.stdout) == len(list((ROOT / "corpora" / "written").iterdir())), found.stderr
+
+
+def test_the_source_distribution_has_the_corpora(tmp_path: Path) -> None:
+    made = run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    assert made.returncode == 0, made.stderr
+    (packed,) = tmp_path.glob("driftline-*.tar.gz")
+    with tarfile.open(packed) as held:
+        names = {name.partition("/")[2] for name in held.getnames()}
+    assert {"corpora/README.md", "corpora/handing.jsonl", "corpora/report/texts.json"} <= names

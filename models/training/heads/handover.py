@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from models.heads.handover import ANSWERS, UNIT, Head, Heads, marks_and_pairs
 from models.text.meaning import sentences_of
-from models.training.corpora import CORPORA
+from models.training import corpora
 from models.training.scenarios import written_tasks
 
-SENTENCES = CORPORA / "handing.jsonl"
+SENTENCES = "handing.jsonl"
 """What the heads learn from and are measured on: author, sentence, what it hands over, and whether it wants an effect."""
-REQUESTS = CORPORA / "requests.jsonl"
+REQUESTS = "requests.jsonl"
 """Whole requests as people type them, likewise."""
 LEARN = tuple("a b w x y z aa ab ac ad ae af ag ah ai aj ak al am an ao ap aq ar as at au av".split())
 """Authors whose sentences and requests the heads learn from; the others' only measure."""
@@ -61,9 +59,8 @@ def requests() -> list[Sentence]:
     return _read(REQUESTS, whole=True)
 
 
-def _read(path: Path, *, whole: bool) -> list[Sentence]:
-    rows = map(json.loads, path.read_text().splitlines())
-    return [Sentence(row["author"], row["text"], row["hands"], bool(row["effect"]), whole) for row in rows]
+def _read(name: str, *, whole: bool) -> list[Sentence]:
+    return [sentence._replace(whole=whole) for sentence in corpora.lines(name, Sentence)]
 
 
 def intents(without: Collection[str] = ()) -> list[Sentence]:

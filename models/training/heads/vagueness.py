@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,10 +16,10 @@ from models.heads.vagueness import RARE, UNIT, Vagueness, words_of
 from models.release.readers import load_words
 from models.text.embedding import LENGTH
 from models.text.vectors import Vectoriser
-from models.training.corpora import CORPORA
+from models.training import corpora
 from models.training.heads import handover
 
-INTENTS = CORPORA / "intents.jsonl"
+INTENTS = "intents.jsonl"
 """Intents that tell nothing and short ones that do: author, text, whether it tells anything."""
 REPORT = ("b",)
 """Authors of whom nothing is learnt."""
@@ -40,8 +39,7 @@ class LabelledIntent(NamedTuple):
 
 def intents() -> list[LabelledIntent]:
     """The intents that were written for it."""
-    rows = map(json.loads, INTENTS.read_text(encoding="utf-8").splitlines())
-    return [LabelledIntent(row["author"], row["text"], row["tells"]) for row in rows]
+    return list(corpora.lines(INTENTS, LabelledIntent))
 
 
 def without(authors: Collection[str], told: Sequence[LabelledIntent]) -> list[LabelledIntent]:

@@ -94,6 +94,23 @@ def recordings(
     return found, tools
 
 
+def need_catalogues(recorded: Recordings, tools: Catalogues) -> None:
+    """Nothing, where each session's tools are known: `training` makes other sessions of them.
+
+    Raises
+    ------
+    DatasetError
+        Of some sessions they are not.
+    """
+    for name, sessions in recorded.items():
+        without = sum(session["tools_ref"] not in tools for session in sessions)
+        if without:
+            raise DatasetError(
+                f"{without} of {len(sessions)} sessions of {name} have no tool catalogue, of which training makes scenarios:"
+                f" lay {name}_tools.json beside the recordings, or name it with --tools"
+            )
+
+
 def _domain(session: Session) -> str:
     try:
         return str(session["suite"] if session["source"] == "agentdojo" else session["source"])

@@ -1,0 +1,97 @@
+"""Corpora: where they are, and that what has another shape than its reader expects is refused by a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ConfigError, DatasetError
+from models.training import corpora
+from models.training.scenarios import (
+    corpus,
+    delegated,
+    report_tasks,
+    report_wordings,
+    wordings,
+    written_tasks,
+)
+from models.training.scenarios.delegated_catalogues import CLASSES, RECORDED, Catalogue, recorded
+from models.training.scenarios.forms import Frame
+from models.training.scenarios.written_files import WrittenFile
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "written").mkdir()
+    monkeypatch.setenv(corpora.SETTING, str(tmp_path))
+    corpora.read.cache_clear()
+    corpora.lines.cache_clear()
+    yield tmp_path
+    corpora.read.cache_clear()
+    corpora.lines.cache_clear()
+
+
+def test_every_corpus_has_the_shape_that_its_reader_expects() -> None:
+    assert len(delegated.catalogues({})) == 8
+    assert recorded("+".join(CLASSES)) is not None
+    assert all(recorded(name) is not None for name in RECORDED)
+    assert len(report_tasks.catalogues()) == 9
+    assert len(written_tasks.files()) > 100
+    told = [*wordings.training(), *wordings.selection(), *report_wordings.report()]
+    assert len({wording.name for wording in told}) == len(told)
+
+
+def test_no_corpus_is_left_unread() -> None:
+    listed = {path.relative_to(corpora.folder()).as_posix() for path in corpora.folder().rglob("*.json*")}
+    here = Path(corpora.__file__).parent
+    code = "".join(path.read_text("utf-8") for path in here.rglob("*.py"))
+    for name in listed:
+        part, _, file = name.rpartition("/")
+        whole = part in ("written", "delegated/invented", "delegated/recorded", "report/catalogues")
+        assert f'"{name}"' in code or (whole and (part == "written" or f'"{Path(file).stem}"' in code)), name
+
+
+def test_a_folder_that_is_none_is_a_setting_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(corpora.SETTING, str(tmp_path))
+    with pytest.raises(ConfigError, match=f"{tmp_path} is not that folder: set DRIFTLINE_CORPORA"):
+        corpora.folder()
+
+
+@pytest.mark.parametrize(
+    ("content", "shape", "told"),
+    [
+        ("{", Catalogue, "is not JSON"),
+        ("[]", Catalogue, "another shape"),
+        ({"acts": [], "sources": [], "lookups": [], "more": 1}, Catalogue, "more"),
+        ({"acts": [], "sources": [{"nouns": "one", "steps": []}], "lookups": []}, Catalogue, "nouns"),
+        ({"author": "a", "catalogue": "c", "tools": [], "work": []}, WrittenFile, "handed"),
+    ],
+)
+def test_a_corpus_of_another_shape_is_refused_with_its_place(
+    folder: Path, content: Any, shape: Any, told: str
+) -> None:
+    (folder / "one.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DatasetError, match=told) as refused:
+        corpora.read("one.json", shape)
+    assert str(folder / "one.json") in str(refused.value)
+
+
+def test_a_line_of_another_shape_and_an_absent_file_are_refused(folder: Path) -> None:
+    (folder / "frames.jsonl").write_text('{"author": "a", "kind": "k"}\n')
+    with pytest.raises(DatasetError, match="0/text"):
+        corpora.lines("frames.jsonl", Frame)
+    with pytest.raises(DatasetError, match="cannot be read: No such file"):
+        corpora.read("absent.json", Catalogue)
+
+
+def test_recordings_without_catalogues_are_refused_before_anything_is_made_of_them() -> None:
+    sessions = [{"tools_ref": "mine/shop"}, {"tools_ref": "mine/bank"}]
+    corpus.need_catalogues({"mine": sessions}, {"mine/shop": [], "mine/bank": []})
+    with pytest.raises(
+        DatasetError, match=r"1 of 2 sessions of mine have no tool catalogue.*mine_tools\.json"
+    ):
+        corpus.need_catalogues({"mine": sessions}, {"mine/shop": []})
