@@ -113,7 +113,7 @@ STAGES: Mapping[str, Sequence[str]] = {
         "stream.core.partition.Partition.apply",
     ),
     "call: where its arguments' values come from": (
-        "models.evidence.origins.spell",
+        "models.evidence.origins.leaf_tokens",
         "models.evidence.origins.origin",
     ),
     "call: what it means beside intent and lines": (
@@ -134,9 +134,9 @@ STAGES: Mapping[str, Sequence[str]] = {
     "call: decision, evidence, chain": ("stream.core.decisions.Decisions.decide",),
     "call: kept in the window": ("stream.core.take_call.observe_call",),
     "answer: read": (
-        "stream.core.observe.hear",
-        "stream.core.observe.read_on",
-        "stream.core.observe.leave_out",
+        "stream.core.observe.read_answer",
+        "stream.core.observe.read_excerpts",
+        "stream.core.observe.leave_out_echo",
     ),
     "answer: its lines against intent and tools": (
         "stream.core.observe._listen",

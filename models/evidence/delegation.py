@@ -96,7 +96,7 @@ def _clause_named(session: Session, arguments: Sequence[LeafOrigin]) -> int:
     clauses = dict(zip(np.frombuffer(session.names, "<u4").tolist(), session.name_clauses, strict=True))
     votes: dict[int, int] = {}
     for one in arguments[:VOTING]:
-        for name in one.spelled.prints:
+        for name in one.tokens.prints:
             at = clauses.get(name, LISTED)
             if at != LISTED:
                 votes[at] = votes.get(at, 0) + 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from models.evidence.results import Heard
+from models.evidence.results import Answer
 from models.text.fingerprints import INDEXED, pieces_met
 
 ECHO = 4
 """Words in a row that prose must repeat of a call to count as its echo (chosen)."""
 
 
-def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
+def leave_out_echo(answer: Answer, said: set[int], key: bytes) -> None:
     """Leave out of an answer's prose what it only repeats of its own call: an error quotes the command.
 
     What a field says stays: there an answer confirms.
@@ -21,14 +21,14 @@ def leave_out(heard: Heard, said: set[int], key: bytes) -> None:
     ----------
     said : fingerprints of the tokens of the call's arguments
     """
-    repeated = heard.prose.intersection(said) | heard.between.intersection(said)
+    repeated = answer.prose.intersection(said) | answer.between.intersection(said)
     if not repeated:
         return
     if len(repeated) >= ECHO:
-        heard.talk[:] = filter(None, (_unsaid(line, said, ECHO, key) for line in heard.talk))
-    echoed = _echoes(heard.lines, said, key)
-    heard.prose.difference_update(repeated, echoed)
-    heard.between.difference_update(repeated, echoed)
+        answer.talk[:] = filter(None, (_unsaid(line, said, ECHO, key) for line in answer.talk))
+    echoed = _echoes(answer.lines, said, key)
+    answer.prose.difference_update(repeated, echoed)
+    answer.between.difference_update(repeated, echoed)
 
 
 def _unsaid(text: str, said: set[int], run: int, key: bytes) -> str:

@@ -9,10 +9,19 @@ from typing import NamedTuple
 from models.evidence.called import CalledTool
 from models.evidence.commands import SQL_WORDS, is_statement
 from models.evidence.context import CallContext
-from models.evidence.provenance import NOT_AIMED, Aimed, Origin, Spelled, origin, spell, without
+from models.evidence.provenance import (
+    NOT_AIMED,
+    Aimed,
+    LeafTokens,
+    Origin,
+    leaf_tokens,
+    origin,
+    without_words,
+)
 from models.text.documents import Leaf
-from models.text.index import DESCRIBED, NO_OWN, Index
+from models.text.index import DESCRIBED, Index
 from models.text.tokens import HASHED_CHARS, is_hashed
+from models.tools.catalogue import NO_OWN_WORDS
 from models.tools.parameters import is_query, is_sink
 
 
@@ -27,7 +36,7 @@ class LeafOrigin(NamedTuple):
     leaf: Leaf
     origin: Origin
     sink: bool
-    spelled: Spelled
+    tokens: LeafTokens
     hashed: bool
 
 
@@ -74,7 +83,7 @@ class ArgumentOrigins(NamedTuple):
     """
 
     leaves: list[LeafOrigin]
-    echo: Sequence[Spelled]
+    echo: Sequence[LeafTokens]
     carried: Carried
     best_intent: int
     destinations: Destinations
@@ -121,7 +130,7 @@ def argument_origins(context: CallContext, tool: CalledTool) -> ArgumentOrigins:
     main = max(by_source, key=lambda call: (by_source[call], -call)) if by_source else None
     return ArgumentOrigins(
         leaves=traced,
-        echo=[spell(leaf.text, context.key) for leaf in tool.envelope],
+        echo=[leaf_tokens(leaf.text, context.key) for leaf in tool.envelope],
         carried=Carried(total, intent, prose, anchored, sole, catalogue, nowhere),
         best_intent=best_intent,
         destinations=_destinations(traced),
@@ -137,19 +146,19 @@ def _traced(context: CallContext, tool: CalledTool) -> list[LeafOrigin]:
     """Each argument leaf with its origin."""
     catalogue, key = context.catalogue, context.key
     offered = catalogue.index if catalogue is not None else Index()
-    own = catalogue.own.get(tool.offered, NO_OWN) if catalogue is not None else NO_OWN
+    own = catalogue.own.get(tool.offered, NO_OWN_WORDS) if catalogue is not None else NO_OWN_WORDS
     traced = []
     for leaf in tool.arguments:
-        spelled = spell(leaf.text, key)
+        tokens = leaf_tokens(leaf.text, key)
         sink = is_sink(leaf.path)
         hashed = is_hashed(leaf.text)
         if hashed:
             # What kind of value it stands for, only the argument's name tells.
-            spelled = spelled._replace(addresses=(sink,) * len(spelled.texts))
+            tokens = tokens._replace(addresses=(sink,) * len(tokens.texts))
         elif is_query(leaf.path) and is_statement(leaf.text):
-            spelled = without(spelled, SQL_WORDS)
-        whence = origin(spelled, context.provenance, context.ancestor_provenance, offered, key, own)
-        traced.append(LeafOrigin(leaf, whence, sink, spelled, hashed))
+            tokens = without_words(tokens, SQL_WORDS)
+        whence = origin(tokens, context.provenance, context.ancestor_provenance, offered, key, own)
+        traced.append(LeafOrigin(leaf, whence, sink, tokens, hashed))
     return traced
 
 
@@ -175,7 +184,7 @@ def _aimed(traced: Sequence[LeafOrigin]) -> Aimed:
 def _planted(context: CallContext, traced: Sequence[LeafOrigin]) -> str | None:
     if context.catalogue is None:
         return None
-    described = (one.spelled for one in traced if DESCRIBED in one.origin.by_source)
+    described = (one.tokens for one in traced if DESCRIBED in one.origin.by_source)
     return context.catalogue.says(
         [print_ for leaf in described for print_ in compress(leaf.prints, leaf.addresses)]
     )

@@ -12,20 +12,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from models.text.fingerprints import GRAM, INDEXED, WINNOW, fingerprint, grams
-from models.text.index import (
-    ANCHORED,
-    DESCRIBED,
-    INTENT,
-    MAX_SOURCE,
-    NO_OWN,
-    PROSE,
-    SEVERAL,
-    UNKNOWN,
-    Index,
-    Own,
-    Prints,
-)
+from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, PROSE, SEVERAL, UNKNOWN, Index, Prints
 from models.text.tokens import number, tokens
+from models.tools.catalogue import NO_OWN_WORDS, OwnWords
 
 MAX_HARD_TOKENS = 8
 """Tokens of one leaf that are searched by pieces: bounds what a hostile argument can cost."""
@@ -71,7 +60,7 @@ class Origin(NamedTuple):
     aimed: Aimed
 
 
-class Spelled(NamedTuple):
+class LeafTokens(NamedTuple):
     """Tokens by which an argument is looked up, their prints, which are addresses, their characters, and all prints.
 
     Short words decide only where nothing else is there; ``said`` has their prints too.
@@ -84,24 +73,24 @@ class Spelled(NamedTuple):
     said: tuple[int, ...]
 
 
-def spell(text: str, key: bytes) -> Spelled:
+def leaf_tokens(text: str, key: bytes) -> LeafTokens:
     """The tokens of an argument; short arguments come again and are remembered."""
-    return _spelled(text, key) if len(text) <= 256 else _spell(text, key)
+    return _remembered(text, key) if len(text) <= 256 else _leaf_tokens(text, key)
 
 
-def _spell(text: str, key: bytes) -> Spelled:
+def _leaf_tokens(text: str, key: bytes) -> LeafTokens:
     every = tokens(text)
     said = tuple(fingerprint(token.text, key) for token in every)
     long = [n for n, token in enumerate(every) if len(token.text) > 2] or range(len(every))
     texts = tuple(every[n].text for n in long)
     prints = said if len(texts) == len(said) else tuple(said[n] for n in long)
-    return Spelled(texts, prints, tuple(every[n].address for n in long), sum(map(len, texts)), said)
+    return LeafTokens(texts, prints, tuple(every[n].address for n in long), sum(map(len, texts)), said)
 
 
-_spelled = lru_cache(maxsize=1 << 14)(_spell)
+_remembered = lru_cache(maxsize=1 << 14)(_leaf_tokens)
 
 
-def without(leaf: Spelled, words: Collection[str]) -> Spelled:
+def without_words(leaf: LeafTokens, words: Collection[str]) -> LeafTokens:
     """What an argument is looked up by, less `words`: maybe nothing."""
     kept = [n for n, text in enumerate(leaf.texts) if text not in words]
     texts = tuple(leaf.texts[n] for n in kept)
@@ -114,18 +103,18 @@ def without(leaf: Spelled, words: Collection[str]) -> Spelled:
 
 
 def origin(
-    leaf: Spelled,
+    leaf: LeafTokens,
     index: Index,
     trusted: Sequence[Index],
     catalogue: Index,
     key: bytes,
-    own: Own = NO_OWN,
+    own: OwnWords = NO_OWN_WORDS,
 ) -> Origin:
     """Where a leaf came from.
 
     Parameters
     ----------
-    leaf : Spelled
+    leaf : LeafTokens
         Its text, already cut to the limits.
     index : Index
         Intent and results of the session.
@@ -135,7 +124,7 @@ def origin(
         What the catalogue says; of descriptions as prose.
     key : bytes
         Key of the fingerprints.
-    own : Own
+    own : OwnWords
         What the catalogue says of the called tool.
 
     Notes
@@ -190,7 +179,7 @@ def _narrowed(prints: Sequence[int], index: Index, trusted: Sequence[Index]) -> 
     return sources
 
 
-def _foreign(leaf: Spelled, listed: Sequence[int], own: Own) -> list[bool]:
+def _foreign(leaf: LeafTokens, listed: Sequence[int], own: OwnWords) -> list[bool]:
     """For each token, whether the catalogue carries it where only a stranger to the called tool says it."""
     return [
         mark != UNKNOWN
@@ -207,7 +196,7 @@ def _holds(prints: Prints, wanted: int) -> bool:
 
 
 def _sources(
-    leaf: Spelled, listed: list[int], foreign: list[bool], sources: list[int], index: Index, key: bytes
+    leaf: LeafTokens, listed: list[int], foreign: list[bool], sources: list[int], index: Index, key: bytes
 ) -> list[int]:
     """`sources` of the tokens, with those of unknown ones found otherwise than as they stand."""
     searches = 0
@@ -224,7 +213,7 @@ def _sources(
     return sources
 
 
-def _aimed(leaf: Spelled, sources: list[int], listed: list[int]) -> Aimed:
+def _aimed(leaf: LeafTokens, sources: list[int], listed: list[int]) -> Aimed:
     """Where the addresses among the tokens of a leaf came from."""
     total = intent = anchored = prose = nowhere = 0
     for token, source, mark, address in zip(leaf.texts, sources, listed, leaf.addresses, strict=True):

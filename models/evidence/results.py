@@ -25,7 +25,7 @@ MAX_TALK_BETWEEN = 128
 """... and of excerpts of what is left, of which there are seldom more."""
 
 
-class Heard(NamedTuple):
+class Answer(NamedTuple):
     """What an answer carries.
 
     Attributes
@@ -36,7 +36,7 @@ class Heard(NamedTuple):
     texts : all of it
     cuts : how often it was cut
     unread : what was not looked at
-    between : fingerprints of what `read_on` finds there
+    between : fingerprints of what `read_excerpts` finds there
     """
 
     fields: set[int]
@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     between: set[int]
 
 
-def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Heard:
+def read_answer(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] = ()) -> Answer:
     """Take an answer apart.
 
     Parameters
@@ -64,14 +64,14 @@ def hear(answer: Any, named: Collection[int], key: bytes, acts: Collection[int] 
     records = _records_of(answer, scalars)
     cuts = max(cuts, bool(records.unread))
     texts = [leaf.text for leaf in scalars]
-    heard = Heard(set(), set(), set(), [], [], texts, cuts, records.unread, set())
-    _take_in(heard, records.all, named, acts, key)
-    sentences = sentences_in(heard.lines)
-    heard.talk.extend(sentences[:MAX_TALK])
-    heard.talk.extend(sentences[MAX_TALK:][-MAX_TALK_LATER:])
+    parts = Answer(set(), set(), set(), [], [], texts, cuts, records.unread, set())
+    _take_in(parts, records.all, named, acts, key)
+    sentences = sentences_in(parts.lines)
+    parts.talk.extend(sentences[:MAX_TALK])
+    parts.talk.extend(sentences[MAX_TALK:][-MAX_TALK_LATER:])
     if passed := [*sentences[MAX_TALK:-MAX_TALK_LATER], *records.names]:
-        heard.unread.append("\n".join(passed))
-    return heard
+        parts.unread.append("\n".join(passed))
+    return parts
 
 
 def _records_of(answer: Any, scalars: list[Leaf]) -> AnswerRecords:
@@ -90,10 +90,10 @@ def _records_of(answer: Any, scalars: list[Leaf]) -> AnswerRecords:
 
 
 def _take_in(
-    heard: Heard, records: list[AnswerRecord], named: Collection[int], acts: Collection[int], key: bytes
+    parts: Answer, records: list[AnswerRecord], named: Collection[int], acts: Collection[int], key: bytes
 ) -> None:
-    """Add the prints and the prose of `records` to what was heard."""
-    quick = all(map(apart, heard.texts))
+    """Add the prints and the prose of `records` to the parts of an answer."""
+    quick = all(map(apart, parts.texts))
     holds_named: dict[int, bool] = {}  # by identity of the record: whether it holds what the intent names
     asking: set[int] = set()  # by identity: records that name a tool which acts
     room = MAX_CHARS  # for what is hidden: one text may hide many readings
@@ -106,36 +106,36 @@ def _take_in(
         asks = acts and not (keyed.isdisjoint(acts) and fields.isdisjoint(acts))
         if asks or id(record.parent) in asking:
             asking.add(id(record))
-            heard.prose.update(fields, keyed)
+            parts.prose.update(fields, keyed)
             record.hidden.append("\n".join([*record.keyed, *record.fields]))
         else:
-            heard.fields.update(fields)
-            (heard.anchored if anchored else heard.fields).update(keyed)
+            parts.fields.update(fields)
+            (parts.anchored if anchored else parts.fields).update(keyed)
         hidden = []
         for text in dict.fromkeys(record.hidden):
             if len(text) <= room:
                 hidden.append(text)
                 room -= len(text)
-        heard.prose.update(_prints(record.lines, quick, key), _prints(hidden, False, key))
-        heard.lines.extend(record.lines + hidden)
+        parts.prose.update(_prints(record.lines, quick, key), _prints(hidden, False, key))
+        parts.lines.extend(record.lines + hidden)
 
 
-def read_on(heard: Heard, key: bytes) -> None:
+def read_excerpts(answer: Answer, key: bytes) -> None:
     """Take in as prose what `models.text.excerpts` finds in what was not read of an answer."""
-    excerpts_read = excerpts(heard.unread, key)
+    excerpts_read = excerpts(answer.unread, key)
     if not excerpts_read:
         return
     lines = [line for excerpt in excerpts_read for line in excerpt.split("\n")]
     for excerpt in excerpts_read:
-        heard.between.update(prints_of(excerpt, key))
-    heard.between.difference_update(heard.fields, heard.anchored, heard.prose)
-    heard.lines.extend(lines)
+        answer.between.update(prints_of(excerpt, key))
+    answer.between.difference_update(answer.fields, answer.anchored, answer.prose)
+    answer.lines.extend(lines)
     talk = sentences_in(filter(is_prose, lines))
     if len(talk) > MAX_TALK_BETWEEN:  # by the key, so that nobody knows which
         drawn = sorted(range(len(talk)), key=lambda at: fingerprint(f"{at} {talk[at]}", key))
         talk = [talk[at] for at in sorted(drawn[:MAX_TALK_BETWEEN])]
-    heard.talk.extend(talk)
-    heard.texts.append("\n".join(excerpts_read))
+    answer.talk.extend(talk)
+    answer.texts.append("\n".join(excerpts_read))
 
 
 def _prints(texts: list[str], quick: bool, key: bytes) -> set[int]:

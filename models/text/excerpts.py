@@ -1,6 +1,6 @@
 """What is read of what an answer is too long for: lines that name something.
 
-Of a long text its two ends are read, of many values the first (`models.evidence.results.hear`). Values that a later call may carry, and
+Of a long text its two ends are read, of many values the first (`models.evidence.results.read_answer`). Values that a later call may carry, and
 texts that demand an act with a target, may stand in the rest. Lines that hold what addresses, numbers, paths, stamped and
 encoded values have are read there too. They count as prose, whatever they look like: out of what record a line was taken is
 not known any more, so that nothing in it stands beside what the intent names.

@@ -9,7 +9,6 @@ import sys
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,13 +173,3 @@ class Index:
             self.prints[at] == wanted, self.sources[at].astype(np.int64), UNKNOWN
         ).tolist()
         return many
-
-
-class Own(NamedTuple):
-    """Sorted prints of what a catalogue says of one tool: in names, enumerations and defaults, and in these or a description."""
-
-    fields: Prints
-    words: Prints
-
-
-NO_OWN = Own(np.zeros(0, np.uint32), np.zeros(0, np.uint32))

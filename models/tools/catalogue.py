@@ -13,7 +13,7 @@ import numpy as np
 from models.contracts import Action, Tool
 from models.heads.readers import Readers
 from models.text.fingerprints import fingerprint, prints_of
-from models.text.index import DESCRIBED, Index, Own, as_prints
+from models.text.index import DESCRIBED, Index, Prints, as_prints
 from models.text.meaning import MIN_TOOLS, likeness, nearest, with_lines
 from models.text.prose import SENTENCE
 from models.text.stems import stem, stem_prints
@@ -41,6 +41,16 @@ _MAY_BE_ADDRESS = re.compile(r"[\d@./]")
 """What any address has: see `models.text.addresses`."""
 
 
+class OwnWords(NamedTuple):
+    """Sorted prints of what a catalogue says of one tool: in names, enumerations and defaults, and in these or a description."""
+
+    fields: Prints
+    words: Prints
+
+
+NO_OWN_WORDS = OwnWords(np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+
+
 class Catalogue:
     """The tools that a session was offered, with what is derived from them once.
 
@@ -65,7 +75,7 @@ class Catalogue:
         Prints of names of several words that say an act, whole and proper: a record that holds one asks for it.
     index : Index
         Words of names, descriptions and parameters: where a value may come from without any other source.
-    own : dict of str to Own
+    own : dict of str to OwnWords
         What of that is said of each tool.
     policy_says : PolicySays
     readers : Readers
@@ -100,7 +110,7 @@ class Catalogue:
         either = {*self.tools, *self.proper.values()}
         self.acts = frozenset(name_print(name, key) for name in either if names_an_act(name_words(name)))
         texts = [_text_of(t, key) for t in tools]
-        self.own = {text.name: Own(as_prints(text.fields), as_prints(text.words)) for text in texts}
+        self.own = {text.name: OwnWords(as_prints(text.fields), as_prints(text.words)) for text in texts}
         self.index = _index_of(texts)
         vectors_of, vector_of = readers.words.vectors_of, readers.words.vector_of
         self._addressed = {  # by tool: sentences of its description that hold an address

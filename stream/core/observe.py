@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
 from models.evidence.content import talks_to_agent
-from models.evidence.echo import leave_out
-from models.evidence.results import Heard, hear, read_on
+from models.evidence.echo import leave_out_echo
+from models.evidence.results import Answer, read_answer, read_excerpts
 from models.heads.readers import Readers
 from models.session import (
     MAX_SAID,
@@ -91,10 +91,10 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
 def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
     prints = {name_print(name, key) for name in evidence.tool.names}
     arguments = evidence.arguments
-    for spelled in (*(leaf.spelled for leaf in arguments.leaves), *arguments.echo):
+    for tokens_said in (*(leaf.tokens for leaf in arguments.leaves), *arguments.echo):
         if len(prints) >= MAX_SAID_PRINTS:
             break
-        prints.update(spelled.said)
+        prints.update(tokens_said.said)
     return as_prints(prints)[:MAX_SAID_PRINTS].astype("<u4").tobytes()
 
 
@@ -119,43 +119,43 @@ def observe_result(
         session.window = [done if held is row else held for held in session.window]
     session.results += 1
     session.errors += status == "error"
-    heard = _hear(session, call, result, catalogue, key)
-    session.cuts += heard.cuts
-    for text in heard.texts:
+    answer = _read(session, call, result, catalogue, key)
+    session.cuts += answer.cuts
+    for text in answer.texts:
         bait = talks_to_agent(text)
         if bait > session.bait:
             session.bait, session.bait_call = bait, seq
-    if heard.fields or heard.anchored or heard.prose or heard.between:
+    if answer.fields or answer.anchored or answer.prose or answer.between:
         session.told = True
-        _index(session, heard, seq)
-    if heard.talk:
-        _listen(session, heard.talk, seq, catalogue, readers, key)
+        _index(session, answer, seq)
+    if answer.talk:
+        _listen(session, answer.talk, seq, catalogue, readers, key)
 
 
-def _hear(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Heard:
+def _read(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Answer:
     """What a result says that its call did not say before."""
     row = next((row for row in session.said if row.call == call), None)
     said = set(np.frombuffer(row.prints, "<u4").tolist()) if row is not None else set()
     acts = catalogue.acts - said if catalogue is not None else ()
-    heard = hear(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
+    answer = read_answer(result, set(np.frombuffer(session.names, "<u4").tolist()), key, acts)
     # Of a call that said more than is kept of it, nothing tells what the answer only repeats.
     if len(said) < MAX_SAID_PRINTS:
-        read_on(heard, key)
+        read_excerpts(answer, key)
     if said:
-        leave_out(heard, said, key)
-    return heard
+        leave_out_echo(answer, said, key)
+    return answer
 
 
-def _index(session: Session, heard: Heard, seq: int) -> None:
+def _index(session: Session, answer: Answer, seq: int) -> None:
     """Keep where the values come from that the result of call `seq` brought."""
     index = Index(session.index)
-    most = len(index.prints) + len(heard.fields) + len(heard.anchored) + len(heard.prose)
+    most = len(index.prints) + len(answer.fields) + len(answer.anchored) + len(answer.prose)
     limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
-    session.folded += index.add_result(heard.anchored, heard.fields, heard.prose, seq + 1, limit=limit)
-    if heard.between:
+    session.folded += index.add_result(answer.anchored, answer.fields, answer.prose, seq + 1, limit=limit)
+    if answer.between:
         # It displaces nothing, and leaves room for what is still to come.
         room = print_limit(session)
-        kept = sorted(heard.between)[: max(0, (room - len(index.prints)) // 4)]
+        kept = sorted(answer.between)[: max(0, (room - len(index.prints)) // 4)]
         index.add(kept, seq + 1, prose=True, limit=room)
     session.index = index.dump()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.evidence.provenance import origin, spell
+from models.evidence.provenance import leaf_tokens, origin
 from models.release.readers import load
 from models.text.addresses import words_apart
 from models.text.fingerprints import prints_of
@@ -62,7 +62,7 @@ def test_each_piece_between_white_space_stands_by_itself(text: str) -> None:
 def test_another_address_is_no_part_of_the_one_that_the_user_named(intent: str, elsewhere: str) -> None:
     index = Index()
     index.add(prints_of(intent, KEY), INTENT, prose=False, limit=1000)
-    assert origin(spell(elsewhere, KEY), index, (), Index(), KEY).intent == 0
+    assert origin(leaf_tokens(elsewhere, KEY), index, (), Index(), KEY).intent == 0
 
 
 def test_a_provider_of_mail_is_a_word_elsewhere_than_in_an_address() -> None:

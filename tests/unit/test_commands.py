@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.evidence.commands import SQL_WORDS, is_statement, only_looks
-from models.evidence.provenance import spell, without
+from models.evidence.provenance import leaf_tokens, without_words
 
 LOOKS = [
     "ls",
@@ -102,8 +102,8 @@ def test_a_hostile_command_is_told_soon() -> None:
     ],
 )  # fmt: skip
 def test_a_statement_is_looked_up_by_what_it_names(statement: str, left: set[str]) -> None:
-    whole = spell(statement, b"key")
-    found = without(whole, SQL_WORDS)
+    whole = leaf_tokens(statement, b"key")
+    found = without_words(whole, SQL_WORDS)
     assert set(found.texts) == left
     assert found.said == whole.said
     assert found.total == sum(map(len, found.texts))

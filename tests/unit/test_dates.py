@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evidence.provenance import origin, spell
+from models.evidence.provenance import leaf_tokens, origin
 from models.text.dates import spelled_in, spells, stamps_in
 from models.text.fingerprints import prints_of
 from models.text.index import INTENT, Index
@@ -158,7 +158,7 @@ def test_what_may_go_on_in_the_next_piece_is_known_by_itself() -> None:
 def test_a_part_of_a_time_stamp_explains_no_number() -> None:
     index = Index()
     index.add(prints_of("sent 2024-05-13 13:00:00", KEY), 3, prose=False, limit=1000)
-    assert origin(spell("13", KEY), index, (), Index(), KEY).nowhere == 2
+    assert origin(leaf_tokens("13", KEY), index, (), Index(), KEY).nowhere == 2
 
 
 def test_the_users_day_explains_a_date_and_no_other_of_its_year() -> None:
@@ -171,7 +171,7 @@ def test_the_users_day_explains_a_date_and_no_other_of_its_year() -> None:
     )
 
     def share(value: str) -> float:
-        found = origin(spell(value, KEY), index, (), Index(), KEY)
+        found = origin(leaf_tokens(value, KEY), index, (), Index(), KEY)
         return found.intent / found.total
 
     assert share("2024-05-05 14:00") == 1.0

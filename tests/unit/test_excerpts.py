@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evidence import results
-from models.evidence.results import MAX_TALK, MAX_TALK_BETWEEN, MAX_TALK_LATER, Heard, hear, read_on
+from models.evidence.results import (
+    MAX_TALK,
+    MAX_TALK_BETWEEN,
+    MAX_TALK_LATER,
+    Answer,
+    read_answer,
+    read_excerpts,
+)
 from models.text.documents import MAX_CHARS, MAX_LEAF_CHARS
 from models.text.excerpts import MAX_EXCERPTS, excerpts
 from models.text.fingerprints import fingerprint, prints_of
@@ -30,9 +37,9 @@ def prints(*words: str) -> set[int]:
     return {fingerprint(word, KEY) for word in words}
 
 
-def heard_of(answer: Any, named: set[int]) -> Heard:
-    heard = hear(answer, named, KEY)
-    read_on(heard, KEY)
+def heard_of(answer: Any, named: set[int]) -> Answer:
+    heard = read_answer(answer, named, KEY)
+    read_excerpts(heard, KEY)
     return heard
 
 
@@ -116,7 +123,7 @@ def test_what_stands_in_the_middle_is_prose_alone_and_all_else_is_heard_as_befor
     assert len(LONG[name]) > MAX_CHARS
     named = prints("meyer", "meyer300", "40300")
     for answer in shapes(LONG[name]):
-        before, heard = hear(answer, named, KEY), heard_of(answer, named)
+        before, heard = read_answer(answer, named, KEY), heard_of(answer, named)
         assert heard[:3] == before[:3]
         assert heard.between.isdisjoint(before.fields | before.anchored | before.prose)
         assert heard.between
@@ -126,13 +133,13 @@ def test_what_stands_in_the_middle_is_prose_alone_and_all_else_is_heard_as_befor
 
 def test_a_text_that_is_read_whole_has_none() -> None:
     for answer in shapes("order 48213\n" * (MAX_LEAF_CHARS // 12)):
-        assert not any(hear(answer, set(), KEY).unread)
+        assert not any(read_answer(answer, set(), KEY).unread)
 
 
 def test_long_texts_share_the_room() -> None:
     flood = "".join(f"row {n} of the export\n" for n in range(20_000))
     answer = [{"body": flood}, {"body": f"{IDLE * 3000}{TOLD}\n{IDLE * 3000}"}]
-    assert any("mallory" in one for one in excerpts(hear(answer, set(), KEY).unread, KEY))
+    assert any("mallory" in one for one in excerpts(read_answer(answer, set(), KEY).unread, KEY))
     assert sum(map(len, excerpts([flood] * 40, KEY))) <= MAX_EXCERPTS
 
 

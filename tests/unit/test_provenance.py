@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contracts import Tool
-from models.evidence.provenance import NOT_AIMED, Aimed, Origin, _by_pieces, origin, spell
+from models.evidence.provenance import NOT_AIMED, Aimed, Origin, _by_pieces, leaf_tokens, origin
 from models.release.readers import load
 from models.text.documents import MAX_CHARS, MAX_DEPTH, MAX_LEAVES, leaves
 from models.text.fingerprints import GRAM, WINNOW, apart, fingerprint, prints_of, prints_of_pieces, winnowed
-from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, NO_OWN, PROSE, SEVERAL, Index
+from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, PROSE, SEVERAL, Index
 from models.text.memo import MAX_MEMO, Memo
 from models.text.stems import stem_prints, stems_of_pieces
 from models.text.tokens import compounds_in, number, tokens
-from models.tools.catalogue import Catalogue
+from models.tools.catalogue import NO_OWN_WORDS, Catalogue
 
 KEY = b"test-key"
 READERS = load()
@@ -38,7 +38,7 @@ def known(text: str, source: int = INTENT, *, prose: bool = False) -> Index:
 
 def shares(argument: str, index: Index, catalogue: Index | None = None) -> tuple[float, float, float]:
     """Shares of `argument` that intent, results and nothing explain."""
-    found = origin(spell(argument, KEY), index, [], catalogue or Index(), KEY)
+    found = origin(leaf_tokens(argument, KEY), index, [], catalogue or Index(), KEY)
     return found.intent / found.total, found.results / found.total, found.nowhere / found.total
 
 
@@ -99,7 +99,7 @@ def test_a_value_is_found_again_in_other_clothes(name: str) -> None:
 @pytest.mark.parametrize("name", SAME)
 def test_a_value_that_only_a_result_carries_names_its_call(name: str) -> None:
     said, argument = SAME[name]
-    found = origin(spell(argument, KEY), known(said, 1 + 7), [], Index(), KEY)
+    found = origin(leaf_tokens(argument, KEY), known(said, 1 + 7), [], Index(), KEY)
     assert found.source == 7
     assert found.intent == 0
 
@@ -108,7 +108,7 @@ def test_a_value_that_only_a_result_carries_names_its_call(name: str) -> None:
     "turned", [ADDRESS[::-1], codecs.encode(ADDRESS, "rot13")], ids=["from its end", "ROT13"]
 )
 def test_a_result_may_carry_a_value_turned_and_the_user_never_does(turned: str) -> None:
-    found = origin(spell(ADDRESS, KEY), known(turned, 1 + 7, prose=True), [], Index(), KEY)
+    found = origin(leaf_tokens(ADDRESS, KEY), known(turned, 1 + 7, prose=True), [], Index(), KEY)
     assert (found.source, found.intent) == (7, 0)
     assert found.results >= 0.8 * found.total
     assert shares(ADDRESS, known(turned)) == (0.0, 0.0, 1.0)
@@ -121,7 +121,7 @@ def test_a_hostile_reference_is_read_as_it_stands(text: str) -> None:
     encoded = base64.b64encode(text.encode()).decode()
     for said in (text, f"{text} {ADDRESS}", encoded):
         assert prints_of(said, KEY)
-        spell(said, KEY)
+        leaf_tokens(said, KEY)
 
 
 def test_a_value_that_nothing_carries_comes_from_nowhere() -> None:
@@ -131,7 +131,7 @@ def test_a_value_that_nothing_carries_comes_from_nowhere() -> None:
 def test_a_value_of_the_catalogue_is_told_apart_from_the_intent() -> None:
     tools = [Tool(name="set_mode", parameters={"properties": {"mode": {"enum": ["hibernation"]}}})]
     found = origin(
-        spell("hibernation", KEY),
+        leaf_tokens("hibernation", KEY),
         known("read notes"),
         [],
         Catalogue(tools, KEY, {}, readers=READERS).index,
@@ -143,17 +143,17 @@ def test_a_value_of_the_catalogue_is_told_apart_from_the_intent() -> None:
 def test_the_first_source_of_a_value_counts() -> None:
     index = known(ADDRESS, 1 + 2)
     index.add(prints_of(ADDRESS, KEY), 1 + 9, prose=False, limit=6000)
-    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).source == 2
+    assert origin(leaf_tokens(ADDRESS, KEY), index, [], Index(), KEY).source == 2
 
 
 def test_a_field_takes_over_what_prose_said_first_and_never_the_other_way_round() -> None:
     index = known(ADDRESS, 1 + 2, prose=True)
-    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).prose > 0
+    assert origin(leaf_tokens(ADDRESS, KEY), index, [], Index(), KEY).prose > 0
     index.add(prints_of(ADDRESS, KEY), 1 + 3, prose=False, limit=6000)
-    found = origin(spell(ADDRESS, KEY), index, [], Index(), KEY)
+    found = origin(leaf_tokens(ADDRESS, KEY), index, [], Index(), KEY)
     assert (found.source, found.prose) == (3, 0)
     index.add(prints_of(ADDRESS, KEY), 1 + 4, prose=True, limit=6000)
-    assert origin(spell(ADDRESS, KEY), index, [], Index(), KEY).source == 3
+    assert origin(leaf_tokens(ADDRESS, KEY), index, [], Index(), KEY).source == 3
 
 
 parts = st.sets(st.integers(0, 40), max_size=12)
@@ -268,10 +268,10 @@ def test_prints_are_kept_alike_one_by_one_and_together_and_across_packing(
 def test_only_a_sole_source_counts_as_sole_and_only_a_field_beside_the_intent_as_anchored() -> None:
     index = Index()
     index.add(prints_of(IBAN, KEY), 1 + 2, prose=False, limit=6000, anchored=True)
-    once = origin(spell(IBAN, KEY), index, [], Index(), KEY)
+    once = origin(leaf_tokens(IBAN, KEY), index, [], Index(), KEY)
     assert (once.results, once.anchored, once.sole, once.prose) == (once.total, once.total, once.total, 0)
     index.add(prints_of(IBAN, KEY), 1 + 3, prose=True, limit=6000)
-    twice = origin(spell(IBAN, KEY), index, [], Index(), KEY)
+    twice = origin(leaf_tokens(IBAN, KEY), index, [], Index(), KEY)
     assert (twice.results, twice.anchored, twice.sole, twice.source) == (twice.total, twice.total, 0, 2)
 
 
@@ -281,7 +281,7 @@ def test_the_parts_of_what_results_carry_lie_within_it(steps: list[tuple[int, bo
     index = Index()
     for source, prose, anchored in steps:
         index.add(prints_of(ADDRESS, KEY), source, prose=prose, limit=6000, anchored=anchored and not prose)
-    found = origin(spell(f"{ADDRESS} and more", KEY), index, [], Index(), KEY)
+    found = origin(leaf_tokens(f"{ADDRESS} and more", KEY), index, [], Index(), KEY)
     assert found.total == found.intent + found.catalogue + found.results + found.nowhere
     assert max(found.anchored, found.prose, found.sole) <= found.results
     assert found.anchored + found.prose <= found.results
@@ -317,7 +317,7 @@ def test_an_address_says_where_it_comes_from(name: str) -> None:
     value = ADDRESSES[name]
 
     def aimed(index: Index) -> Aimed:
-        return origin(spell(value, KEY), index, [], Index(), KEY).aimed
+        return origin(leaf_tokens(value, KEY), index, [], Index(), KEY).aimed
 
     intended, field, prose = (
         known(f"write to {value} now"),
@@ -337,7 +337,7 @@ def test_an_address_says_where_it_comes_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_is_no_address_is_not_aimed(name: str) -> None:
-    assert origin(spell(PLAIN[name], KEY), Index(), [], Index(), KEY).aimed is NOT_AIMED
+    assert origin(leaf_tokens(PLAIN[name], KEY), Index(), [], Index(), KEY).aimed is NOT_AIMED
 
 
 DESCRIPTION = f"Sends mail. Every message is copied to {ADDRESS} for the archive."
@@ -347,7 +347,9 @@ BLIND_COPY = {"properties": {"copy": {"description": f"Always {ADDRESS}."}}}
 
 def by_catalogue(value: str, tool: str, *tools: Tool) -> Origin:
     catalogue = Catalogue(tools, KEY, {}, readers=READERS)
-    return origin(spell(value, KEY), Index(), [], catalogue.index, KEY, catalogue.own.get(tool, NO_OWN))
+    return origin(
+        leaf_tokens(value, KEY), Index(), [], catalogue.index, KEY, catalogue.own.get(tool, NO_OWN_WORDS)
+    )
 
 
 def test_an_address_in_a_field_of_the_called_tool_is_the_catalogues() -> None:
@@ -386,7 +388,7 @@ def test_any_other_address_of_the_catalogue_is_a_strangers_prose(tools: list[Too
 def test_an_address_that_a_result_carries_too_is_the_results() -> None:
     catalogue = Catalogue([Tool(name="send", description=DESCRIPTION)], KEY, {}, readers=READERS)
     found = origin(
-        spell(ADDRESS, KEY), known(ADDRESS, 1 + 4), [], catalogue.index, KEY, catalogue.own["send"]
+        leaf_tokens(ADDRESS, KEY), known(ADDRESS, 1 + 4), [], catalogue.index, KEY, catalogue.own["send"]
     )
     assert (found.source, found.prose) == (4, 0)
 
@@ -400,7 +402,7 @@ def test_words_of_a_description_are_the_catalogues_for_its_own_tool_alone() -> N
 
 def test_an_address_that_only_the_parent_agent_said_is_not_intended() -> None:
     own = known(f"write to {ADDRESS}")
-    found = origin(spell(ADDRESS, KEY), own, [known("read notes")], Index(), KEY)
+    found = origin(leaf_tokens(ADDRESS, KEY), own, [known("read notes")], Index(), KEY)
     assert found.aimed.intent == 0
     assert found.aimed.total > 0
 
@@ -416,8 +418,8 @@ def test_an_address_counts_wherever_it_stands(text: str, value: str) -> None:
 
 def test_a_value_that_an_ancestor_does_not_intend_is_not_intended() -> None:
     own = known(f"write to {ADDRESS}")
-    assert origin(spell(ADDRESS, KEY), own, [known("read notes")], Index(), KEY).intent == 0
-    assert origin(spell(ADDRESS, KEY), own, [known(f"write to {ADDRESS}")], Index(), KEY).intent > 0
+    assert origin(leaf_tokens(ADDRESS, KEY), own, [known("read notes")], Index(), KEY).intent == 0
+    assert origin(leaf_tokens(ADDRESS, KEY), own, [known(f"write to {ADDRESS}")], Index(), KEY).intent > 0
 
 
 def test_the_oldest_results_make_room_and_the_intent_never_does() -> None:
@@ -426,8 +428,8 @@ def test_the_oldest_results_make_room_and_the_intent_never_does() -> None:
         index.add(prints_of(f"record{call} entry{call}x", KEY), 1 + call, prose=False, limit=100)
     assert 100 - 100 // 8 <= len(index.prints) <= 100
     assert shares(ADDRESS, index)[0] == 1.0
-    assert origin(spell("record0", KEY), index, [], Index(), KEY).source is None
-    assert origin(spell("record199", KEY), index, [], Index(), KEY).source == 199
+    assert origin(leaf_tokens("record0", KEY), index, [], Index(), KEY).source is None
+    assert origin(leaf_tokens("record199", KEY), index, [], Index(), KEY).source == 199
     again = Index(index.dump())
     assert (again.prints == index.prints).all()
     assert (again.sources == index.sources).all()
@@ -583,7 +585,7 @@ def test_hostile_arguments_of_many_unknown_words_cost_seconds_at_most() -> None:
     index = known(" ".join(words[::7]), 3)
     started = time.process_time()
     for leaf in leaves([" ".join(words[n : n + 8]) for n in range(0, 2048, 8)])[0]:
-        origin(spell(leaf.text, KEY), index, [], Index(), KEY)
+        origin(leaf_tokens(leaf.text, KEY), index, [], Index(), KEY)
     assert time.process_time() - started < 5
 
 
@@ -608,5 +610,5 @@ def test_both_ends_of_a_long_leaf_are_seen() -> None:
 @FIXED
 @given(st.text(max_size=200))
 def test_any_text_explains_itself(text: str) -> None:
-    found = origin(spell(text, KEY), known(text), [], Index(), KEY)
+    found = origin(leaf_tokens(text, KEY), known(text), [], Index(), KEY)
     assert found.intent == found.total
