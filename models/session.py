@@ -185,7 +185,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     bait: int = 0  # most instruction-like line seen in a result, 0 to 1000
     bait_call: int = -1
     window: list[CallRow] = []
-    record: Dossier = msgspec.field(default_factory=Dossier)
+    dossier: Dossier = msgspec.field(default_factory=Dossier)
     unsigned: bool = False  # a declaration or amendment came without the signature that the policy demands
     signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
     named: int = 0  # bytes of names and credentials, see `measure_names`
@@ -237,7 +237,7 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     release: str
     epoch: int
     agent: str | None
-    record: Dossier
+    dossier: Dossier
 
 
 _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS

@@ -95,7 +95,7 @@ class Births:
             next_seq=numbers.next_seq,
             gaps=numbers.gaps,
             seen=numbers.seen,
-            record=state.record,
+            dossier=state.dossier,
         )
         fresh.credentials = state.credentials
         measure_names(fresh)
@@ -118,5 +118,5 @@ def shell_of(tomb: Tombstone, arrival: Arrival) -> Session:
         epoch=tomb.epoch,
         agent=tomb.agent,
         calls=tomb.calls,
-        record=tomb.record,
+        dossier=tomb.dossier,
     )

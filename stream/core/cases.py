@@ -75,7 +75,7 @@ class Cases:
 
     def move(self, call: Call, move: Move) -> None:
         """Bring the session of a call to another standing, and down with it what works for it."""
-        dossier, enforced = call.session.record, call.release.policy.mode == "enforce"
+        dossier, enforced = call.session.dossier, call.release.policy.mode == "enforce"
         dossier.standing = move.after
         if move.in_earnest:
             dossier.revoked = False
@@ -84,20 +84,20 @@ class Cases:
             dossier.revoked, dossier.withheld = True, not enforced
             # Never what stands above or beside it.
             for key, child in call.below:
-                if not is_revoked(child.record, call.release.policy):
+                if not is_revoked(child.dossier, call.release.policy):
                     self._inherit(key, child, call.session, call)
 
     def offered(self, item: Offered) -> None:
         """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
         policy = item.release.policy
         tree = (item.session, *item.ancestors)
-        revoked = next((each for each in tree if is_revoked(each.record, policy)), None)
+        revoked = next((each for each in tree if is_revoked(each.dossier, policy)), None)
         if revoked is not None:
             self._inherit(item.key, item.session, revoked, item)
 
     def _inherit(self, key: str, child: Session, parent: Session, item: Call | Offered) -> None:
         """Revoke what `child` holds, since `parent`, for which it works, was revoked."""
-        dossier, enforced = child.record, item.release.policy.mode == "enforce"
+        dossier, enforced = child.dossier, item.release.policy.mode == "enforce"
         before = dossier.standing
         dossier.standing, dossier.revoked = "contained", True
         in_earnest = dossier.withheld and enforced
@@ -110,7 +110,7 @@ class Cases:
             after="contained",
             why=f"revoked with session {parent.session[:128]}, for which it works",
             verdict="revoke",
-            score=parent.record.top_score,
+            score=parent.dossier.top_score,
             inherited=parent.session,
             in_earnest=in_earnest,
         )
@@ -118,7 +118,7 @@ class Cases:
 
     def close(self, item: Close) -> None:
         """Close the case of a session that is over; one that holds nothing and was quiet has none."""
-        dossier = item.session.record
+        dossier = item.session.dossier
         before = dossier.standing
         dossier.standing = "closed"
         if item.session.credentials or before != "quiet":
@@ -126,13 +126,13 @@ class Cases:
 
     def unjudged(self, item: Unjudged) -> None:
         """Say of a session that a record of it could not be judged."""
-        standing = item.session.record.standing
+        standing = item.session.dossier.standing
         why = "a record of this session could not be judged; it is in quarantine with reason internal"
         self._write(item, Move("unjudged", "internal", standing, standing, why))
 
     def _write(self, item: Call | Close | Unjudged, move: Move) -> None:
         """Put the case of a move among the outputs, and note in the dossier what was told."""
-        dossier = item.session.record
+        dossier = item.session.dossier
         number, dossier.change = dossier.change, dossier.change + 1
         change = self._change(item, move, number)
         told = is_told(change)
@@ -149,7 +149,7 @@ class Cases:
 
     def _change(self, item: Call | Close | Unjudged, move: Move, number: int) -> Change:
         session, release, now_ms = item.session, item.release, item.now_ms
-        dossier = session.record
+        dossier = session.dossier
         case_id = case_id_of(session.tenant, session.root, session.session)
         score = dossier.top_score if move.score is None else move.score
         case = Case(

@@ -118,7 +118,7 @@ class Decisions:
                 "intent_digest": session.intent_digest,
                 "marks": call.marks,
                 "policy": self._policy_name(policy),
-                "previous": session.record.chain,
+                "previous": session.dossier.chain,
                 "release": release.name,
                 "root_session_id": session.root,
                 "schema_version": 1,
@@ -147,7 +147,7 @@ class Decisions:
         ruling = judgement.ruling
         # What shadow alone revoked still holds its credentials when the policy comes to enforce.
         in_earnest = (
-            call.session.record.withheld
+            call.session.dossier.withheld
             and call.release.policy.mode == "enforce"
             and ruling.verdict == "revoke"
             and not call.over
@@ -169,7 +169,7 @@ class Decisions:
 
 
 def _judge(call: Call, score: int) -> Judgement:
-    session, release, dossier = call.session, call.release, call.session.record
+    session, release, dossier = call.session, call.release, call.session.dossier
     policy, level = release.policy, release.levels
     # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
     revoked = is_revoked(dossier, policy)
@@ -201,7 +201,7 @@ def _judge(call: Call, score: int) -> Judgement:
 
 def _note(call: Call, judgement: Judgement, digest: str) -> None:
     """Note in the session's dossier what was decided."""
-    dossier, ruling, policy = call.session.record, judgement.ruling, call.release.policy
+    dossier, ruling, policy = call.session.dossier, judgement.ruling, call.release.policy
     dossier.chain = digest
     dossier.denied += ruling.verdict == "deny"
     dossier.told_denied += ruling.verdict == "deny" and policy.mode != "enforce"

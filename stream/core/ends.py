@@ -90,7 +90,7 @@ class Ends:
             release=session.release,
             epoch=session.epoch,
             agent=session.agent,
-            record=session.record,
+            dossier=session.dossier,
         )
         draft.bury(key, session, tomb)
         self._trees.changed()

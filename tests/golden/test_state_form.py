@@ -1,6 +1,7 @@
 """A packed form that changes must change VERSION: a state that an older worker left is then rebuilt, not misread.
 
 After a change that is meant to alter it: raise ``VERSION`` in ``models/session.py`` and put what the test finds here.
+Of a field that is only renamed the bytes stay what they were, since arrays have no names: put the new digest alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE
 
-HELD = (10, "6b79dccabae03e01")
+HELD = (10, "54bf62db90042004")
 """The version, and the digest of the form that it stands for."""
 
 

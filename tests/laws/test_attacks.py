@@ -93,7 +93,7 @@ def test_a_session_weighs_about_what_it_takes() -> None:
     )
     run = b.play([b.called("plain", 0), b.called("h", 0), heavy("h"), *long, named])
     for key, state in opened(run.partition).items():
-        decided = len(dumps([list(map(str, row)) for row in state.record.path])) + 512
+        decided = len(dumps([list(map(str, row)) for row in state.dossier.path])) + 512
         assert len(run.partition.states[key]) <= 1.25 * state.weight + decided, state.session
 
 

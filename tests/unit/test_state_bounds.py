@@ -140,7 +140,7 @@ def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone
         assert len(open_.names) == 4 * len(open_.name_clauses) == 4 * MAX_NAMES
         assert len(open_.likeness) == len(open_.lure) == len(open_.affinity) == MOST_TOOLS
     assert filled > MAX_STATE * 3 // 4  # the limits are used, not merely kept
-    assert bool(open_.record.path) == (order != "never")
+    assert bool(open_.dossier.path) == (order != "never")
     where = {"root_session_id": ROOT, "tenant": TENANT}
     end = b.event("session.ended", SESSION, 2**53 - 1, id="end", **where)
     again = b.called(SESSION, 2**53, id="again", call_id=name(9), tool=name(8), **where)
