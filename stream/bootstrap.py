@@ -83,7 +83,7 @@ def _read_jwks(path: Path) -> dict[str, Any]:
 
 def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
     """The releases in `folder` by digest: each a folder with a model, its manifest and a ``policy.yaml``."""
-    found: dict[str, Release] = {}
+    releases: dict[str, Release] = {}
     try:
         places = sorted(place for place in folder.iterdir() if place.is_dir())
     except OSError as error:
@@ -92,8 +92,8 @@ def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
         model = registry.load(place)
         policy = load_policy(place / "policy.yaml", mode=mode)
         digest = release_digest(model.digest, policy)
-        found[digest] = make_release(model, policy, readers_on_disk.load_beside(place))
-    return found
+        releases[digest] = make_release(model, policy, readers_on_disk.load_beside(place))
+    return releases
 
 
 def release_digest(model_digest: str, policy: Policy) -> str:
@@ -116,8 +116,8 @@ def judge_with(
         A policy demands signed declarations, and no key of any tenant is known.
     """
     keys = settings.declaration_jwks
-    policies = [one.policy.signatures for one in (bundled, *(more or {}).values())]
-    if keys is None and any(one.required or any(one.tenants.values()) for one in policies):
+    demands = [release.policy.signatures for release in (bundled, *(more or {}).values())]
+    if keys is None and any(demand.required or any(demand.tenants.values()) for demand in demands):
         raise ConfigError(
             "the policy demands signed declarations, but no key is known to check them; set "
             "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"

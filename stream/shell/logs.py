@@ -20,10 +20,10 @@ from models.errors import DriftlineError
 from stream.settings import Format
 
 
-def told(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """`error` as a log may show it: our own errors in full, of others type and place.
 
-    >>> told(ValueError("4111 1111 1111 1111"))
+    >>> described(ValueError("4111 1111 1111 1111"))
     'ValueError'
     """
     if isinstance(error, DriftlineError):
@@ -39,7 +39,7 @@ def _message(record: logging.LogRecord) -> str:
         arguments = {name: _safe(value) for name, value in arguments.items()}
     elif isinstance(arguments, tuple):
         arguments = tuple(map(_safe, arguments))
-    text = str(record.msg) if not isinstance(record.msg, BaseException) else told(record.msg)
+    text = str(record.msg) if not isinstance(record.msg, BaseException) else described(record.msg)
     if arguments:
         with contextlib.suppress(TypeError, ValueError, KeyError):  # a broken log call: the template alone
             text %= arguments
@@ -47,7 +47,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _safe(value: Any) -> Any:
-    return told(value) if isinstance(value, BaseException) else value
+    return described(value) if isinstance(value, BaseException) else value
 
 
 class TextLines(logging.Formatter):
@@ -57,7 +57,7 @@ class TextLines(logging.Formatter):
         """One line."""
         line = f"{self.formatTime(record)} {record.levelname} {record.name}: {_message(record)}"
         if record.exc_info and record.exc_info[1] is not None:
-            line += f" ({told(record.exc_info[1])})"
+            line += f" ({described(record.exc_info[1])})"
         return line
 
 
@@ -85,7 +85,7 @@ class JsonLines(logging.Formatter):
             **self.fixed,
         }
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = told(record.exc_info[1])
+            line["error"] = described(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from models.errors import ConfigError, SchemaError
 from stream.settings import Settings
-from stream.shell.logs import Format, configure, told
+from stream.shell.logs import Format, configure, described
 
 SECRET = "DE02120300000000202051"
 
@@ -98,7 +98,9 @@ def test_a_line_stays_one_line_and_a_broken_log_call_keeps_its_template() -> Non
 
 
 def test_our_own_errors_are_told_in_full() -> None:
-    assert told(SchemaError("key", "a case is keyed by its tenant")) == "key: a case is keyed by its tenant"
+    assert (
+        described(SchemaError("key", "a case is keyed by its tenant")) == "key: a case is keyed by its tenant"
+    )
 
 
 def test_a_format_nobody_knows_is_refused() -> None:
