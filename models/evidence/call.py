@@ -1,8 +1,11 @@
-"""What a call shows before its effect: one typed value, built once, that features and signals read."""
+"""What a call shows before its effect: one typed value, built once, that features and signals read.
+
+It and its parts are structs, whose fields are read faster than a named tuple's: a row alone reads some 150 of them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from models.evidence.called import ACTIONS, CalledTool, called_tool
 from models.evidence.context import CallContext
@@ -12,7 +15,7 @@ from models.evidence.origins import ArgumentOrigins, argument_origins
 from models.evidence.standing import ToolStanding, tool_standing
 
 
-class CallEvidence(NamedTuple):
+class CallEvidence(msgspec.Struct, frozen=True):
     """What a call shows, given what was known before it.
 
     Attributes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from models.evidence.commands import only_looks
 from models.evidence.context import CallContext
@@ -17,7 +18,7 @@ ACTIONS = {"read": 0, "write": 1, "execute": 2}
 """What a call does, as a number: the more, the more it can do."""
 
 
-class CalledTool(NamedTuple):
+class CalledTool(msgspec.Struct, frozen=True):
     """The tool that an agent called, and what is called through it.
 
     Attributes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from models.heads.readers import Readers
 from models.session import Session
@@ -12,7 +13,7 @@ from models.tools.catalogue import Catalogue
 from models.tools.facts import SAYS_NOTHING, PolicySays
 
 
-class CallContext(NamedTuple):
+class CallContext(msgspec.Struct, frozen=True):
     """What is known before a call.
 
     Attributes

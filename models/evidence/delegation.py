@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from models.evidence.context import CallContext
@@ -19,7 +19,7 @@ VOTING = 16
 """Argument leaves, from the first, whose names tell a clause."""
 
 
-class Delegation(NamedTuple):
+class Delegation(msgspec.Struct, frozen=True):
     """What led to a call, and what was handed over to it.
 
     Attributes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from models.evidence.called import CalledTool
 from models.evidence.context import CallContext
@@ -15,7 +15,7 @@ from models.text.vectors import Vector
 from models.tools.names import SPOKEN, spoken_call
 
 
-class CallMeaning(NamedTuple):
+class CallMeaning(msgspec.Struct, frozen=True):
     """What a call means.
 
     Attributes

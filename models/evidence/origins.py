@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
 
+import msgspec
+
 from models.evidence.called import CalledTool
 from models.evidence.commands import SQL_WORDS, is_statement
 from models.evidence.context import CallContext
@@ -40,7 +42,7 @@ class LeafOrigin(NamedTuple):
     hashed: bool
 
 
-class Carried(NamedTuple):
+class Carried(msgspec.Struct, frozen=True):
     """Characters of all arguments, by what carries them, see `models.evidence.provenance.Origin`."""
 
     total: int
@@ -52,7 +54,7 @@ class Carried(NamedTuple):
     nowhere: int
 
 
-class Destinations(NamedTuple):
+class Destinations(msgspec.Struct, frozen=True):
     """Argument leaves that name a destination: how many, and the extremes of their shares in thousandths."""
 
     leaves: int
@@ -65,7 +67,7 @@ class Destinations(NamedTuple):
 NO_DESTINATION = Destinations(0, 1000, 0, 1000, 0)
 
 
-class ArgumentOrigins(NamedTuple):
+class ArgumentOrigins(msgspec.Struct, frozen=True):
     """Where a call's arguments come from.
 
     Attributes

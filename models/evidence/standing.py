@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from models.evidence.called import CalledTool
 from models.evidence.context import CallContext
 from models.text.meaning import NEUTRAL
 
 
-class ToolStanding(NamedTuple):
+class ToolStanding(msgspec.Struct, frozen=True):
     """How a called tool stands in the catalogue.
 
     Attributes
