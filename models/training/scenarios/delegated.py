@@ -20,8 +20,6 @@ as twins that share texts and calls and differ in the intent alone, or in one de
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,12 +30,12 @@ from models.training.scenarios.delegated_catalogues import (
     Act,
     Catalogue,
     Flow,
-    Source,
     invented,
     recorded,
 )
+from models.training.scenarios.delegated_draws import Acts, Draws, LookUps, Reading, Texts
 from models.training.scenarios.delegated_intents import asked, intents, phrase, stopped
-from models.training.scenarios.delegated_texts import FORMS, Demand, document, filled, phrases
+from models.training.scenarios.delegated_texts import Demand, document, filled, phrases
 from models.training.scenarios.delegated_values import Values, fill
 from models.training.scenarios.made_up import Labels, seeded
 from models.training.scenarios.templates import Step
@@ -52,140 +50,6 @@ BFCL_LANES = 5
 
 Tools = list[dict[str, Any]]
 Session = dict[str, Any]
-
-
-class _Draws:
-    """What is drawn for one task, in order, and the calls that its demands have taken."""
-
-    def __init__(self, seed: str) -> None:
-        self.seed = seed
-        self.rng = seeded(seed)
-        self.shared = Values(seeded(seed, "shared"))
-        self._taken: list[Step] = []
-
-    def chance(self, share: float) -> bool:
-        """True in such a share of all cases."""
-        return self.rng.random() < share
-
-    def fresh(self, act: Act) -> Demand:
-        """A demand for a call that no other text or sentence of the task asks for."""
-        for _ in range(50):
-            demand = Demand(act, Values(self.rng, self.shared))
-            call = demand.calls()[-1]
-            if all((call.tool, call.args) != (step.tool, step.args) for step in self._taken):
-                break
-        self._taken.append(call)
-        return demand
-
-    def reading(self, source: Source) -> _Reading:
-        """A source as this task meets it."""
-        values = Values(self.rng, self.shared)
-        return _Reading(str(fill(self.rng.choice(source.nouns), values)), values, source)
-
-
-class _Reading(NamedTuple):
-    """A source as one task meets it: its name in the intent, its values, and the calls that read it."""
-
-    noun: str
-    values: Values
-    source: Source
-
-    def steps(self, text: str) -> list[Step]:
-        """The calls, the last of which returns `text`."""
-        steps = []
-        for step in self.source.steps:
-            listing = isinstance(step.result, str) and step.result.startswith("- ")
-            self.values["doc"] = json.dumps(text, ensure_ascii=False) if listing else text
-            steps.append(filled(step, self.values))
-        return steps
-
-
-class _Acts(NamedTuple):
-    """Acts of one task.
-
-    Attributes
-    ----------
-    kinds : of those that are handed over, one for each
-    spare : a kind that the intent names and the text does not ask for, or none
-    handed, extra : demands that are handed over, and the one that goes beyond
-    errand, errand_first : the user's own, before or after the others
-    """
-
-    kinds: list[Act]
-    spare: list[Act]
-    handed: list[Demand]
-    extra: Demand
-    errand: Demand | None
-    errand_first: bool
-
-    @classmethod
-    def drawn(cls, catalogue: Catalogue, draws: _Draws) -> _Acts:
-        """Acts of a catalogue, and their values."""
-        rng = draws.rng
-        wanted, extra, errand, spare = _kinds(catalogue, rng)
-        # Half of the intents name a kind that the text does not ask for: an unserved kind says nothing then, and
-        # the intent that lacks the extra kind is not the shorter one.
-        unserved = [spare] if spare is not None and draws.chance(0.5) else []
-        count = rng.choice((1, 1, 2, 2, 3, 4))
-        kinds = (wanted + [rng.choice(wanted) for _ in range(4)])[: max(count, len(wanted))]
-        handed, beyond = [draws.fresh(act) for act in kinds], draws.fresh(extra)
-        own = draws.fresh(errand) if draws.chance(0.35) else None
-        return cls(kinds, unserved, handed, beyond, own, draws.chance(0.5))
-
-
-class _Texts(NamedTuple):
-    """What one task reads.
-
-    Attributes
-    ----------
-    form : of the main text
-    main, other : the source that acts are left to, and in most tasks a second one
-    other_text, other_first : what the second one says, with demands that nobody fulfils; whether it is read first
-    """
-
-    form: str
-    main: _Reading
-    other: _Reading | None
-    other_text: str
-    other_first: bool
-
-    @classmethod
-    def drawn(cls, catalogue: Catalogue, acts: _Acts, draws: _Draws) -> _Texts:
-        """Sources of a catalogue, and the second one's text."""
-        rng = draws.rng
-        form = rng.choice(FORMS)
-        source = rng.choice(catalogue.sources)
-        main = draws.reading(source)
-        other: _Reading | None = None
-        if draws.chance(0.85):
-            other = draws.reading(source if draws.chance(0.6) else rng.choice(catalogue.sources))
-            if other.noun.lower() in main.noun.lower() or main.noun.lower() in other.noun.lower():
-                other = None
-        its_form = form if draws.chance(0.7) else rng.choice(FORMS)
-        its_text = document(its_form, [draws.fresh(act) for act in acts.kinds], f"{draws.seed}/other")
-        return cls(form, main, other, its_text, draws.chance(0.5))
-
-
-class _LookUps(NamedTuple):
-    """Calls besides: before all others, and between the acts."""
-
-    opening: list[Step]
-    between: list[Step | None]
-    values: Values
-
-    @classmethod
-    def drawn(cls, catalogue: Catalogue, draws: _Draws) -> _LookUps:
-        """Look-ups of a catalogue, behind what must be called first in it."""
-        rng = draws.rng
-        opening = list(catalogue.credential.steps) if catalogue.credential else []
-        if draws.chance(0.3):
-            opening.append(rng.choice(catalogue.lookups))
-        between = [rng.choice(catalogue.lookups) if draws.chance(0.25) else None for _ in range(6)]
-        return cls(opening, between, Values(rng, draws.shared))
-
-    def made(self, steps: Sequence[Step | None]) -> list[Step]:
-        """These look-ups with values."""
-        return [filled(step, self.values) for step in steps if step]
 
 
 class _Words(NamedTuple):
@@ -211,11 +75,11 @@ class _Twins:
     """All twins of one task, in the order in which they are drawn."""
 
     def __init__(self, catalogue_name: str, catalogue: Catalogue, name: str, seed: str) -> None:
-        self.draws = _Draws(seed)
-        self.acts = _Acts.drawn(catalogue, self.draws)
-        self.texts = _Texts.drawn(catalogue, self.acts, self.draws)
+        self.draws = Draws(seed)
+        self.acts = Acts.drawn(catalogue, self.draws)
+        self.texts = Texts.drawn(catalogue, self.acts, self.draws)
         context = self._context()
-        self.look = _LookUps.drawn(catalogue, self.draws)
+        self.look = LookUps.drawn(catalogue, self.draws)
         self.words = self._words(catalogue, context)
         self.task = made_up.Task(SOURCE, catalogue_name, name, made_up.short_digest(seed))
 
@@ -248,7 +112,7 @@ class _Twins:
         """An intent, with what the user says besides."""
         return " ".join(part for part in (core, aside, self.words.errand, self.words.credential) if part)
 
-    def beside(self, reading: _Reading) -> str | None:
+    def beside(self, reading: Reading) -> str | None:
         """What the intent says of the source that it does not mean, if it says anything."""
         rest, context = (
             self.texts.main if reading is self.texts.other else self.texts.other,
@@ -256,7 +120,7 @@ class _Twins:
         )
         return phrase(context, other=rest.noun, src=rest.noun) if context and rest else None
 
-    def handed(self, reading: _Reading, acts: Sequence[Act], *, all_of_it: bool) -> str:
+    def handed(self, reading: Reading, acts: Sequence[Act], *, all_of_it: bool) -> str:
         """An intent that hands `acts` over to `reading`."""
         template = self.words.broad_template if all_of_it else self.words.narrow_template
         core = phrase(template, src=reading.noun, ask=asked(acts, self.draws.seed))
@@ -351,17 +215,6 @@ class _Twins:
         template = rng.choice(intents().direct)
         orders = template.format(x=" ".join(stopped(demand.order(rng)) for demand in self.acts.handed))
         return _session(self.task, "direct", origin, self.intent(orders), ahead + work, at)
-
-
-def _kinds(catalogue: Catalogue, rng: random.Random) -> tuple[list[Act], Act, Act, Act | None]:
-    """Kinds that are handed over, the kind that goes beyond, that of the user's own errand, and a spare one.
-
-    All are drawn from the same acts with the same chance, so that no tool is one side's more than the other's.
-    """
-    drawn = rng.sample(catalogue.acts, len(catalogue.acts))
-    several = 2 if len(drawn) > 3 and rng.random() < 0.35 else 1
-    wanted, rest = drawn[:several], drawn[several:]
-    return wanted, rest[0], rest[1] if len(rest) > 1 else wanted[0], rest[2] if len(rest) > 2 else None
 
 
 def _session(
