@@ -23,8 +23,9 @@ from models.release.registry import BUNDLED
 from models.text.embedding import DIMS, Embedding
 from models.text.vectors import Vectoriser
 from stream import bootstrap
+from stream.core.catalogues import CatalogueMemo
 from stream.core.partition import Partition
-from stream.core.releases import Release
+from stream.core.releases import PolicyNames, Release
 from stream.events import Record
 from stream.offline.files import read_records
 from stream.policy import load_policy
@@ -164,10 +165,10 @@ def test_sessions_of_two_releases_in_one_judge_are_read_by_their_own_readers() -
     tools = [Tool(name="embargoLift", description="Ends the embargo."), Tool(name="percent_change")]
     raw = msgspec.msgpack.encode([tool.model_dump(exclude_none=True) for tool in tools])
     one, other = release("one", SHIPPED), release("other", other_readers())
-    judge = b.judge(one, more={"r1": other})
-    first, second = judge.catalogue("d", raw, one), judge.catalogue("d", raw, other)
-    assert first is judge.catalogue("d", raw, one)
-    assert second is judge.catalogue("d", raw, other)
+    memo = CatalogueMemo(b"key", PolicyNames())
+    first, second = memo.built("d", raw, one), memo.built("d", raw, other)
+    assert first is memo.built("d", raw, one)
+    assert second is memo.built("d", raw, other)
     assert first.readers is one.readers
     assert second.readers is other.readers
     assert not np.array_equal(first.vectors, second.vectors)
