@@ -2,6 +2,10 @@
 
 Tokens of an argument are sought in the index of what was said. A value that is a piece of a longer identifier is found by
 its n-grams, one joined from known pieces by segmentation. Values themselves are not kept.
+
+Whoever serves a tool writes its description, and may write there what other tools should do. So an address that the
+catalogue carries anywhere but in fields of the called tool is a stranger's prose, and a word that only descriptions of
+other tools say comes from nowhere.
 """
 
 from __future__ import annotations
@@ -126,12 +130,6 @@ def origin(
         Key of the fingerprints.
     own : OwnWords
         What the catalogue says of the called tool.
-
-    Notes
-    -----
-    Whoever serves a tool writes its description, and may write there what other tools should do. So an address that
-    the catalogue carries anywhere but in fields of the called tool is a stranger's prose, and a word that only
-    descriptions of other tools say comes from nowhere.
     """
     listed = catalogue.find(leaf.prints)
     foreign = _foreign(leaf, listed, own)
