@@ -167,5 +167,5 @@ def _code(
     others = {label: value for label, value in given.items() if label != name}
     taken = [arguments for _, arguments in code.calls]
     given_here = list(taken[0].items()) if len(taken) == 1 else [(f"_{n}", a) for n, a in enumerate(taken)]
-    rest = code.rest()
-    return Dispatched(names, with_more(others, [*given_here, *([("_rest", rest)] if rest else [])]))
+    rest = [("_rest", code.rest)] if code.rest else []
+    return Dispatched(names, with_more(others, [*given_here, *rest]))

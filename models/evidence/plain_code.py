@@ -47,7 +47,7 @@ def read_code(text: str) -> PlainCode | None:
     """What plain code calls; None for any other text, and where more is said than can be told apart.
 
     >>> code = read_code("to = 'CH93'\\nsend_money(to, amount=5)  # now")
-    >>> code.calls, code.rest()
+    >>> code.calls, code.rest
     ([('send_money', {'target': 'CH93', 'amount': 5})], ['# now'])
     """
     if "(" not in text or len(text) > MAX_CODE:
@@ -71,8 +71,11 @@ def _comments(code: str) -> list[str]:
 class PlainCode:
     """Calls of named functions in plain code, in order, with what each is given: ``calls``.
 
+    ``rest`` has the texts and numbers that no call is given, then comments.
+
     Raises `ValueError` for code that is not plain: it defines or renames something, assigns a name twice, calls what was
-    assigned or has no name, passes a function or anything else that it did not assign, or makes more than `MAX_CALLS` calls.
+    assigned or has no name, passes a function or anything else that it did not assign, makes more than `MAX_CALLS` calls, or
+    spells a number too long to be written out.
     """
 
     def __init__(self, tree: ast.Module, text: str) -> None:
@@ -91,12 +94,11 @@ class PlainCode:
         self._room = MAX_NODES
         calls = sorted((n for n in every if id(n) in self._names), key=lambda n: (n.lineno, n.col_offset))
         self.calls = [(self._names[id(node)], self._arguments(node)) for node in calls]
-        self._comments = _comments(text) if "#" in text else []
-
-    def rest(self) -> list[Any]:
-        """Texts and numbers that no call is given, then comments."""
         rest = (node for node in self._constants if id(node) not in self._given)
-        return [*(value for node in rest for value in _scalar(node.value)), *self._comments]
+        self.rest = [
+            *(value for node in rest for value in _scalar(node.value)),
+            *(_comments(text) if "#" in text else []),
+        ]
 
     def _name_of(self, node: ast.Call) -> str:
         """The name of what is called; none for what says nothing."""
