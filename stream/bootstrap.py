@@ -10,15 +10,14 @@ import orjson
 
 from models.errors import ConfigError
 from models.heads.readers import Readers
+from models.release import contents, registry
 from models.release import readers as readers_on_disk
-from models.release import registry
 from stream import jose
 from stream.activations import SignedActivations
 from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
 from stream.declarations import load_keys
-from stream.events import short_hash
 from stream.outbound.act import Actor
 from stream.outbound.change import Receivers
 from stream.outbound.keys import SigningKeys
@@ -82,7 +81,13 @@ def _read_jwks(path: Path) -> dict[str, Any]:
 
 
 def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
-    """The releases in `folder` by digest: each a folder with a model, its manifest and a ``policy.yaml``."""
+    """The releases in `folder` by digest: each a folder with a model, its manifest and a ``policy.yaml``.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be read, or two releases in it are one.
+    """
     releases: dict[str, Release] = {}
     try:
         places = sorted(place for place in folder.iterdir() if place.is_dir())
@@ -91,14 +96,18 @@ def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
     for place in places:
         model = registry.load(place)
         policy = load_policy(place / "policy.yaml", mode=mode)
-        digest = release_digest(model.digest, policy)
+        digest = release_digest(place, policy)
+        if digest in releases:
+            raise ConfigError(
+                f"{place} is the same release as another folder of {folder} (digest {digest}); remove one of them"
+            )
         releases[digest] = make_release(model, policy, readers_on_disk.load_beside(place))
     return releases
 
 
-def release_digest(model_digest: str, policy: Policy) -> str:
-    """What an activation names: model and policy together, 64 hexadecimal digits."""
-    return short_hash(model_digest, policy.digest, size=32)
+def release_digest(directory: Path | None, policy: Policy) -> str:
+    """What an activation names: all that decisions of a release depend on, 64 hexadecimal digits; see `models.release.contents`."""
+    return contents.digest_of(directory, policy.digest)
 
 
 def judge_with(

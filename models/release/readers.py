@@ -47,6 +47,10 @@ class ReadersList(BaseModel):
     expectation: Listed
     vagueness: Listed
 
+    def files(self) -> list[str]:
+        """Names of the files that the list names."""
+        return [listed.file for _, listed in self]
+
 
 _READ: dict[ReadersList, Readers] = {}
 

@@ -159,4 +159,4 @@ def release(
     readers.load_beside(directory)
     typer.echo(f"usable, {model.name}, digest {model.digest}")
     if directory is not None and (file := directory / "policy.yaml").exists():
-        typer.echo(f"release {release_digest(model.digest, load_policy(file))}")
+        typer.echo(f"release {release_digest(directory, load_policy(file))}")

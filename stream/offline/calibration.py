@@ -21,6 +21,8 @@ import yaml
 from models.errors import ConfigError, InputError
 from models.forest import units
 from models.release import registry
+from models.release.contents import files_of
+from models.release.readers import read_list
 from models.training.calibrate import raised
 from stream.bootstrap import release_digest
 from stream.policy import FalsePositiveBudget, Policy, levels, parse_policy
@@ -169,10 +171,13 @@ def write(
     policy = parse_policy(text, name)
     levels(policy, model.threshold)
     out.mkdir(parents=True)
-    for file in (registry.MODEL_FILE, registry.MANIFEST_FILE):
-        shutil.copyfile(source / file, out / file)
+    for file in files_of(source).values():
+        shutil.copyfile(file, out / file.name)
+    readers = files_of(source)["readers"].parent
+    for file_name in read_list(readers).files():
+        shutil.copyfile(readers / file_name, out / file_name)
     (out / "policy.yaml").write_text(text)
-    return release_digest(model.digest, policy)
+    return release_digest(out, policy)
 
 
 def with_levels(policy_text: str, numbers: Mapping[str, int]) -> str:

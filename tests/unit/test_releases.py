@@ -1,4 +1,4 @@
-"""Releases that may be activated are read from a folder, each named by its model and policy together."""
+"""Releases that may be activated are read from a folder, each named by all that its decisions depend on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from models.errors import ConfigError
-from models.release import registry
+from models.release import readers, registry
 from stream import bootstrap, policy
 from stream.settings import Settings
 
@@ -23,17 +23,62 @@ def folder_with(root: Path, name: str, policy_text: str) -> Path:
     return root / name
 
 
-def test_a_folder_of_releases_is_known_by_model_and_policy_together(tmp_path: Path) -> None:
+def test_a_folder_of_releases_is_known_by_all_that_it_holds(tmp_path: Path) -> None:
     text = POLICY.read_text(encoding="utf-8")
     folder_with(tmp_path, "one", text)
     folder_with(tmp_path, "two", text.replace("idle_minutes: 60", "idle_minutes: 30"))
     found = bootstrap.releases_in(tmp_path)
     assert len(found) == 2
-    for digest, release in found.items():
+    for place, (digest, release) in zip(("one", "two"), found.items(), strict=True):
         assert len(digest) == 64
-        assert digest == bootstrap.release_digest(release.scorer.digest, release.policy)  # type: ignore[attr-defined]
+        assert digest == bootstrap.release_digest(tmp_path / place, release.policy)
     judge = bootstrap.judge(Settings(releases_dir=tmp_path))
     assert set(judge.releases) == {"", *found}
+
+
+def reworded(path: Path, before: str, after: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def test_a_detector_that_was_muted_is_another_release(tmp_path: Path) -> None:
+    """Thresholds, heads, the table of words and the policy: none can change under the digest that was signed."""
+    text = POLICY.read_text(encoding="utf-8")
+    whole = bootstrap.release_digest(folder_with(tmp_path, "whole", text), policy.load_policy())
+    manifest = json.loads((registry.BUNDLED / registry.MANIFEST_FILE).read_text(encoding="utf-8"))
+    muted = folder_with(tmp_path, "muted", text)
+    manifest["thresholds"] = dict.fromkeys(manifest["thresholds"], registry.NEVER)
+    (muted / registry.MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+    deaf = folder_with(tmp_path, "deaf", text)
+    reworded(deaf / "acting.json", '"bias":', '"bias": 1, "was":')
+    readers.write_digest(deaf, "acting")
+    other = policy.load_policy(mode="enforce")
+    digests = {
+        whole,
+        bootstrap.release_digest(muted, policy.load_policy()),
+        bootstrap.release_digest(deaf, policy.load_policy()),
+        bootstrap.release_digest(tmp_path / "whole", other),
+    }
+    assert len(digests) == 4
+
+
+def test_a_release_without_readers_is_bound_to_those_of_the_package(tmp_path: Path) -> None:
+    place = folder_with(tmp_path, "plain", POLICY.read_text(encoding="utf-8"))
+    whole = bootstrap.release_digest(place, policy.load_policy())
+    for file in [readers.LIST_FILE, *readers.read_list(place).files()]:
+        (place / file).unlink()
+    assert bootstrap.release_digest(place, policy.load_policy()) == whole
+    assert bootstrap.release_digest(None, policy.load_policy()) == whole
+
+
+def test_one_release_in_two_folders_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder_with(tmp_path, name, POLICY.read_text(encoding="utf-8"))
+    with pytest.raises(
+        ConfigError, match=r"two is the same release as another folder .*; remove one of them"
+    ):
+        bootstrap.releases_in(tmp_path)
 
 
 def test_keys_that_may_activate_are_read_from_their_file(tmp_path: Path) -> None:
