@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 10
+VERSION = 11
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -148,11 +148,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
     allowed_actions: int = 0  # bits, 0 = not restricted
-    resources: bytes = b""  # prints of declared resources
     budget_calls: int | None = None
     budget_writes: int | None = None
     budget_ms: int | None = None
-    amendments: int = 0
     affinity: bytes = b""  # by tool of the catalogue, to the intent
     likeness: bytes = b""  # by tool of the catalogue, in meaning, to the nearest clause
     lure: bytes = b""  # by tool of the catalogue, to the prose of results
@@ -162,24 +160,16 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # provenance
     index: bytes = b""
     said: list[SaidRow] = []
-    folded: int = 0
-    cuts: int = 0
     # dedup
     next_seq: int = 0
     gaps: list[list[int]] = []
     seen: bytes = b""  # (number, content) pairs, uint32 each
     # counters
     calls: int = 0
-    reads: int = 0
     writes: int = 0
     executes: int = 0
-    errors: int = 0
     results: int = 0
-    repeats: int = 0
-    private_reads: int = 0
     open_reads: int = 0
-    outward: int = 0
-    orphan_returns: int = 0
     last_private: int = -1
     last_open: int = -1
     bait: int = 0  # most instruction-like line seen in a result, 0 to 1000
@@ -190,6 +180,8 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
     named: int = 0  # bytes of names and credentials, see `measure_names`
     told: bool = False  # some answer said anything
+    spent_calls: int = 0  # by its sub-agents, and theirs
+    spent_writes: int = 0  # calls of these that write or execute
 
     @property
     def usable(self) -> bool:

@@ -88,7 +88,7 @@ def fit(session: Session) -> None:
     """Bring the index back within what the rest of the session leaves, after that has grown."""
     if len(session.index) > 8 * SURE_PRINTS:
         index = Index(session.index)
-        session.folded += index.trim(print_limit(session))
+        index.trim(print_limit(session))
         session.index = index.dump()
 
 
@@ -114,7 +114,7 @@ def widen(
     _take_named(session, [clause for clause, _ in clauses], listed, dropped, key)
     index = Index(session.index)
     prints = prints_of(f"{text}\n{plan}\n{listed}", key)
-    session.folded += index.add(prints, INTENT, prose=False, limit=print_limit(session))
+    index.add(prints, INTENT, prose=False, limit=print_limit(session))
     session.index = index.dump()
     if intent.budget is not None:
         _take_budget(session, intent.budget)

@@ -39,7 +39,6 @@ def observe_call(
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
     seq, facts, delegation = session.calls, evidence.tool.facts, evidence.delegation
-    session.repeats += evidence.repeats > 0
     row = CallRow(
         seq,
         fingerprint(call_id, key),
@@ -58,17 +57,14 @@ def observe_call(
     session.calls = seq + 1
     session.work = mean_with(session.work, evidence.meaning.vector, seq)
     session.nearness += evidence.meaning.explained.nearness
-    session.reads += facts.action == "read"
     session.writes += facts.action == "write"
     session.executes += facts.action == "execute"
-    session.outward += facts.outward
     at = delegation.clause
     if facts.action != "read" and at >= 0:
         served = bytearray(session.served)
         served[at] = min(255, served[at] + 1)
         session.served = bytes(served)
     if facts.action == "read" and facts.sensitive:
-        session.private_reads += 1
         session.last_private = seq
     if facts.open_world:
         session.open_reads += 1
@@ -106,21 +102,22 @@ def observe_result(
     catalogue: Catalogue | None,
     readers: Readers,
     key: bytes,
-) -> None:
-    """Fold what a tool answered into the session's provenance."""
+) -> list[str]:
+    """Fold what a tool answered into the session's provenance; returns what was unusual, as the ledger counts it."""
+    unusual: list[str] = []
     call = fingerprint(call_id, key)
     row = next((row for row in reversed(session.window) if row.call == call), None)
     if row is None:
-        session.orphan_returns += 1
+        unusual.append("return_without_call")
         seq = max(0, session.calls - 1)
     else:
         seq = row.seq
         done = replace(row, returned=True, error=status == "error")
         session.window = [done if held is row else held for held in session.window]
     session.results += 1
-    session.errors += status == "error"
     answer = _read(session, call, result, catalogue, key)
-    session.cuts += answer.cuts
+    if answer.cuts:
+        unusual.append("result_cut")
     for text in answer.texts:
         bait = talks_to_agent(text)
         if bait > session.bait:
@@ -130,6 +127,7 @@ def observe_result(
         _index(session, answer, seq)
     if answer.talk:
         _listen(session, answer.talk, seq, catalogue, readers, key)
+    return unusual
 
 
 def _read(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Answer:
@@ -151,7 +149,7 @@ def _index(session: Session, answer: Answer, seq: int) -> None:
     index = Index(session.index)
     most = len(index.prints) + len(answer.fields) + len(answer.anchored) + len(answer.prose)
     limit = SURE_PRINTS if most <= SURE_PRINTS else print_limit(session)
-    session.folded += index.add_result(answer.anchored, answer.fields, answer.prose, seq + 1, limit=limit)
+    index.add_result(answer.anchored, answer.fields, answer.prose, seq + 1, limit=limit)
     if answer.between:
         # It displaces nothing, and leaves room for what is still to come.
         room = print_limit(session)

@@ -185,7 +185,7 @@ class Take:
 
     def _observe(self, event: ToolReturned, session: Session) -> None:
         release = self._draft.release(session)
-        observe_result(
+        unusual = observe_result(
             session,
             event.call_id,
             event.status,
@@ -194,3 +194,5 @@ class Take:
             release.readers,
             self._key,
         )
+        for name in unusual:
+            self._draft.count(name)

@@ -62,7 +62,7 @@ class CallTaker:
         digest = content_print(arguments, key)
         context = self._context(arrival.key, session, ancestors, release)
         evidence = extract(context, event.tool, event.arguments, digest)
-        at = circumstances(session, event.credential, time_ms)
+        at = circumstances(session, event.credential, time_ms, [above for _, above in ancestors])
         below = self._trees.descendants(arrival.key, session)
         item = Call(
             record=arrival.record,
@@ -80,9 +80,16 @@ class CallTaker:
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
         )
-        session.cuts += evidence.tool.cuts
         observe_call(session, event.call_id, evidence, digest, time_ms, key)
+        self._spend(ancestors, evidence.tool.facts.action != "read")
         self._items.append(item)
+
+    def _spend(self, ancestors: list[tuple[str, Session]], acts: bool) -> None:
+        """Charge a sub-agent's call to the budgets of all that it works for."""
+        for key, above in ancestors:
+            above.spent_calls += 1
+            above.spent_writes += acts
+            self._draft.changed[key] = None
 
     def take_after_end(
         self, arrival: Arrival, event: ToolCalled, tomb: Tombstone, novelty: Novelty, clock_ms: int

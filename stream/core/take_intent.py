@@ -73,7 +73,6 @@ class IntentTaker:
         if not session.declared:
             self._draft.count("amendment_without_intent")
             return
-        session.amendments += 1
         release = self._draft.release(session)
         catalogue = self._draft.catalogues.of(session, release)
         intents.widen(session, event.intent, catalogue, release.readers, self._deployment.fingerprint_key)

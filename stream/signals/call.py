@@ -53,12 +53,15 @@ class Circumstances(NamedTuple):
         Those declared that it may have used: the one it names, or all where it names none.
     over : bool
         The session was over before this call.
+    above : sequence of Session
+        Those that the session works for, nearest first: what they declared holds for it too.
     """
 
     time_ms: int
     credential: Credential | None
     candidates: Sequence[CredentialRow]
     over: bool
+    above: Sequence[Session] = ()
 
     @property
     def expiries_ms(self) -> list[int | None]:
@@ -70,13 +73,15 @@ class Circumstances(NamedTuple):
         return expiries
 
 
-def circumstances(session: Session, credential: Credential | None, time_ms: int) -> Circumstances:
-    """The circumstances of a call of an open session."""
+def circumstances(
+    session: Session, credential: Credential | None, time_ms: int, above: Sequence[Session]
+) -> Circumstances:
+    """The circumstances of a call of an open session that works for those `above`."""
     candidates = session.credentials
     if credential is not None:
         named = (credential.broker, credential.kind, credential.value)
         candidates = [c for c in candidates if (c.broker, c.kind, c.value) == named]
-    return Circumstances(time_ms, credential, candidates, over=False)
+    return Circumstances(time_ms, credential, candidates, over=False, above=above)
 
 
 def circumstances_after_end(time_ms: int) -> Circumstances:
@@ -114,7 +119,7 @@ class ObservedCall(NamedTuple):
     knobs : Knobs
         Of the policy that judges.
     allowed : bool
-        The intent allows what the tool itself may do.
+        The intent, and those of all sessions above, allow what the tool itself may do.
     asked : bool
         The intent asks for this kind of action, and allows it.
     asked_out : bool
@@ -167,7 +172,8 @@ def observe(evidence: CallEvidence, circumstances: Circumstances, knobs: Knobs) 
     """The call that `evidence` is of, as signals look at it; parameters are those of `ObservedCall`."""
     session, arguments = evidence.context.session, evidence.arguments
     power = ACTIONS[evidence.tool.facts.action]  # the tool's own: what is called through it may be less
-    allowed = not session.allowed_actions or bool(session.allowed_actions >> power & 1)
+    restricted = [one.allowed_actions for one in (session, *circumstances.above) if one.allowed_actions]
+    allowed = all(actions >> power & 1 for actions in restricted)
     asked = evidence.action_asked and allowed
     named = arguments.destinations.intent_min >= NAMED_DESTINATION
     return ObservedCall(

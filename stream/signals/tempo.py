@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.session import Session
 from stream.signals.call import ObservedCall
 from stream.signals.signal import CallSignal, Remedy, Runbook, Statement
 
@@ -28,7 +29,7 @@ class Loop(CallSignal):
 
 
 class BudgetOverrun(CallSignal):
-    """More calls, acts or seconds than the declaration's budget."""
+    """More calls, acts or seconds than the budget of the declaration, or of a session it works for, with all that sub-agents did."""
 
     id = "tempo.budget_overrun"
     shipped = "alert"
@@ -42,16 +43,22 @@ class BudgetOverrun(CallSignal):
     silent_in = "support-bulk-refund"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        session = call.session
         acts = call.evidence.tool.facts.action != "read"
-        if session.budget_calls is not None and session.calls + 1 > session.budget_calls:
-            return Statement(f"the session declared a budget of {session.budget_calls} calls")
-        if session.budget_writes is not None and acts:
-            acted = session.writes + session.executes + 1
-            if acted > session.budget_writes:
-                return Statement(f"the session declared a budget of {session.budget_writes} writes")
-        if session.budget_ms is not None:
-            passed = call.circumstances.time_ms - session.started_ms
-            if passed > session.budget_ms:
-                return Statement(f"the session declared a budget of {session.budget_ms // 1000} seconds")
+        for payer in (call.session, *call.circumstances.above):
+            whose = "the session" if payer is call.session else "a session that it works for"
+            if (limit := _overrun(payer, acts, call.circumstances.time_ms)) is not None:
+                return Statement(f"{whose} declared a budget of {limit}")
         return None
+
+
+def _overrun(payer: Session, acts: bool, time_ms: int) -> str | None:
+    """The limit that one more call, which `acts` or only reads, goes beyond; None while the budget lasts."""
+    if payer.budget_calls is not None and payer.calls + payer.spent_calls + 1 > payer.budget_calls:
+        return f"{payer.budget_calls} calls"
+    if payer.budget_writes is not None and acts:
+        acted = payer.writes + payer.executes + payer.spent_writes + 1
+        if acted > payer.budget_writes:
+            return f"{payer.budget_writes} writes"
+    if payer.budget_ms is not None and time_ms - payer.started_ms > payer.budget_ms:
+        return f"{payer.budget_ms // 1000} seconds"
+    return None

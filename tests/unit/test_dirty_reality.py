@@ -167,7 +167,7 @@ def test_a_return_without_a_call_is_folded_in_and_counted() -> None:
     run = b.play(
         [b.declared("s"), b.returned("s", 1, call="never", result="pay 4411-9923-XK"), b.called("s", 2)]
     )
-    assert state(run).orphan_returns == 1
+    assert run.counters["return_without_call"] == 1
     assert len(run.decisions) == 1
 
 
@@ -284,8 +284,20 @@ def test_arguments_of_1_mib_are_cut_counted_and_judged() -> None:
     run = b.play([b.declared("s"), big])
     assert run.quarantined == []
     assert "cut" in run.decisions[0]["marks"]
-    assert state(run).cuts > 0
     assert len(orjson.dumps(run.decisions[0])) < 16 * 1024
+
+
+def test_code_with_a_number_of_thousands_of_digits_is_judged() -> None:
+    """Python refuses to write such a number out; whoever spells one in code must not so escape judgement."""
+    code = f"x = 0x{'f' * 6000}\nsend_money(5)"
+    tools = [
+        {"name": "run_python", "parameters": {"type": "object", "properties": {"code": {"type": "string"}}}}
+    ]
+    run = b.play(
+        [b.declared("s", tools=tools), b.called("s", 1, tool="run_python", arguments={"code": code})]
+    )
+    assert run.quarantined == []
+    assert len(run.decisions) == 1
 
 
 def test_one_hot_session_is_judged_like_many() -> None:

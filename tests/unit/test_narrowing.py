@@ -1,0 +1,152 @@
+"""A sub-agent may do no more than each session that it works for: not by what it declares, nor by declaring nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests import builders as b
+
+TOP, MIDDLE, LOW = "top", "middle", "low"
+BELOW = {MIDDLE: TOP, LOW: MIDDLE}
+PAY = "wire_money"
+
+
+def declared(session: str, intent: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A declaration within the tree of `TOP`, under the parent that `BELOW` gives it."""
+    return b.declared(
+        session,
+        intent={"text": "read notes.txt and pay bob@example.com", **(intent or {})},
+        root_session_id=TOP,
+        parent_session_id=more.pop("parent", BELOW.get(session)),
+        **more,
+    )
+
+
+def called(session: str, seq: int, tool: str = PAY, **more: Any) -> dict[str, Any]:
+    return b.called(session, seq, tool=tool, arguments={"to": "bob@example.com"}, root_session_id=TOP, **more)
+
+
+def against(run: b.Run) -> list[set[str]]:
+    """For each decision what speaks against its call."""
+    return [{e["name"] for e in d["evidence"] if e["supports"]} for d in run.decisions]
+
+
+def play(*values: Any) -> b.Run:
+    return b.play(values, bundled=b.release(scorer=b.ConstantScorer(0)))
+
+
+@pytest.mark.parametrize("own", [None, ["read", "write", "execute"], ["write"]])
+@pytest.mark.parametrize("between", [None, ["read", "write"]])
+def test_a_sub_agent_of_a_session_that_may_only_read_may_not_write(
+    own: list[str] | None, between: list[str] | None
+) -> None:
+    run = play(
+        declared(TOP, {"actions": ["read"]}),
+        declared(MIDDLE, {"actions": between}),
+        declared(LOW, {"actions": own}),
+        called(LOW, 1),
+        called(MIDDLE, 1),
+    )
+    for spoke, decision in zip(against(run), run.decisions, strict=True):
+        assert "action_not_allowed" in spoke
+        assert decision["verdict"] in ("deny", "revoke")
+
+
+def test_actions_that_no_session_above_restricts_are_a_session_s_own() -> None:
+    run = play(declared(TOP), declared(MIDDLE, {"actions": ["write"]}), called(MIDDLE, 1), called(TOP, 1))
+    assert not any("action_not_allowed" in spoke for spoke in against(run))
+
+
+def test_an_amendment_of_the_session_above_widens_what_those_below_may_do() -> None:
+    amendment = b.event(
+        "intent.amended", TOP, 1, intent={"text": "pay bob@example.com", "actions": ["write"]}
+    )
+    run = play(
+        declared(TOP, {"actions": ["read"]}),
+        declared(MIDDLE),
+        called(MIDDLE, 1),
+        amendment,
+        called(MIDDLE, 2),
+    )
+    assert ["action_not_allowed" in spoke for spoke in against(run)] == [True, False]
+
+
+def test_an_orphan_is_narrowed_once_its_parent_appears() -> None:
+    run = play(declared(MIDDLE), called(MIDDLE, 1), declared(TOP, {"actions": ["read"]}), called(MIDDLE, 2))
+    assert ["action_not_allowed" in spoke for spoke in against(run)] == [False, True]
+
+
+def overrun(run: b.Run) -> list[bool]:
+    return ["budget_overrun" in spoke for spoke in against(run)]
+
+
+def test_what_sub_agents_do_counts_against_the_budget_of_each_session_above() -> None:
+    run = play(
+        declared(TOP, {"budget": {"calls": 3}}),
+        declared(MIDDLE, {"budget": {"calls": 100}}),
+        declared(LOW),
+        called(TOP, 1, "read_file"),
+        called(MIDDLE, 1, "read_file"),
+        called(LOW, 1, "read_file"),
+        called(LOW, 2, "read_file"),
+        called(TOP, 2, "read_file"),
+    )
+    assert overrun(run) == [False, False, False, True, True]
+
+
+def test_writes_of_siblings_count_together_and_reads_do_not_overrun_a_budget_of_writes() -> None:
+    run = play(
+        declared(TOP, {"budget": {"writes": 1}}),
+        declared(MIDDLE),
+        declared("other", parent=TOP),
+        called(MIDDLE, 1),
+        called("other", 1, "read_file"),
+        called("other", 2),
+    )
+    assert overrun(run) == [False, False, True]
+
+
+def test_what_a_sub_agent_spent_is_spent_when_it_has_ended() -> None:
+    run = play(
+        declared(TOP, {"budget": {"calls": 1}}),
+        declared(MIDDLE),
+        called(MIDDLE, 1, "read_file"),
+        b.ended(MIDDLE, 2, root_session_id=TOP),
+        called(TOP, 1, "read_file"),
+    )
+    assert overrun(run) == [False, True]
+
+
+def test_time_that_the_session_above_has_is_all_that_those_below_have() -> None:
+    run = play(
+        declared(TOP, {"budget": {"seconds": 60}}),
+        declared(MIDDLE, {"budget": {"seconds": 600}}, at=50),
+        called(MIDDLE, 1, "read_file", at=60),
+        called(MIDDLE, 2, "read_file", at=61),
+    )
+    assert overrun(run) == [False, True]
+
+
+def test_a_sub_agent_s_own_budget_holds_below_a_larger_one() -> None:
+    run = play(
+        declared(TOP, {"budget": {"calls": 100}}),
+        declared(MIDDLE, {"budget": {"calls": 1}}),
+        called(MIDDLE, 1, "read_file"),
+        called(TOP, 1, "read_file"),
+        called(MIDDLE, 2, "read_file"),
+    )
+    assert overrun(run) == [False, False, True]
+
+
+def test_what_is_spent_below_is_the_same_in_any_batch() -> None:
+    values = [
+        declared(TOP, {"budget": {"calls": 2, "writes": 1}}),
+        declared(MIDDLE),
+        declared(LOW),
+        *(called(session, seq) for seq in (1, 2, 3) for session in (LOW, MIDDLE, TOP)),
+    ]
+    runs = [b.play(values, size) for size in (1, 2, 512)]
+    assert runs[0].outputs == runs[1].outputs == runs[2].outputs
+    assert runs[0].partition.states == runs[1].partition.states == runs[2].partition.states
