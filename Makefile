@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test pinned evaluate places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
+.PHONY: help setup demo check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make pinned    what must not move while code is moved: outputs, states and feature rows, as digests (minutes)' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
+	  'make shipped   what score and signals together alert on, on sets that nothing learnt from (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
 	  'make forms     detection in other envelopes, formats and frames, after make evaluate (DRIFTLINE_DATA)' \
 	  'make evidence  what scores rest on: cited values and answers changed in recorded hijacks (DRIFTLINE_DATA)' \
@@ -52,11 +53,14 @@ lint: setup
 train: setup
 	@$(BIN)/driftline train
 
-evaluate places forms adversary compare: export OMP_NUM_THREADS := 1
-evaluate places forms adversary compare: export OMP_WAIT_POLICY := PASSIVE
+evaluate places forms adversary compare shipped: export OMP_NUM_THREADS := 1
+evaluate places forms adversary compare shipped: export OMP_WAIT_POLICY := PASSIVE
 
 evaluate: setup recordings
 	@$(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
+
+shipped: setup recordings
+	@$(BIN)/python -m benchmarks.shipped --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
 
 forms: setup recordings
 	@$(BIN)/python -m benchmarks.forms --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

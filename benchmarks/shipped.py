@@ -27,11 +27,12 @@ from models.training.dataset import TRAINING_SETS
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
+from stream.core.verdict import decide
 from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record, dumps
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
-from stream.policy import Levels, decide
+from stream.policy import Levels
 from stream.settings import Settings
 from stream.signals.registry import BY_ID
 
@@ -83,7 +84,7 @@ def _judge() -> Judge:
     return bootstrap.judge(Settings(), mode="enforce")
 
 
-def _verdicts(decision: Mapping[str, Any], judge: Judge) -> dict[str, str]:
+def verdicts_of(decision: Mapping[str, Any], judge: Judge) -> dict[str, str]:
     """A decision's verdict, and what the score and the signals would each have led to without the other."""
     policy = judge.releases[""].policy
     speaking = [e for e in decision["evidence"] if e["supports"]]
@@ -116,7 +117,7 @@ def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | Non
         if output.topic != DECISIONS:
             continue
         signals |= {f"{e['family']}.{e['name']}" for e in document["evidence"] if e["supports"]}
-        for way, verdict in _verdicts(document, judge).items():
+        for way, verdict in verdicts_of(document, judge).items():
             if verdict in RAISED and raised[way] is None:
                 raised[way] = document["call_seq"]
             if verdict == "revoke" and revoked[way] is None:
@@ -247,9 +248,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/detection.md")
     asked = parser.parse_args()
-    release = bootstrap.judge(Settings()).releases[""]
+    release = bootstrap.release(Settings(), mode="enforce")
     report: dict[str, Any] = {
         "release": release.name,
+        "policy": f"{release.policy.name}@{release.policy.digest}",
         "command": "make shipped DOCS=1",
         "unseen": {},
         "signals": {},

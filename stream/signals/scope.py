@@ -11,7 +11,7 @@ class ToolUnknown(CallSignal):
     """The tool is not in the catalogue that the session declared."""
 
     id = "scope.tool_unknown"
-    shipped = "alert"
+    shipped = "watch"
     remedy = Remedy(otherwise="a declaration whose catalogue holds this tool")
     runbook = Runbook(
         benign="a catalogue declared once while tools are added at run time",
@@ -28,7 +28,7 @@ class ToolUnknown(CallSignal):
 
 
 class ActionNotAllowed(CallSignal):
-    """The declaration lists actions (`intent.actions`), and this tool's class (read, write, execute) is not among them."""
+    """The declaration, or that of a session it works for, lists actions (`intent.actions`), and this tool's class (read, write, execute) is not among them."""
 
     id = "scope.action_not_allowed"
     unit = "0 read, 1 write, 2 execute"

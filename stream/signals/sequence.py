@@ -27,7 +27,7 @@ class Trifecta(CallSignal):
     """Private data was read, foreign content was read, and this call leads out, which the user did not ask for."""
 
     id = "sequence.trifecta"
-    shipped = "alert"
+    shipped = "watch"
     remedy = Remedy(clauses=(ASKS_FOR_ACT, NAMES_DESTINATION))
     runbook = Runbook(
         benign="a support agent that reads a customer's record and a web page, then mails",

@@ -397,6 +397,8 @@ def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None
         "places",
         "forms",
         "explanations",
+        "shipped",
+        "voices",
     } == set(places)
     assert not [name for name, table in places.items() if not re.search(r"\d", table)]
 

@@ -17,7 +17,8 @@ from models.contracts import Outcome, Standing
 from stream import bootstrap
 from stream.core import take_call
 from stream.core.items import Mark
-from stream.events import OUTCOMES, REVOCATIONS
+from stream.core.judge import Judge
+from stream.events import DECISIONS, OUTCOMES, REVOCATIONS
 from stream.offline.files import read_records
 from stream.offline.replay import replay
 from stream.outbound.act import Actor
@@ -31,8 +32,8 @@ from stream.signals.registry import BY_ID
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-DECISIONS = sorted((DOCS / "adr").glob("*.md"))
-PAGES = [*sorted(DOCS.glob("*.md")), *DECISIONS, ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
+ADRS = sorted((DOCS / "adr").glob("*.md"))
+PAGES = [*sorted(DOCS.glob("*.md")), *ADRS, ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
 KEY = b"key"
 
 
@@ -83,7 +84,7 @@ def test_a_link_to_a_file_or_heading_that_is_not_there_is_found() -> None:
     assert dead_links(DOCS / "new.md", text + good + wrong) == bad
 
 
-@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ADRS, ids=lambda page: page.name)
 def test_a_decision_has_context_decision_price_and_what_holds_it(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, re.M) == ["Context", "Decision", "Consequences", "Held by"]
@@ -116,6 +117,43 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     modules = [path for package in ("models", "stream") for path in (ROOT / package).glob("*.py")]
     missing = [f"{m.parent.name}/{m.name}" for m in modules if m.name != "__init__.py"]
     assert not [name for name in missing if f"`{name}`" not in text]
+
+
+def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines, shown = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
+    assert lines == (DOCS / "first.jsonl").read_text(encoding="utf-8")
+    outputs = replay(read_records(DOCS / "first.jsonl"), bootstrap.judge(Settings(), mode="enforce"))
+    decisions = [json.loads(output.value) for output in outputs if output.topic == DECISIONS]
+    assert [decision["verdict"] for decision in decisions] == ["allow", "revoke"]
+    assert json.loads(shown).items() <= decisions[-1].items()
+    assert len(text.splitlines()) <= 120
+
+
+def test_the_tutorial_tells_what_a_reader_sees(tmp_path: Path) -> None:
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    judge = bootstrap.judge(Settings(), mode="enforce")
+
+    def decided(path: Path, by: Judge) -> dict[str, Any]:
+        values = [o.value for o in replay(read_records(path), by) if o.topic == DECISIONS]
+        return dict(json.loads(values[-1]))
+
+    told = decided(DOCS / "first.jsonl", judge)
+    assert f"| `score` | {told['score']} |" in text
+    assert f"{told['thresholds']['alert']} alert, {told['thresholds']['revoke']} revoke" in text
+    assert sum(evidence["supports"] for evidence in told["evidence"]) == 2
+    ((before, after),) = re.findall(r"sed 's/([^/]+)/([^/]+)/' docs/first.jsonl", text)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text((DOCS / "first.jsonl").read_text().replace(before, after), encoding="utf-8")
+    assert decided(asked, judge)["verdict"] == "allow"
+    ((old, new),) = re.findall(r"replace `(revoke: [^`]+)` by `(revoke: [^`]+)`", text)
+    shipped = (ROOT / "stream" / "policy.yaml").read_text(encoding="utf-8")
+    assert shipped.count(old) == 1
+    mine = tmp_path / "my-policy.yaml"
+    mine.write_text(shipped.replace(old, new), encoding="utf-8")
+    changed = decided(DOCS / "first.jsonl", bootstrap.judge(Settings(policy_path=mine), mode="enforce"))
+    assert (changed["verdict"], changed["standing"]) == ("alert", "alert")
+    assert changed["policy"] != told["policy"]
 
 
 def test_readme_and_security_name_the_same_settings_before_production() -> None:
