@@ -171,6 +171,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def _difference(trained: Sequence[str], computed: Sequence[str]) -> str:
+    """What tells two lists of features apart, in words."""
+    new, gone = ([name for name in a if name not in b] for a, b in ((computed, trained), (trained, computed)))
+    parts = [f"{what} {', '.join(names)}" for what, names in (("new are", new), ("gone are", gone)) if names]
+    return " and ".join(parts) or "they stand in another order"
+
+
 def load(
     directory: Path | None = None,
     features: Sequence[str] = FEATURES,
@@ -196,7 +203,12 @@ def load(
             f"{path} has SHA-256 {digest}, its manifest says {manifest.get('sha256')}; fetch it again, and suspect"
             " tampering if that changes nothing"
         )
-    if manifest["features"] != list(features) or manifest.get("features_version") != features_version:
+    if manifest["features"] != list(features):
+        raise FeaturesMismatch(
+            f"{directory} was trained on other features than this program computes: {_difference(manifest['features'], features)};"
+            " retrain with `driftline train`"
+        )
+    if manifest.get("features_version") != features_version:
         raise FeaturesMismatch(
             f"{directory} was trained on features of version {manifest.get('features_version')}, this program"
             f" computes version {features_version}; retrain with `driftline train`"

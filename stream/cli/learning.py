@@ -79,7 +79,7 @@ def train(
         progress=say,
     )
     model = training.write(trained, out)
-    say(training.beside(trained.manifest, registry.load().manifest))
+    say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
 
 

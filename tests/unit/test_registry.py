@@ -99,13 +99,19 @@ def test_a_changed_byte_is_a_digest_mismatch(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "version"),
-    [(("a.one", "b.three", "a.two"), 4), (("a.one", "a.two"), 4), (FEATURES, 5)],
+    ("features", "version", "told"),
+    [
+        (("a.one", "b.three", "a.two"), 4, "they stand in another order; retrain"),
+        (("a.one", "a.two"), 4, "gone are b.three; retrain"),
+        (("a.one", "a.two", "b.three", "c.new"), 4, "new are c.new; retrain"),
+        (("a.one", "a.two", "c.new"), 4, "new are c.new and gone are b.three; retrain"),
+        (FEATURES, 5, "version 4, this program computes version 5; retrain"),
+    ],
 )
 def test_another_feature_list_or_version_is_refused(
-    saved: Path, features: tuple[str, ...], version: int
+    saved: Path, features: tuple[str, ...], version: int, told: str
 ) -> None:
-    with pytest.raises(FeaturesMismatch, match="retrain"):
+    with pytest.raises(FeaturesMismatch, match=told):
         registry.load(saved, features, version)
 
 
