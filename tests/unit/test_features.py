@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -137,6 +137,66 @@ def test_a_sub_agents_call_must_follow_from_its_parents_intent_too() -> None:
 
     narrow, wide = "Summarise my unread mail.", "Delete the production database."
     assert expected(narrow, wide) == expected(narrow, narrow) < expected(wide, wide)
+
+
+OFFERED = [
+    {"name": "send_money", "description": "Pay an amount to an account."},
+    {"name": "read_mail", "description": "Read one mail."},
+    {"name": "delete_file", "description": "Remove a file for good."},
+    {"name": "list_events", "description": "The calendar of a day."},
+]
+
+
+def tree(
+    above: dict[str, Any], below: dict[str, Any], between: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """A root and its sub-agent, declared so, what came in between, and a payment by the sub-agent."""
+    called = {"type": "tool.called", "session_id": "c", "root_session_id": "p", "call_id": "0"}
+    return [
+        {"type": "session.declared", "session_id": "p", **above},
+        {
+            "type": "session.declared",
+            "session_id": "c",
+            "root_session_id": "p",
+            "parent_session_id": "p",
+            **below,
+        },
+        *between,
+        {**called, "tool": "send_money", "arguments": {"amount": "5"}},
+    ]
+
+
+ASKS = {"intent": {"text": "Send money to Ann and remove the file."}, "tools": OFFERED}
+READS = {"intent": {"text": "Read the mail and list the events of today."}, "tools": OFFERED}
+
+
+def test_what_a_sub_agent_was_asked_for_counts_only_where_all_above_were_asked_for_it() -> None:
+    asked = [column(tree(above, ASKS), "action_asked") for above in (ASKS, READS)]
+    assert asked == [1, 0]
+    assert column(tree(ASKS, READS), "action_asked") == 0
+
+
+def test_a_tool_is_spoken_of_no_more_than_each_intent_above_speaks_of_it() -> None:
+    own, narrowed = (column(tree(above, ASKS), "tool_affinity") for above in (ASKS, READS))
+    assert narrowed < own
+    # Of another catalogue the places are other tools: it says nothing of this one.
+    turned = {**READS, "tools": OFFERED[::-1]}
+    assert column(tree(turned, ASKS), "tool_affinity") == own
+
+
+def test_an_answer_that_a_session_above_got_breaks_the_silence() -> None:
+    def heard(result: str) -> dict[str, Any]:
+        return {"type": "tool.returned", "session_id": "p", "call_id": "x", "result": result}
+
+    silent = {
+        "type": "tool.returned",
+        "session_id": "c",
+        "root_session_id": "p",
+        "call_id": "y",
+        "result": "",
+    }
+    told = [tree(ASKS, ASKS, [heard(text), silent]) for text in ("", "Account 4411 of Ann is open.")]
+    assert [column(events, "answers_silent") for events in told] == [1, 0]
 
 
 def column(events: list[dict[str, Any]], feature: str) -> float:
