@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 11
+VERSION = 12
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
