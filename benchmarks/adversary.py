@@ -784,7 +784,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
 
 def show(report: Mapping[str, Any], docs: bool) -> None:
     """Print the tables; with `docs` write them into the document."""
-    results.show_all(tables(report), DOCUMENT if docs else None)
+    results.show_all(tables(report), [DOCUMENT] if docs else [])
     if docs:
         text = (
             f"Run of {report['date']}: {report['sessions']} sessions a suite, {report['budget']} queries a session, "

@@ -500,7 +500,7 @@ def show(report: Mapping[str, Any], docs: bool) -> None:
         ) from None
     own = driftline(measured)
     complain(report, own)
-    results.show_all(tables(report, own), DOCUMENT if docs else None)
+    results.show_all(tables(report, own), [DOCUMENT] if docs else [])
     if docs:
         text = (
             f"Rules: run of {report['date']} on {report['sessions']:,} sessions with {report['calls']:,} calls, "

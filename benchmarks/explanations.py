@@ -2,7 +2,7 @@
 
 For hijacks of the suites that the shipped release raises something on: the decision with the highest score, and its
 call judged afresh in logs that differ in one thing. The release has seen these sessions; what is measured is what a score
-rests on, not how many are found. Prints the table; ``--docs`` writes it into docs/detection.md.
+rests on, not how many are found. Prints the table; ``--docs`` writes it into docs/detection-appendix.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.detection.page import DOCUMENT
+from benchmarks.detection.page import PAGES
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
 from benchmarks.shipped import RAISED, decisions
@@ -123,14 +123,14 @@ def measured(hijacks: int) -> list[list[str]]:
 def main() -> None:
     """Measure, print, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/detection.md")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/detection-appendix.md")
     parser.add_argument("--hijacks", type=int, default=HIJACKS, help="hijacks of each suite")
     options = parser.parse_args()
     if "DRIFTLINE_DATA" not in os.environ:
         raise ConfigError("DRIFTLINE_DATA names no folder of recorded sessions")
     columns = ["change", "decisions", "halved", "below the alert bar", "same within 0.01", "higher"]
     table = {"explanations": ("What scores rest on", columns, measured(options.hijacks))}
-    results.show_all(table, DOCUMENT if options.docs else None)
+    results.show_all(table, PAGES if options.docs else ())
 
 
 if __name__ == "__main__":

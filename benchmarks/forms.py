@@ -4,7 +4,7 @@ What is done, for whom, and what it led to stays as recorded; what changes is ho
 arguments are, what tools are called and whether anything is said of them, what stands around the request, and whether
 one general tool does everything. Models are those that did not see the suite, at the thresholds that the last run of
 ``benchmarks.detection`` took from the other domains. Frames around requests are those that nothing learns from.
-Prints the table; ``--docs`` writes it into docs/detection.md, and a line into the ledger.
+Prints the table; ``--docs`` writes it into docs/detection-appendix.md, and a line into the ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from benchmarks import results
-from benchmarks.detection.page import DOCUMENT, look
+from benchmarks.detection.page import PAGES, look
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.tables import percent
 from benchmarks.places import judged, without_suites
@@ -221,7 +221,7 @@ def main() -> None:
     """Measure, print, keep, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--docs", action="store_true", help="write the table into docs/detection.md, and the ledger"
+        "--docs", action="store_true", help="write the table into docs/detection-appendix.md, and the ledger"
     )
     parser.add_argument("--hijacks", type=int, default=HIJACKS, help="hijacks of each suite in each form")
     parser.add_argument("--jobs", type=int, default=1, help="processes to make rows and fit models with")
@@ -240,7 +240,7 @@ def main() -> None:
     results.keep(FILE, {"forms": made, **results.of_run(began)}, trial=options.hijacks != HIJACKS)
     rows = [[row, percent(caught), percent(alarms)] for row, (caught, alarms) in made.items()]
     table = {"forms": ("The same sessions in other forms", ["form", "hijacks flagged", "honest: FPR"], rows)}
-    results.show_all(table, DOCUMENT if options.docs else None)
+    results.show_all(table, PAGES if options.docs else ())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The recorded text is replaced by one of the wordings for training or selection, once as it is and once in each of
 `CLOTHES` and `PLACES`; all else stays as recorded, so that the rows of the table differ in where the demand stands
 and how it is written alone. Models are those that did not see the suite, at the thresholds that the last run of
-``benchmarks.detection`` took from the other domains. Prints the table; ``--docs`` writes it into docs/detection.md.
+``benchmarks.detection`` took from the other domains. Prints the table; ``--docs`` writes it into docs/detection-appendix.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.detection.fits import FULL, Bench
-from benchmarks.detection.page import DOCUMENT, kept_limits
+from benchmarks.detection.page import PAGES, kept_limits
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.rows import Part, Source, about, say
 from benchmarks.detection.tables import percent
@@ -228,7 +228,7 @@ def flagged(scored: Scored, name: str) -> Rate:
 def main() -> None:
     """Measure, print, keep, and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/detection.md")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/detection-appendix.md")
     parser.add_argument(
         "--sessions", type=int, default=SESSIONS, help="hijacked sessions made again in each way"
     )
@@ -243,7 +243,7 @@ def main() -> None:
     results.keep(FILE, {"places": made, **results.of_run(began)}, trial=options.sessions != SESSIONS)
     rows = [[name, f"{count:,}", percent(rate)] for name, (count, rate) in made.items()]
     table = {"places": ("Where the demand stands", ["the demand stands", "sessions", "flagged"], rows)}
-    results.show_all(table, DOCUMENT if options.docs else None)
+    results.show_all(table, PAGES if options.docs else ())
 
 
 if __name__ == "__main__":

@@ -125,19 +125,35 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def show_all(
-    tables: Mapping[str, tuple[str, Sequence[str], Sequence[Sequence[str]]]], document: Path | None
+    tables: Mapping[str, tuple[str, Sequence[str], Sequence[Sequence[str]]]], pages: Sequence[Path]
 ) -> None:
-    """Print every table; in a document write each between the marks of its name."""
+    """Print every table; of these pages write each into the one that has its marks."""
     for name, (title, columns, rows) in tables.items():
         show(title, columns, rows)
-        if document is not None:
-            write_between(document, name, markdown(columns, rows))
+        if pages:
+            write_between(page_with(pages, name), name, markdown(columns, rows))
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The same table for a document."""
     head = f"| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}"
     return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def page_with(pages: Sequence[Path], name: str) -> Path:
+    """The one page that has the marks of this name.
+
+    Raises
+    ------
+    ValueError
+        No page has them, or they stand more than once.
+    """
+    found = [
+        page for page in pages for _ in range(page.read_text(encoding="utf-8").count(f"<!-- {name} -->"))
+    ]
+    if len(found) != 1:
+        raise ValueError(f"marks for {name} stand {len(found)} times in {', '.join(map(str, pages))}")
+    return found[0]
 
 
 def write_between(path: Path, name: str, text: str) -> None:

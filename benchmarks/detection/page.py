@@ -1,4 +1,4 @@
-"""What a run leaves: its figures as a file, the page's tables, and a line in the ledger of looks at what is locked."""
+"""What a run leaves: its figures as a file, the pages' tables, and a line in the ledger of looks at what is locked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.training import recipes
 
 ROOT = results.ROOT
-DOCUMENT = ROOT / "docs" / "detection.md"
+PAGES = (ROOT / "docs" / "detection.md", ROOT / "docs" / "detection-appendix.md")
+"""A table goes into the one that has its marks."""
 LEDGER = ROOT / "docs" / "detection-ledger.md"
 IMAGES = ROOT / "docs" / "img"
 FILE = ROOT / "build" / "detection.json"
@@ -32,14 +33,14 @@ def look(module: str, why: str) -> None:
 
 
 def show(report: Mapping[str, Any], docs: bool) -> None:
-    """Print the tables; with `docs` write them into the document."""
-    results.show_all(tables(report), DOCUMENT if docs else None)
+    """Print the tables; with `docs` write them into the pages."""
+    results.show_all(tables(report), PAGES if docs else ())
     if docs:
         took = f"{report['minutes']:.0f} minutes on {report['machine']}"
         many = len(report["seeds"])
         seeds = f"{many} seed{'s' * (many > 1)}"
         text = f"Run of {report['date']}, {seeds}, {report['fits']} models, {took}."
-        results.write_between(DOCUMENT, "run", text)
+        results.write_between(results.page_with(PAGES, "run"), "run", text)
 
 
 def kept_run() -> dict[str, Any]:

@@ -37,6 +37,20 @@ def test_text_between_marks_is_replaced_and_nothing_else(tmp_path: Path) -> None
         results.write_between(page, "z", "")
 
 
+def test_a_table_goes_into_the_one_page_that_has_its_marks(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.md", tmp_path / "other.md"
+    one.write_text("<!-- x -->\n<!-- /x -->\n<!-- z -->\n<!-- /z -->\n")
+    other.write_text("<!-- y -->\n<!-- /y -->\n<!-- z -->\n<!-- /z -->\n")
+    tables = {name: (name, ("a", "b"), [[name, "1"]]) for name in "xy"}
+    results.show_all(tables, [])
+    assert results.rows_between(one, "x") == []
+    results.show_all(tables, [one, other])
+    assert (results.rows_between(one, "x"), results.rows_between(other, "y")) == ([["x", "1"]], [["y", "1"]])
+    for name, many in (("z", 2), ("w", 0)):
+        with pytest.raises(ValueError, match=f"marks for {name} stand {many} times"):
+            results.page_with([one, other], name)
+
+
 def test_a_row_that_was_not_measured_again_stays_in_the_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- x -->\n<!-- /x -->\n| no | row |\n")

@@ -385,22 +385,16 @@ def test_a_run_that_opens_what_is_locked_is_a_line_of_the_ledger_and_no_other_is
     assert all("| a look | `python -m benchmarks.detection --more" in line for line in lines)
 
 
-def test_the_page_has_a_place_for_each_table_and_every_place_is_filled() -> None:
-    text = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
-    places = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
+def test_the_pages_have_one_place_for_each_table_and_every_place_is_filled() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in page.PAGES)
+    places = re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S)
     source = (ROOT / "benchmarks" / "detection" / "tables.py").read_text(encoding="utf-8")
     body = source.partition("def tables(")[2]
-    named = set(re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M))
-    assert {one or other for one, other in named} | {
-        "figures",
-        "run",
-        "places",
-        "forms",
-        "explanations",
-        "shipped",
-        "voices",
-    } == set(places)
-    assert not [name for name, table in places.items() if not re.search(r"\d", table)]
+    named = {one or other for one, other in re.findall(r'^ {8}"(\w+)": \($|out\["(\w+)"\] = \(', body, re.M)}
+    others = {"figures", "run", "places", "forms", "explanations", "shipped", "voices"}
+    assert sorted(name for name, _ in places) == sorted(named | others)
+    assert {results.page_with(page.PAGES, name) for name in named | others} == set(page.PAGES)
+    assert not [name for name, table in places if not re.search(r"\d", table)]
 
 
 def test_kept_rows_hang_on_all_that_shapes_them() -> None:
