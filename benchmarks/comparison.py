@@ -531,13 +531,13 @@ def changed_sets(recordings: corpus.Recordings, tools: dict[str, corpus.Tools]) 
 def replayed(sets: Iterable[corpus.Set], telling: dict[str, int]) -> Recorded:
     """These sets with their rows, as the live judge sees them."""
     listed = list(sets)
-    X, calls, home, families = study.labelled(listed, telling, say, processes=1)
+    X, calls, home, families, by_signals = study.labelled(listed, telling, say, processes=1)
     by_id = {session["session_id"]: session for one in listed for session in one.sessions}
     raw = tuple(by_id[labels.session_id] for labels in calls.sessions)
     told: tuple[dict[str, Any], ...] = ({},) * len(raw)
     homes: npt.NDArray[np.str_] = np.array(home, dtype=np.str_)
     tools = {ref: found for one in listed for ref, found in one.tools.items()}
-    return Recorded(Part(X, calls, homes, told, families), raw, tools)
+    return Recorded(Part(X, calls, homes, told, families, by_signals), raw, tools)
 
 
 def measure(recorded: Recorded, changed: Mapping[str, Recorded]) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def judged(bench: Bench, source: Source, name: str, sessions: Sequence[Session])
     told = tuple(
         about(raw[s.session_id], one.tools[raw[s.session_id]["tools_ref"]]) for s in found.calls.sessions
     )
-    part = Part(found.X, found.calls, np.array(found.home), told, found.families)
+    part = Part(found.X, found.calls, np.array(found.home), told, found.families, found.by_signals)
     return Scored(part, bench.held_out(part, 0), kept_limits())
 
 

@@ -22,6 +22,8 @@ import numpy as np
 import orjson
 
 from benchmarks import results
+from benchmarks.detection.figures import SHIPPED_COLUMNS
+from benchmarks.detection.rates import WAYS
 from models.forest.units import UNITS
 from models.training.dataset import TRAINING_SETS
 from stream import bootstrap
@@ -32,7 +34,7 @@ from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record,
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
-from stream.policy import Levels
+from stream.offline.rows import AFTERWARDS, speaking, tells, verdict_by_signals
 from stream.settings import Settings
 from stream.signals.registry import BY_ID
 
@@ -41,11 +43,6 @@ FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
 PAGE = results.ROOT / "docs" / "detection.md"
 CHUNK = 200
 """Sessions that a process judges at a time."""
-WAYS = ("verdicts", "score alone", "signals alone")
-NEVER = Levels(UNITS + 1, UNITS + 1, UNITS + 1)
-"""Thresholds that no score reaches."""
-AFTERWARDS = "identity.after_revocation"
-"""The one signal that says again what was decided before: it says nothing of a session by itself."""
 
 
 def outputs_of(judge: Judge, events: Sequence[dict[str, Any]]) -> list[Output]:
@@ -86,17 +83,12 @@ def _judge() -> Judge:
 
 def verdicts_of(decision: Mapping[str, Any], judge: Judge) -> dict[str, str]:
     """A decision's verdict, and what the score and the signals would each have led to without the other."""
-    policy = judge.releases[""].policy
-    speaking = [e for e in decision["evidence"] if e["supports"]]
-    names = [f"{e['family']}.{e['name']}" for e in speaking]
-    usable = not {"vague", "undeclared"} & set(decision["marks"])
-    by_signals = decide(
-        policy, NEVER, 0, decision["families"], [name for name in names if name != AFTERWARDS], usable
-    )
-    silent = policy.model_copy(update={"signals": {}})
+    release = judge.releases[""]
     score = round(decision["score"] * UNITS)
-    by_score = decide(silent, judge.releases[""].levels, score, decision["families"], names, usable)
-    return dict(zip(WAYS, (decision["verdict"], by_score.verdict, by_signals.verdict), strict=True))
+    # Without signals: no name of one is handed in.
+    by_score = decide(release.policy, release.levels, score, decision["families"], (), tells(decision))
+    by_signals = verdict_by_signals(decision, release.policy)
+    return dict(zip(WAYS, (decision["verdict"], by_score.verdict, by_signals), strict=True))
 
 
 def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | None) -> Judged:
@@ -116,7 +108,7 @@ def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | Non
             )
         if output.topic != DECISIONS:
             continue
-        signals |= {f"{e['family']}.{e['name']}" for e in document["evidence"] if e["supports"]}
+        signals |= set(speaking(document))
         for way, verdict in verdicts_of(document, judge).items():
             if verdict in RAISED and raised[way] is None:
                 raised[way] = document["call_seq"]
@@ -217,23 +209,15 @@ def _shown(figure: Mapping[str, Any]) -> str:
 
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """The tables of docs/detection.md, by the mark that they stand under."""
-    columns = (
-        "honest alerted",
-        "honest revoked",
-        "hijacked alerted",
-        "hijacked alerted in time",
-        "hijacked revoked",
-        "ignored alerted",
-    )
     rows = [
-        [f"{name}, {way}", *(_shown(figures[column]) for column in columns)]
+        [f"{name}, {way}", *(_shown(figures[column]) for column in SHIPPED_COLUMNS)]
         for name, one in report["unseen"].items()
         for way, figures in one["ways"].items()
     ]
     voices = [[name, *_voices(name, report["signals"])] for name in BY_ID if name != AFTERWARDS]
     sets = [f"{name}, {label}" for name, told in report["signals"].items() for label in told]
     return {
-        "shipped": results.markdown(("set, and what speaks", *columns), rows),
+        "shipped": results.markdown(("set, and what speaks", *SHIPPED_COLUMNS), rows),
         "voices": results.markdown(("signal", *sets), voices),
     }
 

@@ -3,7 +3,8 @@
 Every domain (an AgentDojo suite, or any other recorded source) is scored by a model fitted on everything of
 the other domains, recordings and scenarios. The threshold that it is judged at comes from the other domains
 too, each scored by a model that saw neither it nor the domain judged. Prints the tables, leaves all figures in
-``build/detection.json``, and with ``--docs`` writes the tables and plots of ``docs/detection.md``. What the models of a seed
+``build/detection.json``, and with ``--docs`` also in ``docs/figures/detection.json``, with the tables and plots of
+``docs/detection.md``. What the models of a seed
 say of every call stays in ``build``: figures that only ask it something else need no model fitted again.
 
 Scores are the raw sums of the fitted trees (log odds), not the calibrated probability: the sigmoid of a
@@ -28,7 +29,7 @@ from benchmarks import results
 from benchmarks.detection.ablations import ablated, plain_rules, split
 from benchmarks.detection.figures import changes, ecosystem, figures, worst_tasks
 from benchmarks.detection.fits import Bench, log_odds, variants
-from benchmarks.detection.page import FILE, IMAGES, kept_run, look, show
+from benchmarks.detection.page import FIGURES, FILE, IMAGES, kept_run, look, show
 from benchmarks.detection.plots import draw_bars, draw_roc
 from benchmarks.detection.rates import SUITES, Ints, Scored
 from benchmarks.detection.rows import ROOT, Source, say
@@ -155,7 +156,11 @@ def main() -> None:
     parser.add_argument(
         "--docs", action="store_true", help="write docs/detection.md, its plots, and the ledger"
     )
-    parser.add_argument("--tables", action="store_true", help="measure nothing; show build/detection.json")
+    parser.add_argument(
+        "--tables",
+        action="store_true",
+        help="measure nothing; show build/detection.json, or without one docs/figures/detection.json",
+    )
     parser.add_argument("--fresh", action="store_true", help="make all feature rows anew")
     parser.add_argument(
         "--seeds",
@@ -179,7 +184,7 @@ def main() -> None:
     parser.add_argument("--why", default="the page's figures", help="reason, for the ledger")
     options = parser.parse_args()
     if options.tables:
-        show(json.loads(FILE.read_bytes()), options.docs)
+        show(json.loads((FILE if FILE.exists() else FIGURES).read_bytes()), options.docs)
         return
     paths = results.recorded_files()
     trial = bool(options.only) or options.sample < 1 or options.trees is not None
@@ -223,7 +228,7 @@ def main() -> None:
             report["rules"] = plain_rules(source, bench)
     if not options.no_ablations and "ablations" not in report:
         chosen, before, begun = variants(), bench.fits, time.monotonic()
-        bench.prepare([({name}, one) for name in SUITES for one in chosen], 0, options.jobs)
+        bench.prepare([(bench.unseen(name), one) for name in SUITES for one in chosen], 0, options.jobs)
         report["ablations"] = ablated(bench, 0, chosen)
         fits, minutes = fits + bench.fits - before, minutes + (time.monotonic() - begun) / 60
     draw_bars(seeds, pictures / "detection-figures.png")
@@ -234,6 +239,7 @@ def main() -> None:
         "trial": trial,
         **same,
         **results.of_run(began),
+        "core": results.read().get("core", {}),
         "fits": fits,
         "minutes": minutes,
     }

@@ -100,13 +100,14 @@ class Bench:
 
     def nested(self) -> list[tuple[set[str], Variant]]:
         """What scoring every domain, and setting its thresholds, takes."""
-        pairs = [{one, other} for one in self.domains for other in self.voting if one != other]
-        return [(out, FULL) for out in (*pairs, *({one} for one in self.domains), set())]
+        alone = [self.unseen(one) for one in self.domains]
+        pairs = [out | self.unseen(other) for out in alone for other in self.voting if other not in out]
+        return [(out, FULL) for out in (*pairs, *alone, set())]
 
     def beyond(self) -> list[tuple[set[str], Variant]]:
         """What scoring the `ecosystem` takes, and setting its thresholds."""
         out = self.ecosystem
-        others = [{other} for other in self.voting if other not in out]
+        others = [self.unseen(other) for other in self.voting if other not in out]
         return [(out | more, FULL) for more in (*others, set())] if out else []
 
     @property
@@ -136,7 +137,7 @@ class Bench:
                 here &= chosen
             if here.any():
                 scores[here] = self.rows(
-                    part.X[here], part.calls.call_seq[here], self._out(domain), seed, variant
+                    part.X[here], part.calls.call_seq[here], self.unseen(domain), seed, variant
                 )
         return scores
 
@@ -148,8 +149,9 @@ class Bench:
             scores[here] = self.rows(part.X[here], part.calls.call_seq[here], out, seed)
         return scores
 
-    def _out(self, domain: str) -> set[str]:
-        return {domain} & set(self.domains)
+    def unseen(self, domain: str) -> set[str]:
+        """The domains that a model does without that judges this one, see `models.training.dataset.unseen_with`."""
+        return set(dataset.unseen_with(domain)) & set(self.domains)
 
     def limits(self, seed: int) -> tuple[dict[str, dict[float, int]], dict[str, Any]]:
         """For each domain the thresholds that the *other* domains give, and these by domain.
@@ -159,7 +161,7 @@ class Bench:
         found: dict[str, dict[float, int]] = {}
         whence: dict[str, Any] = {}
         for domain in (*self.domains, ""):
-            found[domain], whence[domain or "any other"] = self.limits_without(self._out(domain), seed)
+            found[domain], whence[domain or "any other"] = self.limits_without(self.unseen(domain), seed)
         return found, whence
 
     def limits_without(
@@ -170,7 +172,7 @@ class Bench:
         for other in self.voting:
             if other in out:
                 continue
-            maxima, weights = self._honest(other, out | {other}, seed)
+            maxima, weights = self._honest(other, out | self.unseen(other), seed)
             for budget in BUDGETS:
                 by[budget][other] = calibrate.weighted_threshold(maxima, weights, budget)
         least, found = 0, {}

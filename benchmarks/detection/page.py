@@ -20,6 +20,9 @@ PAGES = (ROOT / "docs" / "detection.md", ROOT / "docs" / "detection-appendix.md"
 LEDGER = ROOT / "docs" / "detection-ledger.md"
 IMAGES = ROOT / "docs" / "img"
 FILE = ROOT / "build" / "detection.json"
+"""The last run, whatever it was for."""
+FIGURES = ROOT / "docs" / "figures" / "detection.json"
+"""The run that the document shows."""
 
 
 def look(module: str, why: str) -> None:
@@ -36,6 +39,7 @@ def show(report: Mapping[str, Any], docs: bool) -> None:
     """Print the tables; with `docs` write them into the pages."""
     results.show_all(tables(report), PAGES if docs else ())
     if docs:
+        FIGURES.write_text(json.dumps(report, sort_keys=True) + "\n", encoding="utf-8")
         took = f"{report['minutes']:.0f} minutes on {report['machine']}"
         many = len(report["seeds"])
         seeds = f"{many} seed{'s' * (many > 1)}"

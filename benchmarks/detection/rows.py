@@ -60,7 +60,8 @@ def say(text: str) -> None:
 class Part:
     """Feature rows and labels, the set that each session comes from, and what else is told of it.
 
-    ``families`` has for each row how many families of evidence spoke, see `stream.offline.rows.Rows`.
+    ``families`` and ``by_signals`` have for each row how many families of evidence spoke, and what signals lead to alone, see
+    `stream.offline.rows.Rows`.
     """
 
     X: Floats
@@ -68,6 +69,7 @@ class Part:
     home: npt.NDArray[np.str_]
     told: tuple[dict[str, Any], ...]
     families: npt.NDArray[np.int64]
+    by_signals: npt.NDArray[np.int64]
 
 
 def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -175,14 +177,14 @@ class Source:
             self._make(names, kept)
         with np.load(kept, allow_pickle=False) as found:
             X, at, seqs = found["X"].astype(np.float64), found["session"], found["call_seq"]
-            families = found["families"].astype(np.int64)
+            families, by_signals = (found[name].astype(np.int64) for name in ("families", "by_signals"))
             listed = json.loads(found["sessions"].tobytes())
         sessions = [dataset.LabelledSession(**one["labels"]) for one in listed]
         calls = dataset.join(sessions, [sessions[n].session_id for n in at], seqs)
         by_id = {one["labels"]["session_id"]: one for one in listed}
         ordered = [by_id[session.session_id] for session in calls.sessions]
         homes = np.array([one["home"] for one in ordered])
-        return Part(X, calls, homes, tuple(one["told"] for one in ordered), families)
+        return Part(X, calls, homes, tuple(one["told"] for one in ordered), families, by_signals)
 
     def _make(self, names: str, path: Path) -> None:
         recorded, _ = self.read
@@ -191,13 +193,13 @@ class Source:
             name: str(sessions[0]["source"]) for name, sessions in recorded.items() if name != "agentdojo"
         }
         listed: list[dict[str, Any]] = []
-        rows, at, seqs, spoke = [], [], [], []
+        rows, at, seqs, spoke, ruled = [], [], [], [], []
         for one in self.sets(names):
             sessions = [{**s, "domain": alias.get(s["domain"], s["domain"])} for s in one.sessions]
             if not sessions:
                 continue
             part = [one._replace(sessions=sessions)]
-            X, calls, _, families = study.labelled(part, self.telling, say, self.processes)
+            X, calls, _, families, by_signals = study.labelled(part, self.telling, say, self.processes)
             raw = {s["session_id"]: s for s in sessions}
             at.append(calls.session + len(listed))
             for labels in calls.sessions:
@@ -207,6 +209,7 @@ class Source:
             rows.append(X.astype(np.float32))
             seqs.append(calls.call_seq)
             spoke.append(families.astype(np.int8))
+            ruled.append(by_signals.astype(np.int8))
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(
             path,
@@ -214,5 +217,6 @@ class Source:
             session=np.concatenate(at),
             call_seq=np.concatenate(seqs),
             families=np.concatenate(spoke),
+            by_signals=np.concatenate(ruled),
             sessions=np.frombuffer(json.dumps(listed).encode(), dtype=np.uint8),
         )

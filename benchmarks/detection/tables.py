@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import results
 from benchmarks.detection import readings
-from benchmarks.detection.figures import BASES, WRITTEN_COLUMNS
-from benchmarks.detection.rates import SPEAKING, Rate
+from benchmarks.detection.figures import BASES, SHIPPED_COLUMNS, WRITTEN_COLUMNS
+from benchmarks.detection.rates import SPEAKING, WAYS, Rate
 from benchmarks.detection.rows import ROOT
 
 
@@ -226,8 +225,8 @@ BARS = {
 TARGET_COLUMNS = ("", "reach", "beyond", "measured", "over seeds", "own 1 % point", "reached")
 
 
-def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The issue's table with our figures: of the first seed with intervals, then mean and range of all."""
+def target_rows(seeds: Sequence[dict[str, Any]], core: Mapping[str, Any]) -> list[list[str]]:
+    """The figures to reach and ours: of the first seed with intervals, then mean and range of all; `core`: see `_core_cost`."""
     table = []
     for row, head, _ in under_heads():
         try:
@@ -269,7 +268,7 @@ def target_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 else "no: FPR",
             ]
         )
-    for row, us in _core_cost():
+    for row, us in _core_cost(core):
         bars = [f"≤ {bar:g}" if bar is not None else "" for bar in (row.reach, row.beyond)]
         table.append([row.name, *bars, f"{us:,.0f}", "", "", reached(us, row)])
     return table
@@ -302,7 +301,7 @@ GAP_COLUMNS = (
 )
 
 
-def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
+def gap_rows(seeds: Sequence[dict[str, Any]], core: Mapping[str, Any]) -> list[list[str]]:
     """Each row that is short of its bar: by how much, and what of it is known to come from where, in points.
 
     *one threshold for all*: what the domain's own 1 % point would give more. *labels*: what sessions whose label readers found
@@ -338,7 +337,7 @@ def gap_rows(seeds: Sequence[dict[str, Any]]) -> list[list[str]]:
                 told,
             ]
         )
-    for row, us in _core_cost():
+    for row, us in _core_cost(core):
         if row.reach is not None and reached(us, row) == "no":
             wanting = f"{us - row.reach:,.0f}"
             table.append([row.name, f"≤ {row.reach:g}", f"{us:,.0f}", wanting, "", "", wanting, ""])
@@ -359,9 +358,8 @@ CORE: tuple[tuple[Row, str, str], ...] = (
 """Rows in µs, which the last benchmark has: what was judged, and which of its calls."""
 
 
-def _core_cost() -> list[tuple[Row, float]]:
-    """What a call costs by the last benchmark, in µs."""
-    core = results.read().get("core", {})
+def _core_cost(core: Mapping[str, Any]) -> list[tuple[Row, float]]:
+    """What a call costs in µs, by the section `core` of ``build/bench.json``; nothing where it was not measured."""
     return [(row, float(core[log][f"us_per_call_{q}"])) for row, log, q in CORE if log in core]
 
 
@@ -398,11 +396,11 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
     first = seeds[0]
     own, found = "own 1 % point, TPR", "TPR"
     out: dict[str, tuple[str, Sequence[str], list[list[str]]]] = {
-        "figures": ("Figures to reach (per cent; AUROC as a number)", TARGET_COLUMNS, target_rows(seeds)),
+        "figures": ("Figures to reach (per cent; AUROC as a number)", TARGET_COLUMNS, target_rows(seeds, report["core"])),
         "gaps": (
             "What is short of its bar, and where it comes from, in points",
             GAP_COLUMNS,
-            gap_rows(seeds),
+            gap_rows(seeds, report["core"]),
         ),
         "split": (
             "What each fold holds out",
@@ -504,6 +502,18 @@ def tables(report: Mapping[str, Any]) -> dict[str, tuple[str, Sequence[str], lis
             ],
         ),
     }  # fmt: skip
+    verdicts = [*first["verdicts"].items()]
+    if "ecosystem" in first:
+        verdicts.append(("all suites, none ever seen", first["ecosystem"]["pooled"]["verdicts"]))
+    out["verdicts"] = (
+        "Verdicts as shipped on what was left out, per cent",
+        ("left out, and what speaks", *SHIPPED_COLUMNS),
+        [
+            [f"{name}, {way}", *(percent(one[way][column]) for column in SHIPPED_COLUMNS)]
+            for name, one in verdicts
+            for way in WAYS[:2]
+        ],
+    )
     early = first["early"]
     out["early"] = (
         "When hijacked sessions are flagged, per cent of all of them",

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from models.errors import DatasetError
 from models.forest import allowances, trees, units
 from models.forest.units import Floats, Ints
-from models.training.dataset import LEFT_OUT, Calls, task_folds
+from models.training.dataset import LEFT_OUT, Calls, task_folds, unseen_with
 from models.training.recipes import Recipe
 
 Progress = Callable[[str], None]
@@ -197,18 +197,20 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
 
 
 def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = silent) -> Ints:
-    """Scores of every row by a model that saw nothing of the row's domain.
+    """Scores of every row by a model that saw nothing of the row's domain, nor of one that shares its tools.
 
     A domain is an AgentDojo suite or another whole set: its tools, tasks and injection goals are all new to
     the model that scores it.
     """
     domains = calls.domains()
-    if len(domains) < 2:
+    groups = sorted({tuple(sorted(unseen_with(domain) & set(domains))) for domain in domains})
+    if len(groups) < 2:
         raise DatasetError(f"leaving one suite out needs two or more, found {', '.join(domains) or 'none'}")
     scores = np.zeros(len(calls), dtype=np.int64)
-    for number, domain in enumerate(domains, start=1):
-        held_out = calls.rows_of(domain)
-        progress(f"fold {number} of {len(domains)}: fitting without {domain}, {int((~held_out).sum())} calls")
+    for number, group in enumerate(groups, start=1):
+        held_out = calls.rows_where(session.domain in group for session in calls.sessions)
+        without = " and ".join(group)
+        progress(f"fold {number} of {len(groups)}: fitting without {without}, {int((~held_out).sum())} calls")
         pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
         forest = trees.from_sklearn(pipeline, recipe.shifts)
         scores[held_out] = forest.score(X[held_out], calls.call_seq[held_out])

@@ -50,6 +50,18 @@ WHOLE = (written_tasks.SOURCE, delegated.SOURCE)
 TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
 
+SHARING = (frozenset({"travel", "workspace"}),)
+"""Groups of domains whose catalogues share tools: five of workspace's are travel's too."""
+
+
+def unseen_with(domain: str) -> frozenset[str]:
+    """The domains that a model must not have seen for this one to be new to it: itself, and those that share its tools.
+
+    >>> sorted(unseen_with("travel")), sorted(unseen_with("slack"))
+    (['travel', 'workspace'], ['slack'])
+    """
+    return next((group for group in SHARING if domain in group), frozenset({domain}))
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledSession:

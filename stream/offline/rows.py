@@ -9,20 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from models.contracts import Family
+from models.contracts import Family, Verdict
 from models.evidence.features.registry import FEATURES
+from models.forest.units import UNITS
 from models.heads.readers import Readers
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.core.partition import Partition
-from stream.core.verdict import corroborating
+from stream.core.verdict import corroborating, decide
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
 from stream.offline.recorded import events_of
-from stream.policy import load_policy
+from stream.policy import Levels, Policy, load_policy
 from stream.settings import Settings
 
 BATCH = 512
+PASSED, RAISED, REVOKED = 0, 1, 2
+NEVER = Levels(UNITS + 1, UNITS + 1, UNITS + 1)
+"""Thresholds that no score reaches."""
+AFTERWARDS = "identity.after_revocation"
+"""The one signal that says again what was decided before: it says nothing of a session by itself."""
 
 
 class Rows(NamedTuple):
@@ -35,12 +41,15 @@ class Rows(NamedTuple):
     call_seqs : int64 array of shape (n_calls,)
     families : int64 array of shape (n_calls,)
         How many families of evidence spoke, as `stream.core.verdict.decide` counts them for a revocation.
+    by_signals : int64 array of shape (n_calls,)
+        What the shipped policy makes of the signals alone: `PASSED`, `RAISED` (an alert or a denial) or `REVOKED`.
     """
 
     X: npt.NDArray[np.float64]
     session_ids: list[str]
     call_seqs: npt.NDArray[np.int64]
     families: npt.NDArray[np.int64]
+    by_signals: npt.NDArray[np.int64]
 
 
 class Recorder:
@@ -70,11 +79,13 @@ def feature_rows(
     readers : those that come with the package, if None
     """
     recorder = Recorder()
-    release = bootstrap.make_release(NullModel(), load_policy(), readers)._replace(scorer=recorder)
+    policy = load_policy()
+    release = bootstrap.make_release(NullModel(), policy, readers)._replace(scorer=recorder)
     judge = bootstrap.judge_with(settings or Settings(), release)
     ids: list[str] = []
     seqs: list[int] = []
     families: list[int] = []
+    by_signals: list[int] = []
     partition = Partition.empty()
     for batch in _batches(sessions, tools or {}):
         step = judge.judge(partition, batch)
@@ -85,8 +96,27 @@ def feature_rows(
                 ids.append(decision["session_id"])
                 seqs.append(decision["call_seq"])
                 families.append(len(corroborating(decision["families"])))
+                verdict = verdict_by_signals(decision, policy)
+                by_signals.append(REVOKED if verdict == "revoke" else int(verdict in ("alert", "deny")))
     X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
-    return Rows(X, ids, np.array(seqs, np.int64), np.array(families, np.int64))
+    counts = (np.array(one, np.int64) for one in (seqs, families, by_signals))
+    return Rows(X, ids, *counts)
+
+
+def speaking(decision: Mapping[str, Any]) -> list[str]:
+    """The signals that speak against a decision's call."""
+    return [f"{e['family']}.{e['name']}" for e in decision["evidence"] if e["supports"]]
+
+
+def tells(decision: Mapping[str, Any]) -> bool:
+    """Whether the call had an intent that says something to judge against."""
+    return not {"vague", "undeclared"} & set(decision["marks"])
+
+
+def verdict_by_signals(decision: Mapping[str, Any], policy: Policy) -> Verdict:
+    """What a policy makes of a decision's signals without its score."""
+    signals = [name for name in speaking(decision) if name != AFTERWARDS]
+    return decide(policy, NEVER, 0, decision["families"], signals, tells(decision)).verdict
 
 
 def _batches(

@@ -37,13 +37,14 @@ class Labelled(NamedTuple):
     X : float64 array of shape (n_calls, n_features)
     calls : their labels
     home : for each session of the labels the set that it comes from
-    families : int64 array of shape (n_calls,), see `stream.offline.rows.Rows`
+    families, by_signals : int64 arrays of shape (n_calls,), see `stream.offline.rows.Rows`
     """
 
     X: npt.NDArray[np.float64]
     calls: dataset.Calls
     home: list[str]
     families: npt.NDArray[np.int64]
+    by_signals: npt.NDArray[np.int64]
 
 
 def read(
@@ -93,7 +94,8 @@ def labelled(
     calls = dataset.join(sessions, ids, np.concatenate([part.call_seqs for part in rows]))
     X = np.concatenate([part.X for part in rows])
     families = np.concatenate([part.families for part in rows])
-    return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families)
+    by_signals = np.concatenate([part.by_signals for part in rows])
+    return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families, by_signals)
 
 
 def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

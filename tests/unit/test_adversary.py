@@ -336,7 +336,12 @@ def scored() -> Scored:
     ]
     calls = dataset.join(sessions, ["s0", "s1", "s2"], [0, 0, 0])
     part = Part(
-        np.zeros((3, len(FEATURES))), calls, np.array(["agentdojo"] * 3), ({},) * 3, np.ones(3, np.int64)
+        np.zeros((3, len(FEATURES))),
+        calls,
+        np.array(["agentdojo"] * 3),
+        ({},) * 3,
+        np.ones(3, np.int64),
+        np.zeros(3, np.int64),
     )
     limits = {name: dict.fromkeys(BUDGETS, 5) for name in ("banking", "")}
     return Scored(part, np.array([9, 0, 0]), limits)

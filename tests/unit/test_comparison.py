@@ -71,6 +71,7 @@ def recorded(*sessions: dict[str, Any], X: Floats | None = None) -> Recorded:
         np.array(["agentdojo"] * len(sessions)),
         ({},) * len(sessions),
         np.zeros(len(rows), np.int64),
+        np.zeros(len(rows), np.int64),
     )
     return Recorded(part, tuple(by_id[one.session_id] for one in calls.sessions), {})
 

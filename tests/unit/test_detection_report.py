@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import results
 from benchmarks.detection import __main__ as detection
 from benchmarks.detection import page
-from benchmarks.detection.figures import _early, ecosystem
+from benchmarks.detection.figures import _early, ecosystem, shipped
 from benchmarks.detection.fits import FULL, Bench, Variant, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import ROWLESS, Part, shaping
@@ -49,7 +48,8 @@ def part_of(sessions: list[dataset.LabelledSession], seed: int = 0) -> Part:
     X[:, TELLS] = np.random.default_rng(seed).uniform(0, 200, len(ids))
     X[calls.target == 1, TELLS] += 700
     told = tuple({"effect": s.first_bad_seq, "origin": None, "asked_by": None} for s in calls.sessions)
-    return Part(X, calls, np.array([s.source for s in calls.sessions]), told, np.ones(len(ids), np.int64))
+    ones = np.ones(len(ids), np.int64)
+    return Part(X, calls, np.array([s.source for s in calls.sessions]), told, ones, 0 * ones)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,54 @@ def test_a_revocation_needs_two_families_at_the_call_that_reaches_the_threshold(
         assert Scored(part, np.array([0, 0, 50]), limits).acted_on(0.001, 2).tolist() == [revoked]
 
 
+def test_verdicts_are_told_with_signals_and_without() -> None:
+    sessions = [
+        labels("h", "banking", "hijacked", "t", exposed_seq=0, first_bad_seq=1),
+        labels("b", "banking", "benign", "u"),
+    ]
+    part = part_of(sessions)
+    limits = {"": {0.001: 80, 0.01: 50, 0.05: 10}}
+    honest, bad = (np.array([s.kind == kind for s in part.calls.sessions]) for kind in ("benign", "hijacked"))
+
+    def told(scores: list[int], by_signals: list[int], families: int = 2) -> dict[str, Any]:
+        rows = part.calls.rows_where(bad)
+        spread = np.zeros(6, np.int64)
+        spread[rows] = scores
+        ruled = np.zeros(6, np.int64)
+        ruled[rows] = by_signals
+        one = replace(part, families=np.full(6, families), by_signals=ruled)
+        found = shipped(Scored(one, spread, limits), honest, bad, honest)
+        return {
+            way: [
+                found[way][f"hijacked {what}"]["rate"] for what in ("alerted", "alerted in time", "revoked")
+            ]
+            for way in found
+        }
+
+    quiet = [0.0, 0.0, 0.0]
+    assert told([0, 60, 0], [0, 0, 0]) == {
+        "verdicts": [1.0, 1.0, 0.0], "score alone": [1.0, 1.0, 0.0], "signals alone": quiet,
+    }  # fmt: skip
+    assert told([0, 0, 90], [0, 0, 0])["verdicts"] == [1.0, 0.0, 1.0], "after the first bad call"
+    assert told([0, 90, 0], [0, 0, 0], families=1)["verdicts"] == [1.0, 1.0, 0.0], (
+        "a revocation wants two families"
+    )
+    assert told([0, 90, 0], [0, 0, 0], families=0)["verdicts"] == quiet
+    assert told([0, 0, 0], [0, 1, 0]) == {
+        "verdicts": [1.0, 1.0, 0.0], "score alone": quiet, "signals alone": [1.0, 1.0, 0.0],
+    }  # fmt: skip
+    assert told([0, 0, 0], [2, 0, 0])["signals alone"] == [1.0, 1.0, 1.0]
+
+
+def test_domains_that_share_tools_are_left_out_together() -> None:
+    spy = Spy(bench_of("travel", "workspace", "slack", "elsewhere"))
+    _, whence = spy.limits(0)
+    assert set(whence["travel"]["0.01"]) == {"slack", "elsewhere"}
+    assert set(whence["slack"]["0.01"]) == {"travel", "workspace", "elsewhere"}
+    assert all({"travel", "workspace"} <= out or not {"travel", "workspace"} & out for out in spy.asked)
+    assert {frozenset(out) for out, _ in spy.nested()} >= {frozenset(out) for out in spy.asked}
+
+
 def test_every_group_of_features_is_left_out_once() -> None:
     left_out = [v.name.removeprefix("without ") for v in variants() if v.name.startswith("without ")]
     assert left_out == list(ABLATIONS)
@@ -246,7 +294,7 @@ def test_what_is_short_of_a_bar_is_told_with_what_it_comes_from() -> None:
         "withheld": {"detected": of(0.70), "own_detected": of(0.71), "false_alarms": of(0.0)},
         "overreach": {"detected": of(0.1), "own_detected": of(0.05), "false_alarms": of(0.03)},
     }
-    rows = {name: " ".join(cells) for name, *cells in gap_rows([found, found])}
+    rows = {name: " ".join(cells) for name, *cells in gap_rows([found, found], {})}
     assert rows["leave-one-suite-out as recorded, TPR"] == "90 80.0 10.0 6.0  4.0 51 of 64"
     assert rows["wording removed, act left, TPR"] == "65 60.0 5.0 5.0  0.0 "  # no more than is wanting
     assert rows["overreach without injection (npc, agent), TPR"] == "50 10.0 40.0 0.0  40.0 "
@@ -279,17 +327,16 @@ def test_what_comes_first_and_what_is_only_made_of_it_are_told_apart(
         assert (detection.code(only) == before) == same
 
 
-def test_what_a_call_costs_comes_from_the_last_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_call_costs_comes_from_the_last_benchmark() -> None:
     cost = {"us_per_call_p50": 700.4, "us_per_call_p99": 2000.0}
     long = {"us_per_call_p50": 1.0, "us_per_call_p99": 9000.0}
-    kept = {"core": {"agentdojo": cost, "with results of 2,000 lines": long}}
-    monkeypatch.setattr(results, "read", lambda: kept)
-    shown = {row[0]: row for row in target_rows([{}])}
+    core = {"agentdojo": cost, "with results of 2,000 lines": long}
+    shown = {row[0]: row for row in target_rows([{}], core)}
     assert shown["core cost for a call, µs, p50 (docs/performance.md)"][3:] == ["700", "", "", "no"]
     assert shown["… p99, with results of 2,000 lines"][3:] == ["9,000", "", "", ""]
-    assert gap_rows([{}])[-1][2:4] == ["700", "550"]
+    assert gap_rows([{}], core)[-1][2:4] == ["700", "550"]
     cost["us_per_call_p50"] = 100.0
-    assert not gap_rows([{}])
+    assert not gap_rows([{}], core)
 
 
 def test_a_table_of_words_is_told_by_domain_and_on_average() -> None:
