@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import results
 from benchmarks.detection import __main__ as detection
 from benchmarks.detection import page
 from benchmarks.detection.figures import _early, ecosystem, shipped
