@@ -487,8 +487,8 @@ def told(found: dict[str, Any]) -> str:
         f"{sum(refused.values()):,} records in quarantine, {counted['duplicate']:,} repeats dropped. "
         f"{found['recovered_from_state']:,} times a partition went on from its stored state alone, and the first "
         f"{found['judged_again_in_other_batches']:,} records gave the same bytes in other batches. "
-        f"{found['peak_rss_mib']} MiB resident at most in one process, its checks, the log kept for the second "
-        "judging and all libraries included.",
+        f"The largest process held {found['peak_rss_mib']} MiB, with its checks, the log that it judges a second time, "
+        "and all libraries.",
         "",
         "| quarantined as | records |",
         "| --- | ---: |",

@@ -36,6 +36,14 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "build" / "chaos.json"
 DOCUMENT = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
+COMPARED = {
+    "decisions": DECISIONS,
+    "cases": CASES,
+    "alerts": ALERTS,
+    "revocations": REVOCATIONS,
+    "risk changes": RISK,
+    "quarantined records": QUARANTINE,
+}
 QUIET_S = 45.0
 """After so many seconds without a new record on any topic, what is missing will not come."""
 MOST_TOLD = 8
@@ -199,12 +207,14 @@ def document(results: Sequence[dict[str, Any]]) -> str:
     recorded = sum(result["recorded"] for result in results)
     lines = [
         BEGIN,
-        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; {seeds_of(results)}; "
-        f"recorded sessions beside generated ones in {recorded} of them; "
-        f"{sums['faults']} faults injected; {sums[EVENTS]:,} input records read back, "
-        f"{sums[DECISIONS]:,} decisions, {sums[CASES]:,} cases, {sums[ALERTS]:,} alerts, {sums[REVOCATIONS]:,} "
-        f"revocations, {sums[RISK]:,} risk changes, {sums[QUARANTINE]:,} quarantined records and "
-        f"{sums['states']:,} stored states compared with the replay.",
+        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; {seeds_of(results)}. "
+        f"{recorded} of them had recorded sessions beside generated ones. {sums['faults']} faults were injected.",
+        "",
+        "| on the bus, over all runs | records |",
+        "| --- | ---: |",
+        f"| input, read back and replayed | {sums[EVENTS]:,} |",
+        *(f"| {kind}, compared with the replay | {sums[topic]:,} |" for kind, topic in COMPARED.items()),
+        f"| stored states, compared with the replay | {sums['states']:,} |",
         "",
         "| scenario | brokers | runs without a difference | faults | restarts | decisions compared | repeated on the wire "
         "| every partition decides again, s: median, most | no lag, s: median, most |",

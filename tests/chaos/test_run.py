@@ -75,8 +75,8 @@ def test_the_rate_that_was_reached_is_told_not_only_the_one_that_was_asked_for()
 def test_seeds_are_told_by_brokers_and_gaps_are_not_hidden() -> None:
     ran = [result("scale", 1, seed) for seed in (101, 102, 103, 117)]
     ran += [result("scale", 3, seed) for seed in (301, 302)]
-    assert "; seeds 101 to 103, 117 on one broker, 301 to 302 on three; " in run.document(ran)
-    assert "; seeds 301 to 302 on three brokers; " in run.document(ran[4:])
+    assert "; seeds 101 to 103, 117 on one broker, 301 to 302 on three. " in run.document(ran)
+    assert "; seeds 301 to 302 on three brokers. " in run.document(ran[4:])
 
 
 def test_rendering_files_writes_the_tables_from_all_of_them(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_rendering_files_writes_the_tables_from_all_of_them(tmp_path: Path) -> N
     )
     assert text.endswith(f"{run.END}\nafter\n")
     assert "old" not in text
-    assert "300 input records read back, 120 decisions" in text
+    assert "| input, read back and replayed | 300 |\n| decisions, compared with the replay | 120 |" in text
 
 
 def test_rendering_a_run_that_failed_says_so_in_the_exit_code(tmp_path: Path) -> None:
