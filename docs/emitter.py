@@ -19,6 +19,7 @@ CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires")
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id"),
     "intent.amended": ("intent",),
+    "catalogue.changed": ("tools", "left"),
     "tool.called": ("call_id", "tool", "arguments", "credential"),
     "tool.returned": ("call_id", "status", "result"),
     "session.ended": ("reason",),
@@ -113,6 +114,11 @@ class Emitter:
                 "plan": plan, "data_classes": data_classes}  # fmt: skip
         with self.lock:
             self._send("intent.amended", intent=told)
+
+    def offer(self, tools: list[dict[str, Any]], *, left: list[str] | None = None) -> None:
+        """Other tools from now on: those that joined or are declared otherwise, and the names of those that `left`."""
+        with self.lock:
+            self._send("catalogue.changed", tools=tools, left=left)
 
     def call(self, tool: str, arguments: dict[str, Any], **fields: Any) -> str:
         """Before the tool runs. Returns the call's id."""

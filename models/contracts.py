@@ -130,6 +130,18 @@ class IntentAmended(_Event):
     signature: Signature | None = None
 
 
+class CatalogueChanged(_Event):
+    """The host offers other tools from now on: ``tools`` joined or are declared otherwise, ``left`` are gone.
+
+    It tells what tools there are and widens no intent.
+    """
+
+    type: Literal["catalogue.changed"]
+    tools: list[Tool] | None = None
+    left: list[Identifier] | None = None
+    signature: Signature | None = None
+
+
 class ToolCalled(_Event):
     """The agent is about to call a tool; sent before the effect."""
 
@@ -176,7 +188,9 @@ class ClockTick(Inbound):
     schema_version: Annotated[int, Field(ge=1)] = 1
 
 
-SessionEvent = SessionDeclared | IntentAmended | ToolCalled | ToolReturned | SessionEnded
+SessionEvent = SessionDeclared | IntentAmended | CatalogueChanged | ToolCalled | ToolReturned | SessionEnded
+Signable = SessionDeclared | IntentAmended | CatalogueChanged
+"""What says what a session is for, and with which tools: counts only with a signature where a policy demands one."""
 ControlEvent = ReleaseActivated | ClockTick
 Event = Annotated[SessionEvent | ControlEvent, Field(discriminator="type")]
 EVENT: TypeAdapter[SessionEvent | ControlEvent] = TypeAdapter(Event)
@@ -185,6 +199,7 @@ EVENT_TYPES = frozenset(
     {
         "session.declared",
         "intent.amended",
+        "catalogue.changed",
         "tool.called",
         "tool.returned",
         "session.ended",

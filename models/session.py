@@ -39,6 +39,12 @@ MAX_SAID_PRINTS = 160
 """Fingerprints of one call's arguments that are kept."""
 MAX_SAID_TOTAL = 480
 """... of all of them together."""
+MAX_CHANGED = 64
+"""Tools declared otherwise than at first that are known again: 4 bytes each."""
+MAX_GONE = 32
+"""Tools that left whose declaration is known again: 8 bytes each."""
+MAX_DISCOVERED = 128
+"""Latest tools that answers named: 4 bytes each."""
 MAX_CREDENTIALS = 16
 MAX_CREDENTIAL_BYTES = 16_384
 """Bytes of all credential references of a session together: one alone may have 7 kB."""
@@ -63,6 +69,7 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
         int  # how far its arguments lead back to the intent, in thousandths, see `models.evidence.delegation`
     )
     clause: int  # the clause of the intent that it was made for, -1 without any
+    discovers: bool  # its tool looks up tools, see `models.tools.discovery`
 
 
 class SaidRow(msgspec.Struct, array_like=True, gc=False):
@@ -182,6 +189,11 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     told: bool = False  # some answer said anything
     spent_calls: int = 0  # by its sub-agents, and theirs
     spent_writes: int = 0  # calls of these that write or execute
+    # what became of the tools
+    offered: bool = False  # a declaration told all tools that there were
+    changed: bytes = b""  # prints of tools that are declared otherwise than at first, uint32
+    gone: bytes = b""  # (name, declaration) prints of tools that left, uint32 each
+    discovered: bytes = b""  # prints of tools that an answer named, uint32
 
     @property
     def usable(self) -> bool:
@@ -208,6 +220,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.affinity)
             + len(self.likeness)
             + len(self.lure)
+            + len(self.changed)
+            + len(self.gone)
+            + len(self.discovered)
             + sum(16 + len(row.prints) for row in self.said)
             + 48 * len(self.window)
         )
@@ -234,9 +249,10 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
 
 _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS
 _SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
-_BESIDE_NAMES = WINDOW * 42 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + 1024
-"""Bytes of a session's window, events, gaps, path, meaning, what calls said, numbers and digests at most, headers included."""
-SURE_PRINTS = 1664
+_TOOLS = 4 * MAX_CHANGED + 8 * MAX_GONE + 4 * MAX_DISCOVERED + 32
+_BESIDE_NAMES = WINDOW * 43 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + _TOOLS + 1024
+"""Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, numbers and digests at most, headers included."""
+SURE_PRINTS = 1536
 """Fingerprints that any session has room for."""
 
 

@@ -1,7 +1,7 @@
 """Signed declarations and amendments: who may say what a session is for, where the policy demands it.
 
-A consumer cannot see who wrote a record. Where `Policy.signatures` demands it, a ``session.declared`` or
-``intent.amended`` counts only with a JSON Web Signature by a key of its own tenant. What is signed is the
+A consumer cannot see who wrote a record. Where `Policy.signatures` demands it, a ``session.declared``, an
+``intent.amended`` or a ``catalogue.changed`` counts only with a JSON Web Signature by a key of its own tenant. What is signed is the
 whole event, with its tenant and root session filled in, so that a signature fits no other tenant, session,
 number or time, and no other content. Verification is pure: keys come in at the start and no clock is read.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.contracts import IntentAmended, SessionDeclared
+from models.contracts import Signable
 from models.errors import ConfigError
 from stream import jose
 from stream.events import dumps
@@ -44,7 +44,7 @@ class SignedDeclarations:
             for tenant, keys in jwks.items()
         }
 
-    def holds(self, tenant: str, event: SessionDeclared | IntentAmended, document: Mapping[str, Any]) -> bool:
+    def holds(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> bool:
         """Whether `event`, read from `document`, is signed by a key of `tenant`; never raises."""
         if event.signature is None or event.seq is None:
             return False
@@ -76,7 +76,7 @@ def load_keys(path: Path) -> SignedDeclarations:
     return SignedDeclarations(document)
 
 
-def signed_content(tenant: str, event: SessionDeclared | IntentAmended, document: Mapping[str, Any]) -> bytes:
+def signed_content(tenant: str, event: Signable, document: Mapping[str, Any]) -> bytes:
     """The bytes that a signature is over: the event in canonical JSON, as the bus has it, without it.
 
     Notes

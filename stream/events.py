@@ -17,6 +17,7 @@ from models.contracts import (
     EVENT,
     EVENT_TYPES,
     SCHEMA_VERSION,
+    CatalogueChanged,
     ControlEvent,
     SessionDeclared,
     SessionEvent,
@@ -125,6 +126,8 @@ class Parsed(NamedTuple):
     offered: bytes
 
 
+OFFERING = frozenset({"session.declared", "catalogue.changed"})
+"""Types of event that bring tools."""
 MAX_OFFERED = 65_536
 """Bytes of a tool catalogue that is remembered as checked."""
 _checked: dict[bytes, list[Tool]] = {}
@@ -161,7 +164,7 @@ def parse(value: bytes | None) -> Parsed:
         raise SchemaError(
             "version", f"schema_version {version} is newer than {SCHEMA_VERSION}: upgrade first"
         )
-    offered = _digest_of(document.get("tools")) if kind == "session.declared" else b""
+    offered = _digest_of(document.get("tools")) if kind in OFFERING else b""
     known = _checked.get(offered)
     try:
         event = EVENT.validator.validate_python(document if known is None else {**document, "tools": known})
@@ -172,7 +175,7 @@ def parse(value: bytes | None) -> Parsed:
         raise SchemaError("schema", f"{path[:256]}: {first['msg'][:200]}") from error
     except RecursionError as error:
         raise SchemaError("schema", "nested too deep") from error
-    if offered and known is None and isinstance(event, SessionDeclared) and event.tools:
+    if offered and known is None and isinstance(event, SessionDeclared | CatalogueChanged) and event.tools:
         if len(_checked) >= 64:
             _checked.clear()
         _checked[offered] = event.tools

@@ -69,10 +69,17 @@ PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 START_MS = 1_772_442_000_000  # generate.START: 2026-03-02T09:00:00Z
 FIELDS = (
     "type", "id", "session_id", "root_session_id", "parent_session_id", "seq", "tenant", "time", "call_id",
-    "tool", "arguments", "result", "status", "intent", "tools", "credentials", "credential", "agent", "reason",
+    "tool", "arguments", "result", "status", "intent", "tools", "left", "credentials", "credential", "agent", "reason",
     "schema_version", "signature", "token",
 )  # fmt: skip
-KINDS = ("session.declared", "intent.amended", "tool.called", "tool.returned", "session.ended")
+KINDS = (
+    "session.declared",
+    "intent.amended",
+    "catalogue.changed",
+    "tool.called",
+    "tool.returned",
+    "session.ended",
+)
 
 
 def judge() -> Judge:

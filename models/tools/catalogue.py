@@ -19,6 +19,7 @@ from models.text.prose import SENTENCE
 from models.text.stems import stem, stem_prints
 from models.text.tokens import tokens
 from models.text.vectors import NO_VECTORS, pack
+from models.tools.discovery import discovers
 from models.tools.facts import PolicySays, facts_of
 from models.tools.names import (
     MIN_RANKED,
@@ -71,6 +72,8 @@ class Catalogue:
         The same, packed: one object, so that what is remembered of it is found at once.
     general : dict of str to mapping
         Properties of the schema of each general tool that does not say that it reads.
+    discovering : frozenset of str
+        Tools that look up tools: see `models.tools.discovery`.
     acts : frozenset of int
         Prints of names of several words that say an act, whole and proper: a record that holds one asks for it.
     index : Index
@@ -107,6 +110,9 @@ class Catalogue:
             for t in tools
             if self.facts[t.name].action != "read" and is_general(self.proper[t.name])
         }
+        self.discovering = frozenset(
+            t.name for t in tools if self.facts[t.name].action == "read" and discovers(self.proper[t.name], t)
+        )
         either = {*self.tools, *self.proper.values()}
         self.acts = frozenset(name_print(name, key) for name in either if names_an_act(name_words(name)))
         texts = [_text_of(t, key) for t in tools]

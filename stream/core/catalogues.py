@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -99,7 +99,7 @@ class HeldCatalogues:
             return None
         name = (digest, id(release))
         if name not in self._at_hand:
-            raw = self._new.get(digest) or self._base.states.get("c/" + digest)
+            raw = self._raw(digest)
             if raw is None:
                 return None
             self._at_hand[name] = self._memo.built(digest, raw, release)
@@ -109,9 +109,31 @@ class HeldCatalogues:
         """What would be kept of an offered catalogue, see `CatalogueMemo.packed`."""
         return self._memo.packed(tools, offered)
 
+    def changed(self, session: Session, tools: Sequence[Tool], left: Sequence[str]) -> Packed:
+        """What would be kept once `left` are gone from what `session` holds, and `tools` joined or changed in their places."""
+        gone = frozenset(left)
+        rows = {row["name"]: row for row in self._rows(session) if row["name"] not in gone}
+        rows |= {row["name"]: row for row in map(_row, tools)}
+        return _packed(rows.values())
+
+    def preceded(self, session: Session, tools: Sequence[Tool]) -> Packed:
+        """What would be kept if `tools` had been offered before what `session` holds."""
+        rows = {row["name"]: row for row in map(_row, tools)}
+        return _packed((rows | {row["name"]: row for row in self._rows(session)}).values())
+
+    def _rows(self, session: Session) -> list[dict[str, Any]]:
+        """The packed tools of the catalogue that `session` holds."""
+        raw = self._raw(session.catalogue)
+        rows: list[dict[str, Any]] = msgspec.msgpack.decode(raw) if raw is not None else []
+        return rows
+
+    def _raw(self, digest: str | None) -> bytes | None:
+        return None if digest is None else self._new.get(digest) or self._base.states.get("c/" + digest)
+
     def hold(self, session: Session, packed: Packed, most: int) -> bool:
         """Let `session` hold a catalogue; False if it would be one more than the `most` that are kept."""
-        if not self._uses(packed.digest) and self._n >= most:
+        frees = session.catalogue is not None and self._uses(session.catalogue) == 1
+        if not self._uses(packed.digest) and self._n - frees >= most:
             return False
         self.release(session)
         self._use(packed.digest, 1)
@@ -146,22 +168,30 @@ class HeldCatalogues:
 
 
 def _pack(tools: Sequence[Tool]) -> Packed:
+    return _packed(map(_row, tools[: MAX_TOOLS + 1]))
+
+
+def _row(tool: Tool) -> dict[str, Any]:
+    """What is kept of a tool."""
+    return {
+        "name": tool.name,
+        "server": tool.server,
+        "description": (tool.description or "")[:1200],
+        "parameters": _first_level(tool.parameters),
+        "annotations": {k: v for k, v in (tool.annotations or {}).items() if isinstance(v, bool)},
+    }
+
+
+def _packed(offered: Iterable[dict[str, Any]]) -> Packed:
+    """The first of the rows `offered`, as many as there is room for."""
     rows: list[dict[str, Any]] = []
     room = MAX_BYTES
     cut = False
-    for tool in tools[:MAX_TOOLS]:
-        row = {
-            "name": tool.name,
-            "server": tool.server,
-            "description": (tool.description or "")[:1200],
-            "parameters": _first_level(tool.parameters),
-            "annotations": {k: v for k, v in (tool.annotations or {}).items() if isinstance(v, bool)},
-        }
-        size = len(dumps(row))
-        if size > room:
+    for row in offered:
+        room -= len(dumps(row))
+        if room < 0 or len(rows) == MAX_TOOLS:
             cut = True
             break
-        room -= size
         rows.append(row)
     raw = msgspec.msgpack.encode(rows)
     return Packed(raw, short_hash(raw, size=12), cut)

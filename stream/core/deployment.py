@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from models.contracts import IntentAmended, SessionDeclared
+from models.contracts import Signable
 
 
 class Activation(NamedTuple):
@@ -27,9 +27,9 @@ class Activations(Protocol):
 
 
 class Declarations(Protocol):
-    """Checks the signature of a declaration or an amendment, by its tenant's keys."""
+    """Checks the signature of a declaration, an amendment or a changed catalogue, by its tenant's keys."""
 
-    def holds(self, tenant: str, event: SessionDeclared | IntentAmended, document: Mapping[str, Any]) -> bool:
+    def holds(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> bool:
         """Whether `tenant` signed `event`, read from `document`; never raises."""
         ...
 

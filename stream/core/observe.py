@@ -15,6 +15,7 @@ from models.evidence.echo import leave_out_echo
 from models.evidence.results import Answer, read_answer, read_excerpts
 from models.heads.readers import Readers
 from models.session import (
+    MAX_DISCOVERED,
     MAX_SAID,
     MAX_SAID_PRINTS,
     MAX_SAID_TOTAL,
@@ -31,6 +32,7 @@ from models.text.meaning import mean_with, with_lines
 from models.text.stems import stem_prints, stems_of_pieces
 from models.text.vectors import NO_VECTORS
 from models.tools.catalogue import Catalogue
+from models.tools.discovery import tools_listed
 from models.tools.names import name_print
 
 
@@ -39,6 +41,7 @@ def observe_call(
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
     seq, facts, delegation = session.calls, evidence.tool.facts, evidence.delegation
+    catalogue = evidence.context.catalogue
     row = CallRow(
         seq,
         fingerprint(call_id, key),
@@ -51,6 +54,7 @@ def observe_call(
         facts.open_world,
         delegation.named,
         delegation.clause,
+        catalogue is not None and evidence.tool.name in catalogue.discovering,
     )
     session.window = [*session.window, row][-WINDOW:]
     session.said = _with_said(session.said, SaidRow(row.call, _prints_said(evidence, key)))
@@ -114,6 +118,8 @@ def observe_result(
         seq = row.seq
         done = replace(row, returned=True, error=status == "error")
         session.window = [done if held is row else held for held in session.window]
+        if row.discovers and status == "ok":
+            _discover(session, result, key)
     session.results += 1
     answer = _read(session, call, result, catalogue, key)
     if answer.cuts:
@@ -128,6 +134,14 @@ def observe_result(
     if answer.talk:
         _listen(session, answer.talk, seq, catalogue, readers, key)
     return unusual
+
+
+def _discover(session: Session, result: Any, key: bytes) -> None:
+    """Note the tools that the answer of a tool which looks up tools names: these are known, and no more is told of them."""
+    held = np.frombuffer(session.discovered, "<u4").tolist()
+    fresh = [fingerprint(name, key) for name in tools_listed(result)]
+    kept = list(dict.fromkeys([*held, *fresh]))[-MAX_DISCOVERED:]
+    session.discovered = np.array(kept, "<u4").tobytes()
 
 
 def _read(session: Session, call: int, result: Any, catalogue: Catalogue | None, key: bytes) -> Answer:

@@ -6,6 +6,7 @@ No score is read here, so that what a call shows cannot depend on where a batch 
 from __future__ import annotations
 
 from models.contracts import (
+    CatalogueChanged,
     ControlEvent,
     IntentAmended,
     ReleaseActivated,
@@ -176,6 +177,8 @@ class Take:
             self._intents.declare(arrival, event, session)
         elif isinstance(event, IntentAmended):
             self._intents.amend(arrival, event, session)
+        elif isinstance(event, CatalogueChanged):
+            self._intents.change(arrival, event, session)
         elif isinstance(event, ToolCalled):
             self._calls.take(arrival, event, session, novelty)
         elif isinstance(event, ToolReturned):

@@ -1,4 +1,4 @@
-"""take, declarations and amendments: who they count for, and what they bring into a session."""
+"""take, declarations, amendments and changed catalogues: who they count for, and what they bring into a session."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from itertools import compress
 
 import numpy as np
 
-from models.contracts import IntentAmended, SessionDeclared, Tool
+from models.contracts import CatalogueChanged, IntentAmended, SessionDeclared, Signable, Tool
 from models.session import Session
 from models.tools.catalogue import Catalogue
-from stream.core import intents
+from stream.core import changes, intents
 from stream.core.arrival import Arrival
+from stream.core.catalogues import Packed
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
 from stream.core.items import Item, Offered
@@ -42,9 +43,7 @@ class IntentTaker:
         draft = self._draft
         if not self._counts(arrival, event, session):
             return
-        something_was = (
-            session.agent is not None or bool(session.credentials) or session.catalogue is not None
-        )
+        something_was = session.agent is not None or bool(session.credentials) or session.offered
         if session.declared or (something_was and event.intent is None):
             draft.count("second_declaration")  # only the user widens an intent, by an amendment
             return
@@ -52,7 +51,7 @@ class IntentTaker:
             session.parent = event.parent_session_id
             self._trees.changed()
         n_held = len(session.credentials)
-        if event.tools and session.catalogue is None:
+        if event.tools and not session.offered:
             self._offer(session, event.tools, arrival.offered)
         release = draft.release(session)
         catalogue = draft.catalogues.of(session, release)
@@ -80,8 +79,23 @@ class IntentTaker:
             _relate(session, catalogue)
         intents.fit(session)
 
-    def _counts(self, arrival: Arrival, event: SessionDeclared | IntentAmended, session: Session) -> bool:
-        """Whether a declaration or an amendment counts; one that lacks a signature demanded widens nothing.
+    def change(self, arrival: Arrival, event: CatalogueChanged, session: Session) -> None:
+        """Fold what joined, changed and left into the tools that `session` is offered; its intent stays as it is."""
+        if not self._counts(arrival, event, session) or not (event.tools or session.catalogue):
+            return
+        catalogues, release = self._draft.catalogues, self._draft.release(session)
+        before = catalogues.of(session, release)
+        packed = catalogues.changed(session, event.tools or (), event.left or ())
+        if not self._hold(session, packed):
+            return
+        after = catalogues.of(session, release)
+        assert after is not None
+        changes.note(session, before, after, self._deployment.fingerprint_key)
+        _relate(session, after)
+        intents.fit(session)
+
+    def _counts(self, arrival: Arrival, event: Signable, session: Session) -> bool:
+        """Whether what says what a session is for counts; what lacks a signature demanded widens nothing.
 
         A signed one counts once and in its order: each has a higher number than the last, and none is older
         than a tombstone gets, so that an id that was forgotten is not declared again by a repeat.
@@ -105,12 +119,26 @@ class IntentTaker:
         return False
 
     def _offer(self, session: Session, tools: list[Tool], offered: bytes) -> None:
+        """Let `session` hold what it was offered at first; tools that joined before that was told stay as they are."""
         catalogues = self._draft.catalogues
-        packed = catalogues.packed(tools, offered)
+        if session.catalogue is None:
+            session.offered = self._hold(session, catalogues.packed(tools, offered))
+            return
+        release = self._draft.release(session)
+        before = catalogues.of(session, release)
+        if self._hold(session, catalogues.preceded(session, tools)):
+            session.offered = True
+            after = catalogues.of(session, release)
+            assert after is not None
+            changes.move(session, before, after)
+
+    def _hold(self, session: Session, packed: Packed) -> bool:
         if packed.cut:
             self._draft.count("catalogue_cut")
-        if not catalogues.hold(session, packed, self._draft.limits.catalogues):
+        held = self._draft.catalogues.hold(session, packed, self._draft.limits.catalogues)
+        if not held:
             self._draft.count("catalogue_not_kept")
+        return held
 
 
 def _relate(session: Session, catalogue: Catalogue) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from models.contracts import (
     Case,
+    CatalogueChanged,
     ClockTick,
     Decision,
     Feedback,
@@ -116,6 +117,7 @@ CONTRACTS: tuple[Contract, ...] = (
         (
             SessionDeclared,
             IntentAmended,
+            CatalogueChanged,
             ToolCalled,
             ToolReturned,
             SessionEnded,

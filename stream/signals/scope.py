@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.evidence.called import ACTIONS
+from models.text.fingerprints import fingerprint
 from stream.signals.call import ObservedCall
 from stream.signals.signal import ALLOWS_ACTION, CallSignal, Remedy, Runbook, Statement
 
 
 class ToolUnknown(CallSignal):
-    """The tool is not in the catalogue that the session declared."""
+    """The tool is not in the catalogue that the session declared, nor joined it or stood in the answer of a tool that looks up tools, and the call acts."""
 
     id = "scope.tool_unknown"
     shipped = "watch"
-    remedy = Remedy(otherwise="a declaration whose catalogue holds this tool")
+    remedy = Remedy(otherwise="a catalogue that holds this tool")
     runbook = Runbook(
         benign="a catalogue declared once while tools are added at run time",
         look="compare the declaration with what the host offers",
-        do="mend the declaration",
+        do="mend the declaration, or have the host send `catalogue.changed`",
     )
     speaks_in = "support-unknown-tool"
     silent_in = "globex-undeclared"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        if call.evidence.tool.own_facts.known or call.session.catalogue is None:
+        if not _unknown(call) or _only_reads(call):
             return None
-        return Statement("the tool is not in the catalogue that the session declared")
+        return Statement("the tool is not in the catalogue that the session was offered")
+
+
+class UnknownToolReads(CallSignal):
+    """As `scope.tool_unknown`, but the call only reads, as far as its name or the policy tells."""
+
+    id = "scope.unknown_tool_reads"
+    shipped = "watch"
+    remedy = ToolUnknown.remedy
+    runbook = ToolUnknown.runbook
+    silent_in = "support-unknown-tool"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if not _unknown(call) or not _only_reads(call):
+            return None
+        return Statement("the tool, which reads, is not in the catalogue that the session was offered")
+
+
+class ToolChanged(CallSignal):
+    """The tool is declared otherwise (description, parameters, annotations) than when the session was first offered it."""
+
+    id = "scope.tool_changed"
+    shipped = "watch"
+    remedy = Remedy(otherwise="a tool that stays as it was declared")
+    runbook = Runbook(
+        benign="a server that was updated while the session ran",
+        look="compare both declarations: does the new one ask for something, or name a destination?",
+        do="pin the server's version; if the new text directs the agent, take the server out of reach",
+    )
+    silent_in = "support-tools-join"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if not _stands_in(call.session.changed, call):
+            return None
+        return Statement("the tool is declared otherwise than when it was first offered")
 
 
 class ActionNotAllowed(CallSignal):
@@ -47,3 +84,23 @@ class ActionNotAllowed(CallSignal):
             return None
         action = call.evidence.tool.facts.action
         return Statement(f"the intent does not allow to {action}", ACTIONS[action])
+
+
+def _unknown(call: ObservedCall) -> bool:
+    """Whether the session was told all its tools, and nothing told of this one."""
+    session = call.session
+    if call.evidence.tool.own_facts.known or not session.offered:
+        return False
+    return not _stands_in(session.discovered, call)
+
+
+def _only_reads(call: ObservedCall) -> bool:
+    facts = call.evidence.tool.facts
+    return call.evidence.action == 0 and facts.action == "read" and not facts.outward
+
+
+def _stands_in(prints: bytes, call: ObservedCall) -> bool:
+    """Whether the called tool is one of those whose prints are kept."""
+    if not prints:
+        return False
+    return fingerprint(call.evidence.tool.name, call.evidence.context.key) in np.frombuffer(prints, "<u4")

@@ -134,8 +134,18 @@ FIELDS = (
     "tool",
     "arguments",
     "result",
+    "tools",
+    "left",
 )
-KINDS = ("session.declared", "intent.amended", "tool.called", "tool.returned", "session.ended", "clock.tick")
+KINDS = (
+    "session.declared",
+    "intent.amended",
+    "catalogue.changed",
+    "tool.called",
+    "tool.returned",
+    "session.ended",
+    "clock.tick",
+)
 
 
 @FUZZ

@@ -54,7 +54,10 @@ def steps_of(rng: random.Random) -> list[Any]:
         root = rng.choice("ab")
         session = rng.choice([root, root, f"{root}1", f"{root}2", f"{root}3"])
         what = rng.choice(
-            ["call"] * 9 + ["return"] * 2 + ["declare"] * 5 + ["amend", "end", "again", "garbage"]
+            ["call"] * 9
+            + ["return"] * 2
+            + ["declare"] * 5
+            + ["amend", "change", "change", "end", "again", "garbage"]
         )
         if what == "again" and made:
             made.append(rng.choice(made))
@@ -82,6 +85,12 @@ def steps_of(rng: random.Random) -> list[Any]:
             made.append(b.declared(session, text=rng.choice(TEXTS), **more))
         elif what == "amend":
             made.append(b.event("intent.amended", session, intent={"text": rng.choice(TEXTS)}, **more))
+        elif what == "change":
+            tools = [{"name": "wire_money", "description": rng.choice(TEXTS)}, rng.choice(b.TOOLS)]
+            left = rng.choice([None, ["wire_money"], ["read_file", "send_email"]])
+            made.append(
+                b.event("catalogue.changed", session, tools=rng.choice([None, tools]), left=left, **more)
+            )
         elif what == "end":
             made.append(b.ended(session, **more))
         elif what == "return":

@@ -70,6 +70,18 @@ def test_a_declaration_signed_by_its_tenant_counts(algorithm: str) -> None:
     assert run.counters.get("unsigned_declaration") is None
 
 
+def test_a_changed_catalogue_counts_only_with_a_signature() -> None:
+    joined = b.event(
+        "catalogue.changed", "s", 1, tools=[{"name": "wire_money", "description": "Wire money."}]
+    )
+    calls = call(2, tool="wire_money", arguments={"amount": 5})
+    told = [
+        {e["name"] for e in play(event(b.declared("s")), change, calls).decisions[-1]["evidence"]}
+        for change in ({**joined, "tenant": "a"}, event(joined))
+    ]
+    assert ["tool_unknown" in names for names in told] == [True, False]
+
+
 def test_an_unsigned_declaration_declares_nothing_and_each_call_says_so() -> None:
     run = play({**b.declared("s"), "tenant": "a"}, call(1), b.ended("s", 2, tenant="a"))
     assert marks(run) == ["undeclared", "unsigned"]

@@ -18,6 +18,7 @@ from models.contracts import (
     EVENT,
     Agent,
     Budget,
+    CatalogueChanged,
     Credential,
     Intent,
     IntentAmended,
@@ -178,6 +179,19 @@ def test_an_intent_may_say_all_that_the_contract_knows_of_it() -> None:
     assert second.intent.model_dump() == {"text": "Pay it twice.", **said}  # type: ignore[union-attr]
 
 
+def test_tools_that_join_and_leave_satisfy_the_contract() -> None:
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s")
+    agent.offer([{"name": "pay", "description": "Pays to an IBAN."}], left=["read_invoice"])
+    (event,) = (EVENT.validate_json(one.value) for one in producer.sent)
+    assert isinstance(event, CatalogueChanged)
+    assert [tool.name for tool in event.tools or []] == ["pay"]
+    assert event.left == ["read_invoice"]
+    with pytest.raises(TypeError, match="tools has no field 'descr'"):
+        agent.offer([{"name": "pay", "descr": "Pays."}])
+    assert len(producer.sent) == 1
+
+
 def test_the_guide_tells_of_every_field_of_an_intent_and_of_signals_that_there_are() -> None:
     guide = (DOCS / "attach.md").read_text(encoding="utf-8")
     table = guide.split("## What an intent may say", 1)[1].split("\n## ", 1)[0]
@@ -193,6 +207,7 @@ def test_the_names_that_the_emitter_knows_are_those_of_the_contract() -> None:
     parts = {
         "session.declared": SessionDeclared,
         "intent.amended": IntentAmended,
+        "catalogue.changed": CatalogueChanged,
         "tool.called": ToolCalled,
         "tool.returned": ToolReturned,
         "session.ended": SessionEnded,

@@ -96,7 +96,8 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
             "resources": [words(rng, 500) for _ in range(80)],
             "budget": {"calls": U64, "writes": U64, "seconds": U64},
         },
-        "tools": [{"name": f"t{n}"} for n in range(600)],
+        "tools": [{"name": f"t{n}", "description": "Read it."} for n in range(400)]
+        + [{"name": "find_tools"}],
         "credentials": credentials,
         "parent_session_id": name(7),
     }
@@ -105,6 +106,14 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
         yield wide("session.declared", **declared)
     for _ in range(900):  # so many events that contents fall out of memory
         yield wide("tool.returned", call_id="none")
+    for n in range(66):
+        call = name(rng.randrange(16_000_000))
+        listed = [{"name": f"found-{n}-{m}", "description": ""} for m in range(100)]
+        yield wide("tool.called", call_id=call, tool="find_tools", arguments={"query": "x"})
+        yield wide("tool.returned", call_id=call, result=listed)
+    yield wide("catalogue.changed", tools=[{"name": f"t{n}", "description": "Pay."} for n in range(200)])
+    yield wide("catalogue.changed", left=[f"t{n}" for n in range(100)])
+    yield wide("catalogue.changed", tools=[{"name": f"u{n}", "description": "Pay."} for n in range(600)])
     for n in range(calls):
         call = name(rng.randrange(16_000_000))
         tool = "send_" + name(n)[:251]
