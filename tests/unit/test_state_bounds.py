@@ -109,7 +109,7 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
     for n in range(66):
         call = name(rng.randrange(16_000_000))
         listed = [{"name": f"found-{n}-{m}", "description": ""} for m in range(100)]
-        yield wide("tool.called", call_id=call, tool="find_tools", arguments={"query": "x"})
+        yield wide("tool.called", call_id=call, tool="find_tools", arguments={"query": str(n)})
         yield wide("tool.returned", call_id=call, result=listed)
     yield wide("catalogue.changed", tools=[{"name": f"t{n}", "description": "Pay."} for n in range(200)])
     yield wide("catalogue.changed", left=[f"t{n}" for n in range(100)])
