@@ -67,8 +67,8 @@ def prints_of(text: str, key: bytes, *, index: bool = True) -> Collection[int]:
 
 def _grams_of(words: Sequence[Token], key: bytes) -> list[int]:
     """Fingerprints of the selected n-grams of identifiers."""
-    long = (t.text for t in words if t.entity and len(t.text) >= INDEXED and not t.text.startswith(HASHED))
-    return [p for text in long for p in winnowed(text, key)]
+    entities = (t.own or t.text for t in words if t.entity and not t.text.startswith(HASHED))
+    return [p for text in entities if len(text) >= INDEXED for p in winnowed(text, key)]
 
 
 def apart(text: str) -> bool:

@@ -12,7 +12,7 @@ import unicodedata
 from itertools import chain
 from typing import NamedTuple
 
-from models.text.addresses import is_address, without_head, words_apart
+from models.text.addresses import is_address, of_its_own, spelled_out, without_head, words_apart
 from models.text.dates import spelled_in, stamps_in
 from models.text.encodings import opened
 from models.text.privacy import HASHED, RUN
@@ -108,12 +108,14 @@ class Token(NamedTuple):
     """A canonical piece of text.
 
     ``entity`` marks identifiers, numbers and compounds; of these ``address`` marks what an effect can be aimed
-    at by itself: e-mail and web addresses, account and telephone numbers.
+    at by itself: e-mail and web addresses, account and telephone numbers. ``own`` is what of an address is not its platform's,
+    by which pieces of it are found again; empty where it is all.
     """
 
     text: str
     entity: bool
     address: bool = False
+    own: str = ""
 
 
 def tokens(text: str) -> list[Token]:
@@ -125,11 +127,12 @@ def tokens(text: str) -> list[Token]:
     ['pay', 'bob', 'example', 'to', '1200', 'bobexamplecom']
     """
     kinds: dict[str, tuple[bool, bool]] = {}  # of each token: whether it is an entity, and an address
+    own: dict[str, str] = {}
     if HASHED in text:
         kinds = {run[:HASHED_CHARS].lower(): (True, False) for run in _HASHED.findall(text)}
         text = unhashed(text)
     for part in [text, *opened(text)]:
-        rest = canonical(part)
+        rest = spelled_out(canonical(part))
         numbers: list[str] = []
         times: list[str] = []
         if _DIGIT.search(rest):
@@ -142,11 +145,13 @@ def tokens(text: str) -> list[Token]:
         for figure in chain(times, numbers):
             kinds[figure] = (True, False)
         for run in compounds_in(rest):
-            if len(joined := squash(without_head(run))) >= 4:
-                kinds[joined[:256]] = (True, is_address(run))
+            if len(joined := squash(headless := without_head(run))) >= 4:
+                kinds[joined[:256]] = (True, address := is_address(run))
+                if address and (rest_of_it := of_its_own(headless)) != headless:
+                    own[joined[:256]] = squash(rest_of_it)
         if len(kinds) > MAX_TOKENS:
             break
-    return [Token(token, *kind) for token, kind in kinds.items()][:MAX_TOKENS]
+    return [Token(token, *kind, own.get(token, "")) for token, kind in kinds.items()][:MAX_TOKENS]
 
 
 def _take_words(words: list[str], kinds: dict[str, tuple[bool, bool]]) -> None:

@@ -180,4 +180,4 @@ def test_the_users_day_explains_a_date_and_no_other_of_its_year() -> None:
 
 
 def test_tokens_of_a_date_are_identifiers_and_no_addresses() -> None:
-    assert [tuple(t) for t in tokens("2024-05-01")] == [("20240501", True, False), ("may01", True, False)]
+    assert [t[:3] for t in tokens("2024-05-01")] == [("20240501", True, False), ("may01", True, False)]
