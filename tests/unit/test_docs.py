@@ -34,6 +34,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("*.md"))
 PAGES = [*sorted(DOCS.glob("*.md")), *ADRS, ROOT / "CONTRIBUTING.md", ROOT / "README.md"]
+PROSE = [*PAGES, ROOT / "corpora" / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+LONGEST = 40
+"""Words of a sentence, at most."""
 KEY = b"key"
 
 
@@ -82,6 +85,59 @@ def test_a_link_to_a_file_or_heading_that_is_not_there_is_found() -> None:
     bad = ["#twice-2", "none.md", "security.md#right"]
     wrong = " ".join(f"[x]({link})" for link in bad)
     assert dead_links(DOCS / "new.md", text + good + wrong) == bad
+
+
+def prose_of(page: Path) -> str:
+    """What a page says: of a notebook the text between its cells of code."""
+    if page.suffix != ".ipynb":
+        return written(page)
+    cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def paragraphs(text: str) -> list[str]:
+    """Paragraphs and items of lists, each on one line; without headings, tables, pictures, marks and indented code."""
+    found: list[str] = []
+    begins = True
+    for line in text.splitlines():
+        bare = line.strip()
+        item = re.match(r"(?:[-*]|\d+\.) ", bare)
+        if (
+            not bare
+            or bare.startswith(("|", "#", "![", "<!--"))
+            or (begins and not item and line[:4] == "    ")
+        ):
+            begins = True
+        elif begins or item:
+            found.append(bare[item.end() :] if item else bare)
+            begins = False
+        else:
+            found[-1] += f" {bare}"
+    return found
+
+
+def long_sentences(text: str) -> list[str]:
+    """Sentences of more than `LONGEST` words; a link counts for its words alone."""
+    shown = (re.sub(r"\]\([^)]*\)", "]", paragraph) for paragraph in paragraphs(text))
+    ends = re.compile(r"(?<=[.!?])[\"”)*_]*\s+(?=[\"“(\[]*(?:[A-Z0-9`]|[*_]+\w))")
+    sentences = (sentence for paragraph in shown for sentence in ends.split(paragraph))
+    return [
+        one for one in sentences if len([word for word in one.split() if re.search(r"\w", word)]) > LONGEST
+    ]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_no_sentence_of_a_page_is_longer_than_forty_words(page: Path) -> None:
+    assert long_sentences(prose_of(page)) == []
+
+
+def test_a_sentence_that_is_too_long_is_found_and_code_and_tables_are_none() -> None:
+    words = " ".join(["Word"] * LONGEST)
+    long = f"One {words}."
+    assert long_sentences(f"{words}. {words}") == []
+    assert long_sentences(f"# {long}\n\n| {long} |\n\n    {long}\n") == []
+    assert long_sentences(f"Short.\n\n- {long} Short.\n- Short.\n") == [long]
+    assert long_sentences(f"Of two lines:\n    {words}") == [f"Of two lines: {words}"]
 
 
 @pytest.mark.parametrize("page", ADRS, ids=lambda page: page.name)
