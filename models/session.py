@@ -115,6 +115,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     denied: int = 0  # calls that a signal denied
     told_denied: int = 0  # of these, in shadow, so that the agent did not hear of it
     alerted: bool = False
+    over: bool = False  # its end was told, and no call after it
     first_alert_ms: int = 0
     families: list[Family] = []
     path: list[PathRow] = []

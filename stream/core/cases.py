@@ -99,9 +99,8 @@ class Cases:
         """Revoke what `child` holds, since `parent`, for which it works, was revoked."""
         dossier, enforced = child.dossier, item.release.policy.mode == "enforce"
         before = dossier.standing
-        dossier.standing, dossier.revoked = "contained", True
+        dossier.standing = "contained"
         in_earnest = dossier.withheld and enforced
-        dossier.withheld = not enforced
         self.changed[key] = None
         move = Move(
             kind="standing",
@@ -115,14 +114,20 @@ class Cases:
             in_earnest=in_earnest,
         )
         self._write(Unjudged(child, item.release, item.now_ms), move)
+        dossier.revoked, dossier.withheld = True, not enforced
 
-    def close(self, item: Close) -> None:
-        """Close the case of a session that is over; one that holds nothing and was quiet has none."""
+    def end(self, item: Close) -> None:
+        """Say that a session is over; one that holds nothing and was quiet has no case.
+
+        A case that the SOC was told of stays open, for a session's end mends nothing. One that nobody was
+        told of closes with its session.
+        """
         dossier = item.session.dossier
-        before = dossier.standing
-        dossier.standing = "closed"
-        if item.session.credentials or before != "quiet":
-            self._write(item, Move("ended", "ended", before, "closed", _OVER[item.how]))
+        before, is_open = dossier.standing, dossier.alerted or dossier.revoked
+        dossier.standing = before if is_open else "closed"
+        if is_open or item.session.credentials or before != "quiet":
+            self._write(item, Move("ended", "ended", before, dossier.standing, _OVER[item.how]))
+        dossier.over = True
 
     def unjudged(self, item: Unjudged) -> None:
         """Say of a session that a record of it could not be judged."""
@@ -142,6 +147,8 @@ class Cases:
                 "sets": signed_sets(change, self._receivers),
             }
         )
+        if move.kind == "standing":
+            dossier.over = False
         if told and move.kind == "standing":
             dossier.alerted = True
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
@@ -193,6 +200,7 @@ class Cases:
             spiffe_id=session.spiffe,
             max_credential_expiry_ms=max(known) if known and len(known) == len(expiries) else None,
             alerted=dossier.alerted,
+            over=dossier.over,
             revoked=dossier.revoked,
             withheld=dossier.withheld,
             in_earnest=move.in_earnest,
@@ -222,15 +230,18 @@ def is_revoked(dossier: Dossier, policy: Policy) -> bool:
     return dossier.revoked and not (dossier.withheld and policy.mode == "enforce")
 
 
-def next_standing(dossier: Dossier, ruling: Ruling, policy: Policy) -> Standing:
+def next_standing(dossier: Dossier, ruling: Ruling, policy: Policy, *, over: bool) -> Standing:
     """Standing after a verdict: up at once, down a step after enough calm calls, never out of contained.
 
-    Counts the calm calls in `dossier`, and leaves its standing to `Cases.move`.
+    Of a session that is over only an alert changes it. Counts the calm calls in `dossier`, and leaves its
+    standing to `Cases.move`.
     """
     now = dossier.standing
     asked = _asked(ruling)
-    if now in ("contained", "closed"):
-        return "alert" if now == "closed" and asked == "alert" else now
+    if now == "contained":
+        return now
+    if over:
+        return "alert" if asked == "alert" else now
     if RANK[asked] > RANK[now]:
         dossier.calm = 0
         return asked

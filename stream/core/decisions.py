@@ -145,6 +145,8 @@ class Decisions:
     def _move(self, call: Call, judgement: Judgement) -> None:
         """Open, raise or lower the session's case, if the decision does."""
         ruling = judgement.ruling
+        # Its end was told: that calls go on is news even where its standing is what it was.
+        goes_on = call.session.dossier.over and ruling.verdict in ("alert", "deny")
         # What shadow alone revoked still holds its credentials when the policy comes to enforce.
         in_earnest = (
             call.session.dossier.withheld
@@ -152,7 +154,7 @@ class Decisions:
             and ruling.verdict == "revoke"
             and not call.over
         )
-        if judgement.after == judgement.before and not in_earnest:
+        if judgement.after == judgement.before and not in_earnest and not goes_on:
             return
         move = Move(
             kind="standing",
@@ -181,7 +183,7 @@ def _judge(call: Call, score: int) -> Judgement:
     ids = [raised.signal.id for raised in speaking]
     ruling = decide(policy, level, score, families, ids, session.usable)
     before = dossier.standing
-    after = next_standing(dossier, ruling, policy)
+    after = next_standing(dossier, ruling, policy, over=call.over)
     decision_id = short_hash(
         "decision",
         session.tenant,

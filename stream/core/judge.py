@@ -92,7 +92,7 @@ class Judge:
                     draft.count("internal")
                     cases.unjudged(Unjudged(item.session, item.release, item.now_ms))
             elif isinstance(item, Close):
-                cases.close(item)
+                cases.end(item)
             elif isinstance(item, Offered):
                 cases.offered(item)
             else:

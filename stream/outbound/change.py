@@ -13,7 +13,7 @@ from typing import NamedTuple
 from models.contracts import Case, Evidence, Standing
 
 RANK: dict[Standing, int] = {"quiet": 0, "closed": 0, "watch": 1, "alert": 2, "contained": 3}
-"""How much a standing calls for; a session that is over calls for nothing any more."""
+"""How much a standing calls for; a case that is closed calls for nothing any more."""
 
 
 class Receivers(NamedTuple):
@@ -58,6 +58,8 @@ class Change:
         Latest expiry among the credentials; None when any of them does not say.
     alerted, revoked : bool
         Whether the SOC was told of this case, and its session's credentials were revoked, before this change.
+    over : bool
+        The session was over before this change, and no call after its end was told.
     withheld : bool
         What drift called for before this change was told in shadow alone.
     in_earnest : bool
@@ -71,13 +73,14 @@ class Change:
     spiffe_id: str | None = None
     max_credential_expiry_ms: int | None = None
     alerted: bool = False
+    over: bool = False
     revoked: bool = False
     withheld: bool = False
     in_earnest: bool = False
 
     @property
     def peak(self) -> Standing:
-        """The highest standing that was told before: tells a first alert from a repeated one, and what is closed."""
+        """The highest standing that was told before: tells a first alert from a repeated one."""
         if self.revoked:
             return "contained"
         return "alert" if self.alerted else self.case.before

@@ -46,7 +46,8 @@ def signed_sets(change: Change, receivers: Receivers) -> list[Signed]:
     if revokes:
         claims = revocation_claims(change, receivers.issuer, receivers.audiences)
         sets += [Signed(topic=REVOCATIONS, claims=each) for each in claims]
-    if risk_changed(case.before, case.after):
+    before, after = risk_levels(change)
+    if before != after:
         risk = risk_claims(change, receivers.issuer, receivers.risk_audience)
         sets.append(Signed(topic=RISK, claims=risk))
     return sets
@@ -127,22 +128,23 @@ _LEVELS: dict[Standing, str] = {
 }
 
 
-def risk_level(standing: Standing) -> str:
-    """CAEP knows three levels; a session that is over can do nothing, so its risk is low again."""
-    return _LEVELS[standing]
+def risk_levels(change: Change) -> tuple[str, str]:
+    """The session's risk before and after a change, in CAEP's three levels.
 
-
-def risk_changed(before: Standing, after: Standing) -> bool:
-    """Whether a receiver of risk levels hears of this change."""
-    return risk_level(before) != risk_level(after)
+    A session that is over can do nothing, so its risk is low, however its case stands, until a call comes after
+    the end.
+    """
+    case = change.case
+    is_over = case.kind == "ended" or (change.over and case.kind != "standing")
+    return "LOW" if change.over else _LEVELS[case.before], "LOW" if is_over else _LEVELS[case.after]
 
 
 def risk_claims(change: Change, issuer: str, audience: str) -> dict[str, Any]:
-    """Claims of the CAEP `risk-level-change` token of one change; ask `risk_changed` first."""
+    """Claims of the CAEP `risk-level-change` token of one change; ask `risk_levels` first."""
     case = change.case
     levels = ("LOW", "MEDIUM", "HIGH")
-    before, after = risk_level(case.before), risk_level(case.after)
-    if case.after == "closed":
+    before, after = risk_levels(change)
+    if case.kind == "ended":
         why = "SESSION_OVER"
     elif levels.index(after) < levels.index(before):
         why = "INTENT_DRIFT_SUBSIDED"
@@ -154,7 +156,7 @@ def risk_claims(change: Change, issuer: str, audience: str) -> dict[str, Any]:
         "current_level": after,
         "risk_reason": why,
         "event_timestamp": change.time_ms // 1000,
-        "initiating_entity": "policy" if case.after != "closed" else "system",
+        "initiating_entity": "policy" if case.kind != "ended" else "system",
     }
     jti = short_hash("risk-level-change", case.case_id, case.record_id, audience)
     return _claims(change, issuer, audience, jti, {RISK_LEVEL_CHANGE: event})

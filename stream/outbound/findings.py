@@ -27,18 +27,22 @@ MAX_CALLS = 32
 MAX_REASON = 600
 MAX_NAME = 256
 
-_CREATED, _UPDATED, _CLOSED = 1, 2, 3  # activities of OCSF
+_CREATED, _UPDATED = 1, 2  # activities of OCSF; no case is closed by what a session does
 
 
 def is_told(change: Change) -> bool:
-    """Whether the SOC hears of this change: one that is graver than what it came from, and the close of a case told before."""
+    """Whether the SOC hears of this change.
+
+    It does of one that is graver than what it came from, and of a case told before also that its session is over,
+    and that calls come all the same.
+    """
     case = change.case
     if case.kind == "ended":
         return change.alerted or change.revoked
     return (
         case.kind == "standing"
         and case.after in ("alert", "contained")
-        and (change.in_earnest or RANK[case.after] > RANK[case.before])
+        and (change.in_earnest or change.over or RANK[case.after] > RANK[case.before])
     )
 
 
@@ -133,9 +137,7 @@ def _classified(change: Change) -> dict[str, Any]:
     severity, risk = (5, 4) if contained else (4, 3)
     percent = max(0, min(100, round(change.case.score * 100)))
     confidence = 3 if percent >= 80 else 2 if percent >= 50 else 1
-    activity = _activity(change)
-    # "Resolved" would say that somebody reviewed and mended it. All we know is that the session is over.
-    status = (99, "Session over") if activity == _CLOSED else (1, "New")
+    activity = _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
     return {
         "class_uid": 2004,
         "class_name": "Detection Finding",
@@ -148,15 +150,16 @@ def _classified(change: Change) -> dict[str, Any]:
         "time": change.time_ms,
         "severity_id": severity,
         "severity": SEVERITY[severity],
-        "is_alert": activity != _CLOSED,
+        "is_alert": change.case.kind != "ended",  # that the session is over calls nobody
         "confidence_id": confidence,
         "confidence": CONFIDENCE[confidence],
         "confidence_score": percent,
         "risk_level_id": risk,
         "risk_level": RISK_LEVEL[risk],
         "risk_score": percent,
-        "status_id": status[0],
-        "status": status[1],
+        # Whoever works on the case says when that is no longer so; a session's end does not.
+        "status_id": 1,
+        "status": "New",
     }
 
 
@@ -221,13 +224,16 @@ def dedup_key(change: Change) -> str:
 def exposure(change: Change) -> dict[str, Any]:
     """How long the credentials may still work, at worst, as far as the change tells."""
     case, expiry_ms = change.case, change.max_credential_expiry_ms
-    if case.after == "closed" and change.peak == "contained":
+    if case.kind == "ended" and change.revoked:
         note = (
             "Requested now that the session is over: what drift called for was told in shadow alone."
             if change.withheld and case.enforced
             else "Decided earlier in this case; see its first finding for when, and for the bound."
         )
         return _exposed("shadow" if change.withheld and not case.enforced else "requested", expiry_ms, note)
+    if change.over:
+        note = "The session was over before this call; see the finding of its end for what was revoked."
+        return _exposed("not requested", None, note)
     if case.after != "contained" or case.cause != "drift":
         return _exposed("not requested", None, "No revocation was requested.")
     if not case.enforced:
@@ -248,18 +254,14 @@ def _exposed(revocation: str, until_ms: int | None, note: str) -> dict[str, Any]
     return {"revocation": revocation, "worst_case_until": until_ms, "note": note}
 
 
-def _activity(change: Change) -> int:
-    if change.case.after == "closed":
-        return _CLOSED
-    return _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
-
-
 def _message(change: Change, title: str) -> str:
     case = change.case
     session = case.session_id[:MAX_NAME]
-    if case.after == "closed":
-        return f"Session {session} is over; its case is closed"
+    if case.kind == "ended":
+        return f"Session {session} is over; its case stays open"
     mode = "" if case.enforced else " (shadow)"
+    if change.over:
+        return f"Session {session} goes on after its end: {title}{mode}"
     if case.after == "contained":
         asked = "would be revoked" if not case.enforced else "revocation requested"
         return f"Session {session}: {title}; {asked}{mode}"
@@ -320,10 +322,10 @@ def _observables(user: str | None, tools: Sequence[str]) -> list[dict[str, Any]]
 def _next_steps(change: Change, families: Sequence[Family]) -> str:
     """Two or three steps, each with where to look."""
     case = change.case
-    if case.after == "closed":
+    if case.kind == "ended":
         return (
-            "Nothing is urgent: the session is over. If it was a false alarm, would_pass in its decisions says what"
-            " would have let the calls through."
+            "The session is over and its case is not: see what its calls did, then close the case. If it was a false"
+            " alarm, would_pass in its decisions says what would have let the calls through."
         )
     steps = [DRIVERS[family].steps for family in families[:2]]
     if case.after == "contained" and case.enforced:

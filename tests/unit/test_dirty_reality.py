@@ -13,7 +13,7 @@ from models.errors import ArtefactError
 from models.session import MAX_STATE, Session, Tombstone, load
 from stream.core.partition import Partition, state_key
 from stream.core.releases import Release
-from stream.events import EVENTS, QUARANTINE, REVOCATIONS, murmur2_partition
+from stream.events import EVENTS, QUARANTINE, REVOCATIONS, RISK, murmur2_partition
 from tests import builders as b
 
 UNKNOWN = "wire_money"
@@ -39,6 +39,9 @@ def marks(run: b.Run) -> list[list[str]]:
 def state(run: b.Run, session: str = "s", root: str | None = None, tenant: str = "default") -> Any:
     raw = run.partition.states.get(state_key(tenant, root or session, session))
     return load(raw) if raw is not None else None
+
+
+OTHER = {"broker": "demo", "kind": "jti", "value": "of another"}
 
 
 def drifting(session: str, seq: int, **more: Any) -> dict[str, Any]:
@@ -202,6 +205,49 @@ def test_a_call_after_the_end_is_judged_as_such_and_the_analyst_hears_of_it() ->
     assert run.cases[1]["finding"] is not None
 
 
+@pytest.mark.parametrize("batch", [1, 512])
+@pytest.mark.parametrize(
+    ("call", "standing"),
+    [(lambda seq: b.called("s", seq, tool="undeclared_tool", credential=OTHER), "alert"),
+     (lambda seq: drifting("s", seq), "contained")],
+)  # fmt: skip
+def test_an_end_is_an_update_of_a_case_that_was_told_and_a_call_after_it_is_told_once(
+    call: Any, standing: str, batch: int
+) -> None:
+    values = [b.declared("s"), call(1), b.ended("s", 2), b.called("s", 3), b.called("s", 4)]
+    run = b.play(values, batch, bundled=low() if standing == "alert" else high())
+    assert [(c["kind"], c["before"], c["after"]) for c in run.cases] == [
+        ("standing", "quiet", standing),
+        ("ended", standing, standing),
+        ("standing", standing, standing),
+    ]
+    assert [c["finding"]["activity_name"] for c in run.cases] == ["Create", "Update", "Update"]
+    assert [c["finding"]["status"] for c in run.cases] == ["New", "New", "New"]
+    risks = [s["claims"]["events"] for c in run.cases for s in c["sets"] if s["topic"] == RISK]
+    told = [next(iter(events.values())) for events in risks]
+    assert [(r["previous_level"], r["current_level"]) for r in told] == [
+        ("LOW", "HIGH"),
+        ("HIGH", "LOW"),
+        ("LOW", "HIGH"),
+    ]
+
+
+def test_a_case_that_nobody_was_told_of_closes_with_its_session() -> None:
+    drift = b.called("s", 1, tool="undeclared_tool")
+    run = b.play([b.declared("s"), drift, b.ended("s", 2)], bundled=low())
+    assert [(c["kind"], c["after"]) for c in run.cases] == [("standing", "watch"), ("ended", "closed")]
+    assert run.cases[1]["finding"] is None
+
+
+def test_a_case_that_was_told_and_calmed_down_stays_open_when_its_session_ends() -> None:
+    drift = b.called("s", 1, credential=OTHER)
+    calm = [b.called("s", n, arguments={"path": f"{n}.txt"}) for n in range(2, 40)]
+    holds_none = [b.declared("s", credentials=[{**OTHER, "value": "own"}]), drift, *calm, b.ended("s", 40)]
+    run = b.play(holds_none, bundled=low())
+    assert [c["after"] for c in run.cases] == ["alert", "watch", "quiet", "quiet"]
+    assert run.cases[-1]["finding"]["message"] == "Session s is over; its case stays open"
+
+
 def test_a_declaration_after_the_end_changes_nothing() -> None:
     run = b.play([b.declared("s"), b.ended("s", 1), b.declared("s", 2, text="anything"), b.called("s", 3)])
     assert isinstance(state(run), Tombstone)
@@ -246,7 +292,7 @@ def test_a_credential_is_expired_from_the_very_millisecond_at_which_it_expires(
 def test_a_credential_that_expired_in_1970_does_not_stop_the_end_of_its_session() -> None:
     old = {**b.CREDENTIAL, "expires": "1970-01-01T00:00:00Z"}
     run = b.play([b.declared("s", credentials=[old]), b.called("s", 1), b.ended("s", 2)])
-    assert run.cases[-1]["after"] == "closed"
+    assert run.cases[-1]["kind"] == "ended"
 
 
 # ------------------------------------------------------------------ long, large, odd
@@ -595,7 +641,7 @@ def of(session: str, **more: Any) -> dict[str, Any]:
 
 
 def contained(run: b.Run) -> list[str]:
-    return [c["session_id"] for c in run.cases if c["after"] == "contained"]
+    return [c["session_id"] for c in run.cases if c["kind"] == "standing" and c["after"] == "contained"]
 
 
 def test_a_sub_agent_is_revoked_with_its_parent_and_its_own_credentials_named() -> None:
@@ -603,6 +649,7 @@ def test_a_sub_agent_is_revoked_with_its_parent_and_its_own_credentials_named() 
     run = b.play(values, bundled=high())
     assert contained(run) == ["p", "k", "kk"]
     assert [c["inherited_from"] for c in run.cases] == [None, "p", "p"]
+    assert [c["finding"]["activity_name"] for c in run.cases] == ["Create"] * 3
     assert [c["credentials"][0]["value"] for c in run.cases] == ["c-p", "c-k", "c-kk"]
     assert all(c["sets"] for c in run.cases)
 

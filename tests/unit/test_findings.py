@@ -88,7 +88,10 @@ CHANGES = {
     "first containment": some_change(after="contained", verdict="revoke"),
     "alert becomes containment": some_change(before="alert", after="contained"),
     "alert returns": some_change(before="watch", peak="contained"),
-    "close": some_change(before="contained", after="closed", kind="ended", cause="ended", verdict=None),
+    "end": some_change(
+        before="contained", after="contained", peak="contained", kind="ended", cause="ended", verdict=None
+    ),
+    "goes on": some_change(before="alert", after="alert", peak="alert", over=True),
     "shadow": some_change(after="contained", enforced=False),
     "bare": some_change(
         families=[], evidence=[], path=[], credentials=[], agent=None, spiffe_id=None, user=None, reason=""
@@ -162,7 +165,8 @@ def test_problems_of_a_finding_with_one_wrong_field_names_that_field(
         ("first containment", 1, 5),
         ("alert becomes containment", 2, 5),
         ("alert returns", 2, 5),
-        ("close", 3, 5),
+        ("end", 2, 5),
+        ("goes on", 2, 4),
     ],
 )
 def test_finding_activity_and_severity_follow_the_case(name: str, activity: int, severity: int) -> None:
@@ -171,7 +175,7 @@ def test_finding_activity_and_severity_follow_the_case(name: str, activity: int,
 
 
 def test_finding_uid_and_dedup_key_stay_the_same_through_a_case() -> None:
-    events = [finding(CHANGES[name]) for name in ("first alert", "alert becomes containment", "close")]
+    events = [finding(CHANGES[name]) for name in ("first alert", "alert becomes containment", "end")]
     assert {event["finding_info"]["uid"] for event in events} == {"case-1"}
     assert {event["unmapped"]["dedup_key"] for event in events} == {"acme|s-1|drift"}
 
@@ -270,8 +274,23 @@ def test_finding_runbook_lies_where_the_deployment_says() -> None:
     assert "references" not in finding(some_change())["remediation"]
 
 
-def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
-    steps = finding(CHANGES["close"])["remediation"]["desc"]
+def test_finding_of_an_end_says_that_the_case_stays_open_and_calls_nobody() -> None:
+    event = finding(CHANGES["end"])
+    assert (event["activity_name"], event["status"]) == ("Update", "New")
+    assert event["is_alert"] is False
+    assert event["message"] == "Session s-1 is over; its case stays open"
+    assert event["unmapped"]["standing"]["after"] == "contained"
+
+
+def test_finding_of_calls_after_the_end_says_that_the_session_goes_on() -> None:
+    event = finding(CHANGES["goes on"])
+    assert event["message"].startswith("Session s-1 goes on after its end")
+    assert event["is_alert"] is True
+    assert event["unmapped"]["exposure"]["revocation"] == "not requested"
+
+
+def test_finding_of_an_end_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
+    steps = finding(CHANGES["end"])["remediation"]["desc"]
     assert "verdict" not in steps
     assert "would_pass" in steps
 
@@ -285,13 +304,13 @@ def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() 
         ({"before": "alert", "after": "watch"}, False),
         ({"before": "watch", "after": "closed", "kind": "ended", "cause": "ended"}, False),
         (
-            {"before": "watch", "after": "closed", "kind": "ended", "cause": "ended", "peak": "alert"},
+            {"before": "watch", "after": "watch", "kind": "ended", "cause": "ended", "peak": "alert"},
             True,
         ),
         (
             {
                 "before": "contained",
-                "after": "closed",
+                "after": "contained",
                 "kind": "ended",
                 "cause": "ended",
                 "peak": "contained",
@@ -302,6 +321,7 @@ def test_finding_of_a_close_promises_nothing_for_a_verdict_that_nothing_reads() 
         ({"before": "alert", "after": "contained"}, True),
         ({"before": "contained", "after": "contained"}, False),
         ({"before": "contained", "after": "contained", "in_earnest": True}, True),
+        ({"before": "contained", "after": "contained", "over": True}, True),
         ({"kind": "unjudged", "cause": "internal", "after": "alert"}, False),
     ],
 )

@@ -22,8 +22,8 @@ from stream.outbound.claims import (
     SESSION_REVOKED,
     default_audience,
     revocation_claims,
-    risk_changed,
     risk_claims,
+    risk_levels,
 )
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import MAX_PAYLOAD, TokenError, verify_token
@@ -172,26 +172,38 @@ def test_revocation_claims_of_many_long_credentials_lose_none_and_fit_their_toke
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "levels", "reason"),
+    ("before", "after", "more", "levels", "reason"),
     [
-        ("quiet", "watch", ("LOW", "MEDIUM"), "INTENT_DRIFT"),
-        ("watch", "alert", ("MEDIUM", "HIGH"), "INTENT_DRIFT"),
-        ("alert", "watch", ("HIGH", "MEDIUM"), "INTENT_DRIFT_SUBSIDED"),
-        ("contained", "closed", ("HIGH", "LOW"), "SESSION_OVER"),
+        ("quiet", "watch", {}, ("LOW", "MEDIUM"), "INTENT_DRIFT"),
+        ("watch", "alert", {}, ("MEDIUM", "HIGH"), "INTENT_DRIFT"),
+        ("alert", "watch", {}, ("HIGH", "MEDIUM"), "INTENT_DRIFT_SUBSIDED"),
+        ("contained", "contained", {"kind": "ended"}, ("HIGH", "LOW"), "SESSION_OVER"),
+        ("watch", "closed", {"kind": "ended"}, ("MEDIUM", "LOW"), "SESSION_OVER"),
+        ("alert", "alert", {"over": True}, ("LOW", "HIGH"), "INTENT_DRIFT"),
     ],
 )
 def test_risk_claims_tell_the_level_before_and_after(
-    before: str, after: str, levels: tuple[str, str], reason: str
+    before: str, after: str, more: dict[str, Any], levels: tuple[str, str], reason: str
 ) -> None:
-    claims = risk_claims(some_change(before=before, after=after), ISSUER, "https://soc.example.com/set")
+    change = some_change(before=before, after=after, **more)
+    claims = risk_claims(change, ISSUER, "https://soc.example.com/set")
     event = claims["events"][RISK_LEVEL_CHANGE]
     assert (event["previous_level"], event["current_level"]) == levels
     assert (event["principal"], event["risk_reason"]) == ("SESSION", reason)
 
 
-def test_risk_changed_from_alert_to_contained_is_false_since_both_are_high() -> None:
-    assert not risk_changed("alert", "contained")
-    assert risk_changed("watch", "alert")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"before": "alert", "after": "contained"},
+        {"before": "alert", "after": "alert", "kind": "unjudged", "over": True},
+    ],
+)
+def test_risk_stays_as_it_is_from_one_high_standing_to_another_and_where_nothing_was_judged(
+    changes: dict[str, Any],
+) -> None:
+    before, after = risk_levels(some_change(**changes))
+    assert before == after
 
 
 def test_risk_jti_of_each_change_is_its_own() -> None:
