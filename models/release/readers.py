@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,12 +37,19 @@ class Listed(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class ReadersList(BaseModel):
+class WordsList(BaseModel):
+    """Of ``readers.json`` what heads are fitted with: a head that is new stands in no list yet."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    words: Listed
+
+
+class ReadersList(WordsList):
     """``readers.json``: the files of `models.heads.readers.Readers`, by name."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    words: Listed
     acting: Listed
     handover: Listed
     expectation: Listed
@@ -52,6 +60,7 @@ class ReadersList(BaseModel):
         return [listed.file for _, listed in self]
 
 
+Form = TypeVar("Form", bound=WordsList)
 _READ: dict[ReadersList, Readers] = {}
 
 
@@ -62,9 +71,13 @@ def has_readers(directory: Path) -> bool:
 
 def read_list(directory: Path) -> ReadersList:
     """What the list in `directory` names; raises `ArtefactError` where it is missing or not sound."""
+    return _read_list(directory, ReadersList)
+
+
+def _read_list(directory: Path, form: type[Form]) -> Form:
     path = directory / LIST_FILE
     try:
-        return ReadersList.model_validate_json(path.read_bytes())
+        return form.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ArtefactError(f"{path} cannot be read ({error.strerror}); reinstall the release") from error
     except ValidationError as error:
@@ -102,7 +115,7 @@ def load_beside(directory: Path | None) -> Readers:
 def load_words(directory: Path | None = None) -> Vectoriser:
     """The table of words alone: what heads are fitted on; raises as `load` does."""
     directory = BUNDLED if directory is None else directory
-    return _words(_checked(directory, read_list(directory).words))
+    return _words(_checked(directory, _read_list(directory, WordsList).words))
 
 
 def _parsed(raw: Mapping[str, bytes]) -> Readers:
@@ -137,7 +150,9 @@ def _checked(directory: Path, listed: Listed) -> bytes:
 
 
 def write_digest(directory: Path, name: str) -> None:
-    """Bring the list in `directory` up to date once the file of reader `name` was written anew."""
-    listed = read_list(directory).model_dump()
-    listed[name]["sha256"] = hashlib.sha256((directory / listed[name]["file"]).read_bytes()).hexdigest()
-    (directory / LIST_FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    """Bring the list in `directory` up to date once the file of reader `name` was written anew, or for the first time."""
+    path = directory / LIST_FILE
+    listed = json.loads(path.read_bytes())
+    file = listed.get(name, {"file": f"{name}.json"})["file"]
+    listed[name] = {"file": file, "sha256": hashlib.sha256((directory / file).read_bytes()).hexdigest()}
+    path.write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")

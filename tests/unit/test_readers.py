@@ -125,6 +125,20 @@ def test_a_reader_that_was_fitted_anew_joins_the_list(copied: Path) -> None:
     assert fitted.handover.whole.weights == SHIPPED.handover.whole.weights
 
 
+def test_a_head_that_no_list_knows_yet_is_fitted_with_the_words_and_enters_it(copied: Path) -> None:
+    listed = json.loads((copied / readers.LIST_FILE).read_bytes())
+    entry = listed.pop("acting")
+    (copied / readers.LIST_FILE).write_text(json.dumps(listed), encoding="utf-8")
+    with pytest.raises(ArtefactError, match="acting"):
+        readers.load(copied)
+    pay = SHIPPED.words.vector_of("pay the bill")
+    assert np.array_equal(readers.load_words(copied).vector_of("pay the bill"), pay)
+    assert pay.any()
+    readers.write_digest(copied, "acting")
+    assert json.loads((copied / readers.LIST_FILE).read_bytes())["acting"] == entry
+    assert readers.load(copied) is SHIPPED
+
+
 # ------------------------------------------------------------------ in a release
 
 
