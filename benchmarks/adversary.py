@@ -44,7 +44,7 @@ from benchmarks.detection.fits import FULL, Bench, log_odds
 from benchmarks.detection.page import kept_limits, look
 from benchmarks.detection.rates import SUITES, Rate, Scored, rate
 from benchmarks.detection.rows import Source, say
-from benchmarks.detection.tables import bare, percent
+from benchmarks.detection.targets import bare, percent
 from models.evidence.features.registry import FEATURES_VERSION
 from models.text.documents import leaves
 from models.text.meaning import sentences_of

@@ -26,7 +26,7 @@ from benchmarks.detection import page
 from benchmarks.detection.ablations import writes
 from benchmarks.detection.rates import BUDGETS, SUITES, Flags, Ints, Rate, Scored
 from benchmarks.detection.rows import Floats, Part, say
-from benchmarks.detection.tables import bare, percent
+from benchmarks.detection.targets import bare, percent
 from models.contracts import Tool
 from models.evidence.content import talks_to_agent
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION

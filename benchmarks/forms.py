@@ -26,7 +26,7 @@ import yaml
 from benchmarks import results
 from benchmarks.detection.page import PAGES, look
 from benchmarks.detection.rates import SUITES, Rate, Scored
-from benchmarks.detection.tables import percent
+from benchmarks.detection.targets import percent
 from benchmarks.places import judged, without_suites
 from models.training.scenarios import corpus, forms
 from models.training.scenarios.made_up import seeded

@@ -26,7 +26,7 @@ from benchmarks.detection.fits import FULL, Bench
 from benchmarks.detection.page import PAGES, kept_limits
 from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.rows import Part, Source, about, say
-from benchmarks.detection.tables import percent
+from benchmarks.detection.targets import percent
 from models.training.scenarios import corpus, injected, recorded_attacks, wordings
 from models.training.scenarios.demands import Demand
 from models.training.scenarios.made_up import seeded

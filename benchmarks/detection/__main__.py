@@ -40,7 +40,7 @@ BESIDE = ("rules", "ablations")
 """What is measured with the first seed alone."""
 
 
-SHOWN = ("page", "plots", "tables")
+SHOWN = ("page", "plots", "tables", "targets")
 """Modules that only show what was measured."""
 LEARNT = (
     "training/boosting.py",

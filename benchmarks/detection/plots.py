@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.rates import SUITES, Scored
-from benchmarks.detection.tables import held_back, reached, under_heads, values_of
+from benchmarks.detection.targets import held_back, reached, under_heads, values_of
 from models.training import calibrate
 
 
