@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner.default import murmur2
 
 Action = Literal["read", "write", "execute"]
-CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires")
+CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires", "issued_for_task")
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id"),
     "intent.amended": ("intent",),

@@ -51,7 +51,11 @@ class Outbound(BaseModel):
 
 
 class Credential(Inbound):
-    """A reference to a short-lived credential, never the credential itself."""
+    """A reference to a short-lived credential, never the credential itself.
+
+    ``issued_for_task``: whether it was issued for this session's task alone, so that the session's end revokes it;
+    without a word the policy says it by broker and kind.
+    """
 
     broker: Identifier
     kind: Identifier
@@ -59,6 +63,7 @@ class Credential(Inbound):
     scope: Annotated[str, Field(max_length=1024)] | None = None
     issued: Annotated[AwareDatetime, Field(strict=False)] | None = None
     expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    issued_for_task: bool | None = None
 
 
 class Agent(Inbound):
@@ -302,6 +307,12 @@ class CredentialRef(Outbound):
     scope: str | None = None
 
 
+class ReleasedCredential(CredentialRef):
+    """A credential that a session's end leaves alone: it was not issued for the task, or another session holds it."""
+
+    why: Literal["not_for_task", "held_elsewhere"]
+
+
 class PathStep(Outbound):
     """One call on the way to the case."""
 
@@ -325,7 +336,8 @@ class Case(Outbound):
     """A session's change of state, from judge to act, with everything act needs.
 
     ``case_id`` is one for a session; ``record_id`` one for this change. ``finding`` and ``sets`` are final:
-    act sends, holds or groups them and signs, and adds nothing.
+    act sends, holds or groups them and signs, and adds nothing. ``kind`` ``ended``: the session is over, which
+    closes no case that the SOC was told of; of ``credentials`` its end revokes those that are not ``released``.
     """
 
     schema_version: Literal[1] = 1
@@ -347,6 +359,7 @@ class Case(Outbound):
     agent: str | None
     user: str | None
     credentials: list[CredentialRef]
+    released: list[ReleasedCredential] = []
     path: list[PathStep]
     enforced: bool
     inherited_from: str | None

@@ -48,6 +48,8 @@ MAX_DISCOVERED = 128
 MAX_CREDENTIALS = 16
 MAX_CREDENTIAL_BYTES = 16_384
 """Bytes of all credential references of a session together: one alone may have 7 kB."""
+HELD = 8
+"""Bytes of a credential's print, by which sessions that hold the same one are found."""
 MAX_PATH = 16
 MAX_PATH_BYTES = 2048
 """Bytes of a dossier's path, which lives on in the tombstone: 16 calls with ids of usual length."""
@@ -88,6 +90,7 @@ class CredentialRow(msgspec.Struct, array_like=True, gc=False):
     scope: str | None
     issued_ms: int | None
     expires_ms: int | None
+    for_task: bool | None  # issued for this session's task alone; None: as the policy says
 
 
 class PathRow(msgspec.Struct, array_like=True, gc=False):
@@ -143,6 +146,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     user: str | None = None
     catalogue: str | None = None
     weight: int = 0  # `Session.weighs` after its last record
+    holds: bytes = b""  # prints of its credentials, `HELD` bytes each
     credentials: list[CredentialRow] = []
     # the intent
     intent_digest: str | None = None
@@ -280,7 +284,7 @@ def measure_names(session: Session) -> None:
 
 def credential_size(row: CredentialRow) -> int:
     """Bytes of a packed credential reference, at most."""
-    return 32 + sum(len(t.encode()) for t in (row.broker, row.kind, row.value, row.scope or ""))
+    return 34 + HELD + sum(len(t.encode()) for t in (row.broker, row.kind, row.value, row.scope or ""))
 
 
 def path_within(path: list[PathRow]) -> list[PathRow]:
@@ -315,6 +319,7 @@ class Head(msgspec.Struct, array_like=True, tag="s", gc=False):
     user: str | None
     catalogue: str | None
     weight: int
+    holds: bytes
 
 
 class Stone(msgspec.Struct, array_like=True, tag="t", gc=False):

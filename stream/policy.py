@@ -81,6 +81,7 @@ class Policy(_Part):
     families: FamilyCounts = FamilyCounts()
     signals: dict[str, Consequence] = Field(default_factory=dict)
     credential_max_hours: Annotated[float, Field(gt=0)] = 24
+    task_credentials: dict[str, list[str]] = Field(default_factory=dict)
     loop_calls: Annotated[int, Field(ge=2, le=64)] = 5
     calm_calls: Annotated[int, Field(ge=1)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
@@ -101,8 +102,9 @@ class Policy(_Part):
         # A policy that leaves younger fields at their defaults is the one it was before there were any.
         if self.signatures == Signatures():
             del content["signatures"]
-        if not self.sensitive:
-            del content["sensitive"]
+        for younger in ("sensitive", "task_credentials"):
+            if not content[younger]:
+                del content[younger]
         if self.limits.open_mib == Limits().open_mib:
             del content["limits"]["open_mib"]
         return short_hash(dumps(content), size=6)

@@ -97,7 +97,7 @@ class Births:
             seen=numbers.seen,
             dossier=state.dossier,
         )
-        fresh.credentials = state.credentials
+        fresh.credentials, fresh.holds = state.credentials, state.holds
         measure_names(fresh)
         draft.replace(arrival.key, state, fresh)
         self._items.append(Unjudged(copy.copy(fresh), draft.release(fresh), fresh.clock_ms))

@@ -181,6 +181,7 @@ class Cases:
                 CredentialRef(broker=held.broker, kind=held.kind, value=held.value, scope=held.scope)
                 for held in session.credentials
             ],
+            released=item.released if isinstance(item, Close) else [],
             path=[_step(row) for row in dossier.path],
             enforced=release.policy.mode == "enforce",
             inherited_from=move.inherited,

@@ -11,6 +11,7 @@ import msgspec
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, dump, load
 from stream.core.catalogues import HeldCatalogues
+from stream.core.credentials import prints_in
 from stream.core.partition import LEDGER, Ledger, Partition
 from stream.core.releases import Release
 
@@ -68,6 +69,7 @@ class Draft:
         self._recent: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._forgotten: set[str] = set()
+        self._holders: dict[bytes, int] = {}  # more or fewer of them than in the partition
         self._declared = _Front(partition.declared)
         self._undeclared = _Front(partition.undeclared)
         self._tombs = _Front(partition.tombs)
@@ -102,6 +104,20 @@ class Draft:
         self._states[key] = session
         self._recent.pop(key, None)
         self._recent[key] = None
+
+    def hold(self, session: Session) -> None:
+        """Note that an open session holds its credentials."""
+        for each in prints_in(session.holds):
+            self._holders[each] = self._holders.get(each, 0) + 1
+
+    def let_go(self, session: Session) -> None:
+        """Note that a session that ends holds its credentials no longer."""
+        for each in prints_in(session.holds):
+            self._holders[each] = self._holders.get(each, 0) - 1
+
+    def is_held(self, credential: bytes) -> bool:
+        """Whether an open session holds the credential of this print."""
+        return self.base.holders.get(credential, 0) + self._holders.get(credential, 0) > 0
 
     def bury(self, key: str, session: Session, tomb: Tombstone) -> None:
         """Put a session's tombstone in its place, last in the order of ends."""

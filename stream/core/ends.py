@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.session import MAX_SEEN_TOMBSTONE, VERSION, Session, Tombstone
+from stream.core.credentials import released
 from stream.core.draft import Draft
 from stream.core.items import Close, Item
 from stream.core.trees import Trees
@@ -68,16 +69,22 @@ class Ends:
             self.end(oldest, states[oldest], "evicted", clock_ms)
 
     def end_tree(self, key: str, session: Session, now_ms: int) -> None:
-        """End a session as it said, and the sub-agents that work for it."""
-        below = list(self._trees.descendants(key, session))
-        self.end(key, session, "ended", now_ms)
-        for child in below:
-            state = self._draft.state(child)
-            if isinstance(state, Session):
-                self.end(child, state, "parent_ended", now_ms)
+        """End a session as it said, and the sub-agents that work for it; none keeps a credential for another."""
+        draft = self._draft
+        below = [(child, draft.session(child)) for child in self._trees.descendants(key, session)]
+        for over in (session, *(child for _, child in below)):
+            draft.let_go(over)
+        self._bury(key, session, "ended", now_ms)
+        for child, state in below:
+            self._bury(child, state, "parent_ended", now_ms)
 
     def end(self, key: str, session: Session, how: str, now_ms: int) -> Tombstone:
-        """Put a tombstone in the place of an open session."""
+        """End an open session."""
+        self._draft.let_go(session)
+        return self._bury(key, session, how, now_ms)
+
+    def _bury(self, key: str, session: Session, how: str, now_ms: int) -> Tombstone:
+        """Put a tombstone in the place of a session that let go of its credentials."""
         draft = self._draft
         tomb = Tombstone(
             version=VERSION,
@@ -94,7 +101,9 @@ class Ends:
         )
         draft.bury(key, session, tomb)
         self._trees.changed()
-        self._items.append(Close(tomb, session, how, draft.release(session), now_ms))
+        release = draft.release(session)
+        left = released(session, release.policy, draft.is_held)
+        self._items.append(Close(tomb, session, how, release, now_ms, left))
         if draft.n_tombs > draft.limits.tombstones and (oldest := draft.oldest_tomb()) is not None:
             draft.forget(oldest)
         return tomb

@@ -38,6 +38,7 @@ from models.text.tokens import tokens, unhashed
 from models.text.vectors import Matrix, pack
 from models.tools.catalogue import Catalogue
 from models.tools.verbs import wanted_actions
+from stream.core.credentials import print_of
 from stream.events import dumps, milliseconds, short_hash
 
 _NAMED = re.compile(r"\w{3}")
@@ -57,6 +58,7 @@ def declare(
         session.user = event.agent.user
     if event.credentials and not session.credentials:
         session.credentials = _held(event.credentials)
+        session.holds = b"".join(print_of(session.tenant, row) for row in session.credentials)
     measure_names(session)
     if event.intent is not None:
         widen(session, event.intent, catalogue, readers, key)
@@ -74,6 +76,7 @@ def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
             c.scope,
             milliseconds(c.issued) if c.issued else None,
             milliseconds(c.expires) if c.expires else None,
+            c.issued_for_task,
         )
         size = credential_size(row)
         if size <= room:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from models.contracts import Action, ToolCalled
+from models.contracts import Action, ReleasedCredential, ToolCalled
 from models.session import Session, Tombstone
 from stream.core.releases import Release
 from stream.events import Output, Record
@@ -49,13 +49,14 @@ class Call(NamedTuple):
 
 
 class Close(NamedTuple):
-    """A session that is over, as it was, and what is left of it."""
+    """A session that is over, as it was, what is left of it, and which credentials its end leaves alone."""
 
     tombstone: Tombstone
     session: Session
     how: str
     release: Release
     now_ms: int
+    released: list[ReleasedCredential]
 
 
 class Unjudged(NamedTuple):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from models.session import Head, Stone, place, unpacked
+from stream.core.credentials import prints_in
 from stream.events import short_hash
 
 LEDGER = "ledger"
@@ -51,6 +52,7 @@ class Place(NamedTuple):
     offset: int
     weight: int
     catalogue: str | None
+    holds: bytes
 
 
 class Partition:
@@ -67,8 +69,7 @@ class Partition:
         self.n_partitions = n_partitions
         self.states: dict[str, bytes] = {}
         self.ledger = Ledger()
-        # Of open sessions, key -> (clock_ms and offset of the last record, weight, catalogue), each in the
-        # log's order of last records.
+        # Of open sessions, each in the log's order of last records.
         self.declared: dict[str, Place] = {}
         self.undeclared: dict[str, Place] = {}
         self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
@@ -77,6 +78,7 @@ class Partition:
         self._tree_of: dict[str, str] = {}
         self.catalogue_uses: dict[str, int] = {}
         self._digests: dict[str, str] = {}  # one text for each catalogue, whoever uses it
+        self.holders: dict[bytes, int] = {}  # open sessions that hold a credential, by its print
         self.weight = 0  # of all open sessions, in bytes
 
     @classmethod
@@ -142,6 +144,10 @@ class Partition:
             self.catalogue_uses[held.catalogue] -= 1
             if not self.catalogue_uses[held.catalogue]:
                 del self.catalogue_uses[held.catalogue], self._digests[held.catalogue]
+        for each in prints_in(held.holds):
+            self.holders[each] -= 1
+            if not self.holders[each]:
+                del self.holders[each]
 
     def _place_open(self, key: str, state: Head, held: Place | None) -> None:
         self.tombs.pop(key, None)
@@ -149,12 +155,14 @@ class Partition:
         if catalogue is not None:
             catalogue = self._digests.setdefault(catalogue, catalogue)
             self.catalogue_uses[catalogue] = self.catalogue_uses.get(catalogue, 0) + 1
+        for each in prints_in(state.holds):
+            self.holders[each] = self.holders.get(each, 0) + 1
         self.weight += state.weight
         ours, other = (self.declared, self.undeclared) if state.declared else (self.undeclared, self.declared)
         other.pop(key, None)
         if held is None or held.offset != state.offset or key not in ours:
             ours.pop(key, None)  # else changed by its parent's fate, not by a record of its own
-        ours[key] = Place(state.clock_ms, state.offset, state.weight, catalogue)
+        ours[key] = Place(state.clock_ms, state.offset, state.weight, catalogue, state.holds)
         if state.session != state.root:
             tree = state_key(state.tenant, state.root, state.root)
             self.trees.setdefault(tree, {})[key] = None

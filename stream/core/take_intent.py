@@ -59,6 +59,7 @@ class IntentTaker:
         if catalogue is not None:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:
+            draft.hold(session)
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")
             above = [copy.copy(ancestor) for _, ancestor in self._trees.ancestors(session)]

@@ -34,7 +34,7 @@ def signed_sets(change: Change, receivers: Receivers) -> list[Signed]:
     """All claims that `change` leads to, with the topic of each, in the order in which act sends them.
 
     Credentials are revoked once: when drift contains the session, when it falls with the one that it works
-    for, or, if neither happened for good, when it is over.
+    for, or, if neither happened for good, when it is over; then save those that are released.
     """
     case = change.case
     revokes = (
@@ -75,7 +75,10 @@ def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str])
     if case.cause == "internal":
         return []
     by_audience: dict[str, dict[bytes, CredentialRef]] = {}
+    spared = {(ref.broker, ref.kind, ref.value) for ref in case.released}
     for ref in case.credentials:
+        if (ref.broker, ref.kind, ref.value) in spared:
+            continue
         audience = audiences.get(ref.broker) or default_audience(ref.broker)
         by_audience.setdefault(audience, {})[dumps(ref.model_dump())] = ref
     claims = []

@@ -224,13 +224,8 @@ def dedup_key(change: Change) -> str:
 def exposure(change: Change) -> dict[str, Any]:
     """How long the credentials may still work, at worst, as far as the change tells."""
     case, expiry_ms = change.case, change.max_credential_expiry_ms
-    if case.kind == "ended" and change.revoked:
-        note = (
-            "Requested now that the session is over: what drift called for was told in shadow alone."
-            if change.withheld and case.enforced
-            else "Decided earlier in this case; see its first finding for when, and for the bound."
-        )
-        return _exposed("shadow" if change.withheld and not case.enforced else "requested", expiry_ms, note)
+    if case.kind == "ended":
+        return _exposed_after(change)
     if change.over:
         note = "The session was over before this call; see the finding of its end for what was revoked."
         return _exposed("not requested", None, note)
@@ -248,6 +243,24 @@ def exposure(change: Change) -> dict[str, Any]:
     until = max(expiry_ms, change.time_ms + BROKER_LAG_MS)
     note = "Tokens that are checked offline work until they expire; brokers may need up to 15 minutes."
     return {**_exposed("requested", until, note), "requested_time": change.time_ms}
+
+
+def _exposed_after(change: Change) -> dict[str, Any]:
+    """What a session's end leaves exposed."""
+    case, expiry_ms = change.case, change.max_credential_expiry_ms
+    if change.revoked and not (change.withheld and case.enforced):
+        note = "Decided earlier in this case; see its first finding for when, and for the bound."
+        return _exposed("shadow" if change.withheld else "requested", expiry_ms, note)
+    n_asked = len(case.credentials) - len(case.released)
+    if not case.enforced or not n_asked:
+        note = "No revocation was requested."
+        if case.released:
+            note += f" Credentials that the end left alone: {len(case.released)} of {len(case.credentials)}."
+        return _exposed("not requested", None, note)
+    note = f"Requested now that the session is over, for {n_asked} of {len(case.credentials)} credentials."
+    if change.withheld:
+        note += " What drift called for before was told in shadow alone."
+    return _exposed("requested", expiry_ms, note)
 
 
 def _exposed(revocation: str, until_ms: int | None, note: str) -> dict[str, Any]:

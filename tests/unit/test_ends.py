@@ -1,0 +1,120 @@
+"""What a session's end revokes: what was issued for its task, and nothing that another open session holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream.core.partition import Partition
+from stream.events import REVOCATIONS
+from tests import builders as b
+
+LEASE = {"broker": "vault", "kind": "lease", "value": "lease/1", "issued_for_task": True}
+LONG = {"broker": "vault", "kind": "lease", "value": "lease/2"}
+SHORT = {"broker": "demo", "kind": "jti", "value": "j-1"}
+IDLE_S = 3600
+
+
+def holding(session: str, *credentials: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return b.declared(session, credentials=list(credentials), **more)
+
+
+def revoked(run: b.Run) -> list[tuple[str, list[str]]]:
+    """For each revocation whose session it is of, and which credentials it names."""
+    events = [
+        (case["session_id"], next(iter(each["claims"]["events"].values())))
+        for case in run.cases
+        for each in case["sets"]
+        if each["topic"] == REVOCATIONS
+    ]
+    return [(session, [ref["value"] for ref in event["driftline_credentials"]]) for session, event in events]
+
+
+def released(run: b.Run) -> list[tuple[str, str, str]]:
+    return [(case["session_id"], ref["value"], ref["why"]) for case in run.cases for ref in case["released"]]
+
+
+def test_an_end_revokes_what_was_issued_for_the_task_and_releases_the_rest() -> None:
+    denied = {**SHORT, "value": "j-2", "issued_for_task": False}
+    run = b.play([holding("s", LEASE, LONG, SHORT, denied), b.ended("s", 1)])
+    assert {value for _, values in revoked(run) for value in values} == {"lease/1", "j-1"}
+    assert released(run) == [("s", "lease/2", "not_for_task"), ("s", "j-2", "not_for_task")]
+    assert [ref["value"] for ref in run.cases[0]["credentials"]] == ["lease/1", "lease/2", "j-1", "j-2"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 512])
+def test_an_end_never_revokes_what_another_open_session_of_the_tenant_holds(batch: int) -> None:
+    shared = {**LEASE, "scope": "less"}
+    values = [holding("s", LEASE), holding("t", shared), b.ended("s", 1), b.ended("t", 1)]
+    run = b.play(values, batch)
+    assert released(run) == [("s", "lease/1", "held_elsewhere")]
+    assert revoked(run) == [("t", ["lease/1"])]
+
+
+def test_what_another_session_holds_is_known_to_whoever_loads_the_states() -> None:
+    before = b.play([holding("s", LEASE), holding("t", LEASE), holding("u", LEASE), b.ended("u", 1)])
+    loaded = b.Run(b.judge(), Partition.load(before.partition.states))
+    assert loaded.partition.holders == before.partition.holders
+    loaded.feed([b.record(b.ended("s", 1), 10), b.record(b.ended("t", 1), 11)])
+    assert released(loaded) == [("s", "lease/1", "held_elsewhere")]
+    assert revoked(loaded) == [("t", ["lease/1"])]
+    assert loaded.partition.holders == {}
+
+
+def test_another_tenant_s_credential_of_the_same_name_is_another_one() -> None:
+    values = [holding("s", LEASE, tenant="a"), holding("s", LEASE, tenant="b"), b.ended("s", 1, tenant="a")]
+    run = b.play(values)
+    assert revoked(run) == [("s", ["lease/1"])]
+
+
+def test_a_tree_that_ends_together_keeps_no_credential_for_itself() -> None:
+    child = {"root_session_id": "p", "parent_session_id": "p"}
+    values = [holding("p", LEASE), holding("k", LEASE, **child), b.ended("p", 1)]
+    assert revoked(b.play(values)) == [("p", ["lease/1"]), ("k", ["lease/1"])]
+    alone = b.play([*values[:2], b.ended("k", 1, root_session_id="p"), b.ended("p", 1)])
+    assert revoked(alone) == [("p", ["lease/1"])]
+    assert released(alone) == [("k", "lease/1", "held_elsewhere")]
+
+
+def test_of_sessions_that_are_idle_at_once_the_last_gives_the_credential_up() -> None:
+    values = [(0, holding("s", LEASE)), (1, holding("t", LEASE)), (2 * IDLE_S, b.declared("u"))]
+    run = b.play_stamped(values)
+    assert released(run) == [("s", "lease/1", "held_elsewhere")]
+    assert revoked(run) == [("t", ["lease/1"])]
+
+
+def test_drift_takes_a_credential_whoever_else_holds_it_and_whatever_it_was_issued_for() -> None:
+    drift = b.called("s", 1, tool="wire_money", arguments={"to": "desk@evil.example", "text": "zq"})
+    run = b.play(
+        [holding("s", LEASE, LONG), holding("t", LEASE), drift],
+        bundled=b.release(scorer=b.ConstantScorer(10_000)),
+    )
+    assert revoked(run) == [("s", ["lease/1", "lease/2"])]
+    assert released(run) == []
+
+
+def test_a_session_whose_record_could_not_be_judged_still_holds_its_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("stream.core.take.observe_result", fail)
+        before = b.play([holding("t", LEASE), b.returned("t", 1, call="x"), holding("s", LEASE)])
+    run = b.Run(b.judge(), before.partition).feed([b.record(b.ended("s", 1), 9)])
+    assert released(run) == [("s", "lease/1", "held_elsewhere")]
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+def test_the_finding_of_an_end_says_what_becomes_of_the_credentials(mode: str) -> None:
+    bad = b.called("s", 1, credential={**SHORT, "value": "of another"})
+    release = b.release(scorer=b.ConstantScorer(0), mode=mode)
+    told = [
+        b.play([holding("s", *held), bad, b.ended("s", 2)], bundled=release).cases[-1]["finding"]["unmapped"]
+        for held in ([LEASE, LONG], [LONG])
+    ]
+    asked = "requested" if mode == "enforce" else "not requested"
+    assert [each["exposure"]["revocation"] for each in told] == [asked, "not requested"]
+    assert "1 of 1" in told[1]["exposure"]["note"]
