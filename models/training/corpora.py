@@ -5,6 +5,7 @@ What stands in each file, and how its templates are written, is told in ``corpor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from models.errors import ConfigError, DatasetError
 SETTING = "DRIFTLINE_CORPORA"
 """Names the folder, where this is not a checkout of the repository."""
 _CHECKOUT = Path(__file__).resolve().parents[2] / "corpora"
+_DIGESTS: dict[str, str] = {}
+"""Of each corpus that this process has read: only `_checked` adds to it."""
 
 
 def folder() -> Path:
@@ -70,10 +73,17 @@ def lines(name: str, shape: Any) -> Any:
     return _checked(name, lambda raw: [json.loads(line) for line in raw.splitlines()], list[shape])
 
 
+def digests() -> dict[str, str]:
+    """SHA-256 of each corpus that this process has read, by its path in the folder."""
+    return dict(sorted(_DIGESTS.items()))
+
+
 def _checked(name: str, parse: Callable[[bytes], Any], shape: Any) -> Any:
     path = folder() / name
     try:
-        return TypeAdapter(shape).validate_python(parse(path.read_bytes()))
+        raw = path.read_bytes()
+        _DIGESTS[name] = hashlib.sha256(raw).hexdigest()
+        return TypeAdapter(shape).validate_python(parse(raw))
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

@@ -162,10 +162,15 @@ def overlap(sessions: Iterable[LabelledSession], seen: Mapping[str, Sequence[str
     return {what: n for what, n in found.items() if n}
 
 
+def acted_path(path: Path) -> Path:
+    """Where the telling calls of a recorded file's attempted sessions stand, if they were noted."""
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    return path.with_name(f"{name}_attempted_acted.json")
+
+
 def acted_beside(path: Path) -> dict[str, int]:
     """Telling calls of attempted sessions, from ``<name>_attempted_acted.json`` beside a recorded file."""
-    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
-    beside = path.with_name(f"{name}_attempted_acted.json")
+    beside = acted_path(path)
     if not beside.exists():
         return {}
     return {str(key): int(value) for key, value in json.loads(beside.read_bytes()).items()}

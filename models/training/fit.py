@@ -47,7 +47,7 @@ def train(
     ----------
     X, calls : feature rows and their labels, aligned
     features, features_version : what X's columns are
-    data : file names to SHA-256, for the manifest
+    data : files to SHA-256, for the manifest: all that was learnt from, recorded and written
     """
     recipe = replace(recipe or recipe_for(features), shifts=allowances.shifts_of(features))
     if X.shape != (len(calls), len(features)):

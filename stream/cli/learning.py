@@ -64,8 +64,9 @@ def train(
     """
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
-    from models.training import corpora, dataset
+    from models.training import corpora
     from models.training import fit as training
+    from stream.offline import study
 
     corpora.folder()
     chosen = _data_files(files)
@@ -75,7 +76,7 @@ def train(
         calls,
         FEATURES,
         FEATURES_VERSION,
-        {file.name: dataset.file_digest(file) for file in chosen},
+        study.learnt_from(chosen, tools),
         progress=say,
     )
     model = training.write(trained, out)

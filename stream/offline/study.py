@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.release.readers import load
-from models.training import dataset
-from models.training.scenarios import corpus
+from models.training import corpora, dataset
+from models.training.scenarios import corpus, written_tasks
 from models.training.scenarios.corpus import Set
-from stream.offline.files import load_tools, name_of, read_sessions
+from stream.offline.files import load_tools, name_of, read_sessions, tools_path
 from stream.offline.rows import Rows, feature_rows
 
 CHUNK = 400
@@ -65,6 +65,25 @@ def recorded_sets(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -
 def acted(paths: Iterable[Path]) -> dict[str, int]:
     """Telling calls of attempted sessions, from the files beside the recorded ones."""
     return {name: seq for path in paths for name, seq in dataset.acted_beside(path).items()}
+
+
+def learnt_from(paths: Iterable[Path], tools: Path | None = None) -> dict[str, str]:
+    """SHA-256 of every file that a model learns from, for its manifest; asked when all scenarios are made.
+
+    Recordings and what lies beside them go by their names, corpora by their paths from ``corpora/`` on. Which corpora
+    there were, their loader knows: it has read them.
+    """
+    found = {
+        file.name: dataset.file_digest(file)
+        for path in paths
+        for file in (path, tools or tools_path(path), dataset.acted_path(path))
+        if file.exists()
+    }
+    reported = written_tasks.only_reported()
+    written = {
+        f"corpora/{name}": digest for name, digest in corpora.digests().items() if name not in reported
+    }
+    return dict(sorted((found | written).items()))
 
 
 def labelled(

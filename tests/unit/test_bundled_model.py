@@ -14,7 +14,9 @@ from models.evidence.features.spec import FALLING, RISING, Direction
 from models.forest import trees
 from models.forest.units import UNITS as UNIT
 from models.release import registry
+from models.training import corpora, dataset
 from models.training.recipes import recipe_for
+from models.training.scenarios import written_tasks
 from stream import bootstrap
 from stream.offline import files, replay
 from stream.offline.rows import Recorder
@@ -89,3 +91,15 @@ def test_the_manifest_names_the_features_and_the_data_it_was_trained_on() -> Non
     )
     assert "agentdojo.jsonl.gz" in manifest["data"]
     assert "openagentsafety_a.jsonl.gz" not in manifest["data"], "kept unseen, to check transfer on"
+
+
+def test_the_manifest_names_the_corpora_that_it_learnt_from_as_they_stand() -> None:
+    data = orjson.loads((registry.BUNDLED / registry.MANIFEST_FILE).read_bytes())["data"]
+    named = {name: digest for name, digest in data.items() if name.startswith("corpora/")}
+    if not named:
+        pytest.skip("the bundled model was fitted before manifests named corpora")
+    learnt = {f"corpora/written/{name}.json" for name in written_tasks.to_learn_from()}
+    assert {name for name in named if name.startswith("corpora/written/")} == learnt
+    folder = corpora.folder()
+    assert named == {name: dataset.file_digest(folder / name.removeprefix("corpora/")) for name in named}
+    assert {"agentdojo_tools.json", "agentdojo_attempted_acted.json"} <= data.keys()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from models.training.scenarios import (
 from models.training.scenarios.delegated_catalogues import CLASSES, RECORDED, Catalogue, recorded
 from models.training.scenarios.forms import Frame
 from models.training.scenarios.written_files import WrittenFile
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -95,3 +100,68 @@ def test_recordings_without_catalogues_are_refused_before_anything_is_made_of_th
         DatasetError, match=r"1 of 2 sessions of mine have no tool catalogue.*mine_tools\.json"
     ):
         corpus.need_catalogues({"mine": sessions}, {"mine/shop": []})
+
+
+READS = """
+import json, sys
+opened = set()
+sys.addaudithook(lambda event, args: opened.add(str(args[0])) if event == "open" else None)
+from models.training import corpora
+from models.training.heads import handover
+from models.training.scenarios import asking, delegated, forms, renaming, written_tasks, wordings
+from pathlib import Path
+from stream.offline import study
+
+wordings.training(), asking.users(), forms.frames(), renaming._names(), handover.to_learn_from()
+list(delegated.sessions({}, 1, 40)), list(written_tasks.sessions(1))
+recording = Path(sys.argv[1])
+named = study.learnt_from([recording])
+print(json.dumps([named, sorted(opened), sorted(written_tasks.only_reported())]))
+"""
+"""All that training makes scenarios of, in a process of its own: what it opens, and what the manifest names."""
+
+
+def test_a_manifest_names_each_file_that_was_learnt_from_by_its_hash(tmp_path: Path) -> None:
+    recording = tmp_path / "shop.jsonl"
+    beside = [tmp_path / "shop_tools.json", tmp_path / "shop_attempted_acted.json"]
+    for path in (recording, *beside):
+        path.write_text("{}", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", READS, recording], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    named, opened, reported = json.loads(done.stdout)
+    folder = corpora.folder()
+    inside = {Path(name).relative_to(folder).as_posix() for name in opened if name.startswith(f"{folder}/")}
+    assert "written/wg_payshare.json" in inside
+    assert "handing.jsonl" in inside
+    assert len(reported) > 15
+    learnt = {f"corpora/{name}": folder / name for name in inside.difference(reported)}
+    expected = learnt | {path.name: path for path in (recording, *beside)}
+    assert named == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in expected.items()}
+
+
+AIRLINE = {
+    "book_reservation",
+    "calculate",
+    "cancel_reservation",
+    "get_reservation_details",
+    "get_user_details",
+    "list_all_airports",
+    "search_direct_flight",
+    "search_onestop_flight",
+    "send_certificate",
+    "think",
+    "transfer_to_human_agents",
+    "update_reservation_baggages",
+    "update_reservation_flights",
+    "update_reservation_passengers",
+}
+"""Tools of tau-bench's airline, which is called unseen."""
+
+
+def test_no_catalogue_to_learn_from_has_the_tools_of_an_unseen_benchmark() -> None:
+    shared = {
+        name: len(AIRLINE.intersection(tool["name"] for tool in file["tools"]))
+        for name, file in written_tasks.to_learn_from().items()
+    }
+    assert max(shared.values()) <= 3, max(shared, key=lambda name: shared[name])

@@ -88,6 +88,11 @@ def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     return {name: file for name, file in files().items() if file["author"] not in apart}
 
 
+def only_reported() -> frozenset[str]:
+    """The files that are read with the others and never learnt from, as `models.training.corpora` names them."""
+    return frozenset(f"written/{name}.json" for name, file in files().items() if file["author"] in REPORT)
+
+
 def halves() -> tuple[list[str], list[str]]:
     """The authors to learn from, in two halves: what learns from the one is used on the other."""
     authors = sorted({file["author"] for file in to_learn_from().values()})
