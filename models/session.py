@@ -199,6 +199,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     changed: bytes = b""  # prints of tools that are declared otherwise than at first, uint32
     gone: bytes = b""  # (name, declaration) prints of tools that left, uint32 each
     discovered: bytes = b""  # prints of tools that an answer named, uint32
+    # where private data lives, see `models.evidence.systems`
+    private_system: int = 0  # print of the system that the latest private call reached; 0 where nothing tells
+    private_apart: bool = False  # an earlier private call reached another one, or none that is known
 
     @property
     def usable(self) -> bool:

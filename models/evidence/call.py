@@ -13,6 +13,7 @@ from models.evidence.delegation import Delegation, call_delegation
 from models.evidence.meaning import CallMeaning, call_meaning
 from models.evidence.origins import ArgumentOrigins, argument_origins
 from models.evidence.standing import ToolStanding, tool_standing
+from models.evidence.systems import goes_back, system_of
 
 
 class CallEvidence(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class CallEvidence(msgspec.Struct, frozen=True):
     action : of what is called: 0 read, 1 write, 2 execute
     action_asked : whether a verb of the intent, and of all ancestors' intents, asks for this kind of action
     repeats : times this very call stands in the window
+    system : that it reaches, see `models.evidence.systems`; 0 where nothing tells
+    goes_back : whether it reaches nothing but the system that the latest private answer came from
     """
 
     context: CallContext
@@ -40,12 +43,15 @@ class CallEvidence(msgspec.Struct, frozen=True):
     action: int
     action_asked: bool
     repeats: int
+    system: int
+    goes_back: bool
 
     @property
     def trifecta(self) -> bool:
         """Whether private data and foreign content were read, and this call takes something out of the session."""
         session = self.context.session
-        return self.tool.inner_facts.outward and session.last_private >= 0 and session.last_open >= 0
+        both = session.last_private >= 0 and session.last_open >= 0
+        return self.tool.inner_facts.outward and both and (session.private_apart or not self.goes_back)
 
 
 def extract(context: CallContext, tool: str, arguments: object, digest: int) -> CallEvidence:
@@ -55,6 +61,7 @@ def extract(context: CallContext, tool: str, arguments: object, digest: int) -> 
     standing = tool_standing(context, called)
     meaning = call_meaning(context, called, standing, origins)
     action = ACTIONS[called.inner_facts.action]
+    system = system_of(context, called)
     asked = context.session.intent_actions
     for ancestor in context.ancestors:
         asked &= ancestor.intent_actions
@@ -68,4 +75,6 @@ def extract(context: CallContext, tool: str, arguments: object, digest: int) -> 
         action=action,
         action_asked=bool(asked >> action & 1),
         repeats=sum(call.digest == digest for call in context.session.window),
+        system=system,
+        goes_back=goes_back(context, called, system, origins.leaves),
     )

@@ -69,6 +69,9 @@ def observe_call(
         served[at] = min(255, served[at] + 1)
         session.served = bytes(served)
     if facts.action == "read" and facts.sensitive:
+        apart = not evidence.system or evidence.system != session.private_system
+        session.private_apart = session.private_apart or (session.last_private >= 0 and apart)
+        session.private_system = evidence.system
         session.last_private = seq
     if facts.open_world:
         session.open_reads += 1

@@ -147,7 +147,9 @@ class ObservedCall(NamedTuple):
 
     @property
     def in_url_unnamed(self) -> bool:
-        """Private data stands in a web address that the user did not name."""
+        """Private data stands in a web address that the user did not name, and that is not where it was read."""
+        if self.evidence.goes_back:
+            return False
         intended = self.evidence.arguments.destinations.intent_min
         return self.private.in_url >= PRIVATE_CHARACTERS and intended < NAMED_DESTINATION
 

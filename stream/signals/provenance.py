@@ -77,7 +77,7 @@ class UnexplainedDestination(CallSignal):
 
 
 class PrivateDataLeaves(CallSignal):
-    """At least 12 characters of what the latest private read returned go out with this call, which the user did not ask for, or stand in a URL that the user did not name."""
+    """At least 12 characters of what the latest private read returned go out with this call, which the user did not ask for, or stand in a URL that the user did not name; not where all goes back to the system it was read from."""
 
     id = "provenance.private_data_leaves"
     unit = "characters"
@@ -95,7 +95,8 @@ class PrivateDataLeaves(CallSignal):
     def check(self, call: ObservedCall) -> Statement | None:
         carried, in_url = call.private
         by_url = call.in_url_unnamed
-        outward = call.evidence.tool.facts.outward and carried >= PRIVATE_CHARACTERS and not call.asked_out
+        leads_out = call.evidence.tool.facts.outward and not call.evidence.goes_back
+        outward = leads_out and carried >= PRIVATE_CHARACTERS and not call.asked_out
         if not (outward or by_url):
             return None
         last_private = call.session.last_private

@@ -24,7 +24,7 @@ LURE_GAIN = 60
 
 
 class Trifecta(CallSignal):
-    """Private data was read, foreign content was read, and this call leads out, which the user did not ask for."""
+    """Private data was read, foreign content was read, and this call leads out, which the user did not ask for; not back to the one system that all private data was read from."""
 
     id = "sequence.trifecta"
     shipped = "watch"
