@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from benchmarks.load import messages
 from models.session import Tombstone, load
 from stream import bootstrap
 from stream.core.partition import Partition
-from stream.events import CASES, DECISIONS, EVENTS, Record, murmur2
+from stream.events import CASES, CORE, DECISIONS, EVENTS, Record, murmur2
 from stream.settings import Settings
 
 SIGMA = 1.0
@@ -218,7 +219,7 @@ def plan(
 
 
 PLAN_COLUMNS = ("checkpoint every", "state records/s", "state MB/s", "all topics MB/s", "× 3 replicas MB/s")
-UNIT_COLUMNS = ("unit", "measured")
+UNIT_COLUMNS = ("unit", "measured", "core, day")
 QUEUE_COLUMNS = (
     "workers (cores)",
     "busy, mean",
@@ -230,8 +231,19 @@ QUEUE_COLUMNS = (
 )
 
 
-def unit_rows(unit: dict[str, float]) -> list[list[str]]:
-    """The unit costs, and what they are of."""
+BY_OTHERS = {
+    "judge_us": "throughput",
+    "broker_us": "throughput",
+    "state_bytes": "recovery",
+    "recover_us": "recovery",
+    "rewrite_us": "recovery",
+}
+"""The section of ``build/bench.json`` that a unit comes from, of those not measured here."""
+
+
+def unit_rows(unit: dict[str, float], runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The unit costs, what they are of, and by `runs` of which core and day; a section that did not run is assumed."""
+    here = {"core": CORE, "date": results.today()}
     told = {
         "judge_us": ("µs", "CPU of an event, core and shell"),
         "broker_us": ("µs", "CPU of an event on the broker, one replica"),
@@ -248,10 +260,17 @@ def unit_rows(unit: dict[str, float]) -> list[list[str]]:
         "rewrite_us": ("µs", "writing one state as its new owner"),
     }
     digits = {"cases_per_event": 3, "events_per_session": 1}
-    return [
-        [what, f"{results.cell(unit[name], digits.get(name, 0))} {symbol}".strip()]
-        for name, (symbol, what) in told.items()
-    ]
+    table = []
+    for name, (symbol, what) in told.items():
+        run = runs.get(BY_OTHERS[name]) if name in BY_OTHERS else here
+        table.append(
+            [
+                what,
+                f"{results.cell(unit[name], digits.get(name, 0))} {symbol}".strip(),
+                f"{run['core']}, {run['date']}" if run else "assumed",
+            ]
+        )
+    return table
 
 
 def main() -> None:
@@ -339,7 +358,7 @@ def main() -> None:
         ],
     ]
     tables = {
-        "units": (UNIT_COLUMNS, unit_rows(unit)),
+        "units": (UNIT_COLUMNS, unit_rows(unit, results.read()["runs"])),
         "totals": (("of all workers", "at full load"), totals),
         "network": (PLAN_COLUMNS, plan_rows),
         "simulated": (QUEUE_COLUMNS, queue_rows),

@@ -18,6 +18,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from stream.events import CORE
 from stream.offline.files import name_of
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +29,29 @@ BUSY = round(os.getloadavg()[0], 1)
 
 
 def merge(section: str, found: Any) -> None:
-    """Put `found` under `section` of ``build/bench.json``, with the machine's load before; other sections stay."""
+    """Put `found` under `section` of ``build/bench.json``, with its core, day and load; other sections stay."""
     report = read()
     report["python"] = platform.python_version()
     report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
     report[section] = found
-    report.setdefault("load_before", {})[section] = BUSY
+    report.setdefault("runs", {})[section] = {"core": CORE, "date": today(), "load_before": BUSY}
     write(report)
+
+
+def today() -> str:
+    """The day, in UTC."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def measured_by(command: str, run: Mapping[str, Any]) -> str:
+    """What stands under a table: how to measure it alone, and of which core, day and load the figures are.
+
+    >>> measured_by("make soak", {"core": "30", "date": "2026-11-30", "load_before": 0.4})
+    '`make soak`; core 30, 2026-11-30; load of the machine before it: 0.4'
+    """
+    return (
+        f"`{command}`; core {run['core']}, {run['date']}; load of the machine before it: {run['load_before']}"
+    )
 
 
 def write(report: Mapping[str, Any]) -> None:
@@ -44,11 +61,12 @@ def write(report: Mapping[str, Any]) -> None:
 
 
 def read() -> dict[str, Any]:
-    """The report so far."""
+    """The report so far; one that does not name the core of each section counts as none."""
     try:
-        return dict(json.loads(FILE.read_bytes()))
+        report = dict(json.loads(FILE.read_bytes()))
     except (OSError, ValueError):
         return {}
+    return report if "runs" in report else {}
 
 
 def recorded_files() -> list[Path]:
@@ -89,7 +107,7 @@ def of_run(began: float) -> dict[str, Any]:
     return {
         "minutes": (time.monotonic() - began) / 60,
         "machine": f"{os.cpu_count()} cores",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": today(),
     }
 
 

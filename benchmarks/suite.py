@@ -82,13 +82,16 @@ ORJSON_US = 2.8
 
 
 def targets(report: dict[str, Any]) -> list[list[str]]:
-    """Each target, what was measured, and whether it is met; those without a measurement are left out."""
+    """Each target, what was measured with which core, and whether it is met; those not measured are left out."""
     table: list[list[str]] = []
+    core = {section: run["core"] for section, run in report.get("runs", {}).items()}
 
-    def add(name: str, least: float, aim: float, value: float, digits: int, *, high: bool = True) -> None:
+    def add(
+        section: str, name: str, least: float, aim: float, value: float, digits: int, *, high: bool = True
+    ) -> None:
         reaches = (lambda bound: value >= bound) if high else (lambda bound: value <= bound)
         met = "aim" if reaches(aim) else "yes" if reaches(least) else "no"
-        table.append([name, f"{least:,g}", f"{aim:,g}", results.cell(value, digits), met])
+        table.append([name, f"{least:,g}", f"{aim:,g}", results.cell(value, digits), met, core[section]])
 
     if found := report.get("throughput"):
         ours = found["programs"]["driftline"]
@@ -99,27 +102,30 @@ def targets(report: dict[str, Any]) -> list[list[str]]:
                     ("cpu", "CPU", 2),
                     ("cpu_for_core", "CPU for the same core", 3),
                 ):
-                    add(f"throughput, ratio to {peer} ({told})", least, aim, ratio[kind]["median"], digits)
-        add("events per second per core", 5000, 12000, ours["events_per_core_s"]["median"], 0)
-        add("µs an event beside the core", 25, 12, ours["shell_us_per_event"]["median"], 0, high=False)
+                    name = f"throughput, ratio to {peer} ({told})"
+                    add("throughput", name, least, aim, ratio[kind]["median"], digits)
+        add("throughput", "events per second per core", 5000, 12000, ours["events_per_core_s"]["median"], 0)
+        shell = ours["shell_us_per_event"]["median"]
+        add("throughput", "µs an event beside the core", 25, 12, shell, 0, high=False)
         yardstick = results.cell(found["orjson_us_per_event"]["median"], 1)
-        table.append(["the machine: µs that orjson takes for an event", f"{ORJSON_US}", "", yardstick, ""])
+        table.append(
+            ["the machine: µs that orjson takes for an event", f"{ORJSON_US}", "", yardstick, "", ""]
+        )
     if held := report.get("session_bytes"):
         name = "state of a session, bytes on average over the recorded sessions, catalogues apart"
-        add(name, 8192, 6144, held["mean"], 0, high=False)
+        add("session_bytes", name, 8192, 6144, held["mean"], 0, high=False)
     for rate, at in report.get("latency", {}).get("rates", {}).items():
         if "p99_ratio" in at.get("confluent", {}):
             name = f"p99 at {int(rate):,} events/s, ratio to confluent"
-            add(name, 1.25, 1.0, at["confluent"]["p99_ratio"]["median"], 2, high=False)
+            add("latency", name, 1.25, 1.0, at["confluent"]["p99_ratio"]["median"], 2, high=False)
     for rate, at in report.get("revocations", {}).items():
         if at["p99_ratio"]:
-            add(
-                f"p99 to revoked at {int(rate):,}, ratio to decided", 2.5, 2.0, at["p99_ratio"], 2, high=False
-            )
+            name = f"p99 to revoked at {int(rate):,}, ratio to decided"
+            add("revocations", name, 2.5, 2.0, at["p99_ratio"], 2, high=False)
     return table
 
 
-TARGET_COLUMNS = ("target", "at least", "aim", "measured", "met")
+TARGET_COLUMNS = ("target", "at least", "aim", "measured", "met", "core")
 
 
 def under_load(rig: Rig) -> dict[str, Any]:
@@ -194,8 +200,8 @@ def main() -> None:
         table = rows(report[name])
         results.show(title, columns, table)
         if options.docs:
-            busy = report.get("load_before", {}).get(name)
-            text = f"{results.markdown(columns, table)}\n\n`{command}`; load of the machine before it: {busy}"
+            line = results.measured_by(command, report["runs"][name])
+            text = f"{results.markdown(columns, table)}\n\n{line}"
             results.write_between(DOCUMENT, name, text)
     table = targets(report)
     results.show("Targets", TARGET_COLUMNS, table)

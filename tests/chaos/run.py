@@ -12,6 +12,7 @@ run failed.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -68,6 +69,7 @@ def play(
         "seed": seed,
         "recorded": bool(os.environ.get("DRIFTLINE_DATA")),
         "core": cases.CORE,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rate": scenario.rate or rate,
     }
     failures: list[str] = []
@@ -203,11 +205,10 @@ def document(results: Sequence[dict[str, Any]]) -> str:
         if fault["point"] is not None
     )
     passed = sum((Counter(result.get("points", {})) for result in results), Counter())
-    cores = ", ".join(sorted({result["core"] for result in results}))
     recorded = sum(result["recorded"] for result in results)
     lines = [
         BEGIN,
-        f"{sums['runs']} runs, {sums['ok']} of them without a difference; core {cores}; {seeds_of(results)}. "
+        f"{sums['runs']} runs, {sums['ok']} of them without a difference; {cores_of(results)}; {seeds_of(results)}. "
         f"{recorded} of them had recorded sessions beside generated ones. {sums['faults']} faults were injected.",
         "",
         "| on the bus, over all runs | records |",
@@ -234,6 +235,18 @@ def document(results: Sequence[dict[str, Any]]) -> str:
         END,
     ]
     return "\n".join(lines)
+
+
+def cores_of(results: Sequence[dict[str, Any]]) -> str:
+    """The cores that were judged with, and the days on which.
+
+    >>> cores_of([{"core": "30", "date": f"2026-11-{day}"} for day in (29, 30)])
+    'core 30 (2026-11-29, 2026-11-30)'
+    """
+    days: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        days[result["core"]].add(result.get("date", "no day kept"))
+    return ", ".join(f"core {core} ({', '.join(sorted(of))})" for core, of in sorted(days.items()))
 
 
 def seeds_of(results: Sequence[dict[str, Any]]) -> str:

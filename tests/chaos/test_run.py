@@ -28,6 +28,7 @@ def result(scenario: str, brokers: int, seed: int, *, ok: bool = True, **more: A
         "seed": seed,
         "recorded": True,
         "core": "10",
+        "date": "2026-11-27",
         "counts": {EVENTS: 100, DECISIONS: 40, f"{DECISIONS} repeated": 3},
         "states": 5,
         "faults": [],
@@ -79,6 +80,11 @@ def test_seeds_are_told_by_brokers_and_gaps_are_not_hidden() -> None:
     assert "; seeds 301 to 302 on three brokers. " in run.document(ran[4:])
 
 
+def test_the_cores_and_days_of_runs_are_told() -> None:
+    ran = [result("scale", 1, 1), result("scale", 3, 2, date="2026-11-28"), result("zombie", 1, 3, core="30")]
+    assert "; core 10 (2026-11-27, 2026-11-28), core 30 (2026-11-27); seeds" in run.document(ran)
+
+
 def test_rendering_files_writes_the_tables_from_all_of_them(tmp_path: Path) -> None:
     one = file_of(tmp_path / "one.json", result("scale", 1, 101), result("zombie", 1, 102))
     three = file_of(tmp_path / "three.json", result("scale", 3, 301))
@@ -87,7 +93,7 @@ def test_rendering_files_writes_the_tables_from_all_of_them(tmp_path: Path) -> N
     assert run.render([one, three], CONSOLE, page) == 0
     text = page.read_text()
     assert text.startswith(
-        f"before\n{run.BEGIN}\n3 runs, 3 of them without a difference; core 10; seeds 101 to 102 on one"
+        f"before\n{run.BEGIN}\n3 runs, 3 of them without a difference; core 10 (2026-11-27); seeds 101 to 102 on one"
     )
     assert text.endswith(f"{run.END}\nafter\n")
     assert "old" not in text

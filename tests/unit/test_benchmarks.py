@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import defaultdict
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import core, results
+from stream.events import CORE
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +61,47 @@ def test_a_row_that_was_not_measured_again_stays_in_the_table(tmp_path: Path) ->
     results.write_between(page, "x", results.markdown(columns, [["cost", "", "no"], ["rate", "5", "yes"]]))
     table = results.renewed(results.rows_between(page, "x"), [["rate", "5", "no"], ["tail", "1", "aim"]])
     assert table == [["cost", "", "no"], ["rate", "5", "no"], ["tail", "1", "aim"]]
+
+
+def test_a_section_is_kept_with_the_core_and_the_day_that_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "FILE", tmp_path / "bench.json")
+    results.merge("scale", {"workers": {}})
+    results.merge("soak", {"rate": 1})
+    report = results.read()
+    assert (report["scale"], report["soak"]) == ({"workers": {}}, {"rate": 1})
+    assert [(run["core"], run["date"]) for run in report["runs"].values()] == 2 * [(CORE, results.today())]
+    line = results.measured_by("make soak", report["runs"]["soak"])
+    assert line.startswith(f"`make soak`; core {CORE}, {results.today()}; load of the machine before it: ")
+
+
+def test_a_report_that_names_no_cores_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FILE", tmp_path / "bench.json")
+    results.write({"scale": {"workers": {}}, "load_before": {"scale": 0.1}})
+    results.merge("soak", {"rate": 1})
+    assert "scale" not in results.read()
+
+
+def test_every_table_of_what_was_measured_names_its_core_and_day() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    tables = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
+    rows = [line.split("|") for line in tables.pop("targets").splitlines()[2:]]
+    assert not [row[1] for row in rows if "orjson" not in row[1] and not row[-2].strip().isdigit()]
+    said = re.compile(r"\n\n`.+`; core \d+, \d{4}-\d\d-\d\d; load of the machine before it: [\d.]+\n$")
+    assert tables
+    assert not [name for name, table in tables.items() if not said.search(table)]
+
+
+def test_a_unit_that_another_benchmark_measures_is_of_that_one_s_core_and_day() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.capacity import unit_rows
+
+    unit = defaultdict(lambda: 1.0)
+    rows = {row[0]: row[2] for row in unit_rows(unit, {"recovery": {"core": "29", "date": "2026-11-01"}})}
+    assert rows["reading and loading one state"] == "29, 2026-11-01"
+    assert rows["CPU of an event, core and shell"] == "assumed"
+    assert rows["an event's key and value"] == f"{CORE}, {results.today()}"
 
 
 @pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
@@ -157,14 +200,15 @@ def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_i
             "orjson_us_per_event": of(2.5),
         },
         "session_bytes": {"mean": 6145},
+        "runs": {"throughput": {"core": "30"}, "session_bytes": {"core": "29"}},
     }
     rows = {row[0]: row[3:] for row in targets(report)}
-    assert rows["throughput, ratio to confluent (CPU)"] == ["0.95", "aim"]
-    assert rows["throughput, ratio to quixstreams (wall)"] == ["1.40", "aim"]
-    assert rows["throughput, ratio to quixstreams (CPU)"] == ["0.95", "no"]
-    assert rows["throughput, ratio to quixstreams (CPU for the same core)"] == ["1.002", "yes"]
+    assert rows["throughput, ratio to confluent (CPU)"] == ["0.95", "aim", "30"]
+    assert rows["throughput, ratio to quixstreams (wall)"] == ["1.40", "aim", "30"]
+    assert rows["throughput, ratio to quixstreams (CPU)"] == ["0.95", "no", "30"]
+    assert rows["throughput, ratio to quixstreams (CPU for the same core)"] == ["1.002", "yes", "30"]
     (state,) = (cells for name, cells in rows.items() if name.startswith("state of a session"))
-    assert state == ["6,145", "yes"]
+    assert state == ["6,145", "yes", "29"]
     assert not [row for row in targets({}) if row]
 
 
