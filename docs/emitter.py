@@ -167,6 +167,8 @@ class Emitter:
                     if found["session_id"] == self.session_id and self.tenant in (None, found["tenant"]):
                         self.decided.setdefault(found["call_id"], found)  # a repeat says the same
         decision = self.decided[call_id]
+        if {"refused", "declaration_refused"} & set(decision.get("marks", ())):
+            return False  # what the contract refuses is not judged, and never allowed; `explanation` says why
         return not (decision["enforced"] and decision["verdict"] in ("deny", "revoke"))
 
 

@@ -192,6 +192,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     signed_seq: int = -1  # highest number of a signed declaration or amendment that counted
     named: int = 0  # bytes of names and credentials, see `measure_names`
     told: bool = False  # some answer said anything
+    refused: bool = False  # the contract refused a declaration of it
     spent_calls: int = 0  # by its sub-agents, and theirs
     spent_writes: int = 0  # calls of these that write or execute
     # what became of the tools

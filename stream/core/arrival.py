@@ -71,7 +71,7 @@ def arrive(
     root = event.root_session_id or event.session_id
     time_ms = milliseconds(event.time)
     stamped = record.timestamp_type == "append"
-    _check_place(record, root.encode(), n_partitions)
+    check_place(record, root.encode(), n_partitions)
     if not EARLIEST_MS <= time_ms < LATEST_MS:
         raise SchemaError("time", "the event's time is not between the years 1970 and 9998")
     skew_ms = limits.clock_skew_seconds * 1000
@@ -86,7 +86,8 @@ def arrive(
     )
 
 
-def _check_place(record: Record, root: bytes, partitions: int | None) -> None:
+def check_place(record: Record, root: bytes, partitions: int | None) -> None:
+    """Raise `SchemaError` where a record of this root session does not lie where it must."""
     if record.key != root and (record.key is not None or partitions is not None):
         raise SchemaError("key", "the record's key must be the root session's id")
     if partitions is None:

@@ -87,6 +87,7 @@ class Births:
             epoch=state.epoch,
             partial=True,
             unjudged=True,
+            refused=state.refused,
             parent=state.parent,
             agent=state.agent,
             spiffe=state.spiffe,

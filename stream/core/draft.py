@@ -205,15 +205,17 @@ class Draft:
 
     # ------------------------------------------------------------------ releases and counters
 
-    def release(self, state: Session | Tombstone) -> Release:
-        """The release that judges a session, or what comes after its end.
+    def release(self, state: Session | Tombstone | None) -> Release:
+        """The release that judges a session, or what comes after its end; None: one that begins now.
 
         Raises
         ------
         ArtefactError
             This worker does not have it.
         """
-        digest = self.ledger.open_release if self.ledger.open_epoch > state.epoch else state.release
+        ledger = self.ledger
+        begun = (ledger.new_release, ledger.new_epoch) if state is None else (state.release, state.epoch)
+        digest = ledger.open_release if ledger.open_epoch > begun[1] else begun[0]
         release = self.releases.get(digest)
         if release is None:
             raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")

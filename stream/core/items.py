@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from models.contracts import Action, ReleasedCredential, ToolCalled
-from models.session import Session, Tombstone
+from models.session import Dossier, Session, Tombstone
 from stream.core.releases import Release
 from stream.events import Output, Record
 from stream.signals.signal import Raised
@@ -18,6 +18,7 @@ Mark = Literal[
     "number_reused",
     "number_late",
     "undeclared",
+    "declaration_refused",
     "vague",
     "unsigned",
     "partial",
@@ -25,6 +26,7 @@ Mark = Literal[
     "orphan",
     "cut",
     "after_end",
+    "refused",
 ]
 """What whoever reads a decision must know of the session, so as not to trust the decision too far."""
 
@@ -77,5 +79,42 @@ class Offered(NamedTuple):
     now_ms: int
 
 
-Item = Call | Close | Unjudged | Offered | Output
+class Named(NamedTuple):
+    """What a refused record tells all the same, each as the contract has it.
+
+    Parameters
+    ----------
+    call : str
+        Id of the call that it is about; empty: it is none, or names none.
+    tool : str
+        Empty where it cannot be read.
+    time_ms : int or None
+        Its own time.
+    """
+
+    id: str
+    session: str
+    root: str
+    tenant: str | None
+    seq: int | None
+    call: str
+    tool: str
+    time_ms: int | None
+    declares: bool
+
+
+class Refused(NamedTuple):
+    """A call whose record was refused, with what is known of its session."""
+
+    record: Record
+    named: Named
+    tenant: str
+    reason: str
+    detail: str
+    agent: str | None
+    dossier: Dossier | None
+    release: Release
+
+
+Item = Call | Close | Unjudged | Offered | Refused | Output
 """What a record led to, in order; an output is one that stands as it is: a record put aside."""

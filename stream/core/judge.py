@@ -19,11 +19,12 @@ from stream.core.catalogues import CatalogueMemo, HeldCatalogues
 from stream.core.decisions import Decisions
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
-from stream.core.items import Call, Close, Item, Offered, Unjudged
+from stream.core.items import Call, Close, Item, Offered, Refused, Unjudged
 from stream.core.partition import Partition
+from stream.core.refusals import answer, undecided
 from stream.core.releases import PolicyNames, Release
 from stream.core.take import Take
-from stream.events import Output, Record, refusal
+from stream.events import DECISIONS, Output, Record, refusal
 from stream.outbound.change import Receivers
 
 
@@ -83,18 +84,22 @@ class Judge:
             if isinstance(item, Output):
                 outputs.append(item)
             elif isinstance(item, Call):
-                score = next_score()
+                score, n_before = next_score(), len(outputs)
                 try:
                     decisions.decide(item, score)
                 except Exception as error:  # what was decided of it already stands
                     draft.count("quarantined")
                     outputs.append(refusal(item.record, "internal", type(error).__name__))
                     draft.count("internal")
+                    if all(output.topic != DECISIONS for output in outputs[n_before:]):
+                        outputs.append(answer(undecided(item, type(error).__name__), self.policy_name))
                     cases.unjudged(Unjudged(item.session, item.release, item.now_ms))
             elif isinstance(item, Close):
                 cases.end(item)
             elif isinstance(item, Offered):
                 cases.offered(item)
+            elif isinstance(item, Refused):
+                outputs.append(answer(item, self.policy_name))
             else:
                 cases.unjudged(item)
         return outputs, cases.changed

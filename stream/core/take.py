@@ -28,6 +28,7 @@ from stream.core.numbering import Novelty, Numbers, number_event
 from stream.core.observe import observe_result
 from stream.core.take_call import CallTaker
 from stream.core.take_intent import IntentTaker
+from stream.core.take_refusal import RefusalTaker
 from stream.core.trees import Trees
 from stream.events import Record, dumps, refusal
 
@@ -56,6 +57,7 @@ class Take:
         trees = Trees(draft)
         self._ends = Ends(draft, trees, self.items)
         self._births = Births(draft, trees, self._ends, self.items)
+        self._refusals = RefusalTaker(deployment, draft, self._births, self.items)
         self._intents = IntentTaker(deployment, draft, trees, self.items)
         self._calls = CallTaker(self._key, draft, trees, self.items)
         # Of the session at hand, before its record: one that fails must not use up its own.
@@ -93,6 +95,7 @@ class Take:
     def _refuse(self, record: Record, reason: str, detail: str) -> None:
         self._draft.count("quarantined")
         self.items.append(refusal(record, reason, detail))
+        self._refusals.take(record, reason, detail)
 
     def _control(self, record: Record, event: ControlEvent) -> None:
         if not isinstance(event, ReleaseActivated):

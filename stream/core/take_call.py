@@ -147,6 +147,8 @@ def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool)
     marks: list[Mark] = [*_NUMBERED[novelty]]
     if not session.declared:
         marks.append("undeclared")
+        if session.refused:
+            marks.append("declaration_refused")
     elif not session.usable:
         marks.append("vague")
     if session.unsigned:

@@ -93,6 +93,8 @@ def feature_rows(
         for output in step.outputs:
             if output.topic == DECISIONS:
                 decision = orjson.loads(output.value)
+                if "refused" in decision["marks"]:
+                    continue  # its call has no row
                 ids.append(decision["session_id"])
                 seqs.append(decision["call_seq"])
                 families.append(len(corroborating(decision["families"])))
@@ -110,7 +112,7 @@ def speaking(decision: Mapping[str, Any]) -> list[str]:
 
 def tells(decision: Mapping[str, Any]) -> bool:
     """Whether the call had an intent that says something to judge against."""
-    return not {"vague", "undeclared"} & set(decision["marks"])
+    return not {"vague", "undeclared", "refused"} & set(decision["marks"])
 
 
 def verdict_by_signals(decision: Mapping[str, Any], policy: Policy) -> Verdict:

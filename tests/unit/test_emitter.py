@@ -401,6 +401,14 @@ def test_an_enforced_deny_or_revoke_stops_the_call(verdict: str, enforced: bool,
     assert agent.wait_for_decision(agent.call("read", {}), 5, on_timeout="raise") is runs
 
 
+@pytest.mark.parametrize("enforced", [True, False])
+@pytest.mark.parametrize("marks", [["refused"], ["undeclared", "declaration_refused"]])
+def test_what_the_contract_refused_is_never_allowed(marks: list[str], enforced: bool) -> None:
+    consumer = Decisions([decision("s:0", "abstain", enforced=enforced, marks=marks)])
+    agent = emitter.Emitter(Collected(), "s", consumer=consumer)
+    assert agent.wait_for_decision(agent.call("read", {}), 5, on_timeout="allow") is False
+
+
 def test_the_partition_read_is_the_one_of_the_root_and_from_its_end() -> None:
     consumer = Decisions()
     emitter.Emitter(Collected(), "child", root_session_id="root", consumer=consumer, prefix="eu.")
