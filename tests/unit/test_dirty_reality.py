@@ -361,7 +361,7 @@ def test_a_deep_record_costs_its_session_nothing() -> None:
         [b.record(b.declared("s"), 0), b.record(raw, 1, key="s"), b.record(b.called("s", 1), 2)]
     )
     assert run.quarantined == [("schema", 1)]
-    assert marks(run) == [[]]
+    assert marks(run) == [["refused"], []]
 
 
 # ------------------------------------------------------------------ where a record stands
@@ -587,8 +587,8 @@ def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_go
     assert dict(refused.headers)["detail"] == b"ZeroDivisionError"
     first = run.cases[0]
     assert (first["session_id"], first["kind"], first["cause"]) == ("s", "unjudged", "internal")
-    assert marks(run) == [[], ["undeclared", "partial", "unjudged_before"], ["undeclared"]]
-    assert run.decisions[1]["previous"] == run.decisions[0]["digest"]
+    assert marks(run) == [[], ["refused"], ["undeclared", "partial", "unjudged_before"], ["undeclared"]]
+    assert run.decisions[2]["previous"] == run.decisions[0]["digest"]
     assert [c["value"] for c in run.cases[-1]["credentials"]] == ["c-s"]
     monkeypatch.setattr(stream.core.take_call, "extract", real)
     again = b.Run(b.judge(), run.partition).feed([b.record(b.called("s", 9, tool="boom"), 50)])
@@ -601,7 +601,7 @@ def test_the_record_that_failed_is_judged_when_it_is_sent_again(monkeypatch: pyt
     run = b.play([b.declared("s"), b.called("s", 1)])
     monkeypatch.setattr(stream.core.take_call, "extract", real)
     run.feed([b.record(b.called("s", 1), 10), b.record(b.called("s", 1), 11)])
-    assert marks(run) == [["undeclared", "partial", "unjudged_before"]]
+    assert marks(run) == [["refused"], ["undeclared", "partial", "unjudged_before"]]
 
 
 def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judged(
@@ -621,7 +621,8 @@ def test_an_unforeseen_exception_while_deciding_is_told_too_and_the_rest_is_judg
     assert runs[0].outputs == runs[1].outputs
     assert runs[0].quarantined == [("internal", 2)]
     assert [c["kind"] for c in runs[0].cases] == ["unjudged"]
-    assert [d["session_id"] for d in runs[0].decisions] == ["s", "s"]
+    assert [d["session_id"] for d in runs[0].decisions] == ["s", "t", "s"]
+    assert [d["marks"] == ["refused"] for d in runs[0].decisions] == [False, True, False]
 
 
 def test_an_unforeseen_exception_after_the_end_is_a_case_too(monkeypatch: pytest.MonkeyPatch) -> None:
