@@ -63,9 +63,6 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     action: int  # 0 read, 1 write, 2 execute
     digest: int  # fingerprint of tool and arguments
     time_ms: int
-    outward: bool
-    returned: bool
-    error: bool
     open_world: bool
     named: (
         int  # how far its arguments lead back to the intent, in thousandths, see `models.evidence.delegation`
@@ -103,6 +100,17 @@ class PathRow(msgspec.Struct, array_like=True, gc=False):
     verdict: Verdict
     score: int
     time_ms: int
+
+
+class Terms(msgspec.Struct, array_like=True, gc=False):
+    """What a session may do, and what it and all that work for it did; outlives it for those that go on below it."""
+
+    actions: int = 0  # bits as `Session.intent_actions`, 0 = not restricted
+    budget_calls: int | None = None
+    budget_writes: int | None = None
+    budget_ms: int | None = None
+    calls: int = 0
+    writes: int = 0  # calls of these that write or execute
 
 
 class Dossier(msgspec.Struct, array_like=True, gc=False):
@@ -159,10 +167,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     wants: bytes = b""  # what the intent as a whole hands over and wants, likewise
     served: bytes = b""  # by clause: writes that were nearest to it
     intent_actions: int = 0  # bits read 1, write 2, execute 4 heard in its words
-    allowed_actions: int = 0  # bits, 0 = not restricted
-    budget_calls: int | None = None
-    budget_writes: int | None = None
-    budget_ms: int | None = None
+    terms: Terms = msgspec.field(default_factory=Terms)
     affinity: bytes = b""  # by tool of the catalogue, to the intent
     likeness: bytes = b""  # by tool of the catalogue, in meaning, to the nearest clause
     lure: bytes = b""  # by tool of the catalogue, to the prose of results
@@ -193,8 +198,6 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     named: int = 0  # bytes of names and credentials, see `measure_names`
     told: bool = False  # some answer said anything
     refused: bool = False  # the contract refused a declaration of it
-    spent_calls: int = 0  # by its sub-agents, and theirs
-    spent_writes: int = 0  # calls of these that write or execute
     # what became of the tools
     offered: bool = False  # a declaration told all tools that there were
     changed: bytes = b""  # prints of tools that are declared otherwise than at first, uint32
@@ -254,6 +257,9 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     epoch: int
     agent: str | None
     dossier: Dossier
+    started_ms: int
+    parent: str | None
+    terms: Terms
 
 
 _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from models.contracts import SessionDeclared
 from models.session import VERSION, Session, Tombstone, measure_names
@@ -41,11 +42,8 @@ class Births:
             tree = state_key(arrival.tenant, arrival.root, arrival.root)
             self._ends.make_room_below(tree, clock_ms)
             self._trees.bear(tree, arrival.key)
-        session = Session(
-            version=VERSION,
-            tenant=arrival.tenant,
-            root=arrival.root,
-            session=arrival.session,
+        session = _named(
+            arrival,
             born=record.offset,
             offset=record.offset,
             clock_ms=clock_ms,
@@ -62,7 +60,9 @@ class Births:
         return session
 
     def begin_afresh(self, arrival: Arrival, numbers: Numbers) -> None:
-        """Forget of a session all but its names, its numbers and what was decided: a record of it could not be judged.
+        """Forget what a session's records said, since one of them could not be judged.
+
+        Its names and numbers, what it holds, what narrows it, and what was decided stay.
 
         `numbers` are those before that record, which must not use up its own.
         """
@@ -74,11 +74,8 @@ class Births:
             return
         if state is None:
             return
-        fresh = Session(
-            version=VERSION,
-            tenant=state.tenant,
-            root=state.root,
-            session=state.session,
+        fresh = _named(
+            arrival,
             born=state.born,
             offset=record.offset,
             clock_ms=max(state.clock_ms, draft.ledger.clock_ms if arrival.stamped else 0),
@@ -92,13 +89,15 @@ class Births:
             agent=state.agent,
             spiffe=state.spiffe,
             user=state.user,
+            credentials=state.credentials,
+            holds=state.holds,
             calls=state.calls,
+            terms=state.terms,
             next_seq=numbers.next_seq,
             gaps=numbers.gaps,
             seen=numbers.seen,
             dossier=state.dossier,
         )
-        fresh.credentials, fresh.holds = state.credentials, state.holds
         measure_names(fresh)
         draft.replace(arrival.key, state, fresh)
         self._items.append(Unjudged(copy.copy(fresh), draft.release(fresh), fresh.clock_ms))
@@ -106,11 +105,8 @@ class Births:
 
 def shell_of(tomb: Tombstone, arrival: Arrival) -> Session:
     """A finished session as far as its tombstone tells: enough to judge what comes after, with no credentials left."""
-    return Session(
-        version=VERSION,
-        tenant=arrival.tenant,
-        root=arrival.root,
-        session=arrival.session,
+    return _named(
+        arrival,
         born=-1,
         offset=-1,
         clock_ms=tomb.clock_ms,
@@ -120,4 +116,11 @@ def shell_of(tomb: Tombstone, arrival: Arrival) -> Session:
         agent=tomb.agent,
         calls=tomb.calls,
         dossier=tomb.dossier,
+    )
+
+
+def _named(arrival: Arrival, **known: Any) -> Session:
+    """A session under the names that its event gives, of which no more is known than `known`."""
+    return Session(
+        version=VERSION, tenant=arrival.tenant, root=arrival.root, session=arrival.session, **known
     )

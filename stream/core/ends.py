@@ -98,6 +98,9 @@ class Ends:
             epoch=session.epoch,
             agent=session.agent,
             dossier=session.dossier,
+            started_ms=session.started_ms,
+            parent=session.parent,
+            terms=session.terms,
         )
         draft.bury(key, session, tomb)
         self._trees.changed()

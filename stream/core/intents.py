@@ -25,6 +25,7 @@ from models.session import (
     SURE_PRINTS,
     CredentialRow,
     Session,
+    Terms,
     credential_size,
     measure_names,
     print_limit,
@@ -61,7 +62,22 @@ def declare(
         session.holds = b"".join(print_of(session.tenant, row) for row in session.credentials)
     measure_names(session)
     if event.intent is not None:
+        before, session.terms = session.terms, Terms(calls=session.terms.calls, writes=session.terms.writes)
         widen(session, event.intent, catalogue, readers, key)
+        _keep_within(session.terms, before)
+
+
+def _keep_within(terms: Terms, before: Terms) -> None:
+    """Let terms be no wider than those `before`: of a session that began afresh, whose agent declares it once more."""
+    if before.actions:
+        terms.actions = (terms.actions & before.actions) or before.actions
+    terms.budget_calls = _least(terms.budget_calls, before.budget_calls)
+    terms.budget_writes = _least(terms.budget_writes, before.budget_writes)
+    terms.budget_ms = _least(terms.budget_ms, before.budget_ms)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
@@ -137,8 +153,8 @@ def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) 
         session.intent_actions |= 1 << ACTIONS[action]
     for action in listed or ():
         # The declaration's list restricts; an amendment's, which only a user can send, adds to one and begins none.
-        if session.allowed_actions or session.intent_digest is None:
-            session.allowed_actions |= 1 << ACTIONS[action]
+        if session.terms.actions or session.intent_digest is None:
+            session.terms.actions |= 1 << ACTIONS[action]
         session.intent_actions |= 1 << ACTIONS[action]
 
 
@@ -176,7 +192,8 @@ def _take_named(session: Session, clauses: Sequence[str], listed: str, dropped: 
 
 
 def _take_budget(session: Session, budget: Budget) -> None:
-    session.budget_calls = budget.calls
-    session.budget_writes = budget.writes
+    terms = session.terms
+    terms.budget_calls = budget.calls
+    terms.budget_writes = budget.writes
     seconds = budget.seconds  # cut to what can be packed: nothing lasts longer
-    session.budget_ms = min(seconds, 1 << 40) * 1000 if seconds is not None else None
+    terms.budget_ms = min(seconds, 1 << 40) * 1000 if seconds is not None else None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 
 from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
@@ -48,9 +47,6 @@ def observe_call(
         ACTIONS[facts.action],
         digest,
         time_ms,
-        facts.outward,
-        False,
-        False,
         facts.open_world,
         delegation.named,
         delegation.clause,
@@ -119,8 +115,6 @@ def observe_result(
         seq = max(0, session.calls - 1)
     else:
         seq = row.seq
-        done = replace(row, returned=True, error=status == "error")
-        session.window = [done if held is row else held for held in session.window]
         if row.discovers and status == "ok":
             _discover(session, result, key)
     session.results += 1

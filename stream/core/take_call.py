@@ -56,13 +56,14 @@ class CallTaker:
         """Extract what a call shows beside its session, and fold it in."""
         key = self._key
         time_ms = max(arrival.time_ms, session.started_ms)
-        ancestors = self._trees.ancestors(session)
+        above = self._trees.above(session)
+        ancestors = [(key, each) for key, each in above if isinstance(each, Session)]
         release = self._draft.release(session)
         arguments = dumps([event.tool, event.arguments])
         digest = content_print(arguments, key)
         context = self._context(arrival.key, session, ancestors, release)
         evidence = extract(context, event.tool, event.arguments, digest)
-        at = circumstances(session, event.credential, time_ms, [above for _, above in ancestors])
+        at = circumstances(session, event.credential, time_ms, [each for _, each in above])
         below = self._trees.descendants(arrival.key, session)
         item = Call(
             record=arrival.record,
@@ -81,14 +82,14 @@ class CallTaker:
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
         )
         observe_call(session, event.call_id, evidence, digest, time_ms, key)
-        self._spend(ancestors, evidence.tool.facts.action != "read")
+        self._spend([(arrival.key, session), *above], evidence.tool.facts.action != "read")
         self._items.append(item)
 
-    def _spend(self, ancestors: list[tuple[str, Session]], acts: bool) -> None:
-        """Charge a sub-agent's call to the budgets of all that it works for."""
-        for key, above in ancestors:
-            above.spent_calls += 1
-            above.spent_writes += acts
+    def _spend(self, tree: list[tuple[str, Session | Tombstone]], acts: bool) -> None:
+        """Charge a call to the budgets of its session and of all that this works for, over or not."""
+        for key, each in tree:
+            each.terms.calls += 1
+            each.terms.writes += acts
             self._draft.changed[key] = None
 
     def take_after_end(

@@ -62,7 +62,7 @@ class IntentTaker:
             draft.hold(session)
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")
-            above = [copy.copy(ancestor) for _, ancestor in self._trees.ancestors(session)]
+            above = [copy.copy(each) for _, each in self._trees.above(session) if isinstance(each, Session)]
             self._items.append(Offered(arrival.key, copy.copy(session), above, release, session.clock_ms))
         intents.fit(session)
 

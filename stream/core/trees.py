@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.session import Session
+from models.session import Session, Tombstone
 from stream.core.draft import Draft
 from stream.core.partition import state_key
 
@@ -49,28 +49,42 @@ class Trees:
     def _find_below(self, tree: str, session: Session) -> list[str]:
         # A root works for nobody, whatever it says.
         members = {key: self._draft.session(key) for key in self.sub_agents(tree)}
+        parents: dict[str, str] = {}
+        for member in members.values():
+            self._add_parents(member, parents)
+        open_ones = {member.session: key for key, member in members.items()}
         below: list[str] = []
-        frontier = {session.session}
+        frontier, seen = {session.session}, {session.session}
         while frontier:
-            nearest = {
-                key: member
-                for key, member in members.items()
-                if member.parent in frontier and key not in below and member.session != session.session
-            }
-            below += sorted(nearest, key=lambda key: members[key].born)
-            frontier = {member.session for member in nearest.values()}
+            nearest = {name for name, parent in parents.items() if parent in frontier} - seen
+            keys = [open_ones[name] for name in nearest if name in open_ones]
+            below += sorted(keys, key=lambda key: members[key].born)
+            seen |= nearest
+            frontier = nearest
         return below
 
-    def ancestors(self, session: Session) -> list[tuple[str, Session]]:
-        """Keys and states of the open sessions that `session` works for, nearest first."""
-        ancestors: list[tuple[str, Session]] = []
+    def _add_parents(self, member: Session, parents: dict[str, str]) -> None:
+        """Add for whom a session works, and these, as far as they are over: the next open one adds its own."""
+        name, parent = member.session, member.parent
+        for _ in range(MAX_ANCESTORS):
+            if parent is None or name in parents:
+                return
+            parents[name] = parent
+            state = self._draft.state(state_key(member.tenant, member.root, parent))
+            if not isinstance(state, Tombstone):
+                return
+            name, parent = parent, state.parent
+
+    def above(self, session: Session) -> list[tuple[str, Session | Tombstone]]:
+        """Keys and states of the sessions that `session` works for, nearest first, those that are over too."""
+        above: list[tuple[str, Session | Tombstone]] = []
         parent, seen = session.parent, {session.session}
-        while parent is not None and parent not in seen and len(ancestors) < MAX_ANCESTORS:
+        while parent is not None and parent not in seen and len(above) < MAX_ANCESTORS:
             seen.add(parent)
             key = state_key(session.tenant, session.root, parent)
             state = self._draft.state(key)
-            if not isinstance(state, Session):
+            if state is None:
                 break
-            ancestors.append((key, state))
+            above.append((key, state))
             parent = state.parent
-        return ancestors
+        return above

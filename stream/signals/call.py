@@ -9,7 +9,7 @@ from models.contracts import ArgumentRef, Credential
 from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
 from models.evidence.origins import LeafOrigin, share
-from models.session import CredentialRow, Session
+from models.session import CredentialRow, Session, Tombstone
 from models.text.index import DESCRIBED
 from stream.events import milliseconds, short_hash
 
@@ -53,15 +53,15 @@ class Circumstances(NamedTuple):
         Those declared that it may have used: the one it names, or all where it names none.
     over : bool
         The session was over before this call.
-    above : sequence of Session
-        Those that the session works for, nearest first: what they declared holds for it too.
+    above : sequence of Session or Tombstone
+        Those that the session works for, nearest first, over or not: their terms hold for it too.
     """
 
     time_ms: int
     credential: Credential | None
     candidates: Sequence[CredentialRow]
     over: bool
-    above: Sequence[Session] = ()
+    above: Sequence[Session | Tombstone] = ()
 
     @property
     def expiries_ms(self) -> list[int | None]:
@@ -74,9 +74,9 @@ class Circumstances(NamedTuple):
 
 
 def circumstances(
-    session: Session, credential: Credential | None, time_ms: int, above: Sequence[Session]
+    session: Session, credential: Credential | None, time_ms: int, above: Sequence[Session | Tombstone]
 ) -> Circumstances:
-    """The circumstances of a call of an open session that works for those `above`."""
+    """The circumstances of a call of an open session that works for those `above`, of whom some may be over."""
     candidates = session.credentials
     if credential is not None:
         named = (credential.broker, credential.kind, credential.value)
@@ -174,7 +174,8 @@ def observe(evidence: CallEvidence, circumstances: Circumstances, knobs: Knobs) 
     """The call that `evidence` is of, as signals look at it; parameters are those of `ObservedCall`."""
     session, arguments = evidence.context.session, evidence.arguments
     power = ACTIONS[evidence.tool.facts.action]  # the tool's own: what is called through it may be less
-    restricted = [one.allowed_actions for one in (session, *circumstances.above) if one.allowed_actions]
+    tree = (session, *circumstances.above)
+    restricted = [each.terms.actions for each in tree if each.terms.actions]
     allowed = all(actions >> power & 1 for actions in restricted)
     asked = evidence.action_asked and allowed
     named = arguments.destinations.intent_min >= NAMED_DESTINATION

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.session import Session
+from models.session import Session, Tombstone
 from stream.signals.call import ObservedCall
 from stream.signals.signal import CallSignal, Remedy, Runbook, Statement
 
@@ -51,14 +51,13 @@ class BudgetOverrun(CallSignal):
         return None
 
 
-def _overrun(payer: Session, acts: bool, time_ms: int) -> str | None:
+def _overrun(payer: Session | Tombstone, acts: bool, time_ms: int) -> str | None:
     """The limit that one more call, which `acts` or only reads, goes beyond; None while the budget lasts."""
-    if payer.budget_calls is not None and payer.calls + payer.spent_calls + 1 > payer.budget_calls:
-        return f"{payer.budget_calls} calls"
-    if payer.budget_writes is not None and acts:
-        acted = payer.writes + payer.executes + payer.spent_writes + 1
-        if acted > payer.budget_writes:
-            return f"{payer.budget_writes} writes"
-    if payer.budget_ms is not None and time_ms - payer.started_ms > payer.budget_ms:
-        return f"{payer.budget_ms // 1000} seconds"
+    terms = payer.terms
+    if terms.budget_calls is not None and terms.calls + 1 > terms.budget_calls:
+        return f"{terms.budget_calls} calls"
+    if terms.budget_writes is not None and acts and terms.writes + 1 > terms.budget_writes:
+        return f"{terms.budget_writes} writes"
+    if terms.budget_ms is not None and time_ms - payer.started_ms > terms.budget_ms:
+        return f"{terms.budget_ms // 1000} seconds"
     return None

@@ -150,3 +150,103 @@ def test_what_is_spent_below_is_the_same_in_any_batch() -> None:
     runs = [b.play(values, size) for size in (1, 2, 512)]
     assert runs[0].outputs == runs[1].outputs == runs[2].outputs
     assert runs[0].partition.states == runs[1].partition.states == runs[2].partition.states
+
+
+def gone(*values: Any, **limits: Any) -> b.Run:
+    """`values`, judged where no more than two sessions may be open: the one that was silent longest is evicted."""
+    return b.play(values, bundled=b.release(scorer=b.ConstantScorer(0), **{"open_sessions": 2, **limits}))
+
+
+@pytest.mark.parametrize("batch", [1, 512])
+def test_a_sub_agent_whose_parent_was_evicted_may_still_do_no_more_than_it(batch: int) -> None:
+    values = [
+        declared(TOP, {"actions": ["read"], "budget": {"calls": 1}}),
+        declared(MIDDLE),
+        called(MIDDLE, 1, "read_file"),
+        declared("other", parent=MIDDLE),
+        called(MIDDLE, 2),
+    ]
+    run = b.play(values, batch, bundled=b.release(scorer=b.ConstantScorer(0), open_sessions=2))
+    assert [c["session_id"] for c in run.cases if c["kind"] == "ended"] == [TOP]
+    assert [{"action_not_allowed", "budget_overrun"} & spoke for spoke in against(run)] == [
+        set(),
+        {"action_not_allowed", "budget_overrun"},
+    ]
+    assert run.decisions[1]["marks"] == ["orphan"]
+
+
+def test_what_sub_agents_of_an_evicted_parent_do_counts_together() -> None:
+    run = gone(
+        declared(TOP, {"budget": {"calls": 2}}),
+        declared(MIDDLE),
+        declared("other", parent=TOP),
+        called(MIDDLE, 1, "read_file"),
+        called("other", 1, "read_file"),
+        called(MIDDLE, 2, "read_file"),
+    )
+    assert overrun(run) == [False, False, True]
+
+
+def test_a_session_above_an_evicted_one_still_narrows_and_revokes_what_is_below_both() -> None:
+    values = [
+        declared(TOP, {"actions": ["read"]}),
+        declared(MIDDLE),
+        declared(LOW),
+        b.called(TOP, 1, tool="read_file", root_session_id=TOP),
+        declared("other", parent=TOP),
+        called(LOW, 1),
+    ]
+    run = b.play(values, bundled=b.release(scorer=b.ConstantScorer(0), open_sessions=3))
+    assert [c["session_id"] for c in run.cases if c["kind"] == "ended"] == [MIDDLE]
+    assert "action_not_allowed" in against(run)[1]
+    odd = {"to": "desk@evil.example", "text": "zq"}
+    drift = b.called(TOP, 2, tool="undeclared_tool", arguments=odd, root_session_id=TOP)
+    revoked = b.play(
+        [*values[:5], drift], bundled=b.release(scorer=b.ConstantScorer(10_000), open_sessions=3)
+    )
+    fell = [c["session_id"] for c in revoked.cases if c["after"] == "contained"]
+    assert fell[0] == TOP
+    assert sorted(fell[1:]) == [LOW, "other"]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, *values: Any) -> b.Run:
+    """`values`, of which each result cannot be read for a reason that nobody foresaw."""
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("stream.core.take.observe_result", fail)
+    return play(*values)
+
+
+def test_a_session_that_begins_afresh_still_narrows_those_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = failing(
+        monkeypatch,
+        declared(TOP, {"actions": ["read"], "budget": {"calls": 2}}),
+        declared(MIDDLE),
+        called(TOP, 1, "read_file"),
+        b.returned(TOP, 2, call="x", root_session_id=TOP),
+        called(MIDDLE, 1, "read_file"),
+        called(MIDDLE, 2),
+    )
+    assert [{"action_not_allowed", "budget_overrun"} & spoke for spoke in against(run)] == [
+        set(),
+        set(),
+        {"action_not_allowed", "budget_overrun"},
+    ]
+
+
+@pytest.mark.parametrize("again", [{"actions": ["write"], "budget": {"calls": 50}}, {"budget": None}])
+def test_a_session_that_begins_afresh_cannot_be_declared_wider(
+    again: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = failing(
+        monkeypatch,
+        declared(TOP, {"actions": ["read"], "budget": {"calls": 1}}),
+        b.returned(TOP, 1, call="x", root_session_id=TOP),
+        declared(TOP, again, seq=2),
+        called(TOP, 3, "read_file"),
+        called(TOP, 4),
+    )
+    assert {"action_not_allowed", "budget_overrun"} <= against(run)[1]
+    assert "declared" not in run.decisions[1]["marks"]
