@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stream.offline.calibration import Raised
+    from stream.offline.signal_rates import Rate
 
 
 def _data_files(files: list[Path] | None) -> list[Path]:
@@ -92,15 +93,16 @@ def calibrate(
     model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
 ) -> None:
-    """Raise thresholds by what an ecosystem's own sessions score, unlabelled, and write them as a release.
+    """Raise thresholds, and quieten signals, by what an ecosystem's own sessions show, unlabelled; write them as a release.
 
     A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain. It
-    never falls, and never passes that of a tenth of the budget. Activate the release as docs/operations.md says.
+    never falls, and never passes that of a tenth of the budget. A signal that alone alerts more sessions than the alert's
+    budget is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
     from models.release import registry
     from stream.bootstrap import make_release
     from stream.cli.documents import documents
-    from stream.offline import calibration
+    from stream.offline import calibration, signal_rates
     from stream.policy import parse_policy, read_policy
 
     configured = settings()
@@ -116,12 +118,15 @@ def calibrate(
     sample = calibration.maxima(rows, release.name)
     calibration.enough(sample, release.name)
     levels = calibration.raise_levels(release.policy, loaded, list(sample.highest.values()))
-    digest = calibration.write(levels, text, name, loaded, source, out)
+    alert = next((row.after for row in levels if row.level == "alert"), release.levels.alert)
+    signals = signal_rates.rates(sample.heard, sample.highest, alert, release.policy)
+    digest = calibration.write(calibration.calibrated(text, levels, signals), name, loaded, source, out)
     typer.echo(f"{len(sample.highest)} sessions", err=True)
     _print_levels(levels)
-    if (alert := calibration.spent(levels, release.policy, loaded)) is not None:
+    _print_signals(signals, len(sample.heard))
+    if (pushed := calibration.spent(levels, release.policy, loaded)) is not None:
         say(
-            f"WARNING: alert: {alert.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"
+            f"WARNING: alert: {pushed.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"
             " attacks in the sample; alert now equals revoke"
         )
     typer.echo(f"release {digest} in {out}")
@@ -133,6 +138,20 @@ def _print_levels(levels: Sequence[Raised]) -> None:
         before = f"{level.before / 10_000:>10.4f}{level.reached_before:>9}"
         after = f"{level.after / 10_000:>10.4f}{level.reached_after:>9}"
         typer.echo(f"{level.level:<8}{level.budget:>8g}{before}{after}")
+
+
+def _print_signals(signals: Sequence[Rate], n_sessions: int) -> None:
+    """Of all sessions, those in which each signal speaks, those that it alone alerts, and what the policy says of it from now on."""
+    typer.echo(f"\n{'signal':<36}{'before':>8}{'speaks':>9}{'%':>7}{'alone':>7}{'%':>7}{'after':>8}")
+    for rate in signals:
+        spoke, alone = (f"{100 * n / n_sessions:>7.1f}" for n in (rate.spoke, rate.alone))
+        counted = f"{rate.spoke:>9}{spoke}{rate.alone:>7}{alone}"
+        typer.echo(f"{rate.signal:<36}{rate.consequence:>8}{counted}{rate.proposed:>8}")
+    for rate in signals:
+        if rate.too_loud:
+            say(
+                f"signals: {rate.signal}: {rate.proposed} (alone it alerts {rate.alone} of {n_sessions} sessions)"
+            )
 
 
 def evaluate(

@@ -1,7 +1,8 @@
-"""Thresholds of a new ecosystem, raised by what its own sessions score; nobody has labelled them.
+"""A policy for a new ecosystem, calibrated by what its own sessions score and which signals speak; nobody has labelled them.
 
 Decisions of shadow operation go in, a release comes out: the model as it is, and the policy with numbers in place
-of the budgets whose thresholds `models.training.calibrate.raised` lifts. Nothing is ever lowered, and nothing rises above
+of the budgets whose thresholds `models.training.calibrate.raised` lifts, and with `watch` in place of signals that alert too
+often (`stream.offline.signal_rates`). No threshold is ever lowered, and nothing rises above
 the threshold of a tenth of its budget, so that whoever floods the sample with attacks can push it there and no
 further. The release goes live like any other, with a drained restart (docs/operations.md).
 """
@@ -25,6 +26,7 @@ from models.release.contents import files_of
 from models.release.readers import read_list
 from models.training.calibrate import raised
 from stream.bootstrap import release_digest
+from stream.offline.signal_rates import Rate, Session, spoken
 from stream.policy import FalsePositiveBudget, Policy, levels, parse_policy
 
 FEWEST = 50
@@ -50,11 +52,13 @@ class Sample(NamedTuple):
     highest : each session's highest score, in units of 0.0001, by tenant and session
     abstained : decisions passed over since their score is not acted on
     others : decisions passed over since another release made them, by its name
+    heard : signals that spoke in each session, also where the score is not acted on
     """
 
-    highest: dict[tuple[str, str], int]
+    highest: dict[Session, int]
     abstained: int
     others: Counter[str]
+    heard: dict[Session, set[str]]
 
 
 def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | None = None) -> Sample:
@@ -69,7 +73,8 @@ def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | No
     InputError
         A document is no decision.
     """
-    highest: dict[tuple[str, str], int] = {}
+    highest: dict[Session, int] = {}
+    heard: dict[Session, set[str]] = {}
     others: Counter[str] = Counter()
     abstained = 0
     for where, document in decisions:
@@ -88,11 +93,22 @@ def maxima(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str | No
         by = str(document["release"])
         if release is not None and by != release:
             others[by] += 1
-        elif document["verdict"] == "abstain":
+            continue
+        heard.setdefault(session, set()).update(_spoken(document, where))
+        if document["verdict"] == "abstain":
             abstained += 1
         else:
             highest[session] = max(highest.get(session, 0), round(score * units.UNITS))
-    return Sample(highest, abstained, others)
+    return Sample(highest, abstained, others, heard)
+
+
+def _spoken(document: Mapping[str, Any], where: str) -> set[str]:
+    try:
+        return spoken(document)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{where}: the evidence of a decision is a list of family, name and supports"
+        ) from error
 
 
 def enough(sample: Sample, release: str) -> None:
@@ -149,14 +165,12 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     return max(before, model.threshold(max(budget / 10, measured[0])))
 
 
-def write(
-    rows: Sequence[Raised], policy_text: str, name: str, model: registry.Model, source: Path, out: Path
-) -> str:
+def write(text: str, name: str, model: registry.Model, source: Path, out: Path) -> str:
     """Write the release into the new directory `out`; its digest, as an activation names it.
 
     Parameters
     ----------
-    policy_text : the policy; all of it but the raised levels is kept, comments too
+    text : the calibrated policy
     name : of the policy, for errors
     source : directory that the model was read from
 
@@ -167,7 +181,6 @@ def write(
     """
     if out.exists():
         raise ConfigError(f"{out} is there already; name a new directory for the release")
-    text = with_levels(policy_text, {row.level: row.after for row in rows if row.after > row.before})
     policy = parse_policy(text, name)
     levels(policy, model.threshold)
     out.mkdir(parents=True)
@@ -180,20 +193,28 @@ def write(
     return release_digest(out, policy)
 
 
-def with_levels(policy_text: str, numbers: Mapping[str, int]) -> str:
-    """`policy_text` with these thresholds, in units of 0.0001, in place of its own; the rest as it stands.
+def calibrated(policy_text: str, rows: Sequence[Raised], signals: Sequence[Rate]) -> str:
+    """`policy_text` with the levels that rose and the signals that are to be quieter; the rest as it stands, comments too."""
+    numbers = {row.level: f"{row.after / units.UNITS:.4f}" for row in rows if row.after > row.before}
+    quieter = {rate.signal: rate.proposed for rate in signals if rate.too_loud}
+    return with_values(with_values(policy_text, "thresholds", numbers), "signals", quieter)
 
-    >>> with_levels("thresholds:\\n  alert: {budget: 0.01}  # ours\\n", {"alert": 9123})
+
+def with_values(policy_text: str, section: str, values: Mapping[str, str]) -> str:
+    """`policy_text` with these values in place of those that `section` has; the rest as it stands.
+
+    >>> with_values("thresholds:\\n  alert: {budget: 0.01}  # ours\\n", "thresholds", {"alert": "0.9123"})
     'thresholds:\\n  alert: 0.9123  # ours\\n'
     """
     root = yaml.compose(policy_text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
-    (table,) = (value for key, value in root.value if key.value == "thresholds")
-    places = [(value.start_mark.index, _end(value), key.value) for key, value in table.value]
-    for start, end, level in sorted(places, reverse=True):
-        if level in numbers:
-            number = f"{numbers[level] / units.UNITS:.4f}"
-            policy_text = policy_text[:start] + number + policy_text[end:]
+    tables = (value for key, value in root.value if key.value == section)
+    places = [
+        (value.start_mark.index, _end(value), key.value) for table in tables for key, value in table.value
+    ]
+    for start, end, name in sorted(places, reverse=True):
+        if name in values:
+            policy_text = policy_text[:start] + values[name] + policy_text[end:]
     return policy_text
 
 

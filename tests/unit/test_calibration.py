@@ -15,8 +15,8 @@ from models.errors import ConfigError, InputError
 from models.release import registry
 from stream import bootstrap
 from stream.cli import main as cli
-from stream.offline import calibration
-from stream.policy import levels, load_policy, parse_policy
+from stream.offline import calibration, signal_rates
+from stream.policy import FalsePositiveBudget, Policy, levels, load_policy, parse_policy, read_policy
 from tests.builders import shipped_model
 
 FIXED = settings(max_examples=60, derandomize=True, deadline=None, database=None)
@@ -42,7 +42,8 @@ def test_a_sessions_score_is_its_highest_that_is_acted_on() -> None:
         decision("c", 0.1),
     ]
     sample = calibration.maxima(placed(told), "r")
-    assert sample == ({("t", "a"): 7000, ("t", "c"): 1000}, 1, {"another": 1})
+    assert sample[:3] == ({("t", "a"): 7000, ("t", "c"): 1000}, 1, {"another": 1})
+    assert sample.heard == {("t", "a"): set(), ("t", "c"): set()}
     assert ("t", "b") in calibration.maxima(placed(told)).highest
 
 
@@ -53,6 +54,7 @@ def test_a_sessions_score_is_its_highest_that_is_acted_on() -> None:
         ({"session_id": "a"}, "no 'score'"),
         (decision("a", 7.0), "between 0 and 1"),
         ({**decision("a", 0.1), "score": "x"}, "between 0 and 1"),
+        ({**decision("a", 0.1), "evidence": [{"family": "scope"}]}, "a list of family, name and supports"),
     ],
 )
 def test_what_is_no_decision_is_refused_with_its_place(wrong: dict[str, Any], says: str) -> None:
@@ -113,7 +115,7 @@ def test_nothing_falls_and_the_levels_rise(sample: list[int]) -> None:
 
 def test_only_the_numbers_change_in_the_policy() -> None:
     text = "version: 1\n# ours\nthresholds:\n  watch: {budget: 0.05}\n  alert:\n    budget: 0.01\n  revoke: 0.99 # b\n"
-    made = calibration.with_levels(text, {"watch": 5000, "alert": 6000})
+    made = calibration.with_values(text, "thresholds", {"watch": "0.5000", "alert": "0.6000"})
     wanted = "version: 1\n# ours\nthresholds:\n  watch: 0.5000\n  alert:\n    0.6000\n  revoke: 0.99 # b\n"
     assert made == wanted
     assert parse_policy(made.replace("# ours", "name: p\nmode: shadow"), "made").thresholds.alert == 0.6
@@ -134,6 +136,74 @@ def test_an_alert_that_was_pushed_up_to_revoke_is_told() -> None:
     assert calibration.spent(some, POLICY, MODEL) is None
 
 
+ROOMY = POLICY.model_copy(
+    update={"signals": {**POLICY.signals, "scope.tool_unknown": "alert", "sequence.trifecta": "alert"}}
+)
+NAMES = ("scope.tool_unknown", "sequence.trifecta", "identity.credential_expired", "tempo.loop")
+UNKNOWN, TRIFECTA, EXPIRED, LOOP = NAMES
+
+
+def rated(
+    heard: dict[int, set[str]], highest: dict[int, int] | None = None, policy: Policy = ROOMY
+) -> dict[str, Any]:
+    """By signal what is found of 100 sessions, of which these say something."""
+    sessions = {("t", str(n)): heard.get(n, set()) for n in range(100)}
+    scores = {("t", str(n)): score for n, score in (highest or {}).items()}
+    found = signal_rates.rates(sessions, scores, NOW.alert, policy)
+    return {rate.signal: rate[1:] for rate in found}
+
+
+def test_a_signal_that_alone_alerts_more_than_the_budget_is_to_watch() -> None:
+    assert rated({n: {UNKNOWN} for n in range(2)}) == {UNKNOWN: ("alert", 2, 2, "watch")}
+    assert rated({0: {UNKNOWN}}) == {UNKNOWN: ("alert", 1, 1, "alert")}
+    wide = ROOMY.thresholds.model_copy(update={"alert": FalsePositiveBudget(budget=0.05)})
+    assert rated({n: {UNKNOWN} for n in range(5)}, policy=ROOMY.model_copy(update={"thresholds": wide})) == {
+        UNKNOWN: ("alert", 5, 5, "alert")
+    }
+
+
+def test_a_session_that_is_alerted_anyway_is_not_laid_to_one_signal() -> None:
+    both = {n: {UNKNOWN, TRIFECTA} for n in range(9)}
+    assert {name: row[2] for name, row in rated(both).items()} == {UNKNOWN: 0, TRIFECTA: 0}
+    assert rated({n: {UNKNOWN} for n in range(9)}, dict.fromkeys(range(8), NOW.alert))[UNKNOWN][2] == 1
+    assert rated({n: {UNKNOWN, LOOP} for n in range(9)})[UNKNOWN][2] == 9
+
+
+def test_what_denies_is_told_and_stays() -> None:
+    assert rated({n: {EXPIRED} for n in range(50)}) == {EXPIRED: ("deny", 50, 50, "deny")}
+
+
+def test_what_watches_is_told_and_no_signal_gets_louder() -> None:
+    assert rated({n: {LOOP} for n in range(50)}) == {LOOP: ("watch", 50, 0, "watch")}
+
+
+def test_only_what_speaks_against_a_call_counts_also_where_the_score_does_not() -> None:
+    told = [
+        {"family": "scope", "name": "tool_unknown", "supports": True},
+        {"family": "tempo", "name": "loop", "supports": False},
+    ]
+    rows = [{**decision("a", 0.1, "abstain"), "evidence": told}, decision("a", 0.1, "abstain")]
+    sample = calibration.maxima(placed(rows), "r")
+    assert sample.heard == {("t", "a"): {UNKNOWN}}
+    assert sample.highest == {}
+
+
+def test_the_command_reports_signals_and_writes_what_it_proposes(tmp_path: Path) -> None:
+    told, mine = tmp_path / "decisions.jsonl", tmp_path / "mine.yaml"
+    text, _ = read_policy()
+    mine.write_text(text.replace("scope.tool_unknown: watch", "scope.tool_unknown: alert  # ours"))
+    speaks = [{"family": "scope", "name": "tool_unknown", "supports": True}]
+    by = f"{MODEL.name}@{MODEL.digest[:12]}"
+    rows = [{**decision(f"s{n}", 0.0001, release=by), "evidence": speaks if n < 5 else []} for n in range(60)]
+    told.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "ours"
+    done = CliRunner().invoke(cli.app, ["calibrate", str(told), "--policy", str(mine), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    (row,) = (line.split() for line in done.output.splitlines() if line.startswith("scope.tool_unknown"))
+    assert row[1:] == ["alert", "5", "8.3", "5", "8.3", "watch"]
+    assert (out / "policy.yaml").read_text() == mine.read_text().replace("unknown: alert", "unknown: watch")
+
+
 def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None:
     told = tmp_path / "decisions.jsonl"
     mine = f"{MODEL.name}@{MODEL.digest[:12]}"
@@ -150,4 +220,4 @@ def test_the_command_makes_a_release_that_a_worker_takes(tmp_path: Path) -> None
     assert release.levels.alert == MODEL.threshold(0.001) > NOW.alert
     assert release.levels.watch <= release.levels.alert <= release.levels.revoke
     with pytest.raises(ConfigError, match="already"):
-        calibration.write([], "version: 1", "p", MODEL, registry.BUNDLED, place)
+        calibration.write("version: 1", "p", MODEL, registry.BUNDLED, place)

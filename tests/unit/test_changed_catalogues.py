@@ -146,6 +146,14 @@ def test_batches_do_not_matter_to_a_catalogue_that_changes() -> None:
     assert runs[0].partition.states == runs[1].partition.states == runs[2].partition.states
 
 
+def test_a_policy_that_lets_unknown_tools_alert_does_not_alert_on_reads() -> None:
+    made = b.release(levels=b.Levels(10_001, 10_001, 10_001))
+    louder = {**made.policy.signals, "scope.tool_unknown": "alert"}
+    made = made._replace(policy=made.policy.model_copy(update={"signals": louder}))
+    run = b.play([b.declared("s"), b.called("s", 1, "list_orders", {"n": 1}), pays(2)], bundled=made)
+    assert [d["verdict"] for d in run.decisions] == ["allow", "revoke"]  # three families speak of the second
+
+
 # ------------------------------------------------------------------ changed declarations
 
 
