@@ -32,7 +32,7 @@ from benchmarks.counted import core_s
 from stream.events import DECISIONS
 from stream.settings import Settings
 from stream.shell import topics
-from tests.cluster import Cluster, class_path
+from tests.cluster import Cluster, Node, class_path
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: dict[str, tuple[str, ...]] = {
@@ -45,6 +45,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 WAIT_S = 120.0
 PARTITIONS = 12
 """Of the input, in every benchmark that does not say otherwise."""
+PROPERTIES = {
+    # Bounded on disk: the load of an hour would fill it.
+    "log.retention.bytes": str(256 << 20),
+    "log.segment.bytes": str(64 << 20),
+    "log.retention.check.interval.ms": "30000",
+    # A quota holds from the first two seconds on, instead of letting ten seconds' worth through at once.
+    "quota.window.num": "2",
+}
+"""Of each broker."""
 
 
 class Program:
@@ -190,26 +199,13 @@ class Rig:
         os.sched_setaffinity(0, self._ours)
         self._stack.callback(os.sched_setaffinity, 0, self._all)
         given = os.environ.get("KAFKA_BOOTSTRAP")
+        self._nodes: list[Node] = []
         if given:
             self.bootstrap = given
-            self.broker_pid = None
         else:
-            # Bounded on disk: the load of an hour would fill it.
-            limits = {"log.retention.bytes": str(256 << 20), "log.segment.bytes": str(64 << 20)}
-            cluster = self._stack.enter_context(
-                Cluster(
-                    1,
-                    self.directory / "kafka",
-                    # A quota holds from the first two seconds on, instead of letting ten seconds' worth through at once.
-                    properties={
-                        **limits,
-                        "log.retention.check.interval.ms": "30000",
-                        "quota.window.num": "2",
-                    },
-                )
-            )
+            cluster = self._stack.enter_context(self.brokers())
             self.bootstrap = cluster.bootstrap
-            self.broker_pid = cluster.nodes[0].pid
+            self._nodes = cluster.nodes
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         self._prefixes: list[str] = []
         self._limited: set[str] = set()
@@ -218,11 +214,19 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.broker_pid is None:  # a broker that stays
+        if not self._nodes:  # a broker that stays
             self._clear()
         # Before the broker goes: an admin client that is collected later waits for it, for minutes.
         del self.admin
         self._stack.close()
+
+    def brokers(self) -> Cluster:
+        """What the programs run against, where no broker is given: one node."""
+        return Cluster(1, self.directory / "kafka", properties=PROPERTIES)
+
+    def broker_s(self) -> float:
+        """Seconds of CPU of all brokers so far; 0 of a broker that was given."""
+        return sum(cpu_s(node.pid) for node in self._nodes if node.pid)
 
     def _clear(self) -> None:
         for client in self._limited:
@@ -231,10 +235,11 @@ class Rig:
         clear(self.admin, self._prefixes)
 
     def settings(self, **given: Any) -> Settings:
-        """Settings under a prefix of their own, with fresh topics."""
+        """Settings under a prefix of their own, with fresh topics, a copy of each on every broker."""
         made = Settings.from_environment(
             {},
             bootstrap=self.bootstrap,
+            replication=len(self._nodes) or 1,
             prefix=f"b{uuid.uuid4().hex[:8]}.",
             state_dir=self.directory / "state",
             **given,

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
-from benchmarks.rig import PARTITIONS, Rig, cpu_s
+from benchmarks.rig import PARTITIONS, Rig
 from benchmarks.worker import EVENTS_EACH, WARM
 from stream.events import EVENTS
 
@@ -37,7 +37,7 @@ def run(rig: Rig, items: list[Message], workers: int, partitions: int) -> dict[s
         def sampled() -> bool:
             done = rig.count(settings)
             each = [program.cpu_s() for program in programs]
-            samples.append((time.monotonic(), each, cpu_s(rig.broker_pid) if rig.broker_pid else 0.0, done))
+            samples.append((time.monotonic(), each, rig.broker_s(), done))
             return done >= calls
 
         rig.wait(sampled, programs, limit_s=300)

@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
 from benchmarks import results
 from benchmarks.load import Message, event_count, preload
-from benchmarks.rig import PARTITIONS, Rig, cpu_s
+from benchmarks.rig import PARTITIONS, Rig
 from stream.events import DECISIONS, EVENTS
 from stream.shell.checkpoints import STATE_TOPIC
 
@@ -33,21 +34,23 @@ WARM = 0.15
 """Share of the decisions that is not timed: start, group join, first fetches, caches."""
 
 
-def run(rig: Rig, name: str, items: list[Message], partitions: int) -> dict[str, Any]:
-    """One program over `items`; raises if it does not decide and acknowledge everything."""
+def run(rig: Rig, name: str, items: list[Message], partitions: int, **started: Any) -> dict[str, Any]:
+    """One program over `items`; raises if it does not decide and acknowledge everything.
+
+    `started` are more arguments of `Rig.start`.
+    """
     settings = rig.settings(partitions=partitions)
     preload(settings, items)
     calls = sum(item.call is not None for item in items)
     samples: list[tuple[float, float, float, float, int]] = []
     most = 0
-    with rig.start(name, settings) as program:
+    with rig.start(name, settings, **started) as program:
 
         def sampled() -> bool:
             nonlocal most
             most = max(most, program.rss_bytes())
             done = rig.count(settings)
-            broker = cpu_s(rig.broker_pid) if rig.broker_pid else 0.0
-            samples.append((time.monotonic(), program.cpu_s(), program.core_s(), broker, done))
+            samples.append((time.monotonic(), program.cpu_s(), program.core_s(), rig.broker_s(), done))
             return done >= calls
 
         rig.wait(sampled, [program], limit_s=300)
@@ -87,38 +90,51 @@ def compare(
 ) -> dict[str, Any]:
     """Alternating runs of all programs; medians, ratios of neighbours, and the shell's cost over the core."""
     items = event_count(events)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for turn in range(repeats):
-        for name in names if turn % 2 == 0 else names[::-1]:
-            results.console.print(f"[dim]run {turn + 1} of {repeats}: {name}[/]")
-            runs[name].append(run(rig, name, items, partitions))
-    digests = {one["digest"] for each in runs.values() for one in each}
-    if len(digests) != 1:
-        raise RuntimeError(f"the programs did not decide alike: {digests}")
-    figures = [key for key in runs[names[0]][0] if key != "digest"]
-    found: dict[str, Any] = {
+    runs = alternate({name: partial(run, rig, name, items, partitions) for name in names}, repeats)
+    ours = runs.get("driftline")
+    return {
         "events": events,
         "bytes_per_event": sum(len(item.value) for item in items) / len(items),
         "partitions": partitions,
         "orjson_us_per_event": decoding(items),
-        "programs": {
-            name: {key: results.spread(one[key] for one in each) for key in figures}
-            for name, each in runs.items()
-        },
-        "ratios": {},
+        "programs": spreads(runs),
+        "ratios": {name: ratios(ours, runs[name]) for name in names if ours and name != "driftline"},
     }
-    ours = runs.get("driftline", [])
-    for name in names:
-        if name != "driftline" and ours:
-            pairs = list(zip(ours, runs[name], strict=True))
-            found["ratios"][name] = {
-                "wall": results.spread(a["events_per_s"] / b["events_per_s"] for a, b in pairs),
-                "cpu": results.spread(b["cpu_us_per_event"] / a["cpu_us_per_event"] for a, b in pairs),
-                "cpu_for_core": results.spread(
-                    (100 - a["shell_per_cent"]) / (100 - b["shell_per_cent"]) for a, b in pairs
-                ),
-            }
-    return found
+
+
+def alternate(
+    programs: Mapping[str, Callable[[], dict[str, Any]]], repeats: int
+) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each program, there and back by turns; raises if one decided something else than another."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
+    for turn in range(repeats):
+        for name in programs if turn % 2 == 0 else reversed(programs):
+            results.console.print(f"[dim]run {turn + 1} of {repeats}: {name}[/]")
+            runs[name].append(programs[name]())
+    digests = {one["digest"] for each in runs.values() for one in each}
+    if len(digests) != 1:
+        raise RuntimeError(f"the programs did not decide alike: {digests}")
+    return runs
+
+
+def spreads(runs: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Each figure of each program over its runs."""
+    return {
+        name: {key: results.spread(one[key] for one in each) for key in each[0] if key != "digest"}
+        for name, each in runs.items()
+    }
+
+
+def ratios(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """How many times as fast `ours` are as their neighbours `theirs`: by wall, by CPU, by CPU for the same core."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return {
+        "wall": results.spread(a["events_per_s"] / b["events_per_s"] for a, b in pairs),
+        "cpu": results.spread(b["cpu_us_per_event"] / a["cpu_us_per_event"] for a, b in pairs),
+        "cpu_for_core": results.spread(
+            (100 - a["shell_per_cent"]) / (100 - b["shell_per_cent"]) for a, b in pairs
+        ),
+    }
 
 
 def decoding(items: list[Message]) -> dict[str, float]:

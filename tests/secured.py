@@ -99,6 +99,18 @@ class Authority:
         cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
         return cert, secret
 
+    def stores(self, name: str) -> dict[str, str]:
+        """Properties of a broker that shows a certificate of `name` and trusts this authority."""
+        cert, key = self.issue(name)
+        store = self.directory / f"{name}.store.pem"
+        store.write_bytes(key.read_bytes() + cert.read_bytes())
+        return {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(store),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.file),
+        }
+
 
 def _usage(*, sign: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
@@ -132,16 +144,10 @@ class Secured:
 
     def __init__(self, directory: Path, users: Iterable[str]) -> None:
         self.authority = Authority(directory / "tls")
-        cert, key = self.authority.issue(NODE)
-        store = directory / "tls" / "node.store.pem"
-        store.write_bytes(key.read_bytes() + cert.read_bytes())
         self.mtls_port = free_ports(1)[0]
         login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        stores = {
-            "ssl.keystore.type": "PEM",
-            "ssl.keystore.location": str(store),
-            "ssl.truststore.type": "PEM",
-            "ssl.truststore.location": str(self.authority.file),
+        properties = {
+            **self.authority.stores(NODE),
             "ssl.client.auth": "required",
             "listener.name.sasl.ssl.client.auth": "none",
             "ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/,DEFAULT",
@@ -155,7 +161,7 @@ class Secured:
         self.cluster = Cluster(
             1,
             directory / "cluster",
-            properties=stores,
+            properties=properties,
             listeners=self._listeners,
             format_arguments=tuple(part for one in scram for part in ("--add-scram", one)),
         )

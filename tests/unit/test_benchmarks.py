@@ -7,6 +7,7 @@ import json
 import re
 from collections import defaultdict
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -210,6 +211,57 @@ def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_i
     (state,) = (cells for name, cells in rows.items() if name.startswith("state of a session"))
     assert state == ["6,145", "yes", "29"]
     assert not [row for row in targets({}) if row]
+
+
+def test_a_row_of_another_cluster_has_its_ratios_to_the_first_and_the_first_none() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks import secured, worker
+
+    figures = dict.fromkeys(
+        ("cores", "broker_us_per_event", "events_per_core_s", "shell_us_per_event", "state_bytes_per_event"),
+        1.0,
+    )
+    plain = [
+        {
+            **figures,
+            "events_per_s": of,
+            "cpu_us_per_event": 100.0,
+            "shell_per_cent": 5.0,
+            "rss_mb": 9.0,
+            "digest": "a",
+        }
+        for of in (1000.0, 2000.0)
+    ]
+    tls = [{**one, "events_per_s": 500.0, "cpu_us_per_event": 125.0, "shell_per_cent": 24.0} for one in plain]
+    runs = worker.alternate(
+        {name: partial(list.pop, each[:], 0) for name, each in ((secured.ONE, plain), (secured.TLS, tls))}, 2
+    )
+    assert runs == {secured.ONE: plain, secured.TLS: tls}
+    found = {
+        "programs": worker.spreads(runs),
+        "ratios": {secured.TLS: worker.ratios(runs[secured.TLS], runs[secured.ONE])},
+    }
+    first, second = (dict(zip(secured.COLUMNS, row, strict=True)) for row in worker.rows(found))
+    assert (first["worker on"], first["events/s"]) == (secured.ONE, "1,500 (1,000..2,000)")
+    told = [name for name in secured.COLUMNS if name.startswith("×")]
+    assert [first[name] for name in told] == ["", "", ""]
+    assert [second[name].split(" ")[0] for name in told] == ["0.38", "0.80", "0.800"]
+
+
+def test_programs_take_turns_there_and_back_and_one_that_decides_otherwise_ends_the_benchmark() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks import worker
+
+    turns: list[str] = []
+
+    def runs(name: str, digest: str) -> dict[str, Any]:
+        turns.append(name)
+        return {"digest": digest}
+
+    worker.alternate({name: partial(runs, name, "a") for name in "ABC"}, 2)
+    assert turns == [*"ABCCBA"]
+    with pytest.raises(RuntimeError, match="did not decide alike"):
+        worker.alternate({name: partial(runs, name, name) for name in "AB"}, 1)
 
 
 def test_sections_are_taken_by_name_and_an_unknown_one_is_refused() -> None:
