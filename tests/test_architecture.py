@@ -80,7 +80,9 @@ def test_no_module_pickles_prints_or_reads_a_clock_it_has_no_business_with(path:
             names = [node.module or ""]
         assert not {"pickle", "joblib", "dill", "cloudpickle"} & {name.split(".")[0] for name in names}
         if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
+            called = ".".join(
+                ast.unparse(node.func).split(".")[-2:]
+            )  # `datetime.datetime.now` is `datetime.now`
             assert called not in ("print", "eval", "exec")
             if path.name not in SHELL:
                 assert called not in ("time.time", "datetime.now", "datetime.utcnow", "random.random")
@@ -100,9 +102,6 @@ def test_models_never_import_stream_and_only_the_shell_knows_faust() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (ROOT / "stream" / "shell" / "send.py").exists(), reason="the contracts name stream.shell.send"
-)
 def test_the_import_contracts_hold() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],

@@ -92,6 +92,12 @@ def test_a_session_weighs_about_what_it_takes() -> None:
         "named", credentials=[{**b.CREDENTIAL, "value": "v" * 256, "scope": "s" * 1024} for _ in range(16)]
     )
     run = b.play([b.called("plain", 0), b.called("h", 0), heavy("h"), *long, named])
+    assert sorted(state.session for state in opened(run.partition).values()) == [
+        "h",
+        "long",
+        "named",
+        "plain",
+    ]
     for key, state in opened(run.partition).items():
         decided = len(dumps([list(map(str, row)) for row in state.dossier.path])) + 512
         assert len(run.partition.states[key]) <= 1.25 * state.weight + decided, state.session

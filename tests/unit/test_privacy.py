@@ -148,7 +148,7 @@ def test_a_hostile_answer_is_bounded() -> None:
     for _ in range(900):
         deep = [deep]
     assert "fp:" not in json.dumps(HIDDEN.result(deep))
-    assert HIDDEN.result("[" * 100_000) is not None
+    assert "[[" not in json.dumps(HIDDEN.result("[" * 100_000))
     for flood in (
         {"a": [str(n) for n in range(10**5)]},
         "\n".join(f"name{n} a1 b2, c3" for n in range(10**5)),

@@ -22,8 +22,9 @@ SPOKEN = [
     (signal.id, name)
     for signal in SIGNALS
     for name, by_label in FIGURES["signals"].items()
-    if signal.id in by_label["benign"] and "hijacked" in by_label
+    if signal.shipped in ("alert", "deny") and signal.id in by_label["benign"] and "hijacked" in by_label
 ]
+"""Signals that alert by themselves, and the sets with hijacked sessions that they were counted on."""
 
 
 @pytest.mark.parametrize(("signal", "name"), SPOKEN)
@@ -31,10 +32,7 @@ def test_a_signal_that_alerts_by_itself_is_ten_times_likelier_in_hijacked_sessio
     signal: str, name: str
 ) -> None:
     by_label = FIGURES["signals"][name]
-    honest, hijacked = by_label["benign"][signal], by_label["hijacked"][signal]
-    consequence = next(each.shipped for each in SIGNALS if each.id == signal)
-    if consequence in ("alert", "deny") and (honest or hijacked):
-        assert hijacked >= TIMES * honest
+    assert by_label["hijacked"][signal] >= TIMES * by_label["benign"][signal]
 
 
 def test_the_figures_are_of_the_release_that_ships() -> None:
