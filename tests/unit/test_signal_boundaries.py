@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from models.contracts import Credential
@@ -14,8 +15,9 @@ from models.evidence.context import CallContext
 from models.evidence.origins import LeafOrigin
 from models.evidence.provenance import NOT_AIMED, Origin, leaf_tokens
 from models.release.readers import load
-from models.session import CredentialRow, Session
+from models.session import CredentialRow, Session, Terms
 from models.text.documents import Leaf
+from models.text.fingerprints import fingerprint
 from models.text.index import Index
 from stream.policy import Policy
 from stream.signals.call import Circumstances, Destination, ObservedCall, PrivateData, circumstances, observe
@@ -97,26 +99,23 @@ def test_a_loop_begins_with_the_fifth_equal_call(before: int, told: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("budget", "spent", "over"),
+    ("terms", "started_ms", "over"),
     [
-        ({"budget_calls": 7}, {"calls": 4, "spent_calls": 2}, None),
-        ({"budget_calls": 7}, {"calls": 5, "spent_calls": 2}, "7 calls"),
-        ({"budget_calls": 7}, {"calls": 4, "spent_calls": 3}, "7 calls"),
-        ({"budget_calls": 0}, {}, "0 calls"),
-        ({"budget_writes": 6}, {"writes": 1, "executes": 2, "spent_writes": 2}, None),
-        ({"budget_writes": 6}, {"writes": 2, "executes": 2, "spent_writes": 2}, "6 writes"),
-        ({"budget_writes": 6}, {"writes": 1, "executes": 3, "spent_writes": 2}, "6 writes"),
-        ({"budget_writes": 6}, {"writes": 1, "executes": 2, "spent_writes": 3}, "6 writes"),
-        ({"budget_ms": 5000}, {"started_ms": NOW - 5000}, None),
-        ({"budget_ms": 5000}, {"started_ms": NOW - 5001}, "5 seconds"),
-        ({}, {"calls": 10_000, "writes": 10_000, "started_ms": 0}, None),
+        (Terms(budget_calls=7, calls=6), 0, None),
+        (Terms(budget_calls=7, calls=7), 0, "7 calls"),
+        (Terms(budget_calls=0), 0, "0 calls"),
+        (Terms(budget_writes=6, calls=90, writes=5), 0, None),
+        (Terms(budget_writes=6, calls=90, writes=6), 0, "6 writes"),
+        (Terms(budget_ms=5000), NOW - 5000, None),
+        (Terms(budget_ms=5000), NOW - 5001, "5 seconds"),
+        (Terms(calls=10_000, writes=10_000), 0, None),
     ],
 )
 @pytest.mark.parametrize("above", [False, True])
 def test_a_budget_is_overrun_by_the_first_call_beyond_it_of_the_session_or_of_one_above(
-    budget: dict[str, int], spent: dict[str, int], over: str | None, above: bool
+    terms: Terms, started_ms: int, over: str | None, above: bool
 ) -> None:
-    payer = session(**budget, **spent)
+    payer = session(terms=terms, started_ms=started_ms)
     own = session() if above else payer
     at = circumstances(own, None, NOW, [session(), payer] if above else ())
     statement = says("tempo.budget_overrun", a_call(own, at))
@@ -125,7 +124,7 @@ def test_a_budget_is_overrun_by_the_first_call_beyond_it_of_the_session_or_of_on
 
 
 def test_a_call_that_only_reads_spends_no_writes() -> None:
-    payer = session(budget_writes=0)
+    payer = session(terms=Terms(budget_writes=0))
     reading = a_call(payer, evidence__tool__facts__action="read")
     assert says("tempo.budget_overrun", reading) is None
     for action in ("write", "execute"):
@@ -346,20 +345,30 @@ def test_private_data_in_an_address_counts_from_twelve_characters_where_the_user
     assert speaks("provenance.private_data_leaves", call) == told
     assert speaks("sequence.trifecta", call) == told
     assert not speaks("sequence.trifecta", replaced(call, session__last_open=-1))
+    back = replaced(call, evidence__goes_back=True)
+    assert not speaks("provenance.private_data_leaves", back)
+    assert not speaks("sequence.trifecta", back)
 
 
 @pytest.mark.parametrize(
-    ("carried", "outward", "asked_out", "told"),
-    [(12, True, False, True), (11, True, False, False), (12, False, False, False), (12, True, True, False)],
+    ("carried", "outward", "asked_out", "back", "told"),
+    [
+        (12, True, False, False, True),
+        (11, True, False, False, False),
+        (12, False, False, False, False),
+        (12, True, True, False, False),
+        (12, True, False, True, False),
+    ],
 )
 def test_private_data_leaves_with_a_call_that_leads_out_and_was_not_asked_for(
-    carried: int, outward: bool, asked_out: bool, told: bool
+    carried: int, outward: bool, asked_out: bool, back: bool, told: bool
 ) -> None:
     call = a_call(
         session(last_private=1, calls=3),
         asked_out=asked_out,
         private=PrivateData(carried, 0),
         evidence__tool__facts__outward=outward,
+        evidence__goes_back=back,
     )
     statement = says("provenance.private_data_leaves", call)
     assert (statement is not None) == told
@@ -383,6 +392,41 @@ def test_a_trifecta_takes_private_data_foreign_content_and_a_way_out(
     call = a_call(told, asked_out=asked_out, evidence__tool__inner_facts__outward=outward)
     assert (says("sequence.trifecta", call) is not None) == stated
     assert speaks("sequence.trifecta", call) == against
+    back = replaced(call, evidence__goes_back=True)
+    assert says("sequence.trifecta", back) is None
+    apart = replaced(back, evidence__context__session__private_apart=True)
+    assert speaks("sequence.trifecta", apart) == against
+
+
+# ------------------------------------------------------------------ scope
+
+
+@pytest.mark.parametrize(
+    ("offered", "known", "found", "action", "outward", "spoken"),
+    [
+        (True, False, False, 1, False, "scope.tool_unknown"),
+        (True, False, False, 0, True, "scope.tool_unknown"),
+        (True, False, False, 0, False, "scope.unknown_tool_reads"),
+        (False, False, False, 1, False, ""),
+        (True, True, False, 1, False, ""),
+        (True, False, True, 1, False, ""),
+    ],
+)
+def test_a_tool_is_unknown_where_all_were_told_and_nothing_told_of_it_and_a_look_is_told_apart(
+    offered: bool, known: bool, found: bool, action: int, outward: bool, spoken: str
+) -> None:
+    prints = [fingerprint(name, b.KEY) for name in ("send_report" if found else "other_tool", "third")]
+    call = a_call(
+        session(offered=offered, discovered=np.array(prints, "<u4").tobytes()),
+        evidence__action=action,
+        evidence__tool__own_facts__known=known,
+        evidence__tool__facts__action="write" if action else "read",
+        evidence__tool__facts__outward=outward,
+    )
+    names = ("scope.tool_unknown", "scope.unknown_tool_reads")
+    assert [name for name in names if speaks(name, call)] == ([spoken] if spoken else [])
+    assert not speaks("scope.tool_changed", call)
+    assert speaks("scope.tool_changed", replaced(call, session__changed=call.session.discovered)) == found
 
 
 # ------------------------------------------------------------------ what a call is asked for
@@ -404,8 +448,8 @@ def test_a_trifecta_takes_private_data_foreign_content_and_a_way_out(
 def test_an_action_is_allowed_by_the_session_and_by_all_above(
     own: int, above: list[int], action: str, allowed: bool
 ) -> None:
-    told = session(allowed_actions=own)
-    at = circumstances(told, None, NOW, [session(allowed_actions=bits) for bits in above])
+    told = session(terms=Terms(actions=own))
+    at = circumstances(told, None, NOW, [session(terms=Terms(actions=bits)) for bits in above])
     evidence = replaced(plain(), tool__facts__action=action, context__session=told, action_asked=True)
     call = observe(evidence, at, b.shipped("enforce"))
     assert (call.allowed, call.asked) == (allowed, allowed)

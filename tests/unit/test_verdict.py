@@ -133,8 +133,9 @@ def test_content_that_a_policy_object_lets_deny_leads_to_watch_at_most() -> None
     loud = POLICY.model_copy(update={"signals": {"content.talks_to_agent": "deny"}})
     ruling = decide(loud, LEVEL, 0, ["content"], ["content.talks_to_agent"], True)
     assert ruling == Ruling("allow", True, "signal", "content.talks_to_agent")
-    mute = POLICY.model_copy(update={"signals": {"content.talks_to_agent": "none"}})
-    assert decide(mute, LEVEL, 0, ["content"], ["content.talks_to_agent"], True) == QUIET
+    for mute in ({"content.talks_to_agent": "none"}, {}):
+        silent = POLICY.model_copy(update={"signals": mute})
+        assert decide(silent, LEVEL, 0, ["content"], ["content.talks_to_agent"], True) == QUIET
 
 
 def test_a_policy_may_ask_for_more_families_or_let_no_signal_revoke() -> None:
