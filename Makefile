@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz lint train schemas clean recordings
+.PHONY: help setup demo check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (over an hour;' \
 	  '               ROUNDS=, MINUTES=, BROKERS=1,3, ONLY=names, SEED=; DOCS=1 writes docs/reliability.md, with ONLY= it takes ADD=1)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
+	  'make mutants   which changes of the code no test notices, of a drawn sample' \
+	  '               (N=mutants, SEED=, MINUTES=; DOCS=1 writes docs/mutants.md)' \
   'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds, RATE=events a second)'
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -106,6 +108,17 @@ pinned: setup
 
 fuzz: setup
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
+
+# The operators alone of mutmut are used.
+.venv/.mutants: .venv/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'mutmut==3.8.1'
+	@touch $@
+
+mutants: .venv/.mutants
+	@test -e build/mutants/reached.json || PYTHONPATH=. $(BIN)/python -m benchmarks.mutants.suite
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.mutants --n $(or $(N),500) --seed $(or $(SEED),1) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(DOCS),--docs)
 
 schemas: setup
 	@$(BIN)/python -m stream.schemas
