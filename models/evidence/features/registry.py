@@ -33,7 +33,7 @@ from models.evidence.features import (
 )
 from models.evidence.features.spec import Feature, Gate
 
-FEATURES_VERSION = 19
+FEATURES_VERSION = 20
 """Raised where a column of the same name comes to mean something else; another list of names is another one by itself."""
 
 SPECS: tuple[Feature, ...] = tuple(
