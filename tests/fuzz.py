@@ -353,6 +353,7 @@ class Fuzz:
 
     def _check(self, number: int, batch: list[Record], outputs: list[Any], repeats: int) -> None:
         refused = {}
+        answers = 0
         decided = set()
         for output in outputs:
             assert len(output.value) <= LARGEST + HEADROOM_BYTES, (output.topic, len(output.value))
@@ -368,6 +369,10 @@ class Fuzz:
                 decision = orjson.loads(output.value)
                 assert 0 <= decision["score"] <= 1
                 self.decisions[decision["verdict"]] += 1
+                if "refused" in decision["marks"]:
+                    assert decision["verdict"] == "abstain"
+                    answers += 1
+                    continue
                 decided.add(hash((decision["root_session_id"], decision["session_id"], decision["call_id"])))
         self.seen[number] |= decided
         by_offset = {record.offset: record for record in batch}
@@ -385,7 +390,8 @@ class Fuzz:
                 missing += 1
             elif isinstance(event, ReleaseActivated) and offset not in refused:
                 assert '"good"' in event.token
-        n = sum(1 for output in outputs if output.topic == DECISIONS)
+        assert answers <= len(refused), "only a refused record is answered without being judged"
+        n = sum(1 for output in outputs if output.topic == DECISIONS) - answers
         assert missing - repeats <= n <= missing, "one decision for each call, repeats apart"
         partition = self.partitions[number]
         opened = len(partition.declared) + len(partition.undeclared)

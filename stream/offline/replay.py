@@ -101,20 +101,24 @@ def run_replay(
     """
     judge = bootstrap.judge(settings, mode=mode)
     actor = bootstrap.actor(settings) if all_outputs else None
-    written = decided = 0
+    written, judged = 0, False
     refusals = _Refusals()
     for output in replay(refusals.noting(numbered(path, tools, _to_stderr)), judge, actor):
         if output.topic == QUARANTINE:
             refusals.add(output)
-        decided += output.topic == DECISIONS
+        judged = judged or (output.topic == DECISIONS and not _answers_a_refused_call(output))
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
             written += 1
     if refusals.count:
-        if not decided:
+        if not judged:
             raise InputError(f"nothing in {path} could be judged: {refusals.text()}")
         _to_stderr(refusals.text())
     return written
+
+
+def _answers_a_refused_call(decision: Output) -> bool:
+    return "refused" in orjson.loads(decision.value)["marks"]
 
 
 class _Refusals:

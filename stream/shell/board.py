@@ -39,7 +39,7 @@ class Board:
     def __init__(self, *, latest: int = 12) -> None:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
-        self.n_alerts = self.n_revocations = self.n_ended = self.n_quarantined = 0
+        self.n_alerts = self.n_revocations = self.n_ended = self.n_quarantined = self.n_judged = 0
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
@@ -69,6 +69,7 @@ class Board:
 
     def _decision(self, document: dict[str, Any]) -> None:
         self.verdicts[str(document.get("verdict"))] += 1
+        self.n_judged += "refused" not in document.get("marks", ())
         self.sessions.add((str(document.get("tenant")), str(document.get("session_id"))))
         self._latest.append(document)
         self._drifted(document)

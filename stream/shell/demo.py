@@ -110,7 +110,7 @@ def run(
         console.print(
             f"[red]only {feed.board.n_calls} of {awaited.calls} calls were decided within {STALL_S:.0f} s"
         )
-    elif feed.board.n_quarantined and not feed.board.n_calls:
+    elif feed.board.n_quarantined and not feed.board.n_judged:
         raise InputError(f"nothing could be judged: {feed.board.n_quarantined} records were refused")
     return 0 if complete else 1
 

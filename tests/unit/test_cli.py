@@ -155,7 +155,9 @@ no JSON
 
 def test_a_file_of_which_nothing_can_be_judged_is_refused_with_its_first_line(tmp_path: Path) -> None:
     done = run("replay", "-", cwd=tmp_path, stdin=BROKEN)
-    assert (done.returncode, done.stdout) == (3, "")
+    assert done.returncode == 3
+    (answer,) = map(json.loads, done.stdout.splitlines())
+    assert (answer["verdict"], answer["marks"]) == ("abstain", ["refused"])
     assert "2 records were refused (1 decode, 1 schema)" in done.stderr
     assert "line 2: schema, tool: Field required" in done.stderr
 
@@ -164,7 +166,8 @@ def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp
     log = SAMPLE.read_text() * 50 + BROKEN  # more than a batch before the first that is refused
     done = run("replay", "-", cwd=tmp_path, stdin=log)
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 5
+    refused = ["refused" in json.loads(line)["marks"] for line in done.stdout.splitlines()]
+    assert refused == [False] * 5 + [True]
     assert f"line {50 * len(SAMPLE.read_text().splitlines()) + 2}: schema" in done.stderr
 
 
