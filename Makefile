@@ -40,10 +40,10 @@ demo: setup
 check: setup
 	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not recorded'
 
-# What breaks brokers and workers against the clock comes by itself, after all that may have company.
+# What breaks brokers and workers against the clock comes after all that needs every core; most of it waits, so two files at a time.
 test: setup
 	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka'
-	@$(BIN)/python -m pytest -q -m 'broker or kafka'
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'broker or kafka'
 
 lint: setup
 	@$(BIN)/ruff format --check .

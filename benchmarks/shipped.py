@@ -210,9 +210,9 @@ def _shown(figure: Mapping[str, Any]) -> str:
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """The tables of docs/detection.md, by the mark that they stand under."""
     rows = [
-        [f"{name}, {way}", *(_shown(figures[column]) for column in SHIPPED_COLUMNS)]
+        [f"{name}, {way}", *(_shown(one["ways"][way][column]) for column in SHIPPED_COLUMNS)]
         for name, one in report["unseen"].items()
-        for way, figures in one["ways"].items()
+        for way in WAYS
     ]
     voices = [[name, *_voices(name, report["signals"])] for name in BY_ID if name != AFTERWARDS]
     sets = [f"{name}, {label}" for name, told in report["signals"].items() for label in told]
