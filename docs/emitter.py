@@ -66,7 +66,9 @@ class Emitter:
             decisions = prefix + "agent.decisions.v1"
             known = consumer.partitions_for_topic(decisions)
             if not known:
-                raise LookupError(f"{decisions} is missing, or this principal may not read it")
+                raise LookupError(
+                    f"{decisions} is missing (run `driftline topics create`), or this principal may not read it"
+                )
             place = TopicPartition(decisions, (murmur2(self.root.encode()) & 0x7FFFFFFF) % len(known))
             consumer.assign([place])
             consumer.seek_to_end()
@@ -182,5 +184,8 @@ def connect(bootstrap: str, **security: Any) -> tuple[KafkaProducer, KafkaConsum
     producer = KafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5000, **security
     )
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, **security)
+    # A fetch waits for a decision no longer than that: some brokers answer the one after it only when it is over.
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20, **security
+    )
     return producer, consumer

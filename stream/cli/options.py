@@ -12,7 +12,10 @@ from models.errors import ConfigError
 if TYPE_CHECKING:
     from stream.settings import Settings
 
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka address host:port (default: KAFKA_BOOTSTRAP).")]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(help="Kafka address host:port (default: KAFKA_BOOTSTRAP, else DRIFTLINE_BOOTSTRAP)."),
+]
 Prefix = Annotated[str | None, typer.Option(help="Put before every topic name (default: DRIFTLINE_PREFIX).")]
 Tools = Annotated[
     Path | None, typer.Option(help="Tool catalogues of recorded sessions (default: beside FILE).")

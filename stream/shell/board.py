@@ -39,7 +39,9 @@ class Board:
     def __init__(self, *, latest: int = 12) -> None:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
-        self.n_alerts = self.n_revocations = self.n_ended = self.n_quarantined = self.n_judged = 0
+        self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = self.n_quarantined = (
+            self.n_judged
+        ) = 0
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
@@ -75,11 +77,13 @@ class Board:
         self._drifted(document)
 
     def _alert(self, document: dict[str, Any]) -> None:
-        self.n_alerts += 1
+        calls_somebody = bool(document.get("is_alert"))
+        self.n_alerts += calls_somebody
+        self.n_updates += not calls_somebody
         info = document.get("finding_info", {})
         self._notable.append(
             Text.assemble(
-                ("CLOSED  ", "dim") if document.get("activity_id") == 3 else ("ALERT   ", "yellow"),
+                ("ALERT   ", "yellow") if calls_somebody else ("UPDATE  ", "dim"),
                 plain(document.get("severity", ""), 10),
                 "  ",
                 plain(document.get("metadata", {}).get("correlation_uid", ""), 30),

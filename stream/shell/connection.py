@@ -52,7 +52,7 @@ def refused(settings: Settings, error: BaseException) -> BrokerError:
     why = _attempt(settings)
     if why is None:
         return BrokerError(
-            f"no Kafka broker answers at {at} ({name}); start one (`driftline broker`) or set KAFKA_BOOTSTRAP"
+            f"no Kafka broker answers at {at} ({name}); start one (`driftline broker`) or set DRIFTLINE_BOOTSTRAP or --bootstrap"
         )
     return BrokerError(f"the broker at {at} cannot be used: {why}")
 

@@ -188,7 +188,7 @@ def _summary(console: Console, feed: _Feed) -> None:
     for name, value in (
         ("sessions", str(len(board.sessions))),
         ("calls decided", f"{board.n_calls} ({verdicts})"),
-        ("alert records for the SOC", str(board.n_alerts)),
+        ("alerts for the SOC", f"{board.n_alerts}, and {board.n_updates} updates of their cases"),
         ("revocations", f"{board.n_revocations} for drift, {board.n_ended} as sessions ended"),
         ("records refused", str(board.n_quarantined)),
         ("produced to decided", p50_p99(feed.latency.decided_ms)),

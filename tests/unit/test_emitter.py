@@ -325,7 +325,7 @@ def test_a_waiting_emitter_that_may_not_read_decisions_says_so_at_once(known: se
         def partitions_for_topic(self, topic: str) -> set[int] | None:  # type: ignore[override]
             return known
 
-    with pytest.raises(LookupError, match=r"agent\.decisions\.v1 is missing, or .* may not read"):
+    with pytest.raises(LookupError, match=r"agent\.decisions\.v1 is missing .*create.*, or .* may not read"):
         emitter.Emitter(Collected(), "s", consumer=Forbidden())
 
 
