@@ -6,6 +6,7 @@ setting may differ between two workers, a decision may not.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import ssl
@@ -20,6 +21,8 @@ from stream.outbound.ocsf import is_web_address
 from stream.tls import check_client, client_context
 
 ENV_PREFIX = "DRIFTLINE_"
+NO_SETTINGS = ("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP")
+"""What other variables of that prefix are called: of training, evaluation and the tests."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""
@@ -214,6 +217,18 @@ class Settings:
             values["bootstrap"] = source["KAFKA_BOOTSTRAP"]
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
+
+    @classmethod
+    def misspelt(cls, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Variables of `environment` that look like settings and are none, each with the nearest that is one, or ``""``.
+
+        >>> Settings.misspelt({"DRIFTLINE_PARTITION": "3", "DRIFTLINE_PREFIX": "a."})
+        {'DRIFTLINE_PARTITION': 'DRIFTLINE_PARTITIONS'}
+        """
+        source = os.environ if environment is None else environment
+        known = [ENV_PREFIX + name for name in (*(knob.name.upper() for knob in fields(cls)), *NO_SETTINGS)]
+        strangers = sorted(name for name in source if name.startswith(ENV_PREFIX) and name not in known)
+        return {name: next(iter(difflib.get_close_matches(name, known, 1)), "") for name in strangers}
 
     def topic(self, base: str) -> str:
         """The full name on the bus of the topic with base name `base`."""

@@ -74,6 +74,7 @@ def worker(
         raise ConfigError(f"--stage is {stage!r}; expected judge, act or both")
     configured = settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
     if print_config:
+        _warn_of_misspelt(lambda text: say(f"WARNING: {text}"))
         typer.echo(configured.rendered())
         return
     _work(configured, stage, checked_mode(mode), verbose=verbose)
@@ -89,6 +90,7 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     voice = _voice(configured, verbose=verbose)
     judge = composition.judge(configured, mode=mode) if stage in {"judge", "both"} else None
     actor = composition.actor(configured) if stage in {"act", "both"} else None
+    _warn_of_misspelt(voice.warn)
     announce(configured, judge, actor, voice)
     identity = Identity(CORE)
     if judge is not None:
@@ -124,6 +126,14 @@ def _voice(configured: Settings, *, verbose: bool) -> Voice:
         log = logging.getLogger("driftline")
         return Voice(log.info, log.warning)
     return Voice(say, lambda text: say(f"WARNING: {text}"))
+
+
+def _warn_of_misspelt(warn: Speak) -> None:
+    """Say which variables look like settings and are none: each would be without effect, silently."""
+    from stream.settings import Settings
+
+    for name, near in Settings.misspelt().items():
+        warn(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""))
 
 
 def announce(configured: Settings, judge: Judge | None, actor: Actor | None, voice: Voice) -> None:

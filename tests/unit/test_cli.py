@@ -171,6 +171,17 @@ def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp
     assert f"line {50 * len(SAMPLE.read_text().splitlines()) + 2}: schema" in done.stderr
 
 
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    environment = {**os.environ, "DRIFTLINE_PARTITION": "3", "DRIFTLINE_DATA": "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stream.cli.main", "worker", "--print-config"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "DRIFTLINE_PARTITION is no setting; did you mean DRIFTLINE_PARTITIONS?" in done.stderr
+    assert "DRIFTLINE_DATA" not in done.stderr
+    assert json.loads(done.stdout)["partitions"] == 12
+
+
 def test_lines_that_are_no_recorded_session_are_not_imported(tmp_path: Path) -> None:
     session = {"session_id": "s", "intent": "Read.", "calls": []}
     lines = f"{json.dumps({**session, 'calls': [{}]})}\n{BROKEN}"
