@@ -16,6 +16,8 @@ from stream.cli.terminal import say
 if TYPE_CHECKING:
     from stream.settings import Settings
 
+WIDE = 200
+
 app = typer.Typer(help="Create, check and export topics; --acls: who needs which rights.")
 
 
@@ -139,10 +141,14 @@ def table(prefix: Prefix = None) -> None:
 
     configured = settings(prefix=prefix)
     rows = Table("topic", "key", "partitions", "kept", "holds")
+    rows.columns[0].no_wrap = True
     for topic in topic_table(configured):
         kept = "last of each key" if topic.compacted else f"{topic.retention_ms // DAY_MS} days"
         rows.add_row(configured.topic(topic.base), topic.key, str(topic.partitions), kept, topic.content)
-    Console().print(rows)
+    shown = Console()
+    if not shown.is_terminal:
+        shown = Console(width=WIDE)  # for another program: nothing is cut
+    shown.print(rows)
 
 
 @app.command()

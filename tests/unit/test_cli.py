@@ -171,6 +171,13 @@ def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp
     assert f"line {50 * len(SAMPLE.read_text().splitlines()) + 2}: schema" in done.stderr
 
 
+def test_the_table_of_topics_cuts_no_name_for_another_program(tmp_path: Path) -> None:
+    done = run("topics", "list", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "agent.quarantine.v1" in done.stdout
+    assert "…" not in done.stdout
+
+
 def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
     environment = {**os.environ, "DRIFTLINE_PARTITION": "3", "DRIFTLINE_DATA": "/nowhere"}
     done = subprocess.run(
