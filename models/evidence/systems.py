@@ -13,6 +13,7 @@ from models.evidence.called import CalledTool
 from models.evidence.context import CallContext
 from models.evidence.origins import LeafOrigin
 from models.lexicons.loader import lexicon
+from models.text.addresses import is_address
 from models.text.documents import Leaf
 from models.text.fingerprints import fingerprint
 from models.tools.names import name_words
@@ -22,7 +23,12 @@ REACHING = lexicon("data").words("reaching_others")
 _SERVED = re.compile(r"mcp__(.+?)__.")
 _HOSTS = re.compile(r"//(?:[^/\\?#\s@]*@)*([^/\\?#\s\"'<>()]+)")
 _WHOLE = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
-_MAIL = re.compile(r"\S+@\S+\.\S+")
+_CODES = re.compile(r"[a-z]+://[\w./:-]+")
+"""A web address that carries no question: systems of codes are named so."""
+_PATH = re.compile(r"/(?!/)[\w./-]*")
+_JOINS = re.compile(r"[/\\]{2}|\w:[/\\]|\b(?:https?|ftp|wss?|mailto|data):", re.IGNORECASE)
+"""What stands before a host, by the book or as lenient readers take it."""
+_AROUND = "()<>[]{}'\"`!,;*_"
 
 
 def system_of(context: CallContext, tool: CalledTool) -> int:
@@ -57,14 +63,25 @@ def _stays(leaf: Leaf, hosts: set[str], private: int = 1, traced: LeafOrigin | N
     it, or where all of it came out of the system itself.
     """
     text = leaf.text
-    if is_sink(leaf.path):
-        relative = text.startswith("/") and not text.startswith("//")
-        return relative or (_WHOLE.fullmatch(text) is not None and set(_hosts_in(text)) == hosts)
-    if _MAIL.fullmatch(text):
+    if "@" in text or "@" in leaf.path:
         return False
-    if "//" not in text or set(_hosts_in(text)) <= hosts or not private:
+    whole = _WHOLE.fullmatch(text) is not None
+    if is_sink(leaf.path):
+        return _PATH.fullmatch(text) is not None or (whole and set(_hosts_in(text)) == hosts)
+    if not _names_others(text, hosts):
         return True
-    return traced is not None and _WHOLE.fullmatch(text) is not None and private == traced.origin.total
+    out_of_it = traced is not None and private == traced.origin.total
+    return whole and _CODES.fullmatch(text) is not None and (not private or out_of_it)
+
+
+def _names_others(text: str, hosts: set[str]) -> bool:
+    """Whether a text holds what may be an address outside `hosts`, however it is spelled."""
+    if _JOINS.search(text):
+        found = set(_hosts_in(text))
+        if not found or not found <= hosts or "\\" in text:
+            return True
+    runs = text.lower().replace("\\", "/").split() if "." in text else []
+    return any(is_address(run.strip(_AROUND)) and not hosts & set(_hosts_in(run)) for run in runs)
 
 
 def _named_hosts(tool: CalledTool) -> set[str]:

@@ -153,16 +153,25 @@ def _is_behind(dotted: re.Match[str], sign: str) -> bool:
     return dotted.string.endswith(sign, 0, dotted.start())
 
 
-@lru_cache(maxsize=4096)
 def _is_ending(label: str) -> bool:
-    return len(label) <= MAX_LABEL and bool(_SUFFIXES.is_public(label))
+    return len(label) <= MAX_LABEL and _is_public(label)
+
+
+def _suffix(host: str) -> int:
+    return _suffix_of(host) if len(host) <= MAX_HOST else 0
+
+
+# Behind the bounds: what is longer than any host must not fill a memo.
+@lru_cache(maxsize=4096)
+def _is_public(label: str) -> bool:
+    return bool(_SUFFIXES.is_public(label))
 
 
 @lru_cache(maxsize=4096)
-def _suffix(host: str) -> int:
+def _suffix_of(host: str) -> int:
     """Characters of a host's public suffix, with its dot; of one that is itself a suffix, of its last part; 0 of no host."""
     labels = host.split(".")
-    if len(host) > MAX_HOST or not all(len(part) <= MAX_LABEL and _LABEL.fullmatch(part) for part in labels):
+    if not all(len(part) <= MAX_LABEL and _LABEL.fullmatch(part) for part in labels):
         return 0
     suffix = str(_SUFFIXES.publicsuffix(host))
     return 1 + len(labels[-1] if suffix == host else suffix)

