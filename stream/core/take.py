@@ -95,7 +95,13 @@ class Take:
     def _refuse(self, record: Record, reason: str, detail: str) -> None:
         self._draft.count("quarantined")
         self.items.append(refusal(record, reason, detail))
-        self._refusals.take(record, reason, detail)
+        try:
+            self._refusals.take(record, reason, detail)
+        except (ArtefactError, StateError):
+            raise
+        except Exception:
+            # The record is in quarantine with its reason. What fails beside that must not stop the partition.
+            self._draft.count("internal")
 
     def _control(self, record: Record, event: ControlEvent) -> None:
         if not isinstance(event, ReleaseActivated):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models.contracts import Decision
+from stream.core.take_refusal import RefusalTaker
 from stream.events import DECISIONS, EVENTS, Record, dumps, murmur2_partition
 from tests import builders as b
 
@@ -164,3 +165,15 @@ def test_answers_to_hostile_records_are_bounded() -> None:
     run = b.play([call(session_id=wide, root_session_id=wide, id=wide, call_id=wide, tool=wide * 9)])
     (output,) = [o for o in run.outputs if o.topic == DECISIONS]
     assert len(output.value) < 16_384
+
+
+def test_a_fault_while_a_refusal_is_answered_leaves_the_record_in_quarantine_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(RefusalTaker, "take", fails)
+    run = b.play([b.declared("s"), call(tool=""), b.called("s", 2)])
+    assert len(run.quarantined) == 1
+    assert [d["call_seq"] for d in run.decisions] == [0]
