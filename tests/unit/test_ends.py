@@ -118,3 +118,8 @@ def test_the_finding_of_an_end_says_what_becomes_of_the_credentials(mode: str) -
     asked = "requested" if mode == "enforce" else "not requested"
     assert [each["exposure"]["revocation"] for each in told] == [asked, "not requested"]
     assert "1 of 1" in told[1]["exposure"]["note"]
+
+
+def test_calls_after_the_end_go_on_being_numbered_one_by_one() -> None:
+    run = b.play([b.declared("s"), b.called("s", 1), b.ended("s", 2), *(b.called("s", n) for n in (3, 4, 5))])
+    assert [d["call_seq"] for d in run.decisions] == [0, 1, 2, 3]

@@ -177,3 +177,10 @@ def test_a_fault_while_a_refusal_is_answered_leaves_the_record_in_quarantine_and
     run = b.play([b.declared("s"), call(tool=""), b.called("s", 2)])
     assert len(run.quarantined) == 1
     assert [d["call_seq"] for d in run.decisions] == [0]
+
+
+def test_an_answer_shows_the_thresholds_that_judged_calls_of_its_session_are_held_against() -> None:
+    run = b.play([b.declared("s"), call(tool=""), b.called("s", 2)], bundled=b.release())
+    answer, judged = run.decisions
+    assert answer["thresholds"] == judged["thresholds"]
+    assert len({*answer["thresholds"].values()}) > 1
