@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis
 
 from stream.settings import Settings
 from stream.shell import topics
 from tests.cluster import Cluster, ClusterError, class_path, container
+
+# The same examples each time, however busy the machine is.
+hypothesis.register_profile("driftline", derandomize=True, deadline=None, database=None)
+hypothesis.load_profile("driftline")
 
 REQUIRED = os.environ.get("DRIFTLINE_REQUIRE_ALL") == "1"
 
