@@ -34,7 +34,8 @@ from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record,
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
-from stream.offline.rows import AFTERWARDS, speaking, tells, verdict_by_signals
+from stream.offline.rows import AFTERWARDS, tells, verdict_by_signals
+from stream.offline.signal_rates import spoken
 from stream.settings import Settings
 from stream.signals.registry import BY_ID
 
@@ -108,7 +109,7 @@ def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | Non
             )
         if output.topic != DECISIONS:
             continue
-        signals |= set(speaking(document))
+        signals |= spoken(document)
         for way, verdict in verdicts_of(document, judge).items():
             if verdict in RAISED and raised[way] is None:
                 raised[way] = document["call_seq"]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts import Action
 from models.errors import ConfigError
+from models.forest.units import UNITS
 from models.tools.facts import PolicySays
 from stream.events import dumps, short_hash
 from stream.signals.registry import BY_ID
@@ -198,6 +199,10 @@ class Levels(NamedTuple):
     watch: int
     alert: int
     revoke: int
+
+    def as_scores(self) -> dict[str, float]:
+        """What decisions show of them: scores between 0 and 1, by level."""
+        return {"watch": self.watch / UNITS, "alert": self.alert / UNITS, "revoke": self.revoke / UNITS}
 
 
 def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:

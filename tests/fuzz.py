@@ -496,7 +496,7 @@ def told(found: dict[str, Any]) -> str:
     lines = [
         f"Core {CORE} (`make fuzz N={found['records']:.0f} SEED={seeds[0]} JOBS={len(seeds)}`): "
         f"**{found['records']:,} records** in {found['seconds']:,.0f} s, {found['cpu_seconds']:,.0f} s of processor "
-        f"time; no exception, no invariant broken. {sum(verdicts.values()):,} decisions, "
+        f"time. No exception, no invariant broken. {sum(verdicts.values()):,} decisions, "
         f"{sum(refused.values()):,} records in quarantine, {counted['duplicate']:,} repeats dropped. "
         f"{found['recovered_from_state']:,} times a partition went on from its stored state alone, and the first "
         f"{found['judged_again_in_other_batches']:,} records gave the same bytes in other batches. "

@@ -31,6 +31,15 @@ def _first(report: Report) -> dict[str, Any]:
     return one
 
 
+TOLD_APART = ("TPR", "FPR", OWN, "AUROC")
+
+
+def _told_apart(one: Mapping[str, Any]) -> list[str]:
+    """The cells of `TOLD_APART`, of `benchmarks.detection.figures` by the same name."""
+    rates = (percent(one["detected"]), percent(one["false_alarms"], 2), bare(one["own_detected"]["rate"]))
+    return [*rates, _area(one["auroc"], 4)]
+
+
 def figures(report: Report) -> Table:
     rows = target_rows(report["seeds"], report["core"])
     return "Figures to reach (per cent; AUROC as a number)", TARGET_COLUMNS, rows
@@ -71,15 +80,12 @@ def verdicts(report: Report) -> Table:
 
 
 def suites(report: Report) -> Table:
-    columns = ("suite", "TPR", "FPR", OWN, "AUROC", "asked for by the user, flagged", "acted, flagged",
+    columns = ("suite", *TOLD_APART, "asked for by the user, flagged", "acted, flagged",
                "TPR at 0.1 %", "FPR", "TPR at 5 %", "FPR")  # fmt: skip
     rows = [
         [
             name,
-            percent(one["detected"]),
-            percent(one["false_alarms"], 2),
-            bare(one["own_detected"]["rate"]),
-            _area(one["auroc"], 4),
+            *_told_apart(one),
             percent(one["asked_for"]),
             bare(one["acted"]["rate"]),
             *(
@@ -94,15 +100,12 @@ def suites(report: Report) -> Table:
 
 
 def ecosystem(report: Report) -> Table:
-    columns = ("suite", "TPR", "FPR", OWN, "AUROC", "unseen wording: TPR", "wording removed", "results withheld",
+    columns = ("suite", *TOLD_APART, "unseen wording: TPR", "wording removed", "results withheld",
                "FPR", "ignored: flagged")  # fmt: skip
     rows = [
         [
             name,
-            percent(one["detected"]),
-            percent(one["false_alarms"], 2),
-            bare(one["own_detected"]["rate"]),
-            _area(one["auroc"], 4),
+            *_told_apart(one),
             *(bare(one[key]["rate"]) for key in ("crossed", "removed", "withheld")),
             *(bare(one[key]["rate"], 2) for key in ("withheld_false_alarms", "ignored")),
         ]

@@ -33,10 +33,6 @@ def bare(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
-def area_text(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 class Row(NamedTuple):
     """A figure to reach: how it is had, and its two bars; `most` where less is better."""
 

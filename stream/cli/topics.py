@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stream.settings import Settings
 
 WIDE = 200
+"""Columns of a table that another program reads."""
 
 app = typer.Typer(help="Create, check and export topics; --acls: who needs which rights.")
 

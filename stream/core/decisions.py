@@ -127,11 +127,7 @@ class Decisions:
                 "shares": [{"family": family, "log_odds": part / 100} for family, part in judgement.shares],
                 "standing": judgement.after,
                 "tenant": session.tenant,
-                "thresholds": {
-                    "watch": level.watch / UNITS,
-                    "alert": level.alert / UNITS,
-                    "revoke": level.revoke / UNITS,
-                },
+                "thresholds": level.as_scores(),
                 "time": rfc3339(call.time_ms),
                 "tool": event.tool,
                 "verdict": ruling.verdict,

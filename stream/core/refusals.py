@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from models.forest.units import UNITS
 from stream.core.arrival import EARLIEST_MS, LATEST_MS
 from stream.core.cases import case_id_of
 from stream.core.items import Call, Named, Refused
@@ -39,7 +38,7 @@ def answer(item: Refused, policy_name: PolicyNames) -> Output:
     It stands outside its session's chain, and the call has no place in the session: a record that breaks the
     contract must not move what the contract keeps. Equal records give equal answers.
     """
-    named, level, policy, dossier = item.named, item.release.levels, item.release.policy, item.dossier
+    named, policy, dossier = item.named, item.release.policy, item.dossier
     standing = dossier.standing if dossier is not None else "quiet"
     time_ms = named.time_ms
     if time_ms is None:
@@ -71,11 +70,7 @@ def answer(item: Refused, policy_name: PolicyNames) -> Output:
         "shares": [],
         "standing": standing,
         "tenant": item.tenant,
-        "thresholds": {
-            "watch": level.watch / UNITS,
-            "alert": level.alert / UNITS,
-            "revoke": level.revoke / UNITS,
-        },
+        "thresholds": item.release.levels.as_scores(),
         "time": rfc3339(time_ms),
         "tool": named.tool,
         "verdict": "abstain",

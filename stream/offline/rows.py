@@ -11,21 +11,21 @@ import orjson
 
 from models.contracts import Family, Verdict
 from models.evidence.features.registry import FEATURES
-from models.forest.units import UNITS
 from models.heads.readers import Readers
-from models.release.registry import NullModel
+from models.release.registry import NEVER, NullModel
 from stream import bootstrap
 from stream.core.partition import Partition
 from stream.core.verdict import corroborating, decide
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
 from stream.offline.recorded import events_of
+from stream.offline.signal_rates import spoken
 from stream.policy import Levels, Policy, load_policy
 from stream.settings import Settings
 
 BATCH = 512
 PASSED, RAISED, REVOKED = 0, 1, 2
-NEVER = Levels(UNITS + 1, UNITS + 1, UNITS + 1)
+SILENT = Levels(NEVER, NEVER, NEVER)
 """Thresholds that no score reaches."""
 AFTERWARDS = "identity.after_revocation"
 """The one signal that says again what was decided before: it says nothing of a session by itself."""
@@ -105,11 +105,6 @@ def feature_rows(
     return Rows(X, ids, *counts)
 
 
-def speaking(decision: Mapping[str, Any]) -> list[str]:
-    """The signals that speak against a decision's call."""
-    return [f"{e['family']}.{e['name']}" for e in decision["evidence"] if e["supports"]]
-
-
 def tells(decision: Mapping[str, Any]) -> bool:
     """Whether the call had an intent that says something to judge against."""
     return not {"vague", "undeclared", "refused"} & set(decision["marks"])
@@ -117,8 +112,8 @@ def tells(decision: Mapping[str, Any]) -> bool:
 
 def verdict_by_signals(decision: Mapping[str, Any], policy: Policy) -> Verdict:
     """What a policy makes of a decision's signals without its score."""
-    signals = [name for name in speaking(decision) if name != AFTERWARDS]
-    return decide(policy, NEVER, 0, decision["families"], signals, tells(decision)).verdict
+    signals = sorted(spoken(decision) - {AFTERWARDS})
+    return decide(policy, SILENT, 0, decision["families"], signals, tells(decision)).verdict
 
 
 def _batches(

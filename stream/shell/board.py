@@ -39,9 +39,8 @@ class Board:
     def __init__(self, *, latest: int = 12) -> None:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
-        self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = self.n_quarantined = (
-            self.n_judged
-        ) = 0
+        self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
+        self.n_judged = self.n_quarantined = 0
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)

@@ -142,15 +142,7 @@ FIELDS = (
     "tools",
     "left",
 )
-KINDS = (
-    "session.declared",
-    "intent.amended",
-    "catalogue.changed",
-    "tool.called",
-    "tool.returned",
-    "session.ended",
-    "clock.tick",
-)
+KINDS = (*fuzz.KINDS, "clock.tick")
 
 
 @FUZZ
