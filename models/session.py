@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 12
+VERSION = 13
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -183,8 +183,6 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     seen: bytes = b""  # (number, content) pairs, uint32 each
     # counters
     calls: int = 0
-    writes: int = 0
-    executes: int = 0
     results: int = 0
     open_reads: int = 0
     last_private: int = -1

@@ -27,7 +27,7 @@ KEPT = ROOT / "build" / "mutants" / "reached.json"
 FAST = "not slow and not broker and not kafka and not recorded"
 SHOWN = """dirty_reality narrowing signals signal_boundaries numbering declarations releases activations take_over deadlines policy verdict
 findings would_pass sample_outcomes samples signal_registry refused_input refused_calls readers state_bounds changed_catalogues systems ends dispatch
-commands provenance results features feature_registry meaning tools excerpts privacy attribution""".split()
+commands provenance results call_evidence decision_record features feature_registry meaning tools excerpts privacy attribution""".split()
 """The unit tests that mutants are shown to: those that judge, or read evidence. Tests against noted digests (tests/golden) are
 not among them: any change of output fails them, so they tell nothing of a mutant."""
 PATHS = [*(f"tests/unit/test_{name}.py" for name in SHOWN), *TARGETS]

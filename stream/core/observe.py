@@ -57,8 +57,6 @@ def observe_call(
     session.calls = seq + 1
     session.work = mean_with(session.work, evidence.meaning.vector, seq)
     session.nearness += evidence.meaning.explained.nearness
-    session.writes += facts.action == "write"
-    session.executes += facts.action == "execute"
     at = delegation.clause
     if facts.action != "read" and at >= 0:
         served = bytearray(session.served)

@@ -309,3 +309,12 @@ def test_a_tool_search_is_known_by_its_name_or_the_first_sentence_of_its_descrip
     tool: Tool, looks_up: bool
 ) -> None:
     assert discovers(tool.name, tool) is looks_up
+
+
+def test_a_tool_that_stays_while_others_change_did_not_leave() -> None:
+    """What is said of it later, where nothing was said, is no change."""
+    described = {"name": "pay_bill", "description": "Pay a bill."}
+    filled = {**described, "parameters": {"type": "object"}}
+    events = [b.declared(tools=[described]), changed(1, SEARCH), changed(2, filled), pays(3)]
+    assert "tool_changed" not in scope(b.play(events))
+    assert session(b.play(events)).gone == b""

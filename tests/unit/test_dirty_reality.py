@@ -583,6 +583,7 @@ def test_an_unforeseen_exception_quarantines_the_record_marks_the_session_and_go
     ]
     run = b.play(values, batch, bundled=low())
     assert run.quarantined == [("internal", 2)]
+    assert (run.counters["internal"], run.counters["quarantined"]) == (1, 1)
     refused = next(o for o in run.outputs if o.topic == QUARANTINE)
     assert dict(refused.headers)["detail"] == b"ZeroDivisionError"
     first = run.cases[0]

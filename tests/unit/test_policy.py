@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from stream.policy import Levels, levels, load_policy, parse_policy
+from stream.policy import Levels, Limits, levels, load_policy, parse_policy
 from stream.signals.registry import BY_ID
 
 SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encoding="utf-8")
+
+OLDEST = "d9362e785d42"
+"""Digest of a policy of required parts alone, noted: what decisions of it were signed and chained under."""
 
 
 def line_of(text: str, part: str) -> int:
@@ -49,8 +52,21 @@ def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
 
 
 def test_a_policy_without_a_required_part_is_refused_by_its_name() -> None:
-    with pytest.raises(ConfigError, match="thresholds"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line 1: thresholds: "):
         parse_policy("version: 1\nname: x\nmode: shadow\n", "mine.yaml")
+
+
+def test_what_is_wrong_inside_a_list_is_refused_with_its_own_line() -> None:
+    text = SHIPPED.replace("  demo: [jti]", "  demo:\n    - jti\n    - [lease]")
+    with pytest.raises(ConfigError, match=rf"line {line_of(text, '- [lease]')}: task_credentials\.demo\.1: "):
+        parse_policy(text, "mine.yaml")
+
+
+def test_what_is_no_yaml_is_refused_where_it_breaks_and_without_a_line_where_nothing_tells() -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line 3: not YAML"):
+        parse_policy("version: 1\nname: x\n  mode: shadow\n", "mine.yaml")
+    with pytest.raises(ConfigError, match=r"^mine\.yaml: not YAML: "):
+        parse_policy("name: \x07\n", "mine.yaml")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -62,6 +78,26 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
     plain = parse_policy(SHIPPED, "a")
     assert parse_policy("# more\n" + SHIPPED, "b").digest == plain.digest
     assert parse_policy(SHIPPED.replace("loop_calls: 5", "loop_calls: 6"), "c").digest != plain.digest
+
+
+@pytest.mark.parametrize(
+    ("at_its_default", "otherwise"),
+    [
+        ("sensitive: {}", "sensitive: {reconcile: true}"),
+        ("task_credentials: {}", "task_credentials: {vault: [lease]}"),
+        ("signatures: {required: false}", "signatures: {required: true}"),
+        (f"limits: {{open_mib: {Limits().open_mib}}}", "limits: {open_mib: 77}"),
+    ],
+)
+def test_a_field_counts_in_the_digest_only_where_it_is_not_at_its_default(
+    at_its_default: str, otherwise: str
+) -> None:
+    """So that an upgrade, which brings fields, renames no policy that says nothing of them."""
+    least = "version: 1\nname: x\nmode: shadow\nthresholds: {watch: 0.1, alert: 0.2, revoke: 0.3}\n"
+    digest = parse_policy(least, "a").digest
+    assert digest == OLDEST
+    assert parse_policy(least + at_its_default, "b").digest == digest
+    assert parse_policy(least + otherwise, "c").digest != digest
 
 
 def test_the_shipped_policy_starts_in_shadow_and_names_every_signal() -> None:

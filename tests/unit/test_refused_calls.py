@@ -184,3 +184,9 @@ def test_an_answer_shows_the_thresholds_that_judged_calls_of_its_session_are_hel
     answer, judged = run.decisions
     assert answer["thresholds"] == judged["thresholds"]
     assert len({*answer["thresholds"].values()}) > 1
+
+
+@pytest.mark.parametrize(("seq", "told"), [(2**53, 2**53), (2**53 + 1, None), (True, None)])
+def test_an_answer_repeats_a_number_only_as_far_as_json_keeps_it(seq: object, told: int | None) -> None:
+    (answer,) = b.play([call(tool="", seq=seq)]).decisions
+    assert answer["event_seq"] == told

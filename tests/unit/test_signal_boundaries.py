@@ -20,8 +20,17 @@ from models.text.documents import Leaf
 from models.text.fingerprints import fingerprint
 from models.text.index import Index
 from stream.policy import Policy
-from stream.signals.call import Circumstances, Destination, ObservedCall, PrivateData, circumstances, observe
+from stream.signals.call import (
+    NAMED_DESTINATION,
+    Circumstances,
+    Destination,
+    ObservedCall,
+    PrivateData,
+    circumstances,
+    observe,
+)
 from stream.signals.registry import BY_ID
+from stream.signals.sequence import LINE_EXPLAINS, LINE_SOONER
 from stream.signals.signal import Statement
 from tests import builders as b
 
@@ -487,3 +496,56 @@ def test_evidence_shows_the_beginning_of_an_argument_only_where_the_policy_says_
         shown = call.reference(leaf("p" * 300, text))
         assert (shown.path, shown.length) == ("p" * 256, len(text))
         assert shown.excerpt == (text[:40] if excerpts else stars)
+
+
+# ------------------------------------------------------------------ what a line leads to
+
+
+@pytest.mark.parametrize(("sooner", "leads"), [(LINE_SOONER - 1, False), (LINE_SOONER, True)])
+@pytest.mark.parametrize(("gain", "explains"), [(LINE_EXPLAINS - 1, False), (LINE_EXPLAINS, True)])
+def test_a_line_leads_to_an_act_that_it_explains_and_expects_sooner_than_the_intent(
+    sooner: int, leads: bool, gain: int, explains: bool
+) -> None:
+    call = a_call(
+        session(clauses=b"\x01", calls=3),
+        evidence__tool__own_facts__known=True,
+        evidence__action=1,
+        evidence__meaning__line_expected=sooner,
+        evidence__meaning__explained__gain=gain,
+        evidence__meaning__explained__line=0,
+    )
+    assert speaks("sequence.lured", call) == (leads and explains)
+
+
+@pytest.mark.parametrize(("carried", "named"), [(NAMED_DESTINATION - 1, False), (NAMED_DESTINATION, True)])
+def test_a_destination_is_asked_for_where_the_intent_carries_enough_of_it(carried: int, named: bool) -> None:
+    told = session(intent_actions=7)
+    evidence = replaced(
+        plain(),
+        context__session=told,
+        action_asked=True,
+        standing__affinity=0,
+        arguments__destinations__intent_min=carried,
+    )
+    seen = observe(evidence, circumstances(told, None, NOW, ()), b.shipped("enforce"))
+    assert seen.asked_out is named
+
+
+def test_of_destinations_that_results_carry_alike_the_one_with_more_from_nowhere_is_looked_at() -> None:
+    leaves = [leaf("first", results=500, nowhere=100), leaf("second", results=500, nowhere=400)]
+    told = session()
+    evidence = replaced(plain(), context__session=told, arguments__leaves=leaves, action=1)
+    seen = observe(evidence, circumstances(told, None, NOW, ()), b.shipped("enforce"))
+    assert seen.destination is not None
+    assert seen.destination.leaf.leaf.path == "second"
+
+
+def test_what_nothing_denied_was_not_denied_before() -> None:
+    """Of two calls that an actions list forbids, only the second goes on after a denial."""
+    only_reads = b.declared(intent={"text": "read notes.txt, then email ann", "actions": ["read"]})
+    silent = b.release(scorer=b.ConstantScorer(0))
+    run = b.play(
+        [only_reads, *(b.called("s", n, "send_email", {"to": "ann"}) for n in (1, 2))], bundled=silent
+    )
+    told = [{e["name"] for e in one["evidence"]} for one in run.decisions]
+    assert ["denied_before" in names for names in told] == [False, True]

@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 
+from models.contracts import Tool
+from models.evidence.called import called_tool
+from models.evidence.context import CallContext
+from models.evidence.systems import _words_of
+from models.release import readers
 from models.session import Session, load
+from models.text.index import Index
+from models.tools.catalogue import Catalogue
 from stream.core.partition import state_key
 from tests import builders as b
 
+READERS = readers.load()
+EMPTY = Session(1, "t", "s", "s", 0, 0, 0, 0, "r", 0)
 SECRET = "MRN-88412-0093-7715"
 EHR = "http://ehr.local:8080/fhir"
 WEB = {"name": "open_page", "description": "Open a page of the web."}
@@ -144,3 +153,10 @@ def test_a_session_that_ran_commands_on_private_data_knows_no_system() -> None:
     assert isinstance(state, Session)
     assert state.private_system
     assert state.private_apart
+
+
+@pytest.mark.parametrize("description", [None, ""])
+def test_a_tool_without_a_description_is_known_by_its_name_alone(description: str | None) -> None:
+    known = Catalogue([Tool(name="get_patient", description=description)], b.KEY, {}, readers=READERS)
+    context = CallContext(EMPTY, known, (), Index(), (), b.KEY, READERS)
+    assert _words_of(context, called_tool(context, "get_patient", {})) == {"get", "patient"}
