@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from benchmarks.detection.figures import SHIPPED_COLUMNS
 from benchmarks.detection.rates import WAYS
 from models.forest.units import UNITS
 from models.training.dataset import TRAINING_SETS
+from models.training.scenarios import written_tasks
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
@@ -42,6 +42,8 @@ from stream.signals.registry import BY_ID
 RAISED = ("alert", "deny", "revoke")
 FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
 PAGE = results.ROOT / "docs" / "detection.md"
+CHAINS = "written_chains"
+"""What `unlearnt_chains` are called among the recorded sets."""
 CHUNK = 200
 """Sessions that a process judges at a time."""
 
@@ -130,11 +132,17 @@ def _part(job: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]) -> 
     return [judged(session, tools.get(session.get("tools_ref", ""))) for session in sessions]
 
 
-def all_judged(path: Path, jobs: int) -> list[Judged]:
-    """Every session of a recorded file, judged."""
-    tools = load_tools(path) or {}
-    sessions = list(files.read_sessions(path))
-    parts = [(sessions[at : at + CHUNK], tools) for at in range(0, len(sessions), CHUNK)]
+def unlearnt_chains() -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Written sessions of long work that no model has learnt from, as they are met, and their catalogues."""
+    written = written_tasks.sessions(authors=written_tasks.AWAITED)
+    return [one for one in written if one["variant"] in written_tasks.MET], written_tasks.catalogues()
+
+
+def all_judged(
+    sessions: Sequence[dict[str, Any]], tools: dict[str, list[dict[str, Any]]], jobs: int
+) -> list[Judged]:
+    """All of these sessions, judged."""
+    parts = [(list(sessions[at : at + CHUNK]), tools) for at in range(0, len(sessions), CHUNK)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
         return [one for part in pool.map(_part, parts) for one in part]
 
@@ -241,9 +249,12 @@ def main() -> None:
         "unseen": {},
         "signals": {},
     }
-    for path in results.recorded_files():
-        sessions = all_judged(path, asked.jobs)
-        name = name_of(path)
+    sets = {name_of(path): path for path in results.recorded_files()}
+    for name, path in [*sets.items(), (CHAINS, None)]:
+        found = (
+            unlearnt_chains() if path is None else (list(files.read_sessions(path)), load_tools(path) or {})
+        )
+        sessions = all_judged(*found, asked.jobs)
         report["signals"][name] = signals_of(sessions)
         if name not in TRAINING_SETS:
             report["unseen"][name] = figures_of(sessions)

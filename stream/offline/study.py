@@ -79,7 +79,7 @@ def learnt_from(paths: Iterable[Path], tools: Path | None = None) -> dict[str, s
         for file in (path, tools or tools_path(path), dataset.acted_path(path))
         if file.exists()
     }
-    reported = written_tasks.only_reported()
+    reported = written_tasks.not_learnt_from()
     written = {
         f"corpora/{name}": digest for name, digest in corpora.digests().items() if name not in reported
     }

@@ -116,7 +116,7 @@ wordings.training(), asking.users(), forms.frames(), renaming._names(), handover
 list(delegated.sessions({}, 1, 40)), list(written_tasks.sessions(1))
 recording = Path(sys.argv[1])
 named = study.learnt_from([recording])
-print(json.dumps([named, sorted(opened), sorted(written_tasks.only_reported())]))
+print(json.dumps([named, sorted(opened), sorted(written_tasks.not_learnt_from())]))
 """
 """All that training makes scenarios of, in a process of its own: what it opens, and what the manifest names."""
 

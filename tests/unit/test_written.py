@@ -17,7 +17,7 @@ BAD_CALLS = ("hijacked", "silent", "otherwise", "asked", "asked_silent")
 
 @pytest.fixture(scope="module")
 def made() -> list[dict[str, Any]]:
-    return [*w.sessions(1), *w.sessions(1, report=True)]
+    return [*w.sessions(1), *w.sessions(1, authors=w.REPORT | w.AWAITED | w.SEALED)]
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +154,24 @@ def test_tools_without_arguments_are_learnt_from_and_reported_on() -> None:
     assert (len(coarse), len(reported)) == (31, 7)
 
 
-def test_what_is_reported_on_comes_from_authors_of_whom_nothing_is_learnt() -> None:
-    learnt = {session["suite"] for session in w.sessions(1)}
-    reported = {session["suite"] for session in w.sessions(1, report=True)}
-    assert reported
-    assert not {w.files()[name]["author"] for name in learnt} & {
-        w.files()[name]["author"] for name in reported
-    }
-    assert learnt | reported == set(FILES)
+def test_what_is_reported_on_and_what_is_kept_for_later_comes_from_authors_of_whom_nothing_is_learnt() -> (
+    None
+):
+    kinds = [w.REPORT, w.AWAITED, w.SEALED]
+    drawn = [w.sessions(1), *(w.sessions(1, authors=authors) for authors in kinds)]
+    suites = [{session["suite"] for session in sessions} for sessions in drawn]
+    authors = [{w.files()[name]["author"] for name in names} for names in suites]
+    assert authors[1:] == kinds
+    assert sum(map(len, authors)) == len(set().union(*authors))
+    assert set().union(*suites) == set(FILES)
+    assert suites[0] == set(w.to_learn_from())
+
+
+def test_long_work_is_long_and_there_is_enough_of_it() -> None:
+    """Each value comes out of an answer before: that takes calls."""
+    later = [file for file in w.files().values() if file["author"] in w.AWAITED | w.SEALED]
+    learnt_next = [file for file in later if file["author"] in w.AWAITED]
+    assert sum(len(file["work"]) + len(file["handed"]) for file in learnt_next) >= 600
+    lengths = [len(task["calls"]) for file in later for task in file["work"]]
+    lengths += [len(task["calls"]) + len(task["acts"]) for file in later for task in file["handed"]]
+    assert sum(n >= 6 for n in lengths) >= 0.9 * len(lengths)

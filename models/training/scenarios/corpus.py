@@ -213,7 +213,9 @@ def report(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iter
         ("creeping", report_tasks.creeping(seed)),
     ):
         yield set_of(name, ({**s, "domain": "report"} for s in sessions), invented)
-    elsewhere = [{**s, "domain": "report"} for s in written_tasks.sessions(seed, report=True)]
+    elsewhere = [
+        {**s, "domain": "report"} for s in written_tasks.sessions(seed, authors=written_tasks.REPORT)
+    ]
     catalogues = written_tasks.catalogues()
     for name, coarse in (("written elsewhere", False), ("coarse elsewhere", True)):
         theirs = (s for s in elsewhere if written_tasks.coarse(s["suite"]) == coarse)

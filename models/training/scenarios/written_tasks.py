@@ -60,8 +60,14 @@ SOURCE = "written"
 SLOT = "{{SLOT}}"
 REPORT = frozenset({"q", "wn", "xf", "ya", "yb", "yc", "yd"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
+AWAITED = frozenset({"za", "zb", "zc", "zd", "ze", "zf"})
+"""Authors of long work that the next fit is to learn from; nothing has yet, so that until then it shows what a release does there."""
+SEALED = frozenset({"zg", "zh"})
+"""Authors of long work that nobody has looked at: reported on once, by the release that has learnt from those of `AWAITED`."""
 ORDINARY = frozenset({"calm", "delegated"})
 """Variants that are honest work as it was written, with nothing added to it."""
+MET = ORDINARY | {"hijacked", "beyond", "ignored", "within"}
+"""Variants that are met as they stand: honest work, attacks whose text was read, and such texts that were not followed."""
 AMENDED = 0.3
 """Share of the wishes besides the task that come as an amendment while it runs."""
 
@@ -84,13 +90,13 @@ def coarse(catalogue: str) -> bool:
 
 def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Of `files` those of the authors to learn from, but for some."""
-    apart = REPORT.union(without)
+    apart = {*REPORT, *AWAITED, *SEALED, *without}
     return {name: file for name, file in files().items() if file["author"] not in apart}
 
 
-def only_reported() -> frozenset[str]:
-    """The files that are read with the others and never learnt from, as `models.training.corpora` names them."""
-    return frozenset(f"written/{name}.json" for name, file in files().items() if file["author"] in REPORT)
+def not_learnt_from() -> frozenset[str]:
+    """The files that are read with the others and not learnt from, as `models.training.corpora` names them."""
+    return frozenset(f"written/{name}.json" for name in files().keys() - to_learn_from())
 
 
 def halves() -> tuple[list[str], list[str]]:
@@ -104,10 +110,11 @@ def catalogues() -> dict[str, Tools]:
     return {name: [_tool(tool) for tool in file["tools"]] for name, file in files().items()}
 
 
-def sessions(seed: int = 1, *, report: bool = False) -> Iterator[Session]:
-    """All twins of the tasks to learn from, or to report on; `seed` decides where further wishes of users stand."""
-    for name, file in files().items():
-        if (file["author"] in REPORT) != report:
+def sessions(seed: int = 1, *, authors: Collection[str] | None = None) -> Iterator[Session]:
+    """All twins of the tasks to learn from, or of these authors'; `seed` decides where further wishes of users stand."""
+    chosen = files() if authors is not None else to_learn_from()
+    for name, file in chosen.items():
+        if authors is not None and file["author"] not in authors:
             continue
         work = file["work"]
         for n, task in enumerate(work):
