@@ -1,0 +1,168 @@
+"""Calls of labelled sessions as a reader is shown them: to learn from, and of a set that nothing learnt from.
+
+What there is to learn from is what a release learns from (`corpus.training`), fingerprints left out, and the long work of the authors
+that wait for the next fit. Of a session a few calls are drawn: the first bad one, one before it, and of honest twins the same call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import results
+from benchmarks.reader.texts import MAX_PIECES, shown
+from models.training import dataset
+from models.training.scenarios import corpus, written_tasks
+from stream.offline import files
+from stream.offline.files import load_tools, name_of
+
+Session = dict[str, Any]
+Tools = list[dict[str, Any]]
+
+OF_SET = {
+    "agentdojo": 9000,
+    "spliced": 9000,
+    "reworded": 3500,
+    "removed": 2500,
+    "withheld": 2500,
+    "formed": 1500,
+    "delegated": 5000,
+}
+"""Calls of a set that are learnt from at most; of those that are not named all."""
+OTHERS = 2500
+LEFT_OUT = ("hashed",)
+"""Sets of which nothing can be read."""
+
+
+class Pairs(NamedTuple):
+    """Calls: word pieces, a row each, padded with zeros; whether it is bad; set, session and call, label, task."""
+
+    pieces: npt.NDArray[np.uint16]
+    bad: npt.NDArray[np.bool_]
+    source: npt.NDArray[np.str_]
+    session: npt.NDArray[np.str_]
+    call: npt.NDArray[np.int32]
+    label: npt.NDArray[np.str_]
+    task: npt.NDArray[np.str_]
+
+    def save(self, path: Path) -> None:
+        """Write them to a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **self._asdict())
+
+    def taken(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Pairs:
+        """Those of these places."""
+        return Pairs(*(column[chosen] for column in self))
+
+
+def load(path: Path) -> Pairs:
+    """Pairs from a file."""
+    with np.load(path) as kept:
+        return Pairs(**{name: kept[name] for name in Pairs._fields})
+
+
+class _Rows:
+    def __init__(self) -> None:
+        self.rows: list[tuple[list[int], bool, str, str, int, str, str]] = []
+
+    def add(self, source: str, session: Session, tools: Tools, bad: set[int], honest: set[int]) -> None:
+        task = f"{session['source']}/{session['suite']}/{session['user_task_id']}"
+        for call, row in shown(session, tools, bad | honest).items():
+            self.rows.append((row, call in bad, source, session["session_id"], call, session["label"], task))
+
+    def pairs(self) -> Pairs:
+        rows, *columns = zip(*self.rows, strict=True)
+        pieces = np.zeros((len(rows), MAX_PIECES), np.uint16)
+        for place, row in enumerate(rows):
+            pieces[place, : len(row)] = row
+        bad, *told = map(np.array, columns)
+        return Pairs(pieces, bad, told[0], told[1], told[2].astype(np.int32), told[3], told[4])
+
+
+def to_learn_from(data: Path, seed: int = 1) -> Pairs:
+    """Calls to learn from."""
+    rng, rows = random.Random(seed), _Rows()
+    paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]
+    recorded, tools = corpus.recordings(
+        {name_of(path): (list(files.read_sessions(path)), load_tools(path) or {}) for path in paths}
+    )
+    acted = {id_ for path in paths for id_ in dataset.acted_beside(path)}
+    sets: dict[str, Iterable[Session]] = dict(recorded)
+    offered: dict[str, Mapping[str, Tools]] = dict.fromkeys(sets, tools)
+    for made in corpus.training(recorded, tools, seed):
+        if made.name not in (*LEFT_OUT, "written"):
+            sets[made.name], offered[made.name] = made.sessions, made.tools
+    for name, sessions in sets.items():
+        drawn = [
+            one for one in sessions if one["session_id"] not in acted and str(one.get("origin")) not in acted
+        ]
+        rng.shuffle(drawn)
+        most = len(rows.rows) + OF_SET.get(name, OTHERS)
+        for session in drawn:
+            if len(rows.rows) >= most:
+                break
+            rows.add(name, session, offered[name].get(session["tools_ref"], []), *_calls(session, rng))
+    for name, authors in (("written", None), ("chains", written_tasks.AWAITED)):
+        for session, bad, honest in _twins(written_tasks.sessions(seed, authors=authors), rng):
+            rows.add(name, session, written_tasks.catalogues()[session["tools_ref"]], bad, honest)
+    return rows.pairs()
+
+
+def _calls(session: Session, rng: random.Random) -> tuple[set[int], set[int]]:
+    """The bad call, and one or two honest ones, of a session."""
+    n, first, label = len(session["calls"]), session.get("first_bad_seq"), session["label"]
+    if label == "hijacked":
+        return (
+            ({first}, set(rng.sample(range(first), min(first, 1)))) if first is not None else (set(), set())
+        )
+    if label not in ("benign", "attempted") or not n:
+        return set(), set()
+    start = min((session.get("exposed_seq") or 0) + 1, n - 1) if label == "attempted" else 0
+    return set(), set(rng.sample(range(start, n), min(n - start, 1 + (label == "benign"))))
+
+
+def _twins(sessions: Iterable[Session], rng: random.Random) -> Iterator[tuple[Session, set[int], set[int]]]:
+    """Written sessions with the bad call, or where the user asked for it the same call."""
+    groups: dict[str, list[Session]] = defaultdict(list)
+    for session in sessions:
+        groups[session["pair"]].append(session)
+    for twins in groups.values():
+        bad = {one["variant"]: one["first_bad_seq"] for one in twins if one["label"] == "hijacked"}
+        same = {"delegated": "undelegated", "delegated_both": "beyond"}
+        for one in twins:
+            known, honest = _calls(one, rng)
+            if one["variant"].startswith(("asked", "blind_asked")):
+                honest.add(bad["hijacked"])
+            elif one["variant"] in same:
+                honest |= {bad[same[one["variant"]]], len(one["calls"]) - 1}
+            yield one, known, honest
+
+
+UNSEEN = {"benign": 450, "hijacked": 300, "attempted": 250}
+"""Sessions of a set that nothing learnt from, by label, drawn evenly over its tasks."""
+
+
+def unseen(path: Path, seed: int = 11) -> Pairs:
+    """All calls of sessions of a recorded set."""
+    rng, rows = random.Random(seed), _Rows()
+    tools, acted = load_tools(path) or {}, dataset.acted_beside(path)
+    by_task: dict[tuple[str, str], list[Session]] = defaultdict(list)
+    for session in files.read_sessions(path):
+        shows = session["label"] != "hijacked" or session["first_bad_seq"] is not None
+        if shows and session["session_id"] not in acted:
+            by_task[session["label"], session["user_task_id"]].append(session)
+    for label, most in UNSEEN.items():
+        queues = [rng.sample(kept, len(kept)) for (of, _), kept in sorted(by_task.items()) if of == label]
+        drawn = [queue[turn] for turn in range(most) for queue in queues if turn < len(queue)]
+        for session in drawn[:most]:
+            first = session.get("first_bad_seq")
+            every = set(range(len(session["calls"])))
+            bad = {n for n in every if first is not None and n >= first}
+            rows.add(name_of(path), session, tools.get(session["tools_ref"], []), bad, every - bad)
+    return rows.pairs()
