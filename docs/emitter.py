@@ -33,19 +33,44 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 """What the contract knows. Consumers ignore other names: a misspelt one would be sent, and never read."""
 
 
+LISTS = ("tools", "credentials", "plan", "resources", "actions", "data_classes", "left")
+OBJECTS = ("intent", "budget", "agent", "credential", "arguments")
+
+
 def check(where: str, fields: Mapping[str, Any]) -> None:
-    """`TypeError` for a name that `where` does not have, `ValueError` for an action that is none."""
+    """`TypeError` for a name that `where` lacks or a value of another shape, `ValueError` for an action that is none."""
     for name, value in fields.items():
         if name not in FIELDS[where]:
             close = difflib.get_close_matches(name, FIELDS[where], 1)
             mend = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(FIELDS[where])}"
             raise TypeError(f"{where} has no field {name!r}; {mend}")
-        if name == "actions" and not set(value or ()) <= set(get_args(Action)):
+        if value is None and name != "arguments":
+            continue
+        shaped = f"an object with {', '.join(FIELDS[name])}" if name in FIELDS else "an object"
+        if name in LISTS and not isinstance(value, list | tuple):
+            raise TypeError(f"{name}: a list, not {type(value).__name__}")
+        if name in OBJECTS and not isinstance(value, dict):  # the value is not shown: it may be a secret
+            raise TypeError(f"{name}: {shaped}, not {type(value).__name__}")
+        if name == "actions" and not set(value) <= set(get_args(Action)):
             raise ValueError(f"actions are read, write and execute, not {value!r}")
         if name in FIELDS:
-            for part in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(part, Mapping):
-                    check(name, part)
+            for part in value if name in LISTS else (value,):
+                if not isinstance(part, dict):
+                    raise TypeError(f"{name}: each is {shaped}, not {type(part).__name__}")
+                check(name, part)
+
+
+def encoded(event: Mapping[str, Any]) -> bytes:
+    """JSON that every reader takes; NaN, infinities and numbers past a double go as text, half a character as `?`.
+
+    A record that no reader takes would be a call that nobody answers, and that runs unjudged where silence allows it.
+    """
+    said = json.loads(
+        json.dumps(event, default=str),
+        parse_constant=str,
+        parse_int=lambda digits: int(digits) if len(digits) < 309 else digits,
+    )
+    return json.dumps(said, ensure_ascii=False).encode(errors="replace")
 
 
 class Emitter:
@@ -57,6 +82,10 @@ class Emitter:
     ) -> None:  # fmt: skip
         self.producer, self.consumer, self.topic = producer, consumer, prefix + topic
         self.session_id, self.root, self.tenant = session_id, root_session_id or session_id, tenant
+        told = (("session_id", session_id, 230), ("root_session_id", self.root, 256), ("tenant", tenant, 256))
+        for name, text, longest in told:  # `id` and `call_id` add a number to the session's
+            if text is not None and not (isinstance(text, str) and 0 < len(text) <= longest):
+                raise ValueError(f"{name}: a text of 1 to {longest} characters, not {text!r:.40}")
         self.seq = self.calls = 0
         self.decided: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()  # numbers must reach the log in their order
@@ -80,8 +109,7 @@ class Emitter:
         event = {"type": kind, "id": f"{self.session_id}/{self.seq}", "seq": self.seq,
                  "session_id": self.session_id, "root_session_id": self.root, "tenant": self.tenant,
                  "time": datetime.now(UTC).isoformat(), **fields}  # fmt: skip
-        value = json.dumps(event, default=str).encode()
-        self.last = self.producer.send(self.topic, key=self.root.encode(), value=value)
+        self.last = self.producer.send(self.topic, key=self.root.encode(), value=encoded(event))
         self.seq += 1
         self.last.add_errback(self._failed)
 

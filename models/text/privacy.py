@@ -80,6 +80,10 @@ class Hidden:
     """
 
     def __init__(self, key: bytes, keys: Collection[str] | None = None) -> None:
+        if not isinstance(key, bytes | bytearray):
+            raise TypeError(
+                f"a fingerprint's key is bytes, not {type(key).__name__}; bytes.fromhex() reads one from text"
+            )
         if len(key) < 16:
             raise ValueError(
                 "a fingerprint's key has at least 16 bytes; make one with secrets.token_bytes(32)"

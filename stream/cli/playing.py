@@ -92,7 +92,10 @@ def watch(
         bool, typer.Option("--from-beginning", help="Show what is already there, too.")
     ] = False,
 ) -> None:
-    """Decisions, alerts and revocations as they happen."""
+    """Decisions, alerts, revocations and refusals as they happen.
+
+    In a pipe: a line of JSON for each, none for a call that is allowed.
+    """
     from stream.shell.watch import watch as show
 
     show(settings(bootstrap=bootstrap, prefix=prefix), beginning=beginning)

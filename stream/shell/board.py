@@ -150,6 +150,8 @@ class Board:
         parts = [f"{len(self.sessions)} sessions", f"{self.n_calls} calls"]
         parts += [f"{self.verdicts[verdict]} {verdict}" for verdict in STYLES if self.verdicts[verdict]]
         parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations for drift"]
+        if self.n_ended:
+            parts.append(f"{self.n_ended} as sessions ended")
         if self.n_quarantined:
             parts.append(f"{self.n_quarantined} refused")
         return Text(" · ".join(parts))

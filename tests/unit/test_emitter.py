@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
@@ -251,6 +252,77 @@ def test_a_name_that_the_contract_does_not_know_is_refused_before_anything_is_se
     agent.declare("Pay invoice 17.")
     assert agent.call("pay", {"anything": {"at": "all"}}) == "s:0"
     assert [e["seq"] for e in producer.documents()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (
+            {"tools": ["pay"]},
+            "tools: each is an object with name, server, description, parameters, annotations",
+        ),
+        ({"tools": {"name": "pay"}}, "tools: a list, not dict"),
+        ({"credentials": ["lease/17"]}, "credentials: each is an object with broker, kind, value"),
+        ({"agent": "payer"}, "agent: an object with id, spiffe_id, user, framework, model, not str"),
+        ({"budget": 20}, "budget: an object with calls, writes, seconds, not int"),
+        ({"resources": "ACME"}, "resources: a list, not str"),
+        ({"plan": "Read it, then pay it."}, "plan: a list, not str"),
+    ],
+)
+def test_a_value_of_another_shape_is_refused_before_anything_is_sent_and_is_not_shown(
+    fields: dict[str, Any], says: str
+) -> None:
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s")
+    with pytest.raises(TypeError, match=re.escape(says)) as told:
+        agent.declare("Pay invoice 17.", **fields)
+    assert "lease/17" not in str(told.value)
+    for arguments in ("n=1", None, [1]):
+        with pytest.raises(TypeError, match="arguments: an object, not "):
+            agent.call("pay", arguments)
+    with pytest.raises(TypeError, match="left: a list, not str"):
+        agent.offer([], left="pay")
+    assert producer.sent == []
+
+
+def test_a_value_that_json_lacks_is_sent_as_text_so_that_its_call_is_judged() -> None:
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s")
+    numbers = {"nan": float("nan"), "least": float("-inf"), "past_a_double": 10**400, "large": 1e30}
+    call = agent.call("pay", {**numbers, "half": "a\ud800b", "whole": "\U0001f600"})
+    agent.returned(call, {"rate": float("inf"), "text": "\udfff"})
+    called, returned = (parse(one.value).event for one in producer.sent)
+    assert isinstance(called, ToolCalled)
+    assert isinstance(returned, ToolReturned)
+    assert called.arguments == {
+        "nan": "NaN", "least": "-Infinity", "past_a_double": str(10**400), "large": 1e30,
+        "half": "a?b", "whole": "\U0001f600",
+    }  # fmt: skip
+    assert returned.result == {"rate": "Infinity", "text": "?"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"session_id": ""}, "session_id: a text of 1 to 230 characters"),
+        ({"session_id": "s" * 231}, "session_id: a text of 1 to 230 characters"),
+        ({"session_id": UUID(int=1)}, "session_id: a text of 1 to 230 characters"),
+        ({"root_session_id": "r" * 257}, "root_session_id: a text of 1 to 256 characters"),
+        ({"tenant": ""}, "tenant: a text of 1 to 256 characters"),
+        ({"tenant": "t" * 257}, "tenant: a text of 1 to 256 characters"),
+    ],
+)
+def test_an_id_that_no_record_may_have_is_refused_at_once(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        emitter.Emitter(Collected(), **{"session_id": "s", **options})
+
+
+def test_ids_as_long_as_they_may_be_satisfy_the_contract() -> None:
+    producer = Collected()
+    agent = emitter.Emitter(producer, "s" * 230, root_session_id="r" * 256, tenant="t" * 256)
+    agent.seq = agent.calls = 2**53
+    agent.call("pay", {})
+    assert isinstance(parse(producer.sent[0].value).event, ToolCalled)
 
 
 class Failing(Collected):

@@ -59,6 +59,13 @@ def test_a_short_key_is_refused() -> None:
         Hidden(b"short")
 
 
+@pytest.mark.parametrize("key", ["0123456789abcdef", None])
+def test_a_key_that_is_no_bytes_is_refused_at_once_and_not_shown(key: Any) -> None:
+    with pytest.raises(TypeError, match=r"key is bytes, not \w+; bytes\.fromhex\(\)") as told:
+        Hidden(key)
+    assert "0123" not in str(told.value)
+
+
 def test_a_value_is_hashed_alike_however_it_is_spelled() -> None:
     assert fp(" Ann@Example.com ") == fp("ann@example.com") == fp("mailto:ann@example.com")
     assert fp("https://www.example.com/pay/") == fp("example.com/pay")

@@ -12,6 +12,7 @@ from stream.offline import files, replay
 from stream.settings import Settings
 from stream.shell.board import Board
 from stream.shell.outputs import Seen
+from tests import builders as b
 
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
@@ -44,3 +45,13 @@ def test_board_shows_the_session_and_the_reason_of_what_drifted(tmp_path: Path) 
     assert "finance-invoice-iban-swap" in shown
     assert "the destination iban comes from the result of call 0" in shown
     assert board.raised["finance-invoice-iban-swap"]["verdict"] == "revoke"
+
+
+def test_board_tells_of_credentials_that_went_with_their_session(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    judge, actor = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
+    board = Board()
+    declared = b.declared(credentials=[{**b.CREDENTIAL, "issued_for_task": True}])
+    for output in replay.replay(b.log([declared, b.called(seq=1), b.ended(seq=2)]), judge, actor):
+        board.feed(Seen(output.topic, output.key, output.headers, output.value, 0.0))
+    assert board.headline().plain.endswith("0 alerts · 0 revocations for drift · 1 as sessions ended")
