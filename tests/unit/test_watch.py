@@ -52,6 +52,7 @@ def test_board_tells_of_credentials_that_went_with_their_session(tmp_path: Path)
     judge, actor = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
     board = Board()
     declared = b.declared(credentials=[{**b.CREDENTIAL, "issued_for_task": True}])
-    for output in replay.replay(b.log([declared, b.called(seq=1), b.ended(seq=2)]), judge, actor):
+    events = ((record, None) for record in b.log([declared, b.called(seq=1), b.ended(seq=2)]))
+    for output in replay.replay(events, judge, actor):
         board.feed(Seen(output.topic, output.key, output.headers, output.value, 0.0))
     assert board.headline().plain.endswith("0 alerts · 0 revocations for drift · 1 as sessions ended")
