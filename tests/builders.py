@@ -101,6 +101,11 @@ def stamped(values: Iterable[tuple[int, Any]]) -> list[Record]:
     return [record(value, n, stamp) for n, (stamp, value) in enumerate(values)]
 
 
+def unstamped(record: Record) -> Record:
+    """The same record as a topic has it that takes its producers' stamps."""
+    return record._replace(timestamp_ms=0, timestamp_type="none")
+
+
 class RowScorer:
     """A scorer that depends on every feature and the calls before, and on nothing else: exact, by integers."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -19,7 +19,7 @@ from stream.core.releases import Release
 class _Front:
     """The first key of one of a partition's orders that still stands there; looks at each key once."""
 
-    def __init__(self, order: Mapping[str, Any]) -> None:
+    def __init__(self, order: Iterable[str]) -> None:
         self._keys = iter(order)
         self._first = next(self._keys, None)
 
@@ -67,11 +67,14 @@ class Draft:
         self._states: dict[str, Session | Tombstone] = {}
         # Sessions that a record of their own touched in this batch, and sessions that ended in it, in order.
         self._recent: dict[str, None] = {}
+        # Clock and offset of each such record, and key, as a heap: what was since touched or ended is out of date.
+        self._touched: list[tuple[int, int, str]] = []
         self._ended: dict[str, None] = {}
         self._forgotten: set[str] = set()
         self._holders: dict[bytes, int] = {}  # more or fewer of them than in the partition
         self._declared = _Front(partition.declared)
         self._undeclared = _Front(partition.undeclared)
+        self._strays = _Front(key for _, _, key in partition.strays)
         self._tombs = _Front(partition.tombs)
 
     # ------------------------------------------------------------------ states
@@ -104,6 +107,7 @@ class Draft:
         self._states[key] = session
         self._recent.pop(key, None)
         self._recent[key] = None
+        heappush(self._touched, (session.clock_ms, session.offset, key))
 
     def hold(self, session: Session) -> None:
         """Note that an open session holds its credentials."""
@@ -182,21 +186,24 @@ class Draft:
 
     def longest_idle(self) -> tuple[int, str] | None:
         """Clock at its last record, and key, of the open session that has been idle for longest."""
-        firsts = [
-            (order[key].clock_ms, order[key].offset, key)
-            for order, key in (
-                (self.base.declared, self._declared.first(self._gone)),
-                (self.base.undeclared, self._undeclared.first(self._gone)),
-            )
-            if key is not None
-        ]
-        if (key := next(iter(self._recent), None)) is not None:
-            session = self.session(key)
-            firsts.append((session.clock_ms, session.offset, key))
+        while self._touched and not self._stands(*self._touched[0]):
+            heappop(self._touched)
+        firsts = self._touched[:1]
+        for front in (self._declared, self._undeclared, self._strays):
+            if (key := front.first(self._gone)) is not None:
+                place = self.base.declared.get(key) or self.base.undeclared[key]
+                firsts.append((place.clock_ms, place.offset, key))
         if not firsts:
             return None
         clock_ms, _, key = min(firsts)
         return clock_ms, key
+
+    def _stands(self, clock_ms: int, offset: int, key: str) -> bool:
+        """Whether this was the last record of a session that is open."""
+        if key not in self._recent:
+            return False
+        session = self.session(key)
+        return (session.clock_ms, session.offset) == (clock_ms, offset)
 
     def end_clock(self, key: str) -> int:
         """Clock at the end of the finished session under `key`."""

@@ -28,7 +28,7 @@ class Ends:
         self._items = items
 
     def expire(self) -> None:
-        """End each session whose last record lies the idle limit back, oldest first; forget old tombstones."""
+        """End each session whose last record lies the idle limit back, longest idle first; forget old tombstones."""
         draft = self._draft
         idle_ms = int(draft.limits.idle_minutes * 60_000)
         while (longest := draft.longest_idle()) is not None:

@@ -8,7 +8,8 @@ and returned as changes; nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +115,13 @@ class Judge:
         limits = self.releases[""].policy.limits
         idle = int(limits.idle_minutes * 60_000)
         lifetime = int(limits.tombstone_hours * 3_600_000)
-        orders: tuple[tuple[Mapping[str, tuple[Any, ...]], int], ...] = (
-            (partition.declared, idle),
-            (partition.undeclared, idle),
-            (partition.tombs, lifetime),
+        orders: tuple[tuple[Iterable[tuple[Any, ...]], int], ...] = (
+            (partition.declared.values(), idle),
+            (partition.undeclared.values(), idle),
+            (partition.strays, idle),
+            (partition.tombs.values(), lifetime),
         )
-        due: list[int] = [order[next(iter(order))][0] + wait for order, wait in orders if order]
+        due: list[int] = [first[0] + wait for order, wait in orders for first in islice(order, 1)]
         if not due or min(due) > LATEST_MS:
             return None
         # A clock that stands ends nothing: what is overdue already falls due with its next move.

@@ -7,6 +7,7 @@ adds what can be derived from them: who is oldest, and who belongs to which tree
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -72,6 +73,10 @@ class Partition:
         # Of open sessions, each in the log's order of last records.
         self.declared: dict[str, Place] = {}
         self.undeclared: dict[str, Place] = {}
+        # Clock and offset at the last record, and key, of those whose clock lies before another's whose last record came
+        # earlier, longest idle first. Only a record without the broker's stamp makes one. All others are in clock order.
+        self.strays: list[tuple[int, int, str]] = []
+        self._latest_ms = 0  # of the clocks in order
         self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
         # Open sessions below a root, under the key that the root's own state has or would have.
         self.trees: dict[str, dict[str, None]] = {}
@@ -125,6 +130,7 @@ class Partition:
             return
         self.declared.pop(key, None)
         self.undeclared.pop(key, None)
+        self._leave(key, held)
         end = (state.clock_ms, state.order) if state is not None else None
         if end is None or self.tombs.get(key) != end:  # else a call after the end, which moves nothing
             self.tombs.pop(key, None)
@@ -149,6 +155,14 @@ class Partition:
             if not self.holders[each]:
                 del self.holders[each]
 
+    def _leave(self, key: str, held: Place | None) -> None:
+        """Take an open session from the strays, if it is one."""
+        if held is not None and self.strays:
+            stray = (held.clock_ms, held.offset, key)
+            n = bisect_left(self.strays, stray)
+            if self.strays[n : n + 1] == [stray]:
+                del self.strays[n]
+
     def _place_open(self, key: str, state: Head, held: Place | None) -> None:
         self.tombs.pop(key, None)
         catalogue = state.catalogue
@@ -162,6 +176,11 @@ class Partition:
         other.pop(key, None)
         if held is None or held.offset != state.offset or key not in ours:
             ours.pop(key, None)  # else changed by its parent's fate, not by a record of its own
+            self._leave(key, held)
+            if state.clock_ms < self._latest_ms:
+                insort(self.strays, (state.clock_ms, state.offset, key))
+            else:
+                self._latest_ms = state.clock_ms
         ours[key] = Place(state.clock_ms, state.offset, state.weight, catalogue, state.holds)
         if state.session != state.root:
             tree = state_key(state.tenant, state.root, state.root)

@@ -105,7 +105,7 @@ def steps_of(rng: random.Random) -> list[Any]:
 
 
 def log_of(rng: random.Random) -> list[Record]:
-    """A log, stamped or not; a stamped one has ticks, releases and leaps of its clock."""
+    """A log, stamped, not, or by turns; a stamped one has ticks, releases and leaps of its clock."""
     values = steps_of(rng)
     if rng.random() < 0.4:
         return b.log(values)
@@ -117,7 +117,11 @@ def log_of(rng: random.Random) -> list[Record]:
         if rng.random() < 0.08:
             release = b.activation(rng.choice(["r1", "r2"]), rng.randint(1, 5), rng.choice(["new", "open"]))
             pairs.append((clock, release))
-    return b.stamped(pairs)
+    records = b.stamped(pairs)
+    if rng.random() < 0.6:
+        return records
+    bare = rng.choice([0.1, 0.5, 0.9])
+    return [b.unstamped(record) if rng.random() < bare else record for record in records]
 
 
 # Logs come from a seed: drawn part by part they would nearly all be short and tame.
@@ -299,6 +303,22 @@ def test_what_comes_later_in_the_batch_does_not_show_in_an_earlier_decision_or_c
     assert one.outputs == many.outputs
     assert many.decisions[0]["agent"] is None
     assert many.decisions[0]["verdict"] == "abstain"
+
+
+@pytest.mark.parametrize("size", [1, 2, 512])
+@pytest.mark.parametrize("begin", [b.called, b.declared])
+def test_a_session_is_idle_by_its_own_clock_though_one_before_it_went_by_a_later_time(
+    begin: Any, size: int
+) -> None:
+    """Whether a worker stored the two in between, in one order or in two, shows in nothing."""
+    records = b.stamped(
+        [(0, b.called("ahead", 0, at=200)), (10, begin("idle", 0, at=10)), (80, {"type": "clock.tick"})]
+    )
+    run = b.Run(b.judge(idle_minutes=1.0)).feed([b.unstamped(records[0]), *records[1:]], size)
+    assert [load(run.partition.states[key]).session for key in run.partition.undeclared] == ["ahead"]
+    assert (list(run.partition.declared), len(run.partition.tombs)) == ([], 1)
+    due = run.judge.next_deadline(run.partition)
+    assert due == b.T0 + 260_000
 
 
 def _revoking(**limits: Any) -> Any:
