@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,7 @@ def revocation(
     configured = settings()
     if file is None:
         raise InputError("name a file with tokens, or - for standard input")
+    _see_that_it_can_be_read(file)
     keys = _own_keys(configured) if jwks is None else _keys_of(jwks)
     failed = count = 0
     for number, token in tokens(file):
@@ -63,6 +65,12 @@ def revocation(
         raise InputError(f"{file} holds no token")
     if failed:
         raise typer.Exit(FINDINGS)
+
+
+def _see_that_it_can_be_read(file: Path) -> None:
+    """Raise `ConfigError` where a file cannot be read: the path is wrong, not what it holds."""
+    if str(file) != "-" and (file.is_dir() or not os.access(file, os.R_OK)):
+        raise ConfigError(f"{file} is no file that can be read; mend the path")
 
 
 def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None) -> tuple[bool, str]:
@@ -86,7 +94,7 @@ def _keys_of(path: Path) -> dict[str, Any]:
     try:
         keys: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         key_set(keys)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is no JWK set: {error}") from error
     except TokenError as error:
         raise InputError(f"{path}: {error.detail}") from error
@@ -112,6 +120,7 @@ def alert(
     from stream.cli.documents import documents
     from stream.outbound.ocsf import problems
 
+    _see_that_it_can_be_read(file)
     failed = count = 0
     for number, finding in documents(file, "agent.alerts.v1"):
         count += 1
@@ -130,13 +139,14 @@ def alert(
 def policy(
     file: Annotated[Path | None, typer.Argument(help="A policy file (default: the one in use).")] = None,
 ) -> None:
-    """Check a policy file; exit 1 when it is not valid."""
+    """Check a policy file; exit 1 when it is not valid, 2 when it cannot be read."""
     from models.release import registry
-    from stream.policy import levels, load_policy
+    from stream.policy import levels, parse_policy, read_policy
 
     configured = settings()
+    text, name = read_policy(file if file is not None else configured.policy_path)
     try:
-        loaded = load_policy(file if file is not None else configured.policy_path)
+        loaded = parse_policy(text, name)
         levels(loaded, registry.load(configured.model_dir).threshold)
     except ConfigError as error:
         typer.echo(str(error))

@@ -80,12 +80,35 @@ def test_a_policy_with_a_wrong_word_is_refused_with_its_line(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("policy", "missing"),
+        ("alert", "missing"),
+        ("revocation", "missing", "--jwks", "keys.json"),
+        ("revocation", "-", "--jwks", "missing"),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_to_verify_that_is_missing_or_a_folder_is_a_mistake_of_usage(
+    tmp_path: Path, arguments: tuple[str, ...], there: bool
+) -> None:
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    if there:
+        (tmp_path / "missing").mkdir()
+    done = run("verify", *arguments, cwd=tmp_path, stdin="a.b.c\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("driftline: ")
+    assert ("missing" in done.stderr, done.stderr.count("\n")) == (True, 1)
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("replay", "missing.jsonl"), 3, "missing.jsonl"),
         (("evaluate",), 3, "DRIFTLINE_DATA"),
         (("train",), 3, "DRIFTLINE_DATA"),
         (("verify", "revocation"), 3, "file"),
+        (("verify", "release", "missing"), 5, "missing"),  # as the worker that is given such a folder
         (("replay",), 2, "FILE"),
         (("nonsense",), 2, "nonsense"),
     ],
