@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from benchmarks.detection.figures import _early, ecosystem, shipped
 from benchmarks.detection.fits import FULL, Bench, Variant, variants
 from benchmarks.detection.rates import BUDGETS, Scored, rate
 from benchmarks.detection.rows import ROWLESS, Part, shaping
-from benchmarks.detection.tables import TABLES, word_rows
+from benchmarks.detection.tables import TABLES, tables, word_rows
 from benchmarks.detection.targets import ROWS, Row, gap_rows, held_back, reached, target_rows
 from models.evidence.features.registry import FEATURES, SPECS
 from models.evidence.features.spec import ABLATIONS
@@ -463,3 +464,30 @@ def test_kept_rows_hang_on_all_that_shapes_them() -> None:
     assert {f"corpora/written/{path.name}" for path in (ROOT / "corpora" / "written").iterdir()} <= covered
     assert not {f"models/{name}" for name in ROWLESS} & covered
     assert all((ROOT / "models" / name).exists() for name in ROWLESS)
+
+
+KEPT = {
+    mark: results.markdown(columns, rows)
+    for mark, (_, columns, rows) in tables(json.loads(page.FIGURES.read_bytes())).items()
+}
+"""The tables of the run that the pages show."""
+
+
+@pytest.mark.parametrize("mark", sorted(KEPT))
+def test_the_pages_have_the_tables_of_the_run_that_is_kept(mark: str) -> None:
+    text = results.page_with(page.PAGES, mark).read_text(encoding="utf-8")
+    assert f"<!-- {mark} -->\n{KEPT[mark]}\n<!-- /{mark} -->" in text
+
+
+def test_the_readme_quotes_the_run_that_is_kept() -> None:
+    found = KEPT["verdicts"].splitlines()
+    text = (results.ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    told = {
+        "all suites, each left out, verdicts": "verdicts, each AgentDojo suite left out in turn",
+        "all suites, none ever seen, verdicts": "verdicts, all four left out at once",
+    }
+    for name, quoted in told.items():
+        figures = next(line for line in found if line.startswith(f"| {name}")).split("|")
+        row = next(line for line in text if line.startswith(f"| {quoted}")).split("|")
+        hijacked, honest = (figures[column].split()[0] for column in (4, 2))
+        assert [row[2].strip(), row[3].strip()] == [hijacked, honest]
