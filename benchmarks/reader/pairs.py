@@ -36,8 +36,8 @@ OF_SET = {
 }
 """Calls of a set that are learnt from at most; of those that are not named all."""
 OTHERS = 2500
-LEFT_OUT = ("hashed",)
-"""Sets of which nothing can be read."""
+APART = ("written", "hashed")
+"""The last sets of `corpus.training`: of written tasks other calls are drawn, and of fingerprints nothing can be read."""
 
 
 class Pairs(NamedTuple):
@@ -96,8 +96,9 @@ def to_learn_from(data: Path, seed: int = 1) -> Pairs:
     sets: dict[str, Iterable[Session]] = dict(recorded)
     offered: dict[str, Mapping[str, Tools]] = dict.fromkeys(sets, tools)
     for made in corpus.training(recorded, tools, seed):
-        if made.name not in (*LEFT_OUT, "written"):
-            sets[made.name], offered[made.name] = made.sessions, made.tools
+        if made.name in APART:
+            break
+        sets[made.name], offered[made.name] = made.sessions, made.tools
     for name, sessions in sets.items():
         drawn = [
             one for one in sessions if one["session_id"] not in acted and str(one.get("origin")) not in acted
@@ -108,9 +109,10 @@ def to_learn_from(data: Path, seed: int = 1) -> Pairs:
             if len(rows.rows) >= most:
                 break
             rows.add(name, session, offered[name].get(session["tools_ref"], []), *_calls(session, rng))
+    theirs = written_tasks.catalogues()
     for name, authors in (("written", None), ("chains", written_tasks.AWAITED)):
         for session, bad, honest in _twins(written_tasks.sessions(seed, authors=authors), rng):
-            rows.add(name, session, written_tasks.catalogues()[session["tools_ref"]], bad, honest)
+            rows.add(name, session, theirs[session["tools_ref"]], bad, honest)
     return rows.pairs()
 
 
