@@ -49,7 +49,7 @@ ERRORS = (
 UNREACHABLE_S = 60.0
 GIVEN_UP_S = 6.0
 """When the producer gives up in `late_confirmations`, in place of a minute."""
-HIGH_RATE = 600.0
+HIGH_RATE = 1_500.0
 """Events a second in `kill_at_load`: 60 % of 2,500. A worker with a core to itself judged 2,100 on a slow day and 4,700 on
 a quiet one (docs/performance.md); here brokers, load and watch share two cores with two of them."""
 FULL_BATCH = 500
