@@ -82,7 +82,7 @@ def _sample(told: Mapping[str, Any]) -> str:
     """One line of prose: how many mutants, of which seed, shown to how many tests, and when."""
     mutants = sum(sum(counted.values()) for counted in told["packages"].values())
     return (
-        f"{mutants:,} mutants drawn with seed {told['seed']}, at most one a place: in turn four of the core, four of the evidence, "
+        f"{mutants:,} mutants drawn with seed {told['seed']}, at most one a place. In turn four are of the core, four of the evidence, "
         f"two of the signals and one of the policy. {told['tests']:,} tests; a mutant meets {told['budget_s']:g} seconds of them at "
         f"most. Operators of mutmut {told['mutmut']}; code of {told['commit']}, {told['date']}."
     )

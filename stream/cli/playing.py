@@ -94,7 +94,7 @@ def watch(
 ) -> None:
     """Decisions, alerts, revocations and refusals as they happen.
 
-    In a pipe: a line of JSON for each, none for a call that is allowed.
+    In a pipe: a line for each, the topic and then JSON; none for a call that is allowed.
     """
     from stream.shell.watch import watch as show
 

@@ -57,6 +57,14 @@ def test_the_readme_quotes_the_figures() -> None:
         assert re.findall(r"\b\d+\.\d\b", row)[:2] == [f"{value:.1f}" for value in quoted]
 
 
+def test_the_readme_quotes_the_figures_of_long_work() -> None:
+    figures = FIGURES["unseen"][shipped.CHAINS]["ways"]["verdicts"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| long work"))
+    quoted = [f"{figures[column]['per_cent']:.1f}" for column in ("hijacked alerted", "honest alerted")]
+    assert re.findall(r"\b\d+\.\d\b", row) == quoted
+
+
 def test_what_score_and_signals_would_each_have_led_to_is_told_apart() -> None:
     judge = bootstrap.judge(Settings(), mode="enforce")
     decision = {
