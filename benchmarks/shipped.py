@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -39,11 +39,12 @@ from stream.offline.signal_rates import spoken
 from stream.settings import Settings
 from stream.signals.registry import BY_ID
 
+Catalogues = dict[str, list[dict[str, Any]]]
 RAISED = ("alert", "deny", "revoke")
 FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
 PAGE = results.ROOT / "docs" / "detection.md"
 CHAINS = "written_chains"
-"""What `unlearnt_chains` are called among the recorded sets."""
+"""What long written work is called among the recorded sets."""
 CHUNK = 200
 """Sessions that a process judges at a time."""
 
@@ -127,22 +128,23 @@ def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | Non
     )
 
 
-def _part(job: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]) -> list[Judged]:
+def _part(job: tuple[list[dict[str, Any]], Catalogues]) -> list[Judged]:
     sessions, tools = job
     return [judged(session, tools.get(session.get("tools_ref", ""))) for session in sessions]
 
 
-def unlearnt_chains() -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Written sessions of long work that no model has learnt from, as they are met, and their catalogues."""
+def all_sets() -> Iterator[tuple[str, list[dict[str, Any]], Catalogues]]:
+    """Each recorded set with its sessions and catalogues, then the long work that no model has learnt from, as it is met."""
+    for path in results.recorded_files():
+        yield name_of(path), list(files.read_sessions(path)), load_tools(path) or {}
     written = written_tasks.sessions(authors=written_tasks.AWAITED)
-    return [one for one in written if one["variant"] in written_tasks.MET], written_tasks.catalogues()
+    met = [one for one in written if one["variant"] in written_tasks.MET]
+    yield CHAINS, met, written_tasks.catalogues()
 
 
-def all_judged(
-    sessions: Sequence[dict[str, Any]], tools: dict[str, list[dict[str, Any]]], jobs: int
-) -> list[Judged]:
+def all_judged(sessions: list[dict[str, Any]], tools: Catalogues, jobs: int) -> list[Judged]:
     """All of these sessions, judged."""
-    parts = [(list(sessions[at : at + CHUNK]), tools) for at in range(0, len(sessions), CHUNK)]
+    parts = [(sessions[at : at + CHUNK], tools) for at in range(0, len(sessions), CHUNK)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
         return [one for part in pool.map(_part, parts) for one in part]
 
@@ -249,12 +251,8 @@ def main() -> None:
         "unseen": {},
         "signals": {},
     }
-    sets = {name_of(path): path for path in results.recorded_files()}
-    for name, path in [*sets.items(), (CHAINS, None)]:
-        found = (
-            unlearnt_chains() if path is None else (list(files.read_sessions(path)), load_tools(path) or {})
-        )
-        sessions = all_judged(*found, asked.jobs)
+    for name, found, tools in all_sets():
+        sessions = all_judged(found, tools, asked.jobs)
         report["signals"][name] = signals_of(sessions)
         if name not in TRAINING_SETS:
             report["unseen"][name] = figures_of(sessions)

@@ -15,9 +15,11 @@ from models.contracts import Case
 from models.errors import SchemaError
 from models.release import registry
 from models.release.readers import load
+from models.session import Session
+from models.session import load as unpacked
 from stream.core.deployment import Activation, Deployment
 from stream.core.judge import Judge
-from stream.core.partition import Partition
+from stream.core.partition import Partition, state_key
 from stream.core.releases import Release
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.outbound.change import Change, Receivers
@@ -271,6 +273,13 @@ class Run:
         """Reason and offset of each quarantined record."""
         heads = [dict(o.headers) for o in self.outputs if o.topic == QUARANTINE]
         return [(h["reason"].decode(), int(h["offset"])) for h in heads]
+
+    @property
+    def session(self) -> Session:
+        """What is kept of the open session `s`."""
+        state = unpacked(self.partition.states[state_key("default", "s", "s")])
+        assert isinstance(state, Session)
+        return state
 
     @property
     def counters(self) -> dict[str, int]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from benchmarks import results
 from benchmarks.reader import exact, fit, pairs
+from models.training.rates import area
 from stream.offline.files import name_of
 
 FOLDER = results.ROOT / "build" / "reader"
@@ -43,8 +44,7 @@ def rates(told: pairs.Pairs, scores: npt.NDArray[np.floating[Any]]) -> dict[str,
         most[session] = label, max(before, score)
     by = {of: np.array([score for label, score in most.values() if label == of]) for of in pairs.UNSEEN}
     honest, bad = by["benign"], by["hijacked"]
-    below = (honest[None, :] < bad[:, None]).mean() + (honest[None, :] == bad[:, None]).mean() / 2
-    found = {"area": round(float(below), 4)}
+    found = {"area": round(area(honest, bad) or 0.0, 4)}
     for share in (0.01, 0.02, 0.05, 0.1):
         limit = np.quantile(honest, 1 - share)
         found[f"at {share:.0%}"] = round(100 * float((bad > limit).mean()), 1)
@@ -58,7 +58,7 @@ def make_pairs() -> None:
     """The calls to learn from, and those of the unseen set."""
     (path,) = (path for path in results.recorded_files() if name_of(path) == UNSEEN)
     pairs.unseen(path).save(FOLDER / "unseen.npz")
-    learnt = pairs.to_learn_from(path.parent)
+    learnt = pairs.to_learn_from()
     learnt.save(FOLDER / "pairs.npz")
     for source in dict.fromkeys(learnt.source.tolist()):
         those = learnt.source == source

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,11 +15,11 @@ import numpy.typing as npt
 import optax
 
 from benchmarks.reader.pairs import Pairs
-from benchmarks.reader.pieces import folder, vocabulary
+from benchmarks.reader.pieces import vocabulary
 from benchmarks.reader.texts import LAST_MARK, MAX_PIECES
+from models.training.distill_encoder import Floats, find_folder, read_weights
 
 Weights = dict[str, Any]
-Floats = npt.NDArray[np.float32]
 WIDTH, HEADS = 384, 12
 LENGTHS = (48, 64, 80, 96, 112, 128, 144, MAX_PIECES)
 """What rows of a batch are padded to: few, since each is compiled."""
@@ -46,15 +44,7 @@ class Recipe(NamedTuple):
 
 def encoder(layers: int, seed: int) -> Weights:
     """Weights of the sentence encoder's first layers, and new ones for parts, marks and the answer."""
-    raw = (folder() / "model.safetensors").read_bytes()
-    (size,) = struct.unpack("<Q", raw[:8])
-    kept: dict[str, Floats] = {}
-    for name, entry in json.loads(raw[8 : 8 + size]).items():
-        if name != "__metadata__" and entry["dtype"] == "F32":
-            start, end = entry["data_offsets"]
-            kept[name] = np.frombuffer(raw, "<f4", (end - start) // 4, 8 + size + start).reshape(
-                entry["shape"]
-            )
+    kept = read_weights((find_folder() / "model.safetensors").read_bytes())
     rng = np.random.default_rng(seed)
     of = "embeddings"
     drawn = [rng.normal(0, 0.02, shape).astype(np.float32) for shape in ((LAST_MARK, WIDTH), (2 * WIDTH, 1))]
@@ -91,9 +81,9 @@ def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
 
 
 def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Which part of the text each piece stands in: 0 intent, 1 call, 2 snippets."""
-    ends = np.cumsum(pieces == vocabulary()["[SEP]"], axis=-1)
-    return np.minimum(ends - (pieces == vocabulary()["[SEP]"]), 3).astype(np.int32)
+    """Which part of the text each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
+    ends = pieces == vocabulary()["[SEP]"]
+    return np.minimum(np.cumsum(ends, axis=-1) - ends, 3).astype(np.int32)
 
 
 def _normed(x: Any, weight: Any, bias: Any) -> Any:

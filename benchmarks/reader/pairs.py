@@ -34,8 +34,9 @@ OF_SET = {
     "formed": 1500,
     "delegated": 5000,
 }
-"""Calls of a set that are learnt from at most; of those that are not named all."""
+"""Calls of a set that are learnt from at most."""
 OTHERS = 2500
+"""... of a set that is not named there."""
 APART = ("written", "hashed")
 """The last sets of `corpus.training`: of written tasks other calls are drawn, and of fingerprints nothing can be read."""
 
@@ -85,7 +86,7 @@ class _Rows:
         return Pairs(pieces, bad, told[0], told[1], told[2].astype(np.int32), told[3], told[4])
 
 
-def to_learn_from(data: Path, seed: int = 1) -> Pairs:
+def to_learn_from(seed: int = 1) -> Pairs:
     """Calls to learn from."""
     rng, rows = random.Random(seed), _Rows()
     paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]

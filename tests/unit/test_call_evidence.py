@@ -19,7 +19,6 @@ from models.evidence.records import MAX_LITERALS, MAX_PIECES, AnswerRecord, Answ
 from models.evidence.systems import system_of
 from models.release.readers import load
 from models.session import SURE_PRINTS, Session, print_limit
-from models.session import load as unpacked
 from models.text import privacy
 from models.text.documents import leaves
 from models.text.fingerprints import MAX_APART, apart, fingerprint, grams, prints_of
@@ -27,24 +26,16 @@ from models.text.index import INTENT, PROSE, Index
 from models.text.privacy import SENTENCE_WORDS
 from models.tools.catalogue import Catalogue, OwnWords
 from stream.core import intents
-from stream.core.partition import state_key
 from stream.signals.call import circumstances, observe
 from tests import builders as b
 
 READERS = load()
 
 
-def kept(run: b.Run) -> Session:
-    """The session's state."""
-    state = unpacked(run.partition.states[state_key("default", "s", "s")])
-    assert isinstance(state, Session)
-    return state
-
-
 def context(*events: dict[str, Any], tools: list[dict[str, Any]] | None = None) -> CallContext:
     """What is known after `events`, with these tools or none."""
     run = b.play(events) if events else None
-    session = kept(run) if run is not None else Session(1, "t", "s", "s", 0, 0, 0, 0, "r", 0)
+    session = run.session if run is not None else Session(1, "t", "s", "s", 0, 0, 0, 0, "r", 0)
     offered = [Tool(**one) for one in tools or ()]
     catalogue = Catalogue(offered, b.KEY, {}, readers=READERS) if offered else None
     return CallContext(session, catalogue, (), Index(session.index), (), b.KEY, READERS)
@@ -316,7 +307,7 @@ def test_private_data_of_the_first_call_is_known_when_it_leaves() -> None:
 
 def test_all_that_an_intent_asks_for_counts_whatever_the_order_of_its_words() -> None:
     both = [
-        kept(b.play([b.declared(text=text)])).intent_actions
+        b.play([b.declared(text=text)]).session.intent_actions
         for text in ("read it and send it", "send it and read it")
     ]
     assert both[0] == both[1]
@@ -329,13 +320,13 @@ LOOSE = "pay bills now" + " " * MAX_APART
 
 def test_words_of_an_intent_are_known_however_they_are_written() -> None:
     """Words that stand apart and words that signs join are read by two ways, which must agree."""
-    plain, marked = (kept(b.play([b.declared(text=text)])) for text in ("pay bills now", LOOSE))
+    plain, marked = (b.play([b.declared(text=text)]).session for text in ("pay bills now", LOOSE))
     assert not apart(LOOSE)
     assert plain.intent_words == marked.intent_words != b""
 
 
 def test_an_index_that_no_longer_fits_beside_the_rest_loses_its_oldest_results() -> None:
-    session = kept(b.play([b.declared(text="pay bill-7781")]))
+    session = b.play([b.declared(text="pay bill-7781")]).session
     index = Index(session.index)
     index.add(range(100, 7000), 1, prose=False, limit=6000)
     session.index, session.intent_words = index.dump(), b"x" * 20_000

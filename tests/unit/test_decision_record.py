@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.session import load
+from models.session import Dossier
 from stream.core.cases import next_standing
-from stream.core.partition import Partition, state_key
 from stream.core.verdict import Ruling
 from stream.events import short_hash
 from tests import builders as b
@@ -106,17 +105,12 @@ def test_a_standing_rises_at_once_and_falls_a_step_after_calm_calls_in_a_row(
     rulings: list[Ruling], standings: str
 ) -> None:
     policy = b.shipped("enforce").model_copy(update={"calm_calls": 2})
-    dossier = session_of(b.play([b.declared()]).partition).dossier
+    dossier = Dossier()
     found = []
     for ruling in rulings:
         dossier.standing = next_standing(dossier, ruling, policy, over=False)
         found.append(dossier.standing)
     assert found == standings.split()
-
-
-def session_of(partition: Partition, session: str = "s") -> Any:
-    state = partition.states[state_key("default", session, session)]
-    return load(state) if isinstance(state, bytes) else state
 
 
 def test_a_session_goes_on_under_the_release_that_it_began_under() -> None:

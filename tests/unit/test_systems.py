@@ -11,10 +11,9 @@ from models.evidence.called import called_tool
 from models.evidence.context import CallContext
 from models.evidence.systems import _words_of
 from models.release import readers
-from models.session import Session, load
+from models.session import Session
 from models.text.index import Index
 from models.tools.catalogue import Catalogue
-from stream.core.partition import state_key
 from tests import builders as b
 
 READERS = readers.load()
@@ -149,10 +148,8 @@ def test_a_session_that_ran_commands_on_private_data_knows_no_system() -> None:
             b.called("s", 2, "mcp__other__get_patient", {"id": "7"}),
         ]
     )
-    state = load(run.partition.states[state_key("default", "s", "s")])
-    assert isinstance(state, Session)
-    assert state.private_system
-    assert state.private_apart
+    assert run.session.private_system
+    assert run.session.private_apart
 
 
 @pytest.mark.parametrize("description", [None, ""])

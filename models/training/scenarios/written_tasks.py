@@ -112,10 +112,11 @@ def catalogues() -> dict[str, Tools]:
 
 def sessions(seed: int = 1, *, authors: Collection[str] | None = None) -> Iterator[Session]:
     """All twins of the tasks to learn from, or of these authors'; `seed` decides where further wishes of users stand."""
-    chosen = files() if authors is not None else to_learn_from()
+    if authors is None:
+        chosen = to_learn_from()
+    else:
+        chosen = {name: file for name, file in files().items() if file["author"] in authors}
     for name, file in chosen.items():
-        if authors is not None and file["author"] not in authors:
-            continue
         work = file["work"]
         for n, task in enumerate(work):
             yield from _Task(name, f"work{n}", seed).with_attack(task, work[(n + 1) % len(work)])
