@@ -47,6 +47,9 @@ COMPARED = {
 }
 QUIET_S = 45.0
 """After so many seconds without a new record on any topic, what is missing will not come."""
+COLD_S = 240.0
+"""Within so many seconds a run comes to rest before its first fault: three brokers that have just started compile their code
+for over a minute and take most of two cores with it."""
 MOST_TOLD = 8
 NUMBERS = {1: "one", 3: "three"}
 
@@ -70,7 +73,7 @@ def play(
         "recorded": bool(os.environ.get("DRIFTLINE_DATA")),
         "core": cases.CORE,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rate": scenario.rate or rate,
+        "rate": scenario.rates.get(len(cluster.nodes), rate),
     }
     failures: list[str] = []
     scene = Scene(
@@ -78,7 +81,7 @@ def play(
         seed,
         directory,
         tell,
-        rate=scenario.rate or rate,
+        rate=scenario.rates.get(len(cluster.nodes), rate),
         poisoned=scenario.poisoned,
         checkpoint_records=scenario.checkpoint_records,
         rounds=rounds,
@@ -88,7 +91,7 @@ def play(
             try:
                 scene.load.start()
                 scene.fleet.scale(scenario.workers)
-                scene.flowing()
+                scene.flowing(COLD_S)
                 scenario.run(scene)
                 if scenario.release and not scene.facts.get("releases"):
                     raise SceneError("no release went live")
