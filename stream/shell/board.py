@@ -11,7 +11,7 @@ from collections import Counter, deque
 from typing import Any
 
 import orjson
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -36,13 +36,15 @@ def plain(text: object, limit: int = 80) -> str:
 class Board:
     """What the live view shows: counts, and the latest of each kind."""
 
-    def __init__(self, *, latest: int = 12) -> None:
+    def __init__(self, *, latest: int = 40) -> None:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
         self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
         self.n_judged = self.n_quarantined = 0
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
+        self.lost = ""
+        """What is wrong with the connection, where something is."""
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
         self._notable: deque[Text] = deque(maxlen=latest)
 
@@ -105,7 +107,7 @@ class Board:
         reason = event.get("reason_admin", {})
         why = next(iter(reason.values()), "") if isinstance(reason, dict) else reason
         self._notable.append(
-            Text.assemble(("REVOKE  ", "bold red"), plain(credentials, 60), "  ", plain(why, 70))
+            Text.assemble(("REVOKE  ", "bold red"), plain(credentials, 60), "  ", plain(why, 140))
         )
 
     def _refusal(self, document: dict[str, Any]) -> None:
@@ -115,7 +117,9 @@ class Board:
                 ("REFUSED ", "cyan"),
                 plain(document.get("reason", ""), 12),
                 "  ",
-                plain(document.get("detail", ""), 90),
+                plain(document.get("key", ""), 30),
+                "  ",
+                plain(document.get("detail", ""), 140),
             )
         )
 
@@ -124,26 +128,18 @@ class Board:
         """Calls decided."""
         return self.verdicts.total()
 
-    def render(self) -> RenderableType:
-        """The view as it stands."""
-        table = Table(expand=True, pad_edge=False, box=None)
-        for name, width in (("verdict", 8), ("score", 6), ("session", 30), ("call", 5), ("tool", 24)):
-            table.add_column(name, width=width, no_wrap=True)
-        table.add_column("why", no_wrap=True, ratio=1)
-        for decision in self._latest:
-            verdict = str(decision.get("verdict"))
-            table.add_row(
-                Text(plain(verdict, 8), style=STYLES.get(verdict, "")),
-                f"{float(decision.get('score', 0)):.2f}",
-                Text(plain(decision.get("session_id"), 30)),
-                str(decision.get("call_seq")),
-                Text(plain(decision.get("tool"), 24)),
-                Text(plain(decision.get("explanation"), 120), style="dim" if verdict == "allow" else ""),
-            )
-        return Group(
-            Panel(table, title=self.headline(), title_align="left", border_style="blue"),
-            *(Panel(Text("\n").join(self._notable), border_style="red") for _ in [0] if self._notable),
-        )
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The view as it stands, no higher than the screen: of each kind the newest that there is room for."""
+        headline = self.headline()
+        n_top = len(headline.wrap(console, options.max_width))
+        room = max(8, console.height - 1) - n_top
+        notable = list(self._notable)[-max(2, room // 3) :]
+        n_rows = max(1, room - 3 - (len(notable) + 2 if notable else 0))
+        yield headline
+        yield Panel(_table(list(self._latest)[-n_rows:]), border_style="blue")
+        if notable:
+            rows = Group(*(Text.assemble(row, no_wrap=True, overflow="ellipsis") for row in notable))
+            yield Panel(rows, border_style="red")
 
     def headline(self) -> Text:
         """One line of counts."""
@@ -154,7 +150,27 @@ class Board:
             parts.append(f"{self.n_ended} as sessions ended")
         if self.n_quarantined:
             parts.append(f"{self.n_quarantined} refused")
-        return Text(" · ".join(parts))
+        text = Text(" · ".join(parts))
+        return text.append(f" · {self.lost}", "bold red") if self.lost else text
+
+
+def _table(decisions: list[dict[str, Any]]) -> Table:
+    table = Table(expand=True, pad_edge=False, box=None)
+    for name, width in (("verdict", 7), ("score", 5), ("call", 4)):
+        table.add_column(name, width=width, no_wrap=True)
+    for name, share, most in (("session", 3, 30), ("tool", 3, 24), ("why", 5, None)):
+        table.add_column(name, ratio=share, max_width=most, no_wrap=True, overflow="ellipsis")
+    for decision in decisions:
+        verdict = str(decision.get("verdict"))
+        table.add_row(
+            Text(plain(verdict, 8), style=STYLES.get(verdict, "")),
+            f"{float(decision.get('score', 0)):.2f}",
+            str(decision.get("call_seq")),
+            Text(plain(decision.get("session_id"), 30)),
+            Text(plain(decision.get("tool"), 24)),
+            Text(plain(decision.get("explanation"), 200), style="dim" if verdict == "allow" else ""),
+        )
+    return table
 
 
 def _document(seen: Seen) -> tuple[str, dict[str, Any]] | None:
@@ -164,6 +180,7 @@ def _document(seen: Seen) -> tuple[str, dict[str, Any]] | None:
         return str(claims.get("jti", "")), claims
     if seen.topic == QUARANTINE:
         headers: dict[str, Any] = {name: value.decode(errors="replace") for name, value in seen.headers}
+        headers["key"] = (seen.key or b"").decode(errors="replace")  # the session's, as its producer names it
         return f"{headers.get('topic')}/{headers.get('partition')}/{headers.get('offset')}", headers
     try:
         document = orjson.loads(seen.value)

@@ -152,15 +152,12 @@ def _show(console: Console, settings: Settings, worker: WorkerProcess, feed: _Fe
     board = feed.board
     feed.start()
     last = time.monotonic()
-    with Live(
-        board.render(), console=console, refresh_per_second=4, transient=not console.is_terminal
-    ) as live:
+    with Live(board, console=console, refresh_per_second=4, transient=not console.is_terminal):
         for batch in records(settings, beginning=True, wait_ms=50):
             for seen in batch:
                 if (document := board.feed(seen)) is not None:
                     feed.latency.read(seen, document)
                     last = time.monotonic()
-            live.update(board.render())
             quiet_s = time.monotonic() - last
             if feed.failure is not None:
                 raise feed.failure

@@ -46,8 +46,11 @@ def records(
     beginning: bool = False,
     wait_ms: int = 200,
     stop: Callable[[], bool] = lambda: False,
+    connected: Callable[[bool], None] = lambda _: None,
 ) -> Iterator[list[Seen]]:
     """What arrives on the output topics, as it comes; an empty list when nothing did.
+
+    `connected` hears at each turn whether any broker is connected: the client itself waits for one in silence.
 
     Raises
     ------
@@ -79,6 +82,7 @@ def records(
         while not stop():
             polled = consumer.poll(timeout_ms=wait_ms)
             now = time.time()
+            connected(consumer.metrics()["consumer-metrics"]["connection-count"] > 0)
             yield [
                 Seen(settings.base(item.topic), item.key, tuple(item.headers or ()), item.value or b"", now)
                 for items in polled.values()

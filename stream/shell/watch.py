@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import orjson
 from rich.console import Console
 from rich.live import Live
@@ -10,6 +13,11 @@ from stream.events import DECISIONS
 from stream.settings import Settings
 from stream.shell.board import Board
 from stream.shell.outputs import records
+
+LOST_S = 5.0
+"""Seconds without a broker that are told of: a restart of one of several takes less."""
+
+_log = logging.getLogger("driftline.watch")
 
 
 def watch(settings: Settings, *, beginning: bool = False) -> None:
@@ -26,17 +34,36 @@ def watch(settings: Settings, *, beginning: bool = False) -> None:
 
 
 def _show(console: Console, board: Board, settings: Settings, *, beginning: bool) -> None:
-    with Live(board.render(), console=console, refresh_per_second=4, screen=False) as live:
-        for batch in records(settings, beginning=beginning):
+    with Live(board, console=console, refresh_per_second=4, screen=False):
+        for batch in records(settings, beginning=beginning, connected=_Lost(board).hear):
             for seen in batch:
                 board.feed(seen)
-            live.update(board.render())
 
 
 def _print(console: Console, board: Board, settings: Settings, *, beginning: bool) -> None:
-    for batch in records(settings, beginning=beginning):
+    lost = _Lost(board)
+    for batch in records(settings, beginning=beginning, connected=lost.hear):
+        if lost.is_new:
+            _log.warning("%s: %s", settings.bootstrap, board.lost)
         for seen in batch:
             document = board.feed(seen)
             if document is None or (seen.topic == DECISIONS and document.get("verdict") == "allow"):
                 continue
             console.out(f"{seen.topic} {orjson.dumps(document).decode()}", highlight=False)
+
+
+class _Lost:
+    """Tells the board how long no broker has been connected."""
+
+    def __init__(self, board: Board) -> None:
+        self.is_new = False
+        self._board, self._heard = board, time.monotonic()
+
+    def hear(self, connected: bool) -> None:
+        """Whether a broker is connected now."""
+        now = time.monotonic()
+        if connected:
+            self._heard = now
+        away, told = now - self._heard, bool(self._board.lost)
+        self._board.lost = f"no broker for {away:.0f} s" if away > LOST_S else ""
+        self.is_new = bool(self._board.lost) and not told

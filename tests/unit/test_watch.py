@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from stream import bootstrap
-from stream.events import CASES
+from stream.events import CASES, DECISIONS, QUARANTINE, dumps
 from stream.offline import files, replay
 from stream.settings import Settings
 from stream.shell.board import Board
 from stream.shell.outputs import Seen
+from stream.shell.watch import _Lost
 from tests import builders as b
 
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
@@ -41,7 +43,7 @@ def test_board_shows_the_session_and_the_reason_of_what_drifted(tmp_path: Path) 
     for seen in outputs(tmp_path):
         board.feed(seen)
     console = Console(file=io.StringIO(), width=160)
-    console.print(board.render())
+    console.print(board)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "finance-invoice-iban-swap" in shown
     assert "the destination iban comes from the result of call 0" in shown
@@ -58,3 +60,66 @@ def test_board_tells_of_credentials_that_went_with_their_session(tmp_path: Path)
         if output.topic != CASES:  # which a watcher does not read
             board.feed(Seen(output.topic, output.key, output.headers, output.value, 0.0))
     assert board.headline().plain.endswith("0 alerts · 0 revocations for drift · 1 as sessions ended")
+
+
+def shown(board: Board, width: int, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    console.print(board)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+def crowded(tmp_path: Path) -> Board:
+    board = Board()
+    for seen in outputs(tmp_path):
+        board.feed(seen)
+    for n in range(60):
+        decision = {
+            "decision_id": str(n),
+            "session_id": f"s-{n}",
+            "tool": "read",
+            "verdict": "allow",
+            "call_seq": n,
+        }
+        board.feed(Seen(DECISIONS, None, (), dumps(decision), 0.0))
+        headers = (
+            ("offset", str(n).encode()),
+            ("reason", b"contract"),
+            ("detail", f"field {n} is missing".encode()),
+        )
+        board.feed(Seen(QUARANTINE, f"session-{n}".encode(), headers, b"", 0.0))
+    return board
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 12), (60, 30), (120, 40), (200, 60)])
+def test_the_view_fits_the_screen_and_its_newest_rows_are_on_it(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    lines = shown(crowded(tmp_path), width, height)
+    assert len(lines) < height
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    assert "s-59" in text
+    assert "REFUSED contract  session-59  field 59" in text
+    assert " refused" in text
+
+
+def test_a_lost_broker_stands_in_the_headline_until_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board()
+    now = [100.0]
+    monkeypatch.setattr("stream.shell.watch.time.monotonic", lambda: now[0])
+    lost = _Lost(board)
+    told = []
+    for seconds, connected in ((1, True), (3, False), (3, False), (3, False), (1, True), (6, False)):
+        now[0] += seconds
+        lost.hear(connected)
+        told.append((board.lost, lost.is_new))
+    away = "no broker for 6 s"
+    assert told == [
+        ("", False),
+        ("", False),
+        (away, True),
+        ("no broker for 9 s", False),
+        ("", False),
+        (away, True),
+    ]
+    assert board.headline().plain.endswith(away)
