@@ -209,9 +209,10 @@ def connect(bootstrap: str, **security: Any) -> tuple[KafkaProducer, KafkaConsum
             f"kafka-python {kafka.__version__} is too old (its idempotent producer never sends to the embedded broker): "
             "install 3.0 or later"
         )
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5000, **security
-    )
+    producer = KafkaProducer(  # what is not on the bus after ten seconds never will be: a call must not run unjudged for minutes
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5000,
+        request_timeout_ms=5000, delivery_timeout_ms=10_000, **security,
+    )  # fmt: skip
     # A fetch waits for a decision no longer than that: some brokers answer the one after it only when it is over.
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20, **security

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -151,3 +153,21 @@ def test_a_call_with_an_expired_credential_is_stopped(begun: Callable[..., Any])
     call = session.call("read_invoice", {"number": 17})
     assert session.wait_for_decision(call, ANSWER_S, on_timeout="raise") is False
     assert session.decided[call]["verdict"] == "deny"
+
+
+def test_a_host_whose_broker_goes_away_hears_of_it_in_seconds(emitter: Any) -> None:
+    """Until then silence decides, and where silence allows nothing judges what runs."""
+    with EmbeddedBroker() as broker:
+        topics.create(Settings(bootstrap=broker.bootstrap, partitions=1))
+        producer, consumer = emitter.connect(broker.bootstrap)
+        session = emitter.Emitter(producer, "lonely", consumer=consumer)
+        session.declare("Pay the invoice")
+        session.last.get(10)
+    began = time.monotonic()
+    while session.lost is None and time.monotonic() < began + 30:
+        with contextlib.suppress(ConnectionError):  # from the moment on at which it hears of it
+            assert session.wait_for_decision(session.call("pay", {}), 0.5, on_timeout="allow")
+    with pytest.raises(ConnectionError, match="begin a new session"):
+        session.call("pay", {})
+    consumer.close()
+    producer.close(timeout=1)
