@@ -137,7 +137,7 @@ def all_sets() -> Iterator[tuple[str, list[dict[str, Any]], Catalogues]]:
     """Each recorded set with its sessions and catalogues, then the long work that no model has learnt from, as it is met."""
     for path in results.recorded_files():
         yield name_of(path), list(files.read_sessions(path)), load_tools(path) or {}
-    written = written_tasks.sessions(authors=written_tasks.AWAITED)
+    written = written_tasks.sessions(authors=written_tasks.LONG)
     met = [one for one in written if one["variant"] in written_tasks.MET]
     yield CHAINS, met, written_tasks.catalogues()
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from models.contracts import (
     EVENT,
@@ -32,7 +33,7 @@ RISK: Final = "agent.risk.v1"
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 
-CORE = "30"
+CORE = "31"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -170,9 +171,9 @@ def parse(value: bytes | None) -> Parsed:
         event = EVENT.validator.validate_python(document if known is None else {**document, "tools": known})
     except ValidationError as error:
         # The path and the rule, never the value: payloads stay out of headers and logs.
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        first = error.errors(include_input=False, include_url=False)[0]
         path = ".".join(str(step)[:64] for step in first["loc"][1:])
-        raise SchemaError("schema", f"{path[:256]}: {first['msg'][:200]}") from error
+        raise SchemaError("schema", f"{path[:256]} {_broken(first)[:200]}") from error
     except RecursionError as error:
         raise SchemaError("schema", "nested too deep") from error
     if offered and known is None and isinstance(event, SessionDeclared | CatalogueChanged) and event.tools:
@@ -180,6 +181,36 @@ def parse(value: bytes | None) -> Parsed:
             _checked.clear()
         _checked[offered] = event.tools
     return Parsed(event, document, offered)
+
+
+_BROKEN = {
+    "missing": "is missing",
+    "string_type": "is not a text",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length} characters",
+    "list_type": "is not a list",
+    "too_long": "has more than {max_length} entries",
+    "dict_type": "is not an object",
+    "model_type": "is not an object",
+    "model_attributes_type": "is not an object",
+    "bool_type": "is neither true nor false",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "greater_than": "is not above {gt}",
+    "greater_than_equal": "is below {ge}",
+    "less_than_equal": "is above {le}",
+    "literal_error": "is not {expected}",
+    "timezone_aware": "has no time zone; write 2026-03-02T09:00:00Z",
+    "datetime_type": "is not a time such as 2026-03-02T09:00:00Z",
+    "datetime_parsing": "is not a time such as 2026-03-02T09:00:00Z",
+    "datetime_from_date_parsing": "is not a time such as 2026-03-02T09:00:00Z",
+}
+"""What is wrong with a field, by pydantic's name for it; the names in braces are the rule's own figures."""
+
+
+def _broken(error: ErrorDetails) -> str:
+    told = _BROKEN.get(error["type"])
+    return told.format_map(error.get("ctx", {})) if told is not None else f"is refused: {error['msg']}"
 
 
 def _digest_of(tools: Any) -> bytes:

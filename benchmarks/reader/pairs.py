@@ -1,7 +1,6 @@
 """Calls of labelled sessions as a reader is shown them: to learn from, and of a set that nothing learnt from.
 
-What there is to learn from is what a release learns from (`corpus.training`), fingerprints left out, and the long work of the authors
-that wait for the next fit. Of a session a few calls are drawn: the first bad one, one before it, and of honest twins the same call.
+What there is to learn from is what a release learns from (`corpus.training`), fingerprints left out. Of a session a few calls are drawn: the first bad one, one before it, and of honest twins the same call.
 """
 
 from __future__ import annotations
@@ -111,9 +110,8 @@ def to_learn_from(seed: int = 1) -> Pairs:
                 break
             rows.add(name, session, offered[name].get(session["tools_ref"], []), *_calls(session, rng))
     theirs = written_tasks.catalogues()
-    for name, authors in (("written", None), ("chains", written_tasks.AWAITED)):
-        for session, bad, honest in _twins(written_tasks.sessions(seed, authors=authors), rng):
-            rows.add(name, session, theirs[session["tools_ref"]], bad, honest)
+    for session, bad, honest in _twins(written_tasks.sessions(seed), rng):
+        rows.add(written_tasks.SOURCE, session, theirs[session["tools_ref"]], bad, honest)
     return rows.pairs()
 
 

@@ -27,11 +27,12 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 40.0,
     tools: Tools = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Play at most so many events.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Keep what is shown at the end in this SVG.")] = None,
 ) -> None:
     """The whole system on this machine: embedded broker, worker, sessions, a live view."""
     from stream.shell.demo import run
 
-    raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit))
+    raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit, picture=picture))
 
 
 def broker(

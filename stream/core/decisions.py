@@ -131,7 +131,9 @@ class Decisions:
                 "time": rfc3339(call.time_ms),
                 "tool": event.tool,
                 "verdict": ruling.verdict,
-                "would_pass": words.would_pass(ruling, score, level, policy, judgement.speaking)[:400],
+                "would_pass": words.would_pass(ruling, score, level, policy, judgement.speaking, call.marks)[
+                    :400
+                ],
             }
         )
         head, tail = head[:-1] + b",", tail[1:]
@@ -191,7 +193,7 @@ def _judge(call: Call, score: int) -> Judgement:
     )
     noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
     shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
-    why = words.explain(ruling, score, level, speaking, shares, vague="vague" in call.marks)
+    why = words.explain(ruling, score, level, speaking, shares, call.marks)
     return Judgement(
         ruling, score, signals, speaking, families, before, after, decision_id, shares, why, noted
     )

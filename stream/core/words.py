@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from models.contracts import Family
 from models.forest.units import UNITS
@@ -21,22 +21,32 @@ _TOLD_FIRST: tuple[Family, ...] = (
 )
 
 
+_LACKS = {
+    "declaration_refused": "the session's declaration was refused",
+    "vague": "the intent tells nothing of what is to be done",
+}
+"""Why there is nothing to judge a call against, by the mark that says so."""
+_DECLARED_AGAIN = "the declaration sent again as the contract has it, docs/schemas/agent.events.v1.json"
+
+
 def explain(
     ruling: Ruling,
     score: int,
     level: Levels,
     speaking: Sequence[Raised],
     shares: Sequence[tuple[Family, int]],
-    *,
-    vague: bool,
+    marks: Collection[str] = (),
 ) -> str:
     """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
     evidence = sorted([raised.evidence for raised in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
-    reasons = "; ".join(dict.fromkeys([e.text for e in evidence])) or "nothing speaks against this call"
+    reasons = "; ".join(dict.fromkeys([e.text for e in evidence]))
+    if not reasons:
+        judged = "declaration_refused" not in marks
+        reasons = "nothing speaks against this call" if judged else "this call was not judged"
     if ruling.by == "signal":
         outcome = _by_signal(ruling, score, len({e.family for e in evidence}))
     else:
-        outcome = _by_score(ruling, score, level, shares, vague=vague)
+        outcome = _by_score(ruling, score, level, shares, marks)
     return f"{reasons} ({outcome})"
 
 
@@ -50,7 +60,11 @@ def _by_signal(ruling: Ruling, score: int, n_families: int) -> str:
 
 
 def _by_score(
-    ruling: Ruling, score: int, level: Levels, shares: Sequence[tuple[Family, int]], *, vague: bool
+    ruling: Ruling,
+    score: int,
+    level: Levels,
+    shares: Sequence[tuple[Family, int]],
+    marks: Collection[str],
 ) -> str:
     """What the score led to, or why to nothing."""
     value = f"{score / UNITS:.4f}"
@@ -60,18 +74,27 @@ def _by_score(
         of_it = f"; log odds above a typical honest call: {raising}" if raising else ""
         return f"{ruling.verdict}: score {value} reaches {limit / UNITS:.4f}{of_it}"
     if ruling.verdict == "abstain":
-        lacks = "the intent tells nothing of what is to be done" if vague else "no intent was declared"
+        lacks = next((told for mark, told in _LACKS.items() if mark in marks), "no intent was declared")
         return f"{lacks}, so the score {value} is not acted on"
     if ruling.watch:
         return f"watch: score {value} reaches {level.watch / UNITS:.4f}"
     return f"score {value}, below every threshold that counts here"
 
 
-def would_pass(ruling: Ruling, score: int, level: Levels, policy: Policy, speaking: Sequence[Raised]) -> str:
+def would_pass(
+    ruling: Ruling,
+    score: int,
+    level: Levels,
+    policy: Policy,
+    speaking: Sequence[Raised],
+    marks: Collection[str] = (),
+) -> str:
     """A change of the call, or of what was declared, that would have passed: all that stood against it, mended.
 
     A part of it may be enough: to know which, the call would have to be judged anew for each.
     """
+    if "declaration_refused" in marks:
+        return _DECLARED_AGAIN
     if ruling.verdict in ("allow", "abstain"):
         return ""
     stopping = (

@@ -6,6 +6,7 @@ the demo, and nothing is left behind.
 
 from __future__ import annotations
 
+import io
 import tempfile
 import threading
 import time
@@ -70,9 +71,16 @@ def expected(played: Sequence[Message]) -> Expected:
 
 
 def run(
-    data: Path | None = None, *, rate: float = 40.0, tools: Path | None = None, limit: int | None = None
+    data: Path | None = None,
+    *,
+    rate: float = 40.0,
+    tools: Path | None = None,
+    limit: int | None = None,
+    picture: Path | None = None,
 ) -> int:
     """Play `data` (default: the samples) through a whole Driftline; gives the exit code.
+
+    `picture` is where an SVG of the last view and the summary goes.
 
     Raises
     ------
@@ -106,6 +114,8 @@ def run(
             feed = _Feed(settings, played, rate)
             complete = _show(console, settings, worker, feed, sum(awaited))
     _summary(console, feed)
+    if picture is not None:
+        _draw(feed, picture)
     if not complete:
         console.print(
             f"[red]only {feed.board.n_calls} of {awaited.calls} calls were decided within {STALL_S:.0f} s"
@@ -167,6 +177,14 @@ def _show(console: Console, settings: Settings, worker: WorkerProcess, feed: _Fe
             if feed.done.is_set() and quiet_s > STALL_S:
                 return False
     raise AssertionError("records never end by themselves")
+
+
+def _draw(feed: _Feed, picture: Path) -> None:
+    """The last view and the summary as a picture."""
+    canvas = Console(record=True, file=io.StringIO(), width=120, height=32)
+    canvas.print(feed.board)
+    _summary(canvas, feed)
+    canvas.save_svg(str(picture), title="make demo")
 
 
 def _summary(console: Console, feed: _Feed) -> None:

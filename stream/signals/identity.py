@@ -109,7 +109,7 @@ class AfterRevocation(HistorySignal):
         look="see that the credential is dead; in shadow, judge the revocation that would have been",
         do="begin a new session with new credentials once the cause is mended",
     )
-    speaks_in = "support-ticket-exfiltration"
+    speaks_in = "finance-invoice-iban-swap"
     silent_in = "cloud-expired-credential"
 
     def check(self, past: PastDecisions) -> Statement | None:

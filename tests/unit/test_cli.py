@@ -182,7 +182,7 @@ def test_a_file_of_which_nothing_can_be_judged_is_refused_with_its_first_line(tm
     (answer,) = map(json.loads, done.stdout.splitlines())
     assert (answer["verdict"], answer["marks"]) == ("abstain", ["refused"])
     assert "2 records were refused (1 decode, 1 schema)" in done.stderr
-    assert "line 2: schema, tool: Field required" in done.stderr
+    assert "line 2: schema, tool is missing" in done.stderr
 
 
 def test_lines_that_are_refused_among_others_are_told_and_the_rest_is_judged(tmp_path: Path) -> None:

@@ -122,6 +122,9 @@ def test_calls_after_a_refused_declaration_say_so_until_one_is_accepted() -> Non
         run = b.play(values, batch)
         assert run.decisions[0]["verdict"] == "abstain"
         assert run.decisions[0]["marks"] == ["undeclared", "declaration_refused"]
+        why = run.decisions[0]["explanation"]
+        assert why.startswith("this call was not judged (the session's declaration was refused, ")
+        assert "docs/schemas/agent.events.v1.json" in run.decisions[0]["would_pass"]
         assert run.decisions[1]["marks"] == []
 
 

@@ -321,16 +321,16 @@ def test_whatever_an_enumeration_is(enum: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "action"),
+    ("name", "parameters", "action", "hinted"),
     [
-        ("call_tool", ("tool_name", "arguments"), "write"),
-        ("call_tool", ("operation", "parameters"), "write"),
-        ("gateway", ("method", "path", "body"), "write"),
-        ("call_tool", ("topic",), "read"),
+        ("call_tool", ("tool_name", "arguments"), "write", "write"),  # no hint takes back what a name says
+        ("call_tool", ("operation", "parameters"), "write", "write"),
+        ("gateway", ("method", "path", "body"), "write", "read"),
+        ("gateway", ("topic",), "read", "read"),
     ],
 )
 def test_a_tool_that_is_told_what_to_do_is_no_look_whatever_its_description_says(
-    name: str, parameters: tuple[str, ...], action: str
+    name: str, parameters: tuple[str, ...], action: str, hinted: str
 ) -> None:
     schema = {"type": "object", "properties": {one: {} for one in parameters}}
     for described in (
@@ -339,10 +339,8 @@ def test_a_tool_that_is_told_what_to_do_is_no_look_whatever_its_description_says
     ):
         tool = Tool(name=name, description=described, parameters=schema)
         assert facts_of(name, tool, {}, READERS.acting).action == action
-        hint = {"readOnlyHint": True}
-        assert (
-            facts_of(name, tool.model_copy(update={"annotations": hint}), {}, READERS.acting).action == "read"
-        ), "as its server says"
+        read_only = tool.model_copy(update={"annotations": {"readOnlyHint": True}})
+        assert facts_of(name, read_only, {}, READERS.acting).action == hinted
 
 
 BANK = ("send_money", "get_balance", "list_payees", "hold")

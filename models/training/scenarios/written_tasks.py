@@ -60,10 +60,8 @@ SOURCE = "written"
 SLOT = "{{SLOT}}"
 REPORT = frozenset({"q", "wn", "xf", "ya", "yb", "yc", "yd"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
-AWAITED = frozenset({"za", "zb", "zc", "zd", "ze", "zf"})
-"""Authors of long work that the next fit is to learn from; nothing has yet, so that until then it shows what a release does there."""
-SEALED = frozenset({"zg", "zh"})
-"""Authors of long work that nobody has looked at: reported on once, by the release that has learnt from those of `AWAITED`."""
+LONG = frozenset({"zg", "zh"})
+"""Authors of long work that is only reported on, as `REPORT`; others wrote the long work that is learnt from."""
 ORDINARY = frozenset({"calm", "delegated"})
 """Variants that are honest work as it was written, with nothing added to it."""
 MET = ORDINARY | {"hijacked", "beyond", "ignored", "within"}
@@ -90,7 +88,7 @@ def coarse(catalogue: str) -> bool:
 
 def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Of `files` those of the authors to learn from, but for some."""
-    apart = {*REPORT, *AWAITED, *SEALED, *without}
+    apart = {*REPORT, *LONG, *without}
     return {name: file for name, file in files().items() if file["author"] not in apart}
 
 
