@@ -1,6 +1,7 @@
 """A session's state: what is known of it, bounded, in one packed record.
 
-The calls and results themselves are not kept: counters, fingerprints and the last calls are. `VERSION`
+The calls and results themselves are not kept: counters, fingerprints, the last calls, and where the release has a reader some of
+their words are. `VERSION`
 changes whenever the packed form does; a state of another version is refused (`StateError`) and rebuilt from
 the input.
 """
@@ -14,10 +15,11 @@ import msgspec
 from models.contracts import Family, Standing, Verdict
 from models.errors import StateError
 from models.heads.handover import ANSWERS
+from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 13
+VERSION = 14
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -76,6 +78,7 @@ class SaidRow(msgspec.Struct, array_like=True, gc=False):
 
     call: int  # fingerprint of call_id
     prints: bytes  # of its arguments, uint32 each
+    fetcher: bytes = b""  # tool and arguments in a few word pieces, where a reader reads
 
 
 class CredentialRow(msgspec.Struct, array_like=True, gc=False):
@@ -204,6 +207,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # where private data lives, see `models.evidence.systems`
     private_system: int = 0  # print of the system that the latest private call reached; 0 where nothing tells
     private_apart: bool = False  # an earlier private call reached another one, or none that is known
+    # in words, where a reader reads, see `models.reading.memory`
+    asked: bytes = b""  # the intent's sentences
+    heard: bytes = b""  # what answers said
 
     @property
     def usable(self) -> bool:
@@ -233,7 +239,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.changed)
             + len(self.gone)
             + len(self.discovered)
-            + sum(16 + len(row.prints) for row in self.said)
+            + len(self.asked)
+            + len(self.heard)
+            + sum(16 + len(row.prints) + len(row.fetcher) for row in self.said)
             + 48 * len(self.window)
         )
 
@@ -262,6 +270,8 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
 
 _MEANING = MAX_CLAUSES * (DIMS + ANSWERS + 1) + MAX_LINES * LINE + 5 * MAX_NAMES + DIMS
 _SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
+_FETCHERS = (2 * MAX_FETCHER + 2) * MAX_SAID
+_WORDS = 2 * (MAX_INTENT + MAX_HEARD) + _FETCHERS
 _TOOLS = 4 * MAX_CHANGED + 8 * MAX_GONE + 4 * MAX_DISCOVERED + 32
 _BESIDE_NAMES = WINDOW * 43 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + _TOOLS + 1024
 """Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, numbers and digests at most, headers included."""
@@ -271,8 +281,28 @@ SURE_PRINTS = 1536
 
 def print_limit(session: Session) -> int:
     """Fingerprints that `session` has room for beside everything else that it holds."""
-    used = _BESIDE_NAMES + session.named + len(session.intent_words) + 3 * len(session.affinity)
-    return min(MAX_PRINTS, (MAX_STATE - used) // 8)
+    words = _words_limit(session) if session.asked else 0
+    return min(MAX_PRINTS, (MAX_STATE - _used(session) - words) // 8)
+
+
+def asked_limit(session: Session) -> int:
+    """Bytes of its intent's words that `session` has room for; without them it keeps none of answers."""
+    return max(0, min(2 * MAX_INTENT, _words_limit(session) - _FETCHERS))
+
+
+def heard_limit(session: Session) -> int:
+    """Bytes of answers' words that `session` has room for."""
+    room = _words_limit(session) - _FETCHERS - len(session.asked)
+    return max(0, min(2 * MAX_HEARD, room)) if session.asked else 0
+
+
+def _words_limit(session: Session) -> int:
+    """Bytes of words that there is room for beside the prints that are sure and everything else."""
+    return max(0, min(_WORDS, MAX_STATE - _used(session) - 8 * SURE_PRINTS))
+
+
+def _used(session: Session) -> int:
+    return _BESIDE_NAMES + session.named + len(session.intent_words) + 3 * len(session.affinity)
 
 
 def measure_names(session: Session) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from models.errors import ConfigError
+from models.forest.joint import Joint
 from models.heads.readers import Readers
 from models.release import contents, registry
 from models.release import readers as readers_on_disk
@@ -34,12 +35,15 @@ def release(settings: Settings, *, mode: str | None = None) -> Release:
 
 def make_release(model: Any, policy: Policy, readers: Readers | None = None) -> Release:
     """Model, readers and policy as one release; without `readers` with those that come with the package."""
+    readers = readers if readers is not None else readers_on_disk.load()
+    joint = model.manifest.get("joint") if readers.reader is not None else None
     return Release(
         f"{model.name}@{model.digest[:12]}",
         model,
-        readers if readers is not None else readers_on_disk.load(),
+        readers,
         policy,
         levels(policy, model.threshold),
+        Joint.parse(joint) if joint is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ import orjson
 
 from models.contracts import Case
 from models.errors import SchemaError
+from models.forest.joint import Joint
 from models.release import registry
 from models.release.readers import load
 from models.session import Session
@@ -24,6 +25,7 @@ from stream.core.releases import Release
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.outbound.change import Change, Receivers
 from stream.policy import Levels, Policy, load_policy
+from tests.drawn_reader import reader
 
 T0 = 1_767_258_000_000  # 2026-01-01T09:00:00Z
 KEY = b"test-key"
@@ -193,13 +195,24 @@ LEVELS = Levels(1000, 2000, 3500)
 
 
 def release(
-    name: str = "bundled", scorer: Any = None, levels: Levels = LEVELS, mode: str = "enforce", **limits: Any
+    name: str = "bundled",
+    scorer: Any = None,
+    levels: Levels = LEVELS,
+    mode: str = "enforce",
+    reads: bool = False,
+    **limits: Any,
 ) -> Release:
-    """A release whose levels are low enough for verdicts to vary; `limits` replace the policy's."""
+    """A release whose levels are low enough for verdicts to vary; `limits` replace the policy's.
+
+    One that `reads` has a reader that learnt nothing, and reads every call.
+    """
     policy = shipped(mode)
     if limits:
         policy = policy.model_copy(update={"limits": policy.limits.model_copy(update=limits)})
-    return Release(name, scorer or RowScorer(), load(), policy, levels)
+    made = Release(name, scorer or RowScorer(), load(), policy, levels)
+    if not reads:
+        return made
+    return made._replace(readers=made.readers._replace(reader=reader()), joint=Joint(0, 1.0, 0.3, 0.0))
 
 
 def judge(

@@ -15,18 +15,26 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from benchmarks.reader import exact, fit, pairs
+from benchmarks.reader import fit, pairs, vocabulary
+from benchmarks.reader.whole import Weights, quantised
+from models.reading.encoder import Encoder
+from models.reading.pieces import Pieces
+from models.reading.reader import Reader
+from models.release import readers as readers_on_disk
 from models.training.rates import area
 from stream.offline.files import name_of
 
 FOLDER = results.ROOT / "build" / "reader"
 UNSEEN = "agentdyn_dailylife"
+LOOKED_AT = 5
+"""Of so many unseen sessions one is looked at while a reader is fitted."""
 
 
 def say(text: str) -> None:
@@ -55,45 +63,75 @@ def rates(told: pairs.Pairs, scores: npt.NDArray[np.floating[Any]]) -> dict[str,
 
 
 def make_pairs() -> None:
-    """The calls to learn from, and those of the unseen set."""
+    """The word pieces to know, the calls to learn from, and those of the unseen set."""
     (path,) = (path for path in results.recorded_files() if name_of(path) == UNSEEN)
-    pairs.unseen(path).save(FOLDER / "unseen.npz")
-    learnt = pairs.to_learn_from()
+    drawn = pairs.to_learn_from()
+    words = vocabulary.chosen(pairs.texts_of(drawn))
+    (FOLDER / "words.json").write_text(json.dumps(words))
+    say(f"{len(words)} word pieces")
+    readers = readers_on_disk.load()._replace(reader=Reader(Pieces(words)))
+    pairs.pairs_of(pairs.unseen(path), readers).save(FOLDER / "unseen.npz")
+    learnt = pairs.pairs_of(drawn, readers)
     learnt.save(FOLDER / "pairs.npz")
     for source in dict.fromkeys(learnt.source.tolist()):
         those = learnt.source == source
         say(f"{source}: {those.sum()} calls, {learnt.bad[those].sum()} of them bad")
 
 
-def make_reader(recipe: fit.Recipe, without: str) -> None:
-    """Fit a reader on the pairs, but for the sets that are named."""
+def known_words() -> list[str]:
+    """The word pieces that the pairs are made of."""
+    words: list[str] = json.loads((FOLDER / "words.json").read_text())
+    return words
+
+
+def make_reader(
+    recipe: fit.Recipe, without: str, begun_as: Path | None, teacher: Path | None, kept: str, out: Path
+) -> None:
+    """Fit a reader on the pairs, but for the sets that are named; a smaller one by what a larger one says.
+
+    One that is `begun_as` another goes on where that stopped.
+    """
     learnt, unseen = pairs.load(FOLDER / "pairs.npz"), pairs.load(FOLDER / "unseen.npz")
     learnt = learnt.taken(np.flatnonzero(~np.isin(learnt.source, without.split(","))))
     say(f"{len(learnt.bad)} pairs, {learnt.bad.mean():.2f} of them bad")
-    w = fit.fitted(
-        learnt, recipe, say, lambda w: say(json.dumps(rates(unseen, fit.scores(w, unseen.pieces))))
-    )
-    fit.save(w, FOLDER / "reader.npz")
-    say(json.dumps(rates(unseen, fit.scores(w, unseen.pieces))))
+    few = unseen.taken(np.flatnonzero(np.isin(unseen.session, np.unique(unseen.session)[::LOOKED_AT])))
+    begun, told = fit.encoder(known_words(), recipe.layers, recipe.seed), None
+    if begun_as is not None:
+        begun = fit.load(begun_as)
+    if teacher is not None:
+        larger = fit.load(teacher)
+        begun, told = (
+            fit.student(larger, [int(n) for n in kept.split(",")]),
+            fit.scores(larger, learnt.pieces),
+        )
+        say(f"{teacher} teaches")
+
+    def look(w: Weights) -> None:
+        say(json.dumps(rates(few, fit.scores(w, few.pieces))))
+
+    w = fit.fitted(learnt, begun, recipe, say, look, told)
+    fit.save(w, out)
+    np.savez(out.with_suffix(".whole.npz"), **quantised(w))
+    scores = fit.scores(w, unseen.pieces)
+    np.save(out.with_suffix(".unseen.npy"), scores)
+    say(json.dumps(rates(unseen, scores)))
 
 
-def measure(layers: int) -> Mapping[str, Any]:
+def measure(path: Path) -> Mapping[str, Any]:
     """The fitted reader, as it was fitted and in whole numbers."""
-    w, told = fit.load(FOLDER / "reader.npz", layers), pairs.load(FOLDER / "unseen.npz")
-    reader, as_fitted = exact.Reader(w), fit.scores(w, told.pieces)
-    whole, took = np.zeros(len(told.bad), np.float32), []
-    for n, row in enumerate(told.pieces):
-        cut = row[None, : int((row != 0).sum())].astype(np.int32)
+    w, told = fit.load(path), pairs.load(FOLDER / "unseen.npz")
+    encoder, as_fitted = Encoder(quantised(w)), fit.scores(w, told.pieces)
+    pages = [row[: int((row != 0).sum())].tolist() for row in told.pieces]
+    whole, took = np.zeros(len(pages), np.float32), []
+    for n, page in enumerate(pages):
         began = time.perf_counter()
-        whole[n] = reader.read(cut, fit.parts_of(cut))[0]
+        whole[n] = encoder.read([page])[0]
         took.append(1000 * (time.perf_counter() - began))
-    some = told.pieces[:24].astype(np.int32)
-    together = reader.read(some, fit.parts_of(some))
     return {
         "as fitted": rates(told, as_fitted),
         "in whole numbers": rates(told, whole),
         "log odds apart, most": round(float(np.abs(whole - as_fitted).max()), 3),
-        "alike in a batch, padded": bool((together == whole[:24]).all()),
+        "alike in batches": bool((encoder.read(pages[:200]) == whole[:200]).all()),
         "ms a call, median and p99": [round(float(np.quantile(took, q)), 1) for q in (0.5, 0.99)],
     }
 
@@ -104,25 +142,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("pairs", "fit", "measure"))
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--frozen", type=int, default=3, help="layers that stay as they are")
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument(
         "--pairs",
         type=int,
-        default=60_000,
+        default=20_000,
         help="pairs to learn from, again from the first if there are fewer",
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="after which the fit stops where it is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--without", default="", help="sets that are not learnt from, by commas")
+    parser.add_argument("--begun", type=Path, help="a reader that goes on where it stopped")
+    parser.add_argument("--teacher", type=Path, help="a larger reader, whose word is learnt")
+    parser.add_argument(
+        "--kept", default="1,3,5", help="layers of the larger reader that a smaller one begins with"
+    )
+    parser.add_argument("--file", type=Path, default=FOLDER / "reader.npz", help="of the reader")
     asked = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if asked.what == "pairs":
         make_pairs()
     elif asked.what == "fit":
-        recipe = fit.Recipe(layers=asked.layers, pairs=asked.pairs, minutes=asked.minutes, seed=asked.seed)
-        make_reader(recipe, asked.without)
+        recipe = fit.Recipe(
+            asked.layers, asked.frozen, asked.pairs, rate=asked.rate, minutes=asked.minutes, seed=asked.seed
+        )
+        make_reader(recipe, asked.without, asked.begun, asked.teacher, asked.kept, asked.file)
     else:
-        print(json.dumps(measure(asked.layers), indent=1))
+        print(json.dumps(measure(asked.file), indent=1))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +16,33 @@ import numpy.typing as npt
 import optax
 
 from benchmarks.reader.pairs import Pairs
-from benchmarks.reader.pieces import vocabulary
-from benchmarks.reader.texts import LAST_MARK, MAX_PIECES
+from benchmarks.reader.vocabulary import encoder_places
+from benchmarks.reader.whole import HEADS, Weights
+from models.reading.page import MAX_PAGE
+from models.reading.pieces import FIRST_HASH, FIRST_WORD, Mark
 from models.training.distill_encoder import Floats, find_folder, read_weights
 
-Weights = dict[str, Any]
-WIDTH, HEADS = 384, 12
-LENGTHS = (48, 64, 80, 96, 112, 128, 144, MAX_PIECES)
+WIDTH = 384
+LENGTHS = (48, 64, 80, 96, 112, 128, 144, MAX_PAGE)
 """What rows of a batch are padded to: few, since each is compiled."""
+LOOKED = 400
+"""Batches after which a fit is looked at."""
 DROPPED = 0.1
 """Share of what the last layer says that is left out while learning."""
+UNKNOWN, CLASSIFIES, SEPARATES = 100, 101, 102
+"""Places of the sentence encoder's own marks for what it does not know, a beginning and an end."""
+SPOKEN = {
+    Mark.SAID: "asked",
+    Mark.FIRST: "first",
+    Mark.SECOND: "second",
+    Mark.THIRD: "third",
+    Mark.NOWHERE: "unknown",
+    Mark.TEXT: ":",
+    Mark.ARGUMENT: ";",
+}
+"""What other marks begin as: words that mean about the same."""
+TAUGHT = 0.8
+"""What a larger reader's word is worth beside the labels."""
 SMOOTHED = 0.01
 """How far labels stay from 0 and 1."""
 
@@ -32,32 +50,37 @@ SMOOTHED = 0.01
 class Recipe(NamedTuple):
     """How a reader is fitted."""
 
-    layers: int = 3
-    pairs: int = 60_000
+    layers: int = 6
+    frozen: int = 3  # of these the first, which stay as they are, with all that lies before them
+    pairs: int = 20_000
     batch: int = 32
-    rate: float = 1.5e-4
+    rate: float = 1e-4
     decay: float = 0.01
     warm_up: int = 60
     seed: int = 1
     minutes: float = 1e9  # after which it stops where it is
 
 
-def encoder(layers: int, seed: int) -> Weights:
-    """Weights of the sentence encoder's first layers, and new ones for parts, marks and the answer."""
+def encoder(words: Sequence[str], layers: int, seed: int) -> Weights:
+    """Weights of the sentence encoder's first layers, and new ones for hashes, parts, marks and the answer."""
     kept = read_weights((find_folder() / "model.safetensors").read_bytes())
     rng = np.random.default_rng(seed)
     of = "embeddings"
-    drawn = [rng.normal(0, 0.02, shape).astype(np.float32) for shape in ((LAST_MARK, WIDTH), (2 * WIDTH, 1))]
+    known, places = kept[f"{of}.word_embeddings.weight"], encoder_places()
+    own = known[UNKNOWN] + rng.normal(0, known.std(), (FIRST_WORD, WIDTH)).astype(np.float32)
+    own[Mark.START], own[Mark.END] = known[CLASSIFIES], known[SEPARATES]
+    for mark, word in SPOKEN.items():
+        own[mark] = known[places[word]]
     return {
-        "words": kept[f"{of}.word_embeddings.weight"],
-        "places": kept[f"{of}.position_embeddings.weight"][:MAX_PIECES]
+        "words": np.concatenate([own, known[[places[word] for word in words]]]),
+        "places": kept[f"{of}.position_embeddings.weight"][:MAX_PAGE]
         + kept[f"{of}.token_type_embeddings.weight"][0],
         "parts": np.zeros((4, WIDTH), np.float32),
-        "marks": drawn[0],
+        "marks": np.zeros((FIRST_HASH, WIDTH), np.float32),
         "norm": kept[f"{of}.LayerNorm.weight"],
         "norm_bias": kept[f"{of}.LayerNorm.bias"],
         "layers": [_layer(kept, f"encoder.layer.{n}") for n in range(layers)],
-        "answer": drawn[1],
+        "answer": rng.normal(0, 0.02, (2 * WIDTH, 1)).astype(np.float32),
         "answer_bias": np.zeros(1, np.float32),
     }
 
@@ -82,7 +105,7 @@ def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
 
 def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Which part of the text each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
-    ends = pieces == vocabulary()["[SEP]"]
+    ends = pieces == Mark.END
     return np.minimum(np.cumsum(ends, axis=-1) - ends, 3).astype(np.int32)
 
 
@@ -95,9 +118,9 @@ def forward(w: Weights, pieces: Any, parts: Any, key: Any = None) -> Any:
     """Log odds that each row's call is bad; `key` draws what is left out while learning."""
     rows, length = pieces.shape
     there = pieces != 0
-    marked = (pieces > 1) & (pieces <= LAST_MARK)
+    marked = (pieces > 0) & (pieces < FIRST_HASH)
     x = w["words"][pieces] + w["places"][:length] + w["parts"][parts]
-    x = x + w["marks"][jnp.where(marked, pieces - 1, 0)] * marked[..., None]
+    x = x + w["marks"][jnp.where(marked, pieces, 0)] * marked[..., None]
     x = _normed(x, w["norm"], w["norm_bias"])
     hidden = jnp.where(there, 0.0, -1e9)[:, None, None, :]
     for layer in w["layers"]:
@@ -148,36 +171,64 @@ def batches(
         yield from (groups[n] for n in rng.permutation(len(groups)))
 
 
+def student(teacher: Weights, kept: Sequence[int]) -> Weights:
+    """What a smaller reader begins as: some layers of a larger one, and all that lies before and behind them."""
+    return {**teacher, "layers": [teacher["layers"][n] for n in kept]}
+
+
 def fitted(
-    pairs: Pairs, recipe: Recipe, say: Callable[[str], None], look: Callable[[Weights], None]
+    pairs: Pairs,
+    begun: Weights,
+    recipe: Recipe,
+    say: Callable[[str], None],
+    look: Callable[[Weights], None],
+    told: npt.NDArray[np.floating[Any]] | None = None,
 ) -> Weights:
-    """A reader that has learnt from `pairs`; `look` sees it now and then, and changes nothing."""
+    """A reader that has learnt from `pairs`; `look` sees it now and then, and changes nothing.
+
+    Parameters
+    ----------
+    begun : what it is before
+    told : log odds that a larger reader gives each of the pairs, where one teaches it
+    """
     rng = np.random.default_rng(recipe.seed)
-    w = jax.tree.map(jnp.asarray, encoder(recipe.layers, recipe.seed))
-    words = w.pop("words")  # stay as they are: a fifth of the time less, and rare words keep what they mean
+    w = jax.tree.map(jnp.asarray, begun)
+    wanted = np.where(pairs.bad, 1 - SMOOTHED, SMOOTHED)
+    if told is not None:
+        wanted = TAUGHT / (1 + np.exp(-told)) + (1 - TAUGHT) * wanted
+    learning = {
+        "layers": w["layers"][recipe.frozen :],
+        "answer": w["answer"],
+        "answer_bias": w["answer_bias"],
+    }
+
+    def whole(learning: Weights) -> Weights:
+        return {**w, **learning, "layers": [*w["layers"][: recipe.frozen], *learning["layers"]]}
+
     steps = recipe.pairs // recipe.batch
     rate = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, recipe.warm_up, steps, recipe.rate / 20)
     rule = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=recipe.decay))
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def step(w: Weights, state: Any, pieces: Any, parts: Any, bad: Any, key: Any) -> Any:
-        def loss(w: Weights) -> Any:
-            wanted = bad * (1 - 2 * SMOOTHED) + SMOOTHED
-            told = forward({**w, "words": words}, pieces, parts, key)
+    def step(learning: Weights, state: Any, pieces: Any, parts: Any, wanted: Any, key: Any) -> Any:
+        def loss(learning: Weights) -> Any:
+            told = forward(whole(learning), pieces, parts, key)
             return optax.sigmoid_binary_cross_entropy(told, wanted).mean()
 
-        missed, slope = jax.value_and_grad(loss)(w)
-        change, state = rule.update(slope, state, w)
-        return optax.apply_updates(w, change), state, missed
+        missed, slope = jax.value_and_grad(loss)(learning)
+        change, state = rule.update(slope, state, learning)
+        return optax.apply_updates(learning, change), state, missed
 
-    state, began, learnt, missed = rule.init(w), time.monotonic(), 0, []
+    state, began, learnt, missed = rule.init(learning), time.monotonic(), 0, []
     chosen = np.concatenate(
         [rng.permutation(len(pairs.bad)) for _ in range(-(-recipe.pairs // len(pairs.bad)))]
     )
     for n, rows in enumerate(batches(pairs, chosen[: recipe.pairs], recipe, rng)):
         pieces = padded(pairs.pieces[rows])
         key = jax.random.key(int(rng.integers(1 << 30)))
-        w, state, lost = step(w, state, pieces, parts_of(pieces), pairs.bad[rows].astype(np.float32), key)
+        learning, state, lost = step(
+            learning, state, pieces, parts_of(pieces), wanted[rows].astype(np.float32), key
+        )
         missed.append(float(lost))
         learnt += len(rows)
         took = time.monotonic() - began
@@ -185,11 +236,11 @@ def fitted(
             say(
                 f"{learnt} of {recipe.pairs} pairs, loss {np.mean(missed[-100:]):.4f}, {learnt / took:.1f} pairs/s"
             )
-        if n % 500 == 499:
-            look({**w, "words": words})
+        if n % LOOKED == LOOKED - 1:
+            look(whole(learning))
         if took > 60 * recipe.minutes:
             break
-    return jax.tree.map(np.asarray, {**w, "words": words})
+    return jax.tree.map(np.asarray, whole(learning))
 
 
 def save(w: Weights, path: Path) -> None:
@@ -198,9 +249,17 @@ def save(w: Weights, path: Path) -> None:
     np.savez(path, **{jax.tree_util.keystr(at): np.asarray(value) for at, value in flat})
 
 
-def load(path: Path, layers: int) -> Weights:
+def load(path: Path) -> Weights:
     """Weights from a file."""
-    w = encoder(layers, 0)
-    flat, shape = jax.tree_util.tree_flatten_with_path(w)
+    found: Weights = {"layers": []}
     with np.load(path) as kept:
-        return jax.tree_util.tree_unflatten(shape, [kept[jax.tree_util.keystr(at)] for at, _ in flat])
+        for name in kept.files:
+            at, *inner = re.findall(r"\['(\w+)'\]|\[(\d+)\]", name)
+            if not inner:
+                found[at[0]] = kept[name]
+                continue
+            (_, number), (part, _) = inner
+            while len(found["layers"]) <= int(number):
+                found["layers"].append({})
+            found["layers"][int(number)][part] = kept[name]
+    return found

@@ -5,9 +5,12 @@ What there is to learn from is what a release learns from (`corpus.training`), f
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from benchmarks.reader.texts import MAX_PIECES, shown
+from models.heads.readers import Readers
+from models.reading.page import MAX_PAGE
 from models.training import dataset
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
+from stream.offline.pages import shown_calls
 
 Session = dict[str, Any]
 Tools = list[dict[str, Any]]
@@ -38,6 +43,10 @@ OTHERS = 2500
 """... of a set that is not named there."""
 APART = ("written", "hashed")
 """The last sets of `corpus.training`: of written tasks other calls are drawn, and of fingerprints nothing can be read."""
+
+
+CHUNK = 100
+"""Sessions that a process is given at once."""
 
 
 class Pairs(NamedTuple):
@@ -67,27 +76,66 @@ def load(path: Path) -> Pairs:
         return Pairs(**{name: kept[name] for name in Pairs._fields})
 
 
-class _Rows:
-    def __init__(self) -> None:
-        self.rows: list[tuple[list[int], bool, str, str, int, str, str]] = []
+class Drawn(NamedTuple):
+    """A session of which some calls are learnt from, and which of these are bad."""
 
-    def add(self, source: str, session: Session, tools: Tools, bad: set[int], honest: set[int]) -> None:
-        task = f"{session['source']}/{session['suite']}/{session['user_task_id']}"
-        for call, row in shown(session, tools, bad | honest).items():
-            self.rows.append((row, call in bad, source, session["session_id"], call, session["label"], task))
-
-    def pairs(self) -> Pairs:
-        rows, *columns = zip(*self.rows, strict=True)
-        pieces = np.zeros((len(rows), MAX_PIECES), np.uint16)
-        for place, row in enumerate(rows):
-            pieces[place, : len(row)] = row
-        bad, *told = map(np.array, columns)
-        return Pairs(pieces, bad, told[0], told[1], told[2].astype(np.int32), told[3], told[4])
+    source: str
+    session: Session
+    tools: Tools
+    bad: set[int]
+    honest: set[int]
 
 
-def to_learn_from(seed: int = 1) -> Pairs:
-    """Calls to learn from."""
-    rng, rows = random.Random(seed), _Rows()
+def texts_of(drawn: Iterable[Drawn]) -> Iterator[str]:
+    """All that the sessions say in words."""
+    for one in drawn:
+        yield one.session["intent"]
+        for call in one.session["calls"]:
+            yield json.dumps(call["args"])
+            yield str(call["result"])
+        for tool in one.tools:
+            yield f"{tool['name']} {tool.get('description')}"
+
+
+def pairs_of(drawn: Sequence[Drawn], readers: Readers, jobs: int = 2) -> Pairs:
+    """The drawn calls as the live judge would show them."""
+    parts = [drawn[at : at + CHUNK] for at in range(0, len(drawn), CHUNK)]
+    _READERS.append(readers)  # the processes are forks: they find them there
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+            rows = [row for part in pool.map(_rows, parts) for row in part]
+    finally:
+        _READERS.pop()
+    columns = list(zip(*rows, strict=True))
+    pieces = np.zeros((len(rows), MAX_PAGE), np.uint16)
+    for place, row in enumerate(columns[0]):
+        pieces[place, : len(row)] = row
+    bad, source, session, call, label, task = map(np.array, columns[1:])
+    return Pairs(pieces, bad, source, session, call.astype(np.int32), label, task)
+
+
+_READERS: list[Readers] = []
+
+
+def _rows(drawn: Sequence[Drawn]) -> list[tuple[Any, ...]]:
+    readers = _READERS[-1]
+    assert readers.reader is not None
+    rows: list[tuple[Any, ...]] = []
+    by_id = {one.session["session_id"]: one for one in drawn}
+    tools = {one.session["tools_ref"]: one.tools for one in drawn}
+    for name, seq, shown in shown_calls((one.session for one in by_id.values()), tools, readers):
+        one = by_id[name]
+        if seq in one.bad or seq in one.honest:
+            session = one.session
+            task = f"{session['source']}/{session['suite']}/{session['user_task_id']}"
+            page = readers.reader.page_of(shown).places
+            rows.append((page, seq in one.bad, one.source, name, seq, session["label"], task))
+    return rows
+
+
+def to_learn_from(seed: int = 1) -> list[Drawn]:
+    """Sessions and calls to learn from."""
+    rng, found = random.Random(seed), list[Drawn]()
     paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]
     recorded, tools = corpus.recordings(
         {name_of(path): (list(files.read_sessions(path)), load_tools(path) or {}) for path in paths}
@@ -104,15 +152,17 @@ def to_learn_from(seed: int = 1) -> Pairs:
             one for one in sessions if one["session_id"] not in acted and str(one.get("origin")) not in acted
         ]
         rng.shuffle(drawn)
-        most = len(rows.rows) + OF_SET.get(name, OTHERS)
+        room = OF_SET.get(name, OTHERS)
         for session in drawn:
-            if len(rows.rows) >= most:
+            if room <= 0:
                 break
-            rows.add(name, session, offered[name].get(session["tools_ref"], []), *_calls(session, rng))
+            bad, honest = _calls(session, rng)
+            room -= len(bad | honest)
+            found.append(Drawn(name, session, offered[name].get(session["tools_ref"], []), bad, honest))
     theirs = written_tasks.catalogues()
     for session, bad, honest in _twins(written_tasks.sessions(seed), rng):
-        rows.add(written_tasks.SOURCE, session, theirs[session["tools_ref"]], bad, honest)
-    return rows.pairs()
+        found.append(Drawn(written_tasks.SOURCE, session, theirs[session["tools_ref"]], bad, honest))
+    return found
 
 
 def _calls(session: Session, rng: random.Random) -> tuple[set[int], set[int]]:
@@ -149,9 +199,9 @@ UNSEEN = {"benign": 450, "hijacked": 300, "attempted": 250}
 """Sessions of a set that nothing learnt from, by label, drawn evenly over its tasks."""
 
 
-def unseen(path: Path, seed: int = 11) -> Pairs:
-    """All calls of sessions of a recorded set."""
-    rng, rows = random.Random(seed), _Rows()
+def unseen(path: Path, seed: int = 11) -> list[Drawn]:
+    """Sessions of a recorded set, with all of their calls."""
+    rng, found = random.Random(seed), list[Drawn]()
     tools, acted = load_tools(path) or {}, dataset.acted_beside(path)
     by_task: dict[tuple[str, str], list[Session]] = defaultdict(list)
     for session in files.read_sessions(path):
@@ -165,5 +215,5 @@ def unseen(path: Path, seed: int = 11) -> Pairs:
             first = session.get("first_bad_seq")
             every = set(range(len(session["calls"])))
             bad = {n for n in every if first is not None and n >= first}
-            rows.add(name_of(path), session, tools.get(session["tools_ref"], []), bad, every - bad)
-    return rows.pairs()
+            found.append(Drawn(name_of(path), session, tools.get(session["tools_ref"], []), bad, every - bad))
+    return found

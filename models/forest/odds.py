@@ -10,7 +10,7 @@ from math import log
 import numpy as np
 
 from models.errors import ArtefactError
-from models.forest.units import LEAF_BITS, UNITS, Ints
+from models.forest.units import LEAF_BITS, UNITS, Floats, Ints
 
 _FAR = np.iinfo(np.int64).max
 _DECIMAL = Context(prec=50)
@@ -62,6 +62,30 @@ def least_score(odds: float) -> int:
     [1, 3821, 9999, 10000, 10001]
     """
     return bisect_left(_steps(), odds - 1e-9) + 1
+
+
+def log_odds_of(scores: Ints) -> Floats:
+    """`log_odds` of each score.
+
+    >>> log_odds_of(np.array([0, 5000, 5001])).round(4).tolist()
+    [-9.9034, -0.0002, 0.0002]
+    """
+    found: Floats = _table()[np.maximum(scores, 1) - 1]
+    return found
+
+
+def least_scores(odds: Floats) -> Ints:
+    """The score that stands for each of these log odds: the greatest whose `log_odds` are no more.
+
+    >>> least_scores(np.array([-20.0, 0.0, 0.0003, 20.0])).tolist()
+    [0, 5000, 5001, 10000]
+    """
+    return np.searchsorted(_table()[:UNITS], odds, side="right").astype(np.int64)
+
+
+@cache
+def _table() -> Floats:
+    return np.array(_steps())
 
 
 @cache

@@ -8,6 +8,7 @@ from models.heads.acting import Acting
 from models.heads.expectation import Expectation
 from models.heads.handover import Heads
 from models.heads.vagueness import Vagueness
+from models.reading.reader import Reader
 from models.text.vectors import Vectoriser
 
 
@@ -24,6 +25,7 @@ class Readers(NamedTuple):
     handover : what an intent leaves to its sources, and whether it wants anything done
     expectation : which calls an intent leads to
     vagueness : whether an intent tells nothing
+    reader : reads a call beside the words that led to it; None: the release has none
     """
 
     words: Vectoriser
@@ -31,3 +33,4 @@ class Readers(NamedTuple):
     handover: Heads
     expectation: Expectation
     vagueness: Vagueness
+    reader: Reader | None = None

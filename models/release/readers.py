@@ -19,6 +19,7 @@ from models.heads.expectation import Expectation
 from models.heads.handover import Heads
 from models.heads.readers import Readers
 from models.heads.vagueness import Vagueness
+from models.reading.reader import Reader
 from models.release.registry import BUNDLED
 from models.text.embedding import Embedding
 from models.text.vectors import Vectoriser
@@ -54,10 +55,11 @@ class ReadersList(WordsList):
     handover: Listed
     expectation: Listed
     vagueness: Listed
+    reader: Listed | None = None
 
     def files(self) -> list[str]:
         """Names of the files that the list names."""
-        return [listed.file for _, listed in self]
+        return [listed.file for _, listed in self if listed is not None]
 
 
 Form = TypeVar("Form", bound=WordsList)
@@ -98,7 +100,7 @@ def load(directory: Path | None = None) -> Readers:
     """
     directory = BUNDLED if directory is None else directory
     listed = read_list(directory)
-    raw = {name: _checked(directory, getattr(listed, name)) for name in Readers._fields}
+    raw = {name: _checked(directory, file) for name, file in listed if file is not None}
     held = _READ.get(listed)
     if held is None:
         if len(_READ) >= MAX_READ:
@@ -126,6 +128,7 @@ def _parsed(raw: Mapping[str, bytes]) -> Readers:
         handover=Heads.parse(raw["handover"]),
         expectation=Expectation.parse(raw["expectation"]),
         vagueness=Vagueness.parse(raw["vagueness"], words),
+        reader=Reader.parse(raw["reader"]) if "reader" in raw else None,
     )
 
 

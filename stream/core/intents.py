@@ -16,6 +16,7 @@ from models.contracts import Action, Budget, Credential, Intent, SessionDeclared
 from models.evidence.called import ACTIONS
 from models.heads.handover import ANSWERS, Heads
 from models.heads.readers import Readers
+from models.reading.memory import shortened
 from models.session import (
     LISTED,
     MAX_CREDENTIAL_BYTES,
@@ -26,7 +27,9 @@ from models.session import (
     CredentialRow,
     Session,
     Terms,
+    asked_limit,
     credential_size,
+    heard_limit,
     measure_names,
     print_limit,
 )
@@ -102,7 +105,10 @@ def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
 
 
 def fit(session: Session) -> None:
-    """Bring the index back within what the rest of the session leaves, after that has grown."""
+    """Bring answers and index back within what the rest of the session leaves, after that has grown."""
+    if len(session.asked) > asked_limit(session):
+        session.asked = b""
+    session.heard = shortened(session.heard, heard_limit(session))
     if len(session.index) > 8 * SURE_PRINTS:
         index = Index(session.index)
         index.trim(print_limit(session))
@@ -129,6 +135,9 @@ def widen(
     _take_clauses(session, readers.words.vectors_of([clause for clause, _ in clauses]), dropped)
     _take_handover(session, planned, [sentence for _, sentence in clauses], readers.handover, dropped)
     _take_named(session, [clause for clause, _ in clauses], listed, dropped, key)
+    if readers.reader is not None:
+        wished = f"{text}\n{listed}" if listed else text
+        session.asked = readers.reader.with_intent(session.asked, wished, asked_limit(session))
     index = Index(session.index)
     prints = prints_of(f"{text}\n{plan}\n{listed}", key)
     index.add(prints, INTENT, prose=False, limit=print_limit(session))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from models.contracts import Action, ReleasedCredential, ToolCalled
+from models.reading.reader import Shown
 from models.session import Dossier, Session, Tombstone
 from stream.core.releases import Release
 from stream.events import Output, Record
@@ -46,6 +47,7 @@ class Call(NamedTuple):
     seq: int
     marks: list[Mark]
     release: Release
+    shown: Shown | None  # what a reader is shown of it, where there is one
     now_ms: int
     below: list[tuple[str, Session]]
 

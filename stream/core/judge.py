@@ -28,6 +28,9 @@ from stream.core.take import Take
 from stream.events import DECISIONS, Output, Record, refusal
 from stream.outbound.change import Receivers
 
+MAX_READS = 512
+"""The first calls of a session, which may be read: of later ones the forest's score alone counts."""
+
 
 class Step(NamedTuple):
     """What a batch led to: outputs in order, and the states that changed (None: deleted)."""
@@ -60,6 +63,13 @@ class Judge:
 
     def judge(self, partition: Partition, records: Sequence[Record]) -> Step:
         """Outputs and changed states of an ordered batch of one partition's records."""
+        draft, items, n_skipped = self.taken(partition, records)
+        scores = _score([item for item in items if isinstance(item, Call)])
+        outputs, moved = self._rule(items, scores, draft)
+        return Step(outputs, draft.changes(moved), len(records), n_skipped)
+
+    def taken(self, partition: Partition, records: Sequence[Record]) -> tuple[Draft, list[Item], int]:
+        """The first pass alone: what the records lead to before any score is read, and how many of them came before."""
         draft = Draft(partition, self.releases, HeldCatalogues(partition, self.catalogues))
         take = Take(self.deployment, draft)
         n_skipped = 0
@@ -69,9 +79,7 @@ class Judge:
                 continue
             take.take(record)
             draft.ledger.offset = record.offset
-        scores = _score([item for item in take.items if isinstance(item, Call)])
-        outputs, moved = self._rule(take.items, scores, draft)
-        return Step(outputs, draft.changes(moved), len(records), n_skipped)
+        return draft, take.items, n_skipped
 
     def _rule(
         self, items: Sequence[Item], scores: Sequence[int], draft: Draft
@@ -140,4 +148,24 @@ def _score(calls: Sequence[Call]) -> list[int]:
         seen = np.array([calls[n].seq for n in places], np.int64)
         for n, score in zip(places, scorer.score(rows, seen).tolist(), strict=True):
             scores[n] = score
+    _read(calls, scores)
     return scores
+
+
+def _read(calls: Sequence[Call], scores: list[int]) -> None:
+    """Join the scores of calls that a reader reads with what it says: from a score on, of a session's first calls."""
+    by_release: dict[int, list[int]] = {}
+    for n, call in enumerate(calls):
+        joint = call.release.joint
+        if joint is None or call.shown is None or scores[n] < joint.least or call.seq >= MAX_READS:
+            continue
+        by_release.setdefault(id(call.release), []).append(n)
+    for places in by_release.values():
+        release = calls[places[0]].release
+        reader, joint = release.readers.reader, release.joint
+        assert reader is not None
+        assert joint is not None
+        said = reader.read([reader.page_of(shown) for n in places if (shown := calls[n].shown) is not None])
+        joined = joint.scores(np.array([scores[n] for n in places]), np.array(said))
+        for n, score in zip(places, joined.tolist(), strict=True):
+            scores[n] = score

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from models.contracts import ToolCalled
 from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
 from models.evidence.content import talks_to_agent
 from models.evidence.echo import leave_out_echo
+from models.evidence.envelopes import unwrapped
 from models.evidence.results import Answer, read_answer, read_excerpts
 from models.heads.readers import Readers
 from models.session import (
@@ -23,6 +25,7 @@ from models.session import (
     CallRow,
     SaidRow,
     Session,
+    heard_limit,
     print_limit,
 )
 from models.text.fingerprints import apart, fingerprint
@@ -36,14 +39,14 @@ from models.tools.names import name_print
 
 
 def observe_call(
-    session: Session, call_id: str, evidence: CallEvidence, digest: int, time_ms: int, key: bytes
+    session: Session, event: ToolCalled, evidence: CallEvidence, digest: int, time_ms: int, key: bytes
 ) -> None:
     """Fold a call into the window, after its evidence was extracted."""
     seq, facts, delegation = session.calls, evidence.tool.facts, evidence.delegation
     catalogue = evidence.context.catalogue
     row = CallRow(
         seq,
-        fingerprint(call_id, key),
+        fingerprint(event.call_id, key),
         ACTIONS[facts.action],
         digest,
         time_ms,
@@ -53,7 +56,8 @@ def observe_call(
         catalogue is not None and evidence.tool.name in catalogue.discovering,
     )
     session.window = [*session.window, row][-WINDOW:]
-    session.said = _with_said(session.said, SaidRow(row.call, _prints_said(evidence, key)))
+    said = SaidRow(row.call, _prints_said(evidence, key), _fetcher(evidence, event.arguments))
+    session.said = _with_said(session.said, said)
     session.calls = seq + 1
     session.work = mean_with(session.work, evidence.meaning.vector, seq)
     session.nearness += evidence.meaning.explained.nearness
@@ -83,6 +87,13 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
         if room < 0:
             return kept[at + 1 :]
     return kept
+
+
+def _fetcher(evidence: CallEvidence, arguments: Any) -> bytes:
+    reader = evidence.context.readers.reader
+    if reader is None or not evidence.context.session.asked:
+        return b""
+    return reader.fetcher_of(evidence.tool.in_words, arguments)
 
 
 def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
@@ -116,6 +127,11 @@ def observe_result(
         if row.discovers and status == "ok":
             _discover(session, result, key)
     session.results += 1
+    if readers.reader is not None and session.asked:
+        fetcher = next((said.fetcher for said in session.said if said.call == call), b"")
+        session.heard = readers.reader.with_answer(
+            session.heard, seq, fetcher, unwrapped(result), heard_limit(session)
+        )
     answer = _read(session, call, result, catalogue, key)
     if answer.cuts:
         unusual.append("result_cut")

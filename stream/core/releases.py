@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.contracts import Family
+from models.forest.joint import Joint
 from models.heads.readers import Readers
 from stream.policy import Levels, Policy
 
@@ -36,6 +37,8 @@ class Release(NamedTuple):
     readers: Readers
     policy: Policy
     levels: Levels
+    joint: Joint | None = None
+    """How a reader's word is joined with the model's; None: no call is read."""
 
 
 class PolicyNames:

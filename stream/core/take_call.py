@@ -6,12 +6,14 @@ import copy
 from collections.abc import Sequence
 
 from models.contracts import ToolCalled
-from models.evidence.call import extract
+from models.evidence.call import CallEvidence, extract
 from models.evidence.context import CallContext
 from models.evidence.features.registry import row_of
+from models.reading.reader import Shown
 from models.session import Session, Tombstone
 from models.text.fingerprints import content_print
 from models.text.index import Index
+from models.text.privacy import HASHED
 from stream.core.arrival import Arrival
 from stream.core.births import shell_of
 from stream.core.draft import Draft
@@ -81,10 +83,11 @@ class CallTaker:
                 session, novelty, is_orphan=_is_orphan(session, ancestors), is_cut=evidence.tool.cuts > 0
             ),
             release=release,
+            shown=_shown(evidence, event),
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
         )
-        observe_call(session, event.call_id, evidence, digest, time_ms, key)
+        observe_call(session, event, evidence, digest, time_ms, key)
         self._spend([(arrival.key, session), *above], evidence.tool.facts.action != "read")
         self._items.append(item)
 
@@ -117,6 +120,7 @@ class CallTaker:
             seq=tomb.calls,
             marks=["after_end", *_NUMBERED[novelty]],
             release=release,
+            shown=None,
             now_ms=max(clock_ms, tomb.clock_ms),
             below=[],
         )
@@ -145,6 +149,21 @@ class CallTaker:
             held = (session.index, Index(session.index))
             self._indexes[key] = held
         return held[1]
+
+
+def _shown(evidence: CallEvidence, event: ToolCalled) -> Shown | None:
+    """What a reader is shown of a call, where the release has one, the intent tells anything, and no value is hidden."""
+    context = evidence.context
+    if context.readers.reader is None or not context.session.usable or not context.session.asked:
+        return None
+    if any(leaf.text.startswith(HASHED) for leaf in evidence.tool.arguments):
+        return None
+    intents = [above.asked for above in reversed(context.ancestors)]
+    catalogue, tool = context.catalogue, evidence.tool
+    offered = catalogue.tools.get(tool.offered) if catalogue is not None else None
+    described = offered.description if offered is not None else None
+    session = context.session
+    return Shown([*intents, session.asked], session.heard, tool.in_words, described or "", event.arguments)
 
 
 def _is_orphan(session: Session, ancestors: Sequence[tuple[str, Session]]) -> bool:

@@ -87,7 +87,7 @@ def feature_rows(
     families: list[int] = []
     by_signals: list[int] = []
     partition = Partition.empty()
-    for batch in _batches(sessions, tools or {}):
+    for batch in batches(sessions, tools or {}):
         step = judge.judge(partition, batch)
         partition.apply(step.changes)
         for output in step.outputs:
@@ -116,7 +116,7 @@ def verdict_by_signals(decision: Mapping[str, Any], policy: Policy) -> Verdict:
     return decide(policy, SILENT, 0, decision["families"], signals, tells(decision)).verdict
 
 
-def _batches(
+def batches(
     sessions: Iterable[dict[str, Any]], tools: Mapping[str, list[dict[str, Any]]]
 ) -> Iterator[list[Record]]:
     """The sessions' records, whole sessions together, some `BATCH` at a time."""

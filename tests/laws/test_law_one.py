@@ -27,7 +27,10 @@ ROOT = Path(__file__).parents[2]
 LAW = settings(
     max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
-MORE = {"r1": b.release("r1", b.RowScorer(11)), "r2": b.release("r2", b.RowScorer(13), mode="shadow")}
+MORE = {
+    "r1": b.release("r1", b.RowScorer(11), reads=True),
+    "r2": b.release("r2", b.RowScorer(13), mode="shadow"),
+}
 LIMITS: dict[str, Any] = {
     "open_sessions": 5,
     "sub_agents": 2,
@@ -134,7 +137,7 @@ def logs() -> st.SearchStrategy[list[Record]]:
 
 
 def fresh() -> b.Run:
-    return b.Run(b.judge(more=MORE, **LIMITS))
+    return b.Run(b.judge(more=MORE, reads=True, **LIMITS))
 
 
 def by_root(outputs: list[Output]) -> dict[tuple[str, str], list[Output]]:
@@ -169,7 +172,9 @@ def test_a_log_cut_anywhere_and_taken_up_from_stored_states_gives_the_same(
     items = list(first.partition.states.items())
     random.Random(cut).shuffle(items)
     back = data.draw(st.integers(0, cut))  # what was acknowledged late is read again
-    second = b.Run(b.judge(more=MORE, **LIMITS), Partition.load(dict(items))).feed(records[back:], 7)
+    second = b.Run(b.judge(more=MORE, reads=True, **LIMITS), Partition.load(dict(items))).feed(
+        records[back:], 7
+    )
     assert first.outputs + second.outputs == whole.outputs
     assert second.partition.states == whole.partition.states
 

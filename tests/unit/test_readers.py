@@ -70,7 +70,7 @@ def outcome(run: b.Run) -> tuple[list[object], dict[str, bytes]]:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A release's directory with readers of its own."""
-    listed = readers.read_list(BUNDLED).model_dump()
+    listed = readers.read_list(BUNDLED).model_dump(exclude_none=True)
     for name in (readers.LIST_FILE, *(entry["file"] for entry in listed.values())):
         shutil.copy(BUNDLED / name, tmp_path)
     return tmp_path
@@ -80,14 +80,14 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_the_list_names_every_reader_its_file_and_its_digest() -> None:
-    listed = readers.read_list(BUNDLED).model_dump()
-    assert tuple(listed) == Readers._fields
+    listed = readers.read_list(BUNDLED).model_dump(exclude_none=True)
+    assert set(Readers._fields) - set(listed) <= {"reader"}
     for entry in listed.values():
         assert hashlib.sha256((BUNDLED / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
     assert listed["words"]["sha256"] == json.loads((BUNDLED / "words.json").read_bytes())["sha256"]
 
 
-@pytest.mark.parametrize("name", Readers._fields)
+@pytest.mark.parametrize("name", readers.read_list(BUNDLED).model_dump(exclude_none=True))
 def test_bytes_that_the_list_does_not_name_are_refused(copied: Path, name: str) -> None:
     path = copied / readers.read_list(copied).model_dump()[name]["file"]
     path.write_bytes(path.read_bytes() + b" ")

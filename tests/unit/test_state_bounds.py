@@ -11,16 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.reading.memory import MAX_HEARD, MAX_INTENT
 from models.session import (
     MAX_CREDENTIAL_BYTES,
     MAX_NAMES,
     MAX_PATH_BYTES,
+    MAX_PRINTS,
     MAX_STATE,
     MAX_STEMS,
     SURE_PRINTS,
     PathRow,
     Session,
     Tombstone,
+    asked_limit,
+    heard_limit,
     load,
     path_within,
     print_limit,
@@ -132,7 +136,7 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["first", "last", "never"])
 def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone_within_4(order: str) -> None:
-    run = b.Run(b.judge(b.release(levels=b.Levels(0, 0, 10_001))))
+    run = b.Run(b.judge(b.release(levels=b.Levels(0, 0, 10_001), reads=True)))
     key = state_key(TENANT, ROOT, SESSION)
     filled = 0
     for value in hostile(random.Random(1), order):
@@ -169,6 +173,11 @@ def test_a_session_that_holds_the_most_of_everything_has_room_for_the_prints_tha
         affinity=bytes(MOST_TOOLS),
     )
     assert print_limit(full) >= SURE_PRINTS
+    full.asked = bytes(asked_limit(full))
+    assert print_limit(full) >= SURE_PRINTS
+    roomy = Session(*(0, TENANT, ROOT, SESSION, 0, 0, 0, 0, "", 0), asked=b"1")
+    assert (asked_limit(roomy), heard_limit(roomy)) == (2 * MAX_INTENT, 2 * MAX_HEARD)
+    assert SURE_PRINTS < print_limit(roomy) < MAX_PRINTS
 
 
 def test_a_plain_tombstone_takes_some_hundred_bytes() -> None:

@@ -1,0 +1,178 @@
+"""The encoder in whole numbers: the same bytes on every machine, in every batch, with any padding.
+
+Products are of whole numbers whose sums stay below 2**24, which float32 holds exactly in any order, so BLAS may take them. What
+remains is elementwise and rounds alike everywhere (IEEE 754: sums, products, quotients, square roots), is a look-up in a table
+that comes with the weights, or is a sum of whole numbers below 2**53. No function of the mathematics library lies on the way.
+
+The layers are those of BERT (Devlin et al., 2019) behind a cross-encoder's single answer, from a page's first piece and the mean
+of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.reading.pieces import FIRST_HASH, Mark
+
+Floats = npt.NDArray[np.float32]
+MOST = np.float32(127)
+LEAST_UNIT = np.float32(1e-6)
+FINE = 4096
+"""Steps of one in which a value stands before it is normed."""
+HALF = 1024
+"""Rows of weights that are multiplied at once: HALF * 127 * 127 is below 2**24."""
+CURVE_STEPS, CURVE_END = 128, 8
+"""The curve of an inner value: steps of one that it stands in, and from where on it is the value itself."""
+HEED_STEPS, HEED_END = 64, 16
+"""... and that of how much a piece heeds another, by its distance below the greatest, from where on it is nothing."""
+TOGETHER = 2048
+"""Pieces that are read at once, padding included: bounds the memory of a batch."""
+MATRICES = ("ask", "seen", "up", "down")
+NORMS = ("norm1", "norm2")
+
+
+class Matrix:
+    """Weights as whole numbers of at most 127, with what one of them is worth, a column each."""
+
+    def __init__(self, whole: npt.NDArray[np.int8], unit: Floats, bias: Floats) -> None:
+        self.whole, self.unit, self.bias = whole.astype(np.float32), unit, bias
+
+    def of(self, x: Floats) -> Floats:
+        """`x` times the weights, and the bias."""
+        whole, unit = rows_of(x)
+        total = whole[:, :HALF] @ self.whole[:HALF]
+        for at in range(HALF, len(self.whole), HALF):
+            total += whole[:, at : at + HALF] @ self.whole[at : at + HALF]
+        total *= unit
+        total *= self.unit
+        total += self.bias
+        return total
+
+
+def rows_of(x: Floats) -> tuple[Floats, Floats]:
+    """Rows as whole numbers of at most 127, and what one of them is worth in each row."""
+    unit = np.maximum(np.abs(x).max(-1, keepdims=True), LEAST_UNIT) / MOST
+    return np.rint(x / unit), unit
+
+
+def normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    """Rows of mean 0 and variance 1, scaled."""
+    fine = np.rint(x * np.float32(FINE)).astype(np.float64)
+    n = x.shape[-1]
+    mean = np.add.reduce(fine, -1, keepdims=True) / n
+    spread = np.add.reduce(fine * fine, -1, keepdims=True) / n - mean * mean
+    unit = 1 / np.sqrt(np.maximum(spread, 1.0))
+    found: Floats = ((fine - mean) * unit).astype(np.float32) * weight + bias
+    return found
+
+
+class Encoder:
+    """A fitted encoder.
+
+    Parameters
+    ----------
+    arrays : by name, as `quantised` writes them
+    """
+
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._arrays = dict(arrays)
+        self._words, self._unit = arrays["words"], arrays["words.unit"]
+        self._places, self._parts, self._marks = arrays["places"], arrays["parts"], arrays["marks"]
+        self._norm = arrays["norm"], arrays["norm_bias"]
+        self._curve, self._heed = arrays["curve"], arrays["heed"]
+        self._heads = int(arrays["heads"])
+        self._layers: list[tuple[dict[str, Matrix], dict[str, tuple[Floats, Floats]]]] = []
+        while f"{len(self._layers)}.ask" in arrays:
+            at = f"{len(self._layers)}."
+            self._layers.append(
+                (
+                    {name: _matrix(arrays, at + name) for name in MATRICES},
+                    {name: (arrays[at + name], arrays[f"{at}{name}_bias"]) for name in NORMS},
+                )
+            )
+        self._answer = _matrix(arrays, "answer")
+
+    def __reduce__(self) -> tuple[type[Encoder], tuple[dict[str, npt.NDArray[Any]]]]:
+        """As it stands in its file: processes that replay sessions are sent it."""
+        return Encoder, (self._arrays,)
+
+    @property
+    def n_pieces(self) -> int:
+        """Pieces that it knows."""
+        return len(self._words)
+
+    def read(self, pages: Sequence[Sequence[int]]) -> Floats:
+        """Log odds that the call of each page serves something else than what is asked."""
+        found = np.zeros(len(pages), np.float32)
+        order = sorted(range(len(pages)), key=lambda n: len(pages[n]))
+        while order:
+            longest = len(pages[order[-1]])
+            chosen = order[-max(1, TOGETHER // longest) :]
+            del order[-len(chosen) :]
+            rows = np.zeros((len(chosen), longest), np.int32)
+            for row, n in zip(rows, chosen, strict=True):
+                row[: len(pages[n])] = pages[n]
+            found[chosen] = self._read(rows)
+        return found
+
+    def _read(self, pieces: npt.NDArray[np.int32]) -> Floats:
+        n, length = pieces.shape
+        there = pieces != Mark.PADDING
+        ends = pieces == Mark.END
+        part = np.minimum(np.cumsum(ends, axis=-1) - ends, len(self._parts) - 1)
+        marked = there & (pieces < FIRST_HASH)
+        x = self._words[pieces] * self._unit[pieces] + self._places[:length] + self._parts[part]
+        x = x + self._marks[np.where(marked, pieces, 0)] * marked[..., None]
+        x = normed(x.astype(np.float32), *self._norm).reshape(n * length, -1)
+        for matrices, norms in self._layers:
+            x = self._through(matrices, norms, x, there)
+        fine = np.rint(x.reshape(n, length, -1) * np.float32(FINE)).astype(np.float64) * there[..., None]
+        mean = np.add.reduce(fine, 1) / there.sum(1, keepdims=True) / FINE
+        first = x.reshape(n, length, -1)[:, 0]
+        return self._answer.of(np.concatenate([first, mean.astype(np.float32)], -1))[:, 0]
+
+    def _through(
+        self,
+        matrices: Mapping[str, Matrix],
+        norms: Mapping[str, tuple[Floats, Floats]],
+        x: Floats,
+        there: npt.NDArray[np.bool_],
+    ) -> Floats:
+        x = normed(x + matrices["seen"].of(self._heeded(matrices["ask"].of(x), there)), *norms["norm1"])
+        inner = matrices["up"].of(x)
+        steps = np.clip(
+            np.rint(inner * np.float32(CURVE_STEPS)), -CURVE_END * CURVE_STEPS, CURVE_END * CURVE_STEPS
+        )
+        curved = self._curve.take(steps.astype(np.int32) + CURVE_END * CURVE_STEPS)
+        curved = np.where(inner > CURVE_END, inner, curved)
+        return normed(x + matrices["down"].of(curved), *norms["norm2"])
+
+    def _heeded(self, asked: Floats, there: npt.NDArray[np.bool_]) -> Floats:
+        """What each piece takes from those that it heeds, of queries, keys and values side by side."""
+        n, length = there.shape
+        parted = asked.reshape(n, length, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)
+        query, of_query = rows_of(parted[0])
+        about, of_about = rows_of(parted[1])
+        # Of padding nothing is read, so what one is worth must not depend on it.
+        value = parted[2] * there[:, None, :, None]
+        of_value = np.maximum(np.abs(value).max((2, 3), keepdims=True), LEAST_UNIT) / MOST
+        heed = query @ about.transpose(0, 1, 3, 2)
+        heed *= of_query
+        heed *= of_about.transpose(0, 1, 3, 2)
+        heed *= 1 / np.sqrt(np.float32(parted.shape[-1]))
+        heed += np.where(there, np.float32(0), np.float32(-1e9))[:, None, None, :]
+        heed -= heed.max(-1, keepdims=True)
+        steps = np.minimum(np.rint(heed * np.float32(-HEED_STEPS)), np.float32(HEED_STEPS * HEED_END))
+        weights = self._heed.take(steps.astype(np.int32))
+        seen: Floats = (
+            (weights @ np.rint(value / of_value)) * of_value / np.add.reduce(weights, -1, keepdims=True)
+        )
+        return seen.transpose(0, 2, 1, 3).reshape(n * length, -1)
+
+
+def _matrix(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Matrix:
+    return Matrix(arrays[name], arrays[f"{name}.unit"], arrays[f"{name}_bias"])

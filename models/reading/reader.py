@@ -1,0 +1,98 @@
+"""The reader: what it lets a session keep of texts, what it is shown of a call, and what it says of that."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from models.errors import ArtefactError
+from models.reading import memory
+from models.reading.encoder import Encoder
+from models.reading.page import Page, fetcher_of, page_of
+from models.reading.pieces import Pieces
+from models.text.meaning import sentences_of
+
+MAX_READ = 4096
+"""Pages whose log odds are remembered, of some 1.5 kB each."""
+
+
+class Shown(NamedTuple):
+    """What a reader is shown of a call, before it is laid out on a page.
+
+    Attributes
+    ----------
+    intents : kept intents that the call works for, the widest first
+    heard : answers that its session keeps
+    tool, description : in words
+    arguments : of the call
+    """
+
+    intents: Sequence[bytes]
+    heard: bytes
+    tool: str
+    description: str
+    arguments: Any
+
+
+class Reader:
+    """A vocabulary, and an encoder of its pieces.
+
+    Parameters
+    ----------
+    pieces : of what is shown and kept
+    encoder : says how little a call serves what is asked; None while none is fitted
+    """
+
+    def __init__(self, pieces: Pieces, encoder: Encoder | None = None) -> None:
+        self.pieces, self.encoder = pieces, encoder
+        self._read: dict[tuple[int, ...], float] = {}
+
+    def __reduce__(self) -> tuple[type[Reader], tuple[Pieces, Encoder | None]]:
+        """Without what it remembers."""
+        return Reader, (self.pieces, self.encoder)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Reader:
+        """The reader whose file holds `raw`: the encoder's arrays, and the word pieces as lines; raises `ArtefactError`."""
+        try:
+            with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            pieces = Pieces(arrays.pop("pieces").tobytes().decode().split("\n"))
+            encoder = Encoder(arrays)
+        except (BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+            raise ArtefactError(f"this is no reader ({error}); reinstall the release") from error
+        if encoder.n_pieces != len(pieces):
+            raise ArtefactError(
+                f"a reader knows {encoder.n_pieces} pieces and spells {len(pieces)}; reinstall the release"
+            )
+        return cls(pieces, encoder)
+
+    def with_intent(self, kept: bytes, text: str, room: int) -> bytes:
+        """A kept intent with more text, in `room` bytes."""
+        return memory.with_sentences(kept, sentences_of(text), self.pieces, room)
+
+    def with_answer(self, kept: bytes, seq: int, fetcher: bytes, answer: Any, room: int) -> bytes:
+        """Kept answers with that of call `seq`, in `room` bytes."""
+        return memory.with_answer(kept, seq, fetcher, answer, self.pieces, room)
+
+    def fetcher_of(self, tool: str, arguments: Any) -> bytes:
+        """How a call was called, as it stands before what it fetched."""
+        return fetcher_of(tool, arguments, memory.MAX_FETCHER, self.pieces)
+
+    def page_of(self, shown: Shown) -> Page:
+        """The page of a call."""
+        return page_of(*shown, self.pieces)
+
+    def read(self, pages: Sequence[Page]) -> list[float]:
+        """Log odds that each call serves something else than what is asked; what was read before is remembered."""
+        assert self.encoder is not None
+        new = [places for places in dict.fromkeys(page.places for page in pages) if places not in self._read]
+        if len(self._read) + len(new) > MAX_READ:
+            self._read.clear()
+            new = list(dict.fromkeys(page.places for page in pages))
+        self._read.update(zip(new, self.encoder.read(new).tolist(), strict=True))
+        return [self._read[page.places] for page in pages]
