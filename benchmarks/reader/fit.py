@@ -18,6 +18,7 @@ import optax
 from benchmarks.reader.pairs import Pairs
 from benchmarks.reader.vocabulary import encoder_places
 from benchmarks.reader.whole import HEADS, Weights
+from models.reading.encoder import PARTS, parts_of
 from models.reading.page import MAX_PAGE
 from models.reading.pieces import FIRST_HASH, FIRST_WORD, Mark
 from models.training.distill_encoder import Floats, find_folder, read_weights
@@ -75,7 +76,7 @@ def encoder(words: Sequence[str], layers: int, seed: int) -> Weights:
         "words": np.concatenate([own, known[[places[word] for word in words]]]),
         "places": kept[f"{of}.position_embeddings.weight"][:MAX_PAGE]
         + kept[f"{of}.token_type_embeddings.weight"][0],
-        "parts": np.zeros((4, WIDTH), np.float32),
+        "parts": np.zeros((PARTS, WIDTH), np.float32),
         "marks": np.zeros((FIRST_HASH, WIDTH), np.float32),
         "norm": kept[f"{of}.LayerNorm.weight"],
         "norm_bias": kept[f"{of}.LayerNorm.bias"],
@@ -101,12 +102,6 @@ def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
         "norm2": kept[f"{at}.output.LayerNorm.weight"],
         "norm2_bias": kept[f"{at}.output.LayerNorm.bias"],
     }
-
-
-def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Which part of the text each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
-    ends = pieces == Mark.END
-    return np.minimum(np.cumsum(ends, axis=-1) - ends, 3).astype(np.int32)
 
 
 def _normed(x: Any, weight: Any, bias: Any) -> Any:

@@ -14,6 +14,7 @@ from models.evidence.meaning import CallMeaning, call_meaning
 from models.evidence.origins import ArgumentOrigins, argument_origins
 from models.evidence.standing import ToolStanding, tool_standing
 from models.evidence.systems import goes_back, system_of
+from models.tools.names import name_words
 
 
 class CallEvidence(msgspec.Struct, frozen=True):
@@ -45,6 +46,12 @@ class CallEvidence(msgspec.Struct, frozen=True):
     repeats: int
     system: int
     goes_back: bool
+
+    @property
+    def tool_in_words(self) -> str:
+        """What is called, in words: asked for where a reader reads, and nowhere else."""
+        catalogue, inner = self.context.catalogue, self.tool.inner
+        return " ".join(name_words(catalogue.proper.get(inner, inner) if catalogue is not None else inner))
 
     @property
     def trifecta(self) -> bool:

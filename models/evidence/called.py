@@ -11,7 +11,7 @@ from models.evidence.context import CallContext
 from models.evidence.dispatch import dispatched
 from models.text.documents import Leaf, leaves
 from models.tools.facts import ToolFacts, facts_of
-from models.tools.names import name_words, speaks
+from models.tools.names import speaks
 from models.tools.parameters import beside_command, is_command, is_query
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}
@@ -34,7 +34,6 @@ class CalledTool(msgspec.Struct, frozen=True):
     arguments : leaves of what `inner` is given
     envelope : leaves of the tool's own arguments, where what is called through it was taken out of them; else none
     cuts : how often arguments exceed a limit and are cut
-    in_words : what `inner` is called, in words
     """
 
     name: str
@@ -48,7 +47,6 @@ class CalledTool(msgspec.Struct, frozen=True):
     arguments: list[Leaf]
     envelope: Sequence[Leaf]
     cuts: int
-    in_words: str
 
 
 def called_tool(context: CallContext, tool: str, arguments: object) -> CalledTool:
@@ -82,7 +80,6 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
         arguments=inner_leaves,
         envelope=raw if taken_out else (),
         cuts=cuts + more,
-        in_words=" ".join(name_words(catalogue.proper.get(inner, inner) if catalogue is not None else inner)),
     )
 
 

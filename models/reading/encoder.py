@@ -31,6 +31,7 @@ HEED_STEPS, HEED_END = 64, 16
 """... and that of how much a piece heeds another, by its distance below the greatest, from where on it is nothing."""
 TOGETHER = 2048
 """Pieces that are read at once, padding included: bounds the memory of a batch."""
+PARTS = 4
 MATRICES = ("ask", "seen", "up", "down")
 NORMS = ("norm1", "norm2")
 
@@ -70,6 +71,13 @@ def normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
     return found
 
 
+def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Which part of the page each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
+    ends = pieces == Mark.END
+    found: npt.NDArray[np.int32] = np.minimum(np.cumsum(ends, axis=-1) - ends, PARTS - 1).astype(np.int32)
+    return found
+
+
 class Encoder:
     """A fitted encoder.
 
@@ -79,7 +87,6 @@ class Encoder:
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._arrays = dict(arrays)
         self._words, self._unit = arrays["words"], arrays["words.unit"]
         self._places, self._parts, self._marks = arrays["places"], arrays["parts"], arrays["marks"]
         self._norm = arrays["norm"], arrays["norm_bias"]
@@ -95,10 +102,6 @@ class Encoder:
                 )
             )
         self._answer = _matrix(arrays, "answer")
-
-    def __reduce__(self) -> tuple[type[Encoder], tuple[dict[str, npt.NDArray[Any]]]]:
-        """As it stands in its file: processes that replay sessions are sent it."""
-        return Encoder, (self._arrays,)
 
     @property
     def n_pieces(self) -> int:
@@ -122,10 +125,8 @@ class Encoder:
     def _read(self, pieces: npt.NDArray[np.int32]) -> Floats:
         n, length = pieces.shape
         there = pieces != Mark.PADDING
-        ends = pieces == Mark.END
-        part = np.minimum(np.cumsum(ends, axis=-1) - ends, len(self._parts) - 1)
         marked = there & (pieces < FIRST_HASH)
-        x = self._words[pieces] * self._unit[pieces] + self._places[:length] + self._parts[part]
+        x = self._words[pieces] * self._unit[pieces] + self._places[:length] + self._parts[parts_of(pieces)]
         x = x + self._marks[np.where(marked, pieces, 0)] * marked[..., None]
         x = normed(x.astype(np.float32), *self._norm).reshape(n * length, -1)
         for matrices, norms in self._layers:

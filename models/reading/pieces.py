@@ -30,6 +30,8 @@ HASHES = 64
 """Pieces that begin a word which the vocabulary does not spell, and as many that end it, or one that is too long to show."""
 MAX_THINGS = 4096
 """Segments whose things are remembered, of some 2 kB each."""
+MAX_WEIGHTS = 1 << 16
+"""Things whose weight is remembered, of some 200 bytes each."""
 
 Thing = tuple[int, ...]
 
@@ -80,12 +82,10 @@ class Pieces:
         self.words = tuple(words)
         self._place = {word: FIRST_WORD + n for n, word in enumerate(words)}
         self._of_word: Memo[tuple[int, ...]] = Memo(self._spelled)
-        self._weights: dict[Thing, float] = {}
         self.things = lru_cache(maxsize=MAX_THINGS)(self._things)
-
-    def __reduce__(self) -> tuple[type[Pieces], tuple[tuple[str, ...]]]:
-        """Without what it remembers."""
-        return Pieces, (self.words,)
+        """Words of packed pieces, and what signs join (addresses, numbers, paths), whole and in parts."""
+        self.weight = lru_cache(maxsize=MAX_WEIGHTS)(self._weight)
+        """How much it tells that two texts share a thing: figures and addresses tell most, frequent words little."""
 
     def __len__(self) -> int:
         return FIRST_WORD + len(self.words)
@@ -165,15 +165,6 @@ class Pieces:
             found.append(tuple(chain.from_iterable(run[: 2 * len(words) - 1])))
             words = [word for word in words if len(word) > 1 or len(self._word(word[0])) > 1]
         found += words
-
-    def weight(self, thing: Thing) -> float:
-        """How much it tells that two texts share a thing: figures and addresses tell most, frequent words little."""
-        held = self._weights.get(thing)
-        if held is None:
-            if len(self._weights) >= 1 << 16:
-                self._weights.clear()
-            held = self._weights[thing] = self._weight(thing)
-        return held
 
     def _weight(self, thing: Thing) -> float:
         words = [self._word(place) for place in thing]

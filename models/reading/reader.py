@@ -51,10 +51,6 @@ class Reader:
         self.pieces, self.encoder = pieces, encoder
         self._read: dict[tuple[int, ...], float] = {}
 
-    def __reduce__(self) -> tuple[type[Reader], tuple[Pieces, Encoder | None]]:
-        """Without what it remembers."""
-        return Reader, (self.pieces, self.encoder)
-
     @classmethod
     def parse(cls, raw: bytes) -> Reader:
         """The reader whose file holds `raw`: the encoder's arrays, and the word pieces as lines; raises `ArtefactError`."""

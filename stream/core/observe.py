@@ -93,7 +93,7 @@ def _fetcher(evidence: CallEvidence, arguments: Any) -> bytes:
     reader = evidence.context.readers.reader
     if reader is None or not evidence.context.session.asked:
         return b""
-    return reader.fetcher_of(evidence.tool.in_words, arguments)
+    return reader.fetcher_of(evidence.tool_in_words, arguments)
 
 
 def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:

@@ -159,11 +159,10 @@ def _shown(evidence: CallEvidence, event: ToolCalled) -> Shown | None:
     if any(leaf.text.startswith(HASHED) for leaf in evidence.tool.arguments):
         return None
     intents = [above.asked for above in reversed(context.ancestors)]
-    catalogue, tool = context.catalogue, evidence.tool
-    offered = catalogue.tools.get(tool.offered) if catalogue is not None else None
-    described = offered.description if offered is not None else None
-    session = context.session
-    return Shown([*intents, session.asked], session.heard, tool.in_words, described or "", event.arguments)
+    catalogue, session = context.catalogue, context.session
+    offered = catalogue.tools.get(evidence.tool.offered) if catalogue is not None else None
+    described = (offered.description if offered is not None else None) or ""
+    return Shown([*intents, session.asked], session.heard, evidence.tool_in_words, described, event.arguments)
 
 
 def _is_orphan(session: Session, ancestors: Sequence[tuple[str, Session]]) -> bool:

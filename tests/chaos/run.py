@@ -66,6 +66,7 @@ def play(
 ) -> dict[str, Any]:
     """Play one scenario and verify what it left; never raises for what it finds."""
     began = time.monotonic()
+    rate = scenario.rates.get(len(cluster.nodes), rate)
     result: dict[str, Any] = {
         "scenario": scenario.name,
         "brokers": len(cluster.nodes),
@@ -73,7 +74,7 @@ def play(
         "recorded": bool(os.environ.get("DRIFTLINE_DATA")),
         "core": cases.CORE,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rate": scenario.rates.get(len(cluster.nodes), rate),
+        "rate": rate,
     }
     failures: list[str] = []
     scene = Scene(
@@ -81,7 +82,7 @@ def play(
         seed,
         directory,
         tell,
-        rate=scenario.rates.get(len(cluster.nodes), rate),
+        rate=rate,
         poisoned=scenario.poisoned,
         checkpoint_records=scenario.checkpoint_records,
         rounds=rounds,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_a_page_is_read_alike_alone_in_a_batch_and_beside_longer_ones(seed: int)
     assert [float(encoder.read([page])[0]) for page in pages] == together.tolist()
     assert encoder.read(pages[::-1]).tolist() == together[::-1].tolist()
     assert len(set(together.tolist())) == len(pages)
-    assert pickle.loads(pickle.dumps(encoder)).read(pages).tolist() == together.tolist()
+    assert copy.deepcopy(encoder).read(pages).tolist() == together.tolist()
 
 
 def test_whole_numbers_say_about_what_floats_say() -> None:
