@@ -18,7 +18,7 @@ from models.reading.pieces import Pieces, Thing, packed, unpacked
 MAX_INTENT = 512
 """Pieces and heads of an intent that are kept; of more, the first half and the last."""
 MAX_HEARD = 3072
-"""Pieces and heads of all answers that are kept at most, the latest (chosen: nine sessions of ten fill less than half)."""
+"""Pieces and heads of all answers that are kept at most, the latest (chosen: most recorded sessions fill less than half)."""
 MAX_ANSWER = 1024
 """... of one answer: the segments that tell most, so that no answer drives out all others."""
 MAX_SEGMENT = 48
