@@ -257,6 +257,27 @@ class Share(Outbound):
     log_odds: float
 
 
+class HeardFrom(Outbound):
+    """A snippet that a call was read beside: the call whose answer it is from, and the way to that.
+
+    ``adds``: what it adds to the log odds, found by reading without it; only where the score is one to watch. ``through``: calls whose answers say what it was given, what these were given and so on, the nearest first. ``begins``: who says
+    what the first of them was given; null where it was given nothing.
+    """
+
+    adds: float | None
+    call_seq: int
+    through: list[int]
+    begins: Literal["intent", "nobody"] | None
+
+
+class Reading(Outbound):
+    """What the reader made of a call. ``score`` of the decision joins ``forest``, the score of its features alone, with ``log_odds``."""
+
+    forest: float
+    log_odds: float
+    heard: list[HeardFrom]
+
+
 class Decision(Outbound):
     """The judgement of one tool call: enough to reconstruct the access afterwards."""
 
@@ -293,6 +314,8 @@ class Decision(Outbound):
     core: str
     previous: str
     digest: str
+    read: Reading | None = None
+    """Only of a call that a release with a reader read."""
 
 
 # --------------------------------------------------------------------------- agent.cases.v1

@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 14
+VERSION = 15
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.reader.whole import quantised
+from benchmarks.reader.whole import Weights, quantised
 from models.reading.encoder import Encoder
 from models.reading.page import MAX_PAGE
 from models.reading.pieces import FIRST_HASH, Pieces
@@ -18,36 +16,39 @@ WIDTH, WORDS, LONGEST = 48, 300, 40
 Floats = npt.NDArray[np.float64]
 
 
-def weights(seed: int, layers: int = 2, words: int = WORDS, longest: int = LONGEST) -> dict[str, Any]:
-    """Weights of the form that a fit leaves, drawn."""
+def weights(
+    seed: int, layers: int = 2, words: int = WORDS, longest: int = LONGEST, columns: int = WIDTH
+) -> Weights:
+    """Weights of the form that a fit leaves, drawn; a table of words of fewer columns is widened."""
     rng = np.random.default_rng(seed)
 
     def drawn(*shape: int) -> npt.NDArray[np.float32]:
         return rng.normal(0, 0.4, shape).astype(np.float32)
 
-    def layer() -> dict[str, Any]:
-        shapes = {
-            "ask": (WIDTH, 3 * WIDTH),
-            "seen": (WIDTH, WIDTH),
-            "up": (WIDTH, 4 * WIDTH),
-            "down": (4 * WIDTH, WIDTH),
-        }
-        dense = {name: drawn(*shape) for name, shape in shapes.items()}
-        biases = {f"{name}_bias": drawn(shape[1]) for name, shape in shapes.items()}
-        norms = {name: 1 + drawn(WIDTH) for name in ("norm1", "norm2")}
-        return {**dense, **biases, **norms, **{f"{name}_bias": drawn(WIDTH) for name in norms}}
-
-    return {
-        "words": drawn(words, WIDTH),
+    found = {
+        "words": drawn(words, columns),
         "places": drawn(longest, WIDTH),
         "parts": drawn(4, WIDTH),
         "marks": drawn(FIRST_HASH, WIDTH),
         "norm": 1 + drawn(WIDTH),
         "norm_bias": drawn(WIDTH),
-        "layers": [layer() for _ in range(layers)],
         "answer": drawn(2 * WIDTH, 1),
         "answer_bias": drawn(1),
     }
+    if columns < WIDTH:
+        found |= {"widen": drawn(columns, WIDTH), "widen_bias": drawn(WIDTH)}
+    shapes = {
+        "ask": (WIDTH, 3 * WIDTH),
+        "seen": (WIDTH, WIDTH),
+        "up": (WIDTH, 4 * WIDTH),
+        "down": (4 * WIDTH, WIDTH),
+    }
+    for n in range(layers):
+        for name, shape in shapes.items():
+            found |= {f"{n}.{name}": drawn(*shape), f"{n}.{name}_bias": drawn(shape[1])}
+        for name in ("norm1", "norm2"):
+            found |= {f"{n}.{name}": 1 + drawn(WIDTH), f"{n}.{name}_bias": drawn(WIDTH)}
+    return found
 
 
 PIECES = Pieces([

@@ -15,9 +15,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,6 @@ from stream.offline.files import name_of
 from stream.offline.rows import feature_rows
 
 FOLDER = results.ROOT / "build" / "reader"
-UNSEEN = "agentdyn_dailylife"
 READ = 0.2
 """Share of the calls, those that the forest scores highest, that are read where not all are."""
 LOOKED_AT = 5
@@ -56,7 +55,7 @@ def rates(told: pairs.Pairs, scores: npt.NDArray[np.floating[Any]]) -> dict[str,
     ):
         _, before = most.get(session, (label, -np.inf))
         most[session] = label, max(before, score)
-    by = {of: np.array([score for label, score in most.values() if label == of]) for of in pairs.UNSEEN}
+    by = {of: np.array([score for label, score in most.values() if label == of]) for of in pairs.DRAWN}
     honest, bad = by["benign"], by["hijacked"]
     found = {"area": round(area(honest, bad) or 0.0, 4)}
     for share in (0.01, 0.02, 0.05, 0.1):
@@ -70,7 +69,7 @@ def rates(told: pairs.Pairs, scores: npt.NDArray[np.floating[Any]]) -> dict[str,
 
 def make_pairs() -> None:
     """The word pieces to know, the calls to learn from, and those of the unseen set."""
-    (path,) = (path for path in results.recorded_files() if name_of(path) == UNSEEN)
+    (path,) = (path for path in results.recorded_files() if name_of(path) == pairs.UNSEEN)
     drawn = pairs.to_learn_from()
     words = vocabulary.chosen(pairs.texts_of(drawn))
     (FOLDER / "words.json").write_text(json.dumps(words))
@@ -90,27 +89,41 @@ def known_words() -> list[str]:
     return words
 
 
-def make_reader(
-    recipe: fit.Recipe, without: str, begun_as: Path | None, teacher: Path | None, kept: str, out: Path
-) -> None:
-    """Fit a reader on the pairs, but for the sets that are named; a smaller one by what a larger one says.
+class Asked(NamedTuple):
+    """Whom a reader learns from, and what it begins as.
 
-    One that is `begun_as` another goes on where that stopped.
+    Attributes
+    ----------
+    half : of the pairs that it learns from; None for all
+    begun : a reader that it goes on from
+    teachers : larger ones, whose word it learns
+    kept, inner, columns : of the first of these, see `fit.student`
     """
+
+    half: int | None
+    begun: Path | None
+    teachers: Sequence[Path]
+    kept: Sequence[int]
+    inner: int
+    columns: int
+
+
+def make_reader(recipe: fit.Recipe, asked: Asked, out: Path) -> None:
+    """Fit a reader on the pairs or on half of them; a smaller one by what larger ones say."""
     learnt, unseen = pairs.load(FOLDER / "pairs.npz"), pairs.load(FOLDER / "unseen.npz")
-    learnt = learnt.taken(np.flatnonzero(~np.isin(learnt.source, without.split(","))))
+    if asked.half is not None:
+        learnt = learnt.taken(np.flatnonzero(pairs.halves(learnt.task.tolist()) == asked.half))
     say(f"{len(learnt.bad)} pairs, {learnt.bad.mean():.2f} of them bad")
     few = unseen.taken(np.flatnonzero(np.isin(unseen.session, np.unique(unseen.session)[::LOOKED_AT])))
     begun, told = fit.encoder(known_words(), recipe.layers, recipe.seed), None
-    if begun_as is not None:
-        begun = fit.load(begun_as)
-    if teacher is not None:
-        larger = fit.load(teacher)
-        begun, told = (
-            fit.student(larger, [int(n) for n in kept.split(",")]),
-            fit.scores(larger, learnt.pieces),
-        )
-        say(f"{teacher} teaches")
+    if asked.begun is not None:
+        begun = fit.load(asked.begun)
+    if asked.teachers:
+        larger = [fit.load(path) for path in asked.teachers]
+        told = np.mean([fit.scores(w, learnt.pieces) for w in larger], axis=0)
+        say(f"{len(larger)} readers teach")
+        if asked.begun is None:
+            begun = fit.student(larger[0], asked.kept, asked.inner, asked.columns)
 
     def look(w: Weights) -> None:
         say(json.dumps(rates(few, fit.scores(w, few.pieces))))
@@ -146,7 +159,7 @@ def join(path: Path) -> Mapping[str, Any]:
     """Forest and reader on the unseen set, each alone and joined with equal weights, untuned."""
     told = pairs.load(FOLDER / "unseen.npz")
     reader = np.load(path.with_suffix(".unseen.npy"))
-    (recorded,) = (path for path in results.recorded_files() if name_of(path) == UNSEEN)
+    (recorded,) = (path for path in results.recorded_files() if name_of(path) == pairs.UNSEEN)
     drawn = pairs.unseen(recorded)
     tools = {one.session["tools_ref"]: one.tools for one in drawn}
     rows, model = feature_rows((one.session for one in drawn), tools), registry.load()
@@ -174,21 +187,31 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("pairs", "fit", "measure", "join"))
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--frozen", type=int, default=3, help="layers that stay as they are")
-    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--frozen", type=int, default=0, help="layers that stay as they are")
+    parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument(
         "--pairs",
         type=int,
-        default=20_000,
+        default=90_000,
         help="pairs to learn from, again from the first if there are fewer",
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="after which the fit stops where it is")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--without", default="", help="sets that are not learnt from, by commas")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="of the pairs that is learnt from alone")
     parser.add_argument("--begun", type=Path, help="a reader that goes on where it stopped")
-    parser.add_argument("--teacher", type=Path, help="a larger reader, whose word is learnt")
     parser.add_argument(
-        "--kept", default="1,3,5", help="layers of the larger reader that a smaller one begins with"
+        "--teachers", type=Path, nargs="*", default=[], help="larger readers, whose word is learnt"
+    )
+    parser.add_argument(
+        "--kept",
+        type=int,
+        nargs="*",
+        default=[1, 3, 5],
+        help="layers of the first of these that a smaller one begins with",
+    )
+    parser.add_argument("--inner", type=int, default=768, help="values in the middle of each of these layers")
+    parser.add_argument(
+        "--columns", type=int, default=128, help="columns of the smaller one's table of words"
     )
     parser.add_argument("--file", type=Path, default=FOLDER / "reader.npz", help="of the reader")
     asked = parser.parse_args()
@@ -199,7 +222,11 @@ def main() -> None:
         recipe = fit.Recipe(
             asked.layers, asked.frozen, asked.pairs, rate=asked.rate, minutes=asked.minutes, seed=asked.seed
         )
-        make_reader(recipe, asked.without, asked.begun, asked.teacher, asked.kept, asked.file)
+        make_reader(
+            recipe,
+            Asked(asked.half, asked.begun, asked.teachers, asked.kept, asked.inner, asked.columns),
+            asked.file,
+        )
     else:
         print(json.dumps((join if asked.what == "join" else measure)(asked.file), indent=1))
 

@@ -1,31 +1,30 @@
-"""Trains the reader: the first layers of the sentence encoder, as a cross-encoder of what `texts` shows. Needs jax and optax."""
+"""Trains the reader: the sentence encoder, as a cross-encoder of a call's page. Needs torch."""
 
 from __future__ import annotations
 
-import re
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import optax
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.reader.pairs import Pairs
 from benchmarks.reader.vocabulary import encoder_places
-from benchmarks.reader.whole import HEADS, Weights
+from benchmarks.reader.whole import HEADS, Weights, layers_of
 from models.reading.encoder import PARTS, parts_of
 from models.reading.page import MAX_PAGE
 from models.reading.pieces import FIRST_HASH, FIRST_WORD, Mark
 from models.training.distill_encoder import Floats, find_folder, read_weights
 
 WIDTH = 384
-LENGTHS = (48, 64, 80, 96, 112, 128, 144, MAX_PAGE)
-"""What rows of a batch are padded to: few, since each is compiled."""
+STEP = 16
+"""Rows are padded to a multiple of it: few lengths, since each is prepared for."""
 LOOKED = 400
 """Batches after which a fit is looked at."""
 DROPPED = 0.1
@@ -52,12 +51,12 @@ class Recipe(NamedTuple):
     """How a reader is fitted."""
 
     layers: int = 6
-    frozen: int = 3  # of these the first, which stay as they are, with all that lies before them
-    pairs: int = 20_000
+    frozen: int = 0  # of these the first, which stay as they are, with all that lies before them
+    pairs: int = 90_000
     batch: int = 32
-    rate: float = 1e-4
+    rate: float = 5e-5
     decay: float = 0.01
-    warm_up: int = 60
+    warm_up: int = 100
     seed: int = 1
     minutes: float = 1e9  # after which it stops where it is
 
@@ -72,7 +71,7 @@ def encoder(words: Sequence[str], layers: int, seed: int) -> Weights:
     own[Mark.START], own[Mark.END] = known[CLASSIFIES], known[SEPARATES]
     for mark, word in SPOKEN.items():
         own[mark] = known[places[word]]
-    return {
+    w = {
         "words": np.concatenate([own, known[[places[word] for word in words]]]),
         "places": kept[f"{of}.position_embeddings.weight"][:MAX_PAGE]
         + kept[f"{of}.token_type_embeddings.weight"][0],
@@ -80,10 +79,12 @@ def encoder(words: Sequence[str], layers: int, seed: int) -> Weights:
         "marks": np.zeros((FIRST_HASH, WIDTH), np.float32),
         "norm": kept[f"{of}.LayerNorm.weight"],
         "norm_bias": kept[f"{of}.LayerNorm.bias"],
-        "layers": [_layer(kept, f"encoder.layer.{n}") for n in range(layers)],
         "answer": rng.normal(0, 0.02, (2 * WIDTH, 1)).astype(np.float32),
         "answer_bias": np.zeros(1, np.float32),
     }
+    for n in range(layers):
+        w |= {f"{n}.{name}": value for name, value in _layer(kept, f"encoder.layer.{n}").items()}
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in w.items()}
 
 
 def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
@@ -104,59 +105,63 @@ def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
     }
 
 
-def _normed(x: Any, weight: Any, bias: Any) -> Any:
-    x = x - x.mean(-1, keepdims=True)
-    return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-12) * weight + bias
-
-
-def forward(w: Weights, pieces: Any, parts: Any, key: Any = None) -> Any:
-    """Log odds that each row's call is bad; `key` draws what is left out while learning."""
+def forward(w: dict[str, Tensor], pieces: Tensor, parts: Tensor, dropped: float = 0.0) -> Tensor:
+    """Log odds that each row's call is bad; a share of what the last layer says is left out while learning."""
     rows, length = pieces.shape
     there = pieces != 0
-    marked = (pieces > 0) & (pieces < FIRST_HASH)
-    x = w["words"][pieces] + w["places"][:length] + w["parts"][parts]
-    x = x + w["marks"][jnp.where(marked, pieces, 0)] * marked[..., None]
-    x = _normed(x, w["norm"], w["norm_bias"])
-    hidden = jnp.where(there, 0.0, -1e9)[:, None, None, :]
-    for layer in w["layers"]:
-        asked = (x @ layer["ask"] + layer["ask_bias"]).reshape(rows, length, 3, HEADS, WIDTH // HEADS)
-        query, about, value = asked[:, :, 0], asked[:, :, 1], asked[:, :, 2]
-        heed = jnp.einsum("nqhd,nkhd->nhqk", query, about) / (WIDTH // HEADS) ** 0.5 + hidden
-        seen = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(heed, -1), value).reshape(rows, length, WIDTH)
-        x = _normed(x + seen @ layer["seen"] + layer["seen_bias"], layer["norm1"], layer["norm1_bias"])
-        inner = jax.nn.gelu(x @ layer["up"] + layer["up_bias"], approximate=False)
-        x = _normed(x + inner @ layer["down"] + layer["down_bias"], layer["norm2"], layer["norm2_bias"])
-    mean = (x * there[..., None]).sum(1) / there.sum(1, keepdims=True)
-    said = jnp.concatenate([x[:, 0], mean], -1)
-    if key is not None:
-        said = said * jax.random.bernoulli(key, 1 - DROPPED, said.shape) / (1 - DROPPED)
-    return (said @ w["answer"] + w["answer_bias"])[:, 0]
+    marked = (pieces < FIRST_HASH) & there
+    x = F.embedding(pieces, w["words"])
+    if "widen" in w:
+        x = x @ w["widen"] + w["widen_bias"]
+    x = x + w["places"][:length] + F.embedding(parts, w["parts"])
+    x = x + F.embedding(torch.where(marked, pieces, 0), w["marks"]) * marked[..., None]
+    width = x.shape[-1]
+
+    def normed(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (width,), w[name], w[f"{name}_bias"], 1e-12)
+
+    x, hidden = normed(x, "norm"), torch.where(there, 0.0, -1e4)[:, None, None]
+    for n in range(layers_of(w)):
+        asked = (x @ w[f"{n}.ask"] + w[f"{n}.ask_bias"]).view(rows, length, 3, HEADS, -1)
+        query, about, value = asked.permute(2, 0, 3, 1, 4)
+        heed = query * query.shape[-1] ** -0.5 @ about.transpose(-1, -2) + hidden.to(query.dtype)
+        # Plain softmax would leave bfloat16, and torch's own attention is three times slower at this size.
+        seen = (torch._softmax(heed, -1, False) @ value).transpose(1, 2).reshape(rows, length, -1)
+        x = normed(x + seen @ w[f"{n}.seen"] + w[f"{n}.seen_bias"], f"{n}.norm1")
+        inner = F.gelu(x @ w[f"{n}.up"] + w[f"{n}.up_bias"])
+        x = normed(x + inner @ w[f"{n}.down"] + w[f"{n}.down_bias"], f"{n}.norm2")
+    mean = (x * there[..., None]).sum(1) / there.sum(1, keepdim=True)
+    said = F.dropout(torch.cat([x[:, 0], mean], -1), dropped, training=dropped > 0)
+    return (said @ w["answer"] + w["answer_bias"])[:, 0].float()
 
 
-def padded(pieces: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
-    """Rows of pieces, cut behind the longest of them."""
+def rows_of(pieces: npt.NDArray[np.uint16]) -> tuple[Tensor, Tensor]:
+    """Rows of pieces, cut behind the longest of them or a little later, and the part of the page that each stands in."""
     longest = int((pieces != 0).sum(-1).max())
-    return pieces[:, : next(n for n in LENGTHS if n >= longest)].astype(np.int32)
-
-
-_answer = jax.jit(forward)
+    cut = pieces[:, : -(-longest // STEP) * STEP].astype(np.int32)
+    return torch.from_numpy(cut), torch.from_numpy(parts_of(cut))
 
 
 def scores(w: Weights, pieces: npt.NDArray[np.uint16], batch: int = 64) -> npt.NDArray[np.float64]:
     """Log odds of each row."""
     order = np.argsort((pieces != 0).sum(-1), kind="stable")
-    found = np.zeros(len(pieces))
-    for at in range(0, len(order), batch):
-        chosen = order[at : at + batch]
-        rows = padded(pieces[np.resize(chosen, batch)])
-        found[chosen] = np.asarray(_answer(w, rows, parts_of(rows)))[: len(chosen)]
+    found, held = np.zeros(len(pieces)), tensors(w)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for at in range(0, len(order), batch):
+            chosen = order[at : at + batch]
+            found[chosen] = forward(held, *rows_of(pieces[chosen])).numpy()
     return found
 
 
-def batches(
-    pairs: Pairs, chosen: npt.NDArray[np.int64], recipe: Recipe, rng: np.random.Generator
-) -> Iterator[Any]:
-    """Places of rows of about one length, in an order that `rng` draws."""
+def tensors(w: Weights) -> dict[str, Tensor]:
+    """The weights as torch holds them."""
+    return {name: torch.from_numpy(np.array(value)) for name, value in w.items()}
+
+
+def batches(pairs: Pairs, recipe: Recipe, rng: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Places of rows of about one length, in an order that `rng` draws; each row again only when all were had."""
+    rounds = -(-recipe.pairs // len(pairs.bad))
+    chosen = np.concatenate([rng.permutation(len(pairs.bad)) for _ in range(rounds)])[: recipe.pairs]
     lengths = (pairs.pieces != 0).sum(-1)
     many = recipe.batch * 16
     for at in range(0, len(chosen), many):
@@ -166,9 +171,40 @@ def batches(
         yield from (groups[n] for n in rng.permutation(len(groups)))
 
 
-def student(teacher: Weights, kept: Sequence[int]) -> Weights:
-    """What a smaller reader begins as: some layers of a larger one, and all that lies before and behind them."""
-    return {**teacher, "layers": [teacher["layers"][n] for n in kept]}
+def student(teacher: Weights, kept: Sequence[int], inner: int, columns: int) -> Weights:
+    """What a smaller reader begins as: some layers of a larger one, and all that lies before and behind them.
+
+    Parameters
+    ----------
+    kept : the layers
+    inner : values in the middle of each of them: those whose weights are greatest
+    columns : of the table of words, which one more matrix widens: the directions in which it spreads most
+    """
+    found = {name: value for name, value in teacher.items() if not name[0].isdigit()}
+    for n, of in enumerate(kept):
+        layer = {
+            name.removeprefix(f"{of}."): value for name, value in teacher.items() if name.startswith(f"{of}.")
+        }
+        size = np.linalg.norm(layer["up"], axis=0) * np.linalg.norm(layer["down"], axis=1)
+        those = np.sort(np.argsort(-size, kind="stable")[:inner])
+        layer |= {
+            "up": layer["up"][:, those],
+            "up_bias": layer["up_bias"][those],
+            "down": layer["down"][those],
+        }
+        found |= {f"{n}.{name}": value for name, value in layer.items()}
+    if columns < WIDTH:
+        left, spread, right = np.linalg.svd(found["words"], full_matrices=False)
+        found["words"] = left[:, :columns] * spread[:columns]
+        found |= {"widen": right[:columns], "widen_bias": np.zeros(WIDTH, np.float32)}
+    return found
+
+
+def _learns(name: str, recipe: Recipe) -> bool:
+    layer = name.split(".")[0]
+    return name.startswith("answer") or (
+        int(layer) >= recipe.frozen if layer.isdigit() else recipe.frozen == 0
+    )
 
 
 def fitted(
@@ -187,74 +223,56 @@ def fitted(
     told : log odds that a larger reader gives each of the pairs, where one teaches it
     """
     rng = np.random.default_rng(recipe.seed)
-    w = jax.tree.map(jnp.asarray, begun)
+    torch.manual_seed(recipe.seed)
+    w = tensors(begun)
+    learning = [value.requires_grad_() for name, value in w.items() if _learns(name, recipe)]
     wanted = np.where(pairs.bad, 1 - SMOOTHED, SMOOTHED)
     if told is not None:
         wanted = TAUGHT / (1 + np.exp(-told)) + (1 - TAUGHT) * wanted
-    learning = {
-        "layers": w["layers"][recipe.frozen :],
-        "answer": w["answer"],
-        "answer_bias": w["answer_bias"],
-    }
-
-    def whole(learning: Weights) -> Weights:
-        return {**w, **learning, "layers": [*w["layers"][: recipe.frozen], *learning["layers"]]}
-
     steps = recipe.pairs // recipe.batch
-    rate = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, recipe.warm_up, steps, recipe.rate / 20)
-    rule = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=recipe.decay))
+    rule = torch.optim.AdamW(learning, recipe.rate, weight_decay=recipe.decay, fused=True)
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def step(learning: Weights, state: Any, pieces: Any, parts: Any, wanted: Any, key: Any) -> Any:
-        def loss(learning: Weights) -> Any:
-            told = forward(whole(learning), pieces, parts, key)
-            return optax.sigmoid_binary_cross_entropy(told, wanted).mean()
+    def pace(n: int) -> float:
+        left = max(0.0, (steps - n) / max(1, steps - recipe.warm_up))
+        return min(1.0, (n + 1) / recipe.warm_up) * (0.05 + 0.95 * (1 - math.cos(math.pi * min(1, left))) / 2)
 
-        missed, slope = jax.value_and_grad(loss)(learning)
-        change, state = rule.update(slope, state, learning)
-        return optax.apply_updates(learning, change), state, missed
-
-    state, began, learnt, missed = rule.init(learning), time.monotonic(), 0, []
-    chosen = np.concatenate(
-        [rng.permutation(len(pairs.bad)) for _ in range(-(-recipe.pairs // len(pairs.bad)))]
-    )
-    for n, rows in enumerate(batches(pairs, chosen[: recipe.pairs], recipe, rng)):
-        pieces = padded(pairs.pieces[rows])
-        key = jax.random.key(int(rng.integers(1 << 30)))
-        learning, state, lost = step(
-            learning, state, pieces, parts_of(pieces), wanted[rows].astype(np.float32), key
+    paced = torch.optim.lr_scheduler.LambdaLR(rule, pace)
+    began, learnt, missed = time.monotonic(), 0, list[float]()
+    for n, chosen in enumerate(batches(pairs, recipe, rng)):
+        with torch.autocast("cpu", torch.bfloat16):
+            answered = forward(w, *rows_of(pairs.pieces[chosen]), DROPPED)
+        lost = F.binary_cross_entropy_with_logits(
+            answered, torch.from_numpy(wanted[chosen].astype(np.float32))
         )
-        missed.append(float(lost))
-        learnt += len(rows)
+        lost.backward()
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        rule.step()
+        paced.step()
+        rule.zero_grad()
+        missed.append(lost.item())
+        learnt += len(chosen)
         took = time.monotonic() - began
         if n % 100 == 99:
             say(
                 f"{learnt} of {recipe.pairs} pairs, loss {np.mean(missed[-100:]):.4f}, {learnt / took:.1f} pairs/s"
             )
         if n % LOOKED == LOOKED - 1:
-            look(whole(learning))
+            look(_held(w))
         if took > 60 * recipe.minutes:
             break
-    return jax.tree.map(np.asarray, whole(learning))
+    return _held(w)
+
+
+def _held(w: dict[str, Tensor]) -> Weights:
+    return {name: value.detach().numpy().copy() for name, value in w.items()}
 
 
 def save(w: Weights, path: Path) -> None:
     """Write the weights to a file that `load` reads."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(w)
-    np.savez(path, **{jax.tree_util.keystr(at): np.asarray(value) for at, value in flat})
+    np.savez(path, **w)
 
 
 def load(path: Path) -> Weights:
     """Weights from a file."""
-    found: Weights = {"layers": []}
     with np.load(path) as kept:
-        for name in kept.files:
-            at, *inner = re.findall(r"\['(\w+)'\]|\[(\d+)\]", name)
-            if not inner:
-                found[at[0]] = kept[name]
-                continue
-            (_, number), (part, _) = inner
-            while len(found["layers"]) <= int(number):
-                found["layers"].append({})
-            found["layers"][int(number)][part] = kept[name]
-    return found
+        return {name: kept[name] for name in kept.files}

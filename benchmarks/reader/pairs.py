@@ -1,12 +1,15 @@
 """Calls of labelled sessions as a reader is shown them: to learn from, and of a set that nothing learnt from.
 
-What there is to learn from is what a release learns from (`corpus.training`), fingerprints left out. Of a session a few calls are drawn: the first bad one, one before it, and of honest twins the same call.
+What there is to learn from is what a release learns from (`corpus.training`), and `UNSEEN`; fingerprints are left out. Of a session
+a few calls are drawn: the first bad one, one before it, and of honest twins the same call. All of it lies in two halves, by domain
+and by author, so that each half can be scored by a reader that learnt from the other alone.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,11 +32,14 @@ from stream.offline.pages import shown_calls
 Session = dict[str, Any]
 Tools = list[dict[str, Any]]
 
+UNSEEN = "agentdyn_dailylife"
+"""The set that the bundled forest did not learn from."""
 OF_SET = {
     "agentdojo": 9000,
-    "spliced": 9000,
-    "reworded": 3500,
-    "removed": 2500,
+    UNSEEN: 7000,
+    "spliced": 10000,
+    "reworded": 5000,
+    "removed": 3500,
     "withheld": 2500,
     "formed": 1500,
     "delegated": 5000,
@@ -45,6 +51,11 @@ APART = ("written", "hashed")
 """The last sets of `corpus.training`: of written tasks other calls are drawn, and of fingerprints nothing can be read."""
 
 
+HALF_OF = {
+    "workspace": 0, "travel": 0, "taubench": 0, "apibank": 0,
+    "banking": 1, "slack": 1, "agentdyn": 1, "intercode": 1, "bfcl_multiturn": 1, "sweagent": 1,
+}  # fmt: skip
+"""The half that recorded domains lie in; the first two share tools, and about as much lies in either half."""
 CHUNK = 100
 """Sessions that a process is given at once."""
 
@@ -68,6 +79,23 @@ class Pairs(NamedTuple):
     def taken(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Pairs:
         """Those of these places."""
         return Pairs(*(column[chosen] for column in self))
+
+
+def halves(tasks: Iterable[str]) -> npt.NDArray[np.int64]:
+    """The half of each task: by its domain, or of what was written by its author or its catalogue.
+
+    >>> halves(["agentdojo/travel/1", "agentdojo/slack/2", "written/za_bank/3", "written/za_clinic/4"]).tolist()
+    [0, 1, 1, 1]
+    """
+    return np.array([_half(*task.split("/", 2)[:2]) for task in tasks], np.int64)
+
+
+def _half(source: str, suite: str) -> int:
+    half = HALF_OF.get(suite if source == "agentdojo" else source)
+    if half is not None:
+        return half
+    name = suite.split("_")[0] if source == written_tasks.SOURCE else suite
+    return zlib.crc32(name.encode()) % 2
 
 
 def load(path: Path) -> Pairs:
@@ -136,7 +164,7 @@ def _rows(drawn: Sequence[Drawn]) -> list[tuple[Any, ...]]:
 def to_learn_from(seed: int = 1) -> list[Drawn]:
     """Sessions and calls to learn from."""
     rng, found = random.Random(seed), list[Drawn]()
-    paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]
+    paths = [path for path in results.recorded_files() if name_of(path) in (*dataset.TRAINING_SETS, UNSEEN)]
     recorded, tools = corpus.recordings(
         {name_of(path): (list(files.read_sessions(path)), load_tools(path) or {}) for path in paths}
     )
@@ -195,7 +223,7 @@ def _twins(sessions: Iterable[Session], rng: random.Random) -> Iterator[tuple[Se
             yield one, known, honest
 
 
-UNSEEN = {"benign": 450, "hijacked": 300, "attempted": 250}
+DRAWN = {"benign": 450, "hijacked": 300, "attempted": 250}
 """Sessions of a set that nothing learnt from, by label, drawn evenly over its tasks."""
 
 
@@ -208,7 +236,7 @@ def unseen(path: Path, seed: int = 11) -> list[Drawn]:
         shows = session["label"] != "hijacked" or session["first_bad_seq"] is not None
         if shows and session["session_id"] not in acted:
             by_task[session["label"], session["user_task_id"]].append(session)
-    for label, most in UNSEEN.items():
+    for label, most in DRAWN.items():
         queues = [rng.sample(kept, len(kept)) for (of, _), kept in sorted(by_task.items()) if of == label]
         drawn = [queue[turn] for turn in range(most) for queue in queues if turn < len(queue)]
         for session in drawn[:most]:

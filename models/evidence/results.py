@@ -30,6 +30,7 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
+    records : what stands in it, record by record
     fields, anchored, prose : fingerprints of what stands there
     lines : its prose, line by line
     talk : the beginning and the end of that, by sentences
@@ -39,6 +40,7 @@ class Answer(NamedTuple):
     between : fingerprints of what `read_excerpts` finds there
     """
 
+    records: list[AnswerRecord]
     fields: set[int]
     anchored: set[int]
     prose: set[int]
@@ -64,7 +66,7 @@ def read_answer(answer: Any, named: Collection[int], key: bytes, acts: Collectio
     records = _records_of(answer, scalars)
     cuts = max(cuts, bool(records.unread))
     texts = [leaf.text for leaf in scalars]
-    parts = Answer(set(), set(), set(), [], [], texts, cuts, records.unread, set())
+    parts = Answer(records.all, set(), set(), set(), [], [], texts, cuts, records.unread, set())
     _take_in(parts, records.all, named, acts, key)
     sentences = sentences_in(parts.lines)
     parts.talk.extend(sentences[:MAX_TALK])
@@ -107,12 +109,13 @@ def _take_in(
         if asks or id(record.parent) in asking:
             asking.add(id(record))
             parts.prose.update(fields, keyed)
-            record.hidden.append("\n".join([*record.keyed, *record.fields]))
+            said = [*record.hidden, "\n".join([*record.keyed, *record.fields])]
         else:
+            said = record.hidden
             parts.fields.update(fields)
             (parts.anchored if anchored else parts.fields).update(keyed)
         hidden = []
-        for text in dict.fromkeys(record.hidden):
+        for text in dict.fromkeys(said):
             if len(text) <= room:
                 hidden.append(text)
                 room -= len(text)

@@ -87,7 +87,8 @@ class Encoder:
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._words, self._unit = arrays["words"], arrays["words.unit"]
+        words = arrays["words"] * arrays["words.unit"]
+        self._words = _matrix(arrays, "widen").of(words) if "widen" in arrays else words
         self._places, self._parts, self._marks = arrays["places"], arrays["parts"], arrays["marks"]
         self._norm = arrays["norm"], arrays["norm_bias"]
         self._curve, self._heed = arrays["curve"], arrays["heed"]
@@ -126,7 +127,7 @@ class Encoder:
         n, length = pieces.shape
         there = pieces != Mark.PADDING
         marked = there & (pieces < FIRST_HASH)
-        x = self._words[pieces] * self._unit[pieces] + self._places[:length] + self._parts[parts_of(pieces)]
+        x = self._words[pieces] + self._places[:length] + self._parts[parts_of(pieces)]
         x = x + self._marks[np.where(marked, pieces, 0)] * marked[..., None]
         x = normed(x.astype(np.float32), *self._norm).reshape(n * length, -1)
         for matrices, norms in self._layers:

@@ -1,17 +1,16 @@
 """What a session keeps of its intent and of answers, so that a later call can be read beside them: bounded, as packed pieces.
 
 Kept text is a chain of entries, each a head of 16 bits, its kind and its length, and as many pieces. Of an intent each sentence
-is an entry. Of answers each call that was answered is one entry, its number and how it was called, and each segment of its answer
-(a sentence of a text, a row of a document) is one.
+is an entry. Of answers each call that was answered is one entry, its number and how it was called. Each record of its answer
+follows: its fields in a row, and each sentence of its prose.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 
 from models.reading.pieces import Pieces, Thing, packed, unpacked
 
@@ -25,24 +24,32 @@ MAX_SEGMENT = 48
 """Pieces of one segment; a longer one is several."""
 MAX_SEGMENTS = 600
 """Segments of one answer that are looked at."""
-MAX_FETCHER = 10
-"""Pieces of how a call was called."""
-MAX_CHARS = 20_000
-"""Characters of an answer that are looked at."""
-MAX_DEPTH = 64
-"""Levels of nesting of a document that are looked at."""
-FIELD = 60
-"""Characters of a field that stands in a row with others."""
+MAX_CALLED, MAX_GIVEN = 5, 9
+"""Pieces of a tool's name and of what it is given, where a call stands before what it fetched."""
+MAX_FETCHER = 1 + MAX_CALLED + MAX_GIVEN
+"""... of both, and how many of them are the name's."""
 
-_CALL, _TEXT = 1, 0
+_TEXT, _CALL, _ROW, _OF_ROW = range(4)
+"""Kinds of entries: prose by itself, a call, fields of a record in a row, and what else stands in that record."""
+_DASH = re.compile(r"^\s*-\s+")
+_QUOTED = re.compile(r"(?<!\w)['\"]|['\"](?!\w)")
 _SEGMENT = re.compile(r"(?<=[.!?;])\s+|\n+|<br ?/?>|\s\|\s")
 
 
+class Told(NamedTuple):
+    """A record of an answer: its short fields, each with its name if it has one, and its lines of prose."""
+
+    fields: Sequence[str]
+    lines: Sequence[str]
+
+
 class Segment(NamedTuple):
-    """A row or sentence of an answer, and the call that fetched it."""
+    """A row or sentence of an answer: what fetched it, what that was given, and the row that it stands beside, if any."""
 
     seq: int
-    fetcher: bytes
+    called: bytes
+    given: bytes
+    row: bytes
     pieces: bytes
 
 
@@ -70,17 +77,22 @@ def sentences_in(kept: bytes) -> list[bytes]:
     return [packed(entry) for _, entry in _entries(kept)]
 
 
+def fetcher_of(tool: str, values: Iterable[str], pieces: Pieces) -> bytes:
+    """How a call was called, as it is kept before what it fetched."""
+    called = pieces.of(tool, MAX_CALLED)
+    return packed([len(called), *called, *pieces.of(" ".join(islice(values, MAX_GIVEN)), MAX_GIVEN)])
+
+
 def with_answer(
-    kept: bytes, seq: int, fetcher: bytes, answer: Any, pieces: Pieces, room: int = 2 * MAX_HEARD
+    kept: bytes, seq: int, fetcher: bytes, records: Iterable[Told], pieces: Pieces, room: int = 2 * MAX_HEARD
 ) -> bytes:
     """Kept answers with that of call `seq`, which `fetcher` says how it was called, in `room` bytes."""
-    segments = _telling(segments_of(answer), pieces)
+    segments = _telling(_segments_of(records, pieces), pieces)
     if not segments:
         return kept
-    entries = list(_entries(kept))
-    entries.append((_CALL, (seq & 0xFFFF, *unpacked(fetcher))))
-    entries += [(_TEXT, segment) for segment in segments]
-    return _chained(_shortened(entries, room))
+    return _chained(
+        _shortened([*_entries(kept), (_CALL, (seq & 0xFFFF, *(unpacked(fetcher) or (0,)))), *segments], room)
+    )
 
 
 def shortened(kept: bytes, room: int) -> bytes:
@@ -90,12 +102,16 @@ def shortened(kept: bytes, room: int) -> bytes:
 
 def segments_in(kept: bytes) -> Iterator[Segment]:
     """The segments of kept answers, in order."""
-    seq, fetcher = -1, b""
+    seq, called, given, row = -1, b"", b"", b""
     for kind, entry in _entries(kept):
         if kind == _CALL:
-            seq, fetcher = entry[0], packed(entry[1:])
-        else:
-            yield Segment(seq, fetcher, packed(entry))
+            at = 2 + entry[1]
+            seq, called, given, row = entry[0], packed(entry[2:at]), packed(entry[at:]), b""
+            continue
+        segment = packed(entry)
+        yield Segment(seq, called, given, row if kind == _OF_ROW else b"", segment)
+        if kind == _ROW:
+            row = segment
 
 
 def _entries(kept: bytes) -> Iterator[tuple[int, Sequence[int]]]:
@@ -131,86 +147,58 @@ def _shortened(entries: Sequence[tuple[int, Sequence[int]]], room: int) -> list[
     return kept
 
 
-def _telling(segments: Sequence[str], pieces: Pieces) -> list[list[int]]:
-    """The segments as pieces, in order; of more than there is room for, those whose things tell most."""
-    found: list[list[int]] = []
-    for segment in segments:
-        spelled = pieces.of(segment, 8 * MAX_SEGMENT)
-        found += [spelled[at : at + MAX_SEGMENT] for at in range(0, len(spelled), MAX_SEGMENT)]
-    if sum(map(len, found)) + len(found) <= MAX_ANSWER:
-        return found
+def _segments_of(records: Iterable[Told], pieces: Pieces) -> list[tuple[int, int, Sequence[int]]]:
+    """What records say: the kind of each segment, the place of the row that it stands beside, and its pieces."""
+    found: list[tuple[int, int, Sequence[int]]] = []
 
-    def worth(place: int) -> float:
-        things: tuple[Thing, ...] = pieces.things(packed(found[place]))
-        return sum(pieces.weight(thing) for thing in dict.fromkeys(things)) / (4 + len(found[place]))
+    def add(text: str, kind: int, row: int) -> None:
+        spelled = pieces.of(text, 8 * MAX_SEGMENT)
+        for at in range(0, len(spelled), MAX_SEGMENT):
+            # What a long row goes on with stands beside its beginning.
+            beside = (_OF_ROW, max(row, len(found) - 1)) if kind == _ROW and at else (kind, row)
+            found.append((*beside, spelled[at : at + MAX_SEGMENT]))
 
-    room, chosen = MAX_ANSWER, []
-    for place in sorted(range(len(found)), key=worth, reverse=True):
-        room -= 1 + len(found[place])
-        if room < 0:
+    for record in records:
+        row = len(found)
+        add(", ".join(map(_bare, record.fields)), _ROW, -1)
+        kind = _OF_ROW if len(found) > row else _TEXT
+        for line in record.lines:
+            for sentence in _sentences(line):
+                add(sentence, kind, row)
+        if len(found) >= MAX_SEGMENTS:
             break
-        chosen.append(place)
-    return [found[place] for place in sorted(chosen)]
+    return found[:MAX_SEGMENTS]
 
 
-def segments_of(answer: Any) -> list[str]:
-    """Rows of a document, and sentences and lines of a text: `MAX_SEGMENTS` and some `MAX_CHARS` characters at most.
+def _telling(
+    found: Sequence[tuple[int, int, Sequence[int]]], pieces: Pieces
+) -> list[tuple[int, Sequence[int]]]:
+    """The segments, in order; of more than there is room for, those whose things tell most."""
+    chosen = set(range(len(found)))
+    if sum(1 + len(segment) for _, _, segment in found) > MAX_ANSWER:
 
-    >>> segments_of({"mails": [{"from": "bob@example.com", "read": True}], "note": "Two more.\\nSee below."})
-    ['note: Two more.\\nSee below.', 'from: bob@example.com, read: True']
-    """
-    if isinstance(answer, str) and answer.strip()[:1] in ("[", "{"):
-        with contextlib.suppress(ValueError, RecursionError):
-            answer = json.loads(answer)
-    rows = _Rows([], MAX_CHARS)
-    rows.take(answer, 0)
-    return rows.found[:MAX_SEGMENTS]
+        def worth(place: int) -> float:
+            segment = found[place][2]
+            things: tuple[Thing, ...] = pieces.things(packed(segment))
+            return sum(pieces.weight(thing) for thing in dict.fromkeys(things)) / (4 + len(segment))
+
+        room, chosen = MAX_ANSWER, set()
+        for place in sorted(range(len(found)), key=worth, reverse=True):
+            room -= 1 + len(found[place][2])
+            if room < 0:
+                break
+            chosen.add(place)
+    return [
+        (_TEXT if kind == _OF_ROW and row not in chosen else kind, segment)
+        for place, (kind, row, segment) in enumerate(found)
+        if place in chosen
+    ]
 
 
-class _Rows:
-    def __init__(self, found: list[str], room: int) -> None:
-        self.found, self._room = found, room
-
-    def take(self, node: Any, depth: int) -> None:
-        """Take in a value of a document, as long as there is room."""
-        if node is None or self._room <= 0 or depth > MAX_DEPTH:
-            return
-        if isinstance(node, dict):
-            self._take_fields(node, depth)
-        elif isinstance(node, list):
-            if any(isinstance(child, dict | list) for child in node):
-                for child in node:
-                    self.take(child, depth + 1)
-            else:
-                self._add([", ".join(map(str, node))])
-        else:
-            self._add(_sentences(str(node)))
-
-    def _take_fields(self, record: dict[str, Any], depth: int) -> None:
-        plain = {
-            key: str(value)
-            for key, value in record.items()
-            if value is not None and not isinstance(value, dict | list)
-        }
-        self._add([", ".join(f"{key}: {value}" for key, value in plain.items() if len(value) <= FIELD)])
-        for key, value in plain.items():
-            if len(value) > FIELD:
-                self._add([f"{key}: {part}" for part in _sentences(value)])
-        for key, value in record.items():
-            if isinstance(value, dict):
-                self.take(value, depth + 1)
-            elif isinstance(value, list) and value:
-                if any(isinstance(child, dict | list) for child in value):
-                    self.take(value, depth + 1)
-                else:
-                    self._add([f"{key}: {', '.join(map(str, value))}"])
-
-    def _add(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            if text and self._room > 0:
-                self.found.append(text[: self._room])
-                self._room -= len(text)
+def _bare(field: str) -> str:
+    """A field without the signs of its form: the dash of a listing, quotation marks."""
+    return _QUOTED.sub("", _DASH.sub("", field))
 
 
 def _sentences(text: str) -> list[str]:
-    return [part.strip() for part in _SEGMENT.split(text[:MAX_CHARS]) if part.strip()]
+    return [part.strip() for part in _SEGMENT.split(text) if part.strip()]

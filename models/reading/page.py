@@ -4,7 +4,7 @@
 
     [start] intent and amendments
     [end] tool, description, and for each argument: name, whether intent, a snippet or nothing says it, value
-    [end] for each snippet: the call that fetched it, and the words around what the call took from it
+    [end] for each snippet: who led to what fetched it, how that was called, its record, and the words around what the call took
     [end]
 """
 
@@ -13,16 +13,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from models.reading.memory import Segment, segments_in, sentences_in
 from models.reading.pieces import PLACE, Mark, Pieces, Thing, packed, unpacked
+from models.text.documents import Leaf
 
-MAX_PAGE = 160
+MAX_PAGE = 192
 """Pieces of a page."""
-OF_INTENT, OF_CALL, OF_SNIPPET = 44, 42, 22
-"""Pieces of each part."""
+OF_INTENT, OF_CALL, OF_SNIPPET, OF_ROW = 52, 50, 22, 8
+"""Pieces of each part: of a snippet its words, and the row that they stand beside."""
 OF_TOOL, OF_DESCRIPTION, OF_NAME = 8, 12, 3
 """... of a tool's name and its description, and of an argument's name."""
 SNIPPETS = 3
@@ -41,15 +42,45 @@ TELLS = 0.25
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+class Led(NamedTuple):
+    """A call whose answer a page shows, and the way to it.
+
+    Attributes
+    ----------
+    seq : the call
+    through : calls whose answers say what it was given, what these were given and so on, the nearest first
+    begins : who says what the first of them was given: `Mark.SAID` the intent, `Mark.NOWHERE` nobody; None where it was given nothing
+    """
+
+    seq: int
+    through: tuple[int, ...]
+    begins: Mark | None
+
+
 class Page(NamedTuple):
-    """What the reader is shown: places of pieces, and the calls whose answers its snippets are from."""
+    """What the reader is shown: places of pieces, and of each snippet the call that it is from."""
 
     places: tuple[int, ...]
-    sources: tuple[int, ...]
+    sources: tuple[Led, ...]
+
+    def without(self, n: int) -> Page:
+        """The page without its snippet `n`: what that says nobody says."""
+        ends = [place for place, piece in enumerate(self.places) if piece == Mark.END]
+        mark, called, last = Mark.FIRST + n, self.places[: ends[1] + 1], self.places[ends[1] + 1 : -1]
+        start = last.index(mark) if mark in last else len(last)
+        behind = last[start + 1 :]
+        stop = next((at for at, piece in enumerate(behind) if Mark.FIRST <= piece <= Mark.THIRD), len(behind))
+        silenced = (Mark.NOWHERE if piece == mark else piece for piece in called)
+        return Page((*silenced, *last[:start], *behind[stop:], Mark.END), self.sources)
 
 
 def page_of(
-    intents: Sequence[bytes], heard: bytes, tool: str, description: str, arguments: Any, pieces: Pieces
+    intents: Sequence[bytes],
+    heard: bytes,
+    tool: str,
+    description: str,
+    arguments: Sequence[Leaf],
+    pieces: Pieces,
 ) -> Page:
     """The page of a call.
 
@@ -65,57 +96,105 @@ def page_of(
         asked.update(pieces.things(sentence))
     named, told = pieces.of(tool, OF_TOOL), pieces.of(description, 3 * OF_DESCRIPTION)
     given = [
-        (pieces.of(name, OF_NAME), pieces.of(value, OF_CALL)) for name, value in _scalars(arguments, "")
-    ][:MAX_SCALARS]
+        (pieces.of(_name_of(leaf.path), OF_NAME), pieces.of(value_of(leaf), OF_CALL))
+        for leaf in arguments[:MAX_SCALARS]
+    ]
     values = {thing for _, value in given for thing in pieces.things(packed(value))}
     speaking = dict.fromkeys(pieces.things(packed(named)), NAME_SPEAKS)
     for thing in pieces.things(packed(told)):
         speaking.setdefault(thing, DESCRIPTION_SPEAKS)
-    shown = _shown(list(segments_in(heard)), values, asked, speaking, pieces)
+    told_before = [(segment, frozenset(pieces.things(segment.pieces))) for segment in segments_in(heard)]
+    shown = _shown(told_before, values, asked, speaking, pieces)
     says: dict[Thing, Mark] = {}
     for place, (_, things) in enumerate(shown):
         for thing in things:
             says.setdefault(thing, Mark(Mark.FIRST + place))
+    ways = _Ways(asked, told_before, pieces)
     row = [Mark.START, *_intent(sentences, values | speaking.keys(), pieces), Mark.END]
     row += [*_call(named, told[:OF_DESCRIPTION], given, asked, says, pieces), Mark.END]
     for place, (segment, things) in enumerate(shown):
         wanted = things & (values - asked) or things & (values | speaking.keys())
-        row += [Mark.FIRST + place, *unpacked(segment.fetcher), Mark.TEXT]
-        row += _around(unpacked(segment.pieces), wanted)
+        row += [Mark.FIRST + place, *ways.mark(segment.seq)]
+        row += [*unpacked(segment.called), *unpacked(segment.given), Mark.TEXT]
+        if segment.row:
+            row += [*_around(unpacked(segment.row), asked, OF_ROW), Mark.TEXT]
+        row += _around(unpacked(segment.pieces), wanted, OF_SNIPPET)
     places = (piece & PLACE for piece in [*row[: MAX_PAGE - 1], Mark.END])
-    return Page(tuple(places), tuple(dict.fromkeys(segment.seq for segment, _ in shown)))
+    return Page(tuple(places), tuple(ways.to(segment.seq) for segment, _ in shown))
 
 
-def fetcher_of(tool: str, arguments: Any, most: int, pieces: Pieces) -> bytes:
-    """How a call was called, in `most` pieces: half of them for its tool."""
-    given = " ".join(value for _, value in _scalars(arguments, ""))
-    called = pieces.of(tool, most // 2)
-    return packed([*called, *pieces.of(given, most - len(called))])
+def value_of(leaf: Leaf) -> str:
+    """A value of an argument as text: a whole number without a fraction."""
+    return leaf.text.removesuffix(".0") if not leaf.is_string else leaf.text
 
 
-def _scalars(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """The scalars of a JSON value with the names that they stand under, in words."""
-    stack = [(name, value)]
-    while stack:
-        name, node = stack.pop()
-        if isinstance(node, dict):
-            stack += [(str(key), child) for key, child in reversed(list(node.items())[:MAX_SCALARS])]
-        elif isinstance(node, list):
-            stack += [(name, child) for child in reversed(node[:MAX_SCALARS])]
-        elif node is not None:
-            whole = isinstance(node, float) and node.is_integer()
-            yield _HUMP.sub(" ", name).replace("_", " "), str(int(node) if whole else node)
+def _name_of(path: str) -> str:
+    """The name that a value stands under, in words."""
+    name = next((step for step in reversed(path.split(".")) if not step.isdigit()), "")
+    return _HUMP.sub(" ", name).replace("_", " ")
+
+
+class _Ways:
+    """Who says what calls were given that fetched something: the intent, an answer before them, or nobody."""
+
+    def __init__(
+        self, asked: Collection[Thing], told: Sequence[tuple[Segment, frozenset[Thing]]], pieces: Pieces
+    ) -> None:
+        self._asked, self._told, self._pieces = asked, told, pieces
+        self._given = {segment.seq: segment.given for segment, _ in told}
+        self._said: dict[int, tuple[Mark | None, int]] = {}
+
+    def mark(self, seq: int) -> list[Mark]:
+        """Who says what call `seq` was given; nothing where it was given nothing."""
+        mark, _ = self._by(seq)
+        return [] if mark is None else [mark]
+
+    def to(self, seq: int) -> Led:
+        """The way that leads to call `seq`; ways go back in time, so that each ends."""
+        through: list[int] = []
+        mark, before = self._by(seq)
+        while mark is Mark.LED:
+            through.append(before)
+            mark, before = self._by(before)
+        return Led(seq, tuple(through), mark)
+
+    def _by(self, seq: int) -> tuple[Mark | None, int]:
+        if seq not in self._said:
+            self._said[seq] = self._look(seq)
+        return self._said[seq]
+
+    def _look(self, seq: int) -> tuple[Mark | None, int]:
+        things = self._pieces.things(self._given[seq])
+        if not things:
+            return None, -1
+        first: dict[Thing, int] = {}
+        for segment, said in self._told:
+            if segment.seq < seq:
+                for thing in things:
+                    if thing in said:
+                        first.setdefault(thing, segment.seq)
+        mark = _said_by(things, self._asked, dict.fromkeys(first, Mark.LED), self._pieces)
+        led = Counter(at for thing, at in first.items() if thing not in self._asked)
+        return mark, led.most_common(1)[0][0] if mark is Mark.LED else -1
+
+
+def _said_by(
+    things: Sequence[Thing], asked: Collection[Thing], says: Mapping[Thing, Mark], pieces: Pieces
+) -> Mark:
+    """Who says most of these things: the intent, whoever `says` it, or nobody."""
+    telling = [thing for thing in things if pieces.weight(thing) >= TELLS] or things
+    marks = Counter(Mark.SAID if thing in asked else says.get(thing, Mark.NOWHERE) for thing in telling)
+    return marks.most_common(1)[0][0] if marks else Mark.NOWHERE
 
 
 def _shown(
-    heard: Sequence[Segment],
+    told: Sequence[tuple[Segment, frozenset[Thing]]],
     values: Collection[Thing],
     asked: Collection[Thing],
     speaking: Mapping[Thing, float],
     pieces: Pieces,
 ) -> list[tuple[Segment, frozenset[Thing]]]:
     """Segments that together say most of what the intent does not, and then of what the tool is about."""
-    told = [(segment, frozenset(pieces.things(segment.pieces))) for segment in heard]
     spoken = [things & speaking.keys() for _, things in told]
     frequent = Counter(thing for things in spoken for thing in things)
     of_values = [things.intersection(values) for _, things in told]
@@ -176,19 +255,16 @@ def _call(
     each = max(6, room // max(1, len(given)) - OF_NAME)
     values: list[int] = []
     for name, value in given:
-        things = pieces.things(packed(value))
-        telling = [thing for thing in things if pieces.weight(thing) >= TELLS] or things
-        marks = Counter(Mark.SAID if thing in asked else says.get(thing, Mark.NOWHERE) for thing in telling)
-        mark = marks.most_common(1)[0][0] if marks else Mark.NOWHERE
+        mark = _said_by(pieces.things(packed(value)), asked, says, pieces)
         values += [Mark.ARGUMENT, *name, mark, *value[:each]]
     return row + values[:room]
 
 
-def _around(segment: Sequence[int], wanted: Collection[Thing]) -> Sequence[int]:
-    """Pieces around the first of `wanted`: more of what stands before it."""
-    if len(segment) <= OF_SNIPPET:
+def _around(segment: Sequence[int], wanted: Collection[Thing], most: int) -> Sequence[int]:
+    """At most so many pieces around the first of `wanted`: more of what stands before it."""
+    if len(segment) <= most:
         return segment
     firsts = {thing[0] for thing in wanted}
     at = next((place for place, piece in enumerate(segment) if piece & PLACE in firsts), 0)
-    start = max(0, min(at - 2 * OF_SNIPPET // 3, len(segment) - OF_SNIPPET))
-    return segment[start : start + OF_SNIPPET]
+    start = max(0, min(at - 2 * most // 3, len(segment) - most))
+    return segment[start : start + most]

@@ -49,6 +49,7 @@ class Mark(IntEnum):
     NOWHERE = 7
     TEXT = 8  # what follows is a description, or an answer's words
     ARGUMENT = 9
+    LED = 10  # an answer before says what the call was given that fetched a snippet
 
 
 FIRST_HASH = len(Mark)
@@ -56,17 +57,18 @@ LAST_HASH = FIRST_HASH + HASHES  # the first of those that end a word
 FIRST_WORD = LAST_HASH + HASHES
 
 _WORDS = re.compile(r"(\s*)([^\W_]+|[^\w\s]|_)")
+_ADDRESSED = re.compile(r"\b(?:https?://(?:www\.)?|www\.)(?=\w)")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _JOINTS = frozenset("@.-_/:+")
 
 
 def folded(text: str) -> str:
-    """`text` in lower case, without accents.
+    """`text` in lower case, without accents, and addresses of pages without what they all begin with.
 
-    >>> folded("Søren's CAFÉ")
-    "søren's cafe"
+    >>> folded("Søren's CAFÉ: https://www.soeren.dk/menu")
+    "søren's cafe: soeren.dk/menu"
     """
-    low = text.lower()
+    low = _ADDRESSED.sub("", text.lower())
     return low if low.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", low))
 
 

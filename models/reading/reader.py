@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy as np
 from models.errors import ArtefactError
 from models.reading import memory
 from models.reading.encoder import Encoder
-from models.reading.page import Page, fetcher_of, page_of
+from models.reading.memory import Told
+from models.reading.page import Page, page_of, value_of
 from models.reading.pieces import Pieces
+from models.text.documents import Leaf
 from models.text.meaning import sentences_of
 
 MAX_READ = 4096
@@ -28,14 +30,14 @@ class Shown(NamedTuple):
     intents : kept intents that the call works for, the widest first
     heard : answers that its session keeps
     tool, description : in words
-    arguments : of the call
+    arguments : leaves of what the tool is given
     """
 
     intents: Sequence[bytes]
     heard: bytes
     tool: str
     description: str
-    arguments: Any
+    arguments: Sequence[Leaf]
 
 
 class Reader:
@@ -71,13 +73,13 @@ class Reader:
         """A kept intent with more text, in `room` bytes."""
         return memory.with_sentences(kept, sentences_of(text), self.pieces, room)
 
-    def with_answer(self, kept: bytes, seq: int, fetcher: bytes, answer: Any, room: int) -> bytes:
+    def with_answer(self, kept: bytes, seq: int, fetcher: bytes, records: Iterable[Told], room: int) -> bytes:
         """Kept answers with that of call `seq`, in `room` bytes."""
-        return memory.with_answer(kept, seq, fetcher, answer, self.pieces, room)
+        return memory.with_answer(kept, seq, fetcher, records, self.pieces, room)
 
-    def fetcher_of(self, tool: str, arguments: Any) -> bytes:
-        """How a call was called, as it stands before what it fetched."""
-        return fetcher_of(tool, arguments, memory.MAX_FETCHER, self.pieces)
+    def fetcher_of(self, tool: str, arguments: Iterable[Leaf]) -> bytes:
+        """How a call was called, as it is kept before what it fetched."""
+        return memory.fetcher_of(tool, map(value_of, arguments), self.pieces)
 
     def page_of(self, shown: Shown) -> Page:
         """The page of a call."""

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from models.contracts import FAMILIES, Evidence, Family, Standing
 from models.forest.units import UNITS
+from models.reading.pieces import Mark
 from models.session import PathRow, path_within
 from stream.core import words
 from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
-from stream.core.items import Call
+from stream.core.items import Call, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
 from stream.events import CORE, DECISIONS, Output, dumps, rfc3339, short_hash
@@ -39,6 +40,8 @@ class Judgement(NamedTuple):
         What each family adds to the score, in hundredths of log odds; only where the score is told.
     noted : bool
         Whether the call belongs on the case's path.
+    reading : Reading or None
+        What a reader made of the call, if one read it.
     """
 
     ruling: Ruling
@@ -52,6 +55,7 @@ class Judgement(NamedTuple):
     shares: list[tuple[Family, int]]
     why: str
     noted: bool
+    reading: Reading | None
 
 
 class Decisions:
@@ -75,9 +79,9 @@ class Decisions:
         self._cases = cases
         self._outputs = outputs
 
-    def decide(self, call: Call, score: int) -> None:
+    def decide(self, call: Call, score: int, reading: Reading | None) -> None:
         """Put the decision on a call among the outputs, note it, and bring its session where it belongs."""
-        judgement = _judge(call, score)
+        judgement = _judge(call, score, reading)
         value, digest = self._document(call, judgement)
         self._outputs.append(Output(DECISIONS, call.session.root.encode(), (), value))
         _note(call, judgement, digest)
@@ -119,6 +123,7 @@ class Decisions:
                 "marks": call.marks,
                 "policy": self._policy_name(policy),
                 "previous": session.dossier.chain,
+                **_read(judgement.reading),
                 "release": release.name,
                 "root_session_id": session.root,
                 "schema_version": 1,
@@ -168,7 +173,7 @@ class Decisions:
         self._cases.move(call, move)
 
 
-def _judge(call: Call, score: int) -> Judgement:
+def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     session, release, dossier = call.session, call.release, call.session.dossier
     policy, level = release.policy, release.levels
     # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
@@ -193,9 +198,17 @@ def _judge(call: Call, score: int) -> Judgement:
     )
     noted = ruling.watch or ruling.verdict not in ("allow", "abstain")
     shares = release.scorer.shares(call.row) if noted and score >= level.watch else []
-    why = words.explain(ruling, score, level, speaking, shares, call.marks)
+    why = words.explain(
+        ruling,
+        score,
+        level,
+        speaking,
+        shares,
+        call.marks,
+        reading if noted and score >= level.watch else None,
+    )
     return Judgement(
-        ruling, score, signals, speaking, families, before, after, decision_id, shares, why, noted
+        ruling, score, signals, speaking, families, before, after, decision_id, shares, why, noted, reading
     )
 
 
@@ -221,6 +234,23 @@ def _note(call: Call, judgement: Judgement, digest: str) -> None:
         call.time_ms,
     )
     dossier.path = path_within([*dossier.path, row])
+
+
+_BEGINS = {Mark.SAID: "intent", Mark.NOWHERE: "nobody", None: None}
+
+
+def _read(reading: Reading | None) -> dict[str, Any]:
+    """What a decision says of a reader's word; nothing where none read the call."""
+    if reading is None:
+        return {}
+    adds: list[float | None] = [round(one, 4) for one in reading.moves]
+    adds += [None] * (len(reading.sources) - len(adds))
+    heard = [
+        {"adds": more, "begins": _BEGINS[led.begins], "call_seq": led.seq, "through": led.through}
+        for led, more in zip(reading.sources, adds, strict=True)
+    ]
+    told = {"forest": reading.forest / UNITS, "heard": heard, "log_odds": round(reading.log_odds, 4)}
+    return {"read": told}
 
 
 def _plain(evidence: Evidence) -> dict[str, Any]:

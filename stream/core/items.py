@@ -6,9 +6,11 @@ was decided is read and written by the rule pass alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from models.contracts import Action, ReleasedCredential, ToolCalled
+from models.reading.page import Led
 from models.reading.reader import Shown
 from models.session import Dossier, Session, Tombstone
 from stream.core.releases import Release
@@ -50,6 +52,18 @@ class Call(NamedTuple):
     shown: Shown | None  # what a reader is shown of it, where there is one
     now_ms: int
     below: list[tuple[str, Session]]
+
+
+class Reading(NamedTuple):
+    """What a reader made of a call: the forest's score alone, the reader's log odds, and the snippets that it read.
+
+    ``moves``: what each of these adds to the log odds; only where the score is one to watch.
+    """
+
+    forest: int
+    log_odds: float
+    sources: Sequence[Led]
+    moves: Sequence[float]
 
 
 class Close(NamedTuple):

@@ -8,19 +8,21 @@ and returned as changes; nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.reading.page import Page
+from models.reading.reader import Reader, Shown
 from stream.core.arrival import LATEST_MS
 from stream.core.cases import Cases
 from stream.core.catalogues import CatalogueMemo, HeldCatalogues
 from stream.core.decisions import Decisions
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
-from stream.core.items import Call, Close, Item, Offered, Refused, Unjudged
+from stream.core.items import Call, Close, Item, Offered, Reading, Refused, Unjudged
 from stream.core.partition import Partition
 from stream.core.refusals import answer, undecided
 from stream.core.releases import PolicyNames, Release
@@ -64,8 +66,10 @@ class Judge:
     def judge(self, partition: Partition, records: Sequence[Record]) -> Step:
         """Outputs and changed states of an ordered batch of one partition's records."""
         draft, items, n_skipped = self.taken(partition, records)
-        scores = _score([item for item in items if isinstance(item, Call)])
-        outputs, moved = self._rule(items, scores, draft)
+        calls = [item for item in items if isinstance(item, Call)]
+        scores = _score(calls)
+        readings = _read(calls, scores)
+        outputs, moved = self._rule(items, zip(scores, readings, strict=True), draft)
         return Step(outputs, draft.changes(moved), len(records), n_skipped)
 
     def taken(self, partition: Partition, records: Sequence[Record]) -> tuple[Draft, list[Item], int]:
@@ -82,20 +86,19 @@ class Judge:
         return draft, take.items, n_skipped
 
     def _rule(
-        self, items: Sequence[Item], scores: Sequence[int], draft: Draft
+        self, items: Sequence[Item], scored: Iterator[tuple[int, Reading | None]], draft: Draft
     ) -> tuple[list[Output], Mapping[str, None]]:
         """What the items become, in order, and the keys of sessions that moved because of others."""
         outputs: list[Output] = []
         cases = Cases(self.receivers, self.policy_name, outputs)
         decisions = Decisions(self.deployment.fingerprint_key, self.policy_name, cases, outputs)
-        next_score = iter(scores).__next__
         for item in items:
             if isinstance(item, Output):
                 outputs.append(item)
             elif isinstance(item, Call):
-                score, n_before = next_score(), len(outputs)
+                (score, reading), n_before = next(scored), len(outputs)
                 try:
-                    decisions.decide(item, score)
+                    decisions.decide(item, score, reading)
                 except Exception as error:  # what was decided of it already stands
                     draft.count("quarantined")
                     outputs.append(refusal(item.record, "internal", type(error).__name__))
@@ -148,24 +151,39 @@ def _score(calls: Sequence[Call]) -> list[int]:
         seen = np.array([calls[n].seq for n in places], np.int64)
         for n, score in zip(places, scorer.score(rows, seen).tolist(), strict=True):
             scores[n] = score
-    _read(calls, scores)
     return scores
 
 
-def _read(calls: Sequence[Call], scores: list[int]) -> None:
+def _read(calls: Sequence[Call], scores: list[int]) -> list[Reading | None]:
     """Join the scores of calls that a reader reads with what it says: from a score on, of a session's first calls."""
-    by_release: dict[int, list[int]] = {}
+    readings: list[Reading | None] = [None] * len(calls)
+    by_release: dict[int, list[tuple[int, Shown]]] = {}
     for n, call in enumerate(calls):
         joint = call.release.joint
         if joint is None or call.shown is None or scores[n] < joint.least or call.seq >= MAX_READS:
             continue
-        by_release.setdefault(id(call.release), []).append(n)
-    for places in by_release.values():
-        release = calls[places[0]].release
+        by_release.setdefault(id(call.release), []).append((n, call.shown))
+    for chosen in by_release.values():
+        release = calls[chosen[0][0]].release
         reader, joint = release.readers.reader, release.joint
         assert reader is not None
         assert joint is not None
-        said = reader.read([reader.page_of(shown) for n in places if (shown := calls[n].shown) is not None])
-        joined = joint.scores(np.array([scores[n] for n in places]), np.array(said))
-        for n, score in zip(places, joined.tolist(), strict=True):
+        pages = [reader.page_of(shown) for _, shown in chosen]
+        said = reader.read(pages)
+        joined = joint.scores(np.array([scores[n] for n, _ in chosen]), np.array(said)).tolist()
+        told = [
+            (page, odds) if score >= release.levels.watch else None
+            for page, odds, score in zip(pages, said, joined, strict=True)
+        ]
+        moves = _moves(reader, [one for one in told if one is not None])
+        for (n, _), page, log_odds, score, one in zip(chosen, pages, said, joined, told, strict=True):
+            readings[n] = Reading(scores[n], log_odds, page.sources, next(moves) if one is not None else [])
             scores[n] = score
+    return readings
+
+
+def _moves(reader: Reader, told: Sequence[tuple[Page, float]]) -> Iterator[list[float]]:
+    """What each snippet of a page adds to its log odds: the page is read again without it."""
+    silenced = [page.without(n) for page, _ in told for n in range(len(page.sources))]
+    again = iter(reader.read(silenced) if silenced else [])
+    return ([odds - next(again) for _ in page.sources] for page, odds in told)

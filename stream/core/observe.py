@@ -12,9 +12,9 @@ from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
 from models.evidence.content import talks_to_agent
 from models.evidence.echo import leave_out_echo
-from models.evidence.envelopes import unwrapped
 from models.evidence.results import Answer, read_answer, read_excerpts
 from models.heads.readers import Readers
+from models.reading.memory import Told
 from models.session import (
     MAX_DISCOVERED,
     MAX_SAID,
@@ -56,7 +56,7 @@ def observe_call(
         catalogue is not None and evidence.tool.name in catalogue.discovering,
     )
     session.window = [*session.window, row][-WINDOW:]
-    said = SaidRow(row.call, _prints_said(evidence, key), _fetcher(evidence, event.arguments))
+    said = SaidRow(row.call, _prints_said(evidence, key), _fetcher(evidence))
     session.said = _with_said(session.said, said)
     session.calls = seq + 1
     session.work = mean_with(session.work, evidence.meaning.vector, seq)
@@ -89,11 +89,11 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
     return kept
 
 
-def _fetcher(evidence: CallEvidence, arguments: Any) -> bytes:
+def _fetcher(evidence: CallEvidence) -> bytes:
     reader = evidence.context.readers.reader
     if reader is None or not evidence.context.session.asked:
         return b""
-    return reader.fetcher_of(evidence.tool_in_words, arguments)
+    return reader.fetcher_of(evidence.tool_in_words, evidence.tool.arguments)
 
 
 def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
@@ -127,12 +127,11 @@ def observe_result(
         if row.discovers and status == "ok":
             _discover(session, result, key)
     session.results += 1
+    answer = _read(session, call, result, catalogue, key)
     if readers.reader is not None and session.asked:
         fetcher = next((said.fetcher for said in session.said if said.call == call), b"")
-        session.heard = readers.reader.with_answer(
-            session.heard, seq, fetcher, unwrapped(result), heard_limit(session)
-        )
-    answer = _read(session, call, result, catalogue, key)
+        records = (Told([*each.keyed, *each.fields], [*each.lines, *each.hidden]) for each in answer.records)
+        session.heard = readers.reader.with_answer(session.heard, seq, fetcher, records, heard_limit(session))
     if answer.cuts:
         unusual.append("result_cut")
     for text in answer.texts:

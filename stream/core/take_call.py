@@ -83,7 +83,7 @@ class CallTaker:
                 session, novelty, is_orphan=_is_orphan(session, ancestors), is_cut=evidence.tool.cuts > 0
             ),
             release=release,
-            shown=_shown(evidence, event),
+            shown=_shown(evidence),
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
         )
@@ -151,7 +151,7 @@ class CallTaker:
         return held[1]
 
 
-def _shown(evidence: CallEvidence, event: ToolCalled) -> Shown | None:
+def _shown(evidence: CallEvidence) -> Shown | None:
     """What a reader is shown of a call, where the release has one, the intent tells anything, and no value is hidden."""
     context = evidence.context
     if context.readers.reader is None or not context.session.usable or not context.session.asked:
@@ -162,7 +162,8 @@ def _shown(evidence: CallEvidence, event: ToolCalled) -> Shown | None:
     catalogue, session = context.catalogue, context.session
     offered = catalogue.tools.get(evidence.tool.offered) if catalogue is not None else None
     described = (offered.description if offered is not None else None) or ""
-    return Shown([*intents, session.asked], session.heard, evidence.tool_in_words, described, event.arguments)
+    given = evidence.tool.arguments
+    return Shown([*intents, session.asked], session.heard, evidence.tool_in_words, described, given)
 
 
 def _is_orphan(session: Session, ancestors: Sequence[tuple[str, Session]]) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Collection, Sequence
 
 from models.contracts import Family
 from models.forest.units import UNITS
+from models.reading.page import Led
+from models.reading.pieces import Mark
+from stream.core.items import Reading
 from stream.core.verdict import Ruling
 from stream.policy import Levels, Policy
 from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, Raised
@@ -36,6 +39,7 @@ def explain(
     speaking: Sequence[Raised],
     shares: Sequence[tuple[Family, int]],
     marks: Collection[str] = (),
+    reading: Reading | None = None,
 ) -> str:
     """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
     evidence = sorted([raised.evidence for raised in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
@@ -47,7 +51,31 @@ def explain(
         outcome = _by_signal(ruling, score, len({e.family for e in evidence}))
     else:
         outcome = _by_score(ruling, score, level, shares, marks)
-    return f"{reasons} ({outcome})"
+    read = f"; {_as_read(reading)}" if reading is not None else ""
+    return f"{reasons} ({outcome}{read})"
+
+
+def _as_read(reading: Reading) -> str:
+    """What a reader said of a call, and which answers it was read beside, what adds most first.
+
+    >>> from models.reading.page import Led
+    >>> from models.reading.pieces import Mark
+    >>> _as_read(Reading(5000, 2.5, [Led(4, (2,), Mark.SAID), Led(3, (), Mark.NOWHERE)], [0.25, 1.0]))
+    'read beside answers of call 3 (which nothing asked for; adds +1.00) and call 4 (led to by call 2, which was asked for; adds +0.25): log odds +2.50'
+    """
+    ranked = sorted(zip(reading.sources, reading.moves, strict=True), key=lambda one: -one[1])
+    *most, last = [_way(led, adds) for led, adds in ranked] or ["the intent"]
+    beside = f"{', '.join(most)} and {last}" if most else last
+    answers = "answers of " if ranked else ""
+    return f"read beside {answers}{beside}: log odds {reading.log_odds:+.2f}"
+
+
+def _way(led: Led, adds: float) -> str:
+    asked = {Mark.SAID: "which was asked for", Mark.NOWHERE: "which nothing asked for"}
+    begins = asked.get(led.begins) if led.begins is not None else None
+    through = f"led to by call {', by call '.join(map(str, led.through))}" if led.through else ""
+    way = "; ".join(filter(None, (", ".join(filter(None, (through, begins))), f"adds {adds:+.2f}")))
+    return f"call {led.seq} ({way})"
 
 
 def _by_signal(ruling: Ruling, score: int, n_families: int) -> str:

@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE
 
-HELD = (14, "c12e6de41dc8f601")
+HELD = (15, "c12e6de41dc8f601")
 """The version, and the digest of the form that it stands for."""
 
 

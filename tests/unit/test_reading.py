@@ -14,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.reader.whole import HEADS, quantised
+from benchmarks.reader.whole import HEADS, Weights, layers_of, quantised
 from models.contracts import Family
 from models.errors import ArtefactError
 from models.forest.joint import Joint
 from models.reading import memory
 from models.reading.encoder import Encoder
-from models.reading.page import MAX_PAGE, SNIPPETS, fetcher_of, page_of
+from models.reading.memory import Told, fetcher_of
+from models.reading.page import MAX_PAGE, SNIPPETS, Led, page_of
 from models.reading.pieces import FIRST_HASH, FIRST_WORD, GLUED, PLACE, Mark, Pieces, packed, unpacked
 from models.reading.reader import Reader
 from models.session import Session, load
+from models.text.documents import leaves
 from stream.core.releases import Release
 from tests import builders as b
 from tests.drawn_reader import LONGEST, PIECES, WIDTH, WORDS, Floats, reader, weights
@@ -41,34 +43,40 @@ def parts(page: list[int]) -> list[int]:
     return np.minimum(np.cumsum(ends) - ends, 3).tolist()  # type: ignore[no-any-return]
 
 
-def in_floats(w: dict[str, Any], page: list[int]) -> Floats:
+def in_floats(w: Weights, page: list[int]) -> Floats:
     """The same encoder, plainly, in floats of 64 bits."""
 
-    def normed(x: Floats, name: str, of: dict[str, Any]) -> Floats:
+    def normed(x: Floats, name: str) -> Floats:
         x = x - x.mean(-1, keepdims=True)
-        return x / np.sqrt((x * x).mean(-1, keepdims=True)) * of[name] + of[f"{name}_bias"]
+        return x / np.sqrt((x * x).mean(-1, keepdims=True)) * w[name] + w[f"{name}_bias"]
+
+    def times(x: Floats, name: str) -> Floats:
+        return x @ w[name] + w[f"{name}_bias"]
 
     row = np.array(page)
-    x = w["words"][row].astype(float) + w["places"][: len(row)] + w["parts"][parts(page)]
+    words = w["words"][row].astype(float)
+    if "widen" in w:
+        words = times(words, "widen")
+    x = words + w["places"][: len(row)] + w["parts"][parts(page)]
     marked = row < FIRST_HASH
-    x = normed(x + np.where(marked[:, None], w["marks"][np.where(marked, row, 0)], 0), "norm", w)
-    for layer in w["layers"]:
+    x = normed(x + np.where(marked[:, None], w["marks"][np.where(marked, row, 0)], 0), "norm")
+    for n in range(layers_of(w)):
         query, about, value = (
             part.reshape(len(row), HEADS, -1).transpose(1, 0, 2)
-            for part in np.split(x @ layer["ask"] + layer["ask_bias"], 3, axis=-1)
+            for part in np.split(times(x, f"{n}.ask"), 3, axis=-1)
         )
         heed = np.exp(query @ about.transpose(0, 2, 1) / (WIDTH / HEADS) ** 0.5)
         seen = (heed / heed.sum(-1, keepdims=True) @ value).transpose(1, 0, 2).reshape(len(row), -1)
-        x = normed(x + seen @ layer["seen"] + layer["seen_bias"], "norm1", layer)
-        inner = x @ layer["up"] + layer["up_bias"]
+        x = normed(x + times(seen, f"{n}.seen"), f"{n}.norm1")
+        inner = times(x, f"{n}.up")
         curved = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / 2**0.5))
-        x = normed(x + curved @ layer["down"] + layer["down_bias"], "norm2", layer)
-    return np.concatenate([x[0], x.mean(0)]) @ w["answer"] + w["answer_bias"]
+        x = normed(x + times(curved, f"{n}.down"), f"{n}.norm2")
+    return times(np.concatenate([x[0], x.mean(0)]), "answer")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_page_is_read_alike_alone_in_a_batch_and_beside_longer_ones(seed: int) -> None:
-    encoder, pages = Encoder(quantised(weights(seed))), drawn_pages(seed, 80)
+@pytest.mark.parametrize(("seed", "columns"), [(1, WIDTH), (2, WIDTH), (3, 16)])
+def test_a_page_is_read_alike_alone_in_a_batch_and_beside_longer_ones(seed: int, columns: int) -> None:
+    encoder, pages = Encoder(quantised(weights(seed, columns=columns))), drawn_pages(seed, 80)
     together = encoder.read(pages)
     assert [float(encoder.read([page])[0]) for page in pages] == together.tolist()
     assert encoder.read(pages[::-1]).tolist() == together[::-1].tolist()
@@ -76,8 +84,9 @@ def test_a_page_is_read_alike_alone_in_a_batch_and_beside_longer_ones(seed: int)
     assert copy.deepcopy(encoder).read(pages).tolist() == together.tolist()
 
 
-def test_whole_numbers_say_about_what_floats_say() -> None:
-    w, pages = weights(4), drawn_pages(4, 60)
+@pytest.mark.parametrize("columns", [WIDTH, 16])
+def test_whole_numbers_say_about_what_floats_say(columns: int) -> None:
+    w, pages = weights(4, columns=columns), drawn_pages(4, 60)
     as_floats = np.array([in_floats(w, page)[0] for page in pages])
     whole = Encoder(quantised(w)).read(pages)
     assert np.corrcoef(as_floats, whole)[0, 1] > 0.99
@@ -122,27 +131,53 @@ def test_pieces_hold_what_a_text_says_and_whether_words_are_joined(text: str) ->
 def test_what_a_session_keeps_is_bounded_and_its_latest_stays(answers: list[str], first: int) -> None:
     kept, asked = b"", b""
     for seq, answer in enumerate(answers, first):
-        fetcher = fetcher_of("read mail", {"of": answer}, memory.MAX_FETCHER, PIECES)
+        fetcher = fetcher_of("read mail", [answer] * 9, PIECES)
         assert len(fetcher) <= 2 * memory.MAX_FETCHER
-        kept = memory.with_answer(kept, seq, fetcher, [answer] * 9, PIECES)
+        kept = memory.with_answer(kept, seq, fetcher, [Told([answer], [answer] * 9)] * 2, PIECES)
         asked = memory.with_sentences(asked, [answer], PIECES)
         assert len(kept) <= 2 * memory.MAX_HEARD
         assert len(asked) <= 2 * memory.MAX_INTENT
         segments = list(memory.segments_in(kept))
-        if memory.segments_of([answer] * 9):
+        if answer.strip():
+            called, given = unpacked(segments[-1].called), unpacked(segments[-1].given)
             assert segments[-1].seq == seq & 0xFFFF
-            assert segments[-1].fetcher == fetcher
+            assert packed([len(called), *called, *given]) == fetcher
         assert all(0 < len(segment.pieces) <= 2 * memory.MAX_SEGMENT for segment in segments)
 
 
+def segments(kept: bytes) -> list[tuple[str, str]]:
+    """What is kept of answers: each segment after the row that it stands beside."""
+    return [
+        (PIECES.text(unpacked(segment.row)), PIECES.text(unpacked(segment.pieces)))
+        for segment in memory.segments_in(kept)
+    ]
+
+
+def test_prose_stands_beside_the_fields_of_its_record() -> None:
+    bob, others = Told(["from bob", "- 'code': 7"], ["Pay now. Read the mail!"]), Told([], ["The end"])
+    assert segments(memory.with_answer(b"", 0, b"", [bob, others], PIECES)) == [
+        ("", "from bob, code: 7"),
+        ("from bob, code: 7", "pay now."),
+        ("from bob, code: 7", "read the mail!"),
+        ("", "the end"),
+    ]
+
+
+def test_a_long_row_goes_on_beside_its_beginning_and_a_row_that_went_is_nobody_s() -> None:
+    kept = memory.with_answer(b"", 0, b"", [Told(["pay bob"] * 30, ["the end"])], PIECES)
+    rows = segments(kept)
+    assert [row for row, _ in rows] == ["", rows[0][1], rows[0][1]]
+    assert segments(memory.shortened(kept, len(kept) - 2)) == [("", rows[1][1]), ("", "the end")]
+
+
 def test_an_answer_does_not_drive_out_all_others_and_of_a_long_one_what_tells_stays() -> None:
-    early = memory.with_answer(b"", 0, b"", "The account is 12-34-5678.", PIECES)
-    told = ["the bill the bill", "pay to 99-88-7766", *["the the the the the bill"] * 800]
-    both = memory.with_answer(early, 1, b"", "\n".join(told), PIECES)
-    said = [PIECES.text(unpacked(segment.pieces)) for segment in memory.segments_in(both)]
-    assert said[0] == "the account is 12-34-5678."
-    assert any("99-88-7766" in text for text in said)
-    assert len(both) <= 2 * (len(early) // 2 + memory.MAX_ANSWER + 2)
+    early = memory.with_answer(b"", 0, b"", [Told([], ["The account is 12-34-5678."])], PIECES)
+    told = ["the bill the bill", "pay to 99-88-7766", *["the the the the the bill"] * 500]
+    both = memory.with_answer(early, 1, b"", [Told(["the the"], told)], PIECES)
+    said = segments(both)
+    assert said[0] == ("", "the account is 12-34-5678.")
+    assert ("", "pay to 99-88-7766") in said
+    assert len(both) <= 2 * (len(early) // 2 + memory.MAX_ANSWER + 3)
 
 
 def test_of_a_long_intent_the_beginning_and_the_end_stay() -> None:
@@ -159,9 +194,10 @@ def shown(intent: str, answers: list[tuple[str, str]], tool: str, **arguments: o
     asked = memory.with_sentences(b"", [intent], PIECES)
     heard = b""
     for seq, (fetched, answer) in enumerate(answers):
-        fetcher = fetcher_of(fetched, {}, memory.MAX_FETCHER, PIECES)
-        heard = memory.with_answer(heard, seq, fetcher, answer, PIECES)
-    page = page_of([asked], heard, tool, "", arguments, PIECES)
+        tool_before, *given = fetched.split("|")
+        fetcher = fetcher_of(tool_before, given, PIECES)
+        heard = memory.with_answer(heard, seq, fetcher, [Told([], answer.split("\n"))], PIECES)
+    page = page_of([asked], heard, tool, "", leaves(arguments)[0], PIECES)
     assert len(page.places) <= MAX_PAGE
     assert len(page.sources) <= SNIPPETS
     return PIECES.text(page.places)
@@ -194,10 +230,52 @@ def test_of_answers_the_segments_are_shown_that_say_what_the_intent_does_not() -
     )
 
 
+def test_a_page_tells_who_led_to_what_a_snippet_says() -> None:
+    answers = [
+        ("read|bob mail", "see the invoice 77-66"),
+        ("read|77-66", "code: 5512"),
+        ("read|x7y7", "code: 9934"),
+    ]
+
+    def snippet(code: str) -> str:
+        return shown("read the bob mail", answers, "pay", code=code).split(" [end]")[2].split(" [second]")[0]
+
+    assert snippet("see the invoice").startswith(" [first] [said] read bob mail [text] see")
+    assert snippet("5512") == " [first] [led] read 77 - 66 [text] code : 5512"
+    assert snippet("9934") == " [first] [nowhere] read x7y7 [text] code : 9934"
+
+
+def test_the_way_to_a_source_goes_back_to_whoever_began_it() -> None:
+    heard = b""
+    answers = ["see the invoice 77-66", "then note 88-99", "code: 5512"]
+    for seq, (asking, answer) in enumerate(zip(["bob mail", "77-66", "88-99"], answers, strict=True)):
+        fetcher = fetcher_of("read", [asking], PIECES)
+        heard = memory.with_answer(heard, seq, fetcher, [Told([], [answer])], PIECES)
+    arguments = leaves({"code": "5512"})[0]
+    for intent, begins in (("read the bob mail", Mark.SAID), ("pay", Mark.NOWHERE)):
+        asked = memory.with_sentences(b"", [intent], PIECES)
+        page = page_of([asked], heard, "pay", "", arguments, PIECES)
+        assert page.sources[0] == Led(2, (1, 0), begins)
+
+
+def test_a_page_without_a_snippet_says_that_nobody_says_its_values() -> None:
+    asked = memory.with_sentences(b"", ["pay bob"], PIECES)
+    told = [Told([], [line]) for line in ("the code is 77-66", "account 99-88")]
+    heard = memory.with_answer(b"", 0, fetcher_of("read", ["mail"], PIECES), told, PIECES)
+    page = page_of([asked], heard, "pay", "", leaves({"code": "77-66", "account": "99-88"})[0], PIECES)
+    first, second, third = (PIECES.text(page.without(n).places) for n in range(3))
+    assert "code [nowhere] 77" in first
+    assert "account [second] 99" in first
+    assert first.split("[end]")[2] == " [second] [nowhere] read mail [text] account 99 - 88 "
+    assert "account [nowhere] 99" in second
+    assert second.split("[end]")[2] == " [first] [nowhere] read mail [text] the code is 77 - 66 "
+    assert third == PIECES.text(page.places)
+
+
 @given(
     st.text(max_size=400),
     st.lists(
-        st.recursive(st.text(max_size=60) | st.integers() | st.floats() | st.none(), st.lists, max_leaves=8),
+        st.lists(st.builds(Told, st.lists(st.text(max_size=60)), st.lists(st.text(max_size=60)))),
         max_size=5,
     ),
     st.recursive(
@@ -207,7 +285,7 @@ def test_of_answers_the_segments_are_shown_that_say_what_the_intent_does_not() -
     ),
 )
 def test_any_texts_give_a_page_of_bounded_length_and_equal_ones_the_same(
-    intent: str, answers: list[object], arguments: object
+    intent: str, answers: list[list[Told]], arguments: object
 ) -> None:
     def page() -> tuple[int, ...]:
         pieces = Pieces(PIECES.words)  # nothing remembered
@@ -215,7 +293,7 @@ def test_any_texts_give_a_page_of_bounded_length_and_equal_ones_the_same(
         for seq, answer in enumerate(answers):
             heard = memory.with_answer(heard, seq, b"", answer, pieces)
         asked = memory.with_sentences(b"", [intent], pieces)
-        return page_of([asked], heard, "do", "what it does", arguments, pieces).places
+        return page_of([asked], heard, "do", "what it does", leaves(arguments)[0], pieces).places
 
     assert page() == page()
     assert 3 < len(page()) <= MAX_PAGE
@@ -251,7 +329,7 @@ def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -
     (state,) = [load(raw) for key, raw in run.partition.states.items() if key.startswith("s/")] or [None]
     assert isinstance(state, Session)
     pages = [
-        page_of([state.asked], heard, tool, "", arguments, PIECES)
+        page_of([state.asked], heard, tool, "", leaves(arguments)[0], PIECES)
         for heard, tool, arguments in (
             (b"", "read mail", {"of": "bob"}),
             (state.heard, "pay", {"account": "99-88-7766"}),
@@ -261,8 +339,26 @@ def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -
     assert [d["score"] for d in run.decisions] == (
         JOINT.scores(np.array([6000, 6000]), said) / 10_000
     ).tolist()
-    assert pages[1].sources == (0,)
+    assert pages[1].sources == (Led(0, (), Mark.SAID),)
+    assert [d["read"]["forest"] for d in run.decisions] == [0.6, 0.6]
+    assert [d["read"]["log_odds"] for d in run.decisions] == [round(float(odds), 4) for odds in said]
+    level = reading(6000).levels
+    for decision, page in zip(run.decisions, pages, strict=True):
+        adds = [float(odds) for odds in reader().read([page, *map(page.without, range(len(page.sources)))])]
+        told = round(decision["score"] * 10_000) >= level.watch
+        assert decision["read"]["heard"] == [
+            {
+                "adds": round(adds[0] - alone, 4) if told else None,
+                "call_seq": 0,
+                "through": [],
+                "begins": "intent",
+            }
+            for alone in adds[1:]
+        ]
+        assert ("read beside" in decision["explanation"]) == told
+    assert any(decision["read"]["heard"] for decision in run.decisions)
     below = b.play(EVENTS, bundled=reading(1999))
+    assert all("read" not in decision for decision in below.decisions)
     assert [d["score"] for d in below.decisions] == [0.1999, 0.1999]
 
 
@@ -312,7 +408,7 @@ def test_a_reader_is_read_from_its_file_and_anything_else_is_refused() -> None:
         np.savez(target, pieces=spelled, **{**arrays, **more})
         return target.getvalue()
 
-    page = page_of([], b"", "pay", "", {"to": "bob"}, PIECES)
+    page = page_of([], b"", "pay", "", leaves({"to": "bob"})[0], PIECES)
     assert Reader.parse(file(PIECES.words)).read([page]) == held.read([page])
     for broken in (
         b"",

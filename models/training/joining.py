@@ -1,0 +1,78 @@
+"""How forest and reader are joined: from what each said of calls in domains that it had not learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+
+from models.errors import DatasetError
+from models.forest.joint import Joint
+from models.forest.odds import log_odds_of
+from models.forest.units import UNITS, Floats, Ints
+from models.training.dataset import LEFT_OUT, Calls
+
+READ = 0.2
+"""Share of honest calls that is read, each domain weighing the same: those that the forest scores highest (bounds the cost)."""
+
+
+def least_read(scores: Ints, calls: Calls, share: float = READ) -> int:
+    """The forest's score from which on calls are read: one that this share of the honest calls reaches at most.
+
+    Raises
+    ------
+    DatasetError
+        No session sets limits (`LabelledSession.sets_limits`).
+    """
+    honest = calls.rows_where(session.sets_limits for session in calls.sessions)
+    if not honest.any():
+        raise DatasetError("no honest session tells which calls are worth reading")
+    domains = np.array([session.domain for session in calls.sessions])[calls.session[honest]]
+    _, domain, n = np.unique(domains, return_inverse=True, return_counts=True)
+    order = np.argsort(-scores[honest], kind="stable")
+    reached = np.cumsum(1 / (n[domain[order]] * len(n)))
+    allowed = int(np.searchsorted(reached, share + 1e-12, side="right"))
+    return min(UNITS, int(scores[honest][order[allowed]]) + 1) if allowed < len(order) else 0
+
+
+def fit_joint(scores: Ints, said: Floats, calls: Calls, share: float = READ) -> Joint:
+    """Weights of both log odds by logistic regression on the calls that are read, none below 0; each call weighs what it teaches.
+
+    Parameters
+    ----------
+    scores : of the forest, in units, a row each
+    said : log odds of the reader; NaN where none is known
+    calls : labels of the rows
+
+    Raises
+    ------
+    DatasetError
+        Of the calls that would be read none is known to be drift, or none not to be.
+    """
+    least = least_read(scores, calls, share)
+    rows = (scores >= least) & np.isfinite(said) & (calls.target != LEFT_OUT)
+    bad = calls.target[rows] == 1
+    if bad.all() or not bad.any():
+        raise DatasetError(
+            f"of {len(bad)} calls that are read {bad.sum()} are drift: it takes both kinds to join two scores"
+        )
+    odds = np.stack([log_odds_of(scores[rows]), said[rows], np.ones(len(bad))])
+    sign, weight = np.where(bad, 1.0, -1.0), calls.weight[rows] / calls.weight[rows].sum()
+
+    def missed(weights: Floats) -> tuple[float, Floats]:
+        margin = sign * (weights @ odds)
+        slope = -weight * sign / (1 + np.exp(margin))
+        return float(weight @ np.logaddexp(0, -margin)), odds @ slope
+
+    found = minimize(
+        missed, [1.0, 0.5, 0.0], jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None), (None, None)]
+    )
+    forest, reader, bias = (round(float(one), 4) for one in found.x)
+    return Joint(least, forest, reader, bias)
+
+
+def joined(joint: Joint, scores: Ints, said: Floats) -> Ints:
+    """Scores as the judge joins them: of calls that are read with the reader's word, of others the forest's alone."""
+    read = (scores >= joint.least) & np.isfinite(said)
+    found = scores.copy()
+    found[read] = joint.scores(scores[read], said[read])
+    return found

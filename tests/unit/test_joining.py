@@ -1,0 +1,95 @@
+"""Forest and reader are joined by what each says of domains that it did not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.errors import DatasetError
+from models.forest.odds import least_scores, log_odds_of
+from models.forest.units import Floats, Ints
+from models.training.dataset import Calls, LabelledSession, join
+from models.training.joining import fit_joint, joined, least_read
+
+
+def labelled(n: int, seed: int) -> tuple[Calls, Ints, Floats]:
+    """Sessions of one call each, a third of them hijacked: both scores are drawn around what the label says."""
+    rng = np.random.default_rng(seed)
+    bad = np.arange(n) % 3 == 0
+    sessions = [
+        LabelledSession(
+            session_id=f"s{at}",
+            kind="hijacked" if drifts else "benign",
+            source="shop",
+            suite="shop",
+            domain=f"domain{at % 2}",
+            task=f"t{at}",
+            attack=None,
+            first_bad_seq=0 if drifts else None,
+            exposed_seq=None,
+            n_calls=1,
+        )
+        for at, drifts in enumerate(bad)
+    ]
+    calls = join(sessions, [session.session_id for session in sessions], np.zeros(n))
+    at = np.array([int(calls.sessions[place].session_id[1:]) for place in calls.session])
+    odds = np.where(bad, 1.0, -1.0)[:, None] + rng.normal(0, 1.5, (n, 2))
+    return calls, least_scores(odds[at, 0]), odds[at, 1]
+
+
+def test_of_honest_calls_at_most_the_share_is_read_and_of_each_domain_as_much_counts() -> None:
+    calls, scores, _ = labelled(600, 1)
+    honest = calls.target == 0
+    least = least_read(scores, calls, 0.2)
+    assert 0.18 < (scores[honest] >= least).mean() <= 0.2
+    few = calls.rows_where(
+        session.domain == "domain0" or session.session_id < "s3" for session in calls.sessions
+    )
+    lifted = np.where(few & calls.rows_of("domain1"), 9000, scores)
+    half = least_read(lifted[few], calls.take(few), 0.5)
+    assert (lifted[few & honest] >= half).mean() < 0.5
+    assert least_read(scores, calls, 1.0) == 0
+
+
+def test_two_that_know_different_things_find_more_together() -> None:
+    calls, scores, said = labelled(3000, 2)
+    joint = fit_joint(scores, said, calls, share=1.0)
+    assert 0.5 < joint.forest / joint.reader < 2
+    both = joined(joint, scores, said)
+    bad = calls.target == 1
+
+    def found(one: Ints) -> float:
+        return float((one[bad] > np.quantile(one[~bad], 0.95)).mean())
+
+    assert found(both) > found(scores) + 0.1
+    # Weights of log odds that were drawn with variance 2.25 around 1 and -1: 2 / 2.25 each.
+    assert abs(joint.forest - 2 / 2.25) < 0.1
+
+
+def test_a_reader_that_knows_nothing_counts_for_little_and_one_that_errs_for_nothing() -> None:
+    calls, scores, said = labelled(3000, 3)
+    noise = np.random.default_rng(4).normal(0, 1, len(scores))
+    assert fit_joint(scores, noise, calls, share=1.0).reader < 0.1
+    assert fit_joint(scores, -said, calls, share=1.0).reader == 0
+
+
+def test_what_is_not_read_keeps_its_score() -> None:
+    calls, scores, said = labelled(900, 5)
+    unknown = np.where(np.arange(len(said)) % 5 == 0, np.nan, said)
+    joint = fit_joint(scores, unknown, calls, share=0.3)
+    both = joined(joint, scores, unknown)
+    kept = (scores < joint.least) | np.isnan(unknown)
+    assert 0 < (~kept).sum() < len(scores)
+    assert (both[kept] == scores[kept]).all()
+    odds = joint.forest * log_odds_of(scores[~kept]) + joint.reader * said[~kept] + joint.bias
+    assert (both[~kept] == least_scores(odds)).all()
+
+
+def test_one_kind_of_calls_joins_nothing() -> None:
+    calls, scores, said = labelled(60, 6)
+    honest = calls.take(calls.target == 0)
+    with pytest.raises(DatasetError, match="both kinds"):
+        fit_joint(scores[calls.target == 0], said[calls.target == 0], honest, share=1.0)
+    bad = calls.target == 1
+    with pytest.raises(DatasetError, match="worth reading"):
+        least_read(scores[bad], calls.take(bad))
