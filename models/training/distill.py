@@ -221,7 +221,7 @@ def main(arguments: Sequence[str]) -> None:
         measures = compare(encoder, {"unfitted": unfitted, **compared}, Path(data))
         sys.stdout.write(as_text(measures))
     write(TABLE, corpus, made[embedding.DIMS], encoder, measures)
-    readers.write_digest(TABLE.parent, "words")
+    readers.write(TABLE.parent, "words", TABLE.read_bytes())
 
 
 if __name__ == "__main__":

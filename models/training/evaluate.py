@@ -8,6 +8,7 @@ an error of the same kind, and not a success either.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -270,4 +271,17 @@ def score_only(scores: Ints, calls: Calls, limits: dict[str, int]) -> dict[str, 
             f"{q:g}": float(np.quantile(highest, q)) / UNITS if len(highest) else None
             for q in (0.5, 0.9, 0.99, 1)
         },
+    }
+
+
+def short(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the account that travels with the model."""
+    calibration = report["calibration"]
+    return {
+        "sessions": report["sessions"],
+        "pooled": report["pooled"],
+        "by_suite": report["by_suite"],
+        "null": report["null"],
+        "brier": calibration["brier"],
+        "brier_base_rate": calibration["brier_base_rate"],
     }

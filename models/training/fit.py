@@ -71,7 +71,7 @@ def train(
         "thresholds": kept,
         "typical": typical(X, calls),
         **_learnt_from(calls, recipe, by_domain),
-        "metrics": _short(report),
+        "metrics": evaluate.short(report),
     }
     return Trained(pipeline, manifest, report, scores)
 
@@ -138,20 +138,14 @@ def typical(X: Floats, calls: Calls) -> list[int]:
     return [int(one) for one in np.floor(np.median(medians, axis=0))]
 
 
-def _short(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the account that travels with the model."""
-    calibration = report["calibration"]
-    return {
-        "sessions": report["sessions"],
-        "pooled": report["pooled"],
-        "by_suite": report["by_suite"],
-        "null": report["null"],
-        "brier": calibration["brier"],
-        "brier_base_rate": calibration["brier_base_rate"],
-    }
-
-
-def write(trained: Trained, directory: Path) -> registry.Model:
-    """Save, and read back what was saved."""
+def write(trained: Trained, calls: Calls, directory: Path) -> registry.Model:
+    """Save, with the scores out of fold of `calls`, and read back what was saved."""
     manifest = registry.save(directory, trained.pipeline, trained.manifest)
+    ids = np.array([session.session_id for session in calls.sessions])
+    np.savez_compressed(
+        directory / registry.OUT_OF_FOLD_FILE,
+        session=ids[calls.session],
+        call=calls.call_seq,
+        score=trained.scores,
+    )
     return registry.load(directory, manifest["features"], manifest["features_version"])

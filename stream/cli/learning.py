@@ -80,7 +80,7 @@ def train(
         study.learnt_from(chosen, tools),
         progress=say,
     )
-    model = training.write(trained, out)
+    model = training.write(trained, calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
 

@@ -116,10 +116,11 @@ def test_the_same_files_elsewhere_are_the_same_readers(copied: Path) -> None:
 
 
 def test_a_reader_that_was_fitted_anew_joins_the_list(copied: Path) -> None:
-    (copied / "acting.json").write_text('{"weights": {"name x": 4096}, "bias": 0}', encoding="utf-8")
+    head = b'{"weights": {"name x": 4096}, "bias": 0}'
+    (copied / "acting.json").write_bytes(head)
     with pytest.raises(DigestMismatch):
         readers.load(copied)
-    readers.write_digest(copied, "acting")
+    readers.write(copied, "acting", head)
     fitted = readers.load(copied)
     assert fitted.acting.of({"name x"}) == 100
     assert fitted.handover.whole.weights == SHIPPED.handover.whole.weights
@@ -134,9 +135,28 @@ def test_a_head_that_no_list_knows_yet_is_fitted_with_the_words_and_enters_it(co
     pay = SHIPPED.words.vector_of("pay the bill")
     assert np.array_equal(readers.load_words(copied).vector_of("pay the bill"), pay)
     assert pay.any()
-    readers.write_digest(copied, "acting")
+    readers.write(copied, "acting", (copied / entry["file"]).read_bytes())
     assert json.loads((copied / readers.LIST_FILE).read_bytes())["acting"] == entry
     assert readers.load(copied) is SHIPPED
+
+
+def test_a_packed_file_holds_the_same_reader_and_is_the_same_bytes_each_time(copied: Path) -> None:
+    head = (copied / "handover.json").read_bytes()
+    listed = json.loads((copied / readers.LIST_FILE).read_bytes())
+    del listed["handover"]
+    (copied / readers.LIST_FILE).write_text(json.dumps(listed), encoding="utf-8")
+    for _ in range(2):
+        readers.write(copied, "handover", head, "handover.json.gz")
+        packed = (copied / "handover.json.gz").read_bytes()
+        assert len(packed) < len(head) / 2
+        assert json.loads((copied / readers.LIST_FILE).read_bytes())["handover"] == {
+            "file": "handover.json.gz",
+            "sha256": hashlib.sha256(packed).hexdigest(),
+        }
+    assert readers.load(copied).handover.whole.weights == SHIPPED.handover.whole.weights
+    (copied / "handover.json.gz").write_bytes(packed + b"x")
+    with pytest.raises(DigestMismatch):
+        readers.load(copied)
 
 
 # ------------------------------------------------------------------ in a release
@@ -149,8 +169,7 @@ def test_a_release_brings_its_own_readers_and_one_without_gets_the_shipped_ones(
     policy = tmp_path / "plain" / "policy.yaml"
     policy.write_text(policy.read_text().replace("idle_minutes: 60", "idle_minutes: 30"))
     (tmp_path / "plain" / readers.LIST_FILE).unlink()
-    (tmp_path / "own" / "acting.json").write_text('{"weights": {}, "bias": 7}', encoding="utf-8")
-    readers.write_digest(tmp_path / "own", "acting")
+    readers.write(tmp_path / "own", "acting", b'{"weights": {}, "bias": 7}')
     biases = {each.readers.acting.bias for each in bootstrap.releases_in(tmp_path).values()}
     assert biases == {7, SHIPPED.acting.bias}
 

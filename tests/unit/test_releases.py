@@ -52,7 +52,7 @@ def test_a_detector_that_was_muted_is_another_release(tmp_path: Path) -> None:
     (muted / registry.MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
     deaf = folder_with(tmp_path, "deaf", text)
     reworded(deaf / "acting.json", '"bias":', '"bias": 1, "was":')
-    readers.write_digest(deaf, "acting")
+    readers.write(deaf, "acting", (deaf / "acting.json").read_bytes())
     other = policy.load_policy(mode="enforce")
     digests = {
         whole,

@@ -27,9 +27,7 @@ def write(name: str, folder: Path) -> dict[str, Any]:
     """Fit one head and write its file into `folder`, and its digest into a list there; returns what the file holds."""
     content = {**FILES[name](), "command": f"python -m models.training.heads {name}"}
     text = json.dumps(content, separators=(",", ":"), sort_keys=True)
-    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    if readers.has_readers(folder):
-        readers.write_digest(folder, name)
+    readers.write(folder, name, f"{text}\n".encode())
     return content
 
 
