@@ -173,6 +173,18 @@ class SessionEnded(_Event):
     reason: Annotated[str, Field(max_length=1024)] | None = None
 
 
+class OpinionGiven(_Event):
+    """A second opinion on a call, by a model or a person who saw what was asked and done.
+
+    ``token`` is a compact JWS with ``typ`` ``driftline-opinion+jwt``, and alone counts. Its payload holds ``aud`` (the issuer of the
+    installation it is for), ``tenant``, ``root_session_id``, ``session_id``, ``decision_id``, ``opinion`` (``serves``: the call serves what
+    was asked; ``drifts``: it does not) and ``by`` (who says so, at most 64 characters).
+    """
+
+    type: Literal["opinion.given"]
+    token: Annotated[str, Field(max_length=4096)]
+
+
 class ReleaseActivated(Inbound):
     """Control record: a model and policy go live in this partition from this offset on.
 
@@ -193,7 +205,15 @@ class ClockTick(Inbound):
     schema_version: Annotated[int, Field(ge=1)] = 1
 
 
-SessionEvent = SessionDeclared | IntentAmended | CatalogueChanged | ToolCalled | ToolReturned | SessionEnded
+SessionEvent = (
+    SessionDeclared
+    | IntentAmended
+    | CatalogueChanged
+    | ToolCalled
+    | ToolReturned
+    | OpinionGiven
+    | SessionEnded
+)
 Signable = SessionDeclared | IntentAmended | CatalogueChanged
 """What says what a session is for, and with which tools: counts only with a signature where a policy demands one."""
 ControlEvent = ReleaseActivated | ClockTick
@@ -207,6 +227,7 @@ EVENT_TYPES = frozenset(
         "catalogue.changed",
         "tool.called",
         "tool.returned",
+        "opinion.given",
         "session.ended",
         "release.activated",
         "clock.tick",
@@ -368,7 +389,7 @@ class Case(Outbound):
     case_id: str
     change: int
     kind: Literal["standing", "ended", "unjudged"]
-    cause: Literal["drift", "ended", "internal"]
+    cause: Literal["drift", "opinion", "ended", "internal"]
     tenant: str
     root_session_id: str
     session_id: str

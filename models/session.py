@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 15
+VERSION = 16
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -103,6 +103,8 @@ class PathRow(msgspec.Struct, array_like=True, gc=False):
     verdict: Verdict
     score: int
     time_ms: int
+    by_signal: bool = False  # a signal led to the verdict, not the score
+    served: bool | None = None  # what a second opinion says, where one was given
 
 
 class Terms(msgspec.Struct, array_like=True, gc=False):
@@ -329,7 +331,7 @@ def path_within(path: list[PathRow]) -> list[PathRow]:
     """The newest rows of `path` that its limits leave room for."""
     room = MAX_PATH_BYTES
     for kept, row in enumerate(reversed(path)):
-        room -= 56 + len(row.call_id.encode()) + len(row.tool.encode())
+        room -= 58 + len(row.call_id.encode()) + len(row.tool.encode())
         if room < 0 or kept == MAX_PATH:
             return path[len(path) - kept :]
     return path

@@ -19,6 +19,7 @@ from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
 from stream.declarations import load_keys
+from stream.opinions import SignedOpinions
 from stream.outbound.act import Actor
 from stream.outbound.change import Receivers
 from stream.outbound.keys import SigningKeys
@@ -64,23 +65,22 @@ def judge(
         A policy or a key file cannot be read.
     """
     if jwks is None and settings.activation_jwks is not None:
-        jwks = _read_jwks(settings.activation_jwks)
+        jwks = _read_jwks(settings.activation_jwks, "DRIFTLINE_ACTIVATION_JWKS", "may activate releases")
     if more is None and settings.releases_dir is not None:
         more = releases_in(settings.releases_dir, mode=mode)
     return judge_with(settings, release(settings, mode=mode), jwks=jwks, more=more)
 
 
-def _read_jwks(path: Path) -> dict[str, Any]:
-    """The JWK set of DRIFTLINE_ACTIVATION_JWKS, checked here so that the error names the file."""
+def _read_jwks(path: Path, variable: str, whose: str) -> dict[str, Any]:
+    """A JWK set that a variable names, checked here so that the error names the file."""
     try:
         keys = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} is no public JWK set ({type(error).__name__}); DRIFTLINE_ACTIVATION_JWKS names the keys of "
-            "those who may activate releases"
+            f"{path} is no public JWK set ({type(error).__name__}); {variable} names the keys of those who {whose}"
         ) from error
     document: dict[str, Any] = keys if isinstance(keys, dict) else {}
-    jose.public_keys(document, f"DRIFTLINE_ACTIVATION_JWKS {path}")
+    jose.public_keys(document, f"{variable} {path}")
     return document
 
 
@@ -140,12 +140,20 @@ def judge_with(
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
         declarations=load_keys(keys) if keys is not None else None,
+        opinions=_opinions(settings),
     )
     return Judge(
         {"": bundled, **(more or {})},
         deployment,
         Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
     )
+
+
+def _opinions(settings: Settings) -> SignedOpinions | None:
+    if settings.opinion_jwks is None:
+        return None
+    keys = _read_jwks(settings.opinion_jwks, "DRIFTLINE_OPINION_JWKS", "may give second opinions")
+    return SignedOpinions(keys, settings.issuer)
 
 
 def actor(settings: Settings) -> Actor:

@@ -64,6 +64,26 @@ def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     return keys
 
 
+def private_key(raw: bytes, whose: str) -> Any:
+    """A private JWK that may sign, with its thumbprint for a ``kid`` where it has none.
+
+    Raises
+    ------
+    ConfigError
+        It is unreadable, public, or of another kind than RSA (2048 bits and more), P-256 or Ed25519.
+    """
+    try:
+        entry = orjson.loads(raw)
+        kind = _KINDS[entry["kty"]]
+        key = kind.import_key(entry)
+        named = kind.import_key({**entry, "kid": key.kid or key.thumbprint()})
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{whose}: no JWK of kind RSA, EC or OKP") from error
+    if not named.is_private or not _strong(named):
+        raise ConfigError(f"{whose}: expected a private key: RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519")
+    return named
+
+
 def _strong(key: Any) -> bool:
     if key.key_type == "RSA":
         return bool(key.public_key.key_size >= MIN_RSA_BITS)
@@ -120,6 +140,43 @@ def verify(head: str, content: bytes, seal: str, keys: Mapping[str, Any]) -> Map
     if not holds:
         raise ValueError("the signature does not hold")
     return dict(header)
+
+
+def claims_of(token: str, kind: str, keys: Mapping[str, Any], audience: str) -> dict[str, Any]:
+    """What a compact JWS claims, if one of `keys` signed it as a token of this `kind` for `audience`.
+
+    Raises
+    ------
+    ValueError
+        It is no such token; the message says why, without any of its text.
+    """
+    head, _, rest = token.partition(".")
+    middle, _, seal = rest.partition(".")
+    try:
+        content = decoded(middle)
+    except binascii.Error as error:
+        raise ValueError("it is no compact JWS") from error
+    header = verify(head, content, seal, keys)
+    # A token that the same key signed for another purpose is none (RFC 8725, section 3.11).
+    if header.get("typ") != kind:
+        raise ValueError(f"its typ is not {kind}")
+    try:
+        claims = orjson.loads(content)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise ValueError("its payload is no JSON") from error
+    if not isinstance(claims, dict):
+        raise ValueError("its payload is no JSON object")
+    stated = claims.get("aud")
+    if audience not in (stated if isinstance(stated, list) else [stated]):
+        raise ValueError("its aud does not name this installation's issuer")
+    return claims
+
+
+def token_of(kind: str, claims: Mapping[str, Any], key: Any) -> str:
+    """The compact JWS of `claims` that `claims_of` reads; `key` is private, with a ``kid`` that readers trust."""
+    content = dumps(dict(claims))
+    head, seal = sign({"typ": kind}, content, key)
+    return f"{head}.{encoded(content)}.{seal}"
 
 
 def encoded(raw: bytes) -> str:

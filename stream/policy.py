@@ -72,6 +72,16 @@ class Signatures(_Part):
         return self.tenants.get(tenant, self.required)
 
 
+class SecondOpinions(_Part):
+    """What a signed second opinion on a call may lead to; none ever revokes, or takes back what a signal found.
+
+    To close is a right of its own: a model that reads a hostile text may be talked into it.
+    """
+
+    raise_cases: bool = True
+    close_cases: bool = False
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
@@ -90,6 +100,7 @@ class Policy(_Part):
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
+    opinions: SecondOpinions = SecondOpinions()
 
     @property
     def says(self) -> PolicySays:
@@ -103,6 +114,8 @@ class Policy(_Part):
         # A policy that leaves younger fields at their defaults is the one it was before there were any.
         if self.signatures == Signatures():
             del content["signatures"]
+        if self.opinions == SecondOpinions():
+            del content["opinions"]
         for younger in ("sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]

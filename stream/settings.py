@@ -21,8 +21,11 @@ from stream.outbound.ocsf import is_web_address
 from stream.tls import check_client, client_context
 
 ENV_PREFIX = "DRIFTLINE_"
-NO_SETTINGS = ("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP")
-"""What other variables of that prefix are called: of training, evaluation and the tests."""
+NO_SETTINGS = (
+    *("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP"),
+    *("ADVISE_ENDPOINT", "ADVISE_MODEL", "ADVISE_TOKEN_FILE", "OPINION_KEY_FILE"),
+)
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""
@@ -80,6 +83,8 @@ class Settings:
         Public JWK set of those who may activate releases, for the `issuer` as their audience; None trusts nobody.
     releases_dir : Path or None
         Folder of releases that may be activated, each a folder with a model, its manifest and a policy.
+    opinion_jwks : Path or None
+        Public JWK set of those who may give second opinions (``driftline advise``, a person's tool); without it there are none.
     declaration_jwks : Path or None
         Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
         for every worker and replay, as the keys shape decisions; read at the start.
@@ -129,6 +134,7 @@ class Settings:
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
     declaration_jwks: Path | None = None
+    opinion_jwks: Path | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     metrics_token_file: Path | None = None

@@ -19,6 +19,7 @@ SHELL = {
     "stage.py",
     "judge_stage.py",
     "send.py",
+    "advise.py",
     "demo.py",
     "outputs.py",
     "tokens.py",

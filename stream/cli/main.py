@@ -52,6 +52,7 @@ for command in (
     running.demo,
     running.broker,
     running.worker,
+    running.advise,
     playing.send,
     playing.watch,
     offline.replay,

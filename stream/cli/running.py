@@ -105,6 +105,77 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     os._exit(code)
 
 
+def advise(
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="DRIFTLINE_ADVISE_ENDPOINT",
+            help="OpenAI-compatible, such as https://models.example.com/v1.",
+        ),
+    ],
+    model: Annotated[str, typer.Option(envvar="DRIFTLINE_ADVISE_MODEL", help="The model's name there.")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            envvar="DRIFTLINE_OPINION_KEY_FILE",
+            help="Private JWK that signs opinions; workers trust its public half.",
+        ),
+    ],
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="DRIFTLINE_ADVISE_TOKEN_FILE", help="Bearer token for the endpoint.")
+    ] = None,
+    ask: Annotated[str, typer.Option(help="watch, alert or both: decisions to ask about.")] = "both",
+    per_hour: Annotated[int, typer.Option(min=1, help="Questions an hour, at most.")] = 120,
+    per_day: Annotated[float, typer.Option(min=0, help="Money a day, at most, at --per-million.")] = 5.0,
+    per_million: Annotated[float, typer.Option(min=0, help="What a million tokens cost.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds that an answer may take.")] = 20.0,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Ask a language model of yours for second opinions on decisions in the grey band, until Ctrl-C.
+
+    What a session was asked, did and read goes to the endpoint, and nothing of the model's words comes back but one of three: see
+    docs/advise.md.
+    """
+    import signal
+    import threading
+
+    from stream import jose
+    from stream.advice.budget import Budget
+    from stream.advice.endpoint import Endpoint
+    from stream.advice.heard import Heard
+    from stream.opinions import MAX_BY
+    from stream.shell.advise import Adviser, run
+
+    bands = {"both": ("watch", "alert"), "watch": ("watch",), "alert": ("alert",)}.get(ask)
+    if bands is None:
+        raise ConfigError(f"--ask is {ask!r}; expected watch, alert or both")
+    if not 0 < len(model) <= MAX_BY or not model.isprintable():
+        raise ConfigError(f"--model is no name of at most {MAX_BY} printable characters")
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    voice = _voice(configured, verbose=False)
+    try:
+        signing = jose.private_key(key.read_bytes(), f"--key {key}")
+    except OSError as error:
+        raise ConfigError(f"--key {key} cannot be read: {error.strerror}") from error
+    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    adviser = Adviser(
+        Heard(tenants),
+        Endpoint(endpoint, model, token_file, timeout),
+        Budget(per_hour, per_day, per_million),
+        signing,
+        model,
+        configured.issuer,
+        bands,
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    voice.say(f"asking {model} about decisions in {' and '.join(bands)}; Ctrl-C ends it")
+    run(configured, adviser, stopped.is_set)
+    voice.say(f"second opinions: {dict(adviser.counts)}")
+
+
 class Voice(NamedTuple):
     """How the worker speaks to its operator: as log lines in JSON, or as sentences on stderr."""
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from models.contracts import Case, CredentialRef, Evidence, PathStep, Standing, Verdict
 from models.forest.units import UNITS
 from models.session import Dossier, PathRow, Session
-from stream.core.items import Call, Close, Offered, Unjudged
+from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
 from stream.events import CASES, CORE, Output, dumps, rfc3339, short_hash
@@ -38,7 +40,7 @@ class Move(NamedTuple):
     """From which standing a session comes to which, and why."""
 
     kind: Literal["standing", "ended", "unjudged"]
-    cause: Literal["drift", "ended", "internal"]
+    cause: Literal["drift", "opinion", "ended", "internal"]
     before: Standing
     after: Standing
     why: str
@@ -129,13 +131,44 @@ class Cases:
             self._write(item, Move("ended", "ended", before, dossier.standing, _OVER[item.how]))
         dossier.over = True
 
+    def opined(self, item: Opined) -> str:
+        """Note a second opinion on a call of a case, and do what the policy lets it lead to; returns what it counts as.
+
+        The first one on a call counts. One that the call drifts makes an alert of what was only watched. When all calls that led
+        to an alert by their score are said to serve, the case is closed; what a signal found, or was revoked, stays.
+        """
+        dossier, opinion, may = item.session.dossier, item.opinion, item.release.policy.opinions
+        ids = [row.decision_id.hex() for row in dossier.path]
+        if opinion.decision_id not in ids:
+            return "opinion_unmatched"
+        at, path = ids.index(opinion.decision_id), list(dossier.path)
+        if path[at].served is not None:
+            return "opinion_repeated"
+        path[at] = msgspec.structs.replace(path[at], served=opinion.opinion == "serves")
+        dossier.path = path
+        before = dossier.standing
+        said = f"a second opinion by {opinion.by} on call {path[at].seq}"
+        if opinion.opinion == "drifts" and may.raise_cases and RANK[before] < RANK["alert"]:
+            why = f"{said}: it does not serve what was asked"
+            self._opine(item, Move("standing", "opinion", before, "alert", why, verdict="alert"))
+        elif opinion.opinion == "serves" and may.close_cases and before == "alert" and _is_explained(path):
+            why = f"{said}: it serves what was asked, as do all calls of this case"
+            self._opine(item, Move("standing", "opinion", before, "quiet", why))
+        else:
+            return "opinion_noted"
+        return "opinion_moved"
+
+    def _opine(self, item: Opined, move: Move) -> None:
+        item.session.dossier.standing, item.session.dossier.calm = move.after, 0
+        self._write(item, move)
+
     def unjudged(self, item: Unjudged) -> None:
         """Say of a session that a record of it could not be judged."""
         standing = item.session.dossier.standing
         why = "a record of this session could not be judged; it is in quarantine with reason internal"
         self._write(item, Move("unjudged", "internal", standing, standing, why))
 
-    def _write(self, item: Call | Close | Unjudged, move: Move) -> None:
+    def _write(self, item: Call | Close | Unjudged | Opined, move: Move) -> None:
         """Put the case of a move among the outputs, and note in the dossier what was told."""
         dossier = item.session.dossier
         number, dossier.change = dossier.change, dossier.change + 1
@@ -147,14 +180,14 @@ class Cases:
                 "sets": signed_sets(change, self._receivers),
             }
         )
-        if move.kind == "standing":
-            dossier.over = False
+        if move.kind == "standing" and move.cause != "opinion":
+            dossier.over = False  # a call came after the end
         if told and move.kind == "standing":
             dossier.alerted = True
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
         self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(case.model_dump())))
 
-    def _change(self, item: Call | Close | Unjudged, move: Move, number: int) -> Change:
+    def _change(self, item: Call | Close | Unjudged | Opined, move: Move, number: int) -> Change:
         session, release, now_ms = item.session, item.release, item.now_ms
         dossier = session.dossier
         case_id = case_id_of(session.tenant, session.root, session.session)
@@ -224,6 +257,12 @@ def _step(row: PathRow) -> PathStep:
 def case_id_of(tenant: str, root: str, session: str) -> str:
     """The id of a session's case: one for a session, whatever becomes of it."""
     return short_hash("case", tenant, root, session)
+
+
+def _is_explained(path: Sequence[PathRow]) -> bool:
+    """Whether all that led to an alert did so by its score, and is said to serve."""
+    grave = [row for row in path if row.verdict in ("alert", "deny", "revoke")]
+    return all(row.verdict == "alert" and not row.by_signal and row.served for row in grave)
 
 
 def is_revoked(dossier: Dossier, policy: Policy) -> bool:

@@ -228,10 +228,11 @@ def _note(call: Call, judgement: Judgement, digest: str) -> None:
         bytes.fromhex(judgement.decision_id),
         call.event.call_id,
         call.seq,
-        call.event.tool[:64],
+        call.event.tool[:60],
         ruling.verdict,
         judgement.score,
         call.time_ms,
+        by_signal=ruling.by == "signal",
     )
     dossier.path = path_within([*dossier.path, row])
 

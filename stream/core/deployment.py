@@ -26,6 +26,33 @@ class Activations(Protocol):
         ...
 
 
+class Opinion(NamedTuple):
+    """The payload of a verified ``opinion.given`` record.
+
+    Parameters
+    ----------
+    opinion : str
+        ``serves`` or ``drifts``.
+    by : str
+        Who says so.
+    """
+
+    tenant: str
+    root_session_id: str
+    session_id: str
+    decision_id: str
+    opinion: str
+    by: str
+
+
+class Opinions(Protocol):
+    """Checks the signature of a second opinion."""
+
+    def read(self, token: str) -> Opinion:
+        """The payload of `token`; raises `ContractError` if the signature or the shape is wrong."""
+        ...
+
+
 class Declarations(Protocol):
     """Checks the signature of a declaration, an amendment or a changed catalogue, by its tenant's keys."""
 
@@ -47,9 +74,12 @@ class Deployment(NamedTuple):
         Base name of an input topic -> the tenant bound to it.
     declarations : Declarations or None
         Verifies declarations and amendments where the policy demands signatures; None believes no signature.
+    opinions : Opinions or None
+        Verifies second opinions; None believes none.
     """
 
     activations: Activations
     fingerprint_key: bytes
     tenants: Mapping[str, str | None]
     declarations: Declarations | None = None
+    opinions: Opinions | None = None

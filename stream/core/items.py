@@ -13,6 +13,7 @@ from models.contracts import Action, ReleasedCredential, ToolCalled
 from models.reading.page import Led
 from models.reading.reader import Shown
 from models.session import Dossier, Session, Tombstone
+from stream.core.deployment import Opinion
 from stream.core.releases import Release
 from stream.events import Output, Record
 from stream.signals.signal import Raised
@@ -85,6 +86,15 @@ class Unjudged(NamedTuple):
     now_ms: int
 
 
+class Opined(NamedTuple):
+    """A second opinion on a call of a session, which may be over."""
+
+    session: Session
+    opinion: Opinion
+    release: Release
+    now_ms: int
+
+
 class Offered(NamedTuple):
     """A session whose declaration brought credentials: they fall with it if it was revoked before."""
 
@@ -132,5 +142,5 @@ class Refused(NamedTuple):
     release: Release
 
 
-Item = Call | Close | Unjudged | Offered | Refused | Output
+Item = Call | Close | Unjudged | Opined | Offered | Refused | Output
 """What a record led to, in order; an output is one that stands as it is: a record put aside."""

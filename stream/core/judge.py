@@ -22,7 +22,7 @@ from stream.core.catalogues import CatalogueMemo, HeldCatalogues
 from stream.core.decisions import Decisions
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
-from stream.core.items import Call, Close, Item, Offered, Reading, Refused, Unjudged
+from stream.core.items import Call, Close, Item, Offered, Opined, Reading, Refused, Unjudged
 from stream.core.partition import Partition
 from stream.core.refusals import answer, undecided
 from stream.core.releases import PolicyNames, Release
@@ -108,6 +108,8 @@ class Judge:
                     cases.unjudged(Unjudged(item.session, item.release, item.now_ms))
             elif isinstance(item, Close):
                 cases.end(item)
+            elif isinstance(item, Opined):
+                draft.count(cases.opined(item))
             elif isinstance(item, Offered):
                 cases.offered(item)
             elif isinstance(item, Refused):

@@ -5,10 +5,13 @@ No score is read here, so that what a call shows cannot depend on where a batch 
 
 from __future__ import annotations
 
+import copy
+
 from models.contracts import (
     CatalogueChanged,
     ControlEvent,
     IntentAmended,
+    OpinionGiven,
     ReleaseActivated,
     SessionDeclared,
     ToolCalled,
@@ -19,11 +22,11 @@ from models.session import MAX_SEEN, MAX_SEEN_TOMBSTONE, Session, Tombstone
 from models.text.fingerprints import content_print, fingerprint
 from stream import events
 from stream.core.arrival import LATEST_MS, Arrival, arrive
-from stream.core.births import Births
+from stream.core.births import Births, shell_of
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
 from stream.core.ends import Ends
-from stream.core.items import Item
+from stream.core.items import Item, Opined
 from stream.core.numbering import Novelty, Numbers, number_event
 from stream.core.observe import observe_result
 from stream.core.take_call import CallTaker
@@ -125,6 +128,9 @@ class Take:
 
     def _take_event(self, arrival: Arrival) -> None:
         """Find or begin the event's session, see that the event is new, and fold it in."""
+        if isinstance(arrival.event, OpinionGiven):
+            self._opinion(arrival, arrival.event)
+            return
         draft, seq = self._draft, arrival.event.seq
         number, content = self._number(arrival), self._content(arrival)
         state, clock_ms = self._state(arrival)
@@ -141,6 +147,27 @@ class Take:
         session.offset, session.clock_ms = arrival.record.offset, max(session.clock_ms, clock_ms)
         draft.touch(arrival.key, session)
         self._fold(arrival, session, novelty)
+
+    def _opinion(self, arrival: Arrival, event: OpinionGiven) -> None:
+        """Take a second opinion: it is no step of its session, has no number there, and neither keeps that open nor ends it."""
+        opinions = self._deployment.opinions
+        if opinions is None:
+            raise SchemaError("opinion", "no key is trusted to give second opinions")
+        opinion = opinions.read(event.token)
+        if (opinion.tenant, opinion.root_session_id, opinion.session_id) != (
+            arrival.tenant,
+            arrival.root,
+            arrival.session,
+        ):
+            raise SchemaError("opinion", "the opinion is not valid: it is on a call of another session")
+        state = self._draft.state(arrival.key)
+        if state is None:
+            self._draft.count("opinion_unmatched")
+            return
+        session = state if isinstance(state, Session) else shell_of(state, arrival)
+        self._draft.changed[arrival.key] = None
+        now_ms = max(session.clock_ms, self._draft.ledger.clock_ms if arrival.stamped else 0)
+        self.items.append(Opined(copy.copy(session), opinion, self._draft.release(session), now_ms))
 
     def _number(self, arrival: Arrival) -> int:
         """What an event is known again by: its number within the session, or its id."""

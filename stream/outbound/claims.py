@@ -138,7 +138,8 @@ def risk_levels(change: Change) -> tuple[str, str]:
     the end.
     """
     case = change.case
-    is_over = case.kind == "ended" or (change.over and case.kind != "standing")
+    by_call = case.kind == "standing" and case.cause != "opinion"
+    is_over = case.kind == "ended" or (change.over and not by_call)
     return "LOW" if change.over else _LEVELS[case.before], "LOW" if is_over else _LEVELS[case.after]
 
 

@@ -27,23 +27,30 @@ MAX_CALLS = 32
 MAX_REASON = 600
 MAX_NAME = 256
 
-_CREATED, _UPDATED = 1, 2  # activities of OCSF; no case is closed by what a session does
+_CREATED, _UPDATED, _CLOSED = 1, 2, 3  # activities of OCSF; no case is closed by what a session does
 
 
 def is_told(change: Change) -> bool:
     """Whether the SOC hears of this change.
 
     It does of one that is graver than what it came from, and of a case told before also that its session is over,
-    and that calls come all the same.
+    that calls come all the same, and that a second opinion closed it.
     """
     case = change.case
     if case.kind == "ended":
         return change.alerted or change.revoked
+    if _is_closed(change):
+        return change.alerted
     return (
         case.kind == "standing"
         and case.after in ("alert", "contained")
         and (change.in_earnest or change.over or RANK[case.after] > RANK[case.before])
     )
+
+
+def _is_closed(change: Change) -> bool:
+    """Whether a second opinion closed the case."""
+    return change.case.cause == "opinion" and change.case.after == "quiet"
 
 
 class _Shown(NamedTuple):
@@ -137,7 +144,8 @@ def _classified(change: Change) -> dict[str, Any]:
     severity, risk = (5, 4) if contained else (4, 3)
     percent = max(0, min(100, round(change.case.score * 100)))
     confidence = 3 if percent >= 80 else 2 if percent >= 50 else 1
-    activity = _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
+    closed = _is_closed(change)
+    activity = _CLOSED if closed else _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
     return {
         "class_uid": 2004,
         "class_name": "Detection Finding",
@@ -150,7 +158,8 @@ def _classified(change: Change) -> dict[str, Any]:
         "time": change.time_ms,
         "severity_id": severity,
         "severity": SEVERITY[severity],
-        "is_alert": change.case.kind != "ended",  # that the session is over calls nobody
+        # That the session is over calls nobody, nor that nothing was wrong with it.
+        "is_alert": change.case.kind != "ended" and not closed,
         "confidence_id": confidence,
         "confidence": CONFIDENCE[confidence],
         "confidence_score": percent,
@@ -158,8 +167,8 @@ def _classified(change: Change) -> dict[str, Any]:
         "risk_level": RISK_LEVEL[risk],
         "risk_score": percent,
         # Whoever works on the case says when that is no longer so; a session's end does not.
-        "status_id": 1,
-        "status": "New",
+        "status_id": 3 if closed else 1,
+        "status": "Suppressed" if closed else "New",
     }
 
 
@@ -226,6 +235,8 @@ def exposure(change: Change) -> dict[str, Any]:
     case, expiry_ms = change.case, change.max_credential_expiry_ms
     if case.kind == "ended":
         return _exposed_after(change)
+    if case.cause == "opinion":
+        return _exposed("not requested", None, "A second opinion revokes nothing.")
     if change.over:
         note = "The session was over before this call; see the finding of its end for what was revoked."
         return _exposed("not requested", None, note)
@@ -273,6 +284,9 @@ def _message(change: Change, title: str) -> str:
     if case.kind == "ended":
         return f"Session {session} is over; its case stays open"
     mode = "" if case.enforced else " (shadow)"
+    if case.cause == "opinion":
+        found = "nothing was wrong with it" if _is_closed(change) else title
+        return f"Session {session}: {found}, by a second opinion{mode}"
     if change.over:
         return f"Session {session} goes on after its end: {title}{mode}"
     if case.after == "contained":
@@ -339,6 +353,11 @@ def _next_steps(change: Change, families: Sequence[Family]) -> str:
         return (
             "The session is over and its case is not: see what its calls did, then close the case. If it was a false"
             " alarm, would_pass in its decisions says what would have let the calls through."
+        )
+    if _is_closed(change):
+        return (
+            "A second opinion says that the calls of this case serve what was asked, so the case is closed. Look at it if"
+            " you do not trust whoever gave it; opinions.close_cases in the policy takes that right away."
         )
     steps = [DRIVERS[family].steps for family in families[:2]]
     if case.after == "contained" and case.enforced:

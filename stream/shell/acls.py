@@ -27,6 +27,7 @@ ROLES: Mapping[str, str] = {
     "broker": "a credential broker's reader: revocations",
     "risk": "a receiver of risk levels, an identity provider for one: risk changes",
     "oncall": "who mends what was quarantined, which is whole input records",
+    "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
     "operator": "runs `driftline topics create` and `check`",
 }
 """Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
@@ -49,7 +50,7 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
     Parameters
     ----------
     settings : Settings
-        Prefix, group and input topics.
+        Prefix, group and input topics, and whether second opinions are trusted: only then somebody may send them.
     principals : mapping of str to str
         Kafka principal (``User:name``) of a role of `ROLES`, of one producer by the base name of its topic,
         or of every event topic's producer (``producer``). Who is not named is ``User:driftline-<role>``, and
@@ -137,6 +138,12 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("risk", RISK, "read", "whose risk changed")
     yield group("risk", "risk", "to go on where the reader stopped")
     yield topic("oncall", QUARANTINE, "read", "what was refused, and why; sent again by its topic's producer")
+    if settings.opinion_jwks is not None:
+        for base in settings.input_topics:
+            yield topic("advise", base, "read", "the words of sessions")
+            yield topic("advise", base, "write", "second opinions")
+        yield topic("advise", DECISIONS, "read", "what to ask about")
+        yield group("advise", "advise", "to go on where it stopped")
     for base in _producer_topics(settings):
         yield topic(base, base, "write", "produces to this topic and no other")
     for entry in topic_table(settings):

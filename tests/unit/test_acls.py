@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
 from models.errors import ConfigError
@@ -41,6 +44,17 @@ def test_whole_input_records_are_read_by_the_worker_and_on_call_alone() -> None:
         ("worker", "p.a.events.v1"),
         ("worker", "p.b.events.v1"),
         ("oncall", "p.agent.quarantine.v1"),
+    }
+
+
+def test_who_asks_for_second_opinions_has_rights_only_where_they_are_trusted(tmp_path: Path) -> None:
+    assert not any(one.role == "advise" for one in acls(TENANTS))
+    trusting = dataclasses.replace(TENANTS, opinion_jwks=tmp_path)
+    rights = {(one.resource, one.name, one.operation) for one in acls(trusting) if one.role == "advise"}
+    assert rights == {
+        *(("topic", f"p.{tenant}.events.v1", how) for tenant in "ab" for how in ("read", "write")),
+        ("topic", "p.agent.decisions.v1", "read"),
+        ("group", f"p.{TENANTS.group}-advise", "read"),
     }
 
 

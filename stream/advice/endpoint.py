@@ -1,0 +1,109 @@
+"""An OpenAI-compatible endpoint, asked for one word: whatever it does, an answer comes in time or none does."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from models.errors import ConfigError
+from stream.advice.budget import ANSWER_TOKENS
+from stream.advice.question import INSTRUCTIONS, Answer, answer
+
+MAX_REPLY = 256 * 1024
+"""Bytes of a reply that are read."""
+AT_ONCE = 8
+"""Questions that are asked at the same time."""
+
+
+class Endpoint:
+    """Where questions go.
+
+    Parameters
+    ----------
+    url : such as ``https://models.example.com/v1``; plain http to this machine alone
+    model : its name there
+    token_file : holds a bearer token; read at each batch, so that it may rotate
+    timeout_s : after which a question has no answer
+
+    Raises
+    ------
+    ConfigError
+        The address is no http(s) one, or would send sessions in the clear.
+    """
+
+    def __init__(self, url: str, model: str, token_file: Path | None, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ConfigError(
+                f"--endpoint is {url!r}; expected an address such as https://models.example.com/v1"
+            )
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ConfigError("--endpoint: sessions would be sent in the clear; give an https address")
+        self._url, self._model = f"{url.rstrip('/')}/chat/completions", model
+        self._token_file, self._timeout_s = token_file, timeout_s
+
+    async def ask(self, questions: Sequence[str]) -> list[Answer | None]:
+        """The answer to each question; None where there is none in time, or it is another text."""
+        gate = asyncio.Semaphore(AT_ONCE)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers()) as client:
+
+            async def one(question: str) -> Answer | None:
+                async with gate:
+                    return await self._one(client, question)
+
+            return list(await asyncio.gather(*map(one, questions)))
+
+    async def _one(self, client: aiohttp.ClientSession, question: str) -> Answer | None:
+        body = {
+            "model": self._model,
+            "temperature": 0,
+            "max_tokens": ANSWER_TOKENS,
+            "messages": [
+                {"role": "system", "content": INSTRUCTIONS},
+                {"role": "user", "content": question},
+            ],
+        }
+        try:
+            # No redirect is followed: it would take session and token elsewhere.
+            async with client.post(self._url, json=body, allow_redirects=False) as reply:
+                if reply.status != 200:
+                    return None
+                raw = await reply.content.read(MAX_REPLY + 1)
+                while len(raw) <= MAX_REPLY and (more := await reply.content.read(MAX_REPLY)):
+                    raw += more
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return None
+        return _said(raw) if len(raw) <= MAX_REPLY else None
+
+    def _headers(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--token-file {self._token_file} cannot be read") from error
+
+
+def _said(raw: bytes) -> Answer | None:
+    try:
+        told: Any = json.loads(raw)
+        return answer(told["choices"][0]["message"]["content"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
