@@ -103,7 +103,6 @@ class PathRow(msgspec.Struct, array_like=True, gc=False):
     verdict: Verdict
     score: int
     time_ms: int
-    by_signal: bool = False  # a signal led to the verdict, not the score
     served: bool | None = None  # what a second opinion says, where one was given
 
 
@@ -132,6 +131,7 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     told_denied: int = 0  # of these, in shadow, so that the agent did not hear of it
     alerted: bool = False
     over: bool = False  # its end was told, and no call after it
+    settled: bool = False  # more than a score speaks against it, or an opinion does: none closes its case
     first_alert_ms: int = 0
     families: list[Family] = []
     path: list[PathRow] = []
@@ -331,7 +331,7 @@ def path_within(path: list[PathRow]) -> list[PathRow]:
     """The newest rows of `path` that its limits leave room for."""
     room = MAX_PATH_BYTES
     for kept, row in enumerate(reversed(path)):
-        room -= 58 + len(row.call_id.encode()) + len(row.tool.encode())
+        room -= 57 + len(row.call_id.encode()) + len(row.tool.encode())
         if room < 0 or kept == MAX_PATH:
             return path[len(path) - kept :]
     return path

@@ -84,7 +84,8 @@ class Settings:
     releases_dir : Path or None
         Folder of releases that may be activated, each a folder with a model, its manifest and a policy.
     opinion_jwks : Path or None
-        Public JWK set of those who may give second opinions (``driftline advise``, a person's tool); without it there are none.
+        Public JWK set of those who may give second opinions (``driftline advise``, a person's tool); without it there are none. The
+        same for every worker and replay, as the keys shape cases; read at the start.
     declaration_jwks : Path or None
         Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
         for every worker and replay, as the keys shape decisions; read at the start.

@@ -114,6 +114,9 @@ def make_reader(recipe: fit.Recipe, asked: Asked, out: Path) -> None:
     learnt, unseen = pairs.load(FOLDER / "pairs.npz"), pairs.load(FOLDER / "unseen.npz")
     if asked.half is not None:
         learnt = learnt.taken(np.flatnonzero(pairs.halves(learnt.task.tolist()) == asked.half))
+    if len(learnt.bad) > recipe.pairs:  # a larger reader has no word to waste on what nobody learns from
+        drawn = np.random.default_rng(recipe.seed).permutation(len(learnt.bad))
+        learnt = learnt.taken(np.sort(drawn[: recipe.pairs]))
     say(f"{len(learnt.bad)} pairs, {learnt.bad.mean():.2f} of them bad")
     few = unseen.taken(np.flatnonzero(np.isin(unseen.session, np.unique(unseen.session)[::LOOKED_AT])))
     begun, told = fit.encoder(known_words(), recipe.layers, recipe.seed), None
@@ -189,6 +192,12 @@ def main() -> None:
     parser.add_argument("what", choices=("pairs", "fit", "measure", "trial", "join"))
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--frozen", type=int, default=0, help="layers that stay as they are")
+    parser.add_argument(
+        "--hidden", type=float, default=0.1, help="of what a layer adds, the share left out while learning"
+    )
+    parser.add_argument(
+        "--masked", type=float, default=0.0, help="share of words shown as unknown while learning"
+    )
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument(
         "--pairs",
@@ -226,7 +235,14 @@ def main() -> None:
         make_pairs()
     elif asked.what == "fit":
         recipe = fit.Recipe(
-            asked.layers, asked.frozen, asked.pairs, rate=asked.rate, minutes=asked.minutes, seed=asked.seed
+            asked.layers,
+            asked.frozen,
+            asked.pairs,
+            rate=asked.rate,
+            minutes=asked.minutes,
+            seed=asked.seed,
+            hidden=asked.hidden,
+            masked=asked.masked,
         )
         make_reader(
             recipe,

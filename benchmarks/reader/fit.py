@@ -56,6 +56,8 @@ class Recipe(NamedTuple):
     batch: int = 32
     rate: float = 5e-5
     decay: float = 0.01
+    hidden: float = 0.1  # share of what each layer adds that is left out while learning
+    masked: float = 0.0  # share of words that are shown as unknown while learning
     warm_up: int = 100
     seed: int = 1
     minutes: float = 1e9  # after which it stops where it is
@@ -105,8 +107,10 @@ def _layer(kept: dict[str, Floats], at: str) -> dict[str, Floats]:
     }
 
 
-def forward(w: dict[str, Tensor], pieces: Tensor, parts: Tensor, dropped: float = 0.0) -> Tensor:
-    """Log odds that each row's call is bad; a share of what the last layer says is left out while learning."""
+def forward(
+    w: dict[str, Tensor], pieces: Tensor, parts: Tensor, dropped: float = 0.0, hidden: float = 0.0
+) -> Tensor:
+    """Log odds that each row's call is bad; of what the last layer says, and each layer adds, a share is left out while learning."""
     rows, length = pieces.shape
     there = pieces != 0
     marked = (pieces < FIRST_HASH) & there
@@ -117,19 +121,22 @@ def forward(w: dict[str, Tensor], pieces: Tensor, parts: Tensor, dropped: float 
     x = x + F.embedding(torch.where(marked, pieces, 0), w["marks"]) * marked[..., None]
     width = x.shape[-1]
 
+    def some(x: Tensor) -> Tensor:
+        return F.dropout(x, hidden, training=hidden > 0)
+
     def normed(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, (width,), w[name], w[f"{name}_bias"], 1e-12)
 
-    x, hidden = normed(x, "norm"), torch.where(there, 0.0, -1e4)[:, None, None]
+    x, unseen = some(normed(x, "norm")), torch.where(there, 0.0, -1e4)[:, None, None]
     for n in range(layers_of(w)):
         asked = (x @ w[f"{n}.ask"] + w[f"{n}.ask_bias"]).view(rows, length, 3, HEADS, -1)
         query, about, value = asked.permute(2, 0, 3, 1, 4)
-        heed = query * query.shape[-1] ** -0.5 @ about.transpose(-1, -2) + hidden.to(query.dtype)
+        heed = query * query.shape[-1] ** -0.5 @ about.transpose(-1, -2) + unseen.to(query.dtype)
         # Plain softmax would leave bfloat16, and torch's own attention is three times slower at this size.
         seen = (torch._softmax(heed, -1, False) @ value).transpose(1, 2).reshape(rows, length, -1)
-        x = normed(x + seen @ w[f"{n}.seen"] + w[f"{n}.seen_bias"], f"{n}.norm1")
+        x = normed(x + some(seen @ w[f"{n}.seen"] + w[f"{n}.seen_bias"]), f"{n}.norm1")
         inner = F.gelu(x @ w[f"{n}.up"] + w[f"{n}.up_bias"])
-        x = normed(x + inner @ w[f"{n}.down"] + w[f"{n}.down_bias"], f"{n}.norm2")
+        x = normed(x + some(inner @ w[f"{n}.down"] + w[f"{n}.down_bias"]), f"{n}.norm2")
     mean = (x * there[..., None]).sum(1) / there.sum(1, keepdim=True)
     said = F.dropout(torch.cat([x[:, 0], mean], -1), dropped, training=dropped > 0)
     return (said @ w["answer"] + w["answer_bias"])[:, 0].float()
@@ -169,6 +176,14 @@ def batches(pairs: Pairs, recipe: Recipe, rng: np.random.Generator) -> Iterator[
         chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
         groups = [chunk[n : n + recipe.batch] for n in range(0, len(chunk) - recipe.batch + 1, recipe.batch)]
         yield from (groups[n] for n in rng.permutation(len(groups)))
+
+
+def with_unknowns(
+    pieces: npt.NDArray[np.uint16], share: float, rng: np.random.Generator
+) -> npt.NDArray[np.uint16]:
+    """Rows in which a share of the words is shown as words that no vocabulary spells."""
+    chosen = (pieces >= FIRST_WORD) & (rng.random(pieces.shape) < share)
+    return np.where(chosen, rng.integers(FIRST_HASH, FIRST_WORD, pieces.shape, np.uint16), pieces)
 
 
 def student(teacher: Weights, kept: Sequence[int], inner: int, columns: int) -> Weights:
@@ -240,7 +255,8 @@ def fitted(
     began, learnt, missed = time.monotonic(), 0, list[float]()
     for n, chosen in enumerate(batches(pairs, recipe, rng)):
         with torch.autocast("cpu", torch.bfloat16):
-            answered = forward(w, *rows_of(pairs.pieces[chosen]), DROPPED)
+            shown = with_unknowns(pairs.pieces[chosen], recipe.masked, rng)
+            answered = forward(w, *rows_of(shown), DROPPED, recipe.hidden)
         lost = F.binary_cross_entropy_with_logits(
             answered, torch.from_numpy(wanted[chosen].astype(np.float32))
         )

@@ -13,13 +13,19 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from models.errors import ConfigError
-from stream.advice.budget import ANSWER_TOKENS
 from stream.advice.question import INSTRUCTIONS, Answer, answer
 
 MAX_REPLY = 256 * 1024
 """Bytes of a reply that are read."""
 AT_ONCE = 8
 """Questions that are asked at the same time."""
+ANSWER_TOKENS = 64
+"""Tokens that an answer may take."""
+
+
+def tokens_of(question: str) -> int:
+    """Tokens that a question and its answer take at most: no tokenizer makes more of a text than it has bytes."""
+    return len(INSTRUCTIONS.encode()) + len(question.encode()) + ANSWER_TOKENS
 
 
 class Endpoint:
@@ -39,12 +45,17 @@ class Endpoint:
     """
 
     def __init__(self, url: str, model: str, token_file: Path | None, timeout_s: float) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError:
+            host = None
+        # The address is not told: it may hold a secret, which is why it is refused.
+        if host is None or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query:
             raise ConfigError(
-                f"--endpoint is {url!r}; expected an address such as https://models.example.com/v1"
+                "--endpoint: expected an address such as https://models.example.com/v1, without a name, password or query"
             )
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if parts.scheme == "http" and not _is_loopback(host):
             raise ConfigError("--endpoint: sessions would be sent in the clear; give an https address")
         self._url, self._model = f"{url.rstrip('/')}/chat/completions", model
         self._token_file, self._timeout_s = token_file, timeout_s

@@ -144,6 +144,7 @@ def advise(
     from stream.advice.budget import Budget
     from stream.advice.endpoint import Endpoint
     from stream.advice.heard import Heard
+    from stream.declarations import load_keys
     from stream.opinions import MAX_BY
     from stream.shell.advise import Adviser, run
 
@@ -159,8 +160,9 @@ def advise(
     except OSError as error:
         raise ConfigError(f"--key {key} cannot be read: {error.strerror}") from error
     tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    keys = configured.declaration_jwks
     adviser = Adviser(
-        Heard(tenants),
+        Heard(tenants, load_keys(keys) if keys is not None else None),
         Endpoint(endpoint, model, token_file, timeout),
         Budget(per_hour, per_day, per_million),
         signing,

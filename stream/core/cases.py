@@ -135,7 +135,7 @@ class Cases:
         """Note a second opinion on a call of a case, and do what the policy lets it lead to; returns what it counts as.
 
         The first one on a call counts. One that the call drifts makes an alert of what was only watched. When all calls that led
-        to an alert by their score are said to serve, the case is closed; what a signal found, or was revoked, stays.
+        to an alert are said to serve, the case is closed, unless more than their scores ever spoke against the session.
         """
         dossier, opinion, may = item.session.dossier, item.opinion, item.release.policy.opinions
         ids = [row.decision_id.hex() for row in dossier.path]
@@ -146,14 +146,16 @@ class Cases:
             return "opinion_repeated"
         path[at] = msgspec.structs.replace(path[at], served=opinion.opinion == "serves")
         dossier.path = path
+        dossier.settled |= opinion.opinion == "drifts"
         before = dossier.standing
         said = f"a second opinion by {opinion.by} on call {path[at].seq}"
         if opinion.opinion == "drifts" and may.raise_cases and RANK[before] < RANK["alert"]:
             why = f"{said}: it does not serve what was asked"
             self._opine(item, Move("standing", "opinion", before, "alert", why, verdict="alert"))
-        elif opinion.opinion == "serves" and may.close_cases and before == "alert" and _is_explained(path):
-            why = f"{said}: it serves what was asked, as do all calls of this case"
+        elif may.close_cases and dossier.alerted and not dossier.settled and _is_explained(path):
+            why = f"{said}: it serves what was asked, as do all calls that led to this alert"
             self._opine(item, Move("standing", "opinion", before, "quiet", why))
+            dossier.alerted = False  # what comes after is another alert
         else:
             return "opinion_noted"
         return "opinion_moved"
@@ -260,9 +262,9 @@ def case_id_of(tenant: str, root: str, session: str) -> str:
 
 
 def _is_explained(path: Sequence[PathRow]) -> bool:
-    """Whether all that led to an alert did so by its score, and is said to serve."""
-    grave = [row for row in path if row.verdict in ("alert", "deny", "revoke")]
-    return all(row.verdict == "alert" and not row.by_signal and row.served for row in grave)
+    """Whether all calls that led to an alert are said to serve."""
+    grave = [row for row in path if row.verdict == "alert"]
+    return bool(grave) and all(row.served for row in grave)
 
 
 def is_revoked(dossier: Dossier, policy: Policy) -> bool:

@@ -192,6 +192,7 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
         session.tenant,
         session.root,
         session.session,
+        session.intent_digest or "",
         call.event.id,
         call.arguments,
         dossier.chain,
@@ -232,9 +233,15 @@ def _note(call: Call, judgement: Judgement, digest: str) -> None:
         ruling.verdict,
         judgement.score,
         call.time_ms,
-        by_signal=ruling.by == "signal",
     )
-    dossier.path = path_within([*dossier.path, row])
+    path = [*dossier.path, row]
+    dossier.path = path_within(path)
+    cut = path[: len(path) - len(dossier.path)]
+    by_signal = any(
+        policy.signals.get(raised.signal.id) in ("alert", "deny") for raised in judgement.speaking
+    )
+    unexplained = any(row.verdict == "alert" and not row.served for row in cut)
+    dossier.settled |= ruling.verdict in ("deny", "revoke") or by_signal or unexplained
 
 
 _BEGINS = {Mark.SAID: "intent", Mark.NOWHERE: "nobody", None: None}

@@ -162,6 +162,8 @@ class Draft:
             if key not in changes and key in self._states:
                 changes[key] = dump(self._states[key])
         changes.update(self.catalogues.changes())
+        # Passes count in turn, so that the order of names would tell where batches were cut.
+        self.ledger.counters = dict(sorted(self.ledger.counters.items()))
         changes[LEDGER] = msgspec.msgpack.encode(self.ledger)
         return changes
 

@@ -109,7 +109,10 @@ class Judge:
             elif isinstance(item, Close):
                 cases.end(item)
             elif isinstance(item, Opined):
-                draft.count(cases.opined(item))
+                try:
+                    draft.count(cases.opined(item))
+                except Exception:  # what was said counts for nothing; the session stands as it is
+                    draft.count("internal")
             elif isinstance(item, Offered):
                 cases.offered(item)
             elif isinstance(item, Refused):

@@ -165,6 +165,7 @@ class Take:
             self._draft.count("opinion_unmatched")
             return
         session = state if isinstance(state, Session) else shell_of(state, arrival)
+        self._numbers = Numbers(session.seen, session.next_seq, session.gaps)
         self._draft.changed[arrival.key] = None
         now_ms = max(session.clock_ms, self._draft.ledger.clock_ms if arrival.stamped else 0)
         self.items.append(Opined(copy.copy(session), opinion, self._draft.release(session), now_ms))

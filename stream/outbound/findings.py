@@ -236,7 +236,12 @@ def exposure(change: Change) -> dict[str, Any]:
     if case.kind == "ended":
         return _exposed_after(change)
     if case.cause == "opinion":
-        return _exposed("not requested", None, "A second opinion revokes nothing.")
+        note = (
+            "The session was over before; see the finding of its end for what was revoked. "
+            if change.over
+            else ""
+        )
+        return _exposed("not requested", None, f"{note}A second opinion revokes nothing.")
     if change.over:
         note = "The session was over before this call; see the finding of its end for what was revoked."
         return _exposed("not requested", None, note)
@@ -285,8 +290,9 @@ def _message(change: Change, title: str) -> str:
         return f"Session {session} is over; its case stays open"
     mode = "" if case.enforced else " (shadow)"
     if case.cause == "opinion":
-        found = "nothing was wrong with it" if _is_closed(change) else title
-        return f"Session {session}: {found}, by a second opinion{mode}"
+        if _is_closed(change):
+            return f"Session {session}: its calls are said to serve what was asked; the case is closed{mode}"
+        return f"Session {session}: {title}, by a second opinion{mode}"
     if change.over:
         return f"Session {session} goes on after its end: {title}{mode}"
     if case.after == "contained":

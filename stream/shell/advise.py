@@ -1,7 +1,7 @@
 """The stage `advise`: decisions in the grey band are shown to a model, and what it says comes back to the session as a signed event.
 
-It reads events to know the words, and decisions to know what to ask about. A decision's offset is committed once its opinion was
-confirmed by the broker: after a crash the same is asked again, and the judge takes the first opinion alone.
+It reads events to know the words, and decisions to know what to ask about. Of decisions only those are committed before which none
+waits and whose opinions the broker confirmed: after a crash the rest are asked about again, and the judge takes the first opinion alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import orjson
 from models.errors import BrokerError
 from stream import opinions
 from stream.advice.budget import Budget
-from stream.advice.heard import Heard, Place
+from stream.advice.endpoint import AT_ONCE, tokens_of
+from stream.advice.heard import Heard, Name, Place
 from stream.advice.question import Answer, question
 from stream.core.deployment import Opinion
 from stream.events import DECISIONS, dumps, rfc3339
@@ -28,10 +29,12 @@ from stream.shell.connection import refused
 LOOK_BACK_S = 3600
 """How far back events are read again at the start, to know the words of sessions that go on."""
 WAIT_S = 10.0
-"""How long a decision may be ahead of its session's events."""
+"""How long a decision waits for its session's events once all that there are were read."""
 MAX_WAITING = 1000
 """Decisions that wait for these at most; the oldest are passed over."""
 MAX_POLLED = 500
+POLL_INTERVAL_MS = 900_000
+"""Longest that a round of questions may take before the group takes the partitions away: several of the longest time-outs."""
 
 _log = logging.getLogger("driftline.advise")
 
@@ -45,10 +48,12 @@ class Asked(Protocol):
 
 
 class Case(NamedTuple):
-    """A decision to ask about, and when it was read, in seconds of a clock that only rises."""
+    """A decision to ask about, where it lies, and since when its session's events are missing though all were read."""
 
     decision: Mapping[str, Any]
-    read_s: float
+    partition: int
+    offset: int
+    missing_since_s: float | None = None
 
 
 class Given(NamedTuple):
@@ -92,38 +97,42 @@ class Adviser:
         self._key, self._by, self._issuer = key, by, issuer
         self._waiting: list[Case] = []
 
-    def event(self, place: Place, raw: bytes) -> None:
-        """Remember what an event says."""
-        self.heard.take(place, _document(raw))
-
-    def decision(self, raw: bytes, now_s: float) -> None:
+    def decision(self, raw: bytes, partition: int, offset: int) -> None:
         """Note a decision to ask about, if it is one."""
         decision = _document(raw)
         if isinstance(decision, dict) and band_of(decision) in self._bands:
-            self._waiting.append(Case(decision, now_s))
+            self._waiting.append(Case(decision, partition, offset))
 
-    async def answer(self, now_s: float, time_ms: int) -> list[Given]:
-        """Ask about the decisions whose sessions are known by now; those that are not wait for a while.
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drop what waits of partitions that others have taken over."""
+        self._waiting = [case for case in self._waiting if case.partition not in partitions]
+
+    async def answer(self, now_s: float, time_ms: int, *, caught_up: bool) -> list[Given]:
+        """Ask about some decisions whose sessions are known by now; the others wait.
 
         Parameters
         ----------
-        now_s : of the clock that `decision` was given
+        now_s : of a clock that only rises
         time_ms : of the day, that opinions are stamped with
+        caught_up : whether all events that there are were read
         """
         self.counts["passed_over"] += max(0, len(self._waiting) - MAX_WAITING)
         questions: list[tuple[Mapping[str, Any], Place, str]] = []
         waiting: list[Case] = []
         for case in self._waiting[-MAX_WAITING:]:
-            decision = case.decision
-            words = self.heard.of(decision["tenant"], decision["session_id"])
-            text = question(words, decision["call_id"], rests_on(decision)) if words is not None else None
-            if words is None or text is None:
-                waiting += [case] if now_s < case.read_s + WAIT_S else []
-                self.counts["unknown"] += now_s >= case.read_s + WAIT_S
-            elif not self._budget.take(len(text), now_s):
+            asked = self._question(case.decision)
+            if asked is None:
+                since = case.missing_since_s
+                since = now_s if since is None and caught_up else since
+                expired = since is not None and now_s >= since + WAIT_S
+                waiting += [] if expired else [case._replace(missing_since_s=since)]
+                self.counts["unknown"] += expired
+            elif len(questions) == AT_ONCE:
+                waiting.append(case)
+            elif not self._budget.take(tokens_of(asked[1]), now_s):
                 self.counts["over_budget"] += 1
             else:
-                questions.append((decision, words.place, text))
+                questions.append((case.decision, *asked))
         self._waiting = waiting
         if not questions:
             return []
@@ -135,10 +144,22 @@ class Adviser:
             if (given := self._given(decision, place, said, time_ms)) is not None
         ]
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a decision that was read is not yet dealt with."""
-        return bool(self._waiting)
+    def waits_at(self) -> dict[int, int]:
+        """By partition, where the first decision lies that was read and is not yet dealt with."""
+        first: dict[int, int] = {}
+        for case in self._waiting:
+            first[case.partition] = min(case.offset, first.get(case.partition, case.offset))
+        return first
+
+    def _question(self, decision: Mapping[str, Any]) -> tuple[Place, str] | None:
+        """Where an opinion on a decision belongs, and what to ask; None where its session is not known well enough."""
+        name = Name(decision["tenant"], decision["root_session_id"], decision["session_id"])
+        words = self.heard.of(name)
+        above = self.heard.of(name._replace(session=name.root)) if name.session != name.root else None
+        if words is None or (name.session != name.root and above is None):
+            return None
+        text = question(words, decision["call_id"], rests_on(decision), above)
+        return None if text is None else (words.place, text)
 
     def _given(
         self, decision: Mapping[str, Any], place: Place, said: Answer | None, time_ms: int
@@ -194,39 +215,29 @@ def run(settings: Settings, adviser: Adviser, stop: Callable[[], bool]) -> None:
     from kafka import KafkaConsumer, KafkaProducer
     from kafka.errors import KafkaError
 
-    decisions = settings.topic(DECISIONS)
-    inputs = [settings.topic(base) for base in settings.input_topics]
     try:
         consumer = KafkaConsumer(
             **settings.kafka(),
             group_id=f"{settings.prefix}{settings.group}-advise",
             enable_auto_commit=False,
             auto_offset_reset="latest",
+            max_poll_interval_ms=POLL_INTERVAL_MS,
             client_id="driftline-advise",
         )
         producer = KafkaProducer(**settings.kafka(), acks="all", client_id="driftline-advise")
     except (KafkaError, OSError) as error:
         raise refused(settings, error) from error
+    reading = _Reading(settings, consumer, adviser)
     try:
-        consumer.subscribe([decisions, *inputs])
-        told_s, held = time.monotonic(), set[Any]()
+        told_s = time.monotonic()
         while not stop():
-            polled = consumer.poll(timeout_ms=500, max_records=MAX_POLLED)
-            held, now_s = _look_back(consumer, inputs, held), time.monotonic()
-            for place, items in polled.items():
-                for item in items:
-                    if place.topic != decisions:
-                        adviser.event(Place(place.topic, place.partition), item.value or b"")
-            for place, items in polled.items():
-                for item in items:
-                    if place.topic == decisions:
-                        adviser.decision(item.value or b"", now_s)
-            given = asyncio.run(adviser.answer(now_s, int(time.time() * 1000)))
+            caught_up = reading.poll()
+            now_s = time.monotonic()
+            given = asyncio.run(adviser.answer(now_s, int(time.time() * 1000), caught_up=caught_up))
             sent = [producer.send(g.place.topic, g.value, g.key, partition=g.place.partition) for g in given]
             for future in sent:
                 future.get(timeout=30)
-            if not adviser.is_waiting:
-                consumer.commit()
+            reading.commit()
             if now_s >= told_s + 60:
                 told_s = now_s
                 _log.info("second opinions: %s", dict(adviser.counts))
@@ -237,13 +248,62 @@ def run(settings: Settings, adviser: Adviser, stop: Callable[[], bool]) -> None:
         producer.close(timeout=10)
 
 
-def _look_back(consumer: Any, inputs: Collection[str], known: set[Any]) -> set[Any]:
-    """Read the events of the last hour again where partitions were taken over; returns those that are held now."""
-    held = set(consumer.assignment())
-    fresh = [place for place in held - known if place.topic in inputs]
-    since_ms = int((time.time() - LOOK_BACK_S) * 1000)
-    if fresh:
-        for place, found in consumer.offsets_for_times(dict.fromkeys(fresh, since_ms)).items():
-            if found is not None:  # else nothing is that young
-                consumer.seek(place, found.offset)
-    return held
+class _Reading:
+    """Events and decisions as they come, and how far they are dealt with."""
+
+    def __init__(self, settings: Settings, consumer: Any, adviser: Adviser) -> None:
+        self._decisions = settings.topic(DECISIONS)
+        self._inputs = [settings.topic(base) for base in settings.input_topics]
+        self._consumer, self._adviser = consumer, adviser
+        self._held: set[Any] = set()
+        consumer.subscribe([self._decisions, *self._inputs])
+
+    def poll(self) -> bool:
+        """Take in what there is, events first; whether all events were read."""
+        polled = self._consumer.poll(timeout_ms=500, max_records=MAX_POLLED)
+        self._look_back()
+        decisions = []
+        for place, items in polled.items():
+            if place.topic == self._decisions:
+                decisions += items
+                continue
+            for item in items:
+                self._adviser.heard.take(Place(place.topic, place.partition), item.value or b"")
+        for item in decisions:
+            self._adviser.decision(item.value or b"", item.partition, item.offset)
+        return all(self._is_read(place) for place in self._held if place.topic in self._inputs)
+
+    def commit(self) -> None:
+        """Commit of each partition of decisions what lies before the first one that waits."""
+        from kafka.errors import CommitFailedError, RebalanceInProgressError
+        from kafka.structs import OffsetAndMetadata
+
+        waits_at = self._adviser.waits_at()
+        offsets = {
+            place: OffsetAndMetadata(waits_at.get(place.partition, self._consumer.position(place)), "", -1)
+            for place in self._held
+            if place.topic == self._decisions
+        }
+        try:
+            if offsets:
+                self._consumer.commit(offsets)
+        except (CommitFailedError, RebalanceInProgressError):
+            # Who has the partitions now asks again, and the judge takes the first opinion.
+            _log.warning("partitions were taken over before a commit")
+
+    def _look_back(self) -> None:
+        """Read the events of the last hour again where partitions were taken over."""
+        held = set(self._consumer.assignment())
+        gone = {place.partition for place in self._held - held if place.topic == self._decisions}
+        self._adviser.forget(gone)
+        fresh = [place for place in held - self._held if place.topic in self._inputs]
+        since_ms = int((time.time() - LOOK_BACK_S) * 1000)
+        if fresh:
+            for place, found in self._consumer.offsets_for_times(dict.fromkeys(fresh, since_ms)).items():
+                if found is not None:  # else nothing is that young
+                    self._consumer.seek(place, found.offset)
+        self._held = held
+
+    def _is_read(self, place: Any) -> bool:
+        end = self._consumer.highwater(place)
+        return end is None or self._consumer.position(place) >= end

@@ -87,7 +87,7 @@ def test_an_alert_is_closed_when_all_of_its_calls_are_said_to_serve() -> None:
         "Suppressed",
         False,
     )
-    assert "nothing was wrong" in finding["message"]
+    assert "said to serve" in finding["message"]
     levels = [
         (event["previous_level"], event["current_level"])
         for each in case["sets"]
@@ -232,3 +232,90 @@ def test_the_keys_file_is_checked_at_the_start(tmp_path: Any) -> None:
     judge = bootstrap.judge(Settings(opinion_jwks=file, issuer=HERE))
     assert judge.deployment.opinions is not None
     assert judge.deployment.opinions.read(sign(OPINION, HERE, KEY)) == OPINION
+
+
+def alerts(played: b.Run) -> list[int]:
+    return [d["call_seq"] for d in played.decisions if d["verdict"] == "alert"]
+
+
+def test_a_closed_case_is_not_said_to_stay_open_when_its_session_ends() -> None:
+    played = run(ALERTED)
+    feed(played, *(opinion(played, call, "serves") for call in alerts(played)))
+    assert played.session.dossier.standing == "quiet"
+    feed(played, b.ended("s", 9))
+    assert [case["finding"] for case in played.cases if case["kind"] == "ended"] == [None]
+
+
+def test_one_that_says_drifts_of_any_call_keeps_a_case_open() -> None:
+    played = run(ALERTED)
+    first, *others = alerts(played)
+    feed(played, opinion(played, first, "drifts"), *(opinion(played, call, "serves") for call in others))
+    feed(played, opinion(played, first, "serves"))
+    assert played.session.dossier.standing == "alert"
+
+
+def test_calls_that_fell_off_the_path_unserved_keep_a_case_open() -> None:
+    played = run(ALERTED)
+    feed(played, *(b.called("s", n, tool="send_money", arguments={"n": n}) for n in range(5, 60)))
+    kept = {row.seq for row in played.session.dossier.path}
+    assert len(kept) < len(alerts(played))
+    feed(played, *(opinion(played, call, "serves") for call in sorted(kept)))
+    assert played.session.dossier.standing == "alert"
+
+
+def test_a_score_s_alert_beside_a_signal_s_stays() -> None:
+    made = b.release(scorer=b.ConstantScorer(ALERTED))
+    policy = made.policy.model_copy(
+        update={"opinions": made.policy.opinions.model_copy(update={"close_cases": True})}
+    )
+    judge = b.judge(made._replace(policy=policy))
+    judge.deployment = judge.deployment._replace(opinions=TRUSTED)
+    lent = {"broker": "demo", "kind": "jti", "value": "another"}
+    values = [
+        *EVENTS[:3],
+        b.called("s", 3, tool="send_money", arguments={"account": "99887766"}, credential=lent),
+    ]
+    played = b.Run(judge).feed(b.log(values))
+    assert "identity.credential_undeclared" in {e["name"] for e in played.decisions[-1]["evidence"]} | {
+        f"{e['family']}.{e['name']}" for e in played.decisions[-1]["evidence"]
+    }
+    feed(played, *(opinion(played, call, "serves") for call in alerts(played)))
+    assert played.session.dossier.standing != "quiet"
+
+
+def test_an_alert_that_calmed_down_can_still_be_closed() -> None:
+    tools = [{"name": name, "description": name} for name in ("read_mail", "send_money")]
+    events = [{**EVENTS[0], "tools": tools}, *EVENTS[1:]]
+    played = run(ALERTED)
+    played.partition = type(played.partition).empty()
+    played.outputs.clear()
+    played.feed(b.log(events))
+    scorer = played.judge.releases[""].scorer
+    scorer.units = 0  # type: ignore[attr-defined]
+    # Within the path's limits, so that nothing falls off it.
+    feed(played, *(b.called("s", n, tool="read_mail", arguments={"of": f"bob{n}"}) for n in range(5, 17)))
+    assert played.session.dossier.standing == "watch"
+    feed(played, *(opinion(played, call, "serves") for call in alerts(played)))
+    assert played.cases[-1]["cause"] == "opinion"
+    assert played.cases[-1]["finding"]["activity_name"] == "Close"
+
+
+def test_an_old_opinion_says_nothing_of_an_id_that_was_born_again_with_another_intent() -> None:
+    def first_decision(text: str) -> str:
+        played = b.Run(b.judge(b.release(scorer=b.ConstantScorer(ALERTED))))
+        played.feed(b.log([b.declared("s", intent={"text": text}), *EVENTS[1:2]]))
+        return str(played.decisions[0]["decision_id"])
+
+    assert first_decision("Read the mail") == first_decision("Read the mail")
+    assert first_decision("Read the mail") != first_decision("Pay nobody")
+
+
+def test_the_ledger_is_the_same_whatever_the_batches() -> None:
+    first = run(WATCHED)
+    values = [*EVENTS, opinion(first, 2, "serves"), b.ended("s", 5), b.ended("s", 5), {"type": "x"}]
+    ledgers = []
+    for batch in (1, 3, 512):
+        again = run(WATCHED)
+        again.partition = type(again.partition).empty()
+        ledgers.append(again.feed(b.log(values), batch).partition.states["ledger"])
+    assert ledgers[0] == ledgers[1] == ledgers[2]
