@@ -434,7 +434,11 @@ def test_a_trained_model_is_written_read_and_used_for_scoring_only(tmp_path: Pat
     X, calls = made(signal=6.0)
     said: list[str] = []
     trained = train.train(X, calls, FEATURES, 1, {"made": "00"}, SMALL, progress=said.append)
-    model = train.write(trained, tmp_path / "new")
+    model = train.write(trained, calls, tmp_path / "new")
+    with np.load(tmp_path / "new" / registry.OUT_OF_FOLD_FILE) as kept:
+        assert (kept["score"] == trained.scores).all()
+        assert (kept["call"] == calls.call_seq).all()
+        assert kept["session"].tolist() == [calls.sessions[place].session_id for place in calls.session]
     assert any("without chat" in line for line in said)
     fresh, labels = made(signal=6.0, seed=9)
     benign = labels.rows_where(session.kind == "benign" for session in labels.sessions)
