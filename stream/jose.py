@@ -142,8 +142,14 @@ def verify(head: str, content: bytes, seal: str, keys: Mapping[str, Any]) -> Map
     return dict(header)
 
 
-def claims_of(token: str, kind: str, keys: Mapping[str, Any], audience: str) -> dict[str, Any]:
+def claims_of(
+    token: str, kind: str, keys: Mapping[str, Any], audience: str, members: Mapping[str, type]
+) -> dict[str, Any]:
     """What a compact JWS claims, if one of `keys` signed it as a token of this `kind` for `audience`.
+
+    Parameters
+    ----------
+    members : what it must hold, each of exactly this type; no more is returned
 
     Raises
     ------
@@ -169,7 +175,11 @@ def claims_of(token: str, kind: str, keys: Mapping[str, Any], audience: str) -> 
     stated = claims.get("aud")
     if audience not in (stated if isinstance(stated, list) else [stated]):
         raise ValueError("its aud does not name this installation's issuer")
-    return claims
+    for name, wanted in members.items():
+        # Exactly: a bool is an int to Python, and 7.0 an epoch to nobody.
+        if type(claims.get(name)) is not wanted:
+            raise ValueError(f"its {name} is missing or of another type")
+    return {name: claims[name] for name in members}
 
 
 def token_of(kind: str, claims: Mapping[str, Any], key: Any) -> str:

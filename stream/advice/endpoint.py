@@ -17,8 +17,6 @@ from stream.advice.question import INSTRUCTIONS, Answer, answer
 
 MAX_REPLY = 256 * 1024
 """Bytes of a reply that are read."""
-AT_ONCE = 8
-"""Questions that are asked at the same time."""
 ANSWER_TOKENS = 64
 """Tokens that an answer may take."""
 
@@ -61,16 +59,10 @@ class Endpoint:
         self._token_file, self._timeout_s = token_file, timeout_s
 
     async def ask(self, questions: Sequence[str]) -> list[Answer | None]:
-        """The answer to each question; None where there is none in time, or it is another text."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        """The answer to each question, all asked at once; None where there is none in time, or it is another text."""
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers()) as client:
-
-            async def one(question: str) -> Answer | None:
-                async with gate:
-                    return await self._one(client, question)
-
-            return list(await asyncio.gather(*map(one, questions)))
+            return await asyncio.gather(*(self._one(client, question) for question in questions))
 
     async def _one(self, client: aiohttp.ClientSession, question: str) -> Answer | None:
         body = {

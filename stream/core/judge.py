@@ -176,19 +176,14 @@ def _read(calls: Sequence[Call], scores: list[int]) -> list[Reading | None]:
         pages = [reader.page_of(shown) for _, shown in chosen]
         said = reader.read(pages)
         joined = joint.scores(np.array([scores[n] for n, _ in chosen]), np.array(said)).tolist()
-        told = [
-            (page, odds) if score >= release.levels.watch else None
-            for page, odds, score in zip(pages, said, joined, strict=True)
-        ]
-        moves = _moves(reader, [one for one in told if one is not None])
-        for (n, _), page, log_odds, score, one in zip(chosen, pages, said, joined, told, strict=True):
-            readings[n] = Reading(scores[n], log_odds, page.sources, next(moves) if one is not None else [])
+        for (n, _), page, log_odds, score in zip(chosen, pages, said, joined, strict=True):
+            moves = _moves(reader, page, log_odds) if score >= release.levels.watch else []
+            readings[n] = Reading(scores[n], log_odds, page.sources, moves)
             scores[n] = score
     return readings
 
 
-def _moves(reader: Reader, told: Sequence[tuple[Page, float]]) -> Iterator[list[float]]:
+def _moves(reader: Reader, page: Page, log_odds: float) -> list[float]:
     """What each snippet of a page adds to its log odds: the page is read again without it."""
-    silenced = [page.without(n) for page, _ in told for n in range(len(page.sources))]
-    again = iter(reader.read(silenced) if silenced else [])
-    return ([odds - next(again) for _ in page.sources] for page, odds in told)
+    silenced = [page.without(n) for n in range(len(page.sources))]
+    return [log_odds - alone for alone in reader.read(silenced)]

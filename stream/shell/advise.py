@@ -18,7 +18,7 @@ import orjson
 from models.errors import BrokerError
 from stream import opinions
 from stream.advice.budget import Budget
-from stream.advice.endpoint import AT_ONCE, tokens_of
+from stream.advice.endpoint import tokens_of
 from stream.advice.heard import Heard, Name, Place
 from stream.advice.question import Answer, question
 from stream.core.deployment import Opinion
@@ -33,6 +33,8 @@ WAIT_S = 10.0
 MAX_WAITING = 1000
 """Decisions that wait for these at most; the oldest are passed over."""
 MAX_POLLED = 500
+AT_ONCE = 8
+"""Questions that are asked at the same time, before anything else is read."""
 POLL_INTERVAL_MS = 900_000
 """Longest that a round of questions may take before the group takes the partitions away: several of the longest time-outs."""
 
@@ -120,6 +122,9 @@ class Adviser:
         questions: list[tuple[Mapping[str, Any], Place, str]] = []
         waiting: list[Case] = []
         for case in self._waiting[-MAX_WAITING:]:
+            if len(questions) == AT_ONCE:
+                waiting.append(case)
+                continue
             asked = self._question(case.decision)
             if asked is None:
                 since = case.missing_since_s
@@ -127,8 +132,6 @@ class Adviser:
                 expired = since is not None and now_s >= since + WAIT_S
                 waiting += [] if expired else [case._replace(missing_since_s=since)]
                 self.counts["unknown"] += expired
-            elif len(questions) == AT_ONCE:
-                waiting.append(case)
             elif not self._budget.take(tokens_of(asked[1]), now_s):
                 self.counts["over_budget"] += 1
             else:
@@ -256,6 +259,7 @@ class _Reading:
         self._inputs = [settings.topic(base) for base in settings.input_topics]
         self._consumer, self._adviser = consumer, adviser
         self._held: set[Any] = set()
+        self._committed: dict[Any, Any] = {}
         consumer.subscribe([self._decisions, *self._inputs])
 
     def poll(self) -> bool:
@@ -285,8 +289,9 @@ class _Reading:
             if place.topic == self._decisions
         }
         try:
-            if offsets:
+            if offsets != self._committed:
                 self._consumer.commit(offsets)
+                self._committed = offsets
         except (CommitFailedError, RebalanceInProgressError):
             # Who has the partitions now asks again, and the judge takes the first opinion.
             _log.warning("partitions were taken over before a commit")

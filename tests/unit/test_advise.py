@@ -18,12 +18,12 @@ from models.errors import ConfigError
 from stream import jose
 from stream.advice import heard as remembering
 from stream.advice.budget import Budget
-from stream.advice.endpoint import AT_ONCE, MAX_REPLY, Endpoint, tokens_of
+from stream.advice.endpoint import MAX_REPLY, Endpoint, tokens_of
 from stream.advice.heard import MAX_CALLS, MAX_INTENTS, MAX_SAID, Heard, Name, Place, Words
 from stream.advice.question import INSTRUCTIONS, MAX_QUESTION, Answer, answer, question
 from stream.core.deployment import Opinion
 from stream.opinions import SignedOpinions
-from stream.shell.advise import MAX_WAITING, WAIT_S, Adviser, band_of
+from stream.shell.advise import AT_ONCE, MAX_WAITING, WAIT_S, Adviser, band_of
 from tests import builders as b
 
 KEY = ECKey.generate_key("P-256", auto_kid=True)
