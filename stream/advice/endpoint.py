@@ -57,6 +57,7 @@ class Endpoint:
             raise ConfigError("--endpoint: sessions would be sent in the clear; give an https address")
         self._url, self._model = f"{url.rstrip('/')}/chat/completions", model
         self._token_file, self._timeout_s = token_file, timeout_s
+        self._headers()  # a file that is missing is told at the start
 
     async def ask(self, questions: Sequence[str]) -> list[Answer | None]:
         """The answer to each question, all asked at once; None where there is none in time, or it is another text."""

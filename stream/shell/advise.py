@@ -183,12 +183,15 @@ class Adviser:
 
 
 def band_of(decision: Mapping[str, Any]) -> str | None:
-    """``alert`` where a score alone led to one, ``watch`` where it led to that; None for all that no opinion can change."""
+    """``alert`` where a score led to one, ``watch`` where it led to that; None for all that no opinion can change.
+
+    An allowed call may score above the alert's threshold: too few families spoke.
+    """
     try:
         score, at = decision["score"], decision["thresholds"]
         if decision["verdict"] == "alert" and score >= at["alert"]:
             return "alert"
-        return "watch" if decision["verdict"] == "allow" and at["watch"] <= score < at["alert"] else None
+        return "watch" if decision["verdict"] == "allow" and score >= at["watch"] else None
     except (KeyError, TypeError):
         return None
 
@@ -230,8 +233,8 @@ def run(settings: Settings, adviser: Adviser, stop: Callable[[], bool]) -> None:
         producer = KafkaProducer(**settings.kafka(), acks="all", client_id="driftline-advise")
     except (KafkaError, OSError) as error:
         raise refused(settings, error) from error
-    reading = _Reading(settings, consumer, adviser)
     try:
+        reading = _Reading(settings, consumer, adviser)
         told_s = time.monotonic()
         while not stop():
             caught_up = reading.poll()
@@ -260,6 +263,11 @@ class _Reading:
         self._consumer, self._adviser = consumer, adviser
         self._held: set[Any] = set()
         self._committed: dict[Any, Any] = {}
+        # To subscribe would make what is missing on a broker that makes topics by itself, with its own number of partitions.
+        if missing := {self._decisions, *self._inputs} - set(consumer.topics()):
+            raise BrokerError(
+                f"{', '.join(sorted(missing))}: no such topic here; run `driftline topics create`, or grant this principal its rights"
+            )
         consumer.subscribe([self._decisions, *self._inputs])
 
     def poll(self) -> bool:
@@ -303,6 +311,10 @@ class _Reading:
         self._adviser.forget(gone)
         fresh = [place for place in held - self._held if place.topic in self._inputs]
         since_ms = int((time.time() - LOOK_BACK_S) * 1000)
+        if held != self._held:
+            _log.info(
+                "ready: hears %d partitions of decisions", sum(p.topic == self._decisions for p in held)
+            )
         if fresh:
             for place, found in self._consumer.offsets_for_times(dict.fromkeys(fresh, since_ms)).items():
                 if found is not None:  # else nothing is that young

@@ -199,6 +199,7 @@ def test_of_a_sub_agent_the_root_s_intent_is_what_the_user_asked() -> None:
     ("more", "band"),
     [
         ({}, "watch"),
+        ({"score": 0.4}, "watch"),  # too few families spoke for an alert
         ({"verdict": "alert", "score": 0.4}, "alert"),
         ({"verdict": "alert"}, None),  # by a signal
         ({"verdict": "deny", "score": 0.4}, None),
