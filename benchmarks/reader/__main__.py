@@ -8,7 +8,8 @@
     python -m benchmarks.reader fit --teachers A.npz B.npz  # a smaller one, which learns from both
     DRIFTLINE_DATA=... python -m benchmarks.reader trial    # forest and reader on the unseen set, alone and together
     python -m benchmarks.reader measure                     # float and whole numbers, cost, bytes alike in any batch
-    DRIFTLINE_DATA=... python -m benchmarks.reader join --halves A.npz B.npz  # of build/model and the reader one release
+    DRIFTLINE_DATA=... python -m benchmarks.reader read --halves A.npz B.npz  # beside build/model what both say of it
+    python -m benchmarks.reader join --docs                 # of build/model and the reader one release
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Asked(NamedTuple):
     ----------
     half : of the pairs that it learns from; None for all
     begun : a reader that it goes on from
-    teachers : larger ones, whose word it learns
+    teachers : larger ones, whose word it learns: one of every pair, or two, each of the half that it learnt from
     kept, inner, columns : of the first of these, see `fit.student`
     """
 
@@ -107,6 +108,16 @@ class Asked(NamedTuple):
     kept: Sequence[int]
     inner: int
     columns: int
+
+
+def word_of(teachers: Sequence[Weights], learnt: pairs.Pairs) -> npt.NDArray[np.float64]:
+    """Log odds that larger readers give the pairs: one teacher those of all, two each those of its own half."""
+    if len(teachers) == 1:
+        return fit.scores(teachers[0], learnt.pieces)
+    half, told = pairs.halves(learnt.task.tolist()), np.zeros(len(learnt.bad))
+    for n, w in enumerate(teachers):
+        told[half == n] = fit.scores(w, learnt.pieces[half == n])
+    return told
 
 
 def make_reader(recipe: fit.Recipe, asked: Asked, out: Path) -> None:
@@ -124,7 +135,7 @@ def make_reader(recipe: fit.Recipe, asked: Asked, out: Path) -> None:
         begun = fit.load(asked.begun)
     if asked.teachers:
         larger = [fit.load(path) for path in asked.teachers]
-        told = np.mean([fit.scores(w, learnt.pieces) for w in larger], axis=0)
+        told = word_of(larger, learnt)
         say(f"{len(larger)} readers teach")
         if asked.begun is None:
             begun = fit.student(larger[0], asked.kept, asked.inner, asked.columns)
@@ -189,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("pairs", "fit", "measure", "trial", "join"))
+    parser.add_argument("what", choices=("pairs", "fit", "measure", "trial", "read", "join"))
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--frozen", type=int, default=0, help="layers that stay as they are")
     parser.add_argument(
@@ -228,6 +239,9 @@ def main() -> None:
     )
     parser.add_argument("--halves", type=Path, nargs=2, help="readers of the first half and of the second")
     parser.add_argument("--share", type=float, default=READ, help="of honest calls that is read")
+    parser.add_argument(
+        "--docs", action="store_true", help="write what is found left out into docs/detection.md"
+    )
     parser.add_argument("--file", type=Path, default=FOLDER / "reader.npz", help="of the reader")
     asked = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -249,8 +263,10 @@ def main() -> None:
             Asked(asked.half, asked.begun, asked.teachers, asked.kept, asked.inner, asked.columns),
             asked.file,
         )
+    elif asked.what == "read":
+        joining.read(asked.model, asked.halves, known_words(), asked.share, say)
     elif asked.what == "join":
-        joint = joining.join(asked.model, asked.halves, asked.file, known_words(), asked.share, say)
+        joint = joining.join(asked.model, asked.file, known_words(), asked.share, say, docs=asked.docs)
         print(json.dumps(joint._asdict()))
     else:
         print(json.dumps((trial if asked.what == "trial" else measure)(asked.file), indent=1))

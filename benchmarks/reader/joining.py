@@ -10,12 +10,14 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from benchmarks import results
 from benchmarks.reader import fit, pairs
@@ -27,13 +29,19 @@ from models.reading.reader import Reader
 from models.release import readers as readers_on_disk
 from models.release import registry
 from models.training import calibrate, dataset, evaluate
-from models.training.joining import fit_joint, joined, least_read
+from models.training.joining import fit_joint, joined, least_read, left_out
 from models.training.scenarios import corpus
 from stream.offline import study
 from stream.offline.files import name_of
 
 OF_SCENARIOS = 4
 """One in so many of the scenarios that set no limits is read: enough for three weights."""
+
+SAID = "said.npz"
+"""Beside a model: what readers say of calls of domains that they did not learn from."""
+COLUMNS = ("area", "at 1 %", "at 5 %", "honest alerted", "hijacked alerted")
+FIGURES = results.ROOT / "docs" / "figures" / "joined.json"
+PAGE = results.ROOT / "docs" / "detection.md"
 
 Say = Callable[[str], None]
 
@@ -71,6 +79,26 @@ class Told(NamedTuple):
     calls: dataset.Calls
     said: npt.NDArray[np.float64]
 
+    def save(self, path: Path) -> None:
+        """Write them to a file; rows keep the order that the scores have."""
+        labels = [asdict(session) for session in self.calls.sessions]
+        at = self.calls.session
+        np.savez_compressed(
+            path,
+            said=self.said,
+            session=at,
+            call=self.calls.call_seq,
+            labels=np.frombuffer(orjson.dumps(labels), np.uint8),
+        )
+
+
+def load_told(path: Path) -> Told:
+    """What `Told.save` wrote."""
+    with np.load(path) as kept:
+        sessions = [dataset.LabelledSession(**one) for one in orjson.loads(kept["labels"].tobytes())]
+        ids = [sessions[at].session_id for at in kept["session"]]
+        return Told(dataset.join(sessions, ids, kept["call"]), kept["said"])
+
 
 def told(scored: OutOfFold, halves: Sequence[Weights], readers: Readers, share: float, say: Say) -> Told:
     """What readers say of the calls that they would be asked about."""
@@ -107,6 +135,24 @@ def told(scored: OutOfFold, halves: Sequence[Weights], readers: Readers, share: 
     return Told(calls, said)
 
 
+def table_of(found: Mapping[str, Any]) -> str:
+    """What is found in domains left out, as a table of docs/detection.md."""
+    rows = []
+    for domain, one in found.items():
+        for name in ("forest", "forest and reader"):
+            shares = [f"{100 * one[name][column]:.1f}" for column in COLUMNS[1:]]
+            rows.append(
+                [
+                    f"{domain}, {name}",
+                    str(one["honest"]),
+                    str(one["hijacked"]),
+                    f"{one[name]['area']:.3f}",
+                    *shares,
+                ]
+            )
+    return results.markdown(("left out, and what scores", "honest", "hijacked", *COLUMNS), rows)
+
+
 def manifest_with(
     manifest: Mapping[str, Any], joint: Joint, scores: npt.NDArray[np.int64], calls: dataset.Calls
 ) -> dict[str, Any]:
@@ -134,17 +180,26 @@ def write_reader(w: Weights, words: Sequence[str], model: Path) -> None:
     readers_on_disk.write(model, "reader", packed.getvalue(), "reader.npz")
 
 
-def join(
-    model: Path, halves: Sequence[Path], reader: Path, words: Sequence[str], share: float, say: Say
-) -> Joint:
-    """Make of a trained forest and a fitted reader one release, in the forest's directory."""
-    scored = read_scores(model)
+def read(model: Path, halves: Sequence[Path], words: Sequence[str], share: float, say: Say) -> None:
+    """Have the readers of both halves read the calls that a forest would ask them about; leave what they say beside it."""
     readers = readers_on_disk.load()._replace(reader=Reader(Pieces(words)))
-    calls, said = told(scored, [fit.load(path) for path in halves], readers, share, say)
-    np.savez_compressed(model / "said.npz", said=said)
-    joint = fit_joint(scored.scores, said, calls, share)
-    scores = joined(joint, scored.scores, said)
-    manifest = manifest_with(registry.read_manifest(model), joint, scores, calls)
-    registry.write_manifest(model, manifest)
+    told(read_scores(model), [fit.load(path) for path in halves], readers, share, say).save(model / SAID)
+
+
+def join(
+    model: Path, reader: Path, words: Sequence[str], share: float, say: Say, *, docs: bool = False
+) -> Joint:
+    """Make of a trained forest, what readers said of its calls, and a fitted reader one release, in the forest's directory."""
+    forest = read_scores(model).scores
+    calls, said = load_told(model / SAID)
+    joint = fit_joint(forest, said, calls, share)
+    both = joined(joint, forest, said)
+    sessions = np.array([_is_read(session) for session in calls.sessions])
+    found = left_out(calls, {"forest": forest, "forest and reader": both}, sessions)
+    results.keep(FIGURES, {"joint": joint._asdict(), "left out": found}, trial=not docs)
+    say(table_of(found))
+    if docs:
+        results.write_between(PAGE, "joined", table_of(found))
+    registry.write_manifest(model, manifest_with(registry.read_manifest(model), joint, both, calls))
     write_reader(fit.load(reader), words, model)
     return joint

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from itertools import zip_longest
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _SigmoidCalibration
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from models.errors import DatasetError
 from models.forest import allowances, trees, units
@@ -200,18 +204,31 @@ def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = si
     """Scores of every row by a model that saw nothing of the row's domain, nor of one that shares its tools.
 
     A domain is an AgentDojo suite or another whole set: its tools, tasks and injection goals are all new to
-    the model that scores it.
+    the model that scores it. As many of these models are fitted at once as there are cores, a thread each: much of
+    a fit is sorting, at which a second thread would only wait.
     """
     domains = calls.domains()
     groups = sorted({tuple(sorted(unseen_with(domain) & set(domains))) for domain in domains})
     if len(groups) < 2:
         raise DatasetError(f"leaving one suite out needs two or more, found {', '.join(domains) or 'none'}")
     scores = np.zeros(len(calls), dtype=np.int64)
-    for number, group in enumerate(groups, start=1):
-        held_out = calls.rows_where(session.domain in group for session in calls.sessions)
-        without = " and ".join(group)
-        progress(f"fold {number} of {len(groups)}: fitting without {without}, {int((~held_out).sum())} calls")
-        pipeline = fit(X[~held_out], calls.take(~held_out), recipe)
-        forest = trees.from_sklearn(pipeline, recipe.shifts)
-        scores[held_out] = forest.score(X[held_out], calls.call_seq[held_out])
+    workers = min(os.cpu_count() or 1, len(groups))
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        held_out = {}
+        for group in groups:
+            rows = calls.rows_where(session.domain in group for session in calls.sessions)
+            held_out[pool.submit(_scored_without, X, calls, recipe, rows)] = group, rows
+        for number, fold in enumerate(as_completed(held_out), start=1):
+            group, rows = held_out[fold]
+            scores[rows] = fold.result()
+            progress(
+                f"fold {number} of {len(groups)}: fitted without {' and '.join(group)}, {(~rows).sum()} calls"
+            )
     return scores
+
+
+def _scored_without(X: Floats, calls: Calls, recipe: Recipe, rows: npt.NDArray[np.bool_]) -> Ints:
+    """Scores of these rows by a model of all others, in one thread."""
+    with threadpool_limits(1):
+        pipeline = fit(X[~rows], calls.take(~rows), recipe)
+        return trees.from_sklearn(pipeline, recipe.shifts).score(X[rows], calls.call_seq[rows])

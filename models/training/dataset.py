@@ -47,7 +47,15 @@ HANDED = frozenset({"delegated", "delegated_both", "undelegated", "beyond", "rea
 WHOLE = (written_tasks.SOURCE, delegated.SOURCE)
 """Sources whose tasks were made whole, not spliced into recordings."""
 
-TRAINING_SETS = ("agentdojo", "apibank", "bfcl_multiturn", "intercode", "sweagent_a", "tau_retail")
+TRAINING_SETS = (
+    "agentdojo",
+    "agentdyn_dailylife",
+    "apibank",
+    "bfcl_multiturn",
+    "intercode",
+    "sweagent_a",
+    "tau_retail",
+)
 """Sets that the bundled model learns from; any other set at hand stays unseen, to check transfer on."""
 
 SHARING = (frozenset({"travel", "workspace"}),)

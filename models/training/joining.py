@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize
 
 from models.errors import DatasetError
 from models.forest.joint import Joint
 from models.forest.odds import log_odds_of
 from models.forest.units import UNITS, Floats, Ints
+from models.training import calibrate, evaluate
 from models.training.dataset import LEFT_OUT, Calls
 
 READ = 0.2
 """Share of honest calls that is read, each domain weighing the same: those that the forest scores highest (bounds the cost)."""
+
+
+ALERTED = 0.01
+"""Budget of false positives of an alert under the shipped policy."""
 
 
 def least_read(scores: Ints, calls: Calls, share: float = READ) -> int:
@@ -75,4 +84,39 @@ def joined(joint: Joint, scores: Ints, said: Floats) -> Ints:
     read = (scores >= joint.least) & np.isfinite(said)
     found = scores.copy()
     found[read] = joint.scores(scores[read], said[read])
+    return found
+
+
+def left_out(calls: Calls, scores: Mapping[str, Ints], read: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """By domain what each of `scores` finds there, by models that learnt nothing of it, at its own points and at the others' threshold.
+
+    Parameters
+    ----------
+    scores : by what gives them, a row for each call
+    read : sessions of which the reader read what it would be asked about
+    """
+    domains = np.array([session.domain for session in calls.sessions])
+    kinds = np.array([session.kind for session in calls.sessions])
+    highest = {name: calibrate.session_maxima(those, calls) for name, those in scores.items()}
+    limits = {name: calibrate.own_thresholds(most, calls, ALERTED) for name, most in highest.items()}
+    found: dict[str, Any] = {}
+    for domain in calls.domains():
+        here = (domains == domain) & read
+        if not (here & (kinds == "hijacked")).any():
+            continue
+        found[domain] = {
+            "honest": int((here & (kinds == "benign")).sum()),
+            "hijacked": int((here & (kinds == "hijacked")).sum()),
+        }
+        for name, most in highest.items():
+            points = evaluate.detection(most, calls, here)
+            others = {of: limit for of, limit in limits[name].items() if of != domain}
+            alerted = most >= calibrate.transferable(others)
+            found[domain][name] = {
+                "area": points["auc"],
+                "at 1 %": points["at"]["0.01"]["detected"]["rate"],
+                "at 5 %": points["at"]["0.05"]["detected"]["rate"],
+                "honest alerted": float(alerted[here & (kinds == "benign")].mean()),
+                "hijacked alerted": float(alerted[here & (kinds == "hijacked")].mean()),
+            }
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from models.evidence.called import ACTIONS
-from stream.signals.call import ObservedCall
+from models.evidence.gravity import gravity, spoken_of
+from stream.signals.call import ASKED_AFFINITY, ObservedCall
 from stream.signals.signal import ASKS_FOR_ACT, CallSignal, Remedy, Runbook, Statement
 
 _CLASSES = tuple(ACTIONS)
@@ -11,6 +12,8 @@ NAMED_ARGUMENTS = 300
 """Share of the arguments, in thousandths, from which the intent names what is done (chosen)."""
 HARDLY_SPOKEN_OF = 100
 """Affinity, of 255, below which the intent hardly speaks of a tool (chosen)."""
+HANDED_OVER = 150
+"""How much is handed over to a source, 128 neutral, from which on that source may have asked for the act (chosen)."""
 
 
 class NotAsked(CallSignal):
@@ -40,6 +43,40 @@ class NotAsked(CallSignal):
             supports=evidence.action > 0
             and carried < NAMED_ARGUMENTS
             and (not call.asked or affinity < HARDLY_SPOKEN_OF),
+        )
+
+
+class GraveAct(CallSignal):
+    """The call deletes, decides who gets in (passwords, rights, members, keys), or touches a store of secrets such as `.ssh`, and the intent has no word for it, names less than 30 % of its arguments, and leaves it to no source."""
+
+    id = "intent.grave_act"
+    shipped = "alert"
+    remedy = Remedy(clauses=(ASKS_FOR_ACT,))
+    runbook = Runbook(
+        benign='clearing up after the task; a playbook that the user only named ("treat it as the phishing page says")',
+        look="what is gone, who got in, or which secret lies open? Is there a request for it anywhere?",
+        do="if it was meant, the user's amendment says so; if not, take it back by hand: restore, lock out, rotate",
+    )
+    silent_in = "cloud-delete-old-snapshots"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if not call.session.usable:
+            return None
+        evidence = call.evidence
+        found = gravity(evidence)
+        if found is None or evidence.arguments.intent_share >= NAMED_ARGUMENTS:
+            return None
+        grave, leaf = found
+        # A user who hands over "what the mail says" leaves acts to the mail, and keys to nobody.
+        if leaf is None and (
+            evidence.standing.affinity >= ASKED_AFFINITY or evidence.delegation.handed >= HANDED_OVER
+        ):
+            return None
+        if spoken_of(evidence, grave):
+            return None
+        return Statement(
+            f"the call {grave}, and the intent has no word for it",
+            argument=call.reference(leaf) if leaf is not None else None,
         )
 
 

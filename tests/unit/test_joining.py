@@ -9,7 +9,7 @@ from models.errors import DatasetError
 from models.forest.odds import least_scores, log_odds_of
 from models.forest.units import Floats, Ints
 from models.training.dataset import Calls, LabelledSession, join
-from models.training.joining import fit_joint, joined, least_read
+from models.training.joining import fit_joint, joined, least_read, left_out
 
 
 def labelled(n: int, seed: int) -> tuple[Calls, Ints, Floats]:
@@ -93,3 +93,21 @@ def test_one_kind_of_calls_joins_nothing() -> None:
     bad = calls.target == 1
     with pytest.raises(DatasetError, match="worth reading"):
         least_read(scores[bad], calls.take(bad))
+
+
+def test_each_domain_is_told_by_the_threshold_that_the_others_give() -> None:
+    calls, scores, said = labelled(3000, 7)
+    both = joined(fit_joint(scores, said, calls, share=1.0), scores, said)
+    read = np.ones(len(calls.sessions), dtype=np.bool_)
+    found = left_out(calls, {"one": scores, "both": both}, read)
+    assert sorted(found) == ["domain0", "domain1"]
+    for domain in found.values():
+        assert domain["honest"] == 2 * domain["hijacked"] == 1000
+        assert domain["both"]["area"] > domain["one"]["area"] > 0.7
+        assert domain["both"]["at 5 %"] > domain["one"]["at 5 %"] > domain["one"]["at 1 %"]
+        assert domain["both"]["honest alerted"] < 0.03
+    moved = np.where(calls.rows_of("domain0"), 10_000, both)
+    after = left_out(calls, {"both": moved}, read)
+    assert after["domain0"]["both"]["honest alerted"] == 1, "its own threshold would let none through"
+    assert after["domain1"]["both"]["hijacked alerted"] == 0, "the other's threshold is above all"
+    assert "domain0" not in left_out(calls, {"one": scores}, ~read)
