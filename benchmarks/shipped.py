@@ -43,8 +43,8 @@ Catalogues = dict[str, list[dict[str, Any]]]
 RAISED = ("alert", "deny", "revoke")
 FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
 PAGE = results.ROOT / "docs" / "detection.md"
-CHAINS = "written_chains"
-"""What long written work is called among the recorded sets."""
+WRITTEN = {"written_chains": written_tasks.LONG, "written_errands": written_tasks.OPENED}
+"""Long written work that nothing learnt from, by its name among the recorded sets, with its authors."""
 CHUNK = 200
 """Sessions that a process judges at a time."""
 
@@ -137,9 +137,10 @@ def all_sets() -> Iterator[tuple[str, list[dict[str, Any]], Catalogues]]:
     """Each recorded set with its sessions and catalogues, then the long work that no model has learnt from, as it is met."""
     for path in results.recorded_files():
         yield name_of(path), list(files.read_sessions(path)), load_tools(path) or {}
-    written = written_tasks.sessions(authors=written_tasks.LONG)
-    met = [one for one in written if one["variant"] in written_tasks.MET]
-    yield CHAINS, met, written_tasks.catalogues()
+    for name, authors in WRITTEN.items():
+        written = written_tasks.sessions(authors=authors)
+        met = [one for one in written if one["variant"] in written_tasks.MET]
+        yield name, met, written_tasks.catalogues()
 
 
 def all_judged(sessions: list[dict[str, Any]], tools: Catalogues, jobs: int) -> list[Judged]:

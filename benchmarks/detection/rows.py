@@ -47,7 +47,7 @@ ROWLESS = {
     "training/recipes.py",
 }
 """Of ``models``, what no row depends on."""
-SHAPING = (".py", ".toml", ".dat", ".yaml", ".npz", ".json", ".jsonl")
+SHAPING = (".py", ".toml", ".dat", ".yaml", ".npz", ".json", ".gz", ".jsonl")
 """Endings of what a row may depend on."""
 
 

@@ -14,7 +14,7 @@ from models.forest.joint import Joint
 from models.forest.odds import log_odds_of
 from models.forest.units import UNITS, Floats, Ints
 from models.training import calibrate, evaluate
-from models.training.dataset import LEFT_OUT, Calls
+from models.training.dataset import LEFT_OUT, Calls, unseen_with
 
 READ = 0.2
 """Share of honest calls that is read, each domain weighing the same: those that the forest scores highest (bounds the cost)."""
@@ -88,7 +88,9 @@ def joined(joint: Joint, scores: Ints, said: Floats) -> Ints:
 
 
 def left_out(calls: Calls, scores: Mapping[str, Ints], read: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """By domain what each of `scores` finds there, by models that learnt nothing of it, at its own points and at the others' threshold.
+    """What each of `scores` finds in domains that its models learnt nothing of, at their own points and at the others' threshold.
+
+    By domain, and by source where one has several.
 
     Parameters
     ----------
@@ -96,27 +98,40 @@ def left_out(calls: Calls, scores: Mapping[str, Ints], read: npt.NDArray[np.bool
     read : sessions of which the reader read what it would be asked about
     """
     domains = np.array([session.domain for session in calls.sessions])
+    sources = np.array([session.source for session in calls.sessions])
     kinds = np.array([session.kind for session in calls.sessions])
     highest = {name: calibrate.session_maxima(those, calls) for name, those in scores.items()}
-    limits = {name: calibrate.own_thresholds(most, calls, ALERTED) for name, most in highest.items()}
+    alerted = {name: _alerted(most, domains, calls) for name, most in highest.items()}
+    groups = {domain: domains == domain for domain in calls.domains()}
+    groups |= {
+        source: here
+        for source in dict.fromkeys(sources.tolist())
+        if len(set(domains[here := sources == source])) > 1
+    }
     found: dict[str, Any] = {}
-    for domain in calls.domains():
-        here = (domains == domain) & read
-        if not (here & (kinds == "hijacked")).any():
+    for group, here in groups.items():
+        honest, hijacked = (here & read & (kinds == kind) for kind in ("benign", "hijacked"))
+        if not honest.any() or not hijacked.any():
             continue
-        found[domain] = {
-            "honest": int((here & (kinds == "benign")).sum()),
-            "hijacked": int((here & (kinds == "hijacked")).sum()),
-        }
+        found[group] = {"honest": int(honest.sum()), "hijacked": int(hijacked.sum())}
         for name, most in highest.items():
-            points = evaluate.detection(most, calls, here)
-            others = {of: limit for of, limit in limits[name].items() if of != domain}
-            alerted = most >= calibrate.transferable(others)
-            found[domain][name] = {
+            points = evaluate.detection(most, calls, here & read)
+            found[group][name] = {
                 "area": points["auc"],
                 "at 1 %": points["at"]["0.01"]["detected"]["rate"],
                 "at 5 %": points["at"]["0.05"]["detected"]["rate"],
-                "honest alerted": float(alerted[here & (kinds == "benign")].mean()),
-                "hijacked alerted": float(alerted[here & (kinds == "hijacked")].mean()),
+                "honest alerted": float(alerted[name][honest].mean()),
+                "hijacked alerted": float(alerted[name][hijacked].mean()),
             }
     return found
+
+
+def _alerted(highest: Ints, domains: npt.NDArray[np.str_], calls: Calls) -> npt.NDArray[np.bool_]:
+    """Sessions that reach the alert threshold which the domains other than their own give."""
+    limits = calibrate.own_thresholds(highest, calls, ALERTED)
+    flags = np.zeros(len(highest), np.bool_)
+    for domain in calls.domains():
+        here = domains == domain
+        others = {of: limit for of, limit in limits.items() if of not in unseen_with(domain)}
+        flags[here] = highest[here] >= calibrate.transferable(others)
+    return flags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -25,7 +26,7 @@ from models.release.registry import BUNDLED
 from models.training.heads import handover as fitting
 from models.training.heads.handover import Sentence
 
-FILE = BUNDLED / "handover.json"
+FILE = BUNDLED / "handover.json.gz"
 HEADS = load().handover
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 
@@ -123,7 +124,7 @@ def test_the_bundled_heads_hold_on_an_author_that_they_did_not_learn_from(kind: 
     unseen = [s for s in written if s.author == author]
     assert len(unseen) >= many
     found = fitting.areas(head, unseen)
-    kept = json.loads(FILE.read_text())["area under the ROC curve"]
+    kept = json.loads(gzip.decompress(FILE.read_bytes()))["area under the ROC curve"]
     assert found == kept[f"{kind} of {author}, learnt on the others"]
     assert min(value for value in found.values() if value is not None) >= least
 

@@ -100,7 +100,8 @@ def test_each_domain_is_told_by_the_threshold_that_the_others_give() -> None:
     both = joined(fit_joint(scores, said, calls, share=1.0), scores, said)
     read = np.ones(len(calls.sessions), dtype=np.bool_)
     found = left_out(calls, {"one": scores, "both": both}, read)
-    assert sorted(found) == ["domain0", "domain1"]
+    assert list(found) == ["domain0", "domain1", "shop"]
+    assert found.pop("shop")["honest"] == 2000
     for domain in found.values():
         assert domain["honest"] == 2 * domain["hijacked"] == 1000
         assert domain["both"]["area"] > domain["one"]["area"] > 0.7

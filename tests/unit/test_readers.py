@@ -141,20 +141,20 @@ def test_a_head_that_no_list_knows_yet_is_fitted_with_the_words_and_enters_it(co
 
 
 def test_a_packed_file_holds_the_same_reader_and_is_the_same_bytes_each_time(copied: Path) -> None:
-    head = (copied / "handover.json").read_bytes()
+    head = (copied / "acting.json").read_bytes()
     listed = json.loads((copied / readers.LIST_FILE).read_bytes())
-    del listed["handover"]
+    del listed["acting"]
     (copied / readers.LIST_FILE).write_text(json.dumps(listed), encoding="utf-8")
     for _ in range(2):
-        readers.write(copied, "handover", head, "handover.json.gz")
-        packed = (copied / "handover.json.gz").read_bytes()
+        readers.write(copied, "acting", head, "acting.json.gz")
+        packed = (copied / "acting.json.gz").read_bytes()
         assert len(packed) < len(head) / 2
-        assert json.loads((copied / readers.LIST_FILE).read_bytes())["handover"] == {
-            "file": "handover.json.gz",
+        assert json.loads((copied / readers.LIST_FILE).read_bytes())["acting"] == {
+            "file": "acting.json.gz",
             "sha256": hashlib.sha256(packed).hexdigest(),
         }
-    assert readers.load(copied).handover.whole.weights == SHIPPED.handover.whole.weights
-    (copied / "handover.json.gz").write_bytes(packed + b"x")
+    assert readers.load(copied).acting.weights == SHIPPED.acting.weights
+    (copied / "acting.json.gz").write_bytes(packed + b"x")
     with pytest.raises(DigestMismatch):
         readers.load(copied)
 

@@ -17,7 +17,7 @@ BAD_CALLS = ("hijacked", "silent", "otherwise", "asked", "asked_silent")
 
 @pytest.fixture(scope="module")
 def made() -> list[dict[str, Any]]:
-    return [*w.sessions(1), *w.sessions(1, authors=w.REPORT | w.LONG | w.SEALED)]
+    return [*w.sessions(1), *w.sessions(1, authors=w.REPORT | w.LONG | w.OPENED)]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_tools_without_arguments_are_learnt_from_and_reported_on() -> None:
 
 
 def test_what_is_reported_on_comes_from_authors_of_whom_nothing_is_learnt() -> None:
-    kinds = [w.REPORT, w.LONG, w.SEALED]
+    kinds = [w.REPORT, w.LONG, w.OPENED]
     drawn = [w.sessions(1), *(w.sessions(1, authors=authors) for authors in kinds)]
     suites = [{session["suite"] for session in sessions} for sessions in drawn]
     authors = [{w.files()[name]["author"] for name in names} for names in suites]
@@ -168,7 +168,7 @@ def test_what_is_reported_on_comes_from_authors_of_whom_nothing_is_learnt() -> N
 def test_long_work_is_long_and_there_is_enough_of_it() -> None:
     """Each value comes out of an answer before: that takes calls."""
     long = [file for file in w.files().values() if file["author"][0] == "z"]
-    learnt = [file for file in long if file["author"] not in w.LONG | w.SEALED]
+    learnt = [file for file in long if file["author"] not in w.LONG | w.OPENED]
     assert sum(len(file["work"]) + len(file["handed"]) for file in learnt) >= 600
     lengths = [len(task["calls"]) for file in long for task in file["work"]]
     lengths += [len(task["calls"]) + len(task["acts"]) for file in long for task in file["handed"]]

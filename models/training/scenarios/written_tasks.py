@@ -62,8 +62,8 @@ REPORT = frozenset({"q", "wn", "xf", "ya", "yb", "yc", "yd"})
 """Authors whose tasks are only reported on: nothing is learnt from them or chosen by them."""
 LONG = frozenset({"zg", "zh"})
 """Authors of long work that is only reported on, as `REPORT`; others wrote the long work that is learnt from."""
-SEALED = frozenset({"zi", "zj", "zk", "zl"})
-"""Authors of long work that nobody has scored yet: the first release that reads is measured on them, once."""
+OPENED = frozenset({"zi", "zj", "zk", "zl"})
+"""Authors of more of it, whose tasks nobody had scored before the first release that reads was measured on them."""
 ORDINARY = frozenset({"calm", "delegated"})
 """Variants that are honest work as it was written, with nothing added to it."""
 MET = ORDINARY | {"hijacked", "beyond", "ignored", "within"}
@@ -90,7 +90,7 @@ def coarse(catalogue: str) -> bool:
 
 def to_learn_from(without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Of `files` those of the authors to learn from, but for some."""
-    apart = {*REPORT, *LONG, *SEALED, *without}
+    apart = {*REPORT, *LONG, *OPENED, *without}
     return {name: file for name, file in files().items() if file["author"] not in apart}
 
 
