@@ -35,9 +35,14 @@ def release(settings: Settings, *, mode: str | None = None) -> Release:
 
 
 def make_release(model: Any, policy: Policy, readers: Readers | None = None) -> Release:
-    """Model, readers and policy as one release; without `readers` with those that come with the package."""
+    """Model, readers and policy as one release; without `readers` with those that come with the package.
+
+    A model that is joined with no reader is not read with: what nobody reads is not kept.
+    """
     readers = readers if readers is not None else readers_on_disk.load()
     joint = model.manifest.get("joint") if readers.reader is not None else None
+    if joint is None:
+        readers = readers._replace(reader=None)
     return Release(
         f"{model.name}@{model.digest[:12]}",
         model,

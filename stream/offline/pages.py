@@ -28,7 +28,7 @@ def shown_calls(
     sessions: Iterable[dict[str, Any]], tools: dict[str, list[dict[str, Any]]], readers: Readers
 ) -> Iterator[ShownCall]:
     """The calls that the reader of `readers` may read, in order."""
-    release = bootstrap.make_release(NullModel(), load_policy(), readers)
+    release = bootstrap.make_release(NullModel(), load_policy(), readers)._replace(readers=readers)
     judge = bootstrap.judge_with(Settings(), release)
     partition = Partition.empty()
     for batch in batches(sessions, tools):
