@@ -221,6 +221,7 @@ def evaluate(
     model: Model | NullModel | None = None,
     plot: Path | None = None,
     progress: Progress = silent,
+    scores: Ints | None = None,
 ) -> dict[str, Any]:
     """Detection quality as a plain dictionary.
 
@@ -229,6 +230,7 @@ def evaluate(
     mode : `leave-one-suite-out` fits a model for each domain left out; `score-only` scores with `model` and
         reports shares flagged at its thresholds
     plot : where to write a PNG with ROC and reliability
+    scores : in mode `score-only` those that count, where a reader joins the model's own
     """
     if mode == "leave-one-suite-out":
         scores = out_of_fold(X, calls, recipe or recipe_for(FEATURES), progress)
@@ -236,7 +238,7 @@ def evaluate(
     else:
         if model is None:
             raise DatasetError("mode score-only needs a model")
-        scores = model.score(X, calls.call_seq)
+        scores = model.score(X, calls.call_seq) if scores is None else scores
         out = score_only(scores, calls, {f"{budget:g}": model.threshold(budget) for budget in BUDGETS})
         out["model"] = {"name": model.name, "digest": model.digest}
         kinds = _kinds(calls)

@@ -173,6 +173,7 @@ def evaluate(
     from models.training import evaluate as evaluation
     from models.training.dataset import overlap
     from stream.cli.report import print_report
+    from stream.offline import study
 
     chosen = _data_files(files)
     scored = registry.load(model)
@@ -181,6 +182,10 @@ def evaluate(
     if seen:
         known = ", ".join(f"{n} by {what}" for what, n in seen.items())
         say(f"the model knows sessions of these ({known}): leaving one suite out in turn")
+    read = None
+    if not seen and "joint" in scored.manifest:
+        say("the model's reader reads: every session is judged again")
+        read = study.scores(*study.read(chosen, tools), calls, model)
     report = evaluation.evaluate(
         X,
         calls,
@@ -188,6 +193,7 @@ def evaluate(
         model=scored,
         plot=plot,
         progress=say,
+        scores=read,
     )
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True, default=str))

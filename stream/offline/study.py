@@ -9,19 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
+from models.forest.units import UNITS
 from models.release.readers import load
 from models.training import corpora, dataset
 from models.training.scenarios import corpus, written_tasks
 from models.training.scenarios.corpus import Set
+from stream import bootstrap
+from stream.core.partition import Partition
+from stream.events import DECISIONS
 from stream.offline.files import load_tools, name_of, read_sessions, tools_path
-from stream.offline.rows import Rows, feature_rows
+from stream.offline.rows import Rows, batches, feature_rows
+from stream.settings import Settings
 
 CHUNK = 400
 """Sessions that a process replays at a time."""
@@ -115,6 +122,41 @@ def labelled(
     families = np.concatenate([part.families for part in rows])
     by_signals = np.concatenate([part.by_signals for part in rows])
     return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families, by_signals)
+
+
+def scores(
+    recorded: corpus.Recordings, tools: dict[str, corpus.Tools], calls: dataset.Calls, model: Path | None
+) -> npt.NDArray[np.int64]:
+    """Scores of these calls as the live judge gives them with the release in `model`: with its reader's word, if it has one."""
+    sessions = [session for those in recorded.values() for session in those]
+    parts = list(_parts(sessions))
+    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+        found = dict(
+            chain.from_iterable(pool.map(_scored, parts, [tools] * len(parts), [model] * len(parts)))
+        )
+    return np.array(
+        [
+            found[calls.sessions[at].session_id, seq]
+            for at, seq in zip(calls.session.tolist(), calls.call_seq.tolist(), strict=True)
+        ],
+        np.int64,
+    )
+
+
+def _scored(
+    sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], model: Path | None
+) -> list[tuple[tuple[str, int], int]]:
+    judge = bootstrap.judge(Settings(model_dir=model))
+    partition, found = Partition.empty(), []
+    for batch in batches(sessions, tools):
+        step = judge.judge(partition, batch)
+        partition.apply(step.changes)
+        for output in step.outputs:
+            if output.topic == DECISIONS:
+                decision = orjson.loads(output.value)
+                call = decision["session_id"], decision["call_seq"]
+                found.append((call, round(decision["score"] * UNITS)))
+    return found
 
 
 def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
