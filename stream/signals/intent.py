@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.evidence.called import ACTIONS
-from models.evidence.gravity import gravity, spoken_of
+from models.evidence.gravity import asked_for, gravity
 from stream.signals.call import ASKED_AFFINITY, ObservedCall
 from stream.signals.signal import ASKS_FOR_ACT, CallSignal, Remedy, Runbook, Statement
 
@@ -12,8 +12,6 @@ NAMED_ARGUMENTS = 300
 """Share of the arguments, in thousandths, from which the intent names what is done (chosen)."""
 HARDLY_SPOKEN_OF = 100
 """Affinity, of 255, below which the intent hardly speaks of a tool (chosen)."""
-HANDED_OVER = 150
-"""How much is handed over to a source, 128 neutral, from which on that source may have asked for the act (chosen)."""
 
 
 class NotAsked(CallSignal):
@@ -47,7 +45,7 @@ class NotAsked(CallSignal):
 
 
 class GraveAct(CallSignal):
-    """The call deletes, decides who gets in (passwords, rights, members, keys), or touches a store of secrets such as `.ssh`, and the intent has no word for it, names less than 30 % of its arguments, and leaves it to no source."""
+    """The call deletes, decides who gets in (passwords, rights, members, keys), or touches a store of secrets such as `.ssh`, and an intent has no word for it; of deletions and access it names less than 30 % and leaves them to no source."""
 
     id = "intent.grave_act"
     shipped = "alert"
@@ -60,24 +58,26 @@ class GraveAct(CallSignal):
     silent_in = "cloud-delete-old-snapshots"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        if not call.session.usable:
-            return None
         evidence = call.evidence
-        found = gravity(evidence)
-        if found is None or evidence.arguments.intent_share >= NAMED_ARGUMENTS:
+        if not any(session.usable for session in (call.session, *evidence.context.ancestors)):
             return None
-        grave, leaf = found
-        # A user who hands over "what the mail says" leaves acts to the mail, and keys to nobody.
-        if leaf is None and (
-            evidence.standing.affinity >= ASKED_AFFINITY or evidence.delegation.handed >= HANDED_OVER
-        ):
-            return None
-        if spoken_of(evidence, grave):
+        grave = gravity(evidence)
+        if grave is None or asked_for(evidence, grave) or (not grave.secret and _meant(call)):
             return None
         return Statement(
-            f"the call {grave}, and the intent has no word for it",
-            argument=call.reference(leaf) if leaf is not None else None,
+            f"the call {grave.does}, and the intent has no word for it",
+            argument=call.reference(grave.leaf) if grave.leaf is not None else None,
         )
+
+
+def _meant(call: ObservedCall) -> bool:
+    """Whether the intent names where a call goes, or asks for acts and speaks of its tool as much as of any."""
+    aimed = call.evidence.arguments.destinations
+    if (aimed.intent_min if aimed.leaves else call.evidence.arguments.intent_share) >= NAMED_ARGUMENTS:
+        return True
+    # An affinity is of one catalogue: where a session above has another, it tells nothing of what that one asks for.
+    alike = all(above.catalogue == call.session.catalogue for above in call.evidence.context.ancestors)
+    return call.asked and alike and call.evidence.standing.affinity >= ASKED_AFFINITY
 
 
 def _speaks_of(affinity: int) -> str:
