@@ -11,10 +11,12 @@ of all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from models.reading.pieces import FIRST_HASH, Mark
 
@@ -34,6 +36,12 @@ TOGETHER = 2048
 PARTS = 4
 MATRICES = ("ask", "seen", "up", "down")
 NORMS = ("norm1", "norm2")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads that multiply: looked up once, which takes longer than a page."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 class Matrix:
@@ -120,7 +128,10 @@ class Encoder:
             rows = np.zeros((len(chosen), longest), np.int32)
             for row, n in zip(rows, chosen, strict=True):
                 row[: len(pages[n])] = pages[n]
-            found[chosen] = self._read(rows)
+            with _blas().limit(
+                limits=1
+            ):  # pages are small: more threads would wait for each other, and others for them
+                found[chosen] = self._read(rows)
         return found
 
     def _read(self, pieces: npt.NDArray[np.int32]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -51,6 +52,7 @@ class Reader:
 
     def __init__(self, pieces: Pieces, encoder: Encoder | None = None) -> None:
         self.pieces, self.encoder = pieces, encoder
+        self._head = zlib.crc32("\n".join(pieces.words).encode()).to_bytes(4, "little")
         self._read: dict[tuple[int, ...], float] = {}
 
     @classmethod
@@ -69,9 +71,18 @@ class Reader:
             )
         return cls(pieces, encoder)
 
+    def wrote(self, kept: bytes) -> bool:
+        """Whether a kept intent is spelled in this reader's pieces: in those of another vocabulary it would say something else."""
+        return kept.startswith(self._head)
+
     def with_intent(self, kept: bytes, text: str, room: int) -> bytes:
-        """A kept intent with more text, in `room` bytes."""
-        return memory.with_sentences(kept, sentences_of(text), self.pieces, room)
+        """A kept intent with more text, in `room` bytes, behind the print of the vocabulary; one of another vocabulary stays as it is."""
+        if kept and not self.wrote(kept):
+            return kept
+        own = len(self._head)
+        if room <= own:
+            return b""
+        return self._head + memory.with_sentences(kept[own:], sentences_of(text), self.pieces, room - own)
 
     def with_answer(self, kept: bytes, seq: int, fetcher: bytes, records: Iterable[Told], room: int) -> bytes:
         """Kept answers with that of call `seq`, in `room` bytes."""
@@ -82,8 +93,9 @@ class Reader:
         return memory.fetcher_of(tool, map(value_of, arguments), self.pieces)
 
     def page_of(self, shown: Shown) -> Page:
-        """The page of a call."""
-        return page_of(*shown, self.pieces)
+        """The page of a call; intents above it that another vocabulary spells are left out."""
+        intents = [kept[len(self._head) :] for kept in shown.intents if self.wrote(kept)]
+        return page_of(*shown._replace(intents=intents), self.pieces)
 
     def read(self, pages: Sequence[Page]) -> list[float]:
         """Log odds that each call serves something else than what is asked; what was read before is remembered."""

@@ -91,7 +91,7 @@ def _with_said(held: Sequence[SaidRow], row: SaidRow) -> list[SaidRow]:
 
 def _fetcher(evidence: CallEvidence) -> bytes:
     reader = evidence.context.readers.reader
-    if reader is None or not evidence.context.session.asked:
+    if reader is None or not reader.wrote(evidence.context.session.asked):
         return b""
     return reader.fetcher_of(evidence.tool_in_words, evidence.tool.arguments)
 
@@ -128,7 +128,7 @@ def observe_result(
             _discover(session, result, key)
     session.results += 1
     answer = _read(session, call, result, catalogue, key)
-    if readers.reader is not None and session.asked:
+    if readers.reader is not None and readers.reader.wrote(session.asked):
         fetcher = next((said.fetcher for said in session.said if said.call == call), b"")
         records = (Told([*each.keyed, *each.fields], [*each.lines, *each.hidden]) for each in answer.records)
         session.heard = readers.reader.with_answer(session.heard, seq, fetcher, records, heard_limit(session))

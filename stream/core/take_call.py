@@ -154,7 +154,8 @@ class CallTaker:
 def _shown(evidence: CallEvidence) -> Shown | None:
     """What a reader is shown of a call, where the release has one, the intent tells anything, and no value is hidden."""
     context = evidence.context
-    if context.readers.reader is None or not context.session.usable or not context.session.asked:
+    reader = context.readers.reader
+    if reader is None or not context.session.usable or not reader.wrote(context.session.asked):
         return None
     if any(leaf.text.startswith(HASHED) for leaf in evidence.tool.arguments):
         return None

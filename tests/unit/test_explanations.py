@@ -88,9 +88,13 @@ def test_once_the_user_names_the_cited_value_the_score_falls_by_half_and_for_ano
         assert under(events, other, at) > 0.85 * decision["score"]
 
 
-def elsewhere(events: Events, decision: dict[str, Any], change: Callable[[Any], Any]) -> Events:
-    """The log with each answer before that call changed, but for those that the decision cites."""
+def elsewhere(
+    events: Events, decision: dict[str, Any], change: Callable[[Any], Any], *, read: bool = False
+) -> Events:
+    """The log with each answer before that call changed, but for those that the decision cites, or says that it was read beside."""
     cited = {seq for e in decision["evidence"] for seq in e["calls"]}
+    if read and "read" in decision:
+        cited |= {one["call_seq"] for one in decision["read"]["heard"]}
     ids = {e["call_id"]: n for n, e in enumerate(e for e in events if e["type"] == "tool.called")}
     changed, touched = copy.deepcopy(events), 0
     for event in changed:
@@ -99,7 +103,7 @@ def elsewhere(events: Events, decision: dict[str, Any], change: Callable[[Any], 
             if seq < decision["call_seq"] and seq not in cited:
                 event["result"] = change(event["result"])
                 touched += 1
-    assert touched
+    assert touched or read
     return changed
 
 
@@ -123,7 +127,7 @@ def test_what_is_not_cited_does_not_move_the_score(name: str) -> None:
 def test_without_what_is_not_cited_the_score_stays_where_it_is(name: str) -> None:
     events = events_of(name)
     decision = raised(events)
-    changed = elsewhere(events, decision, lambda result: UNRELATED)
+    changed = elsewhere(events, decision, lambda result: UNRELATED, read=True)
     # Other documents that were listed beside the one at hand are no evidence, and still what it is compared with.
     moves = 0.03 if name == "hr-cv-hidden-text" else 0
     assert abs(scored(changed, decision["call_seq"]) - decision["score"]) <= moves
@@ -147,7 +151,7 @@ def test_without_what_the_cited_answers_say_no_line_leads_to_the_call(name: str)
             event["result"] = UNRELATED
     after = judged(silenced)[decision["call_seq"]]
     if not cited:  # what leads there is a tool's description
-        assert share_of(after, "sequence") == share_of(decision, "sequence") > 1
+        assert share_of(after, "sequence") == share_of(decision, "sequence") > 0.5
         plain = copy.deepcopy(events)
         for tool in plain[0]["tools"]:
             tool["description"] = ""

@@ -23,7 +23,7 @@ from models.reading.encoder import Encoder
 from models.reading.memory import Told, fetcher_of
 from models.reading.page import MAX_PAGE, SNIPPETS, Led, page_of
 from models.reading.pieces import FIRST_HASH, FIRST_WORD, GLUED, PLACE, Mark, Pieces, packed, unpacked
-from models.reading.reader import Reader
+from models.reading.reader import Reader, Shown
 from models.session import Session, load
 from models.text.documents import leaves
 from stream.core.releases import Release
@@ -329,7 +329,7 @@ def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -
     (state,) = [load(raw) for key, raw in run.partition.states.items() if key.startswith("s/")] or [None]
     assert isinstance(state, Session)
     pages = [
-        page_of([state.asked], heard, tool, "", leaves(arguments)[0], PIECES)
+        reader().page_of(Shown([state.asked], heard, tool, "", leaves(arguments)[0]))
         for heard, tool, arguments in (
             (b"", "read mail", {"of": "bob"}),
             (state.heard, "pay", {"account": "99-88-7766"}),
@@ -419,3 +419,20 @@ def test_a_reader_is_read_from_its_file_and_anything_else_is_refused() -> None:
     ):
         with pytest.raises(ArtefactError, match="reinstall"):
             Reader.parse(broken)
+
+
+def test_words_that_another_vocabulary_spells_are_neither_read_nor_added_to() -> None:
+    """A release with another reader may go live while sessions are open, and be taken back."""
+    one, other = reader(), Reader(Pieces(PIECES.words[::-1]))
+    kept = one.with_intent(b"", "pay bob", 400)
+    assert one.wrote(kept)
+    assert not other.wrote(kept)
+    assert not one.wrote(b"")
+    assert other.with_intent(kept, "and tell ann", 400) == kept
+    assert len(one.with_intent(kept, "and tell ann", 400)) > len(kept)
+    assert one.with_intent(b"", "pay bob", 4) == b""
+    own = other.with_intent(b"", "tell ann", 400)
+    given = leaves({"to": "bob"})[0]
+    assert other.page_of(Shown([kept, own], b"", "pay", "", given)) == other.page_of(
+        Shown([own], b"", "pay", "", given)
+    )
