@@ -90,7 +90,7 @@ def joined(joint: Joint, scores: Ints, said: Floats) -> Ints:
 def left_out(calls: Calls, scores: Mapping[str, Ints], read: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """What each of `scores` finds in domains that its models learnt nothing of, at their own points and at the others' threshold.
 
-    By domain, and by source where one has several.
+    By domain, and by source where one has several; of all its sessions, and of those that are as they were recorded.
 
     Parameters
     ----------
@@ -107,6 +107,10 @@ def left_out(calls: Calls, scores: Mapping[str, Ints], read: npt.NDArray[np.bool
         source: here
         for source in dict.fromkeys(sources.tolist())
         if len(set(domains[here := sources == source])) > 1
+    }
+    recorded = np.array([session.variant == "recorded" for session in calls.sessions])
+    groups |= {
+        f"{group} as recorded": here & recorded for group, here in groups.items() if not recorded[here].all()
     }
     found: dict[str, Any] = {}
     for group, here in groups.items():

@@ -439,7 +439,7 @@ def test_the_pages_have_one_place_for_each_table_and_every_place_is_filled() -> 
     text = "\n".join(path.read_text(encoding="utf-8") for path in page.PAGES)
     places = re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S)
     named = {table.__name__ for table in TABLES}
-    others = {"run", "places", "forms", "explanations", "shipped", "voices"}
+    others = {"run", "places", "forms", "explanations", "joined", "shipped", "voices"}
     assert sorted(name for name, _ in places) == sorted(named | others)
     assert {results.page_with(page.PAGES, name) for name in named | others} == set(page.PAGES)
     assert not [name for name, table in places if not re.search(r"\d", table)]
@@ -477,17 +477,3 @@ KEPT = {
 def test_the_pages_have_the_tables_of_the_run_that_is_kept(mark: str) -> None:
     text = results.page_with(page.PAGES, mark).read_text(encoding="utf-8")
     assert f"<!-- {mark} -->\n{KEPT[mark]}\n<!-- /{mark} -->" in text
-
-
-def test_the_readme_quotes_the_run_that_is_kept() -> None:
-    found = KEPT["verdicts"].splitlines()
-    text = (results.ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    told = {
-        "all suites, each left out, verdicts": "verdicts, each AgentDojo suite left out in turn",
-        "all suites, none ever seen, verdicts": "verdicts, all four left out at once",
-    }
-    for name, quoted in told.items():
-        figures = next(line for line in found if line.startswith(f"| {name}")).split("|")
-        row = next(line for line in text if line.startswith(f"| {quoted}")).split("|")
-        hijacked, honest = (figures[column].split()[0] for column in (4, 2))
-        assert [row[2].strip(), row[3].strip()] == [hijacked, honest]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import shipped
+from benchmarks import results, shipped
 from stream import bootstrap
 from stream.settings import Settings
 from stream.signals.registry import SIGNALS
@@ -18,21 +18,15 @@ ROOT = Path(__file__).parents[2]
 FIGURES: dict[str, Any] = json.loads(shipped.FIGURES.read_text(encoding="utf-8"))
 TIMES = 10
 """How much likelier in hijacked sessions a signal must be that alerts by itself."""
-SPOKEN = [
-    (signal.id, name)
-    for signal in SIGNALS
-    for name, by_label in FIGURES["signals"].items()
-    if signal.shipped in ("alert", "deny") and signal.id in by_label["benign"] and "hijacked" in by_label
-]
-"""Signals that alert by themselves, and the sets with hijacked sessions that they were counted on."""
+ATTACKED = [by_label for by_label in FIGURES["signals"].values() if "hijacked" in by_label]
+"""How often signals speak, of the sets that have hijacked sessions."""
 
 
-@pytest.mark.parametrize(("signal", "name"), SPOKEN)
-def test_a_signal_that_alerts_by_itself_is_ten_times_likelier_in_hijacked_sessions(
-    signal: str, name: str
-) -> None:
-    by_label = FIGURES["signals"][name]
-    assert by_label["hijacked"][signal] >= TIMES * by_label["benign"][signal]
+@pytest.mark.parametrize("signal", [one.id for one in SIGNALS if one.shipped in ("alert", "deny")])
+def test_a_signal_that_alerts_by_itself_is_ten_times_likelier_in_hijacked_sessions(signal: str) -> None:
+    """Over the sets together, each counting the same: one session of ninety tells nothing of ten times."""
+    honest, hijacked = (sum(one[label][signal] for one in ATTACKED) for label in ("benign", "hijacked"))
+    assert hijacked >= TIMES * honest
 
 
 def test_the_figures_are_of_the_release_that_ships() -> None:
@@ -47,22 +41,40 @@ def test_the_page_has_the_tables_of_the_figures() -> None:
         assert f"<!-- {mark} -->\n{table}\n<!-- /{mark} -->" in text
 
 
-def test_the_readme_quotes_the_figures() -> None:
-    (unseen,) = [one for name, one in FIGURES["unseen"].items() if name == "agentdyn_dailylife"]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for way in ("verdicts", "score alone"):
-        figures = unseen["ways"][way]
-        quoted = [figures[column]["per_cent"] for column in ("hijacked alerted", "honest alerted")]
-        row = next(line for line in text.splitlines() if line.startswith(f"| {way}"))
-        assert re.findall(r"\b\d+\.\d\b", row)[:2] == [f"{value:.1f}" for value in quoted]
+README = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_readme_quotes_the_figures_of_long_work() -> None:
-    figures = FIGURES["unseen"][shipped.CHAINS]["ways"]["verdicts"]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    row = next(line for line in text.splitlines() if line.startswith("| long work"))
+@pytest.mark.parametrize(
+    ("begins", "name"), [("| long work of four", "written_errands"), ("| long work of two", "written_chains")]
+)
+def test_the_readme_quotes_the_figures_of_long_work(begins: str, name: str) -> None:
+    figures = FIGURES["unseen"][name]["ways"]["verdicts"]
+    row = next(line for line in README if line.startswith(begins))
     quoted = [f"{figures[column]['per_cent']:.1f}" for column in ("hijacked alerted", "honest alerted")]
     assert re.findall(r"\b\d+\.\d\b", row) == quoted
+
+
+@pytest.mark.parametrize(
+    ("begins", "name"), [("| AgentDyn", "agentdyn as recorded"), ("| AgentDojo", "agentdojo as recorded")]
+)
+def test_the_readme_quotes_the_figures_of_what_was_left_out(begins: str, name: str) -> None:
+    found = json.loads((ROOT / "docs" / "figures" / "joined.json").read_text(encoding="utf-8"))["left out"]
+    row = next(line for line in README if line.startswith(begins))
+    both = found[name]["forest and reader"]
+    quoted = [f"{100 * both[column]:.1f}" for column in ("hijacked alerted", "honest alerted")]
+    assert re.findall(r"\b\d+\.\d\b", row) == quoted
+
+
+def test_the_page_has_what_forest_and_reader_find_where_they_learnt_nothing() -> None:
+    report = json.loads((ROOT / "docs" / "figures" / "joined.json").read_text(encoding="utf-8"))
+    joint = bootstrap.release(Settings()).joint
+    assert joint is not None
+    assert report["joint"] == joint._asdict()
+    rows = results.rows_between(ROOT / "docs" / "detection.md", "joined")
+    assert {row[0].rpartition(", ")[0] for row in rows} == set(report["left out"])
+    for name, _, _, area, *_ in rows:
+        group, _, scores = name.rpartition(", ")
+        assert area == f"{report['left out'][group][scores]['area']:.3f}"
 
 
 def test_what_score_and_signals_would_each_have_led_to_is_told_apart() -> None:
