@@ -17,7 +17,7 @@ import pytest
 from models.contracts import Decision
 
 ROOT = Path(__file__).parents[2]
-MOST_BYTES = 8_000_000
+MOST_BYTES = 12_500_000
 SAMPLE = "18-support-ticket-exfiltration.jsonl"
 
 pytestmark = pytest.mark.slow
