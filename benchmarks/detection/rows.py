@@ -155,8 +155,7 @@ class Source:
         taught = {name: sessions for name, sessions in recorded.items() if name in TRAINING_SETS}
         theirs = {ref: listed for ref, listed in tools.items() if ref.partition("/")[0] in TRAINING_SETS}
         if names == "learn":
-            yield from study.recorded_sets(taught, theirs)
-            yield from corpus.training(taught, theirs)
+            yield from study.sets_to_learn_from(taught, theirs)
             return
         yield from study.recorded_sets({n: s for n, s in recorded.items() if n not in TRAINING_SETS}, tools)
         if names == "closed":

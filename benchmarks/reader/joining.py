@@ -11,7 +11,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import orjson
 from benchmarks import results
 from benchmarks.reader import fit, pairs
 from benchmarks.reader.whole import Weights, quantised
+from models.errors import DatasetError
 from models.forest.joint import Joint
 from models.heads.readers import Readers
 from models.reading.pieces import Pieces
@@ -63,8 +63,7 @@ def read_scores(model: Path) -> OutOfFold:
 def learnt_sets() -> tuple[Iterator[corpus.Set], dict[str, int]]:
     """The sets that a release learns from, and the telling calls of attempted sessions."""
     paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]
-    recorded, tools = study.read(paths)
-    return chain(study.recorded_sets(recorded, tools), corpus.training(recorded, tools)), study.acted(paths)
+    return study.sets_to_learn_from(*study.read(paths)), study.acted(paths)
 
 
 def _is_read(labels: dataset.LabelledSession) -> bool:
@@ -80,24 +79,19 @@ class Told(NamedTuple):
     said: npt.NDArray[np.float64]
 
     def save(self, path: Path) -> None:
-        """Write them to a file; rows keep the order that the scores have."""
-        labels = [asdict(session) for session in self.calls.sessions]
-        at = self.calls.session
-        np.savez_compressed(
-            path,
-            said=self.said,
-            session=at,
-            call=self.calls.call_seq,
-            labels=np.frombuffer(orjson.dumps(labels), np.uint8),
-        )
+        """Write them to a file; its rows are those of the scores out of fold."""
+        labels = orjson.dumps([asdict(session) for session in self.calls.sessions])
+        np.savez_compressed(path, said=self.said, labels=np.frombuffer(labels, np.uint8))
 
 
-def load_told(path: Path) -> Told:
-    """What `Told.save` wrote."""
+def load_told(path: Path, scored: OutOfFold) -> Told:
+    """What `Told.save` wrote of calls with these scores; raises `DatasetError` where it is of others."""
     with np.load(path) as kept:
-        sessions = [dataset.LabelledSession(**one) for one in orjson.loads(kept["labels"].tobytes())]
-        ids = [sessions[at].session_id for at in kept["session"]]
-        return Told(dataset.join(sessions, ids, kept["call"]), kept["said"])
+        said, labels = kept["said"], orjson.loads(kept["labels"].tobytes())
+    if len(said) != len(scored.calls):
+        raise DatasetError(f"{path} is of another training: have the readers read again")
+    sessions = [dataset.LabelledSession(**one) for one in labels]
+    return Told(dataset.join(sessions, scored.sessions, scored.calls), said)
 
 
 def told(scored: OutOfFold, halves: Sequence[Weights], readers: Readers, share: float, say: Say) -> Told:
@@ -190,15 +184,16 @@ def join(
     model: Path, reader: Path, words: Sequence[str], share: float, say: Say, *, docs: bool = False
 ) -> Joint:
     """Make of a trained forest, what readers said of its calls, and a fitted reader one release, in the forest's directory."""
-    forest = read_scores(model).scores
-    calls, said = load_told(model / SAID)
+    scored = read_scores(model)
+    forest = scored.scores
+    calls, said = load_told(model / SAID, scored)
     joint = fit_joint(forest, said, calls, share)
     both = joined(joint, forest, said)
     sessions = np.array([_is_read(session) for session in calls.sessions])
     found = left_out(calls, {"forest": forest, "forest and reader": both}, sessions)
-    results.keep(FIGURES, {"joint": joint._asdict(), "left out": found}, trial=not docs)
     say(table_of(found))
     if docs:
+        results.keep(FIGURES, {"joint": joint._asdict(), "left out": found})
         results.write_between(PAGE, "joined", table_of(found))
     registry.write_manifest(model, manifest_with(registry.read_manifest(model), joint, both, calls))
     write_reader(fit.load(reader), words, model)

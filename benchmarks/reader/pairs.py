@@ -164,7 +164,7 @@ def _rows(drawn: Sequence[Drawn]) -> list[tuple[Any, ...]]:
 def to_learn_from(seed: int = 1) -> list[Drawn]:
     """Sessions and calls to learn from."""
     rng, found = random.Random(seed), list[Drawn]()
-    paths = [path for path in results.recorded_files() if name_of(path) in (*dataset.TRAINING_SETS, UNSEEN)]
+    paths = [path for path in results.recorded_files() if name_of(path) in dataset.TRAINING_SETS]
     recorded, tools = corpus.recordings(
         {name_of(path): (list(files.read_sessions(path)), load_tools(path) or {}) for path in paths}
     )

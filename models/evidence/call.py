@@ -49,7 +49,7 @@ class CallEvidence(msgspec.Struct, frozen=True):
 
     @property
     def tool_in_words(self) -> str:
-        """What is called, in words; made anew whenever it is asked for."""
+        """What is called, in words: asked for where a reader reads, and nowhere else."""
         catalogue, inner = self.context.catalogue, self.tool.inner
         return " ".join(name_words(catalogue.proper.get(inner, inner) if catalogue is not None else inner))
 

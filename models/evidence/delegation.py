@@ -77,9 +77,14 @@ def call_delegation(
         clause=clause,
         by_source=by_clause if source_clause == clause else _handed(session, source_clause),
         by_clause=by_clause,
-        by_intent=Handed(*session.wants) if session.wants else NOTHING,
+        by_intent=handed_by(session),
         source_likeness=likeness,
     )
+
+
+def handed_by(session: Session) -> Handed:
+    """What the intent of a session hands over as a whole."""
+    return Handed(*session.wants) if session.wants else NOTHING
 
 
 def _handed(session: Session, clause: int) -> Handed:

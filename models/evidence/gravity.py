@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from models.evidence.call import CallEvidence
+from models.evidence.delegation import handed_by
 from models.evidence.origins import LeafOrigin
-from models.heads.handover import NOTHING, Handed
 from models.lexicons.loader import any_of, lexicon
 from models.session import Session
 from models.text.stems import stem_prints, words_in
@@ -41,8 +41,11 @@ MAX_CHARS = 4096
 """Characters of an argument in which a path is looked for (chosen)."""
 _STORE = re.compile(rf"(?<![\w-])({any_of(_STORES)})(?!\.?[\w]|-\w)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[/\\]+(?:\.?[/\\]+)*")
+"""What stands between two steps of a path, however often it is said."""
 _QUOTES = re.compile(r"(?<=\S)[\"'](?=\S)|[\"'](?=[\w./~])")
+"""What a shell takes out of a word, and before one."""
 _LEFT_OUT = re.compile(r"--?(?:exclude|ignore)\S*")
+"""Options that name what a command does not touch."""
 
 
 class Grave(NamedTuple):
@@ -101,9 +104,9 @@ def asked_for(evidence: CallEvidence, grave: Grave) -> bool:
     def asks(session: Session) -> bool:
         if not asking.isdisjoint(np.frombuffer(session.intent_words, "<u4").tolist()):
             return True
-        handed = Handed(*session.wants) if session.wants else NOTHING
-        most = evidence.delegation.handed if session is context.session else handed.any
-        return not grave.secret and most >= HANDED_OVER
+        own = session is context.session
+        handed = evidence.delegation.handed if own else handed_by(session).any
+        return not grave.secret and handed >= HANDED_OVER
 
     return all(asks(session) for session in (context.session, *context.ancestors) if session.usable)
 

@@ -128,9 +128,8 @@ class Encoder:
             rows = np.zeros((len(chosen), longest), np.int32)
             for row, n in zip(rows, chosen, strict=True):
                 row[: len(pages[n])] = pages[n]
-            with _blas().limit(
-                limits=1
-            ):  # pages are small: more threads would wait for each other, and others for them
+            # Pages are small: more threads would wait for each other, and other judges for them.
+            with _blas().limit(limits=1):
                 found[chosen] = self._read(rows)
         return found
 

@@ -18,8 +18,6 @@ from models.training.dataset import LEFT_OUT, Calls, unseen_with
 
 READ = 0.05
 """Share of honest calls that is read, each domain weighing the same: those that the forest scores highest (chosen: a fifth finds no more)."""
-
-
 ALERTED = 0.01
 """Budget of false positives of an alert under the shipped policy."""
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,21 +35,6 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
-def _labelled_rows(files: list[Path], tools: Path | None, *, scenarios: bool = False) -> tuple[Any, Any]:
-    """Feature rows and labels of recorded files, aligned; with the scenarios made of them for training."""
-    from models.training.scenarios import corpus
-    from stream.offline import study
-
-    recorded, catalogues = study.read(files, tools)
-    if scenarios:
-        corpus.need_catalogues(recorded, catalogues)
-    sets = [study.recorded_sets(recorded, catalogues)]
-    if scenarios:
-        sets.append(corpus.training(recorded, catalogues))
-    labelled = study.labelled(chain.from_iterable(sets), study.acted(files), say)
-    return labelled.X, labelled.calls
-
-
 def train(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
@@ -67,20 +51,24 @@ def train(
     from models.release import registry
     from models.training import corpora
     from models.training import fit as training
+    from models.training.scenarios import corpus
     from stream.offline import study
 
     corpora.folder()
     chosen = _data_files(files)
-    X, calls = _labelled_rows(chosen, tools, scenarios=True)
+    recorded, catalogues = study.read(chosen, tools)
+    corpus.need_catalogues(recorded, catalogues)
+    sets = study.sets_to_learn_from(recorded, catalogues)
+    labelled = study.labelled(sets, study.acted(chosen), say)
     trained = training.train(
-        X,
-        calls,
+        labelled.X,
+        labelled.calls,
         FEATURES,
         FEATURES_VERSION,
         study.learnt_from(chosen, tools),
         progress=say,
     )
-    model = training.write(trained, calls, out)
+    model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
 
@@ -177,18 +165,19 @@ def evaluate(
 
     chosen = _data_files(files)
     scored = registry.load(model)
-    X, calls = _labelled_rows(chosen, tools)
-    seen = overlap(calls.sessions, scored.manifest["seen"])
+    recorded, catalogues = study.read(chosen, tools)
+    labelled = study.labelled(study.recorded_sets(recorded, catalogues), study.acted(chosen), say)
+    seen = overlap(labelled.calls.sessions, scored.manifest["seen"])
     if seen:
         known = ", ".join(f"{n} by {what}" for what, n in seen.items())
         say(f"the model knows sessions of these ({known}): leaving one suite out in turn")
     read = None
     if not seen and "joint" in scored.manifest:
         say("the model's reader reads: every session is judged again")
-        read = study.scores(*study.read(chosen, tools), calls, model)
+        read = study.scores(recorded, catalogues, labelled.calls, model)
     report = evaluation.evaluate(
-        X,
-        calls,
+        labelled.X,
+        labelled.calls,
         "leave-one-suite-out" if seen else "score-only",
         model=scored,
         plot=plot,

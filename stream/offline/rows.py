@@ -14,6 +14,7 @@ from models.evidence.features.registry import FEATURES
 from models.heads.readers import Readers
 from models.release.registry import NEVER, NullModel
 from stream import bootstrap
+from stream.core.judge import Judge
 from stream.core.partition import Partition
 from stream.core.verdict import corroborating, decide
 from stream.events import DECISIONS, Record, dumps
@@ -86,23 +87,28 @@ def feature_rows(
     seqs: list[int] = []
     families: list[int] = []
     by_signals: list[int] = []
-    partition = Partition.empty()
-    for batch in batches(sessions, tools or {}):
-        step = judge.judge(partition, batch)
-        partition.apply(step.changes)
-        for output in step.outputs:
-            if output.topic == DECISIONS:
-                decision = orjson.loads(output.value)
-                if "refused" in decision["marks"]:
-                    continue  # its call has no row
-                ids.append(decision["session_id"])
-                seqs.append(decision["call_seq"])
-                families.append(len(corroborating(decision["families"])))
-                verdict = verdict_by_signals(decision, policy)
-                by_signals.append(REVOKED if verdict == "revoke" else int(verdict in ("alert", "deny")))
+    for decision in decided(judge, sessions, tools or {}):
+        if "refused" in decision["marks"]:
+            continue  # its call has no row
+        ids.append(decision["session_id"])
+        seqs.append(decision["call_seq"])
+        families.append(len(corroborating(decision["families"])))
+        verdict = verdict_by_signals(decision, policy)
+        by_signals.append(REVOKED if verdict == "revoke" else int(verdict in ("alert", "deny")))
     X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
     counts = (np.array(one, np.int64) for one in (seqs, families, by_signals))
     return Rows(X, ids, *counts)
+
+
+def decided(
+    judge: Judge, sessions: Iterable[dict[str, Any]], tools: Mapping[str, list[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """The decisions on calls of recorded sessions, in order."""
+    partition = Partition.empty()
+    for batch in batches(sessions, tools):
+        step = judge.judge(partition, batch)
+        partition.apply(step.changes)
+        yield from (orjson.loads(output.value) for output in step.outputs if output.topic == DECISIONS)
 
 
 def tells(decision: Mapping[str, Any]) -> bool:

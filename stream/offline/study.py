@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import chain
+from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from models.forest.units import UNITS
 from models.release.readers import load
@@ -24,10 +23,8 @@ from models.training import corpora, dataset
 from models.training.scenarios import corpus, written_tasks
 from models.training.scenarios.corpus import Set
 from stream import bootstrap
-from stream.core.partition import Partition
-from stream.events import DECISIONS
 from stream.offline.files import load_tools, name_of, read_sessions, tools_path
-from stream.offline.rows import Rows, batches, feature_rows
+from stream.offline.rows import Rows, decided, feature_rows
 from stream.settings import Settings
 
 CHUNK = 400
@@ -67,6 +64,12 @@ def recorded_sets(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -
     """Each recorded file as a set of its own."""
     for name, sessions in recorded.items():
         yield Set(name, list(sessions), {ref: t for ref, t in tools.items() if ref.startswith(f"{name}/")})
+
+
+def sets_to_learn_from(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -> Iterator[Set]:
+    """Each recording, and the scenarios made of them and of written tasks."""
+    yield from recorded_sets(recorded, tools)
+    yield from corpus.training(recorded, tools)
 
 
 def acted(paths: Iterable[Path]) -> dict[str, int]:
@@ -109,7 +112,7 @@ def labelled(
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for one in sets:
-            jobs = [(part, _needed(part, one), one.unread) for part in _parts(one.sessions)]
+            jobs = [(part, _needed(part, one.tools), one.unread) for part in _parts(one.sessions)]
             found = list(pool.map(rows_through, *zip(*jobs, strict=True)))
             rows += found
             made = [dataset.of_record(session, telling) for session in one.sessions]
@@ -128,12 +131,10 @@ def scores(
     recorded: corpus.Recordings, tools: dict[str, corpus.Tools], calls: dataset.Calls, model: Path | None
 ) -> npt.NDArray[np.int64]:
     """Scores of these calls as the live judge gives them with the release in `model`: with its reader's word, if it has one."""
-    sessions = [session for those in recorded.values() for session in those]
-    parts = list(_parts(sessions))
+    parts = [part for sessions in recorded.values() for part in _parts(sessions)]
+    needed = [_needed(part, tools) for part in parts]
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
-        found = dict(
-            chain.from_iterable(pool.map(_scored, parts, [tools] * len(parts), [model] * len(parts)))
-        )
+        found = dict(chain.from_iterable(pool.map(_scored, parts, needed, repeat(model))))
     return np.array(
         [
             found[calls.sessions[at].session_id, seq]
@@ -146,17 +147,10 @@ def scores(
 def _scored(
     sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], model: Path | None
 ) -> list[tuple[tuple[str, int], int]]:
-    judge = bootstrap.judge(Settings(model_dir=model))
-    partition, found = Partition.empty(), []
-    for batch in batches(sessions, tools):
-        step = judge.judge(partition, batch)
-        partition.apply(step.changes)
-        for output in step.outputs:
-            if output.topic == DECISIONS:
-                decision = orjson.loads(output.value)
-                call = decision["session_id"], decision["call_seq"]
-                found.append((call, round(decision["score"] * UNITS)))
-    return found
+    return [
+        ((decision["session_id"], decision["call_seq"]), round(decision["score"] * UNITS))
+        for decision in decided(bootstrap.judge(Settings(model_dir=model)), sessions, tools)
+    ]
 
 
 def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -164,9 +158,9 @@ def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield list(sessions[start : start + CHUNK])
 
 
-def _needed(part: Sequence[dict[str, Any]], one: Set) -> dict[str, corpus.Tools]:
+def _needed(part: Sequence[dict[str, Any]], offered: dict[str, corpus.Tools]) -> dict[str, corpus.Tools]:
     refs = {session["tools_ref"] for session in part}
-    return {ref: tools for ref, tools in one.tools.items() if ref in refs}
+    return {ref: tools for ref, tools in offered.items() if ref in refs}
 
 
 def rows_through(

@@ -318,6 +318,10 @@ def test_sessions_that_the_model_never_saw_are_scored_with_it(tmp_path: Path) ->
     report = json.loads(done.stdout)
     assert (report["mode"], report["sessions"], report["calls"]) == ("score-only", {"benign": 2}, 2)
     assert report["model"]["digest"] == json.loads((BUNDLED / "manifest.json").read_bytes())["sha256"]
+    replayed = run("replay", "fair.jsonl", cwd=tmp_path)
+    assert replayed.returncode == 0, replayed.stderr
+    scores = [json.loads(line)["score"] for line in replayed.stdout.splitlines()]
+    assert report["highest"]["1"] == max(scores) > 0
 
 
 @pytest.mark.parametrize("what", ["intents", "goals", "sources"])
