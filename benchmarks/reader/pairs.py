@@ -1,6 +1,6 @@
-"""Calls of labelled sessions as a reader is shown them: to learn from, and of a set that nothing learnt from.
+"""Calls of labelled sessions as a reader is shown them: to learn from, and of a set by which fits are looked at.
 
-What there is to learn from is what a release learns from (`corpus.training`), and `UNSEEN`; fingerprints are left out. Of a session
+What there is to learn from is what a release learns from (`corpus.training`); fingerprints are left out. Of a session
 a few calls are drawn: the first bad one, one before it, and of honest twins the same call. All of it lies in two halves, by domain
 and by author, so that each half can be scored by a reader that learnt from the other alone.
 """
@@ -33,7 +33,7 @@ Session = dict[str, Any]
 Tools = list[dict[str, Any]]
 
 UNSEEN = "agentdyn_dailylife"
-"""The set that the bundled forest did not learn from."""
+"""The set by which fits are looked at: unseen by a reader of half 0 alone; the bundled forest has learnt from it since core 33."""
 OF_SET = {
     "agentdojo": 9000,
     UNSEEN: 7000,

@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
-    Some three quarters of an hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
+    An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     """
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
