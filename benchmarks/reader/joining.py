@@ -29,7 +29,7 @@ from models.reading.reader import Reader
 from models.release import readers as readers_on_disk
 from models.release import registry
 from models.training import calibrate, dataset, evaluate
-from models.training.joining import fit_joint, joined, least_read, left_out
+from models.training.joining import SAMPLES, calibrated, fit_joint, joined, least_read, left_out
 from models.training.scenarios import corpus
 from stream.offline import study
 from stream.offline.files import name_of
@@ -147,6 +147,19 @@ def table_of(found: Mapping[str, Any]) -> str:
     return results.markdown(("left out, and what scores", "honest", "hijacked", *COLUMNS), rows)
 
 
+def calibrated_table(found: Mapping[str, Any]) -> str:
+    """What alerts once a domain's own sessions have fitted the threshold, as a table of docs/detection.md."""
+
+    def shown(one: Mapping[str, Any], fitted: str) -> str:
+        honest, hijacked = one["honest"][fitted], one["hijacked"][fitted]
+        return f"{100 * honest:.1f} / {'-' if hijacked is None else f'{100 * hijacked:.0f}'}"
+
+    head = ("left out", "as it comes", *(f"fitted by {size} sessions" for size in SAMPLES))
+    return results.markdown(
+        head, [[domain, *(shown(one, name) for name in one["honest"])] for domain, one in found.items()]
+    )
+
+
 def manifest_with(
     manifest: Mapping[str, Any], joint: Joint, scores: npt.NDArray[np.int64], calls: dataset.Calls
 ) -> dict[str, Any]:
@@ -193,8 +206,10 @@ def join(
     found = left_out(calls, {"forest": forest, "forest and reader": both}, sessions)
     say(table_of(found))
     if docs:
-        results.keep(FIGURES, {"joint": joint._asdict(), "left out": found})
+        fitted = calibrated(calls, both)
+        results.keep(FIGURES, {"joint": joint._asdict(), "left out": found, "calibrated": fitted})
         results.write_between(PAGE, "joined", table_of(found))
+        results.write_between(PAGE, "calibrated", calibrated_table(fitted))
     registry.write_manifest(model, manifest_with(registry.read_manifest(model), joint, both, calls))
     write_reader(fit.load(reader), words, model)
     return joint

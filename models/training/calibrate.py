@@ -95,6 +95,35 @@ def raised(threshold: int, maxima: npt.NDArray[np.int64], budget: float, ceiling
     return max(threshold, min(needed, ceiling))
 
 
+SURE = 0.9
+"""How sure a sample must be that a lower threshold keeps its budget."""
+
+
+def lowered(threshold: int, maxima: npt.NDArray[np.int64], budget: float, floor: int) -> int:
+    """A threshold, lowered for an ecosystem whose own sessions score so low that it keeps its budget further down.
+
+    Of n sessions so few reach the new one that, if more than the budget did in truth, one would see as few in a tenth of all samples
+    at most (binomial). Under 1 % that takes 230 sessions of which none does, or 390 with one. Whatever is hijacked among them
+    holds it up: a sample that somebody attacks lowers nothing. It never falls below `floor`.
+
+    Parameters
+    ----------
+    maxima : highest score of each session of the sample
+    floor : for instance the threshold of five times the budget
+    """
+    fewer = int(binom.ppf(1 - SURE, len(maxima), budget)) if len(maxima) else 0
+    allowed = fewer if binom.cdf(fewer, len(maxima), budget) <= 1 - SURE else fewer - 1
+    if allowed < 0:
+        return threshold
+    return min(threshold, max(floor, int(np.sort(maxima)[::-1][allowed]) + 1))
+
+
+def fitted(threshold: int, maxima: npt.NDArray[np.int64], budget: float, floor: int, ceiling: int) -> int:
+    """A threshold, `raised` to `ceiling` at most or `lowered` to `floor` at most, by what an ecosystem's own sessions score."""
+    higher = raised(threshold, maxima, budget, ceiling)
+    return higher if higher > threshold else lowered(threshold, maxima, budget, floor)
+
+
 def own_thresholds(highest: Ints, calls: Calls, budget: float) -> dict[str, int]:
     """For each domain with honest sessions the threshold that keeps the budget on them, by task."""
     found: dict[str, int] = {}

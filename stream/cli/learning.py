@@ -16,7 +16,7 @@ from stream.cli.terminal import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream.offline.calibration import Raised
+    from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
 
 
@@ -81,10 +81,11 @@ def calibrate(
     model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
 ) -> None:
-    """Raise thresholds, and quieten signals, by what an ecosystem's own sessions show, unlabelled; write them as a release.
+    """Fit thresholds, and quieten signals, by what an ecosystem's own sessions show, unlabelled; write them as a release.
 
-    A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain. It
-    never falls, and never passes that of a tenth of the budget. A signal that alone alerts more sessions than the alert's
+    A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain, and never
+    passes that of a tenth of the budget. Alert falls where so few sessions score high that it keeps its budget further
+    down (230 sessions or more), and never below that of five times the budget. A signal that alone alerts more sessions than the alert's
     budget is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
     from models.release import registry
@@ -105,7 +106,7 @@ def calibrate(
     )
     sample = calibration.maxima(rows, release.name)
     calibration.enough(sample, release.name)
-    levels = calibration.raise_levels(release.policy, loaded, list(sample.highest.values()))
+    levels = calibration.fit_levels(release.policy, loaded, list(sample.highest.values()))
     alert = next((row.after for row in levels if row.level == "alert"), release.levels.alert)
     signals = signal_rates.rates(sample.heard, sample.highest, alert, release.policy)
     digest = calibration.write(calibration.calibrated(text, levels, signals), name, loaded, source, out)
@@ -120,7 +121,7 @@ def calibrate(
     typer.echo(f"release {digest} in {out}")
 
 
-def _print_levels(levels: Sequence[Raised]) -> None:
+def _print_levels(levels: Sequence[Fitted]) -> None:
     typer.echo(f"{'level':<8}{'budget':>8}{'before':>10}{'reached':>9}{'after':>10}{'reached':>9}")
     for level in levels:
         before = f"{level.before / 10_000:>10.4f}{level.reached_before:>9}"

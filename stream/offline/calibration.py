@@ -1,10 +1,10 @@
 """A policy for a new ecosystem, calibrated by what its own sessions score and which signals speak; nobody has labelled them.
 
 Decisions of shadow operation go in, a release comes out: the model as it is, and the policy with numbers in place
-of the budgets whose thresholds `models.training.calibrate.raised` lifts, and with `watch` in place of signals that alert too
-often (`stream.offline.signal_rates`). No threshold is ever lowered, and nothing rises above
-the threshold of a tenth of its budget, so that whoever floods the sample with attacks can push it there and no
-further. The release goes live like any other, with a drained restart (docs/operations.md).
+of the budgets whose thresholds `models.training.calibrate` raises or lowers, and with `watch` in place of signals that alert too
+often (`stream.offline.signal_rates`). Nothing rises above the threshold of a tenth of its budget, so that whoever floods the
+sample with attacks can push it there and no further. Alert alone falls, where many sessions show that it may, and to the threshold of
+five times its budget at most. The release goes live like any other, with a drained restart (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.forest import units
 from models.release import registry
 from models.release.contents import files_of
 from models.release.readers import read_list
-from models.training.calibrate import raised
+from models.training.calibrate import fitted
 from stream.bootstrap import release_digest
 from stream.offline.signal_rates import Rate, Session, spoken
 from stream.policy import FalsePositiveBudget, Policy, levels, parse_policy
@@ -33,7 +33,7 @@ FEWEST = 50
 """Sessions from which on a sample says anything: with fewer, the share that is allowed anyway is all of them."""
 
 
-class Raised(NamedTuple):
+class Fitted(NamedTuple):
     """One level: its budget, and its threshold in units of 0.0001 before and after; how many sessions reach each."""
 
     level: str
@@ -131,13 +131,13 @@ def enough(sample: Sample, release: str) -> None:
     )
 
 
-def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) -> list[Raised]:
+def fit_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) -> list[Fitted]:
     """The levels that the policy gives as budgets, with what the sample makes of their thresholds.
 
     Levels given as numbers are somebody's decision and stay. Later levels stay above earlier ones.
     """
     sample = np.asarray(highest, np.int64)
-    rows: list[Raised] = []
+    rows: list[Fitted] = []
     least = 0
     for level, before in levels(policy, model.threshold)._asdict().items():
         threshold = getattr(policy.thresholds, level)
@@ -145,14 +145,15 @@ def raise_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) 
             least = max(least, before)
             continue
         budget = threshold.budget
-        after = max(least, raised(before, sample, budget, _ceiling(model, budget, before)))
+        floor = _floor(model, budget, before) if level == "alert" else before
+        after = max(least, fitted(before, sample, budget, floor, _ceiling(model, budget, before)))
         reached = int((sample >= before).sum()), int((sample >= after).sum())
-        rows.append(Raised(level, budget, before, after, *reached))
+        rows.append(Fitted(level, budget, before, after, *reached))
         least = after
     return rows
 
 
-def spent(rows: Sequence[Raised], policy: Policy, model: registry.Model) -> Raised | None:
+def spent(rows: Sequence[Fitted], policy: Policy, model: registry.Model) -> Fitted | None:
     """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
     after = levels(policy, model.threshold)._asdict() | {row.level: row.after for row in rows}
     raised_to = (row for row in rows if row.level == "alert" and row.before < row.after >= after["revoke"])
@@ -163,6 +164,12 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     """The threshold of a tenth of the budget; where none was measured, of the strictest that was."""
     measured = sorted(float(name) for name in model.manifest["thresholds"])
     return max(before, model.threshold(max(budget / 10, measured[0])))
+
+
+def _floor(model: registry.Model, budget: float, before: int) -> int:
+    """The threshold of five times the budget; where none was measured, the one that stands."""
+    measured = {float(name) for name in model.manifest["thresholds"]}
+    return min(before, model.threshold(5 * budget)) if 5 * budget in measured else before
 
 
 def write(text: str, name: str, model: registry.Model, source: Path, out: Path) -> str:
@@ -193,9 +200,9 @@ def write(text: str, name: str, model: registry.Model, source: Path, out: Path) 
     return release_digest(out, policy)
 
 
-def calibrated(policy_text: str, rows: Sequence[Raised], signals: Sequence[Rate]) -> str:
-    """`policy_text` with the levels that rose and the signals that are to be quieter; the rest as it stands, comments too."""
-    numbers = {row.level: f"{row.after / units.UNITS:.4f}" for row in rows if row.after > row.before}
+def calibrated(policy_text: str, rows: Sequence[Fitted], signals: Sequence[Rate]) -> str:
+    """`policy_text` with the levels that moved and the signals that are to be quieter; the rest as it stands, comments too."""
+    numbers = {row.level: f"{row.after / units.UNITS:.4f}" for row in rows if row.after != row.before}
     quieter = {rate.signal: rate.proposed for rate in signals if rate.too_loud}
     return with_values(with_values(policy_text, "thresholds", numbers), "signals", quieter)
 

@@ -62,21 +62,35 @@ def test_what_is_no_decision_is_refused_with_its_place(wrong: dict[str, Any], sa
         calibration.maxima(placed([decision("a", 0.1), wrong]))
 
 
-def test_a_quiet_ecosystem_changes_nothing() -> None:
-    found = calibration.raise_levels(POLICY, MODEL, [1] * 200)
+def test_a_small_quiet_sample_changes_nothing() -> None:
+    found = calibration.fit_levels(POLICY, MODEL, [1] * 200)
     assert [one.level for one in found] == ["watch", "alert", "revoke"]
     assert all(one.after == one.before for one in found)
 
 
+def test_a_large_quiet_one_lowers_alert_alone_to_the_threshold_of_five_times_its_budget() -> None:
+    found = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [1] * 230)}
+    assert NOW.watch <= found["alert"].after == MODEL.threshold(0.05) < NOW.alert
+    assert (found["watch"].after, found["revoke"].after) == (NOW.watch, NOW.revoke)
+    between = (NOW.alert + MODEL.threshold(0.05)) // 2
+    higher = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [1] * 229 + [between])}
+    assert higher["alert"].after == between + 1
+
+
+def test_hijacks_in_the_sample_hold_the_alert_up() -> None:
+    found = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [1] * 297 + [9999] * 3)}
+    assert found["alert"].after == found["alert"].before
+
+
 def test_one_that_scores_high_raises_up_to_the_threshold_of_a_tenth_and_no_further() -> None:
-    found = {one.level: one for one in calibration.raise_levels(POLICY, MODEL, [9999] * 200)}
+    found = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [9999] * 200)}
     assert found["alert"].before < found["alert"].after == MODEL.threshold(0.001)
     assert found["revoke"].after == found["revoke"].before == MODEL.threshold(0.001)
     assert found["alert"].reached_before == 200
 
 
 def test_so_few_hijacks_as_are_supposed_do_not_raise_it() -> None:
-    found = {one.level: one for one in calibration.raise_levels(POLICY, MODEL, [1] * 190 + [9999] * 10)}
+    found = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [1] * 190 + [9999] * 10)}
     assert found["alert"].after == found["alert"].before
 
 
@@ -84,7 +98,7 @@ def test_a_level_given_as_a_number_stays() -> None:
     policy = POLICY.model_copy(
         update={"thresholds": POLICY.thresholds.model_copy(update={"alert": NOW.alert / 10_000})}
     )
-    found = calibration.raise_levels(policy, MODEL, [9999] * 200)
+    found = calibration.fit_levels(policy, MODEL, [9999] * 200)
     assert "alert" not in [one.level for one in found]
 
 
@@ -105,8 +119,8 @@ def test_too_small_a_sample_is_refused_with_what_was_found_and_what_passed_over(
 
 @FIXED
 @given(st.lists(st.integers(0, 10_000), min_size=50, max_size=120))
-def test_nothing_falls_and_the_levels_rise(sample: list[int]) -> None:
-    found = calibration.raise_levels(POLICY, MODEL, sample)
+def test_a_small_sample_lowers_nothing_and_the_levels_rise(sample: list[int]) -> None:
+    found = calibration.fit_levels(POLICY, MODEL, sample)
     assert all(one.before <= one.after for one in found)
     after = [one.after for one in found]
     assert after == sorted(after)
@@ -122,8 +136,8 @@ def test_only_the_numbers_change_in_the_policy() -> None:
 
 
 def test_an_alert_that_was_pushed_up_to_revoke_is_told() -> None:
-    def found(sample: list[int]) -> calibration.Raised | None:
-        return calibration.spent(calibration.raise_levels(POLICY, MODEL, sample), POLICY, MODEL)
+    def found(sample: list[int]) -> calibration.Fitted | None:
+        return calibration.spent(calibration.fit_levels(POLICY, MODEL, sample), POLICY, MODEL)
 
     full = found([9999] * 200)
     assert full is not None
@@ -131,7 +145,7 @@ def test_an_alert_that_was_pushed_up_to_revoke_is_told() -> None:
     assert found([1] * 200) is None
     lifted = NOW.alert + 1
     assert lifted < NOW.revoke
-    some = calibration.raise_levels(POLICY, MODEL, [1] * 150 + [NOW.alert] * 50)
+    some = calibration.fit_levels(POLICY, MODEL, [1] * 150 + [NOW.alert] * 50)
     assert {one.level: one.after for one in some}["alert"] == lifted
     assert calibration.spent(some, POLICY, MODEL) is None
 

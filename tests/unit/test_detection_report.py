@@ -439,7 +439,7 @@ def test_the_pages_have_one_place_for_each_table_and_every_place_is_filled() -> 
     text = "\n".join(path.read_text(encoding="utf-8") for path in page.PAGES)
     places = re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S)
     named = {table.__name__ for table in TABLES}
-    others = {"run", "places", "forms", "explanations", "joined", "shipped", "voices"}
+    others = {"run", "places", "forms", "explanations", "joined", "calibrated", "shipped", "voices"}
     assert sorted(name for name, _ in places) == sorted(named | others)
     assert {results.page_with(page.PAGES, name) for name in named | others} == set(page.PAGES)
     assert not [name for name, table in places if not re.search(r"\d", table)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -400,6 +401,19 @@ def test_an_unlabelled_sample_can_only_raise_a_threshold_and_only_to_its_ceiling
     assert 5000 < live < 9000
     assert (high >= live).mean() < 0.1
     assert calibrate.raised(5000, np.full(200, 9900), 0.01, 9000) == 9000
+
+
+@pytest.mark.parametrize(("n", "over"), [(229, None), (230, 0), (387, 0), (388, 1), (531, 2)])
+def test_a_sample_lowers_a_threshold_only_where_it_is_sure_of_the_budget(n: int, over: int | None) -> None:
+    ranked = np.arange(n)[::-1]  # the highest first, so that a place is the number of those above it
+    live = calibrate.lowered(5000, ranked, 0.01, 0)
+    assert live == (5000 if over is None else ranked[over] + 1)
+    assert calibrate.lowered(5000, ranked, 0.01, 4000) == (5000 if over is None else 4000)
+    assert calibrate.lowered(5000, np.full(n, 9000), 0.01, 4000) == 5000
+    assert calibrate.lowered(5000, ranked[:0], 0.01, 4000) == 5000
+    if over is not None:
+        # Were the budget overrun, so few would be seen in a tenth of all samples at most.
+        assert sum(math.comb(n, k) * 0.01**k * 0.99 ** (n - k) for k in range(over + 1)) <= 0.1
 
 
 @pytest.mark.parametrize(

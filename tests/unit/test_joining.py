@@ -8,8 +8,9 @@ import pytest
 from models.errors import DatasetError
 from models.forest.odds import least_scores, log_odds_of
 from models.forest.units import Floats, Ints
+from models.training import calibrate
 from models.training.dataset import Calls, LabelledSession, join
-from models.training.joining import fit_joint, joined, least_read, left_out
+from models.training.joining import calibrated, fit_joint, joined, least_read, left_out
 
 
 def labelled(n: int, seed: int) -> tuple[Calls, Ints, Floats]:
@@ -112,3 +113,16 @@ def test_each_domain_is_told_by_the_threshold_that_the_others_give() -> None:
     assert after["domain0"]["both"]["honest alerted"] == 1, "its own threshold would let none through"
     assert after["domain1"]["both"]["hijacked alerted"] == 0, "the other's threshold is above all"
     assert "domain0" not in left_out(calls, {"one": scores}, ~read)
+
+
+def test_a_domain_s_own_sessions_fit_its_threshold_and_other_tasks_tell_what_that_finds() -> None:
+    calls, scores, _ = labelled(4000, 5)
+    easy = least_scores(log_odds_of(scores) - 0.5 * calls.rows_of("domain0"))
+    found = calibrated(calls, easy)
+    honest, hijacked = found["domain0"]["honest"], found["domain0"]["hijacked"]
+    assert list(honest) == ["before", "300", "1000"]
+    assert hijacked["before"] < hijacked["300"] < hijacked["1000"]
+    assert honest["before"] <= honest["300"] <= honest["1000"] < 0.02
+    flagged = easy >= calibrate.own_thresholds(easy, calls, 0.01)["domain1"]
+    bad = calls.rows_of("domain0") & (calls.target == 1)
+    assert abs(hijacked["before"] - flagged[bad].mean()) < 0.01  # of either half of its tasks the mean
