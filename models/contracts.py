@@ -281,7 +281,7 @@ class Share(Outbound):
 class HeardFrom(Outbound):
     """A snippet that a call was read beside: the call whose answer it is from, and the way to that.
 
-    ``adds``: what it adds to the log odds, found by reading without it; only where the score is one to watch. ``through``: calls whose answers say what it was given, what these were given and so on, the nearest first. ``begins``: who says
+    ``adds``: what it adds to the log odds, found by reading without it; only where the score is one to alert on. ``through``: calls whose answers say what it was given, what these were given and so on, the nearest first. ``begins``: who says
     what the first of them was given; null where it was given nothing.
     """
 

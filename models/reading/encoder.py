@@ -65,17 +65,22 @@ class Matrix:
 def rows_of(x: Floats) -> tuple[Floats, Floats]:
     """Rows as whole numbers of at most 127, and what one of them is worth in each row."""
     unit = np.maximum(np.abs(x).max(-1, keepdims=True), LEAST_UNIT) / MOST
-    return np.rint(x / unit), unit
+    whole = x / unit
+    return np.rint(whole, out=whole), unit
 
 
 def normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
     """Rows of mean 0 and variance 1, scaled."""
-    fine = np.rint(x * np.float32(FINE)).astype(np.float64)
+    steps = x * np.float32(FINE)
+    fine = np.rint(steps, out=steps).astype(np.float64)
     n = x.shape[-1]
     mean = np.add.reduce(fine, -1, keepdims=True) / n
     spread = np.add.reduce(fine * fine, -1, keepdims=True) / n - mean * mean
-    unit = 1 / np.sqrt(np.maximum(spread, 1.0))
-    found: Floats = ((fine - mean) * unit).astype(np.float32) * weight + bias
+    fine -= mean
+    fine *= 1 / np.sqrt(np.maximum(spread, 1.0))
+    found: Floats = fine.astype(np.float32)
+    found *= weight
+    found += bias
     return found
 
 
@@ -156,11 +161,12 @@ class Encoder:
     ) -> Floats:
         x = normed(x + matrices["seen"].of(self._heeded(matrices["ask"].of(x), there)), *norms["norm1"])
         inner = matrices["up"].of(x)
-        steps = np.clip(
-            np.rint(inner * np.float32(CURVE_STEPS)), -CURVE_END * CURVE_STEPS, CURVE_END * CURVE_STEPS
-        )
-        curved = self._curve.take(steps.astype(np.int32) + CURVE_END * CURVE_STEPS)
-        curved = np.where(inner > CURVE_END, inner, curved)
+        steps = inner * np.float32(CURVE_STEPS)
+        np.rint(steps, out=steps)
+        np.clip(steps, -CURVE_END * CURVE_STEPS, CURVE_END * CURVE_STEPS, out=steps)
+        steps += CURVE_END * CURVE_STEPS
+        curved = self._curve.take(steps.astype(np.intp))
+        np.copyto(curved, inner, where=inner > CURVE_END)
         return normed(x + matrices["down"].of(curved), *norms["norm2"])
 
     def _heeded(self, asked: Floats, there: npt.NDArray[np.bool_]) -> Floats:
@@ -170,19 +176,24 @@ class Encoder:
         query, of_query = rows_of(parted[0])
         about, of_about = rows_of(parted[1])
         # Of padding nothing is read, so what one is worth must not depend on it.
-        value = parted[2] * there[:, None, :, None]
+        full = bool(there.all())
+        value = parted[2] if full else parted[2] * there[:, None, :, None]
         of_value = np.maximum(np.abs(value).max((2, 3), keepdims=True), LEAST_UNIT) / MOST
         heed = query @ about.transpose(0, 1, 3, 2)
         heed *= of_query
         heed *= of_about.transpose(0, 1, 3, 2)
         heed *= 1 / np.sqrt(np.float32(parted.shape[-1]))
-        heed += np.where(there, np.float32(0), np.float32(-1e9))[:, None, None, :]
+        if not full:
+            heed += np.where(there, np.float32(0), np.float32(-1e9))[:, None, None, :]
         heed -= heed.max(-1, keepdims=True)
-        steps = np.minimum(np.rint(heed * np.float32(-HEED_STEPS)), np.float32(HEED_STEPS * HEED_END))
-        weights = self._heed.take(steps.astype(np.int32))
-        seen: Floats = (
-            (weights @ np.rint(value / of_value)) * of_value / np.add.reduce(weights, -1, keepdims=True)
-        )
+        heed *= np.float32(-HEED_STEPS)
+        np.rint(heed, out=heed)
+        np.minimum(heed, np.float32(HEED_STEPS * HEED_END), out=heed)
+        weights = self._heed.take(heed.astype(np.intp))
+        whole = value / of_value
+        seen: Floats = weights @ np.rint(whole, out=whole)
+        seen *= of_value
+        seen /= np.add.reduce(weights, -1, keepdims=True)
         return seen.transpose(0, 2, 1, 3).reshape(n * length, -1)
 
 

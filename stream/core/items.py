@@ -58,7 +58,7 @@ class Call(NamedTuple):
 class Reading(NamedTuple):
     """What a reader made of a call: the forest's score alone, the reader's log odds, and the snippets that it read.
 
-    ``moves``: what each of these adds to the log odds; only where the score is one to watch.
+    ``moves``: what each of these adds to the log odds; only where the score is one to alert on.
     """
 
     forest: int

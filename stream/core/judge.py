@@ -177,7 +177,8 @@ def _read(calls: Sequence[Call], scores: list[int]) -> list[Reading | None]:
         said = reader.read(pages)
         joined = joint.scores(np.array([scores[n] for n, _ in chosen]), np.array(said)).tolist()
         for (n, _), page, log_odds, score in zip(chosen, pages, said, joined, strict=True):
-            moves = _moves(reader, page, log_odds) if score >= release.levels.watch else []
+            told = score >= min(release.levels.alert, release.levels.revoke)
+            moves = _moves(reader, page, log_odds) if told else []
             readings[n] = Reading(scores[n], log_odds, page.sources, moves)
             scores[n] = score
     return readings

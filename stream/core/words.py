@@ -61,21 +61,24 @@ def _as_read(reading: Reading) -> str:
     >>> from models.reading.page import Led
     >>> from models.reading.pieces import Mark
     >>> _as_read(Reading(5000, 2.5, [Led(4, (2,), Mark.SAID), Led(3, (), Mark.NOWHERE)], [0.25, 1.0]))
-    'read beside answers of call 3 (which nothing asked for; adds +1.00) and call 4 (led to by call 2, which was asked for; adds +0.25): log odds +2.50'
+    'read beside answers of call 3 (called with what nobody named; adds +1.00) and call 4 (led to by call 2, called with what the intent names; adds +0.25): log odds +2.50'
     """
-    ranked = sorted(zip(reading.sources, reading.moves, strict=True), key=lambda one: -one[1])
-    *most, last = [_way(led, adds) for led, adds in ranked] or ["the intent"]
+    moves = reading.moves or [0.0] * len(reading.sources)
+    ranked = sorted(zip(reading.sources, moves, strict=True), key=lambda one: -one[1])
+    told = bool(reading.moves)
+    *most, last = [_way(led, adds if told else None) for led, adds in ranked] or ["the intent"]
     beside = f"{', '.join(most)} and {last}" if most else last
     answers = "answers of " if ranked else ""
     return f"read beside {answers}{beside}: log odds {reading.log_odds:+.2f}"
 
 
-def _way(led: Led, adds: float) -> str:
-    asked = {Mark.SAID: "which was asked for", Mark.NOWHERE: "which nothing asked for"}
+def _way(led: Led, adds: float | None) -> str:
+    asked = {Mark.SAID: "called with what the intent names", Mark.NOWHERE: "called with what nobody named"}
     begins = asked.get(led.begins) if led.begins is not None else None
     through = f"led to by call {', by call '.join(map(str, led.through))}" if led.through else ""
-    way = "; ".join(filter(None, (", ".join(filter(None, (through, begins))), f"adds {adds:+.2f}")))
-    return f"call {led.seq} ({way})"
+    more = f"adds {adds:+.2f}" if adds is not None else None
+    way = "; ".join(filter(None, (", ".join(filter(None, (through, begins))), more)))
+    return f"call {led.seq} ({way})" if way else f"call {led.seq}"
 
 
 def _by_signal(ruling: Ruling, score: int, n_families: int) -> str:

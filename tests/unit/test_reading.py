@@ -324,8 +324,9 @@ EVENTS = [
 ]
 
 
-def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -> None:
-    run = b.play(EVENTS, bundled=reading(6000))
+@pytest.mark.parametrize("forest", [6000, 9000], ids=["to watch", "to alert on"])
+def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone(forest: int) -> None:
+    run = b.play(EVENTS, bundled=reading(forest))
     (state,) = [load(raw) for key, raw in run.partition.states.items() if key.startswith("s/")] or [None]
     assert isinstance(state, Session)
     pages = [
@@ -337,15 +338,16 @@ def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -
     ]
     said = np.array(reader().read(pages))
     assert [d["score"] for d in run.decisions] == (
-        JOINT.scores(np.array([6000, 6000]), said) / 10_000
+        JOINT.scores(np.array([forest, forest]), said) / 10_000
     ).tolist()
     assert pages[1].sources == (Led(0, (), Mark.SAID),)
-    assert [d["read"]["forest"] for d in run.decisions] == [0.6, 0.6]
+    assert [d["read"]["forest"] for d in run.decisions] == [forest / 10_000] * 2
     assert [d["read"]["log_odds"] for d in run.decisions] == [round(float(odds), 4) for odds in said]
-    level = reading(6000).levels
+    level = reading(forest).levels
     for decision, page in zip(run.decisions, pages, strict=True):
         adds = [float(odds) for odds in reader().read([page, *map(page.without, range(len(page.sources)))])]
-        told = round(decision["score"] * 10_000) >= level.watch
+        score = round(decision["score"] * 10_000)
+        told = score >= level.alert
         assert decision["read"]["heard"] == [
             {
                 "adds": round(adds[0] - alone, 4) if told else None,
@@ -355,7 +357,8 @@ def test_what_is_read_has_both_scores_joined_and_the_rest_the_forest_s_alone() -
             }
             for alone in adds[1:]
         ]
-        assert ("read beside" in decision["explanation"]) == told
+        assert ("read beside" in decision["explanation"]) == (score >= level.watch)
+        assert ("adds" in decision["explanation"]) == (told and bool(page.sources))
     assert any(decision["read"]["heard"] for decision in run.decisions)
     below = b.play(EVENTS, bundled=reading(1999))
     assert all("read" not in decision for decision in below.decisions)
