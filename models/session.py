@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 16
+VERSION = 17
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -35,6 +35,8 @@ MAX_NAMES = 256
 """Fingerprints of what an intent names: 4 bytes each."""
 LISTED = 255
 """In a clause's place: what an intent names only in its list of resources."""
+MAX_ADDRESSED = 64
+"""Mail addresses that an intent names, and accounts, with the places at which one may end: 4 bytes each. One that names more is held to none."""
 MAX_SAID = 8
 """Latest calls whose words are kept, to know them again in their answers."""
 MAX_SAID_PRINTS = 160
@@ -212,6 +214,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # in words, where a reader reads, see `models.reading.memory`
     asked: bytes = b""  # the intent's sentences
     heard: bytes = b""  # what answers said
+    # prints of the addresses that the intent names, uint32 each, see `models.text.addresses`
+    mails: bytes = b""
+    accounts: bytes = b""
 
     @property
     def usable(self) -> bool:
@@ -241,6 +246,8 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.changed)
             + len(self.gone)
             + len(self.discovered)
+            + len(self.mails)
+            + len(self.accounts)
             + len(self.asked)
             + len(self.heard)
             + sum(16 + len(row.prints) + len(row.fetcher) for row in self.said)
@@ -275,9 +282,20 @@ _SAID = 4 * MAX_SAID_TOTAL + 16 * MAX_SAID
 _FETCHERS = (2 * MAX_FETCHER + 2) * MAX_SAID
 _WORDS = 2 * (MAX_INTENT + MAX_HEARD) + _FETCHERS
 _TOOLS = 4 * MAX_CHANGED + 8 * MAX_GONE + 4 * MAX_DISCOVERED + 32
-_BESIDE_NAMES = WINDOW * 43 + 8 * MAX_SEEN + 19 * MAX_GAPS + MAX_PATH_BYTES + _MEANING + _SAID + _TOOLS + 1024
+_ADDRESSED = 8 * MAX_ADDRESSED + 8
+_BESIDE_NAMES = (
+    WINDOW * 43
+    + 8 * MAX_SEEN
+    + 19 * MAX_GAPS
+    + MAX_PATH_BYTES
+    + _MEANING
+    + _SAID
+    + _TOOLS
+    + _ADDRESSED
+    + 1024
+)
 """Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, numbers and digests at most, headers included."""
-SURE_PRINTS = 1536
+SURE_PRINTS = 1472
 """Fingerprints that any session has room for."""
 
 

@@ -7,7 +7,7 @@ and allows. It is read by the readers of the release that judges the session.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from models.heads.readers import Readers
 from models.reading.memory import shortened
 from models.session import (
     LISTED,
+    MAX_ADDRESSED,
     MAX_CREDENTIAL_BYTES,
     MAX_CREDENTIALS,
     MAX_NAMES,
@@ -33,6 +34,7 @@ from models.session import (
     measure_names,
     print_limit,
 )
+from models.text.addresses import accounts_in, mails_in
 from models.text.embedding import DIMS
 from models.text.fingerprints import apart, fingerprint, prints_of
 from models.text.index import INTENT, Index, as_prints
@@ -122,7 +124,10 @@ def widen(
     text = intent.text[:_MAX_CHARACTERS]
     plan = " ".join((intent.plan or [])[:64])[:_MAX_CHARACTERS]
     listed = " ".join((intent.resources or [])[:256])[:_MAX_CHARACTERS]
-    _take_words(session, f"{text} {plan} {listed}", key)
+    whole = f"{text} {plan} {listed}"
+    _take_words(session, whole, key)
+    session.mails = _with_prints(session.mails, mails_in(whole), key)
+    session.accounts = _with_prints(session.accounts, accounts_in(whole), key)
     session.vague = (
         session.vague
         and not _NAMED.search(unhashed(listed))
@@ -152,6 +157,11 @@ def _take_words(session: Session, text: str, key: bytes) -> None:
     words = set(np.frombuffer(session.intent_words, "<u4").tolist())
     words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
     session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
+
+
+def _with_prints(kept: bytes, addresses: Iterable[str], key: bytes) -> bytes:
+    prints = {*np.frombuffer(kept, "<u4").tolist(), *(fingerprint(each, key) for each in addresses)}
+    return np.array(sorted(prints)[:MAX_ADDRESSED], "<u4").tobytes()
 
 
 def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) -> None:

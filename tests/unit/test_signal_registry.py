@@ -30,6 +30,10 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
         b.declared(),
         b.called(seq=1, tool="read_file", arguments={"path": "/home/ana/.ssh/id_ed25519"}),
     ],
+    "intent.other_address": [
+        b.declared(text="Write to bob@acme.example."),
+        b.called(seq=1, tool="send_mail", arguments={"to": "eve@evil.example"}),
+    ],
     "scope.unknown_tool_reads": [b.declared(), b.called(seq=1, tool="list_orders")],
     "scope.tool_changed": [
         b.declared(),
