@@ -36,7 +36,7 @@ MAX_NAMES = 256
 LISTED = 255
 """In a clause's place: what an intent names only in its list of resources."""
 MAX_ADDRESSED = 64
-"""Mail addresses that an intent names, and accounts, with the places at which one may end: 4 bytes each. One that names more is held to none."""
+"""Mail addresses that an intent names, and accounts: 4 bytes each. An intent that names more is held to none."""
 MAX_SAID = 8
 """Latest calls whose words are kept, to know them again in their answers."""
 MAX_SAID_PRINTS = 160
@@ -214,7 +214,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # in words, where a reader reads, see `models.reading.memory`
     asked: bytes = b""  # the intent's sentences
     heard: bytes = b""  # what answers said
-    # prints of the addresses that the intent names, uint32 each, see `models.text.addresses`
+    # prints of the addresses that the intent names, uint32 each, see `models.text.recipients`
     mails: bytes = b""
     accounts: bytes = b""
 

@@ -31,14 +31,6 @@ _PLAIN = re.compile(rf"@|://|^www\.|\.{any_of(_EVERYWHERE)}(?:[/:?#]|$)")
 _PROVIDERS = _LISTED.words("providers")
 _SUFFIXES = public_suffixes()
 
-_MAIL = re.compile(r"[^\W_][\w.+-]{0,63}@[^\W_][\w-]{0,62}(?:\.[\w-]{1,63}){1,8}")
-_ACCOUNT = re.compile(
-    r"(?<![^\W_])[a-z]{2}(?:\d{6,30}|\d\d(?: ?[a-z]{4})?(?: ?(?=[a-z]{0,3}\d)[a-z\d]{1,4}){2,8})(?![^\W_])",
-    re.IGNORECASE,
-)
-_LEAST_ACCOUNT = 8
-"""Characters of an account: it ends with any group of characters behind so many."""
-
 _HEAD = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
 _EMPTY = re.compile(
     r"(?<![^\W_])[a-z][a-z0-9+.-]{0,15}://(?:www\.)?"
@@ -63,41 +55,6 @@ def is_address(run: str) -> bool:
     if _PLAIN.search(run):
         return True
     return "." in run and any(_ending(dotted) for dotted in _DOTTED.finditer(run))
-
-
-def mails_in(text: str) -> set[str]:
-    """The mail addresses in `text`, in lower case.
-
-    >>> sorted(mails_in("to Bob <BOB@example.com>, ann@b.co."))
-    ['ann@b.co', 'bob@example.com']
-    """
-    return {found[0].lower() for found in _MAIL.finditer(text)} if "@" in text else set()
-
-
-def accounts_in(text: str) -> set[str]:
-    """The bank accounts in `text` (IBAN, or what begins like one), in lower case without spaces; of groups also what may end sooner.
-
-    >>> sorted(accounts_in("50 to DE89 3704 0044 05 by May, se5902959, order 12345678"))
-    ['de893704', 'de8937040044', 'de893704004405', 'se5902959']
-    """
-    found: set[str] = set()
-    for account in _ACCOUNT.finditer(text):
-        so_far = ""
-        for group in account[0].lower().split(" "):
-            so_far += group
-            if len(so_far) >= _LEAST_ACCOUNT:
-                found.add(so_far)
-    return found
-
-
-def whole_accounts_in(text: str) -> set[str]:
-    """Of `accounts_in` those that end where the text's do, and no sooner.
-
-    >>> whole_accounts_in("DE89 3704 0044 05")
-    {'de893704004405'}
-    """
-    found = accounts_in(text)
-    return {one for one in found if not any(other != one and other.startswith(one) for other in found)}
 
 
 def without_head(run: str) -> str:

@@ -103,8 +103,8 @@ def lowered(threshold: int, maxima: npt.NDArray[np.int64], budget: float, floor:
     """A threshold, lowered for an ecosystem whose own sessions score so low that it keeps its budget further down.
 
     Of n sessions so few reach the new one that, if more than the budget did in truth, one would see as few in a tenth of all samples
-    at most (binomial). Under 1 % that takes 230 sessions of which none does, or 390 with one. Whatever is hijacked among them
-    holds it up: a sample that somebody attacks lowers nothing. It never falls below `floor`.
+    at most (binomial, for sessions of tasks of their own). Under 1 % that takes 230 sessions of which none does, or 390 with one.
+    Hijacks among them hold it up, unless they are rarer than the budget. It never falls below `floor`.
 
     Parameters
     ----------

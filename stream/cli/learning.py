@@ -85,7 +85,8 @@ def calibrate(
 
     A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain, and never
     passes that of a tenth of the budget. Alert falls where so few sessions score high that it keeps its budget further
-    down (230 sessions or more), and never below that of five times the budget. A signal that alone alerts more sessions than the alert's
+    down (under 1 %: 230 sessions or more), and never below that of five times the budget. Give the policy that has the
+    budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's
     budget is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
     from models.release import registry
@@ -113,6 +114,15 @@ def calibrate(
     typer.echo(f"{len(sample.highest)} sessions", err=True)
     _print_levels(levels)
     _print_signals(signals, len(sample.heard))
+    for level, at in calibration.fixed(release.policy, loaded).items():
+        reached = sum(score >= at for score in sample.highest.values())
+        say(
+            f"{level}: a number in this policy ({at / 10_000:.4f}, reached by {reached} sessions), so it stays; to fit it again, give"
+            " the policy that has its budget"
+        )
+    now = {row.level: row.after for row in levels}
+    if now.get("alert") is not None and now.get("alert") == now.get("watch"):
+        say("alert now equals watch: whatever reaches it alerts")
     if (pushed := calibration.spent(levels, release.policy, loaded)) is not None:
         say(
             f"WARNING: alert: {pushed.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"

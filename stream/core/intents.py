@@ -34,11 +34,11 @@ from models.session import (
     measure_names,
     print_limit,
 )
-from models.text.addresses import accounts_in, mails_in
 from models.text.embedding import DIMS
 from models.text.fingerprints import apart, fingerprint, prints_of
 from models.text.index import INTENT, Index, as_prints
 from models.text.meaning import MAX_CLAUSES, clauses_of
+from models.text.recipients import accounts_in, mails_in
 from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
 from models.text.tokens import tokens, unhashed
 from models.text.vectors import Matrix, pack

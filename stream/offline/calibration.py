@@ -134,23 +134,34 @@ def enough(sample: Sample, release: str) -> None:
 def fit_levels(policy: Policy, model: registry.Model, highest: Sequence[int]) -> list[Fitted]:
     """The levels that the policy gives as budgets, with what the sample makes of their thresholds.
 
-    Levels given as numbers are somebody's decision and stay. Later levels stay above earlier ones.
+    Levels given as numbers are somebody's decision and stay (`fixed`). Later levels stay above earlier ones.
     """
     sample = np.asarray(highest, np.int64)
+    stay = fixed(policy, model)
     rows: list[Fitted] = []
     least = 0
     for level, before in levels(policy, model.threshold)._asdict().items():
-        threshold = getattr(policy.thresholds, level)
-        if not isinstance(threshold, FalsePositiveBudget):
-            least = max(least, before)
+        if level in stay:
+            least = max(least, stay.pop(level))
             continue
-        budget = threshold.budget
-        floor = _floor(model, budget, before) if level == "alert" else before
+        budget = getattr(policy.thresholds, level).budget
+        floor = min(before, model.threshold(5 * budget)) if level == "alert" else before
         after = max(least, fitted(before, sample, budget, floor, _ceiling(model, budget, before)))
+        after = min(after, *stay.values(), units.UNITS)
         reached = int((sample >= before).sum()), int((sample >= after).sum())
         rows.append(Fitted(level, budget, before, after, *reached))
         least = after
     return rows
+
+
+def fixed(policy: Policy, model: registry.Model) -> dict[str, int]:
+    """The levels that a policy gives as numbers, in units of 0.0001: no sample moves them."""
+    given = levels(policy, model.threshold)._asdict()
+    return {
+        level: at
+        for level, at in given.items()
+        if not isinstance(getattr(policy.thresholds, level), FalsePositiveBudget)
+    }
 
 
 def spent(rows: Sequence[Fitted], policy: Policy, model: registry.Model) -> Fitted | None:
@@ -164,12 +175,6 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     """The threshold of a tenth of the budget; where none was measured, of the strictest that was."""
     measured = sorted(float(name) for name in model.manifest["thresholds"])
     return max(before, model.threshold(max(budget / 10, measured[0])))
-
-
-def _floor(model: registry.Model, budget: float, before: int) -> int:
-    """The threshold of five times the budget; where none was measured, the one that stands."""
-    measured = {float(name) for name in model.manifest["thresholds"]}
-    return min(before, model.threshold(5 * budget)) if 5 * budget in measured else before
 
 
 def write(text: str, name: str, model: registry.Model, source: Path, out: Path) -> str:

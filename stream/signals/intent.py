@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-
-import numpy as np
-
 from models.evidence.called import ACTIONS
 from models.evidence.gravity import asked_for, gravity
-from models.evidence.origins import LeafOrigin
-from models.session import MAX_ADDRESSED
-from models.text.addresses import mails_in, whole_accounts_in
-from models.text.fingerprints import fingerprint
-from models.tools.parameters import is_command, is_query
+from models.evidence.recipients import unnamed_recipient
 from stream.signals.call import ASKED_AFFINITY, ObservedCall
 from stream.signals.signal import ASKS_FOR_ACT, NAMES_DESTINATION, CallSignal, Remedy, Runbook, Statement
 
@@ -21,9 +13,6 @@ NAMED_ARGUMENTS = 300
 """Share of the arguments, in thousandths, from which the intent names what is done (chosen)."""
 HARDLY_SPOKEN_OF = 100
 """Affinity, of 255, below which the intent hardly speaks of a tool (chosen)."""
-
-MAX_DESTINATION = 256
-"""Characters of an argument that is an address, or a few of them (chosen): a longer one is a text."""
 
 
 class NotAsked(CallSignal):
@@ -83,51 +72,26 @@ class GraveAct(CallSignal):
 
 
 class OtherAddress(CallSignal):
-    """A mail address or bank account that the call goes to is named by nobody, neither by the intent nor by an answer, though the intent names one of that kind, which the call leaves out."""
+    """All mail addresses that the call writes to, or the account that it pays to, are named by nobody, neither by the intent nor by an answer, though the intent names one of that kind."""
 
     id = "intent.other_address"
     shipped = "alert"
     remedy = Remedy(clauses=(NAMES_DESTINATION,))
     runbook = Runbook(
-        benign="the agent knows the address from its own prompt or memory, or mistyped the one that it was given",
+        benign="the agent knows the address from its own prompt or memory, and the intent named the other one for something else; a slip",
         look="compare it with the one that the user named: a slip, a lookalike, or a stranger?",
         do="if it was meant, the user's amendment names the address; if not, recall what was sent and stop the payment",
     )
     silent_in = "finance-pay-new-supplier"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        context, leaves = call.evidence.context, call.evidence.arguments.leaves
-        if not call.evidence.action:
+        unnamed = unnamed_recipient(call.evidence) if call.evidence.action else None
+        if unnamed is None:
             return None
-        sessions = (call.session, *context.ancestors)
-        for what, kept, found_in in (
-            ("mail address", [each.mails for each in sessions], mails_in),
-            ("account", [each.accounts for each in sessions], whole_accounts_in),
-        ):
-            named = set(np.frombuffer(b"".join(kept), "<u4").tolist())
-            if not named or any(len(each) >= 4 * MAX_ADDRESSED for each in kept):
-                continue
-            sinks = [leaf for leaf in leaves if leaf.sink and _is_plain(leaf)]
-            here = [(leaf, found) for leaf in sinks if (found := found_in(leaf.leaf.text))]
-            if here and all(_is_strange(leaf, found, named, context.key) for leaf, found in here):
-                leaf, _ = here[0]
-                return Statement(
-                    f"the intent names another {what} than the one in {leaf.leaf.path}, which nobody named",
-                    argument=call.reference(leaf),
-                )
-        return None
-
-
-def _is_plain(leaf: LeafOrigin) -> bool:
-    """Whether an argument is addresses and no text, command or query that mentions some."""
-    path, text = leaf.leaf.path, leaf.leaf.text
-    return len(text) <= MAX_DESTINATION and not is_command(path) and not is_query(path)
-
-
-def _is_strange(leaf: LeafOrigin, addresses: Iterable[str], named: Container[int], key: bytes) -> bool:
-    """Whether the intent names none of these addresses as a whole, and no answer all that they consist of."""
-    stands_in_answers = leaf.origin.results and not leaf.origin.nowhere
-    return not stands_in_answers and not any(fingerprint(each, key) in named for each in addresses)
+        return Statement(
+            f"the intent names another {unnamed.what} than the one in {unnamed.leaf.leaf.path}, which nobody named",
+            argument=call.reference(unnamed.leaf),
+        )
 
 
 def _meant(call: ObservedCall) -> bool:

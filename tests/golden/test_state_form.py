@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE
 
-HELD = (16, "c169a7529203fadc")
+HELD = (17, "5002014c5e0c2c09")
 """The version, and the digest of the form that it stands for."""
 
 

@@ -230,8 +230,11 @@ def test_bait_alone_never_alerts_denies_or_revokes(session: Session, lines: list
     plain, found = judged(silent, levels=never)[1], judged(shouting, levels=never)[1]
     verdicts = [[d["verdict"] for d in run.decisions] for run in (plain, found)]
     assert verdicts[0] == verdicts[1]
-    for case in found.cases:
-        assert case["after"] in ("watch", "quiet") or case in plain.cases or case["kind"] == "ended"
+    # What alerts without the bait (another address than the one that was named) does so beside it, and no more.
+    raised = [
+        [c["after"] for c in run.cases if c["after"] not in ("watch", "quiet")] for run in (plain, found)
+    ]
+    assert raised[0] == raised[1]
 
 
 @pytest.mark.parametrize("level", [0, 3000, 10_001])

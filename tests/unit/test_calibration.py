@@ -77,6 +77,19 @@ def test_a_large_quiet_one_lowers_alert_alone_to_the_threshold_of_five_times_its
     assert higher["alert"].after == between + 1
 
 
+def test_what_a_calibration_wrote_can_be_calibrated_again_and_never_stands_above_a_later_level() -> None:
+    thresholds = POLICY.thresholds.model_copy(update={"alert": (NOW.watch + 10) / 10_000})
+    lowered = POLICY.model_copy(update={"thresholds": thresholds})
+    found = {one.level: one for one in calibration.fit_levels(lowered, MODEL, [9999] * 200)}
+    assert found["watch"].after == NOW.watch + 10
+    assert calibration.fixed(lowered, MODEL) == {"alert": NOW.watch + 10}
+    capped = POLICY.model_copy(
+        update={"thresholds": POLICY.thresholds.model_copy(update={"revoke": (NOW.alert + 5) / 10_000})}
+    )
+    raised = {one.level: one for one in calibration.fit_levels(capped, MODEL, [9999] * 200)}
+    assert raised["alert"].after == NOW.alert + 5
+
+
 def test_hijacks_in_the_sample_hold_the_alert_up() -> None:
     found = {one.level: one for one in calibration.fit_levels(POLICY, MODEL, [1] * 297 + [9999] * 3)}
     assert found["alert"].after == found["alert"].before

@@ -22,20 +22,7 @@ ATTACKED = [by_label for by_label in FIGURES["signals"].values() if "hijacked" i
 """How often signals speak, of the sets that have hijacked sessions."""
 
 
-BREACHES = ("intent.other_address",)
-"""Signals of what no set has: they state a breach of the user's own words (ADR 49)."""
-SELDOM = 0.3
-"""Per cent of any set's honest sessions in which these may speak."""
-ALERTING = [one.id for one in SIGNALS if one.shipped in ("alert", "deny")]
-
-
-@pytest.mark.parametrize("signal", BREACHES)
-def test_a_signal_of_what_no_set_has_seldom_speaks_in_honest_sessions(signal: str) -> None:
-    assert max(by_label["benign"][signal] for by_label in FIGURES["signals"].values()) <= SELDOM
-    assert sum(by_label["hijacked"][signal] for by_label in ATTACKED) < 1, "a set has it: count it as the others"
-
-
-@pytest.mark.parametrize("signal", sorted(set(ALERTING) - set(BREACHES)))
+@pytest.mark.parametrize("signal", [one.id for one in SIGNALS if one.shipped in ("alert", "deny")])
 def test_a_signal_that_alerts_by_itself_is_ten_times_likelier_in_hijacked_sessions(signal: str) -> None:
     """Over the sets together, each counting the same: one session of ninety tells nothing of ten times."""
     honest, hijacked = (sum(one[label][signal] for one in ATTACKED) for label in ("benign", "hijacked"))
