@@ -12,7 +12,7 @@ from models.evidence.context import CallContext
 from models.evidence.origins import LeafOrigin
 from models.evidence.provenance import leaf_tokens, origin
 from models.lexicons.loader import lexicon
-from models.session import MAX_ADDRESSED, Session
+from models.session import MAX_ADDRESSED, Session, print_limit
 from models.text.fingerprints import fingerprint
 from models.text.index import Index
 from models.text.recipients import accounts_of, mails_in, mails_of
@@ -39,8 +39,9 @@ class Kind(NamedTuple):
     named: Callable[[Session], bytes]
 
 
+MAIL = "mail address"
 KINDS = (
-    Kind("mail address", _LISTED.words("recipients_of_mail"), mails_of, lambda session: session.mails),
+    Kind(MAIL, _LISTED.words("recipients_of_mail"), mails_of, lambda session: session.mails),
     Kind("account", _LISTED.words("recipients_of_money"), accounts_of, lambda session: session.accounts),
 )
 
@@ -63,13 +64,18 @@ def unnamed_recipient(evidence: CallEvidence) -> Unnamed | None:
         named = set(np.frombuffer(kind.named(root), "<u4").tolist())
         if not named or len(named) >= MAX_ADDRESSED:
             continue
+        if any(
+            len(session.index) >= 7 * print_limit(session)
+            for session in (context.session, *context.ancestors)
+        ):
+            continue  # the index is so full that an answer that said it may be gone
         named |= {fingerprint(own, context.key) for own in mails_in(root.user or "")}
-        here = [
-            (leaf, address)
-            for leaf in evidence.arguments.leaves
-            if leaf.leaf.is_string and _takes(kind, leaf.leaf.path)
-            for address in sorted(kind.of(leaf.leaf.text))
+        taking = [
+            leaf for leaf in evidence.arguments.leaves if leaf.leaf.is_string and _takes(kind, leaf.leaf.path)
         ]
+        here = [(leaf, address) for leaf in taking for address in sorted(kind.of(leaf.leaf.text))]
+        if kind.what == MAIL and len({leaf.leaf.path for leaf, _ in here}) < len(taking):
+            continue  # a recipient by name may be the one that the user named
         if here and not any(
             fingerprint(address, context.key) in named or _stands(context, address) for _, address in here
         ):

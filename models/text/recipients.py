@@ -33,10 +33,15 @@ def mails_in(text: str) -> set[str]:
 
 
 def _spellings(found: re.Match[str]) -> Iterator[str]:
-    local, host = found[1], found[2]
-    yield f"{local}@{host}"
-    if host.count(".") > 1:
-        yield f"{local}@{host.rpartition('.')[0]}"
+    yield _mail(found[1], found[2])
+    if found[2].count(".") > 1:
+        yield _mail(found[1], found[2].rpartition(".")[0])
+
+
+def _mail(local: str, host: str) -> str:
+    if host in ("gmail.com", "googlemail.com"):  # one host, which passes over dots
+        return f"{local.replace('.', '')}@gmail.com"
+    return f"{local}@{host}"
 
 
 def mails_of(value: str) -> set[str]:
@@ -49,7 +54,7 @@ def mails_of(value: str) -> set[str]:
         return set()
     parts = [part.strip() for part in _BETWEEN.split(spelled_out(plain)) if part.strip()]
     found = [_ALONE.fullmatch(part) for part in parts]
-    return {f"{one[1]}@{one[2]}" for one in found if one is not None} if all(found) else set()
+    return {_mail(one[1], one[2]) for one in found if one is not None} if all(found) else set()
 
 
 def accounts_in(text: str) -> set[str]:
@@ -59,21 +64,24 @@ def accounts_in(text: str) -> set[str]:
     {'de89370400440532013000'}
     """
     runs = (_APART.sub("", found[0]) for found in _IBAN_IN_TEXT.finditer(canonical(text)))
-    return {
-        run[:n] for run in runs for n in range(_LEAST_IBAN, min(len(run), _MOST_IBAN) + 1) if _checks(run[:n])
-    }
+    return {account for run in runs for account in _checked(run)}
 
 
 def accounts_of(value: str) -> set[str]:
-    """The account that a value is, by its form as an IBAN, whatever its check digits; none where it is anything else.
+    """The account that a value is, by its form as an IBAN; one whose check digits are right, whatever follows it. None where it is anything else.
 
     >>> accounts_of("DE89-3704-0044-0532-0130-01"), accounts_of("notes/dc20240115.md")
     ({'de89370400440532013001'}, set())
     """
     run = _APART.sub("", canonical(value)) if len(value) <= MAX_VALUE else ""
-    return {run} if _IBAN_ALONE.fullmatch(run) else set()
+    return (_checked(run) or {run}) if _IBAN_ALONE.fullmatch(run) else set()
 
 
-def _checks(iban: str) -> bool:
-    """Whether the check digits are right: 1 modulo 97, letters as numbers from 10 on."""
-    return int("".join(str(int(sign, 36)) for sign in iban[4:] + iban[:4])) % 97 == 1
+def _checked(run: str) -> set[str]:
+    """Beginnings of `run` that are IBANs with the right check digits: 1 modulo 97, letters as numbers from 10 on."""
+    beginnings = (run[:n] for n in range(_LEAST_IBAN, min(len(run), _MOST_IBAN) + 1))
+    return {
+        iban
+        for iban in beginnings
+        if int("".join(str(int(sign, 36)) for sign in iban[4:] + iban[:4])) % 97 == 1
+    }

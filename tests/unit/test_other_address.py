@@ -91,6 +91,9 @@ NOT_TOLD = {
         {"to": "Bob", "from_address": "me@corp.example", "reply_to": "me@corp.example"},
     ),
     "what the tool takes": (SENDS, "send_alert", {"to": "oncall@corp.example"}),
+    "a recipient by name": (SENDS, "send_mail", {"to": "Bob", "cc": "me@corp.example"}),
+    "dots in a mailbox": ("Send it to bob.smith@gmail.com", "send_mail", {"to": "BobSmith@googlemail.com"}),
+    "an amount behind it": (PAYS, "transfer", {"to": "DE89 3704 0044 0532 0130 00 50 EUR"}),
     "the same account": (PAYS, "transfer", {"iban": "DE89370400440532013000", "amount": 50}),
     "... with dashes": (PAYS, "transfer", {"iban": "de89-3704-0044-0532-0130-00", "amount": 50}),
     "... over two lines": (
@@ -125,6 +128,18 @@ def test_an_address_that_an_answer_says_is_left_to_the_score(
 ) -> None:
     assert told(intent, tool, arguments, answer) is None
     assert told(intent, tool, arguments) is not None
+
+
+def test_an_answer_that_may_be_forgotten_may_have_said_it() -> None:
+    many = [
+        ("search_mail", {"query": f"q{n}"}, " ".join(f"w{n}x{m}@h{n}y{m}.example" for m in range(300)))
+        for n in range(25)
+    ]
+    steps = [("read_calendar", {"day": "Monday"}, "Organiser: ana@shop.example"), *many]
+    last = ("send_mail", {"to": "ana@shop.example"}, "done")
+    for before in (steps[:1], steps):
+        decision = decisions(of_steps(SENDS, *before, last), TOOLS)[-1]
+        assert "other_address" not in [one["name"] for one in decision["evidence"]]
 
 
 def heard(events: list[dict[str, Any]]) -> bool:
