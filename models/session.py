@@ -305,6 +305,12 @@ def print_limit(session: Session) -> int:
     return min(MAX_PRINTS, (MAX_STATE - _used(session) - words) // 8)
 
 
+def may_forget(session: Session) -> bool:
+    """Whether the index of `session` may have dropped something: it holds what `Index.trim` leaves of a full one."""
+    limit = print_limit(session)
+    return len(session.index) // 8 >= limit - limit // 8
+
+
 def asked_limit(session: Session) -> int:
     """Bytes of its intent's words that `session` has room for; without them it keeps none of answers."""
     return max(0, min(2 * MAX_INTENT, _words_limit(session) - _FETCHERS))

@@ -12,7 +12,7 @@ from models.evidence.context import CallContext
 from models.evidence.origins import LeafOrigin
 from models.evidence.provenance import leaf_tokens, origin
 from models.lexicons.loader import lexicon
-from models.session import MAX_ADDRESSED, Session, print_limit
+from models.session import MAX_ADDRESSED, Session, may_forget
 from models.text.fingerprints import fingerprint
 from models.text.index import Index
 from models.text.recipients import accounts_of, mails_in, mails_of
@@ -29,20 +29,23 @@ class Kind(NamedTuple):
     ----------
     what : one is called
     parameters : words of names of arguments that take them
+    by_name : whether such an argument may hold a name in place of one, which may be whom the user named
     of : those that a value consists of
     named : prints of those that a session's intent names
     """
 
     what: str
     parameters: frozenset[str]
+    by_name: bool
     of: Callable[[str], set[str]]
     named: Callable[[Session], bytes]
 
 
-MAIL = "mail address"
 KINDS = (
-    Kind(MAIL, _LISTED.words("recipients_of_mail"), mails_of, lambda session: session.mails),
-    Kind("account", _LISTED.words("recipients_of_money"), accounts_of, lambda session: session.accounts),
+    Kind("mail address", _LISTED.words("recipients_of_mail"), True, mails_of, lambda session: session.mails),
+    Kind(
+        "account", _LISTED.words("recipients_of_money"), False, accounts_of, lambda session: session.accounts
+    ),
 )
 
 
@@ -60,25 +63,23 @@ def unnamed_recipient(evidence: CallEvidence) -> Unnamed | None:
     """
     context = evidence.context
     root = context.ancestors[-1] if context.ancestors else context.session
+    if not (root.mails or root.accounts) or any(map(may_forget, (context.session, *context.ancestors))):
+        return None  # nothing to hold it against, or an answer that said it may be gone
     for kind in KINDS:
         named = set(np.frombuffer(kind.named(root), "<u4").tolist())
         if not named or len(named) >= MAX_ADDRESSED:
             continue
-        if any(
-            len(session.index) >= 7 * print_limit(session)
-            for session in (context.session, *context.ancestors)
-        ):
-            continue  # the index is so full that an answer that said it may be gone
         named |= {fingerprint(own, context.key) for own in mails_in(root.user or "")}
         taking = [
-            leaf for leaf in evidence.arguments.leaves if leaf.leaf.is_string and _takes(kind, leaf.leaf.path)
+            (leaf, sorted(kind.of(leaf.leaf.text)))
+            for leaf in evidence.arguments.leaves
+            if leaf.leaf.is_string and _takes(kind, leaf.leaf.path)
         ]
-        here = [(leaf, address) for leaf in taking for address in sorted(kind.of(leaf.leaf.text))]
-        if kind.what == MAIL and len({leaf.leaf.path for leaf, _ in here}) < len(taking):
-            continue  # a recipient by name may be the one that the user named
-        if here and not any(
-            fingerprint(address, context.key) in named or _stands(context, address) for _, address in here
-        ):
+        here = [(leaf, address) for leaf, addresses in taking for address in addresses]
+        others = not all(addresses for _, addresses in taking)
+        if not here or (others and kind.by_name):
+            continue
+        if not any(fingerprint(one, context.key) in named or _stands(context, one) for _, one in here):
             return Unnamed(kind.what, here[0][0])
     return None
 

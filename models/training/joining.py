@@ -146,7 +146,10 @@ def calibrated(calls: Calls, scores: Ints) -> dict[str, Any]:
     half = np.array([zlib.crc32(session.task.encode()) % 2 for session in calls.sessions])
     honest = np.array([session.sets_limits for session in calls.sessions])
     hijacked = np.array([s.kind == "hijacked" and s.variant in MET | {"recorded"} for s in calls.sessions])
-    own = {budget: calibrate.own_thresholds(highest, calls, budget) for budget in (0.001, ALERTED, 0.05)}
+    own = {
+        budget: calibrate.own_thresholds(highest, calls, budget)
+        for budget in (ALERTED / 10, ALERTED, 5 * ALERTED)
+    }
     found: dict[str, Any] = {}
     for domain in own[ALERTED]:
         ceiling, before, floor = (

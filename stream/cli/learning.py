@@ -84,10 +84,10 @@ def calibrate(
     """Fit thresholds, and quieten signals, by what an ecosystem's own sessions show, unlabelled; write them as a release.
 
     A threshold given as a budget rises when more sessions reach it than the budget, and 5 % of hijacks, explain, and never
-    passes that of a tenth of the budget. Alert falls where so few sessions score high that it keeps its budget further
-    down (under 1 %: 230 sessions or more), and never below that of five times the budget. Give the policy that has the
-    budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's
-    budget is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
+    passes that of a tenth of its budget. Alert falls where so few sessions score high that it keeps its budget further
+    down (under 1 %: 230 sessions or more), and never below that of five times its budget. Give the policy that has the
+    budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's budget
+    is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
     from models.release import registry
     from stream.bootstrap import make_release
@@ -108,8 +108,8 @@ def calibrate(
     sample = calibration.maxima(rows, release.name)
     calibration.enough(sample, release.name)
     levels = calibration.fit_levels(release.policy, loaded, list(sample.highest.values()))
-    alert = next((row.after for row in levels if row.level == "alert"), release.levels.alert)
-    signals = signal_rates.rates(sample.heard, sample.highest, alert, release.policy)
+    after = calibration.levels_after(levels, release.policy, loaded)
+    signals = signal_rates.rates(sample.heard, sample.highest, after["alert"], release.policy)
     digest = calibration.write(calibration.calibrated(text, levels, signals), name, loaded, source, out)
     typer.echo(f"{len(sample.highest)} sessions", err=True)
     _print_levels(levels)
@@ -120,9 +120,8 @@ def calibrate(
             f"{level}: a number in this policy ({at / 10_000:.4f}, reached by {reached} sessions), so it stays; to fit it again, give"
             " the policy that has its budget"
         )
-    now = {row.level: row.after for row in levels}
-    if now.get("alert") is not None and now.get("alert") == now.get("watch"):
-        say("alert now equals watch: whatever reaches it alerts")
+    if after["alert"] == after["watch"]:
+        say("alert now equals watch: no score is only watched, if families of evidence speak with it")
     if (pushed := calibration.spent(levels, release.policy, loaded)) is not None:
         say(
             f"WARNING: alert: {pushed.reached_after} of {len(sample.highest)} sessions still reach its threshold: look for"

@@ -251,11 +251,14 @@ def _read(reading: Reading | None) -> dict[str, Any]:
     """What a decision says of a reader's word; nothing where none read the call."""
     if reading is None:
         return {}
-    adds: list[float | None] = [round(one, 4) for one in reading.moves]
-    adds += [None] * (len(reading.sources) - len(adds))
     heard = [
-        {"adds": more, "begins": _BEGINS[led.begins], "call_seq": led.seq, "through": led.through}
-        for led, more in zip(reading.sources, adds, strict=True)
+        {
+            "adds": None if adds is None else round(adds, 4),
+            "begins": _BEGINS[led.begins],
+            "call_seq": led.seq,
+            "through": led.through,
+        }
+        for led, adds in zip(reading.sources, reading.moves, strict=True)
     ]
     told = {"forest": reading.forest / UNITS, "heard": heard, "log_odds": round(reading.log_odds, 4)}
     return {"read": told}

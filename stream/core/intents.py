@@ -7,7 +7,7 @@ and allows. It is read by the readers of the release that judges the session.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -126,8 +126,7 @@ def widen(
     listed = " ".join((intent.resources or [])[:256])[:_MAX_CHARACTERS]
     whole = f"{text} {plan} {listed}"
     _take_words(session, whole, key)
-    session.mails = _with_prints(session.mails, mails_in(whole), key)
-    session.accounts = _with_prints(session.accounts, accounts_in(whole), key)
+    _take_addresses(session, whole, key)
     session.vague = (
         session.vague
         and not _NAMED.search(unhashed(listed))
@@ -154,14 +153,20 @@ def widen(
 
 def _take_words(session: Session, text: str, key: bytes) -> None:
     whole = unhashed(text)
-    words = set(np.frombuffer(session.intent_words, "<u4").tolist())
-    words |= stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
-    session.intent_words = as_prints(words)[:MAX_STEMS].astype("<u4").tobytes()
+    words = stems_of_pieces(whole.split(), key) if apart(whole) else stem_prints(whole, key)
+    session.intent_words = _with_prints(session.intent_words, words, MAX_STEMS)
 
 
-def _with_prints(kept: bytes, addresses: Iterable[str], key: bytes) -> bytes:
-    prints = {*np.frombuffer(kept, "<u4").tolist(), *(fingerprint(each, key) for each in addresses)}
-    return np.array(sorted(prints)[:MAX_ADDRESSED], "<u4").tobytes()
+def _take_addresses(session: Session, text: str, key: bytes) -> None:
+    """Add the mail addresses and accounts that an intent names."""
+    mails, accounts = ({fingerprint(one, key) for one in found(text)} for found in (mails_in, accounts_in))
+    session.mails = _with_prints(session.mails, mails, MAX_ADDRESSED)
+    session.accounts = _with_prints(session.accounts, accounts, MAX_ADDRESSED)
+
+
+def _with_prints(kept: bytes, more: set[int], most: int) -> bytes:
+    """Kept prints and more of them, in order, `most` in all."""
+    return as_prints(more.union(np.frombuffer(kept, "<u4").tolist()))[:most].astype("<u4").tobytes()
 
 
 def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) -> None:

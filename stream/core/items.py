@@ -58,13 +58,13 @@ class Call(NamedTuple):
 class Reading(NamedTuple):
     """What a reader made of a call: the forest's score alone, the reader's log odds, and the snippets that it read.
 
-    ``moves``: what each of these adds to the log odds; only where the score is one to alert on.
+    ``moves``: what each of these adds to the log odds; None where the score is none to alert on.
     """
 
     forest: int
     log_odds: float
     sources: Sequence[Led]
-    moves: Sequence[float]
+    moves: Sequence[float | None]
 
 
 class Close(NamedTuple):

@@ -178,13 +178,13 @@ def _read(calls: Sequence[Call], scores: list[int]) -> list[Reading | None]:
         joined = joint.scores(np.array([scores[n] for n, _ in chosen]), np.array(said)).tolist()
         for (n, _), page, log_odds, score in zip(chosen, pages, said, joined, strict=True):
             told = score >= min(release.levels.alert, release.levels.revoke)
-            moves = _moves(reader, page, log_odds) if told else []
+            moves = _moves(reader, page, log_odds) if told else [None] * len(page.sources)
             readings[n] = Reading(scores[n], log_odds, page.sources, moves)
             scores[n] = score
     return readings
 
 
-def _moves(reader: Reader, page: Page, log_odds: float) -> list[float]:
+def _moves(reader: Reader, page: Page, log_odds: float) -> list[float | None]:
     """What each snippet of a page adds to its log odds: the page is read again without it."""
     silenced = [page.without(n) for n in range(len(page.sources))]
     return [log_odds - alone for alone in reader.read(silenced)]

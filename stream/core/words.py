@@ -63,10 +63,8 @@ def _as_read(reading: Reading) -> str:
     >>> _as_read(Reading(5000, 2.5, [Led(4, (2,), Mark.SAID), Led(3, (), Mark.NOWHERE)], [0.25, 1.0]))
     'read beside answers of call 3 (called with what nobody named; adds +1.00) and call 4 (led to by call 2, called with what the intent names; adds +0.25): log odds +2.50'
     """
-    moves = reading.moves or [0.0] * len(reading.sources)
-    ranked = sorted(zip(reading.sources, moves, strict=True), key=lambda one: -one[1])
-    told = bool(reading.moves)
-    *most, last = [_way(led, adds if told else None) for led, adds in ranked] or ["the intent"]
+    ranked = sorted(zip(reading.sources, reading.moves, strict=True), key=lambda one: -(one[1] or 0.0))
+    *most, last = [_way(led, adds) for led, adds in ranked] or ["the intent"]
     beside = f"{', '.join(most)} and {last}" if most else last
     answers = "answers of " if ranked else ""
     return f"read beside {answers}{beside}: log odds {reading.log_odds:+.2f}"

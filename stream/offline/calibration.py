@@ -166,9 +166,14 @@ def fixed(policy: Policy, model: registry.Model) -> dict[str, int]:
 
 def spent(rows: Sequence[Fitted], policy: Policy, model: registry.Model) -> Fitted | None:
     """The alert's row where the sample has pushed it so far that it now equals revoke; None otherwise."""
-    after = levels(policy, model.threshold)._asdict() | {row.level: row.after for row in rows}
+    after = levels_after(rows, policy, model)
     raised_to = (row for row in rows if row.level == "alert" and row.before < row.after >= after["revoke"])
     return next(raised_to, None)
+
+
+def levels_after(rows: Sequence[Fitted], policy: Policy, model: registry.Model) -> dict[str, int]:
+    """All levels once `rows` hold, those given as numbers too, in units of 0.0001."""
+    return levels(policy, model.threshold)._asdict() | {row.level: row.after for row in rows}
 
 
 def _ceiling(model: registry.Model, budget: float, before: int) -> int:

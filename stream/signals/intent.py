@@ -72,7 +72,7 @@ class GraveAct(CallSignal):
 
 
 class OtherAddress(CallSignal):
-    """All mail addresses that the call writes to, or the account that it pays to, are named by nobody, neither by the intent nor by an answer, though the intent names one of that kind."""
+    """All mail addresses that the call writes to, or the account that it pays to (arguments named as `to`, `cc`, `attendees` or `iban` are), stand neither in the user's intent and amendments nor in an answer, though he names one of that kind."""
 
     id = "intent.other_address"
     shipped = "alert"
