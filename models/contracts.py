@@ -418,14 +418,32 @@ class Case(Outbound):
 
 
 class Outcome(Inbound):
-    """What became of a revocation, as the credential broker reports it."""
+    """What became of one credential of a revocation, as the credential broker, or the bridge for it, reports it.
+
+    Attributes
+    ----------
+    status
+        ``requested``: taken, not yet in effect. ``done``. ``already_gone``: nothing of that name was there. ``failed``: it may
+        still live. ``wider``: more went than was asked for.
+    kind, credential
+        Which credential of the token; the second is its name as a hash, never its value. Absent: all of that broker.
+    latency_ms
+        From the revocation's record on the bus to the provider's answer.
+    survives, survives_until
+        What stays valid all the same, and until when at most.
+    """
 
     jti: Identifier
     case_id: Identifier
     broker: Identifier
-    status: Literal["requested", "done", "failed", "wider"]
+    kind: Identifier | None = None
+    credential: Identifier | None = None
+    status: Literal["requested", "done", "already_gone", "failed", "wider"]
     time: Annotated[AwareDatetime, Field(strict=False)]
     detail: Annotated[str, Field(max_length=1024)] | None = None
+    latency_ms: Annotated[int, Field(ge=0)] | None = None
+    survives: Annotated[str, Field(max_length=256)] | None = None
+    survives_until: Annotated[AwareDatetime, Field(strict=False)] | None = None
     schema_version: Annotated[int, Field(ge=1)] = 1
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from models.errors import DriftlineError
-from stream.cli import learning, offline, playing, running, topics, verifying
+from stream.cli import bridging, learning, offline, playing, running, topics, verifying
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ for command in (
     running.broker,
     running.worker,
     running.advise,
+    bridging.bridge,
     playing.send,
     playing.watch,
     offline.replay,

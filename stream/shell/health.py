@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from models.errors import ConfigError
-from stream.shell.metrics import Measures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHORTEST_TOKEN = 16
@@ -22,12 +22,26 @@ Route = Callable[[], tuple[bool, bytes]]
 """Whether all is well, and the body to answer."""
 
 
+class Measured(Protocol):
+    """What a process tells about itself."""
+
+    registry: CollectorRegistry
+
+    def healthy(self) -> bool:
+        """Whether it turns."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether it does its work."""
+        ...
+
+
 class HealthServer:
     """``/metrics``, ``/healthz`` and ``/readyz`` over HTTP, on a thread of its own.
 
     Parameters
     ----------
-    measures : Measures
+    measures : Measured
         What is told.
     host, port
         Where to listen.
@@ -40,7 +54,7 @@ class HealthServer:
         The address is not loopback and there is no token, or the port is taken.
     """
 
-    def __init__(self, measures: Measures, host: str, port: int, token_file: Path | None) -> None:
+    def __init__(self, measures: Measured, host: str, port: int, token_file: Path | None) -> None:
         if token_file is None and not _loopback(host):
             raise ConfigError(
                 f"metrics on {host} would be open to the network: set DRIFTLINE_METRICS_TOKEN_FILE to a file "

@@ -1,0 +1,88 @@
+"""What the configuration says of every provider, and the files that hold its secrets."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from stream.bridge.provider import Unavailable
+
+
+class Part(BaseModel):
+    """A part of the configuration: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _web_address(url: str) -> str:
+    """`url` without its last slash, if secrets may be sent there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if (
+        host is None
+        or parts.scheme not in ("http", "https")
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        raise ValueError(
+            "expected an address such as https://sso.example.com, without a name, password or query"
+        )
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("secrets would be sent in the clear; give an https address")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+"""An https address; http to this machine alone."""
+
+
+class WebProvider(Part):
+    """A provider that is called over HTTP.
+
+    Attributes
+    ----------
+    url : str
+        Its address, without what the calls add.
+    ca_file : Path or None
+        PEM of the authority that signed its certificate, where the system does not know it.
+    timeout_s : float
+        After which a call counts as not answered.
+    """
+
+    url: WebAddress
+    ca_file: Path | None = None
+    timeout_s: float = 10.0
+
+
+def secret(path: Path) -> str:
+    """The secret in a file, read at each use so that it may rotate.
+
+    Raises
+    ------
+    Unavailable
+        The file cannot be read or holds nothing: somebody will mend it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unavailable(f"{path} cannot be read; it should hold a secret of the bridge") from error
+    if not text:
+        raise Unavailable(f"{path} is empty; it should hold a secret of the bridge")
+    return text

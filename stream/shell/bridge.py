@@ -1,0 +1,356 @@
+"""The bridge on the bus: revocations in, outcomes out, and an offset committed once all before it is told.
+
+The outcomes are the only memory (`stream.bridge.ledger`): a bridge that takes partitions over reads them first, so that what another
+did is not done again. A crash between an effect and its outcome repeats the call, which finds the credential gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from models.contracts import Outcome
+from models.errors import BrokerError
+from stream.bridge.configuration import Configuration, provider_of
+from stream.bridge.delivery import Delivery
+from stream.bridge.lane import Lane
+from stream.bridge.ledger import Ledger
+from stream.bridge.order import Order, Trust, order_of
+from stream.bridge.provider import Provider
+from stream.events import OUTCOMES, REVOCATIONS, Record, dumps
+from stream.outbound.tokens import TokenError
+from stream.settings import Settings
+from stream.shell import wire
+from stream.shell.bridge_metrics import BridgeMeasures
+from stream.shell.connection import refused
+
+COMMIT_S = 1.0
+"""Between two commits: what is asked of the ledger again after a crash."""
+STOP_S = 10.0
+"""How long calls that are under way may take when the bridge is told to stop."""
+POLL_MS = 200
+
+_log = logging.getLogger("driftline.bridge")
+
+
+class _Partition:
+    """How far the records of one partition are dealt with; -1 before the first one is read."""
+
+    def __init__(self) -> None:
+        self.next = self.committed = -1
+        self.open: dict[int, asyncio.Task[None]] = {}
+
+    def done(self) -> int:
+        """The first offset that is not dealt with."""
+        for offset in [offset for offset, task in self.open.items() if task.done() and not task.cancelled()]:
+            self.open.pop(offset).result()  # a failure to tell an outcome stops the bridge
+        return next(iter(self.open), self.next)
+
+
+class Bridge:
+    """Carries out what comes on the topic of revocations.
+
+    Parameters
+    ----------
+    settings : Settings
+        Kafka, prefix and group.
+    configuration : Configuration
+        Providers and limits.
+    trust : Trust
+        Whose tokens count.
+    measures : BridgeMeasures
+        What is told of it.
+    draw : callable
+        Uniform in [0, 1): the jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: Configuration,
+        trust: Trust,
+        measures: BridgeMeasures,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        wire.install()
+        self._settings, self._configuration, self._trust = settings, configuration, trust
+        self._measures, self._draw = measures, draw
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        self.ledger = Ledger()
+        self._outcomes: AIOKafkaConsumer | None = None
+        self.counts: Counter[str] = Counter()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Carry revocations out until told to stop.
+
+        Raises
+        ------
+        BrokerError
+            No broker answers, a topic or a right is missing, or an outcome was not confirmed.
+        """
+        async with _Ends(self._settings, self._configuration, self._draw) as ends:
+            delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            consumer = ends.consumer(
+                group_id=f"{self._settings.prefix}{self._settings.group}-bridge",
+                session_timeout_ms=int(self._settings.session_timeout_s * 1000),
+                heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
+            )
+            self._outcomes = ends.consumer()
+            try:
+                await self._outcomes.start()
+                await _to_beginning(self._outcomes, self._settings.topic(OUTCOMES))
+                consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
+                await consumer.start()
+                await self._read(consumer, delivery, ends.lanes, stop)
+                await self._finish(consumer)
+            except (KafkaError, OSError) as error:
+                raise refused(self._settings, error) from error
+            finally:
+                await self._cancel(list(self._partitions))
+                await consumer.stop()
+                await self._outcomes.stop()
+
+    async def retry(self) -> Counter[tuple[str, str]]:
+        """Carry out again what failed and was not done since; gives the outcomes by (broker, status)."""
+        async with _Ends(self._settings, self._configuration, self._draw) as ends:
+            delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            async for record in ends.all_of(OUTCOMES):
+                self.ledger.take(_document(record.value))
+            failed, running = self.ledger.failed(), []
+            async for record in ends.all_of(REVOCATIONS):
+                order = self._order(record)
+                if order is not None and order.jti in failed:
+                    running.append(delivery.begin(order, _now_ms()))
+            await asyncio.gather(*running)
+            return delivery.counts
+
+    async def would_do(self) -> AsyncIterator[Order]:
+        """Every order that is on the bus now; nothing is done and nothing committed."""
+        async with _Ends(self._settings, self._configuration, self._draw) as ends:
+            async for record in ends.all_of(REVOCATIONS):
+                if (order := self._order(record)) is not None:
+                    yield order
+
+    async def _read(
+        self, consumer: AIOKafkaConsumer, delivery: Delivery, lanes: Mapping[str, Lane], stop: asyncio.Event
+    ) -> None:
+        commits_s = 0.0
+        while not stop.is_set():
+            room = self._configuration.orders_at_once - sum(
+                len(each.open) for each in self._partitions.values()
+            )
+            held = consumer.assignment()
+            (consumer.resume if room > 0 else consumer.pause)(*held)
+            polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, room))
+            for place, records in polled.items():
+                if (partition := self._partitions.get(place)) is None:
+                    continue  # taken away amid the fetch
+                for record in records:
+                    partition.next = record.offset + 1
+                    if (order := self._order(record)) is not None:
+                        partition.open[record.offset] = delivery.begin(order, record.timestamp_ms)
+            self._measures.turn(lanes, ready=bool(held))
+            if (now_s := asyncio.get_running_loop().time()) >= commits_s:
+                commits_s = now_s + COMMIT_S
+                await self._commit(consumer)
+
+    async def _finish(self, consumer: AIOKafkaConsumer) -> None:
+        """Let what is under way come to its end, and commit what did."""
+        running = [task for partition in self._partitions.values() for task in partition.open.values()]
+        if running:
+            await asyncio.wait(running, timeout=STOP_S)
+        await self._commit(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        offsets = {
+            place: done
+            for place, partition in self._partitions.items()
+            if (done := partition.done()) != partition.committed
+        }
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            _log.warning(
+                "partitions were taken over before a commit; the ledger tells the next owner what was done"
+            )
+            return
+        for place, done in offsets.items():
+            self._partitions[place].committed = done
+
+    async def assigned(self, places: Collection[TopicPartition]) -> None:
+        """Learn what was done before anything of these partitions is."""
+        await self._learn()
+        for place in places:
+            self._partitions[place] = _Partition()
+        _log.info("ready: reads %d partitions of revocations", len(places))
+
+    async def revoked(self, consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
+        """Stop what is under way of these partitions; who has them next goes on."""
+        await self._cancel(places)
+        await self._commit(consumer)
+        for place in places:
+            self._partitions.pop(place, None)
+
+    async def _cancel(self, places: Collection[TopicPartition]) -> None:
+        tasks = [
+            task
+            for place in places
+            if place in self._partitions
+            for task in self._partitions[place].open.values()
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _learn(self) -> None:
+        assert self._outcomes is not None
+        async for record in _to_end(self._outcomes):
+            self.ledger.take(_document(record.value))
+
+    def _telling(
+        self, report: Callable[[str, Outcome], Awaitable[None]]
+    ) -> Callable[[str, Outcome], Awaitable[None]]:
+        async def tell(tenant: str, outcome: Outcome) -> None:
+            await report(tenant, outcome)
+            self._measures.told(outcome)
+
+        return tell
+
+    def _order(self, record: Record) -> Order | None:
+        """What a record asks this bridge for, if it asks it for anything."""
+        try:
+            order = order_of(record.value or b"", self._trust, _now_ms() / 1000)
+        except TokenError as error:
+            self.counts["refused"] += 1
+            self._measures.refused(error.reason)
+            place = f"{record.topic}[{record.partition}]@{record.offset}"
+            _log.error("refused, and not acted on: %s: %s", place, error)
+            return None
+        self.counts["skipped" if order is None else "orders"] += 1
+        return order
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, bridge: Bridge, consumer: AIOKafkaConsumer) -> None:
+        self._bridge, self._consumer = bridge, consumer
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._bridge.assigned(assigned)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._bridge.revoked(self._consumer, revoked)
+
+
+class _Ends:
+    """The bridge's ends: providers, each in a lane, and a producer of outcomes."""
+
+    def __init__(self, settings: Settings, configuration: Configuration, draw: Callable[[], float]) -> None:
+        self._settings = settings
+        self._options = settings.kafka()
+        self._options["bootstrap_servers"] = ",".join(self._options["bootstrap_servers"])
+        del self._options["bootstrap_timeout_ms"]  # kafka-python's alone
+        self._providers: dict[str, Provider] = {
+            name: provider_of(each) for name, each in configuration.brokers.items()
+        }
+        self._limits, self._draw = configuration.limits, draw
+        self.lanes: dict[str, Lane] = {}
+
+    async def __aenter__(self) -> _Ends:
+        self.lanes = {name: Lane(each, self._limits, self._draw) for name, each in self._providers.items()}
+        self._producer = AIOKafkaProducer(
+            **self._options, acks="all", enable_idempotence=True, client_id="driftline-bridge"
+        )
+        try:
+            await self._producer.start()
+            for base in (REVOCATIONS, OUTCOMES):
+                if not await self._producer.partitions_for(self._settings.topic(base)):
+                    raise BrokerError(
+                        f"{self._settings.topic(base)}: no such topic; run `driftline topics create`"
+                    )
+        except (KafkaError, OSError) as error:
+            await self._producer.stop()
+            raise refused(self._settings, error) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._producer.stop()
+        for provider in self._providers.values():
+            await provider.close()
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """A consumer that commits nothing by itself."""
+        return AIOKafkaConsumer(
+            **self._options,
+            **options,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=self._settings.fetch_wait_ms,
+            client_id="driftline-bridge",
+        )
+
+    async def report(self, tenant: str, outcome: Outcome) -> None:
+        """Send an outcome and wait until the broker has it."""
+        value = dumps(outcome.model_dump(mode="json", exclude_none=True))
+        try:
+            await self._producer.send_and_wait(self._settings.topic(OUTCOMES), value, tenant.encode())
+        except KafkaError as error:
+            raise BrokerError(f"an outcome was not confirmed ({type(error).__name__})") from error
+
+    async def all_of(self, base: str) -> AsyncIterator[Record]:
+        """What stands on a topic at this moment."""
+        consumer = self.consumer()
+        await consumer.start()
+        try:
+            await _to_beginning(consumer, self._settings.topic(base))
+            async for record in _to_end(consumer):
+                yield record
+        finally:
+            await consumer.stop()
+
+
+async def _to_beginning(consumer: AIOKafkaConsumer, topic: str) -> None:
+    numbers = consumer.partitions_for_topic(topic)
+    while numbers is None:
+        await consumer._client.force_metadata_update()
+        await consumer.topics()
+        numbers = consumer.partitions_for_topic(topic)
+    places = [TopicPartition(topic, number) for number in sorted(numbers)]
+    consumer.assign(places)
+    await consumer.seek_to_beginning(*places)
+
+
+async def _to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
+    """What `consumer` has not read yet, up to where its partitions end now."""
+    # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    behind = {place for place, end in ends.items() if end}
+    while behind:
+        for records in (await consumer.getmany(*behind, timeout_ms=POLL_MS)).values():
+            for record in records:
+                yield record
+        for place in tuple(behind):
+            if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
+                behind.discard(place)
+
+
+def _document(value: bytes | None) -> Mapping[str, Any]:
+    try:
+        read = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
