@@ -151,9 +151,12 @@ class Bridge:
             held = consumer.assignment()
             (consumer.resume if room > 0 else consumer.pause)(*held)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, room))
+            await self._take_over([place for place in polled if place not in self._partitions])
             for place, records in polled.items():
-                if (partition := self._partitions.get(place)) is None:
-                    continue  # taken away amid the fetch
+                if place not in consumer.assignment():
+                    self._partitions.pop(place, None)  # taken away meanwhile
+                    continue
+                partition = self._partitions[place]
                 for record in records:
                     partition.next = record.offset + 1
                     if (order := self._order(record)) is not None:
@@ -188,12 +191,15 @@ class Bridge:
         for place, done in offsets.items():
             self._partitions[place].committed = done
 
-    async def assigned(self, places: Collection[TopicPartition]) -> None:
-        """Learn what was done before anything of these partitions is."""
-        await self._learn()
+    async def _take_over(self, places: Collection[TopicPartition]) -> None:
+        """Learn what others did before anything of these partitions is done.
+
+        Not when they are assigned: the client hands out records before its listener has ended, and drops what that raises.
+        """
+        if places:
+            await self._learn()
         for place in places:
             self._partitions[place] = _Partition()
-        _log.info("ready: reads %d partitions of revocations", len(places))
 
     async def revoked(self, consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
         """Stop what is under way of these partitions; who has them next goes on."""
@@ -246,7 +252,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._bridge, self._consumer = bridge, consumer
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        await self._bridge.assigned(assigned)
+        _log.info("ready: reads %d partitions of revocations", len(assigned))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         await self._bridge.revoked(self._consumer, revoked)
@@ -268,9 +274,8 @@ class _Ends:
 
     async def __aenter__(self) -> _Ends:
         self.lanes = {name: Lane(each, self._limits, self._draw) for name, each in self._providers.items()}
-        self._producer = AIOKafkaProducer(
-            **self._options, acks="all", enable_idempotence=True, client_id="driftline-bridge"
-        )
+        # Not idempotent: an outcome that arrives twice says the same, and the embedded broker gives no producer ids to this client.
+        self._producer = AIOKafkaProducer(**self._options, acks="all", client_id="driftline-bridge")
         try:
             await self._producer.start()
             for base in (REVOCATIONS, OUTCOMES):

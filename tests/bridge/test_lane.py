@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_calls_begin_in_order_at_most_so_many_at_once_and_a_second() -> None:
     assert [value for _, value in provider.called] == values
     assert provider.most == 4
     starts = [at for at, _ in provider.called]
-    assert all(b - a >= 0.05 - 1e-9 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(starts))
 
 
 def test_a_provider_that_is_down_for_minutes_is_asked_rarely_and_by_one_and_nothing_is_lost() -> None:
@@ -114,7 +115,7 @@ def test_pauses_have_full_jitter_and_an_upper_bound_that_doubles() -> None:
 
     run(main())
     starts = [at for at, _ in provider.called]
-    gaps = [round(b - a, 2) for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [round(b - a, 2) for a, b in pairwise(starts)]
     assert gaps[:9] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 

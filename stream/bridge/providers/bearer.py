@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import aiohttp
-
 from stream.bridge.provider import Rejected, Unavailable
-from stream.bridge.providers.http import Http, Reply
+from stream.bridge.providers.http import Http, basic
 from stream.bridge.providers.settings import secret
 
 EARLY_S = 30.0
@@ -30,14 +28,23 @@ class ClientCredentials:
         Holds its secret, read at each request.
     scope : str or None
         What to ask for.
+    in_form : bool
+        Whether id and secret go into the form, in place of the header.
     """
 
     def __init__(
-        self, http: Http, path: str, client_id: str, secret_file: Path, scope: str | None = None
+        self,
+        http: Http,
+        path: str,
+        client_id: str,
+        secret_file: Path,
+        scope: str | None = None,
+        *,
+        in_form: bool = False,
     ) -> None:
         self._http, self._path, self._client_id, self._file = http, path, client_id, secret_file
         self._form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
-        self._one = asyncio.Lock()
+        self._in_form, self._one = in_form, asyncio.Lock()
         self._token, self._until_s = "", 0.0
 
     async def headers(self) -> dict[str, str]:
@@ -59,9 +66,10 @@ class ClientCredentials:
         self._until_s = 0.0
 
     async def _fetch(self, now_s: float) -> None:
-        reply: Reply = await self._http.call(
-            "POST", self._path, form=self._form, auth=aiohttp.BasicAuth(self._client_id, secret(self._file))
-        )
+        own = secret(self._file)
+        who = {"client_id": self._client_id, "client_secret": own} if self._in_form else {}
+        headers = {} if self._in_form else basic(self._client_id, own)
+        reply = await self._http.call("POST", self._path, form={**self._form, **who}, headers=headers)
         token, life_s = (reply.body or {}).get("access_token"), (reply.body or {}).get("expires_in", 60)
         if reply.status != 200 or not isinstance(token, str) or not isinstance(life_s, int | float):
             if reply.status in (400, 404):

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected
 from stream.bridge.providers.bearer import ClientCredentials
-from stream.bridge.providers.http import Http
+from stream.bridge.providers.http import Http, step
 from stream.bridge.providers.settings import WebAddress, WebProvider
 
 
@@ -60,11 +60,12 @@ class Entra:
             settings.client_id,
             settings.client_secret_file,
             "https://graph.microsoft.com/.default",
+            in_form=True,
         )
 
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """Revoke the user's sign-ins, or disable the workload."""
-        name, headers = quote(credential.value, safe=""), await self._bearer.headers()
+        name, headers = step(credential.value), await self._bearer.headers()
         if credential.kind == "user_id":
             reply = await self._graph.call(
                 "POST", f"/v1.0/users/{name}/revokeSignInSessions", headers=headers

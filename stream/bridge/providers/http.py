@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
 
 import aiohttp
+from yarl import URL
 
 from models.errors import ConfigError
-from stream.bridge.provider import Unavailable
+from stream.bridge.provider import Rejected, Unavailable
 from stream.bridge.providers.settings import WebProvider
 
 MAX_REPLY = 256 * 1024
 """Bytes of a reply that are read."""
+_ID = re.compile(r"[A-Za-z0-9@._~-]{1,256}")
 _TRY_AGAIN = (401, 403, 408, 425, 429)
 """What mends itself, or is mended at the provider while the bridge waits: a secret, a right, a limit. So do 5xx."""
+
+
+def step(value: str) -> str:
+    """`value` as one step of a path.
+
+    Raises
+    ------
+    Rejected
+        It is no id that could be one: servers and proxies disagree about what an encoded slash or dots mean.
+    """
+    if not _ID.fullmatch(value) or set(value) == {"."}:
+        raise Rejected("the reference is no id: expected letters, digits and @ . _ - ~ alone")
+    return quote(value, safe="")
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    """A client's id and secret as a header, each form-encoded first (RFC 6749, 2.3.1).
+
+    >>> basic("b", "50%")
+    {'Authorization': 'Basic Yjo1MCUyNQ=='}
+    """
+    packed = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(packed).decode()}"}
 
 
 class Reply(NamedTuple):
@@ -63,7 +91,6 @@ class Http:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        auth: aiohttp.BasicAuth | None = None,
         form: Mapping[str, str] | None = None,
         document: Any = None,
         refusals_are_final: bool = False,
@@ -86,9 +113,8 @@ class Http:
         try:
             async with self._client.request(
                 method,
-                self._url + path,
+                URL(self._url + path, encoded=True),
                 headers=headers,
-                auth=auth,
                 data=form,
                 json=document,
                 allow_redirects=False,

@@ -23,7 +23,7 @@ from pydantic import Field
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable
 from stream.bridge.providers.bearer import ClientCredentials
-from stream.bridge.providers.http import Http, Reply
+from stream.bridge.providers.http import Http, Reply, step
 from stream.bridge.providers.settings import WebProvider
 
 SURVIVES = "access tokens at resources that do not introspect, until they expire"
@@ -66,7 +66,7 @@ class Keycloak:
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """End the session, or all sessions of the user."""
         life_s = self._settings.access_token_minutes * 60
-        name = quote(credential.value, safe="")
+        name = step(credential.value)
         if credential.kind == "sid":
             reply = await self._call("DELETE", f"/sessions/{name}")
             if reply.status == 404:

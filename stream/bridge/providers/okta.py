@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from pydantic import Field
 
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected
-from stream.bridge.providers.http import Http
+from stream.bridge.providers.http import Http, step
 from stream.bridge.providers.settings import WebProvider, secret
 
 SURVIVES = (
@@ -54,7 +53,7 @@ class Okta:
         """End all sessions and tokens of the user."""
         if credential.kind != "user_id":
             raise Rejected(f"Okta revokes by user_id, not by {credential.kind!r}; declare the agent's user")
-        path = f"/api/v1/users/{quote(credential.value, safe='')}/sessions?oauthTokens=true"
+        path = f"/api/v1/users/{step(credential.value)}/sessions?oauthTokens=true"
         reply = await self._http.call("DELETE", path, headers=self._headers())
         if reply.status == 404:
             return Effect("already_gone", "no such user")
