@@ -73,7 +73,7 @@ def bridge(
     from stream.shell.bridge_metrics import BridgeMeasures
 
     trust, measures = _trust(configured, loaded, jwks, dev=dev), BridgeMeasures()
-    made = Bridge(configured, loaded, trust, measures)
+    made = Bridge(configured, loaded, trust, measures, say=say)
     if dry_run:
         raise typer.Exit(asyncio.run(_would_do(made, loaded)))
     if retry_failed:

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.events import ALERTS, DECISIONS, QUARANTINE, REVOCATIONS
+from stream.events import ALERTS, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS
 from stream.shell.outputs import Seen, claims_of
 
 STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
@@ -41,12 +41,14 @@ class Board:
         self.sessions: set[tuple[str, str]] = set()
         self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
         self.n_judged = self.n_quarantined = 0
+        self.outcomes: Counter[str] = Counter()
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self.lost = ""
         """What is wrong with the connection, where something is."""
         self._latest: deque[dict[str, Any]] = deque(maxlen=latest)
         self._notable: deque[Text] = deque(maxlen=latest)
+        self._drift: deque[str] = deque(maxlen=1000)  # tokens of late that drift led to
 
     def feed(self, seen: Seen) -> dict[str, Any] | None:
         """Take one record in; gives its document, or None for a repeat or something unreadable."""
@@ -57,7 +59,12 @@ class Board:
         if (seen.topic + identity) in self._seen:
             return None  # decided again after a crash: the same record
         self._seen.add(seen.topic + identity)
-        count = {DECISIONS: self._decision, ALERTS: self._alert, REVOCATIONS: self._revocation}
+        count = {
+            DECISIONS: self._decision,
+            ALERTS: self._alert,
+            REVOCATIONS: self._revocation,
+            OUTCOMES: self._outcome,
+        }
         count.get(seen.topic, self._refusal)(document)
         return document
 
@@ -99,6 +106,7 @@ class Board:
             self.n_ended += 1  # the session is over, and its credentials with it: routine, counted apart
             return
         self.n_revocations += 1
+        self._drift.append(str(document.get("jti")))
         credentials = ", ".join(
             f"{reference.get('broker')}:{reference.get('kind')}:{reference.get('value')}"
             for reference in event.get("driftline_credentials", [])
@@ -108,6 +116,24 @@ class Board:
         why = next(iter(reason.values()), "") if isinstance(reason, dict) else reason
         self._notable.append(
             Text.assemble(("REVOKE  ", "bold red"), plain(credentials, 60), "  ", plain(why, 140))
+        )
+
+    def _outcome(self, document: dict[str, Any]) -> None:
+        status = str(document.get("status"))
+        self.outcomes[status] += 1
+        failed = status == "failed"
+        if not failed and document.get("jti") not in self._drift:
+            return  # of a task that is over: routine
+        took = document.get("latency_ms")
+        self._notable.append(
+            Text.assemble(
+                ("FAILED  ", "bold red") if failed else ("OUTCOME ", "green"),
+                plain(f"{document.get('broker')}:{document.get('kind')}", 30),
+                "  ",
+                plain(status.replace("_", " "), 14),
+                f", {took} ms after the revocation" if isinstance(took, int) and not failed else "",
+                f"  {plain(document.get('detail'), 140)}" if document.get("detail") else "",
+            )
         )
 
     def _refusal(self, document: dict[str, Any]) -> None:
@@ -148,6 +174,11 @@ class Board:
         parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations for drift"]
         if self.n_ended:
             parts.append(f"{self.n_ended} as sessions ended")
+        dead = sum(self.outcomes[status] for status in ("done", "already_gone", "wider"))
+        if dead:
+            parts.append(f"{dead} credentials dead")
+        if self.outcomes["failed"]:
+            parts.append(f"{self.outcomes['failed']} revocations FAILED")
         if self.n_quarantined:
             parts.append(f"{self.n_quarantined} refused")
         text = Text(" · ".join(parts))
@@ -186,7 +217,12 @@ def _document(seen: Seen) -> tuple[str, dict[str, Any]] | None:
         document = orjson.loads(seen.value)
     except orjson.JSONDecodeError:
         return None
+    if not isinstance(document, dict):
+        return None
     if seen.topic == DECISIONS:
         return str(document.get("decision_id", "")), document
+    if seen.topic == OUTCOMES:
+        names = ("jti", "broker", "credential", "status", "time")
+        return "/".join(str(document.get(name)) for name in names), document
     uid = document.get("metadata", {}).get("uid") or base64.b64encode(seen.value).decode()
     return str(uid), document

@@ -71,6 +71,8 @@ class Bridge:
         What is told of it.
     draw : callable
         Uniform in [0, 1): the jitter of pauses.
+    say : callable
+        Hears when the bridge reads.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class Bridge:
         trust: Trust,
         measures: BridgeMeasures,
         draw: Callable[[], float] = random.random,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         wire.install()
         self._settings, self._configuration, self._trust = settings, configuration, trust
-        self._measures, self._draw = measures, draw
+        self._measures, self._draw, self.say = measures, draw, say
         self._partitions: dict[TopicPartition, _Partition] = {}
         self.ledger = Ledger()
         self._outcomes: AIOKafkaConsumer | None = None
@@ -252,7 +255,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._bridge, self._consumer = bridge, consumer
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        _log.info("ready: reads %d partitions of revocations", len(assigned))
+        self._bridge.say(f"ready: reads {len(assigned)} partitions of revocations")
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         await self._bridge.revoked(self._consumer, revoked)

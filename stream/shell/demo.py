@@ -11,9 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
 from rich.console import Console
@@ -27,10 +28,11 @@ from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.board import Board, plain
 from stream.shell.broker import EmbeddedBroker
+from stream.shell.demo_credentials import credentials
 from stream.shell.latency import Latency, p50_p99
 from stream.shell.outputs import records
 from stream.shell.send import Message, Refusals, Sender, interleaved, messages, paced
-from stream.shell.worker_process import WorkerProcess
+from stream.shell.worker_process import ChildProcess
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PARTITIONS = 4
@@ -38,6 +40,25 @@ QUIET_S = 2.0
 """With every call decided, this long without anything new ends the demo: act has caught up."""
 STALL_S = 20.0
 """This long without a decision, while some are missing, is a failure."""
+
+
+class Watched(Protocol):
+    """A process beside the demo."""
+
+    def await_ready(self) -> None:
+        """Wait until it works."""
+        ...
+
+    def check(self) -> None:
+        """Raise if it has ended."""
+        ...
+
+
+class Lived(NamedTuple):
+    """Tokens that the OAuth server called active before anything was played, and after all of it."""
+
+    before: int
+    after: int
 
 
 def sample_messages() -> list[Message]:
@@ -108,14 +129,22 @@ def run(
             fetch_wait_ms=10,
         )
         topics.create(settings)
-        with WorkerProcess(settings, Path(scratch) / "worker.log") as worker:
-            with console.status("the worker is joining its groups ..."):
-                worker.await_ready()
+        with ExitStack() as running:
+            scene = credentials(settings, played, Path(scratch))
+            if isinstance(scene, str):
+                console.print(f"[dim]{scene}")
+            # Together: each waits for the first join of a group.
+            processes: list[Watched] = [] if isinstance(scene, str) else [running.enter_context(scene)]
+            processes.append(running.enter_context(ChildProcess(settings, Path(scratch) / "worker.log")))
+            with console.status("the worker and the bridge are joining their groups ..."):
+                for process in processes:
+                    process.await_ready()
             feed = _Feed(settings, played, rate)
-            complete = _show(console, settings, worker, feed, sum(awaited))
-    _summary(console, feed)
+            complete = _show(console, settings, processes, feed, sum(awaited))
+            lived = None if isinstance(scene, str) else Lived(scene.issued, len(scene.alive()))
+    _summary(console, feed, lived)
     if picture is not None:
-        _draw(feed, picture)
+        _draw(feed, picture, lived)
     if not complete:
         console.print(
             f"[red]only {feed.board.n_calls} of {awaited.calls} calls were decided within {STALL_S:.0f} s"
@@ -157,7 +186,9 @@ def _event_id(message: Message) -> str | None:
     return event_id if isinstance(event_id, str) else None
 
 
-def _show(console: Console, settings: Settings, worker: WorkerProcess, feed: _Feed, expected: int) -> bool:
+def _show(
+    console: Console, settings: Settings, processes: Sequence[Watched], feed: _Feed, expected: int
+) -> bool:
     """Show what is decided until all of it is; whether every call was."""
     board = feed.board
     feed.start()
@@ -171,7 +202,8 @@ def _show(console: Console, settings: Settings, worker: WorkerProcess, feed: _Fe
             quiet_s = time.monotonic() - last
             if feed.failure is not None:
                 raise feed.failure
-            worker.check()
+            for process in processes:
+                process.check()
             if feed.done.is_set() and board.n_calls + board.n_quarantined >= expected and quiet_s > QUIET_S:
                 return True
             if feed.done.is_set() and quiet_s > STALL_S:
@@ -179,15 +211,15 @@ def _show(console: Console, settings: Settings, worker: WorkerProcess, feed: _Fe
     raise AssertionError("records never end by themselves")
 
 
-def _draw(feed: _Feed, picture: Path) -> None:
+def _draw(feed: _Feed, picture: Path, lived: Lived | None) -> None:
     """The last view and the summary as a picture."""
     canvas = Console(record=True, file=io.StringIO(), width=120, height=32)
     canvas.print(feed.board)
-    _summary(canvas, feed)
+    _summary(canvas, feed, lived)
     canvas.save_svg(str(picture), title="make demo")
 
 
-def _summary(console: Console, feed: _Feed) -> None:
+def _summary(console: Console, feed: _Feed, lived: Lived | None) -> None:
     """The sessions that drifted, and the counts."""
     board = feed.board
     drifted = Table(title="sessions that drifted, and why", title_justify="left", expand=True)
@@ -208,6 +240,19 @@ def _summary(console: Console, feed: _Feed) -> None:
         ("records refused", str(board.n_quarantined)),
         ("produced to decided", p50_p99(feed.latency.decided_ms)),
         ("produced to revoked", p50_p99(feed.latency.revoked_ms)),
+        *_fates(feed, lived),
     ):
         table.add_row(name, value)
     console.print(table)
+
+
+def _fates(feed: _Feed, lived: Lived | None) -> list[tuple[str, str]]:
+    """What became of the credentials, by the OAuth server's own word."""
+    if lived is None:
+        return []
+    failed = feed.board.outcomes["failed"]
+    text = f"{lived.before} active at the OAuth server before, {lived.after} after"
+    return [
+        ("credentials", text + (f"; {failed} revocations failed" if failed else "")),
+        ("produced to dead", f"{p50_p99(feed.latency.dead_ms)} (introspection says inactive)"),
+    ]

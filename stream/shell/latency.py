@@ -1,11 +1,11 @@
-"""How long decisions and revocations took, as a reader of the bus sees it."""
+"""How long decisions, revocations and what they led to took, as a reader of the bus sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from stream.events import DECISIONS, REVOCATIONS
+from stream.events import DECISIONS, OUTCOMES, REVOCATIONS
 from stream.shell.outputs import Seen
 
 
@@ -22,7 +22,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 class Latency:
-    """When each event was sent, and how long its decision and its revocation took to be readable."""
+    """When each event was sent, and how long its decision, its revocation and the outcome of that took to be readable."""
 
     def __init__(self) -> None:
         self._sent: dict[str, float] = {}
@@ -30,6 +30,7 @@ class Latency:
         self._early: dict[str, float] = {}  # revocations read before the decision that led to them
         self.decided_ms: list[float] = []
         self.revoked_ms: list[float] = []
+        self.dead_ms: list[float] = []
 
     def sent(self, event_id: str, at: float) -> None:
         """The event went to the broker."""
@@ -53,6 +54,10 @@ class Latency:
                 self.revoked_ms.append((seen.read_at - self._case_sent[case]) * 1000)
             else:
                 self._early[case] = seen.read_at
+        elif seen.topic == OUTCOMES and document.get("status") in ("done", "wider"):
+            case = str(document.get("case_id"))
+            if case in self._case_sent:  # else the end of a task
+                self.dead_ms.append((seen.read_at - self._case_sent[case]) * 1000)
 
 
 def p50_p99(values_ms: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, started and stopped by the demo as a supervisor would."""
+"""A worker, or another command, as a process of its own, started and stopped by the demo as a supervisor would."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,14 +19,16 @@ READY_S = 40.0
 STOP_S = 20.0
 
 
-class WorkerProcess:
-    """A worker in mode enforce under `settings`, whose stderr goes to the file `log`; a context manager.
+class ChildProcess:
+    """A command under `settings`, whose stderr goes to the file `log`; a context manager.
 
     Of the environment it keeps the model and the policy alone: the demo shows those at work, and nothing else.
     """
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._log = log
+    def __init__(
+        self, settings: Settings, log: Path, command: Sequence[str] = ("worker", "--mode", "enforce")
+    ) -> None:
+        self._log, self._name = log, command[0]
         kept = ("DRIFTLINE_MODEL_DIR", "DRIFTLINE_POLICY_PATH")
         environment = {
             name: value
@@ -40,7 +43,7 @@ class WorkerProcess:
         }
         with log.open("wb") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stream.cli.main", "worker", "--mode", "enforce"],
+                [sys.executable, "-m", "stream.cli.main", *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -49,20 +52,20 @@ class WorkerProcess:
             )
 
     def await_ready(self) -> None:
-        """Wait until the worker reads; `BrokerError` when it does not within `READY_S`."""
+        """Wait until it reads; `BrokerError` when it does not within `READY_S`."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             self.check()
             if b"driftline: ready" in self._log.read_bytes():
                 return
             time.sleep(0.1)
-        raise BrokerError(f"the worker was not ready within {READY_S:.0f} s: {self._last_line()}")
+        raise BrokerError(f"the {self._name} was not ready within {READY_S:.0f} s: {self._last_line()}")
 
     def check(self) -> None:
-        """Raise `DriftlineError` with the worker's last words if it has ended."""
+        """Raise `DriftlineError` with its last words if it has ended."""
         if self._process.poll() is not None:
             code = self._process.returncode
-            raise DriftlineError(f"the worker ended with code {code}: {self._last_line()}")
+            raise DriftlineError(f"the {self._name} ended with code {code}: {self._last_line()}")
 
     def _last_line(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
