@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from models.errors import ConfigError
-from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK
+from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
 from stream.shell.topic_table import topic_table
@@ -25,6 +25,7 @@ ROLES: Mapping[str, str] = {
     "worker": "judges and acts; the only one that writes outputs and state",
     "soc": "the SOC's reader: alerts, and the decisions behind them",
     "broker": "a credential broker's reader: revocations",
+    "bridge": "`driftline bridge`: carries revocations out, and tells what became of them",
     "risk": "a receiver of risk levels, an identity provider for one: risk changes",
     "oncall": "who mends what was quarantined, which is whole input records",
     "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
@@ -135,6 +136,10 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield group("soc", "soc", "to go on where the reader stopped")
     yield topic("broker", REVOCATIONS, "read", "which credentials to kill")
     yield group("broker", "broker", "to go on where the reader stopped")
+    yield topic("bridge", REVOCATIONS, "read", "which credentials to kill")
+    yield topic("bridge", OUTCOMES, "read", "what was done already")
+    yield topic("bridge", OUTCOMES, "write", "what became of each credential")
+    yield group("bridge", "bridge", "to go on where it stopped")
     yield topic("risk", RISK, "read", "whose risk changed")
     yield group("risk", "risk", "to go on where the reader stopped")
     yield topic("oncall", QUARANTINE, "read", "what was refused, and why; sent again by its topic's producer")

@@ -252,6 +252,7 @@ def _fates(feed: _Feed, lived: Lived | None) -> list[tuple[str, str]]:
         return []
     failed = feed.board.outcomes["failed"]
     text = f"{lived.before} active at the OAuth server before, {lived.after} after"
+    text += " (not issued for a task that ended)" if lived.after else ""
     return [
         ("credentials", text + (f"; {failed} revocations failed" if failed else "")),
         ("produced to dead", f"{p50_p99(feed.latency.dead_ms)} (introspection says inactive)"),
