@@ -45,12 +45,17 @@ REALM = "driftline"
 ADMIN, ADMIN_PASSWORD = "admin", "admin-test-password"
 READY_S = 300.0
 """A first start takes some 20 seconds on two idle cores; beside other tests several times that."""
-ANSWER_S = 30.0
+ANSWER_S = 10.0
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 _MAIN = "io.quarkus.bootstrap.runner.QuarkusEntryPoint"
-_OPENED = "java.base/java.util", "java.base/java.util.concurrent", "java.base/java.security", "java.base/java.lang"
+_OPENED = (
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.security",
+    "java.base/java.lang",
+)
 
 
 class KeycloakError(RuntimeError):
@@ -375,13 +380,13 @@ class Keycloak:
             sent["Content-Type"] = "application/json"
         return _ask(self.port, method, path, body=body, headers=sent, limit_s=limit_s)
 
-    def oidc(
-        self, endpoint: str, client: str, *, client_secret: str | None = None, **form: str
-    ) -> Reply:
+    def oidc(self, endpoint: str, client: str, *, client_secret: str | None = None, **form: str) -> Reply:
         """A request to ``token``, ``token/introspect`` or ``revoke`` as a client, by its secret in the Authorization header."""
         name = f"{client}:{secret(client) if client_secret is None else client_secret}"
         basic = {"Authorization": "Basic " + base64.b64encode(name.encode()).decode()}
-        return self.request("POST", f"/realms/{REALM}/protocol/openid-connect/{endpoint}", form=form, headers=basic)
+        return self.request(
+            "POST", f"/realms/{REALM}/protocol/openid-connect/{endpoint}", form=form, headers=basic
+        )
 
     def _tokens(self, client: str, **form: str) -> Tokens:
         reply = self.oidc("token", client, **form)
@@ -418,7 +423,9 @@ class Keycloak:
 
     def refresh(self, tokens: Tokens) -> Reply:
         """The answer to a refresh by the client that the tokens were issued to: 200, or 400 ``invalid_grant``."""
-        return self.oidc("token", tokens.client, grant_type="refresh_token", refresh_token=tokens.refresh or "")
+        return self.oidc(
+            "token", tokens.client, grant_type="refresh_token", refresh_token=tokens.refresh or ""
+        )
 
     def introspect(self, token: str, client: str = "bank-api") -> dict[str, Any]:
         """What a client is told of a token. One outside the token's ``aud`` is always told ``active: false``."""
@@ -456,20 +463,29 @@ class Keycloak:
     def delete_session(self, session: str, *, offline: bool = False, bearer: str | None = None) -> Reply:
         """End one session as ``driftline-bridge``, or with another access token."""
         path = f"sessions/{quote(session, safe='')}" + ("?isOffline=true" if offline else "")
-        return self.realm_admin("DELETE", path, bearer=bearer or self.client_credentials("driftline-bridge").access)
+        return self.realm_admin(
+            "DELETE", path, bearer=bearer or self.client_credentials("driftline-bridge").access
+        )
 
     def user_id(self, user: str) -> str:
         """The id of a user, which tokens name as ``sub``."""
         return str(self.realm_admin("GET", f"users?exact=true&username={quote(user)}").json[0]["id"])
 
-    def realm_admin(self, method: str, path: str, document: Any = None, *, bearer: str | None = None) -> Reply:
+    def realm_admin(
+        self, method: str, path: str, document: Any = None, *, bearer: str | None = None
+    ) -> Reply:
         """A request to the realm's admin API, by the server's administrator or with another access token."""
         authorization = {"Authorization": f"Bearer {bearer or self._administrator()}"}
         return self.request(method, f"/admin/realms/{REALM}/{path}", document=document, headers=authorization)
 
     def _administrator(self) -> str:
         if self._admin_token is None or self._admin_token[0] < time.monotonic():
-            form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
+            form = {
+                "grant_type": "password",
+                "client_id": "admin-cli",
+                "username": ADMIN,
+                "password": ADMIN_PASSWORD,
+            }
             reply = self.request("POST", "/realms/master/protocol/openid-connect/token", form=form)
             if reply.status != 200:
                 raise KeycloakError(f"the administrator got no token: {reply.status} {reply.text}")
