@@ -19,9 +19,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import html
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,10 +31,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from stream.shell.broker import _die_with_parent
 from tests.cluster import free_ports
@@ -42,6 +45,8 @@ POM = Path(__file__).with_name("pom.xml")
 REALM_FILE = Path(__file__).with_name("realm.json")
 BUILDS = ROOT / "build" / "keycloak"
 REALM = "driftline"
+REDIRECT = "http://127.0.0.1/app"
+"""Where `app` is told of logins at a browser; nothing listens there, and nothing needs to."""
 ADMIN, ADMIN_PASSWORD = "admin", "admin-test-password"
 READY_S = 300.0
 """A first start takes some 20 seconds on two idle cores; beside other tests several times that."""
@@ -102,8 +107,10 @@ def _fetch(folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise KeycloakError("mvn is not on the PATH, and Keycloak is not in build/keycloak; install Maven")
-    unpack = [maven, "-q", "-B", "-f", str(POM), "dependency:unpack-dependencies", "-DincludeScope=runtime"]
-    result = subprocess.run([*unpack, f"-DoutputDirectory={folder}"], capture_output=True, text=True)
+    unpack = [maven, "-q", "-B", "-Dstyle.color=never", "-f", str(POM), "dependency:unpack-dependencies"]
+    # Maven marks what it has unpacked, and would not do so again into a folder that is fresh.
+    places = [f"-DoutputDirectory={folder}", f"-DmarkersDirectory={folder / 'markers'}"]
+    result = subprocess.run([*unpack, "-DincludeScope=runtime", *places], capture_output=True, text=True)
     if result.returncode != 0 or not list(folder.glob("keycloak-*/lib/quarkus-run.jar")):
         raise KeycloakError(f"maven could not fetch Keycloak: {(result.stdout + result.stderr)[-600:]}")
 
@@ -148,7 +155,7 @@ class Reply:
     status: int
     text: str
     seconds: float
-    headers: Mapping[str, str]
+    headers: Message
 
     @property
     def json(self) -> Any:
@@ -406,6 +413,41 @@ class Keycloak:
         password = f"{user}-test-password"
         return self._tokens("app", grant_type="password", username=user, password=password, scope=scope)
 
+    def browser(self, user: str = "alice") -> tuple[Tokens, Tokens]:
+        """A user who logs in at a browser, and then lets `app` work offline: one session that is both.
+
+        The first tokens are online, the second offline, and their ``sid`` is the same.
+        """
+        cookies: dict[str, str] = {}
+        online, offline = (self._visit(user, scope, cookies) for scope in ("openid", "openid offline_access"))
+        return online, offline
+
+    def _visit(self, user: str, scope: str, cookies: dict[str, str]) -> Tokens:
+        wish = {"client_id": "app", "redirect_uri": REDIRECT, "response_type": "code", "scope": scope}
+        path = f"/realms/{REALM}/protocol/openid-connect/auth?{urlencode(wish)}"
+        reply = self._page("GET", path, cookies)
+        if reply.status == 200:  # no cookie tells who this is, so here is the form
+            found = re.search(r'action="([^"]+)"', reply.text)
+            if found is None:
+                raise KeycloakError("the login page has no form")
+            action = urlsplit(html.unescape(found[1]))
+            form = {"username": user, "password": f"{user}-test-password"}
+            reply = self._page("POST", f"{action.path}?{action.query}", cookies, form)
+        code = parse_qs(urlsplit(reply.headers.get("Location", "")).query).get("code")
+        if code is None:
+            raise KeycloakError(f"the browser got no code: {reply.status}")
+        return self._tokens("app", grant_type="authorization_code", code=code[0], redirect_uri=REDIRECT)
+
+    def _page(
+        self, method: str, path: str, cookies: dict[str, str], form: Mapping[str, str] | None = None
+    ) -> Reply:
+        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
+        reply = self.request(method, path, form=form, headers=sent)
+        for line in reply.headers.get_all("Set-Cookie", []):
+            name, _, value = line.partition(";")[0].partition("=")
+            cookies[name] = value
+        return reply
+
     def exchange(self, tokens: Tokens, *, client: str = "agent", audience: str = "bank-api") -> Tokens:
         """The access token of a task, for `audience`: standard token exchange of a user's (RFC 8693)."""
         return self._tokens(
@@ -507,4 +549,4 @@ def _ask(
         connection.request(method, path, body=body or None, headers=dict(headers or {}))
         answer = connection.getresponse()
         text = answer.read().decode()
-        return Reply(answer.status, text, time.monotonic() - begun, dict(answer.getheaders()))
+        return Reply(answer.status, text, time.monotonic() - begun, answer.headers)

@@ -158,6 +158,40 @@ def test_an_online_session_deleted_as_an_offline_one_answers_404_and_lives(
     assert keycloak.active(alice, "agent")
 
 
+@pytest.fixture
+def both(keycloak: Keycloak) -> tuple[Tokens, Tokens, Tokens, Tokens]:
+    """One session that is online and offline: tokens of either kind, and a task of each."""
+    online, offline = keycloak.browser("alice")
+    assert online.session == offline.session
+    return online, offline, task(keycloak, online), task(keycloak, offline)
+
+
+def test_a_session_that_is_both_lives_on_offline_though_its_deletion_answered_204(
+    keycloak: Keycloak, both: tuple[Tokens, Tokens, Tokens, Tokens], bridge: str
+) -> None:
+    online, offline, first, second = both
+    assert keycloak.delete_session(online.session, bearer=bridge).status == 204
+    keycloak.wait_inactive(first)
+    assert keycloak.refresh(online).status == 400
+    assert keycloak.delete_session(online.session, bearer=bridge).status == 404
+    assert keycloak.active(second)
+    assert keycloak.refresh(offline).status == 200
+    assert keycloak.delete_session(online.session, offline=True, bearer=bridge).status == 204
+    keycloak.wait_inactive(second)
+    assert keycloak.refresh(offline).status == 400
+
+
+def test_a_session_that_is_both_is_gone_once_it_is_deleted_as_an_offline_one(
+    keycloak: Keycloak, both: tuple[Tokens, Tokens, Tokens, Tokens], bridge: str
+) -> None:
+    online, offline, first, second = both
+    assert keycloak.delete_session(online.session, offline=True, bearer=bridge).status == 204
+    keycloak.wait_inactive(first)
+    keycloak.wait_inactive(second)
+    assert keycloak.refresh(online).status == keycloak.refresh(offline).status == 400
+    assert keycloak.delete_session(online.session, bearer=bridge).status == 404
+
+
 # RFC 7009.
 
 
