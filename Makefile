@@ -38,12 +38,14 @@ demo: setup
 	@$(BIN)/driftline demo
 
 check: setup
-	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not recorded'
+	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not keycloak and not recorded'
 
 # What breaks brokers and workers against the clock comes after all that needs every core; most of it waits, so two files at a time.
+# Keycloak comes last, in one process: one server for all its tests, half a gigabyte that is not there beside Kafka.
 test: setup
-	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka'
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'broker or kafka'
+	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka and not keycloak'
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m '(broker or kafka) and not keycloak'
+	@$(BIN)/python -m pytest -q -m keycloak
 
 lint: setup
 	@$(BIN)/ruff format --check .

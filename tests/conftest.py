@@ -1,4 +1,4 @@
-"""Where recorded sessions and Apache Kafka come from, and what happens without them."""
+"""Where recorded sessions, Apache Kafka and Keycloak come from, and what happens without them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis
 from stream.settings import Settings
 from stream.shell import topics
 from tests.cluster import Cluster, ClusterError, class_path, container
+from tests.keycloak.server import Keycloak, KeycloakError, distribution
 
 # The same examples each time, however busy the machine is.
 hypothesis.register_profile("driftline", derandomize=True, deadline=None, database=None)
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _against_the_clock(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
-    return bool(marks & {"broker", "kafka"}) and "recorded" not in marks
+    return bool(marks & {"broker", "kafka", "keycloak"}) and "recorded" not in marks
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +81,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if not address:
             _absent(f"NOT RUN: Apache Kafka is needed ({'; '.join(reasons)})")
         yield address
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """One Keycloak with its realm for all tests of a process; whoever stops, pauses or changes it puts that right again."""
+    try:
+        distribution()
+    except KeycloakError as error:
+        _absent(f"NOT RUN: Keycloak is needed ({error})")
+    with Keycloak(tmp_path_factory.mktemp("keycloak") / "server") as server:
+        yield server
 
 
 @pytest.fixture
