@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
+.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
 	@printf '%s\n' 'make demo      set up, then watch sample sessions being judged on an embedded broker' \
-	  'make test      set up, then the whole suite' 'make check     the fast suite, about a minute' \
+	  'make demo-keycloak  the same at a real Keycloak: a session ends there (Java 17 and Maven; the first time some minutes)' \
+  'make test      set up, then the whole suite' 'make check     the fast suite, about a minute' \
 	  'make setup     the .venv alone' 'make lint      ruff, mypy, import rules, generated documents' \
 	  'make pinned    what must not move while code is moved: outputs, states and feature rows, as digests (minutes)' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
@@ -36,6 +37,9 @@ setup: .venv/.installed
 
 demo: setup
 	@$(BIN)/driftline demo
+
+demo-keycloak: setup
+	@$(BIN)/python -m tests.keycloak.demo
 
 check: setup
 	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not keycloak and not recorded'

@@ -93,14 +93,13 @@ class OAuthServer:
         if not tokens:
             return Effect("already_gone", "the token command says that they have ended")
         alive = [await self._is_active(each) for each in tokens]
-        for each in tokens:
-            await self._revoke(each)
+        held = [await self._revoke(each) for each in tokens]
         for each in tokens:
             if await self._is_active(each):
                 raise Unavailable(
                     "the authorization server took the revocation, and the token is still active"
                 )
-        gone = self._settings.introspect_path is not None and not any(alive)
+        gone = not any(held) or (self._settings.introspect_path is not None and not any(alive))
         life_s = self._settings.access_token_minutes * 60
         return Effect("already_gone" if gone else "done", survives=SURVIVES, survives_s=life_s)
 
@@ -113,7 +112,8 @@ class OAuthServer:
         """Close connections."""
         await self._http.close()
 
-    async def _revoke(self, token: _Token) -> None:
+    async def _revoke(self, token: _Token) -> bool:
+        """Revoke a token; False where the server says, in its 200, that it knows no such token (Keycloak does)."""
         hint = {} if token.hint is None else {"token_type_hint": token.hint}
         reply = await self._http.call(
             "POST", self._settings.revoke_path, form={"token": token.token, **hint}, headers=self._headers()
@@ -122,6 +122,7 @@ class OAuthServer:
             raise Rejected(
                 f"the authorization server answered {reply.error()}; is the token this client's to revoke?"
             )
+        return "error" not in (reply.body or {})
 
     async def _is_active(self, token: _Token) -> bool:
         """Whether the server says that a token is good; False where it is not asked."""
