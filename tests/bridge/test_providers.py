@@ -82,6 +82,7 @@ class FakeKeycloak:
 
     def __init__(self) -> None:
         self.online, self.offline, self.tokens = {"on"}, {"off"}, 0
+        self.comes_back = 0  # how often a session that was deleted is there again, out of the cache
         self.valid = ""
         self.seen: list[str] = []
 
@@ -107,7 +108,10 @@ class FakeKeycloak:
             return web.Response(status=204)
         if name not in held:
             return web.json_response({"error": "Sesssion not found"}, status=404)
-        held.discard(name)
+        if self.comes_back:
+            self.comes_back -= 1
+        else:
+            held.discard(name)
         return web.Response(status=204)
 
 
@@ -129,6 +133,20 @@ def test_keycloak_ends_one_session_online_or_offline_and_a_repeat_finds_it_gone(
             assert fake.offline == set()
             assert (await provider.revoke(ref("sid", "on"), REVOKED_S)).status == "already_gone"
             assert fake.tokens == 1  # one for all calls
+
+    asyncio.run(main())
+
+
+def test_keycloak_a_session_that_comes_back_is_ended_until_it_stays_away(secret: Path) -> None:
+    async def main() -> None:
+        fake = FakeKeycloak()
+        async with serving(fake) as url, made(keycloak(url, secret)) as provider:
+            fake.comes_back = 3
+            assert (await provider.revoke(ref("sid", "on"), REVOKED_S)).status == "done"
+            assert fake.online == set()
+            fake.online, fake.comes_back = {"on"}, 1000
+            with pytest.raises(Unavailable, match="comes back"):
+                await provider.revoke(ref("sid", "on"), REVOKED_S)
 
     asyncio.run(main())
 

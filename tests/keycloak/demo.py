@@ -143,8 +143,8 @@ def main() -> int:
         told = outcomes(settings, lambda seen: len(seen) >= 2, 10)
         for process in (bridge, worker):
             process.check()
-    table = Table(title="by Keycloak's own word", title_justify="left")
-    for name in ("session of alice", "what happened", "bank is told before", "after", "took"):
+    table = Table(title="what Keycloak tells the bank of each token", title_justify="left")
+    for name in ("session of alice", "what happened", "before", "after", "took"):
         table.add_column(name)
     fates = (
         ("1: pays what nobody asked for", "revoked for drift", after_drift),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,28 @@ def test_sessions_die_at_keycloak_and_their_siblings_live(bank: Bank) -> None:
     assert not bank.keycloak.active(online, "agent")
     assert bank.keycloak.refresh(offline).status == 400
     assert all(bank.keycloak.active(each) for each in spared)
+
+
+def test_a_session_whose_token_is_introspected_meanwhile_stays_dead(bank: Bank) -> None:
+    """One deletion, answered with 204, leaves most such sessions alive (`benchmarks.keycloak_ghosts`)."""
+    doomed = bank.tasks(10)
+    stop = threading.Event()
+
+    def ask(task: Tokens) -> None:
+        while not stop.is_set():
+            bank.keycloak.active(task)
+
+    with bank.bridge() as running, ThreadPoolExecutor(3) as asking:
+        for task in doomed[:3]:
+            asking.submit(ask, task)
+        try:
+            bank.revoke(doomed)
+            told = outcomes(bank.settings, finals(10))
+            assert running.stop() == 0
+        finally:
+            stop.set()
+    assert [each["status"] for each in told] == ["done"] * 10
+    assert not any(bank.keycloak.active(each) for each in doomed)
 
 
 def test_killed_at_each_step_every_session_dies_once_and_every_outcome_is_told(bank: Bank) -> None:
