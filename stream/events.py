@@ -104,6 +104,20 @@ def short_hash(*parts: str | bytes, size: int = 16) -> str:
     return hashlib.blake2b(packed, digest_size=size).hexdigest()
 
 
+def clipped(text: str, most: int) -> str:
+    """`text`, or as many of its words as `most` characters take with an ellipsis behind them; a word alone is cut.
+
+    >>> clipped("the session drifted (alert)", 16), clipped("the session", 16), clipped("abcdefgh", 4)
+    ('the session…', 'the session', 'abc…')
+    """
+    if len(text) <= most:
+        return text
+    kept = text[:most]
+    whole = kept.rpartition(" ")[0].rstrip(" ,;:([")
+    # A word that takes half of the room is cut: what stands before it would be too little.
+    return f"{whole if 2 * len(whole) >= most else kept[:-1].rstrip()}…"
+
+
 def rfc3339(time_ms: int) -> str:
     """RFC 3339 text in UTC of a time in milliseconds since 1970.
 
