@@ -202,6 +202,7 @@ _BROKEN = {
     "string_type": "is not a text",
     "string_too_short": "is empty",
     "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "does not match {pattern}",
     "list_type": "is not a list",
     "too_long": "has more than {max_length} entries",
     "dict_type": "is not an object",

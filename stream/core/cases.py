@@ -234,6 +234,7 @@ class Cases:
             first_time_ms=dossier.first_alert_ms or now_ms,
             evidence=move.evidence,
             spiffe_id=session.spiffe,
+            user_issuer=session.user_issuer,
             max_credential_expiry_ms=max(known) if known and len(known) == len(expiries) else None,
             alerted=dossier.alerted,
             over=dossier.over,

@@ -178,7 +178,9 @@ def _subject(change: Change) -> dict[str, Any]:
         subject["application"] = {"format": "uri", "uri": change.spiffe_id}
     elif change.case.agent is not None:
         subject["application"] = {"format": "opaque", "id": change.case.agent}
-    if change.case.user is not None:
+    if change.case.user is not None and change.user_issuer is not None:
+        subject["user"] = {"format": "iss_sub", "iss": change.user_issuer, "sub": change.case.user}
+    elif change.case.user is not None:
         # Not `email` or `iss_sub`: we know neither that it is an address nor which issuer it belongs to.
         subject["user"] = {"format": "opaque", "id": change.case.user}
     return subject

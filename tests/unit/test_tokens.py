@@ -102,6 +102,15 @@ def test_revocation_claims_name_exactly_one_session() -> None:
     }
 
 
+def test_a_user_whose_issuer_was_declared_is_named_by_both() -> None:
+    user = {"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-4711"}
+    change = some_change(user_issuer="https://idp.example.com")
+    assert all(c["sub_id"]["user"] == user for c in revocation_claims(change, ISSUER, AUDIENCES))
+    assert risk_claims(change, ISSUER, VAULT)["sub_id"]["user"] == user
+    nobody = some_change(user=None, user_issuer="https://idp.example.com")
+    assert all("user" not in c["sub_id"] for c in revocation_claims(nobody, ISSUER, AUDIENCES))
+
+
 def test_revocation_claims_without_agent_or_user_still_name_session_and_tenant() -> None:
     (claims,) = revocation_claims(
         some_change(agent=None, spiffe_id=None, user=None, credentials=[LEASE]), ISSUER, AUDIENCES
