@@ -25,7 +25,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "session.ended": ("reason",),
     "intent": ("text", "plan", "resources", "actions", "data_classes", "budget"),
     "budget": ("calls", "writes", "seconds"),
-    "agent": ("id", "spiffe_id", "user", "framework", "model"),
+    "agent": ("id", "spiffe_id", "user", "user_issuer", "framework", "model"),
     "tools": ("name", "server", "description", "parameters", "annotations"),
     "credentials": CREDENTIAL,
     "credential": CREDENTIAL,

@@ -67,11 +67,16 @@ class Credential(Inbound):
 
 
 class Agent(Inbound):
-    """Who acts: the workload's identity, and the person it acts for."""
+    """Who acts: the workload's identity, and the person it acts for.
+
+    ``user_issuer``: the ``iss`` of whoever issued the user's identity, of which ``user`` is the ``sub``; tokens then name the user as
+    ``iss_sub`` (RFC 9493).
+    """
 
     id: Identifier | None = None
     spiffe_id: Identifier | None = None
     user: Identifier | None = None
+    user_issuer: Annotated[str, Field(max_length=256, pattern=r"^https://[^\s/?#]+[^\s?#]*$")] | None = None
     framework: Identifier | None = None
     model: Identifier | None = None
 

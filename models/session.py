@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 17
+VERSION = 18
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -217,6 +217,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # prints of the addresses that the intent names, uint32 each, see `models.text.recipients`
     mails: bytes = b""
     accounts: bytes = b""
+    user_issuer: str | None = None  # who issued the user's identity, see `models.contracts.Agent`
 
     @property
     def usable(self) -> bool:
@@ -341,6 +342,7 @@ def measure_names(session: Session) -> None:
         session.agent,
         session.spiffe,
         session.user,
+        session.user_issuer,
     )
     session.named = sum(len(name.encode()) for name in names if name is not None)
     session.named += sum(map(credential_size, session.credentials))

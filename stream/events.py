@@ -33,7 +33,7 @@ RISK: Final = "agent.risk.v1"
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 
-CORE = "34"
+CORE = "35"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -102,6 +102,20 @@ def short_hash(*parts: str | bytes, size: int = 16) -> str:
         packed += len(raw).to_bytes(4, "big")
         packed += raw
     return hashlib.blake2b(packed, digest_size=size).hexdigest()
+
+
+def clipped(text: str, most: int) -> str:
+    """`text`, or as many of its words as `most` characters take with an ellipsis behind them; a word alone is cut.
+
+    >>> clipped("the session drifted (alert)", 16), clipped("the session", 16), clipped("abcdefgh", 4)
+    ('the session…', 'the session', 'abc…')
+    """
+    if len(text) <= most:
+        return text
+    kept = text[:most]
+    whole = kept.rpartition(" ")[0].rstrip(" ,;:([")
+    # A word that takes half of the room is cut: what stands before it would be too little.
+    return f"{whole if 2 * len(whole) >= most else kept[:-1].rstrip()}…"
 
 
 def rfc3339(time_ms: int) -> str:
@@ -188,6 +202,7 @@ _BROKEN = {
     "string_type": "is not a text",
     "string_too_short": "is empty",
     "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "does not match {pattern}",
     "list_type": "is not a list",
     "too_long": "has more than {max_length} entries",
     "dict_type": "is not an object",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from models.errors import ConfigError, ContractError, InputError
 from stream.cli.exits import FINDINGS
 from stream.cli.options import settings
+from stream.cli.terminal import say
 
 if TYPE_CHECKING:
+    from stream.outbound.keys import SigningKeys
     from stream.settings import Settings
 
 app = typer.Typer(help="Check a revocation, an alert, a policy or a release.")
@@ -25,15 +28,29 @@ def verify(
     jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
 ) -> None:
     """Check a revocation, an alert, a policy or a release."""
-    from stream.outbound.keys import SigningKeys
-
     if jwks_out is not None:
-        configured = settings()
-        own = SigningKeys(path=configured.signing_key_file, state_dir=configured.state_dir).jwks()
-        jwks_out.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
-        typer.echo(f"public keys written to {jwks_out}")
+        _write_own_keys(settings(), jwks_out)
     elif ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
+
+
+def _write_own_keys(configured: Settings, to: Path) -> None:
+    """Write the public keys that verify what this installation signs; one that has signed nothing yet has none."""
+    try:
+        own = _own_keys(configured)
+    except ConfigError as error:
+        if configured.signing_key_file is not None:
+            raise
+        where = configured.state_dir.absolute()
+        raise ConfigError(
+            f"no signing key is set, and {where} holds no development key, so there are no keys to write: set "
+            "DRIFTLINE_SIGNING_KEY_FILE, or DRIFTLINE_STATE_DIR, as your worker or `replay --all` had it"
+        ) from error
+    to.write_text(json.dumps(own.jwks(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"public keys written to {to}")
+    if own.is_development:
+        where = configured.state_dir.absolute()
+        say(f"this is the development key of {where}, which receivers refuse: set DRIFTLINE_SIGNING_KEY_FILE")
 
 
 @app.command()
@@ -44,26 +61,51 @@ def revocation(
     jwks: Annotated[Path | None, typer.Option(help="The issuer's public keys.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Issuer expected (default: the settings').")] = None,
     audience: Annotated[
-        str | None, typer.Option(help="Who you are (default: whoever the token names).")
+        str | None,
+        typer.Option(help="Who you are: tokens for others are counted and skipped (default: all count)."),
     ] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="For trials: take what a development key signed too.")
+    ] = False,
 ) -> None:
-    """Check the signature and claims of revocations; exit 1 when one does not hold."""
+    """Check the signature and claims of revocations, of whatever age.
+
+    Exit 0: all hold; with --audience: all that are for you, and at least one is.
+
+    Exit 1: one does not hold, or none is for you. What is for others must be the issuer's too.
+    """
     from stream.cli.documents import tokens
 
     configured = settings()
     if file is None:
         raise InputError("name a file with tokens, or - for standard input")
     _see_that_it_can_be_read(file)
-    keys = _own_keys(configured) if jwks is None else _keys_of(jwks)
-    failed = count = 0
+    keys = _keys_to_verify_with(configured) if jwks is None else _keys_of(jwks)
+    became: Counter[str] = Counter()
+    named: set[str] = set()
     for number, token in tokens(file):
-        count += 1
-        holds, text = _judged(token, keys, issuer or configured.issuer, audience)
-        failed += not holds
-        typer.echo(f"line {number}: {text}")
-    if count == 0:
+        judged = _judged(token, keys, issuer or configured.issuer, audience, dev=dev)
+        became[judged.became] += 1
+        became["of development"] += judged.development
+        named |= judged.named
+        typer.echo(f"line {number}: {judged.text}")
+    counts = became["hold"], became["skipped"], became["refused"]
+    if sum(counts) == 0:
         raise InputError(f"{file} holds no token")
-    if failed:
+    if dev:
+        say(
+            f"--dev: {became['of development']} of {sum(counts)} tokens are signed by a development key, which proves nothing "
+            "of who signed them; a receiver in production refuses it, and what is older than 45 days"
+        )
+    if audience is not None:
+        typer.echo(f"{counts[0]} hold, {counts[1]} skipped (for others), {counts[2]} refused")
+        if counts[1] == sum(counts):
+            others = ", ".join(sorted(named)[:5])
+            say(
+                f"no token is for {audience}: they are for {others}; give --audience as DRIFTLINE_AUDIENCES has it"
+            )
+            raise typer.Exit(FINDINGS)
+    if became["refused"]:
         raise typer.Exit(FINDINGS)
 
 
@@ -73,18 +115,37 @@ def _see_that_it_can_be_read(file: Path) -> None:
         raise ConfigError(f"{file} is no file that can be read; mend the path")
 
 
-def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None) -> tuple[bool, str]:
-    """Whether a token holds, and what to say of it."""
-    from stream.outbound.tokens import verify_token
+class _Judged(NamedTuple):
+    """What became of a token (``hold``, ``skipped``, ``refused``), what to say of it, whom it is for, and what signed it."""
+
+    became: str
+    text: str
+    named: frozenset[str] = frozenset()
+    development: bool = False
+
+
+def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None, *, dev: bool) -> _Judged:
+    """A token as a receiver judges it that knows these keys; without an `audience` it is whoever the token names."""
+    from stream.outbound.keys import DEVELOPMENT
+    from stream.outbound.tokens import key_id_of, verify_token
     from stream.shell.outputs import claims_of
 
     stated = claims_of(token.encode()).get("aud")
-    reader = audience or (stated[0] if isinstance(stated, list) and stated else str(stated))
+    named = [str(each) for each in stated] if isinstance(stated, list) else [str(stated)]
     try:
-        claims = verify_token(token, keys, issuer, reader)
+        claims = verify_token(token, keys, issuer, named[0] if named else "")
     except ContractError as error:
-        return False, f"refused, {error}"
-    return True, f"holds, jti {claims['jti']}, aud {claims['aud']}, txn {claims.get('txn')}"
+        return _Judged("refused", f"refused, {error}")
+    development = key_id_of(token).startswith(DEVELOPMENT)
+    if development and not dev:
+        return _Judged(
+            "refused",
+            "refused, key: signed by a development key, which anyone can have; --dev takes it in a trial",
+        )
+    if audience is not None and audience not in named:
+        return _Judged("skipped", f"skipped, for {', '.join(named)}", frozenset(named), development)
+    text = f"holds, jti {claims['jti']}, aud {claims['aud']}, txn {claims.get('txn')}"
+    return _Judged("hold", text, frozenset(named), development)
 
 
 def _keys_of(path: Path) -> dict[str, Any]:
@@ -101,15 +162,19 @@ def _keys_of(path: Path) -> dict[str, Any]:
     return keys
 
 
-def _own_keys(configured: Settings) -> dict[str, Any]:
-    """This installation's public keys; none are made here, which would verify nothing."""
-    from stream.outbound.keys import SigningKeys
-
+def _keys_to_verify_with(configured: Settings) -> dict[str, Any]:
+    """This installation's public keys."""
     try:
-        own = SigningKeys(path=configured.signing_key_file, state_dir=configured.state_dir, make=False)
+        return _own_keys(configured).jwks()
     except ConfigError as error:
         raise ConfigError(f"no keys to verify with: give --jwks ({error})") from error
-    return own.jwks()
+
+
+def _own_keys(configured: Settings) -> SigningKeys:
+    """This installation's keys; none are made here: such would verify nothing that was signed."""
+    from stream.outbound.keys import SigningKeys
+
+    return SigningKeys(path=configured.signing_key_file, state_dir=configured.state_dir, make=False)
 
 
 @app.command()

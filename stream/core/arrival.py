@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from models.contracts import SessionEvent
 from models.errors import SchemaError
 from stream.core.partition import state_key
+from stream.core.references import hidden
 from stream.events import Parsed, Record, milliseconds, murmur2_partition
 from stream.policy import Limits
 
@@ -20,8 +21,10 @@ class Arrival(NamedTuple):
 
     Parameters
     ----------
+    event : SessionEvent
+        With no secret in a credential reference, see `stream.core.references`.
     document : mapping
-        What the event was read from, without its id.
+        What the event was read from, without its id, as the producer wrote and signed it: nothing of it is kept.
     offered : bytes
         Identifies the catalogue that a declaration brings, see `stream.events.Parsed`.
     key : str
@@ -82,7 +85,7 @@ def arrive(
     document = parsed.document
     del document["id"]
     return Arrival(
-        record, event, document, parsed.offered, tenant, root, event.session_id, key, time_ms, stamped
+        record, hidden(event), document, parsed.offered, tenant, root, event.session_id, key, time_ms, stamped
     )
 
 

@@ -89,6 +89,7 @@ class Births:
             agent=state.agent,
             spiffe=state.spiffe,
             user=state.user,
+            user_issuer=state.user_issuer,
             credentials=state.credentials,
             holds=state.holds,
             calls=state.calls,

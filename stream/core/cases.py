@@ -18,7 +18,7 @@ from models.session import Dossier, PathRow, Session
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
-from stream.events import CASES, CORE, Output, dumps, rfc3339, short_hash
+from stream.events import CASES, CORE, Output, clipped, dumps, rfc3339, short_hash
 from stream.outbound.change import RANK, Change, Receivers
 from stream.outbound.claims import signed_sets
 from stream.outbound.findings import finding, is_told
@@ -206,7 +206,7 @@ class Cases:
             time=rfc3339(now_ms),
             before=move.before,
             after=move.after,
-            reason=move.why[:MAX_REASON],
+            reason=clipped(move.why, MAX_REASON),
             verdict=move.verdict,
             score=score / UNITS,
             families=list(dossier.families),
@@ -234,6 +234,7 @@ class Cases:
             first_time_ms=dossier.first_alert_ms or now_ms,
             evidence=move.evidence,
             spiffe_id=session.spiffe,
+            user_issuer=session.user_issuer,
             max_credential_expiry_ms=max(known) if known and len(known) == len(expiries) else None,
             alerted=dossier.alerted,
             over=dossier.over,

@@ -18,7 +18,7 @@ from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
 from stream.core.items import Call, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
-from stream.events import CORE, DECISIONS, Output, dumps, rfc3339, short_hash
+from stream.events import CORE, DECISIONS, Output, clipped, dumps, rfc3339, short_hash
 from stream.signals import registry
 from stream.signals.signal import Raised
 
@@ -117,7 +117,7 @@ class Decisions:
                 "event_id": event.id,
                 "event_seq": event.seq,
                 "evidence": [_plain(raised.evidence) for raised in judgement.signals],
-                "explanation": judgement.why[:1200],
+                "explanation": clipped(judgement.why, 1200),
                 "families": judgement.families,
                 "intent_digest": session.intent_digest,
                 "marks": call.marks,
@@ -136,9 +136,9 @@ class Decisions:
                 "time": rfc3339(call.time_ms),
                 "tool": event.tool,
                 "verdict": ruling.verdict,
-                "would_pass": words.would_pass(ruling, score, level, policy, judgement.speaking, call.marks)[
-                    :400
-                ],
+                "would_pass": clipped(
+                    words.would_pass(ruling, score, level, policy, judgement.speaking, call.marks), 400
+                ),
             }
         )
         head, tail = head[:-1] + b",", tail[1:]

@@ -13,7 +13,11 @@ from models.session import Session, Tombstone, dump, load
 from stream.core.catalogues import HeldCatalogues
 from stream.core.credentials import prints_in
 from stream.core.partition import LEDGER, Ledger, Partition
+from stream.core.references import SecretReference
 from stream.core.releases import Release
+
+MAX_WARNINGS = 64
+"""Brokers and kinds of which a batch warns."""
 
 
 class _Front:
@@ -49,6 +53,8 @@ class Draft:
         Keys of states that changed and have no place in an order because of it.
     n_open, n_tombs, weight : int
         Open sessions, tombstones, and the bytes of all open sessions together.
+    secrets : dict of (str, str, str) to SecretReference
+        Where secrets stood in place of references, one by tenant, broker and kind.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Draft:
         self.n_open = len(partition.declared) + len(partition.undeclared)
         self.n_tombs = len(partition.tombs)
         self.weight = partition.weight
+        self.secrets: dict[tuple[str, str, str], SecretReference] = {}
         self._states: dict[str, Session | Tombstone] = {}
         # Sessions that a record of their own touched in this batch, and sessions that ended in it, in order.
         self._recent: dict[str, None] = {}
@@ -229,6 +236,11 @@ class Draft:
         if release is None:
             raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")
         return release
+
+    def note_secret(self, found: SecretReference) -> None:
+        """Note that a secret stood in place of a reference, for a warning."""
+        if len(self.secrets) < MAX_WARNINGS:
+            self.secrets.setdefault((found.tenant, found.broker, found.kind), found)
 
     def count(self, name: str) -> None:
         """Add one to a counter of the ledger."""

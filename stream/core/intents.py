@@ -61,6 +61,7 @@ def declare(
         session.agent = event.agent.id
         session.spiffe = event.agent.spiffe_id
         session.user = event.agent.user
+        session.user_issuer = event.agent.user_issuer
     if event.credentials and not session.credentials:
         session.credentials = _held(event.credentials)
     measure_names(session)

@@ -29,6 +29,7 @@ Mark = Literal[
     "unjudged_before",
     "orphan",
     "cut",
+    "secret_reference",
     "after_end",
     "refused",
 ]

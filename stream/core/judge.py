@@ -8,7 +8,7 @@ and returned as changes; nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from stream.core.deployment import Deployment
 from stream.core.draft import Draft
 from stream.core.items import Call, Close, Item, Offered, Opined, Reading, Refused, Unjudged
 from stream.core.partition import Partition
+from stream.core.references import SecretReference
 from stream.core.refusals import answer, undecided
 from stream.core.releases import PolicyNames, Release
 from stream.core.take import Take
@@ -35,12 +36,13 @@ MAX_READS = 512
 
 
 class Step(NamedTuple):
-    """What a batch led to: outputs in order, and the states that changed (None: deleted)."""
+    """What a batch led to: outputs in order, the states that changed (None: deleted), and of which references to warn."""
 
     outputs: list[Output]
     changes: dict[str, bytes | None]
     n_records: int
     n_skipped: int
+    secrets: Collection[SecretReference] = ()
 
 
 class Judge:
@@ -70,7 +72,7 @@ class Judge:
         scores = _score(calls)
         readings = _read(calls, scores)
         outputs, moved = self._rule(items, zip(scores, readings, strict=True), draft)
-        return Step(outputs, draft.changes(moved), len(records), n_skipped)
+        return Step(outputs, draft.changes(moved), len(records), n_skipped, draft.secrets.values())
 
     def taken(self, partition: Partition, records: Sequence[Record]) -> tuple[Draft, list[Item], int]:
         """The first pass alone: what the records lead to before any score is read, and how many of them came before."""

@@ -29,6 +29,7 @@ from stream.core.ends import Ends
 from stream.core.items import Item, Opined
 from stream.core.numbering import Novelty, Numbers, number_event
 from stream.core.observe import observe_result
+from stream.core.references import secrets_in
 from stream.core.take_call import CallTaker
 from stream.core.take_intent import IntentTaker
 from stream.core.take_refusal import RefusalTaker
@@ -81,6 +82,8 @@ class Take:
                 return
             tenants, n_partitions = self._deployment.tenants, self._draft.base.n_partitions
             arrival = arrive(record, event, parsed, tenants, n_partitions, self._draft.limits)
+            if arrival.event is not event:
+                self._note_secrets(arrival)
             self._take_event(arrival)
             self._ends.keep_within_weight(arrival.key)
         except ContractError as error:
@@ -94,6 +97,12 @@ class Take:
             self._draft.count("internal")
             if arrival is not None:
                 self._births.begin_afresh(arrival, self._numbers)
+
+    def _note_secrets(self, arrival: Arrival) -> None:
+        """Count an event whose references held secrets, and leave word of them."""
+        self._draft.count("secret_reference")
+        for found in secrets_in(arrival.event, arrival.tenant):
+            self._draft.note_secret(found)
 
     def _refuse(self, record: Record, reason: str, detail: str) -> None:
         self._draft.count("quarantined")

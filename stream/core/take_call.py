@@ -20,6 +20,7 @@ from stream.core.draft import Draft
 from stream.core.items import Call, Item, Mark
 from stream.core.numbering import Novelty
 from stream.core.observe import observe_call
+from stream.core.references import is_secret
 from stream.core.releases import Release
 from stream.core.trees import Trees
 from stream.events import dumps
@@ -80,7 +81,11 @@ class CallTaker:
             signals=registry.check(observe(evidence, at, release.policy)),
             seq=session.calls,
             marks=_marks(
-                session, novelty, is_orphan=_is_orphan(session, ancestors), is_cut=evidence.tool.cuts > 0
+                session,
+                event,
+                novelty,
+                is_orphan=_is_orphan(session, ancestors),
+                is_cut=evidence.tool.cuts > 0,
             ),
             release=release,
             shown=_shown(evidence),
@@ -118,7 +123,7 @@ class CallTaker:
             action=evidence.tool.facts.action,
             signals=registry.check(observe(evidence, at, release.policy)),
             seq=tomb.calls,
-            marks=["after_end", *_NUMBERED[novelty]],
+            marks=["after_end", *_NUMBERED[novelty], *_of_references(session, event)],
             release=release,
             shown=None,
             now_ms=max(clock_ms, tomb.clock_ms),
@@ -174,7 +179,9 @@ def _is_orphan(session: Session, ancestors: Sequence[tuple[str, Session]]) -> bo
     return all(each.session == session.root for _, each in ancestors)
 
 
-def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool) -> list[Mark]:
+def _marks(
+    session: Session, event: ToolCalled, novelty: Novelty, *, is_orphan: bool, is_cut: bool
+) -> list[Mark]:
     marks: list[Mark] = [*_NUMBERED[novelty]]
     if not session.declared:
         marks.append("undeclared")
@@ -192,4 +199,9 @@ def _marks(session: Session, novelty: Novelty, *, is_orphan: bool, is_cut: bool)
         marks.append("orphan")
     if is_cut:
         marks.append("cut")
-    return marks
+    return marks + _of_references(session, event)
+
+
+def _of_references(session: Session, event: ToolCalled) -> list[Mark]:
+    by_call = event.credential is not None and is_secret(event.credential)
+    return ["secret_reference"] if by_call or any(map(is_secret, session.credentials)) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +15,7 @@ from models.errors import InputError
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
+from stream.core.references import SecretReference
 from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
 from stream.offline.files import numbered
 from stream.outbound.act import Actor
@@ -29,6 +30,7 @@ def replay(
     actor: Actor | None = None,
     *,
     batch: int = BATCH,
+    warn: Callable[[SecretReference], None] = lambda _: None,
 ) -> Iterator[Output]:
     """Every output that the log leads to, in order; with an `actor`, alerts and tokens follow their cases.
 
@@ -36,6 +38,8 @@ def replay(
     ----------
     records : iterable of (Record, int or None)
         Each with the partition count of the log that it comes from; None where that has none.
+    warn : callable
+        Hears of secrets that stood in place of references, batch by batch.
     """
     partitions: dict[tuple[str, int], Partition] = {}
     acted = 0
@@ -45,6 +49,8 @@ def replay(
         partition.n_partitions = n_partitions
         step = judge.judge(partition, [record for record, _ in of_one_place])
         partition.apply(step.changes)
+        for found in step.secrets:
+            warn(found)
         for output in step.outputs:
             yield output
             if actor is not None and output.topic == CASES:
@@ -103,13 +109,20 @@ def run_replay(
     actor = bootstrap.actor(settings) if all_outputs else None
     written, judged = 0, False
     refusals = _Refusals()
-    for output in replay(refusals.noting(numbered(path, tools, _to_stderr)), judge, actor):
+    warned: dict[tuple[str, str, str], SecretReference] = {}
+
+    def warn(found: SecretReference) -> None:
+        warned.setdefault(found[:3], found)
+
+    for output in replay(refusals.noting(numbered(path, tools, _to_stderr)), judge, actor, warn=warn):
         if output.topic == QUARANTINE:
             refusals.add(output)
         judged = judged or (output.topic == DECISIONS and not _answers_a_refused_call(output))
         if all_outputs or output.topic == DECISIONS:
             out.write((line_of(output) if all_outputs else output.value).decode() + "\n")
             written += 1
+    for secret in warned.values():
+        _to_stderr(str(secret))
     if refusals.count:
         if not judged:
             raise InputError(f"nothing in {path} could be judged: {refusals.text()}")

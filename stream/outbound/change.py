@@ -54,6 +54,8 @@ class Change:
         What was found, supporting or not, in any order.
     spiffe_id : str or None
         The agent's workload identity, where it was declared.
+    user_issuer : str or None
+        Who issued the user's identity, where it was declared: ``case.user`` is the subject there.
     max_credential_expiry_ms : int or None
         Latest expiry among the credentials; None when any of them does not say.
     alerted, revoked : bool
@@ -71,6 +73,7 @@ class Change:
     first_time_ms: int
     evidence: Sequence[Evidence] = ()
     spiffe_id: str | None = None
+    user_issuer: str | None = None
     max_credential_expiry_ms: int | None = None
     alerted: bool = False
     over: bool = False

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from models.contracts import CredentialRef, Signed, Standing
-from stream.events import REVOCATIONS, RISK, dumps, short_hash
+from stream.events import REVOCATIONS, RISK, clipped, dumps, short_hash
 from stream.outbound.change import Change, Receivers
 
 SESSION_REVOKED = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
@@ -23,6 +23,7 @@ MAX_CREDENTIALS_BYTES = 32 * 1024
 """Bytes of credential references in one token; a broker with more gets a further token, none is cut."""
 
 MAX_REASON = 400
+"""Characters of a case's reason that a token tells."""
 
 
 def default_audience(broker: str) -> str:
@@ -97,7 +98,7 @@ def _revoked(change: Change, refs: Sequence[CredentialRef]) -> dict[str, Any]:
         entity, why = "policy", "Agent session drifted from its declared intent"
     else:
         entity, why = "system", "Agent session is over"
-    reason = f"{why}: {case.reason[:MAX_REASON]}" if case.reason else why
+    reason = f"{why}: {clipped(case.reason, MAX_REASON)}" if case.reason else why
     return {
         "event_timestamp": change.time_ms // 1000,
         "initiating_entity": entity,
@@ -177,7 +178,9 @@ def _subject(change: Change) -> dict[str, Any]:
         subject["application"] = {"format": "uri", "uri": change.spiffe_id}
     elif change.case.agent is not None:
         subject["application"] = {"format": "opaque", "id": change.case.agent}
-    if change.case.user is not None:
+    if change.case.user is not None and change.user_issuer is not None:
+        subject["user"] = {"format": "iss_sub", "iss": change.user_issuer, "sub": change.case.user}
+    elif change.case.user is not None:
         # Not `email` or `iss_sub`: we know neither that it is an address nor which issuer it belongs to.
         subject["user"] = {"format": "opaque", "id": change.case.user}
     return subject

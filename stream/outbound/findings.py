@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from models.contracts import FAMILIES, CredentialRef, Evidence, Family, PathStep
+from stream.events import clipped
 from stream.outbound.change import RANK, Change
 from stream.outbound.frameworks import DRIVERS, attacks, frameworks
 from stream.outbound.ocsf import ACTIVITY, CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY
@@ -177,7 +178,7 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
     return {
         "uid": case.case_id,
         "title": f"Agent session drift: {shown.title}",
-        "desc": case.reason[:MAX_REASON] or shown.title,
+        "desc": clipped(case.reason, MAX_REASON) or shown.title,
         "types": list(shown.families),
         "first_seen_time": min(change.first_time_ms, change.time_ms),
         "last_seen_time": change.time_ms,

@@ -23,6 +23,8 @@ from stream.outbound.tokens import ALGORITHMS, MAX_PAYLOAD, MIN_KEY_BITS, TOKEN_
 _log = logging.getLogger(__name__)
 
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
+DEVELOPMENT = "dev-"
+"""Beginning of the ``kid`` of a key that was made where none was given."""
 _DEVELOPMENT_FILE = "signing-key.dev.json"
 
 
@@ -156,7 +158,7 @@ def _development_key(state_dir: Path) -> Path:
     if path.exists():
         return path
     key = RSAKey.generate_key(MIN_KEY_BITS)
-    entry = {**key.as_dict(private=True), "kid": f"dev-{key.thumbprint()}"}
+    entry = {**key.as_dict(private=True), "kid": f"{DEVELOPMENT}{key.thumbprint()}"}
     draft = state_dir / f".{_DEVELOPMENT_FILE}.{secrets.token_hex(8)}"
     try:
         state_dir.mkdir(parents=True, exist_ok=True)

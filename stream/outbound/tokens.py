@@ -185,6 +185,12 @@ def _signed_payload(
     return opened.headers(), opened.payload
 
 
+def key_id_of(token: str | bytes) -> str:
+    """The ``kid`` of a token that was verified."""
+    opened = jws.extract_compact(token if isinstance(token, bytes) else token.encode())
+    return str(opened.headers().get("kid", ""))
+
+
 def key_set(jwks: Mapping[str, Any]) -> KeySet:
     """The RSA keys of a JWKS that are long enough; entries of other kinds can sign nothing for us.
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stream.core.partition import Partition
+from stream.core.references import SecretReference
 from stream.events import Record, dumps
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
 from stream.shell.recovery import read_states, restored, state_place
@@ -26,6 +27,8 @@ log = logging.getLogger("driftline.worker")
 
 TICK_AGAIN_S = 5.0
 """Seconds before a tick that brought nothing about is repeated (chosen)."""
+MAX_WARNED = 1000
+"""Tenants, brokers and kinds of which a worker warns: a host that makes names up fills no log."""
 _TICK = dumps({"type": "clock.tick"})
 
 
@@ -64,6 +67,7 @@ class JudgeStage(Stage):
         super().__init__(context, list(context.settings.input_topics))
         self.judge = judge
         self.held: dict[Place, _Held] = {}
+        self._warned: set[tuple[str, str, str]] = set()
         self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -78,6 +82,7 @@ class JudgeStage(Stage):
             step = self.judge.judge(held.partition, records)
             self.measures.judge_seconds.observe(time.perf_counter() - began)
             self.measures.batch.observe(len(records))
+            self._warn(step.secrets)
             steps.append((held, records, step))
         task = await self.publish(
             [output for *_, step in steps for output in step.outputs],
@@ -98,6 +103,13 @@ class JudgeStage(Stage):
                 held.since = time.monotonic()
             if held.open >= self.settings.checkpoint_records:
                 self._full.set()
+
+    def _warn(self, secrets: Iterable[SecretReference]) -> None:
+        """Say once of each tenant, broker and kind that secrets come in place of references."""
+        for found in secrets:
+            if found[:3] not in self._warned and len(self._warned) < MAX_WARNED:
+                self._warned.add(found[:3])
+                log.warning("%s", found)
 
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """Read the states of partitions that were not ours in the generation before.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 from models.contracts import ArgumentRef, Evidence, Family
+from stream.events import clipped
 from stream.signals.call import ObservedCall
 
 Consequence = Literal["none", "watch", "alert", "deny"]
@@ -141,7 +142,7 @@ class Signal(Generic[Subject]):
             unit=statement.unit or self.unit,
             supports=statement.supports,
             calls=[call for call in statement.calls if call >= 0] or [here],
-            text=statement.text[:TEXT_LENGTH],
+            text=clipped(statement.text, TEXT_LENGTH),
             argument=statement.argument,
         )
         return Raised(self, evidence)

@@ -18,12 +18,13 @@ from typing import cast
 import pytest
 
 from models.contracts import EVENT_TYPES
-from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
+from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
 from stream.shell.demo import sample_messages
 from stream.shell.send import Message, Sender, play
+from tests import builders as b
 from tests.worker import Worker, by_root, claims, live, read, replayed, wait_until
 
 pytestmark = [
@@ -178,3 +179,24 @@ def test_worker_without_broker_says_so_with_exit_code_4(settings: Settings, tmp_
         assert worker.process.wait(60) == 4
     assert "no Kafka broker answers at 127.0.0.1:1" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_worker_warns_once_of_a_secret_that_a_host_gives_as_a_reference_and_never_shows_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    secret = "gh" + "p_" + "a1B2" * 9
+    held = {"broker": "github", "kind": "token", "value": secret}
+    events = [
+        each
+        for name in ("s", "t")
+        for each in (b.declared(name, credentials=[held]), b.called(name, 1, credential=held))
+    ]
+    log = tmp_path / "worker.log"
+    play(settings, [Message(EVENTS, each["session_id"].encode(), (), dumps(each)) for each in events], None)
+    with Worker(settings, log) as worker:
+        wait_until(lambda: len(read(settings, DECISIONS)) >= 2, worker)
+        code, _ = worker.stop()
+    told = log.read_text()
+    assert code == 0, told
+    assert told.count("names a secret as its credential of broker 'github', kind 'token'") == 1
+    assert secret not in told + "".join(value.decode() for _, value in live(settings, DECISIONS))

@@ -17,7 +17,7 @@ from models.heads.handover import ANSWERS
 from models.text.embedding import DIMS
 from models.text.meaning import LINE
 
-HELD = (17, "5002014c5e0c2c09")
+HELD = (18, "0c05e93264838098")
 """The version, and the digest of the form that it stands for."""
 
 

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import RSAKey
 
 from models.release.registry import BUNDLED
 from models.training.dataset import text_digest
@@ -24,10 +26,14 @@ SAMPLE = ROOT / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
 
 def run(
-    *arguments: str | Path, cwd: Path, stdin: str | None = None, stdout: Any = subprocess.PIPE
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: str | None = None,
+    stdout: Any = subprocess.PIPE,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(
         [sys.executable, "-m", "stream.cli.main", *map(str, arguments)],
         cwd=cwd,
@@ -60,13 +66,110 @@ def test_tokens_of_a_replay_hold_against_the_keys_written_and_a_changed_one_does
     (tmp_path / "all.jsonl").write_text(done.stdout)
     assert run("verify", "--jwks-out", "keys.json", cwd=tmp_path).returncode == 0
     assert all("d" not in key for key in json.loads((tmp_path / "keys.json").read_text())["keys"])
-    assert run("verify", "revocation", "all.jsonl", "--jwks", "keys.json", cwd=tmp_path).returncode == 0
+    assert (
+        run("verify", "revocation", "all.jsonl", "--jwks", "keys.json", "--dev", cwd=tmp_path).returncode == 0
+    )
     assert run("verify", "alert", "all.jsonl", cwd=tmp_path).returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     token = next(base64.b64decode(row["value_b64"]) for row in rows if "value_b64" in row)
     header, payload, signature = token.split(b".")
     (tmp_path / "bad.jsonl").write_bytes(b".".join([header, payload[:40] + b"A" + payload[41:], signature]))
-    assert run("verify", "revocation", "bad.jsonl", "--jwks", "keys.json", cwd=tmp_path).returncode == 1
+    assert (
+        run("verify", "revocation", "bad.jsonl", "--jwks", "keys.json", "--dev", cwd=tmp_path).returncode == 1
+    )
+
+
+LEDGER = "https://ledger.broker.invalid/set"
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    """A folder with the outputs of a sample, `all.jsonl`, signed by a key that stands in `keys.json`."""
+    key = RSAKey.generate_key(2048)
+    (tmp_path / "key.json").write_text(json.dumps({**key.as_dict(private=True), "kid": "k-1"}))
+    with_key = {"DRIFTLINE_SIGNING_KEY_FILE": "key.json"}
+    done = run("replay", SAMPLE, "--all", "--mode", "enforce", cwd=tmp_path, **with_key)
+    (tmp_path / "all.jsonl").write_text(done.stdout)
+    assert run("verify", "--jwks-out", "keys.json", cwd=tmp_path, **with_key).stderr == ""
+    return tmp_path
+
+
+def of_revocations(folder: Path, *more: str, file: str = "all.jsonl") -> subprocess.CompletedProcess[str]:
+    return run("verify", "revocation", file, "--jwks", "keys.json", *more, cwd=folder)
+
+
+def test_tokens_for_others_are_counted_and_skipped_and_all_that_are_for_you_hold(signed: Path) -> None:
+    done = of_revocations(signed, "--audience", LEDGER)
+    told = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told[-1] == "1 hold, 2 skipped (for others), 0 refused"
+    assert [line.split(": ")[1].split(",")[0] for line in told[:-1]] == ["holds", "skipped", "skipped"]
+    assert of_revocations(signed).stdout.count("holds") == 3
+
+
+def test_where_no_token_is_for_you_that_is_said_with_whom_they_are_for(signed: Path) -> None:
+    done = of_revocations(signed, "--audience", "https://vault.example.com/set")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "0 hold, 3 skipped (for others), 0 refused")
+    assert done.stderr.startswith(
+        "driftline: no token is for https://vault.example.com/set: they are for " + LEDGER
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("whom", [LEDGER, "https://receiver.example.com/ssf"])
+def test_a_token_that_does_not_hold_is_never_skipped(signed: Path, whom: str) -> None:
+    rows = [json.loads(line) for line in (signed / "all.jsonl").read_text().splitlines()]
+    tokens = [base64.b64decode(row["value_b64"]).decode() for row in rows if "value_b64" in row]
+    head, body, seal = tokens[0].split(".")  # for the ledger
+    (signed / "bad.txt").write_text("\n".join([*tokens, f"{head}.{body}.{seal[:-8]}AAAAAAAA"]))
+    done = of_revocations(signed, "--audience", whom, file="bad.txt")
+    assert done.returncode == 1
+    assert "line 4: refused, signature" in done.stdout
+
+
+def test_what_a_development_key_signed_holds_only_for_a_trial_which_is_said(tmp_path: Path) -> None:
+    done = run("replay", SAMPLE, "--all", "--mode", "enforce", cwd=tmp_path)
+    (tmp_path / "all.jsonl").write_text(done.stdout)
+    told = run("verify", "--jwks-out", "keys.json", cwd=tmp_path).stderr
+    assert "this is the development key of" in told
+    strict = of_revocations(tmp_path, "--audience", LEDGER)
+    assert (strict.returncode, strict.stdout.count("signed by a development key"), strict.stderr) == (
+        1,
+        3,
+        "",
+    )
+    tried = of_revocations(tmp_path, "--audience", LEDGER, "--dev")
+    assert tried.returncode == 0
+    assert tried.stdout.endswith("1 hold, 2 skipped (for others), 0 refused\n")
+    assert "3 of 3 tokens are signed by a development key" in tried.stderr
+
+
+def test_the_commands_in_brokers_that_try_a_receiver_do_what_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "brokers.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("    driftline ")]
+    assert [words[0] for words in lines] == ["replay", "verify", "verify"]
+    (tmp_path / "stream").symlink_to(ROOT / "stream")
+    *made, to, name = lines[0]
+    assert to == ">"
+    with (tmp_path / name).open("wb") as out:
+        assert run(*made, cwd=tmp_path, stdout=out).returncode == 0
+    written, verified = (run(*words, cwd=tmp_path) for words in lines[1:])
+    assert (written.returncode, verified.returncode) == (0, 0), verified.stderr
+    assert verified.stdout.endswith("1 hold, 2 skipped (for others), 0 refused\n")
+    assert all("development key" in done.stderr for done in (written, verified))
+
+
+def test_public_keys_are_written_where_there_is_a_key_and_none_is_made_up(tmp_path: Path) -> None:
+    done = run("verify", "--jwks-out", "keys.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("driftline: no signing key is set, and ")
+    assert "DRIFTLINE_SIGNING_KEY_FILE" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = run("verify", "--jwks-out", "keys.json", cwd=tmp_path, DRIFTLINE_SIGNING_KEY_FILE="gone.pem")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "driftline: signing key gone.pem: No such file or directory\n",
+    )
 
 
 def test_a_policy_with_a_wrong_word_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -141,6 +244,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
 
 
 def test_a_place_that_is_not_there_for_the_public_keys_is_one_sentence(tmp_path: Path) -> None:
+    assert run("replay", SAMPLE, "--all", cwd=tmp_path).returncode == 0
     done = run("verify", "--jwks-out", "nowhere/k.json", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "driftline: nowhere/k.json: No such file or directory\n"

@@ -166,3 +166,13 @@ def test_a_credential_offered_below_a_revoked_session_is_revoked_at_once() -> No
     assert run.decisions[-1]["verdict"] == "revoke"
     told = [json.dumps(case) for case in run.cases if case["session_id"] == "k"]
     assert any('"c-k"' in case for case in told)
+
+
+def test_what_a_case_says_is_cut_at_a_word_with_an_ellipsis(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = " ".join(f"word-{n:03}" for n in range(300))
+    monkeypatch.setattr("stream.core.decisions.words.explain", lambda *_: why)
+    odd = b.called("s", 1, "send_email", {"to": "eve@evil.example"})
+    run = b.play([b.declared(), odd], bundled=b.release(scorer=Sharing(9000)))
+    for told, most in ((run.cases[-1]["reason"], 600), (run.decisions[-1]["explanation"], 1200)):
+        assert most - 20 < len(told) <= most
+        assert why.startswith(f"{told.removesuffix('…')} ")

@@ -82,6 +82,14 @@ def test_a_changed_catalogue_counts_only_with_a_signature() -> None:
     assert ["tool_unknown" in names for names in told] == [True, False]
 
 
+def test_a_signature_is_over_what_the_producer_wrote_though_a_secret_in_it_is_told_by_its_digest() -> None:
+    secret = "gh" + "p_" + "a1B2" * 9
+    credential = {"broker": "github", "kind": "token", "value": secret}
+    run = play(event(b.declared("s", credentials=[credential])), call(1, credential=credential))
+    assert marks(run) == ["secret_reference"]
+    assert run.decisions[-1]["intent_digest"] is not None
+
+
 def test_an_unsigned_declaration_declares_nothing_and_each_call_says_so() -> None:
     run = play({**b.declared("s"), "tenant": "a"}, call(1), b.ended("s", 2, tenant="a"))
     assert marks(run) == ["undeclared", "unsigned"]

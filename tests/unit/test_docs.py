@@ -271,8 +271,19 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
     for wrong, now in ((forged, 0), (foreign, 0), (b"\xff", 0), (token, claims["iat"] + 46 * 86_400)):
         with pytest.raises(receiver["Refused"]):
             receiver["accepted"](wrong, keys, *whom, now)
+    theirs = KeySet.import_key_set(cast(Any, development.jwks()))
     with pytest.raises(receiver["Refused"], match="development key"):
-        receiver["accepted"](foreign, KeySet.import_key_set(cast(Any, development.jwks())), *whom, 0)
+        receiver["accepted"](foreign, theirs, *whom, 0)
+    # What it is tried with is taken if it is told to, and nothing else is.
+    late = claims["iat"] + 400 * 86_400
+    assert receiver["accepted"](foreign, theirs, *whom, late, dev=True) == claims
+    assert (
+        receiver["accepted"](foreign, theirs, settings.issuer, "https://other.example.com", late, True)
+        is None
+    )
+    for wrong in (forged, b"\xff", token):
+        with pytest.raises(receiver["Refused"]):
+            receiver["accepted"](wrong, theirs, *whom, late, dev=True)
 
     fresh = named.sign({**claims, "iat": 4_000_000_000}).encode()
     bus = Bus([Taken(fresh), Taken(fresh), Taken(forged)])
@@ -287,6 +298,15 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
     outcome = Outcome.model_validate_json(value)
     assert (topic, key, outcome.jti, outcome.status) == (OUTCOMES, b"acme", claims["jti"], "done")
     assert (known, len(told), bus.committed) == ({claims["jti"]}, 1, 3)
+
+    tried = Bus([Taken(foreign)])
+    receiver |= {"KafkaConsumer": lambda *_, **__: tried}
+    receiver["run"]("", development.jwks(), *whom, *ours)
+    assert (len(killed), len(told)) == (1, 2)
+    known.clear()
+    with pytest.warns(UserWarning, match="for a trial alone"):
+        receiver["run"]("", development.jwks(), *whom, *ours, dev=True)
+    assert (len(killed), len(told), known) == (2, 2, {claims["jti"]})
 
 
 def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:

@@ -263,7 +263,10 @@ def test_a_name_that_the_contract_does_not_know_is_refused_before_anything_is_se
         ),
         ({"tools": {"name": "pay"}}, "tools: a list, not dict"),
         ({"credentials": ["lease/17"]}, "credentials: each is an object with broker, kind, value"),
-        ({"agent": "payer"}, "agent: an object with id, spiffe_id, user, framework, model, not str"),
+        (
+            {"agent": "payer"},
+            "agent: an object with id, spiffe_id, user, user_issuer, framework, model, not str",
+        ),
         ({"budget": 20}, "budget: an object with calls, writes, seconds, not int"),
         ({"resources": "ACME"}, "resources: a list, not str"),
         ({"plan": "Read it, then pay it."}, "plan: a list, not str"),

@@ -123,3 +123,42 @@ def test_the_finding_of_an_end_says_what_becomes_of_the_credentials(mode: str) -
 def test_calls_after_the_end_go_on_being_numbered_one_by_one() -> None:
     run = b.play([b.declared("s"), b.called("s", 1), b.ended("s", 2), *(b.called("s", n) for n in (3, 4, 5))])
     assert [d["call_seq"] for d in run.decisions] == [0, 1, 2, 3]
+
+
+IDP = "https://idp.example.com/realms/acme"
+
+
+def users(run: b.Run) -> list[Any]:
+    return [each["claims"]["sub_id"].get("user") for case in run.cases for each in case["sets"]]
+
+
+def test_the_user_s_issuer_goes_from_the_declaration_into_the_tokens_by_way_of_the_state() -> None:
+    agent = {"id": "a", "user": "u-1", "user_issuer": IDP}
+    before = b.play([holding("s", LEASE, agent=agent), holding("t", LEASE, agent={"user": "u-1"})])
+    loaded = b.Run(b.judge(), Partition.load(before.partition.states))
+    loaded.feed([b.record(b.ended("t", 1), 10), b.record(b.ended("s", 1), 11)])
+    assert users(loaded) == [{"format": "iss_sub", "iss": IDP, "sub": "u-1"}]
+
+
+def test_the_user_s_issuer_outlives_a_record_that_could_not_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    agent = {"user": "u-1", "user_issuer": IDP}
+    with monkeypatch.context() as broken:
+        broken.setattr("stream.core.take.observe_result", fail)
+        before = b.play([holding("s", LEASE, agent=agent), b.returned("s", 1, call="x")])
+    run = b.Run(b.judge(), before.partition).feed([b.record(b.ended("s", 2), 9)])
+    assert users(run) == [{"format": "iss_sub", "iss": IDP, "sub": "u-1"}]
+
+
+@pytest.mark.parametrize(
+    "issuer", ["http://idp.example.com", "idp", "https://", "https://a b", "https://a?b", "https://a#b", ""]
+)
+def test_a_user_s_issuer_that_is_no_https_address_is_refused(issuer: str) -> None:
+    run = b.play([holding("s", LEASE, agent={"user": "u-1", "user_issuer": issuer}), b.called("s", 1)])
+    assert [reason for reason, _ in run.quarantined] == ["schema"]
+    detail = next(dict(o.headers)["detail"] for o in run.outputs if o.topic == "agent.quarantine.v1")
+    assert detail.startswith(b"agent.user_issuer does not match ^https://")

@@ -18,6 +18,7 @@ from models.errors import ConfigError, ContractError
 from stream.events import dumps
 from stream.outbound.change import Change
 from stream.outbound.claims import (
+    MAX_REASON,
     RISK_LEVEL_CHANGE,
     SESSION_REVOKED,
     default_audience,
@@ -101,6 +102,15 @@ def test_revocation_claims_name_exactly_one_session() -> None:
     }
 
 
+def test_a_user_whose_issuer_was_declared_is_named_by_both() -> None:
+    user = {"format": "iss_sub", "iss": "https://idp.example.com", "sub": "u-4711"}
+    change = some_change(user_issuer="https://idp.example.com")
+    assert all(c["sub_id"]["user"] == user for c in revocation_claims(change, ISSUER, AUDIENCES))
+    assert risk_claims(change, ISSUER, VAULT)["sub_id"]["user"] == user
+    nobody = some_change(user=None, user_issuer="https://idp.example.com")
+    assert all("user" not in c["sub_id"] for c in revocation_claims(nobody, ISSUER, AUDIENCES))
+
+
 def test_revocation_claims_without_agent_or_user_still_name_session_and_tenant() -> None:
     (claims,) = revocation_claims(
         some_change(agent=None, spiffe_id=None, user=None, credentials=[LEASE]), ISSUER, AUDIENCES
@@ -118,6 +128,32 @@ def test_revocation_claims_take_their_times_from_the_facts() -> None:
 def test_revocation_claims_say_who_started_it(cause: str, entity: str) -> None:
     claims = revocation_claims(some_change(cause=cause), ISSUER, AUDIENCES)
     assert {c["events"][SESSION_REVOKED]["initiating_entity"] for c in claims} == {entity}
+
+
+def reason_of(reason: str) -> str:
+    claims = revocation_claims(some_change(reason=reason), ISSUER, AUDIENCES)
+    return str(claims[0]["events"][SESSION_REVOKED]["reason_admin"]["en"])
+
+
+def test_a_reason_that_is_too_long_ends_with_a_whole_word_and_an_ellipsis() -> None:
+    words = " ".join(f"word-{n:03}" for n in range(60))
+    why = "Agent session drifted from its declared intent: "
+    assert reason_of(words[:400]) == f"{why}{words[:400]} (case case-1)"
+    told = reason_of(words).removeprefix(why).removesuffix("… (case case-1)")
+    assert words.startswith(f"{told} ")
+    assert 380 <= len(told) < MAX_REASON
+
+
+@pytest.mark.parametrize("text", ["x" * 900, f"first {'x' * 900}", "ab, " * 300, "é" * 401])
+def test_a_reason_stays_within_its_bound_whatever_it_consists_of(text: str) -> None:
+    told = (
+        reason_of(text)
+        .removeprefix("Agent session drifted from its declared intent: ")
+        .removesuffix(" (case case-1)")
+    )
+    assert MAX_REASON // 2 < len(told) <= MAX_REASON
+    assert told[-1] == "…"
+    assert told[-2] not in " ,"
 
 
 def test_revocation_claims_of_equal_facts_are_equal_whatever_order_the_credentials_come_in() -> None:

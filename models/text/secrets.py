@@ -1,0 +1,64 @@
+"""Secrets where only a reference to one should stand: known by shapes that their issuers mark, and told by a digest.
+
+Only what a machine drew at random has such a shape, so a digest gives none of it away. Passwords and other short
+words are not looked for: their digest could be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from models.lexicons.loader import any_of, lexicon
+
+DIGEST = "secret-sha256:"
+"""Beginning of what stands in a secret's place; the SHA-256 of its UTF-8 bytes follows, in lower-case hex."""
+LEAST = 20
+"""Characters behind a marked beginning: fewer are part of a name."""
+
+_LISTS = lexicon("secrets")
+_PLAIN = any_of(_LISTS.words("begin_plain"))
+_BROKEN = any_of(_LISTS.words("begin_broken"))
+_BASE64 = any_of(_LISTS.words("begin_base64"))
+_PRIVATE_KEY = r"[A-Z\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----"
+# Of a run of characters only one start looks to its end, so that the time grows with the text alone.
+_SHAPES = re.compile(
+    rf"""
+      -----BEGIN\ {_PRIVATE_KEY} .*? (?: -----END\ {_PRIVATE_KEY} | \Z )
+    | (?<![\w-]) eyJ[\w-]{{8,}} (?:\.[\w-]{{8,}}){{2}} (?:\.[\w-]+)*          # JSON Web Token, encrypted or not
+    | (?<![\w-]) sk-(?!ant-) [\w-]*                                           # OpenAI, and who took its form
+        (?: [A-Za-z0-9]{{32}} | [0-9][A-Za-z0-9]{{19}} | [A-Za-z0-9]{{19}}[0-9] ) [\w-]*
+    | (?<![A-Za-z0-9]) {_PLAIN} [A-Za-z0-9]{{{LEAST},}} [\w-]*
+    | (?<![A-Za-z0-9]) {_BROKEN} [\w.-]{{{LEAST},}} (?<!\.)
+    | (?<![A-Za-z0-9+/]) {_BASE64} [A-Za-z0-9+/=]{{{LEAST},}}
+    | (?<![\w.-]) SG\.[\w-]{{22}}\.[\w-]{{43}}                                # SendGrid
+    | (?<![\w./-]) s\.[A-Za-z0-9]{{24}} (?:\.[A-Za-z0-9]{{5}})? (?![\w./-])   # Vault before 1.10
+    """,
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+_AWS_KEY = re.compile(r"(?<![\w+/=-])(?![a-z0-9]{2,}/)[A-Za-z0-9+/]{40}(?![\w+/=-])", re.ASCII)
+"""Secret keys of AWS bear no mark: forty characters of base64, that are no path."""
+_DRAWN = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])")
+
+
+def digested(text: str, about: str = "") -> str:
+    """`text` with a digest in the place of each secret.
+
+    Forty characters of base64 are a secret key of AWS where `about` names AWS, or one of them is none of an identifier.
+
+    >>> digested("lease/17"), digested("Bearer " + "ghp_" + "a1" * 18)[:32]
+    ('lease/17', 'Bearer secret-sha256:3e74e06519a')
+    """
+    if len(text) <= LEAST:
+        return text
+    text = _SHAPES.sub(lambda found: _digest(found[0]), text)
+    of_aws = "aws" in about.lower()
+    return _AWS_KEY.sub(lambda found: _digest(found[0]) if _is_drawn(found[0], of_aws) else found[0], text)
+
+
+def _digest(secret: str) -> str:
+    return DIGEST + hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def _is_drawn(key: str, of_aws: bool) -> bool:
+    return (of_aws or "/" in key or "+" in key) and _DRAWN.match(key) is not None
