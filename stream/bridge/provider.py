@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, Protocol
 
 from models.contracts import CredentialRef
+from models.text.secrets import DIGEST
 
 Status = Literal["done", "already_gone", "wider", "requested"]
 
@@ -49,6 +50,21 @@ class Unavailable(Exception):
 
 class Rejected(Exception):
     """The provider will never do it as asked; the text says why, and the mend."""
+
+
+def named(credential: CredentialRef) -> str:
+    """The value of a reference that names something at the provider.
+
+    Raises
+    ------
+    Rejected
+        It is the digest of a secret that was declared in a reference's place: no provider finds that.
+    """
+    if DIGEST in credential.value:
+        raise Rejected(
+            "a secret was declared where a reference should stand, and its digest names nothing here; declare its id instead"
+        )
+    return credential.value
 
 
 class Provider(Protocol):

@@ -20,6 +20,7 @@ from werkzeug import Response
 
 from models.contracts import CredentialRef
 from models.errors import ConfigError
+from models.text.secrets import digested
 from stream.bridge.configuration import load, provider_of
 from stream.bridge.provider import Effect, Provider, Rejected, Unavailable
 from stream.bridge.providers.aws import AwsSettings
@@ -721,6 +722,24 @@ def test_a_secret_is_read_at_each_use_and_its_absence_may_be_mended(secret: Path
                 await provider.revoke(ref("lease", "x"), REVOKED_S)
             secret.write_text("s3cret", encoding="utf-8")
             assert (await provider.revoke(ref("lease", "x"), REVOKED_S)).status == "done"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("vault", "lease"), ("vault", "accessor"), ("keycloak", "sid"), ("spire", "entry_id")]
+)
+def test_the_digest_of_a_secret_is_no_name_of_anything(secret: Path, name: str, kind: str) -> None:
+    made_of = {
+        "vault": vault("http://127.0.0.1:9", secret),
+        "keycloak": keycloak("http://127.0.0.1:9", secret),
+        "spire": SpireSettings(provider="spire", command=("/nowhere",)),
+    }
+
+    async def main() -> None:
+        async with made(made_of[name]) as provider:
+            with pytest.raises(Rejected, match="declare its id"):
+                await provider.revoke(ref(kind, digested("ghp_" + "a1" * 18)), REVOKED_S)
 
     asyncio.run(main())
 

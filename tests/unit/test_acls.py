@@ -20,7 +20,7 @@ def test_names_carry_prefix_and_group_and_each_right_is_listed_once() -> None:
     rights = acls(TENANTS)
     assert all(one.name.startswith("p.") for one in rights)
     assert {one.name for one in rights if one.resource == "group"} == {
-        f"p.g-{name}" for name in ("judge", "act", "soc", "broker", "risk")
+        f"p.g-{name}" for name in ("judge", "act", "soc", "broker", "bridge", "risk")
     }
     places = [(one.principal, one.resource, one.name, one.operation) for one in rights]
     assert len(places) == len(set(places)) == len(granted(rights))

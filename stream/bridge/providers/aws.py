@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 
 from models.contracts import CredentialRef
 from models.errors import ConfigError
-from stream.bridge.provider import Effect, Rejected, Unavailable
+from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.settings import Part, WebAddress
 from stream.events import short_hash
 
@@ -172,9 +172,9 @@ class Aws:
 
 def _role_of(credential: CredentialRef) -> _Role:
     if credential.kind == "role_arn":
-        arn, session = credential.value, ""
+        arn, session = named(credential), ""
     elif credential.kind == "role_session":
-        arn, _, session = credential.value.rpartition("/")
+        arn, _, session = named(credential).rpartition("/")
     else:
         raise Rejected(
             f"AWS revokes by role_session or role_arn, not by {credential.kind!r}; declare one of them"

@@ -19,7 +19,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from models.contracts import CredentialRef
-from stream.bridge.provider import Effect, Rejected
+from stream.bridge.provider import Effect, Rejected, named
 from stream.bridge.providers.bearer import ClientCredentials
 from stream.bridge.providers.http import Http, step
 from stream.bridge.providers.settings import WebAddress, WebProvider
@@ -65,7 +65,7 @@ class Entra:
 
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """Revoke the user's sign-ins, or disable the workload."""
-        name, headers = step(credential.value), await self._bearer.headers()
+        name, headers = step(named(credential)), await self._bearer.headers()
         if credential.kind == "user_id":
             reply = await self._graph.call(
                 "POST", f"/v1.0/users/{name}/revokeSignInSessions", headers=headers

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from models.contracts import CredentialRef
-from stream.bridge.provider import Effect, Rejected, Unavailable
+from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.bearer import ClientCredentials
 from stream.bridge.providers.http import Http, Reply, step
 from stream.bridge.providers.settings import WebProvider
@@ -70,7 +70,7 @@ class Keycloak:
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """End the session, or all sessions of the user."""
         life_s = self._settings.access_token_minutes * 60
-        name = step(credential.value)
+        name = step(named(credential))
         if credential.kind == "sid":
             was_there = await self._end(f"/sessions/{name}")
             return Effect("done" if was_there else "already_gone", survives=SURVIVES, survives_s=life_s)

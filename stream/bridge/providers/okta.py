@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from models.contracts import CredentialRef
-from stream.bridge.provider import Effect, Rejected
+from stream.bridge.provider import Effect, Rejected, named
 from stream.bridge.providers.http import Http, step
 from stream.bridge.providers.settings import WebProvider, secret
 
@@ -53,7 +53,7 @@ class Okta:
         """End all sessions and tokens of the user."""
         if credential.kind != "user_id":
             raise Rejected(f"Okta revokes by user_id, not by {credential.kind!r}; declare the agent's user")
-        path = f"/api/v1/users/{step(credential.value)}/sessions?oauthTokens=true"
+        path = f"/api/v1/users/{step(named(credential))}/sessions?oauthTokens=true"
         reply = await self._http.call("DELETE", path, headers=self._headers())
         if reply.status == 404:
             return Effect("already_gone", "no such user")

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.contracts import CredentialRef
-from stream.bridge.provider import Effect, Rejected, Unavailable
+from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.settings import Part
 
 SURVIVES = "SVIDs already issued, until they expire"
@@ -58,10 +58,10 @@ class Spire:
             raise Rejected(
                 f"SPIRE revokes by entry_id, not by {credential.kind!r}; declare the workload's entry"
             )
-        if credential.value.startswith("-"):
+        if named(credential).startswith("-"):
             raise Rejected("an entry_id does not begin with a dash")
         life_s = self._settings.svid_minutes * 60
-        code, said = await self._run("entry", "delete", "-entryID", credential.value)
+        code, said = await self._run("entry", "delete", "-entryID", named(credential))
         if code == 0:
             return Effect("done", survives=SURVIVES, survives_s=life_s)
         if "not found" in said.lower() or "notfound" in said.lower():

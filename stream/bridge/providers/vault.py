@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.contracts import CredentialRef
-from stream.bridge.provider import Effect, Rejected
+from stream.bridge.provider import Effect, Rejected, named
 from stream.bridge.providers.http import Http, Reply
 from stream.bridge.providers.settings import WebProvider, secret
 
@@ -49,13 +49,13 @@ class Vault:
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """Revoke the lease, or the token of the accessor."""
         if credential.kind == "lease":
-            reply = await self._call("/v1/sys/leases/revoke", {"lease_id": credential.value, "sync": True})
+            reply = await self._call("/v1/sys/leases/revoke", {"lease_id": named(credential), "sync": True})
             if reply.status == 202:
                 return Effect("requested", "queued; Vault asks the backend again by itself")
             if reply.status == 204:
                 return Effect("done", "Vault answers alike for a lease that it does not know")
         elif credential.kind == "accessor":
-            reply = await self._call("/v1/auth/token/revoke-accessor", {"accessor": credential.value})
+            reply = await self._call("/v1/auth/token/revoke-accessor", {"accessor": named(credential)})
             if reply.status == 204:
                 return Effect("done", survives="what was already read, where it is no lease")
             if reply.status in (400, 403, 404) and _says(reply, "invalid accessor"):
