@@ -381,6 +381,14 @@ class Signed(Outbound):
     claims: dict[str, Any]
 
 
+class RevocationBudget(Outbound):
+    """How many sessions drift may revoke within a window before further revocations are held; None: any number."""
+
+    window_minutes: float
+    agent: int | None
+    tenant: int | None
+
+
 class Case(Outbound):
     """A session's change of state, from judge to act, with everything act needs.
 
@@ -409,6 +417,7 @@ class Case(Outbound):
     user: str | None
     credentials: list[CredentialRef]
     released: list[ReleasedCredential] = []
+    budget: RevocationBudget | None = None
     path: list[PathStep]
     enforced: bool
     inherited_from: str | None
@@ -449,6 +458,15 @@ class Outcome(Inbound):
     latency_ms: Annotated[int, Field(ge=0)] | None = None
     survives: Annotated[str, Field(max_length=256)] | None = None
     survives_until: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+class HeldResolved(Inbound):
+    """A person's ruling on revocations that the circuit breaker holds; the token says which, and what to do (docs/policy.md)."""
+
+    type: Literal["held.resolved"]
+    tenant: Identifier
+    token: Annotated[str, Field(max_length=4096)]
     schema_version: Annotated[int, Field(ge=1)] = 1
 
 

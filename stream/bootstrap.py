@@ -24,6 +24,7 @@ from stream.outbound.act import Actor
 from stream.outbound.change import Receivers
 from stream.outbound.keys import SigningKeys
 from stream.policy import Policy, levels, load_policy
+from stream.resolutions import SignedResolutions
 from stream.settings import Settings
 
 
@@ -163,7 +164,11 @@ def _opinions(settings: Settings) -> SignedOpinions | None:
 
 def actor(settings: Settings) -> Actor:
     """The actor that `settings` describe, with its signing keys."""
-    return Actor(SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir))
+    keys = None
+    if settings.responder_jwks is not None:
+        keys = _read_jwks(settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held")
+    rulings = SignedResolutions(keys, settings.issuer)
+    return Actor(SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir), rulings.read)
 
 
 def spare_the_collector() -> None:

@@ -82,6 +82,14 @@ class SecondOpinions(_Part):
     close_cases: bool = False
 
 
+class Revocations(_Part):
+    """The circuit breaker's budget: sessions that drift may revoke within the window; None: any number."""
+
+    window_minutes: Annotated[float, Field(gt=0, le=1440)] = 60
+    agent: Annotated[int, Field(ge=1, le=10_000)] | None = 20
+    tenant: Annotated[int, Field(ge=1, le=10_000)] | None = 50
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
@@ -101,6 +109,7 @@ class Policy(_Part):
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
     opinions: SecondOpinions = SecondOpinions()
+    revocations: Revocations = Revocations()
 
     @property
     def says(self) -> PolicySays:
@@ -116,6 +125,8 @@ class Policy(_Part):
             del content["signatures"]
         if self.opinions == SecondOpinions():
             del content["opinions"]
+        if self.revocations == Revocations():
+            del content["revocations"]
         for younger in ("sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]

@@ -24,7 +24,7 @@ ENV_PREFIX = "DRIFTLINE_"
 NO_SETTINGS = (
     *("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP"),
     *("ADVISE_ENDPOINT", "ADVISE_MODEL", "ADVISE_TOKEN_FILE", "OPINION_KEY_FILE"),
-    *("BRIDGE_CONFIG", "BRIDGE_JWKS"),
+    *("BRIDGE_CONFIG", "BRIDGE_JWKS", "RESPONDER_KEY_FILE"),
 )
 """What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise`` and ``bridge``."""
 Format = Literal["text", "json"]
@@ -87,6 +87,9 @@ class Settings:
     opinion_jwks : Path or None
         Public JWK set of those who may give second opinions (``driftline advise``, a person's tool); without it there are none. The
         same for every worker and replay, as the keys shape cases; read at the start.
+    responder_jwks : Path or None
+        Public JWK set of those who may send or drop revocations that the circuit breaker holds (``driftline held``); None trusts
+        nobody. The same for every worker; read at the start.
     declaration_jwks : Path or None
         Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
         for every worker and replay, as the keys shape decisions; read at the start.
@@ -136,6 +139,7 @@ class Settings:
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
     declaration_jwks: Path | None = None
+    responder_jwks: Path | None = None
     opinion_jwks: Path | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from models.errors import DriftlineError
-from stream.cli import bridging, learning, offline, playing, running, topics, verifying
+from stream.cli import bridging, holding, learning, offline, playing, running, topics, verifying
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ for command in (
     running.worker,
     running.advise,
     bridging.bridge,
+    holding.held,
     playing.send,
     playing.watch,
     offline.replay,

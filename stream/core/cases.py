@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from models.contracts import Case, CredentialRef, Evidence, PathStep, Standing, Verdict
+from models.contracts import Case, CredentialRef, Evidence, PathStep, RevocationBudget, Standing, Verdict
 from models.forest.units import UNITS
 from models.session import Dossier, PathRow, Session
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
-from stream.events import CASES, CORE, Output, clipped, dumps, rfc3339, short_hash
+from stream.events import CASES, CORE, REVOCATIONS, Output, clipped, dumps, rfc3339, short_hash
 from stream.outbound.change import RANK, Change, Receivers
 from stream.outbound.claims import signed_sets
 from stream.outbound.findings import finding, is_told
@@ -175,11 +175,13 @@ class Cases:
         dossier = item.session.dossier
         number, dossier.change = dossier.change, dossier.change + 1
         change = self._change(item, move, number)
-        told = is_told(change)
+        told, sets = is_told(change), signed_sets(change, self._receivers)
+        by_drift = move.cause == "drift" and any(signed.topic == REVOCATIONS for signed in sets)
         case = change.case.model_copy(
             update={
                 "finding": finding(change, runbook_url=self._receivers.runbook_url) if told else None,
-                "sets": signed_sets(change, self._receivers),
+                "sets": sets,
+                "budget": _budget(item.release.policy) if by_drift else None,
             }
         )
         if move.kind == "standing" and move.cause != "opinion":
@@ -242,6 +244,12 @@ class Cases:
             withheld=dossier.withheld,
             in_earnest=move.in_earnest,
         )
+
+
+def _budget(policy: Policy) -> RevocationBudget:
+    """The policy's budget of revocations, which act holds its breaker to: it reads the log alone."""
+    of = policy.revocations
+    return RevocationBudget(window_minutes=of.window_minutes, agent=of.agent, tenant=of.tenant)
 
 
 def _step(row: PathRow) -> PathStep:

@@ -1,20 +1,24 @@
 """act: what is done about a case. Alerts and signed events, and nothing that judge did not decide.
 
-A case carries its final finding and claims; act signs and sends them. It keeps no state, so the same case
-read twice, late or after a crash gives the same ids and claims (design, Law 2).
+A case carries its final finding and claims; act sends or holds them, and signs. What it knows beside is the breaker's, which is a
+function of the case log: the same case read twice, late or after a crash gives the same ids and claims (design, Law 2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import ValidationError
 
-from models.contracts import SCHEMA_VERSION, Case, Signed
+from models.contracts import SCHEMA_VERSION, Case, HeldResolved, Signed
 from models.errors import ContractError, DecodeError, SchemaError
-from stream.events import ALERTS, CORE, REVOCATIONS, Output, Record, dumps, refusal
+from stream.events import ALERTS, CORE, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
+from stream.outbound import alarm
+from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
@@ -28,14 +32,19 @@ class Plan(NamedTuple):
     sets: list[Signed]
 
 
-def plan(case: Case) -> Plan:
+def plan(case: Case, ruling: Ruling = SENT) -> Plan:
     """What of a case is sent now.
 
-    Shadow mode sends no revocation. Everything else goes out at once: holding (budgets, the circuit breaker)
-    and grouping (one campaign over many sessions) do not exist yet, and this is the place for them.
+    Shadow mode sends no revocation, nor does a breaker that holds it. Everything else goes out at once: grouping (one campaign
+    over many sessions) does not exist yet, and this is the place for it.
     """
-    sets = [signed for signed in case.sets if case.enforced or signed.topic != REVOCATIONS]
+    revokes = case.enforced and ruling.held_by is None and not ruling.dropped
+    sets = [signed for signed in case.sets if revokes or signed.topic != REVOCATIONS]
     return Plan(case.finding, sets)
+
+
+def _nobody(token: str) -> Resolution:
+    raise SchemaError("control", "nobody is trusted to rule on what is held; set DRIFTLINE_RESPONDER_JWKS")
 
 
 class Actor:
@@ -45,10 +54,13 @@ class Actor:
     ----------
     keys : SigningKeys
         What signs the tokens.
+    rulings : callable
+        Verifies the token of a ruling on what is held, or raises `SchemaError`.
     """
 
-    def __init__(self, keys: SigningKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
+        self._keys, self._rulings = keys, rulings
+        self.breaker = Breaker()
 
     def act(self, records: Sequence[Record]) -> list[Output]:
         """The outputs of `records` from the case log, in their order."""
@@ -57,16 +69,98 @@ class Actor:
             outputs.extend(self._act(record))
         return outputs
 
+    def forget(self) -> None:
+        """Forget what is known of all tenants: other workers may have gone on with their logs."""
+        self.breaker = Breaker()
+
+    def recall(self, records: Iterable[Record]) -> None:
+        """Note cases that were acted on before, so that the breaker knows what a worker before knew of it; sends nothing."""
+        for record in records:
+            with suppress(ContractError):
+                read = read_case(record)
+                if isinstance(read, HeldResolved):
+                    ruling = self._ruling(read)
+                    place = record.partition, record.offset
+                    self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=ruling.action == "send")
+                else:
+                    self.breaker.rule(read)
+
+    def recall_held(self, records: Iterable[Record]) -> None:
+        """Note what stands as held on the topic `HELD`, rulings that were carried out taken off."""
+        for record in records:
+            headers = dict(record.headers)
+            place = int(headers.get("partition", b"-1")), int(headers.get("offset", b"-1"))
+            breaker = headers.get("breaker", b"").decode(errors="replace")
+            if "action" in headers:
+                tenant = (record.key or b"").decode(errors="replace")
+                self.breaker.resolve(tenant, breaker, place, sends=headers["action"] == b"send")
+                continue
+            with suppress(ContractError):
+                case = read_case(record)
+                if isinstance(case, Case):
+                    self.breaker.hold(Held(breaker, *place, case, record))
+
     def _act(self, record: Record) -> list[Output]:
         try:
-            case = read_case(record)
+            read = read_case(record)
+            if isinstance(read, HeldResolved):
+                return self._resolve(record, self._ruling(read))
         except ContractError as error:
             return [refusal(record, error.reason, error.detail)]
+        return self._case(record, read)
+
+    def _case(self, record: Record, case: Case) -> list[Output]:
         outputs: list[Output] = []
         key = case.tenant.encode()
-        finding, sets = plan(case)
+        ruling = self.breaker.rule(case)
+        finding, sets = plan(case, ruling)
         if finding is not None:
             outputs.append(Output(ALERTS, key, (), dumps(finding)))
+        if ruling.opens is not None:
+            outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, _ms(case.time), ruling.opens))))
+        if ruling.held_by is not None:
+            held = Held(ruling.held_by, record.partition, record.offset, case, record)
+            self.breaker.hold(held)
+            outputs.append(Output(HELD, key, _headers(held), record.value or b""))
+        outputs += self._signed(record, case, sets)
+        return outputs
+
+    def _ruling(self, read: HeldResolved) -> Resolution:
+        ruling = self._rulings(read.token)
+        if ruling.tenant != read.tenant:
+            raise SchemaError("control", "the ruling is for another tenant")
+        return ruling
+
+    def _resolve(self, record: Record, ruling: Resolution) -> list[Output]:
+        """Send or drop what an opening held before this place of the log, and say so."""
+        sends = ruling.action == "send"
+        place = record.partition, record.offset
+        found = self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
+        if not found:
+            return []
+        outputs: list[Output] = []
+        key = ruling.tenant.encode()
+        for held in found if sends else ():
+            revocations = [signed for signed in held.case.sets if signed.topic == REVOCATIONS]
+            outputs += self._signed(held.record, held.case, revocations)
+        last = found[-1].case
+        closing = alarm.resolved(
+            last, _ms(last.time), ruling.breaker, sent=sends, by=ruling.by, count=len(found)
+        )
+        outputs.append(Output(ALERTS, key, (), dumps(closing)))
+        headers = (
+            ("action", ruling.action.encode()),
+            ("breaker", ruling.breaker.encode()),
+            ("by", ruling.by.encode()),
+            ("partition", str(record.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        )
+        outputs.append(Output(HELD, key, headers, b""))
+        return outputs
+
+    def _signed(self, record: Record, case: Case, sets: Sequence[Signed]) -> list[Output]:
+        outputs: list[Output] = []
+        key = case.tenant.encode()
         refused: list[str] = []
         for signed in sets:
             try:
@@ -82,8 +176,20 @@ class Actor:
         return outputs
 
 
-def read_case(record: Record) -> Case:
-    """The case in `record`.
+def _headers(held: Held) -> Headers:
+    return (
+        ("breaker", held.breaker.encode()),
+        ("partition", str(held.partition).encode()),
+        ("offset", str(held.offset).encode()),
+    )
+
+
+def _ms(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def read_case(record: Record) -> Case | HeldResolved:
+    """The case in `record`, or the ruling on cases that are held.
 
     Raises
     ------
@@ -108,7 +214,11 @@ def read_case(record: Record) -> Case:
         )
     try:
         # Extra fields are ignored, so that judge may be upgraded before act.
-        case = Case.model_validate(document, extra="ignore")
+        case: Case | HeldResolved
+        if document.get("type") == "held.resolved":
+            case = HeldResolved.model_validate(document)
+        else:
+            case = Case.model_validate(document, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         path = ".".join(str(step)[:64] for step in first["loc"])

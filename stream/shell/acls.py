@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from models.errors import ConfigError
-from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
+from stream.events import ALERTS, CASES, DECISIONS, FEEDBACK, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
 from stream.shell.topic_table import topic_table
@@ -126,12 +126,16 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("worker", CASES, "write", "judge: changes of state, for act")
     yield topic("worker", QUARANTINE, "write", "both stages: what could not be read")
     yield topic("worker", CASES, "read", "act: what to do about")
+    yield topic("worker", FEEDBACK, "read", "act: rulings on what is held")
+    yield topic("worker", HELD, "read", "act: what is held")
+    yield topic("worker", HELD, "write", "act: what the circuit breaker holds")
     yield topic("worker", ALERTS, "write", "act: for the SOC")
     yield topic("worker", REVOCATIONS, "write", "act: for credential brokers")
     yield topic("worker", RISK, "write", "act: for receivers of risk levels")
     yield group("worker", "judge", "judge: its consumer group")
     yield group("worker", "act", "act: its consumer group")
     yield topic("soc", ALERTS, "read", "the alerts")
+    yield topic("soc", HELD, "read", "revocations that are held")
     yield topic("soc", DECISIONS, "read", "what each alert rests on")
     yield group("soc", "soc", "to go on where the reader stopped")
     yield topic("broker", REVOCATIONS, "read", "which credentials to kill")

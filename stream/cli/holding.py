@@ -1,0 +1,92 @@
+"""``driftline held``: revocations that the circuit breaker holds, and what a person rules on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from models.errors import ConfigError, InputError
+from stream.cli.options import Bootstrap, Prefix, settings
+
+if TYPE_CHECKING:
+    from stream.shell.held import Waiting
+
+
+def held(
+    breaker: Annotated[
+        str | None, typer.Argument(help="An opening of the breaker, as its alert names it.")
+    ] = None,
+    send: Annotated[bool, typer.Option("--send", help="The sessions did drift: send what is held.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="They are honest: drop what is held.")] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_RESPONDER_KEY_FILE",
+            help="Private JWK that signs rulings; workers trust its public half.",
+        ),
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Who rules, for the record.")] = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Show the revocations that the circuit breaker holds; with --send or --drop rule on those of one opening."""
+    from stream.shell.held import waiting
+
+    if send and drop:
+        raise ConfigError("--send and --drop exclude each other")
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    found = [each for each in waiting(configured) if breaker in (None, each.breaker)]
+    if not (send or drop):
+        _show(found, breaker)
+        return
+    if breaker is None or key is None or not by:
+        raise ConfigError("to rule, name the opening, --key and --by")
+    if not found:
+        raise InputError(f"nothing is held by {breaker}: it was ruled on before, or its id is another")
+    from stream import jose, resolutions
+    from stream.outbound.breaker import Resolution
+    from stream.shell.held import rule
+
+    try:
+        signing = jose.private_key(key.read_bytes(), f"--key {key}")
+    except OSError as error:
+        raise ConfigError(f"--key {key} cannot be read: {error.strerror}") from error
+    if len(by) > resolutions.MAX_BY or not by.isprintable():
+        raise ConfigError(f"--by is no name of at most {resolutions.MAX_BY} printable characters")
+    resolution = Resolution(found[0].tenant, breaker, "send" if send else "drop", by)
+    rule(configured, resolution, resolutions.sign(resolution, configured.issuer, signing))
+    did = "sent" if send else "dropped"
+    typer.echo(f"the revocations of {len(found)} sessions will be {did}; the alert closes when they are")
+
+
+def _show(found: Sequence[Waiting], breaker: str | None) -> None:
+    """Print what is held: openings in a table, or the cases of one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stream.shell.board import plain
+
+    console = Console()
+    if not found:
+        console.print("nothing is held" + (f" by {breaker}" if breaker else ""))
+        return
+    if breaker is None:
+        table = Table("breaker", "tenant", "sessions", "agents", "since")
+        for name in dict.fromkeys(each.breaker for each in found):
+            some = [each for each in found if each.breaker == name]
+            agents = len({each.agent for each in some})
+            table.add_row(name, plain(some[0].tenant, 40), str(len(some)), str(agents), some[0].time)
+    else:
+        table = Table("session", "agent", "time", "credentials", "why")
+        for each in found:
+            table.add_row(
+                plain(each.session_id, 40),
+                plain(each.agent, 30),
+                each.time,
+                str(each.credentials),
+                plain(each.reason, 200),
+            )
+    console.print(table)

@@ -1,0 +1,186 @@
+"""The circuit breaker: a wave of revocations is more likely our fault than a wave of attacks, so beyond a budget they are held.
+
+It knows nothing but the cases of its tenants, in the order of their log, and what people signed about those that are held. The budget
+comes with each case, from the policy that judged it; the clock is the latest time of the tenant's cases. So the same log leads to the
+same revocations, held ones and alarms, whoever reads it and however often.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from models.contracts import Case, RevocationBudget
+from stream.events import REVOCATIONS, Record, short_hash
+
+MAX_DRIFTS = 10_000
+"""Revocations for drift that are remembered of a tenant; a budget may be no larger."""
+MAX_HELD = 10_000
+"""Revocations held of a tenant; beyond it the oldest are dropped, and counted."""
+
+
+class Opening(NamedTuple):
+    """The breaker opened: from here on revocations are held."""
+
+    breaker: str
+    scope: str  # for people: whose budget is used up
+    budget: int
+    window_minutes: float
+
+
+class Ruling(NamedTuple):
+    """What becomes of a case's revocations: sent, held by an opening, or dropped by a person; and the opening, if it begins here."""
+
+    held_by: str | None = None
+    opens: Opening | None = None
+    dropped: bool = False
+
+
+SENT = Ruling()
+
+
+class Held(NamedTuple):
+    """A case whose revocations are held, as its record says, and where that lies in the tenant's log."""
+
+    breaker: str
+    partition: int
+    offset: int
+    case: Case
+    record: Record
+
+
+class Resolution(NamedTuple):
+    """What a person ruled on an opening: ``send`` or ``drop`` what it holds."""
+
+    tenant: str
+    breaker: str
+    action: str
+    by: str
+
+
+class _Tenant:
+    def __init__(self) -> None:
+        self.clock_ms = 0
+        self.drifts: OrderedDict[str, _Drift] = OrderedDict()  # by record id, oldest first
+        self.open: dict[str, str] = {}  # by scope, the breaker
+        self.held: OrderedDict[str, Held] = OrderedDict()  # by record id
+
+
+class _Drift(NamedTuple):
+    at_ms: int
+    agent: str | None
+    counts: bool
+    ruling: Ruling
+
+
+class Breaker:
+    """What is held of each tenant, and why.
+
+    Attributes
+    ----------
+    n_dropped : int
+        Held revocations that were dropped since there were more than `MAX_HELD`.
+    """
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, _Tenant] = {}
+        self.n_dropped = 0
+
+    def rule(self, case: Case) -> Ruling:
+        """What becomes of the revocations of a case, and note it: one read again is ruled as before and counts once."""
+        if not is_ruled(case):
+            return Ruling()
+        tenant = self._tenants.setdefault(case.tenant, _Tenant())
+        if (known := tenant.drifts.get(case.record_id)) is not None:
+            return known.ruling
+        tenant.clock_ms = max(tenant.clock_ms, _ms(case.time))
+        ruling = self._ruling(tenant, case)
+        counts = case.inherited_from is None
+        tenant.drifts[case.record_id] = _Drift(tenant.clock_ms, case.agent, counts, ruling)
+        while len(tenant.drifts) > MAX_DRIFTS:
+            tenant.drifts.popitem(last=False)
+        return ruling
+
+    def _ruling(self, tenant: _Tenant, case: Case) -> Ruling:
+        scopes = {
+            "tenant": f"tenant {case.tenant}",
+            "agent": f"agent {case.agent or '(no name)'} of tenant {case.tenant}",
+        }
+        if case.inherited_from is not None:
+            # It falls with the session above it, so it is one act with that one: it uses no budget, and waits where that one waits.
+            return Ruling(
+                next((tenant.open[scope] for scope in scopes.values() if scope in tenant.open), None)
+            )
+        budget = case.budget or RevocationBudget(window_minutes=1.0, agent=None, tenant=None)
+        of_tenant, of_agent = self._counts(tenant, case.agent, budget.window_minutes)
+        ruling = Ruling()
+        for name, most, used in (("tenant", budget.tenant, of_tenant), ("agent", budget.agent, of_agent)):
+            scope = scopes[name]
+            if most is None or used < most:
+                tenant.open.pop(scope, None)
+            elif ruling.held_by is None:
+                opens = None
+                if scope not in tenant.open:
+                    tenant.open[scope] = short_hash("breaker", case.tenant, scope, case.record_id)
+                    opens = Opening(tenant.open[scope], scope, most, budget.window_minutes)
+                ruling = Ruling(tenant.open[scope], opens)
+        return ruling
+
+    @staticmethod
+    def _counts(tenant: _Tenant, agent: str | None, window_minutes: float) -> tuple[int, int]:
+        """Sessions of the tenant, and of the agent, that drift revoked or would have within the window."""
+        since_ms = tenant.clock_ms - window_minutes * 60_000
+        of_tenant = of_agent = 0
+        for drift in reversed(tenant.drifts.values()):
+            if drift.at_ms <= since_ms:
+                break
+            of_tenant += drift.counts
+            of_agent += drift.counts and drift.agent == agent
+        return of_tenant, of_agent
+
+    def hold(self, held: Held) -> None:
+        """Keep a case until somebody rules on it."""
+        tenant = self._tenants.setdefault(held.case.tenant, _Tenant())
+        tenant.held[held.case.record_id] = held
+        while len(tenant.held) > MAX_HELD:
+            tenant.held.popitem(last=False)
+            self.n_dropped += 1
+
+    def resolve(self, tenant_name: str, breaker: str, before: tuple[int, int], *, sends: bool) -> list[Held]:
+        """Take out what an opening held before a place (partition, offset) of the log, and count the tenant's revocations from nought.
+
+        A ruling that is read again finds nothing, or what it found before a crash. A case of these that comes again is sent, or
+        stays dropped.
+        """
+        tenant = self._tenants.setdefault(tenant_name, _Tenant())
+        found = [
+            held
+            for held in tenant.held.values()
+            if held.breaker == breaker and held.partition == before[0] and held.offset < before[1]
+        ]
+        for held in found:
+            del tenant.held[held.case.record_id]
+        is_open = breaker in tenant.open.values()
+        tenant.open = {scope: each for scope, each in tenant.open.items() if each != breaker}
+        for record_id, drift in tenant.drifts.items():
+            ruling = Ruling(dropped=not sends) if drift.ruling.held_by == breaker else drift.ruling
+            tenant.drifts[record_id] = drift._replace(counts=drift.counts and not is_open, ruling=ruling)
+        return found
+
+    def holding(self) -> Iterator[Held]:
+        """All that is held."""
+        for tenant in self._tenants.values():
+            yield from tenant.held.values()
+
+
+def is_ruled(case: Case) -> bool:
+    """Whether a case brings revocations for drift, in earnest: what ends with its task is routine, and no wave of errors."""
+    return (
+        case.enforced and case.cause == "drift" and any(signed.topic == REVOCATIONS for signed in case.sets)
+    )
+
+
+def _ms(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,308 @@
+"""The circuit breaker: beyond a budget revocations are held, and the same log always leads to the same ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey
+
+from models.contracts import Case
+from models.errors import SchemaError
+from stream.events import ALERTS, CASES, HELD, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps, rfc3339
+from stream.outbound.act import Actor
+from stream.outbound.breaker import MAX_HELD, Breaker, Held, Resolution
+from stream.outbound.claims import SESSION_REVOKED
+from stream.outbound.keys import SigningKeys
+from stream.outbound.ocsf import problems
+from stream.resolutions import SignedResolutions, sign
+from stream.shell.outputs import claims_of
+
+NINE_MS, MINUTE_MS = 1_767_258_000_000, 60_000
+AUDIENCE = "https://driftline.acme.test/ssf"
+KEY = ECKey.generate_key("P-256", {"kid": "on-call"})
+KEYS = SigningKeys(state_dir=Path(tempfile.mkdtemp(prefix="driftline-keys-")))
+BUDGET = {"window_minutes": 60.0, "agent": 2, "tenant": 3}
+
+
+def rulings() -> SignedResolutions:
+    return SignedResolutions({"keys": [KEY.as_dict(private=False)]}, AUDIENCE)
+
+
+def a_case(
+    n: int, minute: float = 0, agent: str = "a", tenant: str = "acme", **changes: Any
+) -> dict[str, Any]:
+    """Case number `n`: drift revokes session s-n of an agent."""
+    time = rfc3339(int(NINE_MS + minute * MINUTE_MS))
+    claims = {
+        "iss": AUDIENCE,
+        "jti": f"j-{tenant}-{n}",
+        "iat": NINE_MS // 1000,
+        "aud": "https://sso.acme.test/set",
+        "txn": f"case-{n}",
+        "sub_id": {
+            "format": "complex",
+            "session": {"format": "opaque", "id": f"s-{n}"},
+            "tenant": {"format": "opaque", "id": tenant},
+        },
+        "events": {
+            SESSION_REVOKED: {
+                "event_timestamp": NINE_MS // 1000,
+                "initiating_entity": "policy",
+                "reason_admin": {"en": "drift"},
+                "driftline_credentials": [{"broker": "sso", "kind": "sid", "value": str(n), "scope": None}],
+            }
+        },
+    }
+    return {
+        "schema_version": 1,
+        "record_id": f"case-{n}/1",
+        "case_id": f"case-{n}",
+        "change": 1,
+        "kind": "standing",
+        "cause": "drift",
+        "tenant": tenant,
+        "root_session_id": f"s-{n}",
+        "session_id": f"s-{n}",
+        "time": time,
+        "before": "quiet",
+        "after": "contained",
+        "reason": "pays whom nobody named",
+        "verdict": "revoke",
+        "score": 0.9,
+        "families": ["provenance"],
+        "agent": agent,
+        "user": None,
+        "credentials": [{"broker": "sso", "kind": "sid", "value": str(n), "scope": None}],
+        "path": [],
+        "enforced": True,
+        "inherited_from": None,
+        "finding": None,
+        "budget": BUDGET,
+        "sets": [{"topic": REVOCATIONS, "claims": claims}],
+        "release": "bundled",
+        "policy": "p-1",
+        "core": "1",
+        **changes,
+    }
+
+
+def a_ruling(breaker: str, action: str = "send", tenant: str = "acme", by: str = "ada") -> dict[str, Any]:
+    token = sign(Resolution(tenant, breaker, action, by), AUDIENCE, KEY)
+    return {"type": "held.resolved", "tenant": tenant, "token": token}
+
+
+def log(*documents: dict[str, Any]) -> list[Record]:
+    """The documents as records of one partition of the case log."""
+    return [
+        Record(CASES, 3, offset, NINE_MS + offset, "append", document["tenant"].encode(), (), dumps(document))
+        for offset, document in enumerate(documents)
+    ]
+
+
+def told(outputs: Sequence[Output]) -> list[str]:
+    """Outputs in a word each: the number of the session that a revocation names, or what is held, opened, closed."""
+    words = []
+    for output in outputs:
+        if output.topic == REVOCATIONS:
+            words.append("revoke " + str(claims_of(output.value)["sub_id"]["session"]["id"]))
+        elif output.topic == HELD:
+            headers = dict(output.headers)
+            held = "ruled" if "action" in headers else "hold " + orjson.loads(output.value)["session_id"]
+            words.append(held)
+        elif output.topic == ALERTS:
+            words.append(orjson.loads(output.value)["finding_info"]["title"])
+        else:
+            words.append(output.topic)
+    return words
+
+
+def breakers(outputs: Sequence[Output]) -> list[str]:
+    return list(dict.fromkeys(dict(o.headers)["breaker"].decode() for o in outputs if o.topic == HELD))
+
+
+def test_beyond_the_budget_of_a_tenant_revocations_are_held_and_one_alarm_says_so() -> None:
+    outputs = Actor(KEYS).act(log(*(a_case(n, agent=f"a{n}") for n in range(5))))
+    assert told(outputs) == [
+        *("revoke s-0", "revoke s-1", "revoke s-2"),
+        *("Revocations are held", "hold s-3", "hold s-4"),
+    ]
+
+
+def test_the_budget_of_an_agent_holds_that_agent_alone() -> None:
+    cases = [a_case(0, agent="a"), a_case(1, agent="a"), a_case(2, agent="a"), a_case(3, agent="b")]
+    budget = {**BUDGET, "tenant": None}
+    outputs = Actor(KEYS).act(log(*({**case, "budget": budget} for case in cases)))
+    assert told(outputs) == ["revoke s-0", "revoke s-1", "Revocations are held", "hold s-2", "revoke s-3"]
+
+
+def test_the_alarm_is_a_finding_by_the_official_schema_and_so_is_its_end() -> None:
+    records = log(*(a_case(n, agent=f"a{n}") for n in range(4)))
+    actor = Actor(KEYS, rulings().read)
+    opened = actor.act(records)
+    (breaker,) = breakers(opened)
+    closed = actor.act(log(*([a_case(0)] * 9), a_ruling(breaker))[-1:])
+    for output in (*opened, *closed):
+        if output.topic == ALERTS:
+            assert problems(orjson.loads(output.value)) == []
+    assert told(closed) == ["revoke s-3", "Held revocations were sent", "ruled"]
+
+
+def test_tenants_do_not_share_a_budget() -> None:
+    cases = [a_case(n, agent=f"a{n}", tenant=f"t{n % 2}") for n in range(6)]
+    assert told(Actor(KEYS).act(log(*cases))) == [f"revoke s-{n}" for n in range(6)]
+
+
+def test_what_ends_with_its_task_and_what_shadow_only_would_do_uses_no_budget() -> None:
+    ended = [a_case(n, cause="ended", kind="ended", agent=f"a{n}") for n in range(10)]
+    shadow = [a_case(n, enforced=False, agent=f"a{n}") for n in range(10, 20)]
+    outputs = Actor(KEYS).act(log(*ended, *shadow, *(a_case(n, agent=f"a{n}") for n in range(20, 23))))
+    assert told(outputs) == [f"revoke s-{n}" for n in (*range(10), 20, 21, 22)]
+
+
+def test_a_wave_that_is_over_uses_no_budget_any_more() -> None:
+    wave = [a_case(n, minute=n, agent=f"a{n}") for n in range(5)]
+    later = [a_case(n, minute=60 + n, agent=f"a{n}") for n in range(5, 7)]
+    assert told(Actor(KEYS).act(log(*wave, *later)))[3:] == [
+        *("Revocations are held", "hold s-3", "hold s-4", "revoke s-5", "revoke s-6"),
+    ]
+
+
+def test_a_clock_that_runs_backwards_opens_nothing_anew() -> None:
+    cases = [a_case(0, 0), a_case(1, 50, agent="b"), a_case(2, 5, agent="c"), a_case(3, 1, agent="d")]
+    assert told(Actor(KEYS).act(log(*cases)))[-1] == "hold s-3"
+
+
+def test_a_sub_agent_falls_with_the_session_above_it_and_waits_with_it() -> None:
+    free = [a_case(0, agent="x"), *(a_case(n, agent="x", inherited_from="s-0") for n in range(1, 6))]
+    assert told(Actor(KEYS).act(log(*free))) == [f"revoke s-{n}" for n in range(6)]
+    full = [
+        *(a_case(n, agent=f"a{n}") for n in range(3)),
+        a_case(3, agent="x"),
+        a_case(4, agent="x", inherited_from="s-3"),
+    ]
+    assert told(Actor(KEYS).act(log(*full)))[-2:] == ["hold s-3", "hold s-4"]
+
+
+def test_a_person_drops_what_is_held_and_the_budget_begins_anew() -> None:
+    actor = Actor(KEYS, rulings().read)
+    wave = [a_case(n, agent=f"a{n}") for n in range(5)]
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    after = [a_case(n, agent=f"a{n}") for n in range(5, 9)]
+    outputs = actor.act(log(*wave, a_ruling(breaker, "drop"), *after))
+    assert told(outputs)[6:] == [
+        *("Held revocations were dropped", "ruled", "revoke s-5", "revoke s-6", "revoke s-7"),
+        *("Revocations are held", "hold s-8"),
+    ]
+    assert len(breakers(outputs)) == 2
+
+
+def test_a_ruling_that_nobody_trusted_signed_or_for_another_opening_moves_nothing() -> None:
+    wave = [a_case(n, agent=f"a{n}") for n in range(4)]
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    stranger = ECKey.generate_key("P-256", {"kid": "on-call"})
+    forged = {
+        **a_ruling(breaker),
+        "token": sign(Resolution("acme", breaker, "send", "eve"), AUDIENCE, stranger),
+    }
+    elsewhere = {
+        **a_ruling(breaker),
+        "token": sign(Resolution("other", breaker, "send", "ada"), AUDIENCE, KEY),
+    }
+    outputs = Actor(KEYS, rulings().read).act(log(*wave, forged, elsewhere, a_ruling("another")))
+    assert told(outputs)[5:] == [QUARANTINE, QUARANTINE]
+    assert told(Actor(KEYS).act(log(*wave, a_ruling(breaker))))[5:] == [QUARANTINE]
+    with pytest.raises(SchemaError, match="neither send nor drop"):
+        rulings().read(sign(Resolution("acme", breaker, "burn", "ada"), AUDIENCE, KEY))
+
+
+def test_alerts_and_risk_of_a_held_case_go_out_all_the_same() -> None:
+    level = {**a_case(9)["sets"][0]["claims"], "jti": "risk"}
+    level["events"] = {
+        "https://schemas.openid.net/secevent/caep/event-type/risk-level-change": {
+            "principal": "SESSION",
+            "current_level": "HIGH",
+            "event_timestamp": NINE_MS // 1000,
+        }
+    }
+    last = a_case(9, agent="z", finding={"finding_info": {"title": "drift"}})
+    last["sets"].append({"topic": RISK, "claims": level})
+    words = told(Actor(KEYS).act(log(*(a_case(n, agent=f"a{n}") for n in range(3)), last)))
+    assert words[3:] == ["drift", "Revocations are held", "hold s-9", RISK]
+
+
+def documents(steps: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    """A log out of drawn steps: cases, some of them twice, and rulings on the openings that they lead to."""
+    made: list[dict[str, Any]] = []
+    for what, minutes, agent in steps:
+        if what < 8 or not made:
+            made.append(a_case(len(made), minute=minutes, agent=f"a{agent}"))
+        elif what == 8:
+            made.append(made[minutes % len(made)])
+        else:
+            seen = breakers(Actor(KEYS, rulings().read).act(log(*made)))
+            made.append(a_ruling(seen[-1] if seen else "none", "send" if minutes % 2 else "drop"))
+    return made
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 90), st.integers(0, 2)), max_size=30)
+
+
+@given(STEPS, st.integers(1, 7))
+def test_batches_change_nothing(steps: list[tuple[int, int, int]], size: int) -> None:
+    records = log(*documents(steps))
+    whole = Actor(KEYS, rulings().read).act(records)
+    actor = Actor(KEYS, rulings().read)
+    parts = [each for at in range(0, len(records), size) for each in actor.act(records[at : at + size])]
+    assert parts == whole
+
+
+@given(STEPS, st.data())
+def test_a_worker_that_takes_over_goes_on_as_the_one_before_would_have(
+    steps: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """It reads back the cases and what stands as held, of which more may stand than was acknowledged."""
+    records = log(*documents(steps))
+    acknowledged = data.draw(st.integers(0, len(records)))
+    written = data.draw(st.integers(acknowledged, len(records)))
+    before, whole = Actor(KEYS, rulings().read), Actor(KEYS, rulings().read).act(records)
+    first = before.act(records[:acknowledged])
+    lost = before.act(records[acknowledged:written])  # sent, and not acknowledged
+    after = Actor(KEYS, rulings().read)
+    after.recall(records[:acknowledged])
+    standing = [out for out in (*first, *lost) if out.topic == HELD]
+    after.recall_held(
+        Record(HELD, 3, n, 0, "create", o.key, o.headers, o.value) for n, o in enumerate(standing)
+    )
+    rest = after.act(records[acknowledged:])
+    # What went out twice says the same; together it is what one worker sends.
+    assert _revoked([*first, *lost, *rest]) == _revoked(whole)
+    assert set(told(rest)) <= set(told(whole))
+
+
+def _revoked(outputs: Sequence[Output]) -> set[str]:
+    return {word for word in told(outputs) if word.startswith("revoke")}
+
+
+@given(STEPS)
+def test_read_twice_over_a_log_revokes_no_more(steps: list[tuple[int, int, int]]) -> None:
+    records = log(*documents(steps))
+    actor = Actor(KEYS, rulings().read)
+    once = actor.act(records)
+    again = actor.act(records)
+    assert _revoked(again) <= _revoked(once)
+
+
+def test_memory_is_bounded() -> None:
+    breaker = Breaker()
+    for n in range(MAX_HELD + 5):
+        case = Case.model_validate(a_case(n))
+        breaker.hold(Held("b", 3, n, case, log(a_case(0))[0]))
+    assert breaker.n_dropped == 5
+    assert sum(1 for _ in breaker.holding()) == MAX_HELD
