@@ -30,6 +30,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from benchmarks.counted import core_s
 from stream.events import DECISIONS
+from stream.policy import read_policy
 from stream.settings import Settings
 from stream.shell import topics
 from tests.cluster import Cluster, Node, class_path
@@ -54,6 +55,17 @@ PROPERTIES = {
     "quota.window.num": "2",
 }
 """Of each broker."""
+
+
+def _without_budgets(log: Path) -> Path:
+    """The shipped policy without its circuit breaker: here drift revokes by the thousand, and each revocation is timed."""
+    path = log.with_suffix(".policy.yaml")
+    text, _ = read_policy()
+    path.write_text(
+        text.replace("  agent: 20\n", "  agent: null\n").replace("  tenant: 50\n", "  tenant: null\n"),
+        encoding="utf-8",
+    )
+    return path
 
 
 class Program:
@@ -96,8 +108,7 @@ class Program:
                 "session_timeout_s",
             )
         }
-        if settings.policy_path is not None:
-            passed["DRIFTLINE_POLICY_PATH"] = str(settings.policy_path)
+        passed["DRIFTLINE_POLICY_PATH"] = str(settings.policy_path or _without_budgets(log))
         self._counted = log.with_suffix(".core")
         counted = ("-m", "benchmarks.counted", str(self._counted))
         command = [sys.executable, *counted, *PROGRAMS[name], "--mode", "enforce", "--stage", stage]

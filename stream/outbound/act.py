@@ -61,13 +61,33 @@ class Actor:
     def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
         self._keys, self._rulings = keys, rulings
         self.breaker = Breaker()
+        self._cases: dict[
+            str, tuple[Record, Case]
+        ] = {}  # that a ruling may be about, while one is carried out
 
-    def act(self, records: Sequence[Record]) -> list[Output]:
-        """The outputs of `records` from the case log, in their order."""
+    def act(self, records: Sequence[Record], standing: Iterable[Record] = ()) -> list[Output]:
+        """The outputs of `records` from the case log, in their order.
+
+        Parameters
+        ----------
+        standing : iterable of Record
+            What stands on the topic `HELD`, where a ruling is among `records`: the cases themselves are not kept in memory.
+        """
+        for record in standing:
+            if "action" not in dict(record.headers):
+                self._note(record)
         outputs: list[Output] = []
         for record in records:
             outputs.extend(self._act(record))
+        self._cases.clear()
         return outputs
+
+    def _note(self, record: Record) -> Case | None:
+        with suppress(ContractError):
+            if isinstance(case := read_case(record), Case):
+                self._cases[case.record_id] = (record, case)
+                return case
+        return None
 
     def forget(self) -> None:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
@@ -95,10 +115,10 @@ class Actor:
                 tenant = (record.key or b"").decode(errors="replace")
                 self.breaker.resolve(tenant, breaker, place, sends=headers["action"] == b"send")
                 continue
-            with suppress(ContractError):
-                case = read_case(record)
-                if isinstance(case, Case):
-                    self.breaker.hold(Held(breaker, *place, case, record))
+            if (case := self._note(record)) is not None:
+                self.breaker.hold(case.tenant, Held(breaker, *place, case.record_id))
+                self.breaker.reopen(case.tenant, headers.get("scope", b"").decode(errors="replace"), breaker)
+            self._cases.clear()
 
     def _act(self, record: Record) -> list[Output]:
         try:
@@ -119,9 +139,11 @@ class Actor:
         if ruling.opens is not None:
             outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, _ms(case.time), ruling.opens))))
         if ruling.held_by is not None:
-            held = Held(ruling.held_by, record.partition, record.offset, case, record)
-            self.breaker.hold(held)
-            outputs.append(Output(HELD, key, _headers(held), record.value or b""))
+            held = Held(ruling.held_by, record.partition, record.offset, case.record_id)
+            self.breaker.hold(case.tenant, held)
+            self._cases[case.record_id] = (record, case)
+            scope = self.breaker.scope_of(case.tenant, held.breaker)
+            outputs.append(Output(HELD, key, _headers(held, scope), record.value or b""))
         outputs += self._signed(record, case, sets)
         return outputs
 
@@ -136,16 +158,17 @@ class Actor:
         sends = ruling.action == "send"
         place = record.partition, record.offset
         found = self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
-        if not found:
+        cases = [self._cases[held.record_id] for held in found if held.record_id in self._cases]
+        if not cases:
             return []
         outputs: list[Output] = []
         key = ruling.tenant.encode()
-        for held in found if sends else ():
-            revocations = [signed for signed in held.case.sets if signed.topic == REVOCATIONS]
-            outputs += self._signed(held.record, held.case, revocations)
-        last = found[-1].case
+        for held, case in cases if sends else ():
+            revocations = [signed for signed in case.sets if signed.topic == REVOCATIONS]
+            outputs += self._signed(held, case, revocations)
+        last = cases[-1][1]
         closing = alarm.resolved(
-            last, _ms(last.time), ruling.breaker, sent=sends, by=ruling.by, count=len(found)
+            last, _ms(last.time), ruling.breaker, sent=sends, by=ruling.by, count=len(cases)
         )
         outputs.append(Output(ALERTS, key, (), dumps(closing)))
         headers = (
@@ -176,9 +199,10 @@ class Actor:
         return outputs
 
 
-def _headers(held: Held) -> Headers:
+def _headers(held: Held, scope: str) -> Headers:
     return (
         ("breaker", held.breaker.encode()),
+        ("scope", scope.encode()),
         ("partition", str(held.partition).encode()),
         ("offset", str(held.offset).encode()),
     )

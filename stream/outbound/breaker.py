@@ -8,17 +8,16 @@ same revocations, held ones and alarms, whoever reads it and however often.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
 from models.contracts import Case, RevocationBudget
-from stream.events import REVOCATIONS, Record, short_hash
+from stream.events import REVOCATIONS, short_hash
 
 MAX_DRIFTS = 10_000
 """Revocations for drift that are remembered of a tenant; a budget may be no larger."""
 MAX_HELD = 10_000
-"""Revocations held of a tenant; beyond it the oldest are dropped, and counted."""
+"""Revocations held of a tenant; beyond it the oldest are dropped, and counted. Each takes some 300 bytes here."""
 
 
 class Opening(NamedTuple):
@@ -42,13 +41,12 @@ SENT = Ruling()
 
 
 class Held(NamedTuple):
-    """A case whose revocations are held, as its record says, and where that lies in the tenant's log."""
+    """A case whose revocations are held: by which opening, and where the case lies in the tenant's log."""
 
     breaker: str
     partition: int
     offset: int
-    case: Case
-    record: Record
+    record_id: str
 
 
 class Resolution(NamedTuple):
@@ -91,7 +89,7 @@ class Breaker:
     def rule(self, case: Case) -> Ruling:
         """What becomes of the revocations of a case, and note it: one read again is ruled as before and counts once."""
         if not is_ruled(case):
-            return Ruling()
+            return SENT
         tenant = self._tenants.setdefault(case.tenant, _Tenant())
         if (known := tenant.drifts.get(case.record_id)) is not None:
             return known.ruling
@@ -114,36 +112,33 @@ class Breaker:
                 next((tenant.open[scope] for scope in scopes.values() if scope in tenant.open), None)
             )
         budget = case.budget or RevocationBudget(window_minutes=1.0, agent=None, tenant=None)
-        of_tenant, of_agent = self._counts(tenant, case.agent, budget.window_minutes)
-        ruling = Ruling()
-        for name, most, used in (("tenant", budget.tenant, of_tenant), ("agent", budget.agent, of_agent)):
+        for name, most, agent in (("tenant", budget.tenant, None), ("agent", budget.agent, case.agent or "")):
             scope = scopes[name]
-            if most is None or used < most:
+            if most is None or self._used(tenant, most, budget.window_minutes, agent) < most:
                 tenant.open.pop(scope, None)
-            elif ruling.held_by is None:
-                opens = None
-                if scope not in tenant.open:
-                    tenant.open[scope] = short_hash("breaker", case.tenant, scope, case.record_id)
-                    opens = Opening(tenant.open[scope], scope, most, budget.window_minutes)
-                ruling = Ruling(tenant.open[scope], opens)
-        return ruling
+                continue
+            opens = None
+            if scope not in tenant.open:
+                tenant.open[scope] = short_hash("breaker", case.tenant, scope, case.record_id)
+                opens = Opening(tenant.open[scope], scope, most, budget.window_minutes)
+            return Ruling(tenant.open[scope], opens)
+        return SENT
 
     @staticmethod
-    def _counts(tenant: _Tenant, agent: str | None, window_minutes: float) -> tuple[int, int]:
-        """Sessions of the tenant, and of the agent, that drift revoked or would have within the window."""
+    def _used(tenant: _Tenant, most: int, window_minutes: float, agent: str | None) -> int:
+        """Sessions of the tenant, or of one agent of it, that drift revoked or would have within the window; counted up to `most`."""
         since_ms = tenant.clock_ms - window_minutes * 60_000
-        of_tenant = of_agent = 0
+        used = 0
         for drift in reversed(tenant.drifts.values()):
-            if drift.at_ms <= since_ms:
+            if drift.at_ms <= since_ms or used == most:
                 break
-            of_tenant += drift.counts
-            of_agent += drift.counts and drift.agent == agent
-        return of_tenant, of_agent
+            used += drift.counts and agent in (None, drift.agent or "")
+        return used
 
-    def hold(self, held: Held) -> None:
-        """Keep a case until somebody rules on it."""
-        tenant = self._tenants.setdefault(held.case.tenant, _Tenant())
-        tenant.held[held.case.record_id] = held
+    def hold(self, tenant_name: str, held: Held) -> None:
+        """Note that a case waits until somebody rules on it."""
+        tenant = self._tenants.setdefault(tenant_name, _Tenant())
+        tenant.held[held.record_id] = held
         while len(tenant.held) > MAX_HELD:
             tenant.held.popitem(last=False)
             self.n_dropped += 1
@@ -161,7 +156,7 @@ class Breaker:
             if held.breaker == breaker and held.partition == before[0] and held.offset < before[1]
         ]
         for held in found:
-            del tenant.held[held.case.record_id]
+            del tenant.held[held.record_id]
         is_open = breaker in tenant.open.values()
         tenant.open = {scope: each for scope, each in tenant.open.items() if each != breaker}
         for record_id, drift in tenant.drifts.items():
@@ -169,10 +164,21 @@ class Breaker:
             tenant.drifts[record_id] = drift._replace(counts=drift.counts and not is_open, ruling=ruling)
         return found
 
-    def holding(self) -> Iterator[Held]:
-        """All that is held."""
-        for tenant in self._tenants.values():
-            yield from tenant.held.values()
+    def scope_of(self, tenant_name: str, breaker: str) -> str:
+        """Whose budget an opening that is open is about; empty where it is not open."""
+        tenant = self._tenants.get(tenant_name, _Tenant())
+        return next((scope for scope, each in tenant.open.items() if each == breaker), "")
+
+    def reopen(self, tenant_name: str, scope: str, breaker: str) -> None:
+        """Call the opening of a scope, if it is open, what it was called when it began: further back than cases were read."""
+        tenant = self._tenants.get(tenant_name)
+        if tenant is not None and scope in tenant.open:
+            tenant.open[scope] = breaker
+
+    def holding(self, tenant_name: str) -> list[Held]:
+        """What is held of a tenant, oldest first."""
+        tenant = self._tenants.get(tenant_name)
+        return [] if tenant is None else list(tenant.held.values())
 
 
 def is_ruled(case: Case) -> bool:

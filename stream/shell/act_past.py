@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,14 +17,32 @@ LOOK_BACK_MS = 2 * 3_600_000
 POLL_MS = 200
 
 
-async def read_past(settings: Settings, place: Place, first: Record) -> tuple[list[Record], list[Record]]:
-    """Cases of a partition before the record `first`, and all that stands as held of that partition, both in their order.
+async def read_cases(settings: Settings, place: Place, first: Record) -> list[Record]:
+    """Cases of a partition before the record `first`, in their order.
 
     Raises
     ------
     KafkaError
-        A topic cannot be read.
+        The topic cannot be read.
     """
+    cases = TopicPartition(*place)
+    async with _reading(settings, cases) as consumer:
+        since = await consumer.offsets_for_times({cases: max(0, first.timestamp_ms - LOOK_BACK_MS)})
+        if (found := since.get(cases)) is not None:
+            consumer.seek(cases, found.offset)
+        return await _until(consumer, cases, first.offset)
+
+
+async def read_held(settings: Settings, partition: int) -> list[Record]:
+    """All that stands as held of the tenants of a partition, and what people ruled on it, in order; raises as `read_cases`."""
+    held = TopicPartition(settings.topic(HELD), partition)
+    async with _reading(settings, held) as consumer:
+        return await _until(consumer, held, (await consumer.end_offsets([held]))[held])
+
+
+@asynccontextmanager
+async def _reading(settings: Settings, place: TopicPartition) -> AsyncIterator[Any]:
+    """A consumer at the beginning of a partition."""
     options = settings.kafka()
     options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
     del options["bootstrap_timeout_ms"]  # kafka-python's alone
@@ -34,28 +53,19 @@ async def read_past(settings: Settings, place: Place, first: Record) -> tuple[li
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=8 * settings.message_max_bytes,
     )
-    cases, held = TopicPartition(*place), TopicPartition(settings.topic(HELD), place[1])
     await consumer.start()
     try:
-        consumer.assign([cases, held])
-        since = await consumer.offsets_for_times({cases: max(0, first.timestamp_ms - LOOK_BACK_MS)})
-        if (found := since.get(cases)) is not None:
-            consumer.seek(cases, found.offset)
-        else:
-            await consumer.seek_to_beginning(cases)
-        await consumer.seek_to_beginning(held)
-        ends = await consumer.end_offsets([held])
-        past = [record async for record in _until(consumer, cases, first.offset)]
-        standing = [record async for record in _until(consumer, held, ends[held])]
-        return past, standing
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        yield consumer
     finally:
         await consumer.stop()
 
 
-async def _until(consumer: Any, place: TopicPartition, end: int) -> AsyncIterator[Record]:
+async def _until(consumer: Any, place: TopicPartition, end: int) -> list[Record]:
     """Records of a partition below the offset `end`."""
+    read: list[Record] = []
     while await consumer.position(place) < end:
         for records in (await consumer.getmany(place, timeout_ms=POLL_MS)).values():
-            for record in records:
-                if record.offset < end:
-                    yield record
+            read += (record for record in records if record.offset < end)
+    return read

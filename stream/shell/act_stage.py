@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from models.contracts import HeldResolved
 from stream.events import CASES, FEEDBACK, HELD, Output, Record, dumps
-from stream.shell.act_past import read_past
+from stream.shell.act_past import read_cases, read_held
 from stream.shell.stage import Stage, StageContext
 from stream.shell.transport import Assignment, Place
 
@@ -22,8 +22,8 @@ from stream.shell.transport import Assignment, Place
 class Acting(Protocol):
     """What the act stage needs of `stream.outbound.act.Actor`."""
 
-    def act(self, records: Sequence[Record]) -> list[Output]:
-        """The outputs for cases."""
+    def act(self, records: Sequence[Record], standing: Iterable[Record] = ()) -> list[Output]:
+        """The outputs for cases; `standing` is what stands as held, where a ruling on that is among them."""
 
     def forget(self) -> None:
         """Forget what is known of all tenants."""
@@ -60,7 +60,8 @@ class ActStage(Stage):
                 outputs += forwarded(records)
                 continue
             await self._read_back(place, records[0])
-            outputs += self.actor.act(records)
+            rules = any(b'"held.resolved"' in (record.value or b"") for record in records)
+            outputs += self.actor.act(records, await read_held(self.settings, place[1]) if rules else ())
         stamps_ms = [record.timestamp_ms for records in batches.values() for record in records]
         # That held revocations were sent is told once they are: a crash between sends them again, and never loses one.
         await (await self.publish([output for output in outputs if output.topic != HELD], stamps_ms))
@@ -76,9 +77,8 @@ class ActStage(Stage):
         if place in self._known:
             return
         if first.offset:
-            cases, held = await read_past(self.settings, place, first)
-            self.actor.recall(cases)
-            self.actor.recall_held(held)
+            self.actor.recall(await read_cases(self.settings, place, first))
+            self.actor.recall_held(await read_held(self.settings, place[1]))
         self._known.add(place)
 
 
