@@ -28,6 +28,7 @@ TOPICS = {
     "agent.feedback.v1",
     "agent.decisions.v1",
     "agent.cases.v1",
+    "agent.held.v1",
     "agent.alerts.v1",
     "agent.revocations.v1",
     "agent.risk.v1",
