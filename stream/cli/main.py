@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from models.errors import DriftlineError
-from stream.cli import bridging, holding, learning, offline, playing, running, topics, verifying
+from stream.cli import bridging, holding, learning, offline, playing, running, shadowing, topics, verifying
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ for command in (
     running.advise,
     bridging.bridge,
     holding.held,
+    shadowing.shadow_report,
     playing.send,
     playing.watch,
     offline.replay,

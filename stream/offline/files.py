@@ -138,7 +138,7 @@ def numbered(
     offset = 0
     for n, raw, document in documents_in(path):
         if is_log(document):
-            yield n, *_log_record(document, f"{path}, line {n}")
+            yield n, *log_record(document, f"{path}, line {n}")
         elif is_recorded(document):
             if catalogues is None and not warned and warn is not None:
                 warned = True
@@ -175,7 +175,14 @@ def plain_record(value: bytes, root: str | None, offset: int) -> Record:
     return Record(EVENTS, 0, offset, 0, "none", root.encode() if root is not None else None, (), value)
 
 
-def _log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
+def log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
+    """A line of a log as the record that it was, with the partition count; `where` it stands, for the error.
+
+    Raises
+    ------
+    InputError
+        It has another shape.
+    """
     try:
         key, value = row.get("key"), row.get("value_b64")
         headers = row.get("headers") or []
