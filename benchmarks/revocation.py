@@ -42,7 +42,7 @@ N = 100
 RATES = "0,200,1000"
 EVERY_MS = 300.0
 POLL_MS = 10.0
-WARM = 10
+WARM = 20
 """Sessions before those that count: both programs and Keycloak's JVM take their first ones slowly."""
 ALIVE_S = 30.0
 """A token that stands so long after the bad call counts as alive."""
