@@ -18,7 +18,7 @@ help:
 	  'make evidence  what scores rest on: cited values and answers changed in recorded hijacks (DRIFTLINE_DATA)' \
 	  'make places    detection by where an attack stands and how it is written, after make evaluate (DRIFTLINE_DATA)' \
 	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
-	  'make bench     throughput, latency, recovery and memory, beside two peers, on Apache Kafka (half an hour;' \
+	  'make bench     throughput, latency, recovery, memory, how long a credential lives, on Apache Kafka (40 minutes;' \
 	  '               ONLY=throughput,latency,... for some tables; DOCS=1 writes docs/performance.md)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (over an hour;' \
 	  '               ROUNDS=, MINUTES=, BROKERS=1,3, ONLY=names, SEED=; DOCS=1 writes docs/reliability.md, with ONLY= it takes ADD=1)' \

@@ -95,12 +95,12 @@ def producer(bootstrap: str, **options: object) -> Producer:
     )
 
 
-def preload(settings: Settings, items: list[Message], **more: object) -> None:
-    """Put all of `items` on the input topic as fast as the broker takes them; `more` are options of the producer."""
+def preload(settings: Settings, items: list[Message], base: str = EVENTS, **more: object) -> None:
+    """Put all of `items` on a topic, that of the input, as fast as the broker takes them; `more` are options of the producer."""
     # One request at a time keeps the order without an idempotent producer, whose retries can stall a busy broker.
     options = {"enable.idempotence": False, "max.in.flight.requests.per.connection": 1}
     client = producer(settings.bootstrap, **{"linger.ms": 20, "batch.size": 262_144, **options, **more})
-    topic = settings.topic(EVENTS)
+    topic = settings.topic(base)
     for item in items:
         while True:
             try:

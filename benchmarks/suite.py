@@ -1,4 +1,4 @@
-"""All benchmarks in one go, in under half an hour: ``make bench``.
+"""All benchmarks in one go, in some forty minutes: ``make bench``.
 
 Prints the tables, leaves the figures in ``build/bench.json``, and with ``--docs`` writes the tables of
 ``docs/performance.md`` anew, each with the command that measures it alone: sizes and repeats are each module's own
@@ -16,7 +16,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks import backlog, core, fairness, latency, recovery, results, scale, secured, soak, worker
+from benchmarks import (
+    backlog,
+    core,
+    fairness,
+    latency,
+    recovery,
+    replayed,
+    results,
+    revocation,
+    scale,
+    secured,
+    soak,
+    worker,
+)
 from benchmarks.rig import ROOT, Rig
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -46,6 +59,18 @@ TABLES: dict[str, Table] = {
         latency.REVOKED_COLUMNS,
         latency.revoked_rows,
         "python benchmarks/latency.py --revocations",
+    ),
+    "dead": (
+        "From a bad call to a dead token at Keycloak",
+        revocation.COLUMNS,
+        revocation.rows,
+        "python -m benchmarks.revocation",
+    ),
+    "replayed": (
+        "Revocations put on the topic again",
+        replayed.COLUMNS,
+        replayed.rows,
+        "python -m benchmarks.revocation",
     ),
     "scale": ("Workers of one group", scale.COLUMNS, scale.rows, "python benchmarks/scale.py"),
     "recovery": ("A partition taken over", recovery.COLUMNS, recovery.rows, "python benchmarks/recovery.py"),
@@ -155,7 +180,9 @@ ON_A_CORE: dict[str, Callable[[Rig], Any]] = {
     "fairness": lambda rig: {kind: fairness.flood(rig, kind) for kind in fairness.KINDS},
 }
 UNPINNED: dict[str, Callable[[Rig], Any]] = {"scale": scale.compare}
-SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED, "secured")
+BRIDGED: dict[str, Callable[[Rig], Any]] = {"dead": revocation.dead, "replayed": replayed.replayed}
+"""The last, since Keycloak may not be there to be had."""
+SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
 """What is measured, in an order that lets later ones use earlier figures."""
 
 
@@ -165,17 +192,21 @@ def measure(only: Sequence[str]) -> None:
         # A process of its own: memory is measured in it.
         command = [sys.executable, str(ROOT / "benchmarks" / "core.py"), "--only", ",".join(offline)]
         subprocess.run(command, cwd=ROOT, check=True)
-    for measured, pinned in ((ON_A_CORE, True), (UNPINNED, False)):
-        wanted = [name for name in measured if name in only]
-        if not wanted:
-            continue
-        with Rig(pinned=pinned) as rig:
-            for name in wanted:
-                keep(name, partial(measured[name], rig))
+    on_one_rig(ON_A_CORE, only, pinned=True)
+    on_one_rig(UNPINNED, only, pinned=False)
     if "secured" in only and "KAFKA_BOOTSTRAP" in os.environ:
         results.console.print("NOT RUN: secured, it needs brokers of its own", style="bold yellow")
     elif "secured" in only:
         keep("secured", secured.compare)
+    on_one_rig(BRIDGED, only, pinned=False)
+
+
+def on_one_rig(measured: dict[str, Callable[[Rig], Any]], only: Sequence[str], *, pinned: bool) -> None:
+    """Those of `measured` that are wanted, on brokers that they share."""
+    if wanted := [name for name in measured if name in only]:
+        with Rig(pinned=pinned) as rig:
+            for name in wanted:
+                keep(name, partial(measured[name], rig))
 
 
 def keep(name: str, measured: Callable[[], Any]) -> None:

@@ -105,6 +105,32 @@ def test_a_unit_that_another_benchmark_measures_is_of_that_one_s_core_and_day() 
     assert rows["an event's key and value"] == f"{CORE}, {results.today()}"
 
 
+def test_a_token_that_lives_counts_among_the_slowest_and_in_no_leg_that_it_did_not_go() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.revocation import WHOLE, Bad, rows, summary
+
+    way = {"sent": 5.0, "decided": 5.1, "revoked": 5.15, "dead": 5.2, "told": 5.5}
+    fates = [way, way, {"sent": 5.0, "decided": 5.1}, {"sent": 5.0}]
+    bads = [Bad(n, f"bad-{n}", None, None, at) for n, at in enumerate(fates)]  # type: ignore[arg-type]
+    found = summary(bads)
+    assert (found["alive"], found["not_decided"], found["not_revoked"]) == (2, 1, 2)
+    assert [each["n"] for each in found["legs"].values()] == [3, 2, 2, 4, 2]
+    whole = next(row for row in rows({"rates": {"0": {"rate": 0.0, **found}}}) if row[2] == WHOLE)
+    assert whole == ["0", "", WHOLE, "4", "200.0", "over 30,000", "over 30,000", "2"]
+    fates[2] |= {"revoked": 35.5, "dead": 36.0}  # later than the limit is alive at the limit
+    assert summary(bads)["alive"] == 2
+
+
+def test_a_second_time_that_calls_the_provider_or_tells_an_outcome_is_found() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.replayed import repeated
+
+    turns = [{"calls": 10, "outcomes": 10}, {"calls": 0, "outcomes": 0}, {"calls": 0, "outcomes": 0}]
+    assert repeated({"turns": turns}) == 0
+    turns[2] = {"calls": 1, "outcomes": 2}
+    assert repeated({"turns": turns}) == 3
+
+
 @pytest.mark.parametrize("name", ["performance.md", "capacity.md"])
 def test_every_table_of_the_document_was_measured(name: str) -> None:
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
