@@ -54,8 +54,8 @@ class Limits(Part):
         How long one revocation is tried; then its outcome is ``failed``.
     """
 
-    at_once: int = Field(default=4, ge=1, le=64)
-    per_second: float = Field(default=20.0, gt=0, le=1000)
+    at_once: int = Field(default=16, ge=1, le=64)
+    per_second: float = Field(default=50.0, gt=0, le=1000)
     give_up_minutes: float = Field(default=30.0, gt=0)
 
 
