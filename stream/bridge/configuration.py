@@ -51,7 +51,7 @@ class Limits(Part):
     per_second : float
         Calls begun a second.
     give_up_minutes : float
-        How long one revocation is tried; then its outcome is ``failed``.
+        How long one revocation fails, or waits for a provider that answers nobody; then its outcome is ``failed``.
     """
 
     at_once: int = Field(default=4, ge=1, le=64)

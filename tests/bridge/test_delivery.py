@@ -169,7 +169,7 @@ def test_of_a_session_a_later_token_waits_for_the_earlier_at_its_broker_alone() 
 
 def test_what_fails_says_how_it_is_mended_and_holds_up_nothing() -> None:
     told = Told()
-    sso = Scripted(a=[Rejected("Keycloak knows no realm 'x'")], b=[Unavailable("HTTP 503", 3600.0)])
+    sso = Scripted(a=[Rejected("Keycloak knows no realm 'x'")], b=[Unavailable("HTTP 503", 3600.0)] * 9)
 
     async def main() -> None:
         made = delivery(told, sso=sso)
