@@ -75,6 +75,59 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
+def providers_that_know_404(url: str, secret: Path) -> list[tuple[Any, str]]:
+    entra = {"provider": "entra", "url": url, "login_url": url, "tenant": "t", "client_id": "c"}
+    return [
+        (keycloak(url, secret), "sid"),
+        (keycloak(url, secret), "user_id"),
+        (OktaSettings(provider="okta", url=url, token_file=secret), "user_id"),
+        (EntraSettings.model_validate({**entra, "client_secret_file": secret}), "user_id"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(text="default backend - 404", status=404),
+        lambda: web.json_response({"error": "Unable to find matching target resource method"}, status=404),
+        lambda: web.json_response({"message": "no Route matched with those values"}, status=404),
+    ],
+)
+def test_a_404_of_what_stands_before_a_provider_is_no_proof_that_a_credential_is_gone(
+    secret: Path, answer: Callable[[], web.Response]
+) -> None:
+    """An ingress without a backend, a gateway without a route, an address with a wrong path: the credential lives."""
+
+    async def gateway(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/token"):
+            return web.json_response({"access_token": "t", "expires_in": 60})
+        return answer()
+
+    async def main() -> None:
+        async with serving(gateway) as url:
+            for settings, kind in providers_that_know_404(url, secret):
+                async with made(settings) as provider:
+                    with pytest.raises(Unavailable, match="mend url"):
+                        await provider.revoke(ref(kind, "x"), REVOKED_S)
+                    if kind == "sid":
+                        with pytest.raises(Unavailable, match="mend url"):
+                            await provider.check()
+
+    asyncio.run(main())
+
+
+def test_a_token_endpoint_that_is_not_routed_for_a_moment_fails_no_credential(secret: Path) -> None:
+    async def gateway(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="default backend - 404", status=404)
+
+    async def main() -> None:
+        async with serving(gateway) as url, made(keycloak(url, secret)) as provider:
+            with pytest.raises(Unavailable, match="mend url"):
+                await provider.revoke(ref("sid", "x"), REVOKED_S)
+
+    asyncio.run(main())
+
+
 # --------------------------------------------------------------------------- Keycloak
 
 

@@ -149,6 +149,13 @@ class Http:
             self._client = None
 
 
+def not_its_own(provider: str, reply: Reply) -> Unavailable:
+    """What a 404 means that is not the provider's own word for a thing that is not there: nothing of the thing."""
+    return Unavailable(
+        f"{reply.error()}, which is not {provider}'s answer for what is gone: mend url, or what stands before it"
+    )
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds that an answer asks to wait, by `Retry-After` (RFC 9110, 10.2.3) or by the second at which its limit is lifted.
 
