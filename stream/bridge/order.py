@@ -8,15 +8,18 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from models.contracts import CredentialRef
+from models.contracts import CredentialRef, Identifier
 from stream.events import short_hash
 from stream.outbound.claims import SESSION_REVOKED
 from stream.outbound.tokens import TokenError, verify_token
 
 REMEMBERED_S = 45 * 86_400
 """Older tokens are refused: the 30 days of the topic and the 14 from which a case may be signed again."""
+LATEST_S = 253_402_300_800
+"""The year 10000, from which on no provider can write a time down."""
+_NAMES = TypeAdapter(list[Identifier])
 MAX_TOKEN = 128 * 1024
 """Bytes of a record that are looked at."""
 
@@ -82,7 +85,9 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
         raise TokenError("event", "not a session-revoked event")
     subject = claims["sub_id"]
     try:
-        return Order(
+        if not claims["iat"] < LATEST_S:
+            raise TokenError("event", "iat is no time")
+        order = Order(
             jti=claims["jti"],
             case_id=str(claims.get("txn", "")),
             tenant=str(subject["tenant"]["id"]),
@@ -91,8 +96,15 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
             issued_s=int(claims["iat"]),
             credentials=tuple(CredentialRef.model_validate(each) for each in event["driftline_credentials"]),
         )
+        # What outcomes say of it: told after the effect, it would be too late to find that they cannot.
+        _NAMES.validate_python(
+            [order.jti, order.case_id, *(n for c in order.credentials for n in (c.broker, c.kind))]
+        )
     except (KeyError, TypeError, ValidationError) as error:
-        raise TokenError("event", "sub_id.tenant or driftline_credentials have another shape") from error
+        raise TokenError(
+            "event", "sub_id.tenant, txn, jti or driftline_credentials have another shape"
+        ) from error
+    return order
 
 
 def credential_id(tenant: str, credential: CredentialRef) -> str:

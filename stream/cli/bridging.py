@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,27 +160,10 @@ def _rendered(counts: Counter[tuple[str, str]]) -> str:
 
 def _trust(configured: Settings, loaded: Configuration, jwks: Path, *, dev: bool) -> Trust:
     """Whose tokens count; the key set is read again when its file changes."""
+    from stream.bridge.keys import KeyFile
     from stream.bridge.order import Trust
-    from stream.outbound.tokens import TokenError, key_set
 
-    read: dict[tuple[int, int], dict[str, Any]] = {}
-
-    def keys() -> dict[str, Any]:
-        stat = jwks.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if stamp not in read:
-            document = json.loads(jwks.read_text(encoding="utf-8"))
-            key_set(document)
-            read.clear()
-            read[stamp] = document
-        return read[stamp]
-
-    try:
-        keys()
-    except OSError as error:
-        raise ConfigError(f"--jwks {jwks} cannot be read: {error.strerror}") from error
-    except (ValueError, TokenError) as error:
-        raise ConfigError(f"--jwks {jwks} is no JWK set of RSA keys") from error
+    keys = KeyFile(jwks)
     if dev:
         say("WARNING: --dev takes development keys and old tokens: never in production")
     return Trust(keys, configured.issuer, loaded.audiences, dev)
