@@ -50,9 +50,17 @@ class _Partition:
         self.open: dict[int, asyncio.Task[None]] = {}
 
     def done(self) -> int:
-        """The first offset that is not dealt with."""
-        for offset in [offset for offset, task in self.open.items() if task.done() and not task.cancelled()]:
-            self.open.pop(offset).result()  # a failure to tell an outcome stops the bridge
+        """The first offset that is not dealt with.
+
+        Raises
+        ------
+        BrokerError
+            An outcome could not be told: its offset stays open, and the bridge is to stop.
+        """
+        for offset, task in [*self.open.items()]:
+            if task.done() and not task.cancelled():
+                task.result()
+                del self.open[offset]
         return next(iter(self.open), self.next)
 
 
@@ -90,6 +98,8 @@ class Bridge:
         self._partitions: dict[TopicPartition, _Partition] = {}
         self.ledger = Ledger()
         self._outcomes: AIOKafkaConsumer | None = None
+        self._rebalances = 0
+        self._failed: BrokerError | None = None
         self.counts: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,17 +158,17 @@ class Bridge:
     ) -> None:
         commits_s = 0.0
         while not stop.is_set():
+            if self._failed is not None:
+                raise self._failed
             room = self._configuration.orders_at_once - sum(
                 len(each.open) for each in self._partitions.values()
             )
             held = consumer.assignment()
             (consumer.resume if room > 0 else consumer.pause)(*held)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, room))
-            await self._take_over([place for place in polled if place not in self._partitions])
+            if not await self._take_over([place for place in polled if place not in self._partitions]):
+                continue
             for place, records in polled.items():
-                if place not in consumer.assignment():
-                    self._partitions.pop(place, None)  # taken away meanwhile
-                    continue
                 partition = self._partitions[place]
                 for record in records:
                     partition.next = record.offset + 1
@@ -177,39 +187,52 @@ class Bridge:
         await self._commit(consumer)
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        offsets = {
-            place: done
-            for place, partition in self._partitions.items()
-            if (done := partition.done()) != partition.committed
-        }
-        if not offsets:
+        done = {place: (partition, partition.done()) for place, partition in self._partitions.items()}
+        due = {place: each for place, each in done.items() if each[1] != each[0].committed}
+        if not due:
             return
         try:
-            await consumer.commit(offsets)
+            await consumer.commit({place: offset for place, (_, offset) in due.items()})
         except (CommitFailedError, IllegalStateError):
             _log.warning(
                 "partitions were taken over before a commit; the ledger tells the next owner what was done"
             )
             return
-        for place, done in offsets.items():
-            self._partitions[place].committed = done
+        for partition, offset in due.values():
+            partition.committed = offset
 
-    async def _take_over(self, places: Collection[TopicPartition]) -> None:
-        """Learn what others did before anything of these partitions is done.
+    async def _take_over(self, places: Collection[TopicPartition]) -> bool:
+        """Learn what others did before anything of these partitions is done; False if all were taken away meanwhile.
 
-        Not when they are assigned: the client hands out records before its listener has ended, and drops what that raises.
+        Not when they are assigned: the client hands out records before its listener has ended, and drops what that raises. It
+        also names partitions as ours until the group has met again. So rebalances are counted: what was read before one belongs
+        to whoever has it now, and is read anew from what was committed.
         """
         if places:
+            before = self._rebalances
             await self._learn()
+            if self._rebalances != before:
+                return False
         for place in places:
             self._partitions[place] = _Partition()
+        return True
 
     async def revoked(self, consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
         """Stop what is under way of these partitions; who has them next goes on."""
-        await self._cancel(places)
-        await self._commit(consumer)
-        for place in places:
-            self._partitions.pop(place, None)
+        self._rebalances += 1
+        try:
+            await self._cancel(places)
+            await self._commit(consumer)
+        except BrokerError as error:
+            self._failed = error  # the client swallows what its listener raises
+        except KafkaError as error:
+            _log.warning(
+                "no commit before a rebalance (%s); the ledger tells the next owner what was done",
+                type(error).__name__,
+            )
+        finally:
+            for place in places:
+                self._partitions.pop(place, None)
 
     async def _cancel(self, places: Collection[TopicPartition]) -> None:
         tasks = [
