@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -37,6 +38,10 @@ COMMIT_S = 1.0
 """Between two commits: what is asked of the ledger again after a crash."""
 STOP_S = 10.0
 """How long calls that are under way may take when the bridge is told to stop."""
+TURN_S = 3.0
+"""How long the clients may take for each step at the end: where no broker answers they would wait for one for ever."""
+ASK_S, AWAY_S = 5.0, 60.0
+"""How often the broker is asked whether it is there, and how long it may be away before the bridge ends (chosen)."""
 POLL_MS = 200
 
 _log = logging.getLogger("driftline.bridge")
@@ -118,19 +123,56 @@ class Bridge:
                 heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             )
             self._outcomes = ends.consumer()
+            reading = self._begin(consumer, delivery, ends.lanes, stop)
             try:
-                await self._outcomes.start()
-                await _to_beginning(self._outcomes, self._settings.topic(OUTCOMES))
-                consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
-                await consumer.start()
-                await self._read(consumer, delivery, ends.lanes, stop)
+                await _until(stop, reading, self._watch_broker())
                 await self._finish(consumer)
             except (KafkaError, OSError) as error:
                 raise refused(self._settings, error) from error
             finally:
                 await self._cancel(list(self._partitions))
-                await consumer.stop()
-                await self._outcomes.stop()
+                await _stopped(consumer)
+                await _stopped(self._outcomes)
+
+    async def _begin(
+        self,
+        consumer: AIOKafkaConsumer,
+        delivery: Delivery,
+        lanes: Mapping[str, Lane],
+        stop: asyncio.Event,
+    ) -> None:
+        assert self._outcomes is not None
+        await self._outcomes.start()
+        await _to_beginning(self._outcomes, self._settings.topic(OUTCOMES))
+        consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
+        await consumer.start()
+        await self._read(consumer, delivery, lanes, stop)
+
+    async def _watch_broker(self) -> None:
+        """Ends with an error once the broker has been away for long; the clients wait for it without a word."""
+        away_s, loop = math.inf, asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(ASK_S)
+            asked = self._outcomes
+            places = [] if asked is None else list(asked.assignment())
+            if asked is None or not places:
+                continue  # the start fails by itself
+            try:
+                async with asyncio.timeout(ASK_S):
+                    await asked.end_offsets(places[:1])
+            except (KafkaError, TimeoutError) as error:
+                self._measures.broker_answers = False
+                if away_s == math.inf:
+                    away_s = loop.time()
+                    _log.warning(
+                        "no broker answers at %s; waiting %.0f s for it", self._settings.bootstrap, AWAY_S
+                    )
+                elif loop.time() - away_s >= AWAY_S:
+                    raise await asyncio.to_thread(refused, self._settings, error) from error
+                continue
+            if away_s != math.inf:
+                _log.warning("the broker answers again")
+            away_s, self._measures.broker_answers = math.inf, True
 
     async def retry(self) -> Counter[tuple[str, str]]:
         """Carry out again what failed and was not done since; gives the outcomes by (broker, status)."""
@@ -184,7 +226,13 @@ class Bridge:
         running = [task for partition in self._partitions.values() for task in partition.open.values()]
         if running:
             await asyncio.wait(running, timeout=STOP_S)
-        await self._commit(consumer)
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._commit(consumer)
+        except TimeoutError:
+            _log.warning(
+                "no commit at the end: no broker answers; the ledger tells the next start what was done"
+            )
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
         done = {place: (partition, partition.done()) for place, partition in self._partitions.items()}
@@ -249,6 +297,7 @@ class Bridge:
         assert self._outcomes is not None
         async for record in _to_end(self._outcomes):
             self.ledger.take(_document(record.value))
+            self._measures.alive()
 
     def _telling(
         self, report: Callable[[str, Outcome], Awaitable[None]]
@@ -315,7 +364,7 @@ class _Ends:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()
+        await _stopped(self._producer)
         for provider in self._providers.values():
             await provider.close()
 
@@ -348,6 +397,35 @@ class _Ends:
                 yield record
         finally:
             await consumer.stop()
+
+
+async def _until(
+    stop: asyncio.Event, reading: Coroutine[Any, Any, None], watching: Coroutine[Any, Any, None]
+) -> None:
+    """Read until told to stop, or until `watching` fails; a client that waits for its broker hears of neither."""
+    read, watch = asyncio.create_task(reading), asyncio.create_task(watching)
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({read, watch, told}, return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            await asyncio.wait({read}, timeout=TURN_S)
+        for task in (read, watch):
+            if task.done():
+                task.result()
+    finally:
+        told.cancel()
+        for task in (read, watch):
+            task.cancel()
+        await asyncio.gather(read, watch, told, return_exceptions=True)
+
+
+async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop a client: one that reached no broker for a while raises what it cancels in itself, or waits for ever."""
+    stopping = asyncio.create_task(client.stop())
+    await asyncio.wait({stopping}, timeout=TURN_S)
+    if stopping.done() and not stopping.cancelled():
+        stopping.exception()
+    stopping.cancel()
 
 
 async def _to_beginning(consumer: AIOKafkaConsumer, topic: str) -> None:

@@ -48,6 +48,7 @@ class BridgeMeasures:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self.broker_answers = True  # at the last time it was asked
         self._ready, self._turned_s = False, time.monotonic()
 
     def told(self, outcome: Outcome) -> None:
@@ -62,15 +63,20 @@ class BridgeMeasures:
 
     def turn(self, lanes: Mapping[str, Lane], *, ready: bool) -> None:
         """Note that the bridge reads, and how its providers are."""
-        self._ready, self._turned_s = ready, time.monotonic()
+        self.alive()
+        self._ready = ready
         for broker, lane in lanes.items():
             self._waiting.labels(broker).set(lane.waiting)
             self._down.labels(broker).set(bool(lane.down_why))
+
+    def alive(self) -> None:
+        """Note that the bridge is at work, be it only reading what others did."""
+        self._turned_s = time.monotonic()
 
     def healthy(self) -> bool:
         """Whether the bridge read in the last seconds."""
         return time.monotonic() - self._turned_s < STALLED_S
 
     def is_ready(self) -> bool:
-        """Whether it is healthy and reads partitions."""
-        return self.healthy() and self._ready
+        """Whether it is healthy, reads partitions, and the broker answers."""
+        return self.healthy() and self._ready and self.broker_answers

@@ -195,3 +195,25 @@ def test_a_provider_that_is_down_delays_and_loses_nothing(bus: Settings, tmp_pat
         assert sum(each["status"] == "done" for each in told) == 40
         assert {each["status"] for each in told} == {"requested", "done"}
         assert len(refused) < 25  # forty that tried by themselves would ask hundreds of times
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [True, False])
+def test_a_bus_that_goes_away_is_waited_for_told_of_and_never_keeps_the_bridge_from_ending(
+    tmp_path: Path, told: bool
+) -> None:
+    with EmbeddedBroker() as broker:
+        bus = Settings(bootstrap=broker.bootstrap, partitions=2, session_timeout_s=4.0)
+        with world(bus, tmp_path, "away.", 1) as w:
+            publish(w.settings, [w.token("grant-0")])
+            with w.bridge() as running:
+                assert outcomes(w.settings, _finals(1))
+                broker.stop()
+                if told:
+                    time.sleep(3)
+                    assert running.stop() == 0
+                else:
+                    assert running.ended(100) == 4
+                    assert "no broker answers at" in running.said()
+            assert "Traceback" not in running.said()
+            assert "Unclosed" not in running.said()
