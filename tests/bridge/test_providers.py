@@ -841,3 +841,60 @@ def test_a_configuration_that_is_wrong_is_refused_with_its_place(
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config"):
         load(tmp_path / "nothing.yaml")
+
+
+# --------------------------------------------------------------------------- the configuration
+
+
+OKTA = "{provider: okta, url: 'https://okta.test', token_file: t, "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"audiences: [us]\nbrokers: {{o: {OKTA}timeout_s: 0}}}}",
+            "timeout_s",
+        ),  # to the client that is: never
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}timeout_s: .inf}}}}", "timeout_s"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}access_token_minutes: .inf}}}}", "access_token_minutes"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}access_token_minutes: 1.0e+300}}}}", "access_token_minutes"),
+        (f"audiences: [us]\nlimits: {{give_up_minutes: .inf}}\nbrokers: {{o: {OKTA}}}}}", "give_up_minutes"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}token: hunter2}}}}", "brokers.o.okta.token: no such setting"),
+        ("audiences: [us]\nbrokers: {o: {provider: okta, token: hunter2}}", "token: no such setting"),
+        ("audiences: [us, hunter2", "line 1"),
+        ("", "a mapping with audiences and brokers"),
+        ("- hunter2", "a mapping with audiences and brokers"),
+    ],
+)
+def test_a_configuration_that_cannot_hold_is_told_by_place_and_never_by_value(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_provider_that_cannot_be_reached_is_told_with_the_mend_and_no_name_of_a_class(secret: Path) -> None:
+    async def main() -> None:
+        async def never(_: web.Request) -> web.StreamResponse:
+            return web.Response()
+
+        async with serving(never) as url:
+            plain = url.replace("http:", "https:")
+            for place, said in (
+                ("https://no-such-host.invalid", "its name is not known"),
+                ("http://127.0.0.1:9", "nothing listens there"),
+                (plain, "speaks no TLS"),
+            ):
+                settings = OktaSettings(provider="okta", url=place, token_file=secret)
+                async with made(settings) as provider:
+                    with pytest.raises(Unavailable, match=f"{said}.*mend url") as refused:
+                        await provider.check()
+                    assert "Error" not in str(refused.value)
+
+    asyncio.run(main())

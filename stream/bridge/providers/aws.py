@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 from models.contracts import CredentialRef
 from models.errors import ConfigError
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
-from stream.bridge.providers.settings import Part, WebAddress
+from stream.bridge.providers.settings import Part, Seconds, WebAddress
 from stream.events import short_hash
 
 _ROLE = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
@@ -69,7 +69,7 @@ class AwsSettings(Part):
     region: str = "us-east-1"
     endpoint_url: WebAddress | None = None
     profile: str | None = None
-    timeout_s: float = 10.0
+    timeout_s: Seconds = 10.0
 
 
 class _NoSuchEntity(Exception):

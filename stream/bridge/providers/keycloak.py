@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import Field
-
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.bearer import ClientCredentials
 from stream.bridge.providers.http import Http, Reply, not_its_own, step
-from stream.bridge.providers.settings import WebProvider
+from stream.bridge.providers.settings import Minutes, WebProvider
 
 SETTLE_S = 0.25
 """How long a session must stay away before it counts as dead (chosen: several times what an introspection takes)."""
@@ -52,7 +50,7 @@ class KeycloakSettings(WebProvider):
     realm: str
     client_id: str = "driftline-bridge"
     client_secret_file: Path
-    access_token_minutes: float = Field(default=5.0, gt=0)
+    access_token_minutes: Minutes = 5.0
 
 
 class Keycloak:

@@ -15,12 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, named
 from stream.bridge.providers.http import Http, not_its_own, step
-from stream.bridge.providers.settings import WebProvider, secret
+from stream.bridge.providers.settings import Minutes, WebProvider, secret
 
 NO_SUCH = "E0000007"
 """Okta's code of a resource that is not found."""
@@ -42,7 +40,7 @@ class OktaSettings(WebProvider):
 
     provider: Literal["okta"]
     token_file: Path
-    access_token_minutes: float = Field(default=60.0, gt=0)
+    access_token_minutes: Minutes = 60.0
 
 
 class Okta:

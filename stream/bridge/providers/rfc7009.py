@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable
 from stream.bridge.providers.http import Http, basic
-from stream.bridge.providers.settings import WebProvider, secret
+from stream.bridge.providers.settings import Minutes, WebProvider, secret
 from stream.events import dumps
 
 SURVIVES = "access tokens at resources that do not introspect, until they expire"
@@ -60,7 +60,7 @@ class OAuthServerSettings(WebProvider):
     client_secret_file: Path
     token_command: Annotated[list[str], Field(min_length=1)]
     kinds: Annotated[list[str], Field(min_length=1)]
-    access_token_minutes: float = Field(default=60.0, gt=0)
+    access_token_minutes: Minutes = 60.0
 
 
 class _Token(BaseModel):

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
-from stream.bridge.providers.settings import Part
+from stream.bridge.providers.settings import Minutes, Part, Seconds
 
 SURVIVES = "SVIDs already issued, until they expire"
 
@@ -42,8 +42,8 @@ class SpireSettings(Part):
     provider: Literal["spire"]
     command: Annotated[tuple[str, ...], Field(min_length=1)] = ("spire-server",)
     options: tuple[str, ...] = ()
-    svid_minutes: float = Field(default=60.0, gt=0)
-    timeout_s: float = 10.0
+    svid_minutes: Minutes = 60.0
+    timeout_s: Seconds = 10.0
 
 
 class Spire:
