@@ -35,6 +35,10 @@ class Order(NamedTuple):
     issued_s: int
     credentials: tuple[CredentialRef, ...]
 
+    def names(self) -> list[str]:
+        """What its credentials are called in outcomes."""
+        return [credential_id(self.tenant, each) for each in self.credentials]
+
 
 class Trust(NamedTuple):
     """Whose tokens are carried out.
@@ -67,7 +71,7 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
     """
     if len(token) > MAX_TOKEN:
         raise TokenError("size", f"{len(token)} bytes; at most {MAX_TOKEN} are read")
-    audience = _stated_audience(token)
+    audience = addressee(token)
     if audience not in trust.audiences:
         return None
     if not trust.development and str(_part(token, 0).get("kid", "")).startswith("dev-"):
@@ -112,7 +116,7 @@ def credential_id(tenant: str, credential: CredentialRef) -> str:
     return short_hash("credential", tenant, credential.broker, credential.kind, credential.value)
 
 
-def _stated_audience(token: bytes) -> str:
+def addressee(token: bytes) -> str:
     """Whom a token says it is for, before anything of it is believed; empty where it says nothing."""
     stated = _part(token, 1).get("aud")
     return stated if isinstance(stated, str) else ""

@@ -46,7 +46,10 @@ def bridge(
     ] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Carry out again what failed and was not done since, and end."),
+        typer.Option(
+            "--retry-failed",
+            help="Carry out again what failed and was not done since, and what was skipped or refused and holds now; and end.",
+        ),
     ] = False,
     dev: Annotated[
         bool, typer.Option("--dev", help="Take development keys and old tokens too. Never in production.")
@@ -76,8 +79,13 @@ def bridge(
     if dry_run:
         raise typer.Exit(asyncio.run(_would_do(made, loaded)))
     if retry_failed:
+        from stream.shell import logs
+
+        logs.configure(configured.log_format, verbose=False, fixed={})
         counts = asyncio.run(made.retry())
-        typer.echo(_rendered(counts) or "nothing had failed")
+        typer.echo(
+            _rendered(counts) or "nothing had failed, and nothing that was skipped or refused holds now"
+        )
         raise typer.Exit(FINDINGS if any(status == "failed" for _, status in counts) else DONE)
     _serve(configured, loaded, made, measures)
 

@@ -25,7 +25,7 @@ from stream.bridge.configuration import Configuration, provider_of
 from stream.bridge.delivery import Delivery
 from stream.bridge.lane import Lane
 from stream.bridge.ledger import Ledger
-from stream.bridge.order import Order, Trust, order_of
+from stream.bridge.order import Order, Trust, addressee, order_of
 from stream.bridge.provider import Provider
 from stream.events import OUTCOMES, REVOCATIONS, Record, dumps
 from stream.outbound.tokens import TokenError
@@ -43,6 +43,9 @@ TURN_S = 3.0
 ASK_S, AWAY_S = 5.0, 60.0
 """How often the broker is asked whether it is there, and how long it may be away before the bridge ends (chosen)."""
 POLL_MS = 200
+MOST_OTHERS = 16
+KEPT_MS = 30 * 86_400_000
+"""How long outcomes are kept (`stream.shell.topic_table`): that there is none tells nothing of an older revocation."""
 
 _log = logging.getLogger("driftline.bridge")
 
@@ -103,7 +106,7 @@ class Bridge:
         self._partitions: dict[TopicPartition, _Partition] = {}
         self.ledger = Ledger()
         self._outcomes: AIOKafkaConsumer | None = None
-        self._rebalances = 0
+        self._rebalances, self._others = 0, set[str]()
         self._failed: BrokerError | None = None
         self.counts: Counter[str] = Counter()
 
@@ -118,7 +121,7 @@ class Bridge:
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
             delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
             consumer = ends.consumer(
-                group_id=f"{self._settings.prefix}{self._settings.group}-bridge",
+                group_id=_group(self._settings),
                 session_timeout_ms=int(self._settings.session_timeout_s * 1000),
                 heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             )
@@ -175,16 +178,37 @@ class Bridge:
             away_s, self._measures.broker_answers = math.inf, True
 
     async def retry(self) -> Counter[tuple[str, str]]:
-        """Carry out again what failed and was not done since; gives the outcomes by (broker, status)."""
+        """Carry out again what failed and was not done since, and what was skipped or refused and holds now.
+
+        Gives the outcomes by (broker, status). What the group has not committed yet is the running bridge's, and left to it.
+        """
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
             delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            dealt_with = await ends.committed(REVOCATIONS)
+            kept_ms, begun = _now_ms() - KEPT_MS, set()
             async for record in ends.all_of(OUTCOMES):
+                if record.partition not in begun and record.offset > 0:
+                    kept_ms = max(kept_ms, record.timestamp_ms)  # earlier outcomes were removed
+                begun.add(record.partition)
                 self.ledger.take(_document(record.value))
-            failed, running = self.ledger.failed(), []
+            failed = self.ledger.failed()
+            running: set[asyncio.Task[None]] = set()
             async for record in ends.all_of(REVOCATIONS):
                 order = self._order(record)
-                if order is not None and order.jti in failed:
-                    running.append(delivery.begin(order, _now_ms()))
+                if order is None:
+                    continue
+                untold = (
+                    not self.ledger.forgot
+                    and record.timestamp_ms >= kept_ms
+                    and record.offset < dealt_with.get(TopicPartition(record.topic, record.partition), 0)
+                    and not all(self.ledger.is_done(order.jti, name) for name in order.names())
+                )
+                if untold or order.jti in failed:
+                    running.add(delivery.begin(order, _now_ms()))
+                while len(running) >= self._configuration.orders_at_once:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
             await asyncio.gather(*running)
             return delivery.counts
 
@@ -319,7 +343,20 @@ class Bridge:
             _log.error("refused, and not acted on: %s: %s", place, error)
             return None
         self.counts["skipped" if order is None else "orders"] += 1
+        if order is None:
+            self._skipped(record)
         return order
+
+    def _skipped(self, record: Record) -> None:
+        """Say once of each audience that it is another's: one that is misspelt in the configuration looks the same."""
+        audience = addressee(record.value or b"")
+        if audience not in self._others and len(self._others) < MOST_OTHERS:
+            self._others.add(audience)
+            _log.info(
+                "skipped: what is for %.200r, who this bridge is not; if it is, add that to audiences, and then run "
+                "driftline bridge --retry-failed",
+                audience,
+            )
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -387,6 +424,17 @@ class _Ends:
         except KafkaError as error:
             raise BrokerError(f"an outcome was not confirmed ({type(error).__name__})") from error
 
+    async def committed(self, base: str) -> dict[TopicPartition, int]:
+        """Up to where the bridge's group has dealt with a topic."""
+        consumer = self.consumer(group_id=_group(self._settings))
+        await consumer.start()
+        try:
+            await _to_beginning(consumer, self._settings.topic(base))
+            held = {place: await consumer.committed(place) for place in consumer.assignment()}
+            return {place: offset for place, offset in held.items() if offset is not None}
+        finally:
+            await _stopped(consumer)
+
     async def all_of(self, base: str) -> AsyncIterator[Record]:
         """What stands on a topic at this moment."""
         consumer = self.consumer()
@@ -397,6 +445,10 @@ class _Ends:
                 yield record
         finally:
             await consumer.stop()
+
+
+def _group(settings: Settings) -> str:
+    return f"{settings.prefix}{settings.group}-bridge"
 
 
 async def _until(

@@ -221,6 +221,7 @@ def test_the_ledger_forgets_the_oldest_first_and_what_was_done_stays_done() -> N
         ledger.note(f"j{n}", "c", "done")
     ledger.note("j2", "c", "failed")  # of an older bridge, read late
     assert [ledger.is_done(f"j{n}", "c") for n in range(3)] == [False, True, True]
+    assert ledger.forgot
     assert ledger.failed() == set()
 
 
