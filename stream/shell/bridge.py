@@ -126,7 +126,7 @@ class Bridge:
                 heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             )
             self._outcomes = ends.consumer()
-            reading = self._begin(consumer, delivery, ends.lanes, stop)
+            reading = self._begin(consumer, await ends.places(OUTCOMES), delivery, ends.lanes, stop)
             try:
                 await _until(stop, reading, self._watch_broker())
                 await self._finish(consumer)
@@ -140,13 +140,14 @@ class Bridge:
     async def _begin(
         self,
         consumer: AIOKafkaConsumer,
+        outcomes: Collection[TopicPartition],
         delivery: Delivery,
         lanes: Mapping[str, Lane],
         stop: asyncio.Event,
     ) -> None:
         assert self._outcomes is not None
         await self._outcomes.start()
-        await _to_beginning(self._outcomes, self._settings.topic(OUTCOMES))
+        await _to_beginning(self._outcomes, outcomes)
         consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
         await consumer.start()
         await self._read(consumer, delivery, lanes, stop)
@@ -391,7 +392,7 @@ class _Ends:
         try:
             await self._producer.start()
             for base in (REVOCATIONS, OUTCOMES):
-                if not await self._producer.partitions_for(self._settings.topic(base)):
+                if not await self.places(base):
                     raise BrokerError(
                         f"{self._settings.topic(base)}: no such topic; run `driftline topics create`"
                     )
@@ -404,6 +405,14 @@ class _Ends:
         await _stopped(self._producer)
         for provider in self._providers.values():
             await provider.close()
+
+    async def places(self, base: str) -> list[TopicPartition]:
+        """A topic's partitions; asked of it alone, since a list of all topics asks for rights on each."""
+        topic = self._settings.topic(base)
+        return [
+            TopicPartition(topic, number)
+            for number in sorted(await self._producer.partitions_for(topic) or ())
+        ]
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A consumer that commits nothing by itself."""
@@ -429,7 +438,7 @@ class _Ends:
         consumer = self.consumer(group_id=_group(self._settings))
         await consumer.start()
         try:
-            await _to_beginning(consumer, self._settings.topic(base))
+            await _to_beginning(consumer, await self.places(base))
             held = {place: await consumer.committed(place) for place in consumer.assignment()}
             return {place: offset for place, offset in held.items() if offset is not None}
         finally:
@@ -440,7 +449,7 @@ class _Ends:
         consumer = self.consumer()
         await consumer.start()
         try:
-            await _to_beginning(consumer, self._settings.topic(base))
+            await _to_beginning(consumer, await self.places(base))
             async for record in _to_end(consumer):
                 yield record
         finally:
@@ -480,13 +489,7 @@ async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     stopping.cancel()
 
 
-async def _to_beginning(consumer: AIOKafkaConsumer, topic: str) -> None:
-    numbers = consumer.partitions_for_topic(topic)
-    while numbers is None:
-        await consumer._client.force_metadata_update()
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(topic)
-    places = [TopicPartition(topic, number) for number in sorted(numbers)]
+async def _to_beginning(consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
     consumer.assign(places)
     await consumer.seek_to_beginning(*places)
 
