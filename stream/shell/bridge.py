@@ -407,7 +407,7 @@ class _Ends:
             await provider.close()
 
     async def places(self, base: str) -> list[TopicPartition]:
-        """A topic's partitions; asked of it alone, since a list of all topics asks for rights on each."""
+        """A topic's partitions; empty where there is no such topic."""
         topic = self._settings.topic(base)
         return [
             TopicPartition(topic, number)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -457,6 +458,51 @@ def test_an_oauth_reference_that_nobody_knows_is_never_done(tmp_path: Path) -> N
             assert server.is_active("agent", issued.access_token)
 
     asyncio.run(main())
+
+
+FLOOD = "import sys\nwhile True: sys.stdout.write('x' * 65536)"
+LEAVES = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open(sys.argv[1], "w").write(str(child.pid))
+print('{"tokens": []}', flush=True)
+%s
+"""
+
+
+def test_a_token_command_that_floods_is_ended_at_once(tmp_path: Path) -> None:
+    """Ten seconds of it were some ten gigabytes."""
+
+    async def main() -> None:
+        with authlibs(tmp_path, token_command=[sys.executable, "-c", FLOOD]) as (_, _, settings):
+            async with made(settings) as provider:
+                async with asyncio.timeout(5):
+                    with pytest.raises(Rejected, match="another shape"):
+                        await provider.revoke(ref("grant", "ref-1"), REVOKED_S)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("then", ["", "import time; time.sleep(60)"])
+def test_what_a_token_command_leaves_running_is_ended_with_it(tmp_path: Path, then: str) -> None:
+    left = tmp_path / "left"
+
+    async def main() -> None:
+        command = [sys.executable, "-c", LEAVES % then, str(left)]
+        with authlibs(tmp_path, token_command=command, timeout_s=3) as (_, _, settings):
+            async with made(settings) as provider:
+                if then:
+                    with pytest.raises(Unavailable, match="did not end"):
+                        await provider.revoke(ref("grant", "ref-1"), REVOKED_S)
+                else:
+                    assert (await provider.revoke(ref("grant", "ref-1"), REVOKED_S)).status == "already_gone"
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 5
+    status = Path("/proc") / left.read_text(encoding="utf-8") / "stat"
+    while status.exists() and " Z " not in status.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline, "it runs on"
+        time.sleep(0.05)
 
 
 def test_an_oauth_answer_that_is_lost_is_asked_again_and_found_gone(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ The bridge runs beside the server, as a user who may open its socket.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
+from stream.bridge.providers.program import run
 from stream.bridge.providers.settings import Minutes, Part, Seconds
 
 SURVIVES = "SVIDs already issued, until they expire"
@@ -82,24 +82,11 @@ class Spire:
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
         """A command's exit code, and what it said."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._settings.command,
-                *arguments,
-                *self._settings.options,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-        except OSError as error:
-            raise Unavailable(f"{self._settings.command[0]} cannot be run: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                said, _ = await process.communicate()
-        except TimeoutError as error:
-            raise Unavailable(f"spire-server did not end within {self._settings.timeout_s:g} s") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, said[:65536].decode("utf-8", "replace")
+        code, said = await run(
+            [*self._settings.command, *arguments, *self._settings.options],
+            name=self._settings.command[0],
+            timeout_s=self._settings.timeout_s,
+            most=65_536,
+            with_errors=True,
+        )
+        return code, said.decode("utf-8", "replace")
