@@ -631,7 +631,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
         return str(statement["Condition"]["DateLessThan"]["aws:TokenIssueTime"])
 
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             await provider.check()
             assert iam.list_role_policies(RoleName="agent")["PolicyNames"] == []
             assert (await provider.revoke(ref("role_arn", ROLE), REVOKED_S)).status == "wider"
@@ -639,7 +639,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
             await provider.revoke(ref("role_arn", ROLE), REVOKED_S + 60)
             await provider.revoke(ref("role_arn", ROLE), REVOKED_S)
             assert before() == "2026-01-01T09:01:00Z"
-        async with made(AwsSettings(provider="aws")) as another:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as another:
             await another.revoke(ref("role_arn", ROLE), REVOKED_S)
             assert before() == "2026-01-01T09:01:00Z"
 
@@ -648,7 +648,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
 
 def test_aws_denies_one_session_of_a_role_by_its_name(iam: Any) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             for _ in range(2):
                 assert (
                     await provider.revoke(ref("role_session", f"{ROLE}/task-17"), REVOKED_S)
@@ -670,11 +670,15 @@ def test_aws_denies_one_session_of_a_role_by_its_name(iam: Any) -> None:
         ("role_session", ROLE.replace("role/", "user/") + "/x"),
         ("role_session", f"{ROLE}/*"),
         ("sid", "x"),
+        # Another account's: it may well live, and a role of that name here is somebody else's.
+        ("role_arn", ROLE.replace("123456789012", "999999999999")),
+        ("role_arn", ROLE.replace("123456789012", "999999999999").replace("agent", "gone")),
+        ("role_session", ROLE.replace("123456789012", "999999999999") + "/task"),
     ],
 )
 def test_aws_what_names_no_role_is_rejected(iam: Any, kind: str, value: str) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             with pytest.raises(Rejected):
                 await provider.revoke(ref(kind, value), REVOKED_S)
 
@@ -683,7 +687,7 @@ def test_aws_what_names_no_role_is_rejected(iam: Any, kind: str, value: str) -> 
 
 def test_aws_a_role_that_is_gone_is_said_to_be(iam: Any) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             gone = ROLE.replace("agent", "gone")
             assert (await provider.revoke(ref("role_arn", gone), REVOKED_S)).status == "already_gone"
             assert (
