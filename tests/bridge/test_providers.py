@@ -741,6 +741,21 @@ print("Deleted entry with ID:", sys.argv[4])
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "said", ['Error from server (NotFound): pods "spire-server-0" not found', "sh: spire-server: not found"]
+)
+def test_spire_a_pod_or_program_that_is_not_found_is_no_entry_that_is_gone(said: str) -> None:
+    program = f"import sys; sys.exit({said!r})"
+    settings = SpireSettings(provider="spire", command=(sys.executable, "-c", program))
+
+    async def main() -> None:
+        async with made(settings) as provider:
+            with pytest.raises(Unavailable, match="command"):
+                await provider.revoke(ref("entry_id", "e1"), REVOKED_S)
+
+    asyncio.run(main())
+
+
 # --------------------------------------------------------------------------- what all of them share
 
 

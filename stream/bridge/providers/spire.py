@@ -64,10 +64,12 @@ class Spire:
         code, said = await self._run("entry", "delete", "-entryID", named(credential))
         if code == 0:
             return Effect("done", survives=SURVIVES, survives_s=life_s)
-        if "not found" in said.lower() or "notfound" in said.lower():
+        if "entry not found" in said.lower():
             return Effect("already_gone", survives=SURVIVES, survives_s=life_s)
         if "unavailable" in said.lower() or "deadline" in said.lower() or "connection" in said.lower():
             raise Unavailable("the SPIRE server does not answer on its socket")
+        if "not found" in said.lower() or "notfound" in said.lower():
+            raise Unavailable(f"command ended with code {code}: a pod or a program of it is not found")
         raise Rejected(f"spire-server ended with code {code}")
 
     async def check(self) -> str:
