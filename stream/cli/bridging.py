@@ -74,7 +74,7 @@ def bridge(
     from stream.shell.bridge import Bridge
     from stream.shell.bridge_metrics import BridgeMeasures
 
-    trust, measures = _trust(configured, loaded, jwks, dev=dev), BridgeMeasures()
+    trust, measures = _trust(configured, loaded, jwks, dev=dev), BridgeMeasures(loaded.brokers)
     made = Bridge(configured, loaded, trust, measures, say=say)
     if dry_run:
         raise typer.Exit(asyncio.run(_would_do(made, loaded)))

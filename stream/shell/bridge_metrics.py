@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,9 +13,16 @@ from stream.shell.metrics import LATENCY_BUCKETS, STALLED_S
 
 
 class BridgeMeasures:
-    """The bridge's metrics, in a registry of their own."""
+    """The bridge's metrics, in a registry of their own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    brokers : collection of str
+        Those that the configuration names. Hosts may declare any: what is told of others stands under one name.
+    """
+
+    def __init__(self, brokers: Collection[str]) -> None:
+        self._brokers = frozenset(brokers)
         self.registry = registry = CollectorRegistry()
         self._outcomes = Counter(
             "driftline_bridge_outcomes",
@@ -53,9 +60,10 @@ class BridgeMeasures:
 
     def told(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        self._outcomes.labels(outcome.broker, outcome.status).inc()
+        known = outcome.broker if outcome.broker in self._brokers else "(not configured)"
+        self._outcomes.labels(known, outcome.status).inc()
         if outcome.status in ("done", "wider") and outcome.latency_ms is not None:
-            self._seconds.labels(outcome.broker).observe(outcome.latency_ms / 1000)
+            self._seconds.labels(known).observe(outcome.latency_ms / 1000)
 
     def refused(self, reason: str) -> None:
         """Count a token that was refused."""

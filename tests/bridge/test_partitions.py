@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from prometheus_client import generate_latest
 
-from models.contracts import CredentialRef
+from models.contracts import CredentialRef, Outcome
 from models.errors import BrokerError
 from stream.bridge.configuration import Configuration
 from stream.bridge.delivery import Delivery
@@ -62,7 +63,7 @@ class Made(Bridge):
         secret.write_text("s", encoding="utf-8")
         broker = {"provider": "okta", "url": "https://okta.test", "token_file": secret}
         configuration = Configuration.model_validate({"audiences": ["us"], "brokers": {"okta": broker}})
-        super().__init__(Settings(), configuration, Trust(dict, "", ()), BridgeMeasures())
+        super().__init__(Settings(), configuration, Trust(dict, "", ()), BridgeMeasures([]))
         self.learns: Callable[[], Any] | None = None
         self.told: list[str] = []
         self.refuses = False
@@ -146,3 +147,24 @@ def test_a_partition_that_goes_during_its_own_commit_stops_nothing(tmp_path: Pat
         assert {PLACE: 8} in bus.committed
 
     asyncio.run(main())
+
+
+def test_names_of_brokers_that_nobody_configured_make_no_series_of_their_own() -> None:
+    """Hosts choose them, one for each session if they like."""
+    measures = BridgeMeasures(["okta"])
+    for name in ("okta", "x1", "x2"):
+        measures.told(
+            Outcome.model_validate(
+                {
+                    "jti": "j",
+                    "case_id": "c",
+                    "broker": name,
+                    "status": "failed",
+                    "time": "2026-01-01T00:00:00Z",
+                }
+            )
+        )
+    text = generate_latest(measures.registry).decode()
+    assert 'driftline_bridge_outcomes_total{broker="okta",status="failed"} 1.0' in text
+    assert 'driftline_bridge_outcomes_total{broker="(not configured)",status="failed"} 2.0' in text
+    assert "x1" not in text
