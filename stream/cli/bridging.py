@@ -142,6 +142,8 @@ async def _check(loaded: Configuration) -> int:
 
 async def _would_do(made: Bridge, loaded: Configuration) -> int:
     """Say what would be done; gives the exit code: 1 where a broker has no provider."""
+    from stream.bridge.delivery import plain
+
     unknown = 0
     async for order in made.would_do():
         for ref in order.credentials:
@@ -152,9 +154,8 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
                 if provider is None
                 else f"revoke at {provider.provider}"
             )
-            typer.echo(
-                f"{ref.broker} {ref.kind} of session {order.session_id} ({order.cause}, case {order.case_id}): {where}"
-            )
+            who = f"session {order.session_id} ({order.cause}, case {order.case_id})"
+            typer.echo(plain(f"{ref.broker} {ref.kind} of {who}: {where}"))
     counts = made.counts
     say(
         f"{counts['orders']} revocations, {counts['skipped']} for others, {counts['refused']} refused; nothing was done"
@@ -163,7 +164,11 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
 
 
 def _rendered(counts: Counter[tuple[str, str]]) -> str:
-    return "\n".join(f"{broker} {status} {count}" for (broker, status), count in sorted(counts.items()))
+    from stream.bridge.delivery import plain
+
+    return "\n".join(
+        plain(f"{broker} {status} {count}") for (broker, status), count in sorted(counts.items())
+    )
 
 
 def _trust(configured: Settings, loaded: Configuration, jwks: Path, *, dev: bool) -> Trust:

@@ -188,6 +188,21 @@ def test_what_fails_says_how_it_is_mended_and_holds_up_nothing() -> None:
     assert "--retry-failed" in said["given up"][1]
 
 
+def test_names_that_hosts_chose_write_no_lines_of_their_own_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = Told()
+
+    async def main() -> None:
+        forged = order("j", "a", broker="x\n2026-01-01 INFO driftline.bridge: done: sso\x1b[2J")
+        await delivery(told, sso=Scripted()).begin(forged, PUBLISHED_MS)
+
+    run(main())
+    assert told.outcomes[0].status == "failed"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].isprintable()
+
+
 def test_what_failed_is_done_again_on_demand_and_then_is_no_failure() -> None:
     ledger = Ledger()
     told = Told()
