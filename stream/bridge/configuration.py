@@ -16,7 +16,7 @@ from stream.bridge.providers.entra import Entra, EntraSettings
 from stream.bridge.providers.keycloak import Keycloak, KeycloakSettings
 from stream.bridge.providers.okta import Okta, OktaSettings
 from stream.bridge.providers.rfc7009 import OAuthServer, OAuthServerSettings
-from stream.bridge.providers.settings import Part
+from stream.bridge.providers.settings import Minutes, Part
 from stream.bridge.providers.spire import Spire, SpireSettings
 from stream.bridge.providers.vault import Vault, VaultSettings
 
@@ -51,12 +51,12 @@ class Limits(Part):
     per_second : float
         Calls begun a second.
     give_up_minutes : float
-        How long one revocation is tried; then its outcome is ``failed``.
+        How long one revocation fails, or waits for a provider that answers nobody; then its outcome is ``failed``.
     """
 
     at_once: int = Field(default=16, ge=1, le=64)
     per_second: float = Field(default=50.0, gt=0, le=1000)
-    give_up_minutes: float = Field(default=30.0, gt=0)
+    give_up_minutes: Minutes = 30.0
 
 
 class Configuration(Part):
@@ -94,13 +94,22 @@ def load(path: Path) -> Configuration:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read; --config names the bridge's configuration") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {str(error)[:200]}") from error
+        mark = getattr(error, "problem_mark", None)
+        at = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path} is no YAML{at}") from None  # the error would quote the line
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping with audiences and brokers, as docs/bridge.md shows")
     try:
         read = Configuration.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        # What is misspelt first: it is why another is missing.
+        first = min(found, key=lambda each: each["type"] != "extra_forbidden")
         place = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise ConfigError(f"{path}: {place}: {first['msg']}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(
+            f"{path}: {place}: {'no such setting' if first['type'] == 'extra_forbidden' else said}"
+        ) from None
     return read
 
 

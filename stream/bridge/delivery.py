@@ -108,9 +108,8 @@ class Delivery:
             self._ledger.note(order.jti, name, status)
             self.counts[ref.broker, status] += 1
             level = logging.WARNING if status == "failed" else logging.INFO
-            _log.log(
-                level, "%s: %s %s of case %s%s", status, ref.broker, ref.kind, order.case_id, _colon(detail)
-            )
+            line = f"{status}: {ref.broker} {ref.kind} of case {order.case_id}{_colon(detail)}"
+            _log.log(level, "%s", plain(line))
 
         if lane is None:
             await tell(
@@ -141,6 +140,11 @@ async def _all(tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         raise
+
+
+def plain(text: str) -> str:
+    """`text` on one line of printable characters: hosts choose the names of brokers, kinds and sessions."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _colon(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 
 from models.contracts import CredentialRef
@@ -12,6 +13,8 @@ from stream.bridge.provider import Effect, Provider, Rejected, Unavailable
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 """Between which a pause after a failure is drawn: the upper bound doubles with each failure in a row (chosen)."""
+LONGEST_RETRY_AFTER_S = 300.0
+"""How long a provider is left alone at most, whatever it asks for: one odd header must not end revocation there (chosen)."""
 
 _log = logging.getLogger("driftline.bridge")
 
@@ -41,9 +44,12 @@ class Lane:
 
     Notes
     -----
-    A failure is the provider's, not the call's: the lane closes for everybody, for as long as `Retry-After` says or else for a
-    pause with full jitter (Brooker, "Exponential Backoff and Jitter", 2015). One call at a time then tries, and each success
-    lets one more in beside it, so that nobody storms a provider that has just come back.
+    A failure is the provider's, not the call's: the lane closes for everybody, for a pause with full jitter (Brooker,
+    "Exponential Backoff and Jitter", 2015) and at least for as long as `Retry-After` says. One call at a time then tries, and
+    each success lets one more in beside it, so that nobody storms a provider that has just come back.
+
+    A call is given up once it has failed for as long as the limits say, or has waited so long for a provider that answered nobody.
+    While the provider answers others, a line before it may be as long as it likes.
     """
 
     def __init__(self, provider: Provider, limits: Limits, draw: Callable[[], float]) -> None:
@@ -52,7 +58,7 @@ class Lane:
         self._door = asyncio.Lock()  # first come, first served
         self._left = asyncio.Event()
         self._width, self._running, self._failures = 1, 0, 0
-        self._opens_s = 0.0
+        self._opens_s = self._answered_s = 0.0
 
     async def revoke(
         self, credential: CredentialRef, issued_before_s: int, delayed: Callable[[str], Awaitable[None]]
@@ -66,21 +72,37 @@ class Lane:
         Rejected
             It never will.
         """
+        loop, give_up_s = asyncio.get_running_loop(), self._limits.give_up_minutes * 60
         self.waiting += 1
-        why = ""
+        asked_s, failing_s, why = loop.time(), math.inf, ""
+        timer: asyncio.TimerHandle | None = None
         try:
-            async with asyncio.timeout(self._limits.give_up_minutes * 60):
+            async with asyncio.timeout(None) as limit:
+
+                def watch() -> None:
+                    nonlocal timer
+                    ends_s = min(failing_s, max(asked_s, self._answered_s)) + give_up_s
+                    if ends_s <= loop.time():
+                        limit.reschedule(ends_s)
+                    else:
+                        timer = loop.call_at(ends_s, watch)
+
+                watch()
                 while True:
                     await self._turn()
+                    began_s = loop.time()
                     try:
                         return await self._call(credential, issued_before_s)
                     except Unavailable as error:
                         first, why = not why, error.why
                     if first:
+                        failing_s = began_s
                         await delayed(why)
         except TimeoutError as error:
             raise GaveUp(why or self.down_why or "its turn did not come") from error
         finally:
+            if timer is not None:
+                timer.cancel()
             self.waiting -= 1
 
     async def _call(self, credential: CredentialRef, issued_before_s: int) -> Effect:
@@ -121,11 +143,11 @@ class Lane:
 
     def _close(self, error: Unavailable) -> None:
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 16))
-        pause = self._draw() * longest if error.retry_after_s is None else error.retry_after_s
+        pause = max(self._draw() * longest, min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
         self._failures += 1
         self._width, self.down_why = 1, error.why
         self._opens_s = max(self._opens_s, asyncio.get_running_loop().time() + pause)
 
     def _open(self) -> None:
-        self._failures, self.down_why = 0, ""
+        self._failures, self.down_why, self._answered_s = 0, "", asyncio.get_running_loop().time()
         self._width = min(self._limits.at_once, self._width + 1)

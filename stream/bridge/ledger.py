@@ -21,6 +21,11 @@ class Ledger:
     most : int
         How many outcomes are remembered.
 
+    Attributes
+    ----------
+    forgot : bool
+        Whether there were more: that nothing is remembered of a credential tells nothing then.
+
     Notes
     -----
     What is forgotten is asked of the provider again, and found gone there.
@@ -29,7 +34,7 @@ class Ledger:
     def __init__(self, most: int = MAX_REMEMBERED) -> None:
         self._final: OrderedDict[bytes, None] = OrderedDict()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
-        self._most = most
+        self._most, self.forgot = most, False
 
     def take(self, outcome: Mapping[str, Any]) -> None:
         """Note an outcome as it stands on the bus; one of another shape says nothing."""
@@ -48,6 +53,7 @@ class Ledger:
         for kept in (self._final, self._failed):
             while len(kept) > self._most:
                 kept.popitem(last=False)
+                self.forgot = True
 
     def is_done(self, jti: str, credential: str) -> bool:
         """Whether nothing is left to do."""

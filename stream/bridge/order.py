@@ -8,15 +8,18 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from models.contracts import CredentialRef
+from models.contracts import CredentialRef, Identifier
 from stream.events import short_hash
 from stream.outbound.claims import SESSION_REVOKED
 from stream.outbound.tokens import TokenError, verify_token
 
 REMEMBERED_S = 45 * 86_400
 """Older tokens are refused: the 30 days of the topic and the 14 from which a case may be signed again."""
+LATEST_S = 253_402_300_800
+"""The year 10000, from which on no provider can write a time down."""
+_NAMES = TypeAdapter(list[Identifier])
 MAX_TOKEN = 128 * 1024
 """Bytes of a record that are looked at."""
 
@@ -31,6 +34,10 @@ class Order(NamedTuple):
     cause: str
     issued_s: int
     credentials: tuple[CredentialRef, ...]
+
+    def names(self) -> list[str]:
+        """What its credentials are called in outcomes."""
+        return [credential_id(self.tenant, each) for each in self.credentials]
 
 
 class Trust(NamedTuple):
@@ -64,7 +71,7 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
     """
     if len(token) > MAX_TOKEN:
         raise TokenError("size", f"{len(token)} bytes; at most {MAX_TOKEN} are read")
-    audience = _stated_audience(token)
+    audience = addressee(token)
     if audience not in trust.audiences:
         return None
     if not trust.development and str(_part(token, 0).get("kid", "")).startswith("dev-"):
@@ -82,7 +89,9 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
         raise TokenError("event", "not a session-revoked event")
     subject = claims["sub_id"]
     try:
-        return Order(
+        if not claims["iat"] < LATEST_S:
+            raise TokenError("event", "iat is no time")
+        order = Order(
             jti=claims["jti"],
             case_id=str(claims.get("txn", "")),
             tenant=str(subject["tenant"]["id"]),
@@ -91,8 +100,15 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
             issued_s=int(claims["iat"]),
             credentials=tuple(CredentialRef.model_validate(each) for each in event["driftline_credentials"]),
         )
+        # What outcomes say of it: told after the effect, it would be too late to find that they cannot.
+        _NAMES.validate_python(
+            [order.jti, order.case_id, *(n for c in order.credentials for n in (c.broker, c.kind))]
+        )
     except (KeyError, TypeError, ValidationError) as error:
-        raise TokenError("event", "sub_id.tenant or driftline_credentials have another shape") from error
+        raise TokenError(
+            "event", "sub_id.tenant, txn, jti or driftline_credentials have another shape"
+        ) from error
+    return order
 
 
 def credential_id(tenant: str, credential: CredentialRef) -> str:
@@ -100,7 +116,7 @@ def credential_id(tenant: str, credential: CredentialRef) -> str:
     return short_hash("credential", tenant, credential.broker, credential.kind, credential.value)
 
 
-def _stated_audience(token: bytes) -> str:
+def addressee(token: bytes) -> str:
     """Whom a token says it is for, before anything of it is believed; empty where it says nothing."""
     stated = _part(token, 1).get("aud")
     return stated if isinstance(stated, str) else ""

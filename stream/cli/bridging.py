@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,7 +46,10 @@ def bridge(
     ] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Carry out again what failed and was not done since, and end."),
+        typer.Option(
+            "--retry-failed",
+            help="Carry out again what failed and was not done since, and what was skipped or refused and holds now; and end.",
+        ),
     ] = False,
     dev: Annotated[
         bool, typer.Option("--dev", help="Take development keys and old tokens too. Never in production.")
@@ -72,13 +74,18 @@ def bridge(
     from stream.shell.bridge import Bridge
     from stream.shell.bridge_metrics import BridgeMeasures
 
-    trust, measures = _trust(configured, loaded, jwks, dev=dev), BridgeMeasures()
+    trust, measures = _trust(configured, loaded, jwks, dev=dev), BridgeMeasures(loaded.brokers)
     made = Bridge(configured, loaded, trust, measures, say=say)
     if dry_run:
         raise typer.Exit(asyncio.run(_would_do(made, loaded)))
     if retry_failed:
+        from stream.shell import logs
+
+        logs.configure(configured.log_format, verbose=False, fixed={})
         counts = asyncio.run(made.retry())
-        typer.echo(_rendered(counts) or "nothing had failed")
+        typer.echo(
+            _rendered(counts) or "nothing had failed, and nothing that was skipped or refused holds now"
+        )
         raise typer.Exit(FINDINGS if any(status == "failed" for _, status in counts) else DONE)
     _serve(configured, loaded, made, measures)
 
@@ -135,6 +142,8 @@ async def _check(loaded: Configuration) -> int:
 
 async def _would_do(made: Bridge, loaded: Configuration) -> int:
     """Say what would be done; gives the exit code: 1 where a broker has no provider."""
+    from stream.bridge.delivery import plain
+
     unknown = 0
     async for order in made.would_do():
         for ref in order.credentials:
@@ -145,9 +154,8 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
                 if provider is None
                 else f"revoke at {provider.provider}"
             )
-            typer.echo(
-                f"{ref.broker} {ref.kind} of session {order.session_id} ({order.cause}, case {order.case_id}): {where}"
-            )
+            who = f"session {order.session_id} ({order.cause}, case {order.case_id})"
+            typer.echo(plain(f"{ref.broker} {ref.kind} of {who}: {where}"))
     counts = made.counts
     say(
         f"{counts['orders']} revocations, {counts['skipped']} for others, {counts['refused']} refused; nothing was done"
@@ -156,32 +164,19 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
 
 
 def _rendered(counts: Counter[tuple[str, str]]) -> str:
-    return "\n".join(f"{broker} {status} {count}" for (broker, status), count in sorted(counts.items()))
+    from stream.bridge.delivery import plain
+
+    return "\n".join(
+        plain(f"{broker} {status} {count}") for (broker, status), count in sorted(counts.items())
+    )
 
 
 def _trust(configured: Settings, loaded: Configuration, jwks: Path, *, dev: bool) -> Trust:
     """Whose tokens count; the key set is read again when its file changes."""
+    from stream.bridge.keys import KeyFile
     from stream.bridge.order import Trust
-    from stream.outbound.tokens import TokenError, key_set
 
-    read: dict[tuple[int, int], dict[str, Any]] = {}
-
-    def keys() -> dict[str, Any]:
-        stat = jwks.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if stamp not in read:
-            document = json.loads(jwks.read_text(encoding="utf-8"))
-            key_set(document)
-            read.clear()
-            read[stamp] = document
-        return read[stamp]
-
-    try:
-        keys()
-    except OSError as error:
-        raise ConfigError(f"--jwks {jwks} cannot be read: {error.strerror}") from error
-    except (ValueError, TokenError) as error:
-        raise ConfigError(f"--jwks {jwks} is no JWK set of RSA keys") from error
+    keys = KeyFile(jwks)
     if dev:
         say("WARNING: --dev takes development keys and old tokens: never in production")
     return Trust(keys, configured.issuer, loaded.audiences, dev)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from stream.bridge.configuration import Configuration, provider_of
 from stream.bridge.delivery import Delivery
 from stream.bridge.lane import Lane
 from stream.bridge.ledger import Ledger
-from stream.bridge.order import Order, Trust, order_of
+from stream.bridge.order import Order, Trust, addressee, order_of
 from stream.bridge.provider import Provider
 from stream.events import OUTCOMES, REVOCATIONS, Record, dumps
 from stream.outbound.tokens import TokenError
@@ -37,7 +38,14 @@ COMMIT_S = 1.0
 """Between two commits: what is asked of the ledger again after a crash."""
 STOP_S = 10.0
 """How long calls that are under way may take when the bridge is told to stop."""
+TURN_S = 3.0
+"""How long the clients may take for each step at the end: where no broker answers they would wait for one for ever."""
+ASK_S, AWAY_S = 5.0, 60.0
+"""How often the broker is asked whether it is there, and how long it may be away before the bridge ends (chosen)."""
 POLL_MS = 200
+MOST_OTHERS = 16
+KEPT_MS = 30 * 86_400_000
+"""How long outcomes are kept (`stream.shell.topic_table`): that there is none tells nothing of an older revocation."""
 
 _log = logging.getLogger("driftline.bridge")
 
@@ -50,9 +58,17 @@ class _Partition:
         self.open: dict[int, asyncio.Task[None]] = {}
 
     def done(self) -> int:
-        """The first offset that is not dealt with."""
-        for offset in [offset for offset, task in self.open.items() if task.done() and not task.cancelled()]:
-            self.open.pop(offset).result()  # a failure to tell an outcome stops the bridge
+        """The first offset that is not dealt with.
+
+        Raises
+        ------
+        BrokerError
+            An outcome could not be told: its offset stays open, and the bridge is to stop.
+        """
+        for offset, task in [*self.open.items()]:
+            if task.done() and not task.cancelled():
+                task.result()
+                del self.open[offset]
         return next(iter(self.open), self.next)
 
 
@@ -90,6 +106,8 @@ class Bridge:
         self._partitions: dict[TopicPartition, _Partition] = {}
         self.ledger = Ledger()
         self._outcomes: AIOKafkaConsumer | None = None
+        self._rebalances, self._others = 0, set[str]()
+        self._failed: BrokerError | None = None
         self.counts: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -103,36 +121,95 @@ class Bridge:
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
             delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
             consumer = ends.consumer(
-                group_id=f"{self._settings.prefix}{self._settings.group}-bridge",
+                group_id=_group(self._settings),
                 session_timeout_ms=int(self._settings.session_timeout_s * 1000),
                 heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             )
             self._outcomes = ends.consumer()
+            reading = self._begin(consumer, await ends.places(OUTCOMES), delivery, ends.lanes, stop)
             try:
-                await self._outcomes.start()
-                await _to_beginning(self._outcomes, self._settings.topic(OUTCOMES))
-                consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
-                await consumer.start()
-                await self._read(consumer, delivery, ends.lanes, stop)
+                await _until(stop, reading, self._watch_broker())
                 await self._finish(consumer)
             except (KafkaError, OSError) as error:
                 raise refused(self._settings, error) from error
             finally:
                 await self._cancel(list(self._partitions))
-                await consumer.stop()
-                await self._outcomes.stop()
+                await _stopped(consumer)
+                await _stopped(self._outcomes)
+
+    async def _begin(
+        self,
+        consumer: AIOKafkaConsumer,
+        outcomes: Collection[TopicPartition],
+        delivery: Delivery,
+        lanes: Mapping[str, Lane],
+        stop: asyncio.Event,
+    ) -> None:
+        assert self._outcomes is not None
+        await self._outcomes.start()
+        await _to_beginning(self._outcomes, outcomes)
+        consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
+        await consumer.start()
+        await self._read(consumer, delivery, lanes, stop)
+
+    async def _watch_broker(self) -> None:
+        """Ends with an error once the broker has been away for long; the clients wait for it without a word."""
+        away_s, loop = math.inf, asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(ASK_S)
+            asked = self._outcomes
+            places = [] if asked is None else list(asked.assignment())
+            if asked is None or not places:
+                continue  # the start fails by itself
+            try:
+                async with asyncio.timeout(ASK_S):
+                    await asked.end_offsets(places[:1])
+            except (KafkaError, TimeoutError) as error:
+                self._measures.broker_answers = False
+                if away_s == math.inf:
+                    away_s = loop.time()
+                    _log.warning(
+                        "no broker answers at %s; waiting %.0f s for it", self._settings.bootstrap, AWAY_S
+                    )
+                elif loop.time() - away_s >= AWAY_S:
+                    raise await asyncio.to_thread(refused, self._settings, error) from error
+                continue
+            if away_s != math.inf:
+                _log.warning("the broker answers again")
+            away_s, self._measures.broker_answers = math.inf, True
 
     async def retry(self) -> Counter[tuple[str, str]]:
-        """Carry out again what failed and was not done since; gives the outcomes by (broker, status)."""
+        """Carry out again what failed and was not done since, and what was skipped or refused and holds now.
+
+        Gives the outcomes by (broker, status). What the group has not committed yet is the running bridge's, and left to it.
+        """
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
             delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            dealt_with = await ends.committed(REVOCATIONS)
+            kept_ms, begun = _now_ms() - KEPT_MS, set()
             async for record in ends.all_of(OUTCOMES):
+                if record.partition not in begun and record.offset > 0:
+                    kept_ms = max(kept_ms, record.timestamp_ms)  # earlier outcomes were removed
+                begun.add(record.partition)
                 self.ledger.take(_document(record.value))
-            failed, running = self.ledger.failed(), []
+            failed = self.ledger.failed()
+            running: set[asyncio.Task[None]] = set()
             async for record in ends.all_of(REVOCATIONS):
                 order = self._order(record)
-                if order is not None and order.jti in failed:
-                    running.append(delivery.begin(order, _now_ms()))
+                if order is None:
+                    continue
+                untold = (
+                    not self.ledger.forgot
+                    and record.timestamp_ms >= kept_ms
+                    and record.offset < dealt_with.get(TopicPartition(record.topic, record.partition), 0)
+                    and not all(self.ledger.is_done(order.jti, name) for name in order.names())
+                )
+                if untold or order.jti in failed:
+                    running.add(delivery.begin(order, _now_ms()))
+                while len(running) >= self._configuration.orders_at_once:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
             await asyncio.gather(*running)
             return delivery.counts
 
@@ -148,17 +225,17 @@ class Bridge:
     ) -> None:
         commits_s = 0.0
         while not stop.is_set():
+            if self._failed is not None:
+                raise self._failed
             room = self._configuration.orders_at_once - sum(
                 len(each.open) for each in self._partitions.values()
             )
             held = consumer.assignment()
             (consumer.resume if room > 0 else consumer.pause)(*held)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, room))
-            await self._take_over([place for place in polled if place not in self._partitions])
+            if not await self._take_over([place for place in polled if place not in self._partitions]):
+                continue
             for place, records in polled.items():
-                if place not in consumer.assignment():
-                    self._partitions.pop(place, None)  # taken away meanwhile
-                    continue
                 partition = self._partitions[place]
                 for record in records:
                     partition.next = record.offset + 1
@@ -174,42 +251,61 @@ class Bridge:
         running = [task for partition in self._partitions.values() for task in partition.open.values()]
         if running:
             await asyncio.wait(running, timeout=STOP_S)
-        await self._commit(consumer)
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._commit(consumer)
+        except TimeoutError:
+            _log.warning(
+                "no commit at the end: no broker answers; the ledger tells the next start what was done"
+            )
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        offsets = {
-            place: done
-            for place, partition in self._partitions.items()
-            if (done := partition.done()) != partition.committed
-        }
-        if not offsets:
+        done = {place: (partition, partition.done()) for place, partition in self._partitions.items()}
+        due = {place: each for place, each in done.items() if each[1] != each[0].committed}
+        if not due:
             return
         try:
-            await consumer.commit(offsets)
+            await consumer.commit({place: offset for place, (_, offset) in due.items()})
         except (CommitFailedError, IllegalStateError):
             _log.warning(
                 "partitions were taken over before a commit; the ledger tells the next owner what was done"
             )
             return
-        for place, done in offsets.items():
-            self._partitions[place].committed = done
+        for partition, offset in due.values():
+            partition.committed = offset
 
-    async def _take_over(self, places: Collection[TopicPartition]) -> None:
-        """Learn what others did before anything of these partitions is done.
+    async def _take_over(self, places: Collection[TopicPartition]) -> bool:
+        """Learn what others did before anything of these partitions is done; False if all were taken away meanwhile.
 
-        Not when they are assigned: the client hands out records before its listener has ended, and drops what that raises.
+        Not when they are assigned: the client hands out records before its listener has ended, and drops what that raises. It
+        also names partitions as ours until the group has met again. So rebalances are counted: what was read before one belongs
+        to whoever has it now, and is read anew from what was committed.
         """
         if places:
+            before = self._rebalances
             await self._learn()
+            if self._rebalances != before:
+                return False
         for place in places:
             self._partitions[place] = _Partition()
+        return True
 
     async def revoked(self, consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
         """Stop what is under way of these partitions; who has them next goes on."""
-        await self._cancel(places)
-        await self._commit(consumer)
-        for place in places:
-            self._partitions.pop(place, None)
+        self._rebalances += 1
+        try:
+            await self._cancel(places)
+            await self._commit(consumer)
+        except BrokerError as error:
+            self._failed = error  # the client swallows what its listener raises
+        except KafkaError as error:
+            _log.warning(
+                "no commit before a rebalance (%s); the ledger tells the next owner what was done",
+                type(error).__name__,
+            )
+        finally:
+            for place in places:
+                self._partitions.pop(place, None)
 
     async def _cancel(self, places: Collection[TopicPartition]) -> None:
         tasks = [
@@ -226,6 +322,7 @@ class Bridge:
         assert self._outcomes is not None
         async for record in _to_end(self._outcomes):
             self.ledger.take(_document(record.value))
+            self._measures.alive()
 
     def _telling(
         self, report: Callable[[str, Outcome], Awaitable[None]]
@@ -247,7 +344,20 @@ class Bridge:
             _log.error("refused, and not acted on: %s: %s", place, error)
             return None
         self.counts["skipped" if order is None else "orders"] += 1
+        if order is None:
+            self._skipped(record)
         return order
+
+    def _skipped(self, record: Record) -> None:
+        """Say once of each audience that it is another's: one that is misspelt in the configuration looks the same."""
+        audience = addressee(record.value or b"")
+        if audience not in self._others and len(self._others) < MOST_OTHERS:
+            self._others.add(audience)
+            _log.info(
+                "skipped: what is for %.200r, who this bridge is not; if it is, add that to audiences, and then run "
+                "driftline bridge --retry-failed",
+                audience,
+            )
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -282,7 +392,7 @@ class _Ends:
         try:
             await self._producer.start()
             for base in (REVOCATIONS, OUTCOMES):
-                if not await self._producer.partitions_for(self._settings.topic(base)):
+                if not await self.places(base):
                     raise BrokerError(
                         f"{self._settings.topic(base)}: no such topic; run `driftline topics create`"
                     )
@@ -292,9 +402,17 @@ class _Ends:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()
+        await _stopped(self._producer)
         for provider in self._providers.values():
             await provider.close()
+
+    async def places(self, base: str) -> list[TopicPartition]:
+        """A topic's partitions; empty where there is no such topic."""
+        topic = self._settings.topic(base)
+        return [
+            TopicPartition(topic, number)
+            for number in sorted(await self._producer.partitions_for(topic) or ())
+        ]
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A consumer that commits nothing by itself."""
@@ -315,25 +433,63 @@ class _Ends:
         except KafkaError as error:
             raise BrokerError(f"an outcome was not confirmed ({type(error).__name__})") from error
 
+    async def committed(self, base: str) -> dict[TopicPartition, int]:
+        """Up to where the bridge's group has dealt with a topic."""
+        consumer = self.consumer(group_id=_group(self._settings))
+        await consumer.start()
+        try:
+            await _to_beginning(consumer, await self.places(base))
+            held = {place: await consumer.committed(place) for place in consumer.assignment()}
+            return {place: offset for place, offset in held.items() if offset is not None}
+        finally:
+            await _stopped(consumer)
+
     async def all_of(self, base: str) -> AsyncIterator[Record]:
         """What stands on a topic at this moment."""
         consumer = self.consumer()
         await consumer.start()
         try:
-            await _to_beginning(consumer, self._settings.topic(base))
+            await _to_beginning(consumer, await self.places(base))
             async for record in _to_end(consumer):
                 yield record
         finally:
             await consumer.stop()
 
 
-async def _to_beginning(consumer: AIOKafkaConsumer, topic: str) -> None:
-    numbers = consumer.partitions_for_topic(topic)
-    while numbers is None:
-        await consumer._client.force_metadata_update()
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(topic)
-    places = [TopicPartition(topic, number) for number in sorted(numbers)]
+def _group(settings: Settings) -> str:
+    return f"{settings.prefix}{settings.group}-bridge"
+
+
+async def _until(
+    stop: asyncio.Event, reading: Coroutine[Any, Any, None], watching: Coroutine[Any, Any, None]
+) -> None:
+    """Read until told to stop, or until `watching` fails; a client that waits for its broker hears of neither."""
+    read, watch = asyncio.create_task(reading), asyncio.create_task(watching)
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({read, watch, told}, return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            await asyncio.wait({read}, timeout=TURN_S)
+        for task in (read, watch):
+            if task.done():
+                task.result()
+    finally:
+        told.cancel()
+        for task in (read, watch):
+            task.cancel()
+        await asyncio.gather(read, watch, told, return_exceptions=True)
+
+
+async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop a client: one that reached no broker for a while raises what it cancels in itself, or waits for ever."""
+    stopping = asyncio.create_task(client.stop())
+    await asyncio.wait({stopping}, timeout=TURN_S)
+    if stopping.done() and not stopping.cancelled():
+        stopping.exception()
+    stopping.cancel()
+
+
+async def _to_beginning(consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
     consumer.assign(places)
     await consumer.seek_to_beginning(*places)
 

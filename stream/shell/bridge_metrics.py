@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,9 +13,16 @@ from stream.shell.metrics import LATENCY_BUCKETS, STALLED_S
 
 
 class BridgeMeasures:
-    """The bridge's metrics, in a registry of their own."""
+    """The bridge's metrics, in a registry of their own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    brokers : collection of str
+        Those that the configuration names. Hosts may declare any: what is told of others stands under one name.
+    """
+
+    def __init__(self, brokers: Collection[str]) -> None:
+        self._brokers = frozenset(brokers)
         self.registry = registry = CollectorRegistry()
         self._outcomes = Counter(
             "driftline_bridge_outcomes",
@@ -48,13 +55,15 @@ class BridgeMeasures:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self.broker_answers = True  # at the last time it was asked
         self._ready, self._turned_s = False, time.monotonic()
 
     def told(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        self._outcomes.labels(outcome.broker, outcome.status).inc()
+        known = outcome.broker if outcome.broker in self._brokers else "(not configured)"
+        self._outcomes.labels(known, outcome.status).inc()
         if outcome.status in ("done", "wider") and outcome.latency_ms is not None:
-            self._seconds.labels(outcome.broker).observe(outcome.latency_ms / 1000)
+            self._seconds.labels(known).observe(outcome.latency_ms / 1000)
 
     def refused(self, reason: str) -> None:
         """Count a token that was refused."""
@@ -62,15 +71,20 @@ class BridgeMeasures:
 
     def turn(self, lanes: Mapping[str, Lane], *, ready: bool) -> None:
         """Note that the bridge reads, and how its providers are."""
-        self._ready, self._turned_s = ready, time.monotonic()
+        self.alive()
+        self._ready = ready
         for broker, lane in lanes.items():
             self._waiting.labels(broker).set(lane.waiting)
             self._down.labels(broker).set(bool(lane.down_why))
+
+    def alive(self) -> None:
+        """Note that the bridge is at work, be it only reading what others did."""
+        self._turned_s = time.monotonic()
 
     def healthy(self) -> bool:
         """Whether the bridge read in the last seconds."""
         return time.monotonic() - self._turned_s < STALLED_S
 
     def is_ready(self) -> bool:
-        """Whether it is healthy and reads partitions."""
-        return self.healthy() and self._ready
+        """Whether it is healthy, reads partitions, and the broker answers."""
+        return self.healthy() and self._ready and self.broker_answers

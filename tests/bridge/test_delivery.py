@@ -169,7 +169,7 @@ def test_of_a_session_a_later_token_waits_for_the_earlier_at_its_broker_alone() 
 
 def test_what_fails_says_how_it_is_mended_and_holds_up_nothing() -> None:
     told = Told()
-    sso = Scripted(a=[Rejected("Keycloak knows no realm 'x'")], b=[Unavailable("HTTP 503", 3600.0)])
+    sso = Scripted(a=[Rejected("Keycloak knows no realm 'x'")], b=[Unavailable("HTTP 503", 3600.0)] * 9)
 
     async def main() -> None:
         made = delivery(told, sso=sso)
@@ -186,6 +186,21 @@ def test_what_fails_says_how_it_is_mended_and_holds_up_nothing() -> None:
     assert "names no broker 'okta'" in said["unknown"][1]
     assert said["given up"][0] == "failed"
     assert "--retry-failed" in said["given up"][1]
+
+
+def test_names_that_hosts_chose_write_no_lines_of_their_own_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = Told()
+
+    async def main() -> None:
+        forged = order("j", "a", broker="x\n2026-01-01 INFO driftline.bridge: done: sso\x1b[2J")
+        await delivery(told, sso=Scripted()).begin(forged, PUBLISHED_MS)
+
+    run(main())
+    assert told.outcomes[0].status == "failed"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].isprintable()
 
 
 def test_what_failed_is_done_again_on_demand_and_then_is_no_failure() -> None:
@@ -221,6 +236,7 @@ def test_the_ledger_forgets_the_oldest_first_and_what_was_done_stays_done() -> N
         ledger.note(f"j{n}", "c", "done")
     ledger.note("j2", "c", "failed")  # of an older bridge, read late
     assert [ledger.is_done(f"j{n}", "c") for n in range(3)] == [False, True, True]
+    assert ledger.forgot
     assert ledger.failed() == set()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.contracts import CredentialRef
 from stream.bridge.configuration import Limits
-from stream.bridge.lane import LONGEST_PAUSE_S, GaveUp, Lane
+from stream.bridge.lane import LONGEST_PAUSE_S, LONGEST_RETRY_AFTER_S, GaveUp, Lane
 from stream.bridge.provider import Effect, Rejected, Unavailable
 from tests.bridge.virtual import run
 
@@ -191,3 +191,52 @@ def test_a_call_that_is_cancelled_gives_its_place_back() -> None:
         return await second
 
     assert run(main()) == Effect("done")
+
+
+def test_a_provider_that_asks_to_be_left_alone_for_a_year_is_asked_again_within_minutes() -> None:
+    """One header of a proxy gone wrong must not end revocation there until somebody restarts the bridge."""
+    answers = iter([Unavailable("HTTP 429", 365 * 86_400.0)])
+    provider = Clocked(lambda *_: next(answers, Effect("done")))
+
+    async def main() -> float:
+        assert (
+            await all_of(Lane(provider, LIMITS, random.Random(9).random), ["a", "b"]) == [Effect("done")] * 2
+        )
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) < LONGEST_RETRY_AFTER_S + 5
+
+
+def test_a_provider_that_asks_for_no_pause_and_fails_on_is_not_stormed() -> None:
+    provider = Clocked(lambda now_s, _: Effect("done") if now_s > 300 else Unavailable("HTTP 503", 0.0))
+
+    async def main() -> None:
+        await all_of(Lane(provider, LIMITS, random.Random(10).random), [str(n) for n in range(20)])
+
+    run(main())
+    assert sum(at <= 300 for at, _ in provider.called) < 60
+
+
+def test_a_long_line_at_a_slow_provider_that_answers_is_never_given_up() -> None:
+    provider = Clocked(lambda *_: Effect("done"), takes_s=9.9)  # four at once: 83 minutes for all of them
+    values = [str(n) for n in range(2000)]
+
+    async def main() -> list[Effect | BaseException]:
+        return await all_of(Lane(provider, LIMITS, random.Random(11).random), values)
+
+    assert run(main()) == [Effect("done")] * 2000
+
+
+def test_a_credential_that_fails_by_itself_is_given_up_while_others_are_answered() -> None:
+    provider = Clocked(lambda _, value: Unavailable("HTTP 500") if value == "bad" else Effect("done"))
+
+    async def main() -> float:
+        lane = Lane(provider, LIMITS, random.Random(12).random)
+        bad = asyncio.create_task(lane.revoke(ref("bad"), 0, told_of))
+        while not bad.done():
+            await lane.revoke(ref("good"), 0, told_of)
+            await asyncio.sleep(30)
+        assert isinstance(bad.exception(), GaveUp)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(30 * 60, abs=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
 from models.contracts import CredentialRef
+from models.errors import ConfigError
+from stream.bridge.keys import KeyFile
 from stream.bridge.order import MAX_TOKEN, REMEMBERED_S, Trust, credential_id, order_of
 from stream.events import dumps
 from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
@@ -97,6 +100,13 @@ def test_a_token_for_somebody_else_is_skipped_and_not_refused(keys: SigningKeys)
         ({"credentials": [{"broker": "sso"}]}, "event"),
         ({"credentials": "sid"}, "event"),
         ({"sub_id": {"format": "complex", "session": {"format": "opaque", "id": "s"}}}, "event"),
+        # What an outcome could not say would be found out after the credential is dead, and again at each start.
+        ({"txn": ""}, "event"),
+        ({"txn": "x" * 257}, "event"),
+        ({"jti": "x" * 257}, "event"),
+        ({"credentials": [{**SID, "broker": "x" * 257}]}, "event"),
+        ({"credentials": [{**SID, "kind": ""}]}, "event"),
+        ({"iat": int(NOW_S) + 10**12}, "event"),
     ],
 )
 def test_what_does_not_hold_is_refused_with_its_reason(
@@ -131,6 +141,41 @@ def test_a_new_key_is_found_once_the_key_set_has_it(keys: SigningKeys, tmp_path:
         return next(sets)
 
     assert order_of(keys.sign(claims()).encode(), trust(keys)._replace(keys=held), NOW_S) is not None
+
+
+def test_a_key_file_that_is_broken_or_gone_for_a_moment_refuses_no_token_and_says_so_once(
+    keys: SigningKeys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that is written in place is half a file for a moment; a token refused then would never be read again."""
+    path = tmp_path / "jwks.json"
+    whole = dumps(keys.jwks())
+    path.write_bytes(whole)
+    held = trust(keys)._replace(keys=KeyFile(path))
+    token = keys.sign(claims()).encode()
+    for broken in (b"", whole[:40], b"{}", b'{"keys": []}', b"[]", b"\xff", None):
+        path.unlink() if broken is None else path.write_bytes(broken)
+        for _ in range(2):
+            assert order_of(token, held, NOW_S) is not None
+        assert len(caplog.messages) == 1
+        assert "jwks.json" in caplog.messages[0]
+        caplog.clear()
+        path.write_bytes(whole)
+        assert order_of(token, held, NOW_S) is not None
+    (tmp_path / "other.json").write_bytes(dumps(RSAKey.generate_key(2048).as_dict(private=True)))
+    path.write_text(json.dumps(SigningKeys(path=tmp_path / "other.json").jwks()), encoding="utf-8")
+    with pytest.raises(TokenError, match="kid"):
+        order_of(token, held, NOW_S)
+
+
+@pytest.mark.parametrize("broken", [None, b"", b"{}", b"[]", b"\xff"])
+def test_a_key_file_that_never_was_good_is_a_wrong_configuration(
+    tmp_path: Path, broken: bytes | None
+) -> None:
+    path = tmp_path / "jwks.json"
+    if broken is not None:
+        path.write_bytes(broken)
+    with pytest.raises(ConfigError, match="--jwks"):
+        KeyFile(path)
 
 
 @given(st.binary(max_size=300))

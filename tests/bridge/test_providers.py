@@ -9,6 +9,7 @@ import asyncio
 import json
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -73,6 +74,59 @@ def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
     path.write_text("s3cret\n", encoding="utf-8")
     return path
+
+
+def providers_that_know_404(url: str, secret: Path) -> list[tuple[Any, str]]:
+    entra = {"provider": "entra", "url": url, "login_url": url, "tenant": "t", "client_id": "c"}
+    return [
+        (keycloak(url, secret), "sid"),
+        (keycloak(url, secret), "user_id"),
+        (OktaSettings(provider="okta", url=url, token_file=secret), "user_id"),
+        (EntraSettings.model_validate({**entra, "client_secret_file": secret}), "user_id"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(text="default backend - 404", status=404),
+        lambda: web.json_response({"error": "Unable to find matching target resource method"}, status=404),
+        lambda: web.json_response({"message": "no Route matched with those values"}, status=404),
+    ],
+)
+def test_a_404_of_what_stands_before_a_provider_is_no_proof_that_a_credential_is_gone(
+    secret: Path, answer: Callable[[], web.Response]
+) -> None:
+    """An ingress without a backend, a gateway without a route, an address with a wrong path: the credential lives."""
+
+    async def gateway(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/token"):
+            return web.json_response({"access_token": "t", "expires_in": 60})
+        return answer()
+
+    async def main() -> None:
+        async with serving(gateway) as url:
+            for settings, kind in providers_that_know_404(url, secret):
+                async with made(settings) as provider:
+                    with pytest.raises(Unavailable, match="mend url"):
+                        await provider.revoke(ref(kind, "x"), REVOKED_S)
+                    if kind == "sid":
+                        with pytest.raises(Unavailable, match="mend url"):
+                            await provider.check()
+
+    asyncio.run(main())
+
+
+def test_a_token_endpoint_that_is_not_routed_for_a_moment_fails_no_credential(secret: Path) -> None:
+    async def gateway(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="default backend - 404", status=404)
+
+    async def main() -> None:
+        async with serving(gateway) as url, made(keycloak(url, secret)) as provider:
+            with pytest.raises(Unavailable, match="mend url"):
+                await provider.revoke(ref("sid", "x"), REVOKED_S)
+
+    asyncio.run(main())
 
 
 # --------------------------------------------------------------------------- Keycloak
@@ -406,6 +460,51 @@ def test_an_oauth_reference_that_nobody_knows_is_never_done(tmp_path: Path) -> N
     asyncio.run(main())
 
 
+FLOOD = "import sys\nwhile True: sys.stdout.write('x' * 65536)"
+LEAVES = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open(sys.argv[1], "w").write(str(child.pid))
+print('{"tokens": []}', flush=True)
+%s
+"""
+
+
+def test_a_token_command_that_floods_is_ended_at_once(tmp_path: Path) -> None:
+    """Ten seconds of it were some ten gigabytes."""
+
+    async def main() -> None:
+        with authlibs(tmp_path, token_command=[sys.executable, "-c", FLOOD]) as (_, _, settings):
+            async with made(settings) as provider:
+                async with asyncio.timeout(5):
+                    with pytest.raises(Rejected, match="another shape"):
+                        await provider.revoke(ref("grant", "ref-1"), REVOKED_S)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("then", ["", "import time; time.sleep(60)"])
+def test_what_a_token_command_leaves_running_is_ended_with_it(tmp_path: Path, then: str) -> None:
+    left = tmp_path / "left"
+
+    async def main() -> None:
+        command = [sys.executable, "-c", LEAVES % then, str(left)]
+        with authlibs(tmp_path, token_command=command, timeout_s=3) as (_, _, settings):
+            async with made(settings) as provider:
+                if then:
+                    with pytest.raises(Unavailable, match="did not end"):
+                        await provider.revoke(ref("grant", "ref-1"), REVOKED_S)
+                else:
+                    assert (await provider.revoke(ref("grant", "ref-1"), REVOKED_S)).status == "already_gone"
+
+    asyncio.run(main())
+    deadline = time.monotonic() + 5
+    status = Path("/proc") / left.read_text(encoding="utf-8") / "stat"
+    while status.exists() and " Z " not in status.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline, "it runs on"
+        time.sleep(0.05)
+
+
 def test_an_oauth_answer_that_is_lost_is_asked_again_and_found_gone(tmp_path: Path) -> None:
     lost = iter([True])
 
@@ -532,7 +631,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
         return str(statement["Condition"]["DateLessThan"]["aws:TokenIssueTime"])
 
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             await provider.check()
             assert iam.list_role_policies(RoleName="agent")["PolicyNames"] == []
             assert (await provider.revoke(ref("role_arn", ROLE), REVOKED_S)).status == "wider"
@@ -540,7 +639,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
             await provider.revoke(ref("role_arn", ROLE), REVOKED_S + 60)
             await provider.revoke(ref("role_arn", ROLE), REVOKED_S)
             assert before() == "2026-01-01T09:01:00Z"
-        async with made(AwsSettings(provider="aws")) as another:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as another:
             await another.revoke(ref("role_arn", ROLE), REVOKED_S)
             assert before() == "2026-01-01T09:01:00Z"
 
@@ -549,7 +648,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
 
 def test_aws_denies_one_session_of_a_role_by_its_name(iam: Any) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             for _ in range(2):
                 assert (
                     await provider.revoke(ref("role_session", f"{ROLE}/task-17"), REVOKED_S)
@@ -571,11 +670,15 @@ def test_aws_denies_one_session_of_a_role_by_its_name(iam: Any) -> None:
         ("role_session", ROLE.replace("role/", "user/") + "/x"),
         ("role_session", f"{ROLE}/*"),
         ("sid", "x"),
+        # Another account's: it may well live, and a role of that name here is somebody else's.
+        ("role_arn", ROLE.replace("123456789012", "999999999999")),
+        ("role_arn", ROLE.replace("123456789012", "999999999999").replace("agent", "gone")),
+        ("role_session", ROLE.replace("123456789012", "999999999999") + "/task"),
     ],
 )
 def test_aws_what_names_no_role_is_rejected(iam: Any, kind: str, value: str) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             with pytest.raises(Rejected):
                 await provider.revoke(ref(kind, value), REVOKED_S)
 
@@ -584,7 +687,7 @@ def test_aws_what_names_no_role_is_rejected(iam: Any, kind: str, value: str) -> 
 
 def test_aws_a_role_that_is_gone_is_said_to_be(iam: Any) -> None:
     async def main() -> None:
-        async with made(AwsSettings(provider="aws")) as provider:
+        async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
             gone = ROLE.replace("agent", "gone")
             assert (await provider.revoke(ref("role_arn", gone), REVOKED_S)).status == "already_gone"
             assert (
@@ -634,6 +737,21 @@ print("Deleted entry with ID:", sys.argv[4])
             assert (await provider.revoke(ref("entry_id", "e1"), REVOKED_S)).status == "already_gone"
             with pytest.raises(Rejected):
                 await provider.revoke(ref("entry_id", "-all"), REVOKED_S)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "said", ['Error from server (NotFound): pods "spire-server-0" not found', "sh: spire-server: not found"]
+)
+def test_spire_a_pod_or_program_that_is_not_found_is_no_entry_that_is_gone(said: str) -> None:
+    program = f"import sys; sys.exit({said!r})"
+    settings = SpireSettings(provider="spire", command=(sys.executable, "-c", program))
+
+    async def main() -> None:
+        async with made(settings) as provider:
+            with pytest.raises(Unavailable, match="command"):
+                await provider.revoke(ref("entry_id", "e1"), REVOKED_S)
 
     asyncio.run(main())
 
@@ -788,3 +906,60 @@ def test_a_configuration_that_is_wrong_is_refused_with_its_place(
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config"):
         load(tmp_path / "nothing.yaml")
+
+
+# --------------------------------------------------------------------------- the configuration
+
+
+OKTA = "{provider: okta, url: 'https://okta.test', token_file: t, "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"audiences: [us]\nbrokers: {{o: {OKTA}timeout_s: 0}}}}",
+            "timeout_s",
+        ),  # to the client that is: never
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}timeout_s: .inf}}}}", "timeout_s"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}access_token_minutes: .inf}}}}", "access_token_minutes"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}access_token_minutes: 1.0e+300}}}}", "access_token_minutes"),
+        (f"audiences: [us]\nlimits: {{give_up_minutes: .inf}}\nbrokers: {{o: {OKTA}}}}}", "give_up_minutes"),
+        (f"audiences: [us]\nbrokers: {{o: {OKTA}token: hunter2}}}}", "brokers.o.okta.token: no such setting"),
+        ("audiences: [us]\nbrokers: {o: {provider: okta, token: hunter2}}", "token: no such setting"),
+        ("audiences: [us, hunter2", "line 1"),
+        ("", "a mapping with audiences and brokers"),
+        ("- hunter2", "a mapping with audiences and brokers"),
+    ],
+)
+def test_a_configuration_that_cannot_hold_is_told_by_place_and_never_by_value(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_provider_that_cannot_be_reached_is_told_with_the_mend_and_no_name_of_a_class(secret: Path) -> None:
+    async def main() -> None:
+        async def never(_: web.Request) -> web.StreamResponse:
+            return web.Response()
+
+        async with serving(never) as url:
+            plain = url.replace("http:", "https:")
+            for place, said in (
+                ("https://no-such-host.invalid", "its name is not known"),
+                ("http://127.0.0.1:9", "nothing listens there"),
+                (plain, "speaks no TLS"),
+            ):
+                settings = OktaSettings(provider="okta", url=place, token_file=secret)
+                async with made(settings) as provider:
+                    with pytest.raises(Unavailable, match=f"{said}.*mend url") as refused:
+                        await provider.check()
+                    assert "Error" not in str(refused.value)
+
+    asyncio.run(main())

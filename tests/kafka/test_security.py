@@ -22,7 +22,9 @@ from typing import Any
 
 import pytest
 
-from stream.events import ALERTS, CASES, DECISIONS, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.bridge.order import addressee
+from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.acl_check import compare
@@ -45,8 +47,8 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 ACME, BETA = "acme.events.v1", "beta.events.v1"
 INPUTS: dict[str, str | None] = {ACME: "acme", BETA: "beta"}
-WORKER, SOC, BROKER, RECEIVER, ONCALL, OPERATOR = (
-    f"driftline-{role}" for role in ("worker", "soc", "broker", "risk", "oncall", "operator")
+WORKER, SOC, BROKER, BRIDGE, RECEIVER, ONCALL, OPERATOR = (
+    f"driftline-{role}" for role in ("worker", "soc", "broker", "bridge", "risk", "oncall", "operator")
 )
 ACME_AGENTS, BETA_AGENTS = "driftline-producer-acme", "driftline-producer-beta"
 STATE = state_topic(ACME)
@@ -58,7 +60,7 @@ PROTOCOLS = ("SASL_SSL", "SSL")
 def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(
         tmp_path_factory.mktemp("secured"),
-        (WORKER, SOC, BROKER, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
+        (WORKER, SOC, BROKER, BRIDGE, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
     )
     try:
         made.cluster.start()
@@ -255,12 +257,15 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
     assert password(WORKER) not in told
     assert {json.loads(v or b"")["tenant"] for _, v in live(everything, DECISIONS)} == {"acme", "beta"}
     readers(installed, tmp_path)
+    carries_out(installed, tmp_path)
     seen = [*asked(secured, installed.prefix)]
     refused = [one for one in seen if one[0] == WORKER and one[1] == "Denied"]
     # Topics that the worker has no business with are asked about when it lists what there is.
     assert {(operation, name) for _, _, operation, _, name, _ in refused} <= {
         ("DESCRIBE", installed.of(WORKER).topic(base)) for base in topics_not_of_the_worker()
     }
+    # The bridge asks for nothing else: neither for other topics, nor for a cluster's rights as an idempotent producer would.
+    assert [one for one in seen if one[0] == BRIDGE and one[1] == "Denied"] == []
     used = {
         (principal, resource.lower(), name, operation.lower())
         for principal, answer, operation, resource, name, rule in seen
@@ -269,9 +274,43 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
     listed = {
         (one.principal.removeprefix("User:"), one.resource, one.name, one.operation)
         for one in installed.rights
-        if one.role in ("worker", "soc", "broker", "risk", "oncall", "operator", ACME, BETA)
+        if one.role in ("worker", "soc", "broker", "bridge", "risk", "oncall", "operator", ACME, BETA)
     }
     assert used - {one for one in used if one[0] == ADMIN} == listed
+
+
+def carries_out(installed: Installation, tmp_path: Path) -> None:
+    """`driftline bridge` in each of its ways that read the bus; without a provider of that name, it tells `failed` at once."""
+    everything = installed.of(ADMIN)
+    tokens = [value or b"" for _, value in live(everything, REVOCATIONS)]
+    audiences = sorted({addressee(token) for token in tokens})
+    config, jwks, secret = (tmp_path / name for name in ("bridge.yaml", "jwks.json", "secret"))
+    none = {"provider": "okta", "url": "https://okta.invalid", "token_file": str(secret)}
+    config.write_text(json.dumps({"audiences": audiences, "brokers": {"none": none}}), encoding="utf-8")
+    jwks.write_text(json.dumps(SigningKeys(state_dir=tmp_path).jwks()), encoding="utf-8")
+    bridge = installed.of(BRIDGE)
+    options = ("bridge", "--dev", "--config", str(config), "--jwks", str(jwks))
+    with start(bridge, *options, cwd=tmp_path) as running:
+        try:
+            deadline = time.monotonic() + 90
+            while len(live(everything, OUTCOMES)) < len(tokens) and time.monotonic() < deadline:
+                assert running.poll() is None
+                time.sleep(0.5)
+            time.sleep(2)  # a commit
+        finally:
+            running.terminate()
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "Traceback" not in err
+    assert password(BRIDGE) not in err
+    told = [json.loads(value or b"") for _, value in live(everything, OUTCOMES)]
+    assert len(told) >= len(tokens)
+    assert {each["status"] for each in told} == {"failed"}
+    code, _, err = driftline(bridge, *options, "--dry-run", cwd=tmp_path)
+    assert (code, "Traceback" in err) == (1, False), err  # no provider for any of them
+    code, out, err = driftline(bridge, *options, "--retry-failed", cwd=tmp_path)
+    assert code == 1, err
+    assert "failed" in out
 
 
 def topics_not_of_the_worker() -> set[str]:
@@ -314,6 +353,15 @@ def test_watch_shows_a_reader_what_it_may_read_and_says_what_not(
     assert "may not read it" in told
 
 
+def test_outcomes_are_the_bridge_s_memory_and_nobody_else_may_write_them(installed: Installation) -> None:
+    writers = {
+        one.principal for one in installed.rights if one.name.endswith(OUTCOMES) and one.operation == "write"
+    }
+    assert writers == {f"User:{BRIDGE}", "User:driftline-outcomes"}
+    for other in (WORKER, SOC, BROKER, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS):
+        assert write_error(installed.of(other), OUTCOMES) == REFUSED
+
+
 @pytest.mark.parametrize("base", [BETA, *OUTPUTS])
 def test_a_producer_writes_its_own_input_and_nothing_else(installed: Installation, base: str) -> None:
     assert write_error(installed.of(ACME_AGENTS), base) == REFUSED
@@ -329,12 +377,14 @@ def test_readers_read_their_own_topics_and_write_none(installed: Installation) -
         assert read_error(installed.of(SOC), base) == REFUSED
     for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
         assert read_error(installed.of(BROKER), base) == REFUSED
+    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
+        assert read_error(installed.of(BRIDGE), base) == REFUSED
     for base in (ACME, STATE, REVOCATIONS, DECISIONS, QUARANTINE):
         assert read_error(installed.of(RECEIVER), base) == REFUSED
     for base in (ACME, STATE, CASES, DECISIONS):
         assert read_error(installed.of(ONCALL), base) == REFUSED
     for base in (ACME, *OUTPUTS):
-        for reader in (SOC, BROKER, RECEIVER, ONCALL):
+        for reader in (SOC, BROKER, BRIDGE, RECEIVER, ONCALL):
             assert write_error(installed.of(reader), base) == REFUSED
 
 

@@ -24,10 +24,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field
+
 from models.contracts import CredentialRef
 from models.errors import ConfigError
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
-from stream.bridge.providers.settings import Part, WebAddress
+from stream.bridge.providers.settings import Part, Seconds, WebAddress
 from stream.events import short_hash
 
 _ROLE = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})")
@@ -55,6 +57,8 @@ class AwsSettings(Part):
 
     Attributes
     ----------
+    account : str
+        Its twelve digits, which are those of the bridge's own credentials: other accounts' roles are not this one's.
     region : str
         Of IAM's endpoint.
     endpoint_url : str or None
@@ -66,10 +70,11 @@ class AwsSettings(Part):
     """
 
     provider: Literal["aws"]
+    account: str = Field(pattern=r"^\d{12}$")
     region: str = "us-east-1"
     endpoint_url: WebAddress | None = None
     profile: str | None = None
-    timeout_s: float = 10.0
+    timeout_s: Seconds = 10.0
 
 
 class _NoSuchEntity(Exception):
@@ -77,6 +82,7 @@ class _NoSuchEntity(Exception):
 
 
 class _Role(NamedTuple):
+    account: str
     name: str
     session: str
 
@@ -91,6 +97,7 @@ class Aws:
             from botocore.session import Session
         except ImportError as error:
             raise ConfigError("the provider aws needs botocore: pip install 'driftline[aws]'") from error
+        self._account = settings.account
         self._one, self._before_s = asyncio.Lock(), dict[str, int]()
         try:
             self._iam = Session(profile=settings.profile).create_client(
@@ -110,6 +117,10 @@ class Aws:
     async def revoke(self, credential: CredentialRef, issued_before_s: int) -> Effect:
         """Deny the sessions."""
         role = _role_of(credential)
+        if role.account != self._account:
+            raise Rejected(
+                f"this is a role of another account than {self._account}; give that account a broker of its own"
+            )
         try:
             if credential.kind == "role_arn":
                 await self._deny_before(role.name, issued_before_s)
@@ -184,7 +195,7 @@ def _role_of(credential: CredentialRef) -> _Role:
         raise Rejected(
             "expected a role's ARN (arn:aws:iam::123456789012:role/NAME), with /SESSION behind it for role_session"
         )
-    return _Role(found[4], session)
+    return _Role(found[2], found[4], session)
 
 
 def _before_s(document: Any) -> int | None:

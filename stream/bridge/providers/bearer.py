@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from stream.bridge.provider import Rejected, Unavailable
-from stream.bridge.providers.http import Http, basic
+from stream.bridge.providers.http import Http, basic, not_its_own
 from stream.bridge.providers.settings import secret
 
 EARLY_S = 30.0
@@ -72,6 +72,8 @@ class ClientCredentials:
         reply = await self._http.call("POST", self._path, form={**self._form, **who}, headers=headers)
         token, life_s = (reply.body or {}).get("access_token"), (reply.body or {}).get("expires_in", 60)
         if reply.status != 200 or not isinstance(token, str) or not isinstance(life_s, int | float):
+            if reply.status == 404 and reply.body is None:  # a gateway's, while the server is being replaced
+                raise not_its_own("the token endpoint", reply)
             if reply.status in (400, 404):
                 raise Rejected(
                     f"no access token for {self._client_id}: {reply.error()}; mend client_id or the address"

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, named
 from stream.bridge.providers.bearer import ClientCredentials
-from stream.bridge.providers.http import Http, step
+from stream.bridge.providers.http import Http, not_its_own, step
 from stream.bridge.providers.settings import WebAddress, WebProvider
 
 
@@ -91,6 +91,9 @@ class Entra:
                 f"Entra revokes by user_id or service_principal_id, not by {credential.kind!r}; declare one of them"
             )
         if reply.status == 404:
+            error = (reply.body or {}).get("error")
+            if not isinstance(error, dict) or "ResourceNotFound" not in str(error.get("code")):
+                raise not_its_own("Microsoft Graph", reply)
             return Effect("already_gone", "no such user or service principal")
         if reply.status not in (200, 204):
             raise Rejected(f"Microsoft Graph answered HTTP {reply.status}")

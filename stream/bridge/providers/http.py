@@ -125,16 +125,8 @@ class Http:
                     raw += more
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"no answer within {self._timeout_s:g} s") from error
-        except ssl.SSLCertVerificationError as error:
-            raise Unavailable(
-                "its certificate does not hold; set ca_file to the authority that signed it"
-            ) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Unavailable(
-                "its certificate does not hold; set ca_file to the authority that signed it"
-            ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"no answer ({type(error).__name__})") from error
+            raise Unavailable(_unreached(error)) from error
         reply = Reply(answer.status, _object(raw))
         if answer.status >= 500 or (
             answer.status in _TRY_AGAIN and not (refusals_are_final and answer.status in (401, 403))
@@ -147,6 +139,13 @@ class Http:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+def not_its_own(provider: str, reply: Reply) -> Unavailable:
+    """What a 404 means that is not the provider's own word for a thing that is not there: nothing of the thing."""
+    return Unavailable(
+        f"{reply.error()}, which is not {provider}'s answer for what is gone: mend url, or what stands before it"
+    )
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -168,6 +167,21 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     reset = headers.get("X-Rate-Limit-Reset", "").strip()
     at_s = float(reset[:12]) if reset.isascii() and reset.isdigit() else _seconds(text)
     return None if now_s is None or at_s is None else max(0.0, at_s - now_s)
+
+
+def _unreached(error: Exception) -> str:
+    """Why there was no answer, and the mend; no words of the client's, which may quote what was sent."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        why = getattr(cause, "verify_message", "") or "it does not hold"
+        return f"its certificate is refused ({why}): set ca_file to the authority that signed it, or mend it"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no answer: its name is not known here; mend url, or the name service"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no answer: it speaks no TLS that holds; mend url, https or the port"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "no answer: nothing listens there; mend url, or start it"
+    return f"no answer ({type(error).__name__})"
 
 
 def _seconds(text: str) -> float | None:

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import Field
-
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.bearer import ClientCredentials
-from stream.bridge.providers.http import Http, Reply, step
-from stream.bridge.providers.settings import WebProvider
+from stream.bridge.providers.http import Http, Reply, not_its_own, step
+from stream.bridge.providers.settings import Minutes, WebProvider
 
 SETTLE_S = 0.25
 """How long a session must stay away before it counts as dead (chosen: several times what an introspection takes)."""
 MOST_ROUNDS = 20
+GONE = ("ssion not found", "user not found")
+"""How Keycloak's 404 ends that is about the thing and not about the path; it spells the first with one s more."""
 SURVIVES = "access tokens at resources that do not introspect, until they expire"
 
 
@@ -50,7 +50,7 @@ class KeycloakSettings(WebProvider):
     realm: str
     client_id: str = "driftline-bridge"
     client_secret_file: Path
-    access_token_minutes: float = Field(default=5.0, gt=0)
+    access_token_minutes: Minutes = 5.0
 
 
 class Keycloak:
@@ -76,9 +76,8 @@ class Keycloak:
             return Effect("done" if was_there else "already_gone", survives=SURVIVES, survives_s=life_s)
         if credential.kind == "user_id":
             reply = await self._call("POST", f"/users/{name}/logout")
-            if reply.status == 404:
+            if _is_gone(reply):
                 return Effect("already_gone", detail="no such user")
-            _expect(reply, 204)
             return Effect("wider", "all online sessions of the user", f"offline sessions; {SURVIVES}")
         raise Rejected(
             f"Keycloak revokes by sid or user_id, not by {credential.kind!r}; declare the session's sid"
@@ -93,10 +92,9 @@ class Keycloak:
         """
         was_there = settled = False
         for _ in range(MOST_ROUNDS):
-            halves = [await self._call("DELETE", path + half) for half in ("?isOffline=true", "")]
-            for reply in halves:
-                _expect(reply, 204, 404)
-            if any(reply.status == 204 for reply in halves):
+            halves = ("?isOffline=true", "")
+            gone = [_is_gone(await self._call("DELETE", path + half)) for half in halves]
+            if not all(gone):
                 was_there, settled = True, False
             elif settled:
                 return was_there
@@ -108,7 +106,7 @@ class Keycloak:
     async def check(self) -> str:
         """Ask for a session that cannot be there: the answer needs the same right as a revocation."""
         reply = await self._call("DELETE", "/sessions/driftline-check")
-        if reply.status != 404:
+        if not _is_gone(reply):
             raise Unavailable(reply.error())
         return f"client {self._settings.client_id} may end sessions of realm {self._settings.realm}"
 
@@ -132,6 +130,12 @@ class Keycloak:
         return reply
 
 
-def _expect(reply: Reply, *statuses: int) -> None:
-    if reply.status not in statuses:
+def _is_gone(reply: Reply) -> bool:
+    """Whether what was to end is not there, by Keycloak's own word and not by that of a gateway; False where it has ended now."""
+    if reply.status == 404:
+        if str((reply.body or {}).get("error")).lower().endswith(GONE):
+            return True
+        raise not_its_own("Keycloak", reply)
+    if reply.status != 204:
         raise Rejected(f"Keycloak answered {reply.error()}")
+    return False

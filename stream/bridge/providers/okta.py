@@ -15,13 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, named
-from stream.bridge.providers.http import Http, step
-from stream.bridge.providers.settings import WebProvider, secret
+from stream.bridge.providers.http import Http, not_its_own, step
+from stream.bridge.providers.settings import Minutes, WebProvider, secret
 
+NO_SUCH = "E0000007"
+"""Okta's code of a resource that is not found."""
 SURVIVES = (
     "sessions that apps keep by themselves; JWTs at resources that do not introspect, until they expire"
 )
@@ -40,7 +40,7 @@ class OktaSettings(WebProvider):
 
     provider: Literal["okta"]
     token_file: Path
-    access_token_minutes: float = Field(default=60.0, gt=0)
+    access_token_minutes: Minutes = 60.0
 
 
 class Okta:
@@ -56,6 +56,8 @@ class Okta:
         path = f"/api/v1/users/{step(named(credential))}/sessions?oauthTokens=true"
         reply = await self._http.call("DELETE", path, headers=self._headers())
         if reply.status == 404:
+            if (reply.body or {}).get("errorCode") != NO_SUCH:
+                raise not_its_own("Okta", reply)
             return Effect("already_gone", "no such user")
         if reply.status != 204:
             raise Rejected(f"Okta answered HTTP {reply.status}")

@@ -18,7 +18,6 @@ With `introspect_path` (RFC 7662) nothing is called done before the server says 
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +26,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable
 from stream.bridge.providers.http import Http, basic
-from stream.bridge.providers.settings import WebProvider, secret
+from stream.bridge.providers.program import run
+from stream.bridge.providers.settings import Minutes, WebProvider, secret
 from stream.events import dumps
 
 SURVIVES = "access tokens at resources that do not introspect, until they expire"
@@ -60,7 +60,7 @@ class OAuthServerSettings(WebProvider):
     client_secret_file: Path
     token_command: Annotated[list[str], Field(min_length=1)]
     kinds: Annotated[list[str], Field(min_length=1)]
-    access_token_minutes: float = Field(default=60.0, gt=0)
+    access_token_minutes: Minutes = 60.0
 
 
 class _Token(BaseModel):
@@ -145,28 +145,19 @@ class OAuthServer:
         asked = (
             dumps({"broker": credential.broker, "kind": credential.kind, "value": credential.value}) + b"\n"
         )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._settings.token_command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise Unavailable(f"token_command cannot be run: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                said, _ = await process.communicate(asked)
-        except TimeoutError as error:
-            raise Unavailable(f"token_command did not end within {self._settings.timeout_s:g} s") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode == UNKNOWN:
+        code, said = await run(
+            self._settings.token_command,
+            asked,
+            name="token_command",
+            timeout_s=self._settings.timeout_s,
+            most=MAX_SAID,
+        )
+        if code == UNKNOWN:
             raise Rejected("token_command does not know this reference, so nothing was revoked")
-        if process.returncode != 0:
-            raise Unavailable(f"token_command ended with code {process.returncode}")
+        if code != 0:
+            raise Unavailable(
+                f"token_command ended with code {code}; it should end with 0, or with 3 for what it does not know"
+            )
         try:
             if len(said) > MAX_SAID:
                 raise ValueError("too long")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stream.bridge.provider import Unavailable
 
@@ -15,7 +15,7 @@ from stream.bridge.provider import Unavailable
 class Part(BaseModel):
     """A part of the configuration: nothing unknown, nothing converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _web_address(url: str) -> str:
@@ -49,6 +49,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+Seconds = Annotated[float, Field(gt=0, le=600)]
+"""How long an answer may take; to the client below, 0 would mean for ever."""
+Minutes = Annotated[float, Field(gt=0, le=525_600)]
+"""A life of something; at most a year, so that it can be told as a point in time."""
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """An https address; http to this machine alone."""
 
@@ -68,7 +72,7 @@ class WebProvider(Part):
 
     url: WebAddress
     ca_file: Path | None = None
-    timeout_s: float = 10.0
+    timeout_s: Seconds = 10.0
 
 
 def secret(path: Path) -> str:

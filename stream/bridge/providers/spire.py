@@ -12,14 +12,14 @@ The bridge runs beside the server, as a user who may open its socket.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from models.contracts import CredentialRef
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
-from stream.bridge.providers.settings import Part
+from stream.bridge.providers.program import run
+from stream.bridge.providers.settings import Minutes, Part, Seconds
 
 SURVIVES = "SVIDs already issued, until they expire"
 
@@ -42,8 +42,8 @@ class SpireSettings(Part):
     provider: Literal["spire"]
     command: Annotated[tuple[str, ...], Field(min_length=1)] = ("spire-server",)
     options: tuple[str, ...] = ()
-    svid_minutes: float = Field(default=60.0, gt=0)
-    timeout_s: float = 10.0
+    svid_minutes: Minutes = 60.0
+    timeout_s: Seconds = 10.0
 
 
 class Spire:
@@ -64,10 +64,12 @@ class Spire:
         code, said = await self._run("entry", "delete", "-entryID", named(credential))
         if code == 0:
             return Effect("done", survives=SURVIVES, survives_s=life_s)
-        if "not found" in said.lower() or "notfound" in said.lower():
+        if "entry not found" in said.lower():
             return Effect("already_gone", survives=SURVIVES, survives_s=life_s)
         if "unavailable" in said.lower() or "deadline" in said.lower() or "connection" in said.lower():
             raise Unavailable("the SPIRE server does not answer on its socket")
+        if "not found" in said.lower() or "notfound" in said.lower():
+            raise Unavailable(f"command ended with code {code}: a pod or a program of it is not found")
         raise Rejected(f"spire-server ended with code {code}")
 
     async def check(self) -> str:
@@ -82,24 +84,11 @@ class Spire:
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
         """A command's exit code, and what it said."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._settings.command,
-                *arguments,
-                *self._settings.options,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-        except OSError as error:
-            raise Unavailable(f"{self._settings.command[0]} cannot be run: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                said, _ = await process.communicate()
-        except TimeoutError as error:
-            raise Unavailable(f"spire-server did not end within {self._settings.timeout_s:g} s") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, said[:65536].decode("utf-8", "replace")
+        code, said = await run(
+            [*self._settings.command, *arguments, *self._settings.options],
+            name=self._settings.command[0],
+            timeout_s=self._settings.timeout_s,
+            most=65_536,
+            with_errors=True,
+        )
+        return code, said.decode("utf-8", "replace")
