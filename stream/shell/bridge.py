@@ -227,9 +227,11 @@ class Bridge:
         while not stop.is_set():
             if self._failed is not None:
                 raise self._failed
-            room = self._configuration.orders_at_once - sum(
-                len(each.open) for each in self._partitions.values()
+            # What is done waits in `open` for the next commit, and takes no room till then.
+            under_way = sum(
+                not task.done() for each in self._partitions.values() for task in each.open.values()
             )
+            room = self._configuration.orders_at_once - under_way
             held = consumer.assignment()
             (consumer.resume if room > 0 else consumer.pause)(*held)
             polled = await consumer.getmany(timeout_ms=POLL_MS, max_records=max(1, room))
