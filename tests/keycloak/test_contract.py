@@ -116,6 +116,21 @@ def test_a_realm_that_is_not_there_answers_404_too_in_other_words(
     assert keycloak.active(alice, "agent")
 
 
+def test_a_path_that_is_not_there_answers_404_and_never_in_the_words_for_what_is_gone(
+    keycloak: Keycloak, alice: Tokens, bridge: str
+) -> None:
+    bearer = {"Authorization": f"Bearer {bridge}"}
+    for path in (
+        f"/auth/admin/realms/{REALM}/sessions/{alice.session}",
+        f"/admin/realms/{REALM}/session/{alice.session}",
+    ):
+        answer = keycloak.request("DELETE", path, headers=bearer)
+        assert answer.status == 404
+        assert "ssion not found" not in answer.text
+        assert "User not found" not in answer.text
+    assert keycloak.active(alice, "agent")
+
+
 def test_a_session_deleted_by_several_at_once_answers_each_204_or_404(
     keycloak: Keycloak, alice: Tokens, bridge: str
 ) -> None:
@@ -294,7 +309,8 @@ def test_a_users_logout_ends_all_that_the_user_was_given_before_this_second(
     # The offline session is there still, though none of its tokens stands.
     assert keycloak.delete_session(offline.session, offline=True, bearer=bridge).status == 204
     assert keycloak.realm_admin("POST", path, bearer=bridge).status == 204  # a repeat is answered the same
-    assert keycloak.realm_admin("POST", "users/never-was/logout", bearer=bridge).status == 404
+    nobody = keycloak.realm_admin("POST", "users/never-was/logout", bearer=bridge)
+    assert (nobody.status, nobody.json["error"]) == (404, "User not found")
 
 
 # Who may, and who may not.
