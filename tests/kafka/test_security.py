@@ -23,15 +23,16 @@ from typing import Any
 import pytest
 
 from stream.bridge.order import addressee
-from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.events import ALERTS, CASES, DECISIONS, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.acl_check import compare
 from stream.shell.acls import Acl, acls
 from stream.shell.checkpoints import state_topic
-from stream.shell.demo import sample_messages
+from stream.shell.demo import SAMPLES, sample_messages
 from stream.shell.send import Message, play
+from stream.shell.send import messages as in_file
 from tests import builders as b
 from tests.secured import ADMIN, Authority, Poison, Secured, password
 from tests.worker import Worker, live, wait_until
@@ -208,10 +209,13 @@ def asked(secured: Secured, prefix: str) -> Iterator[tuple[str, str, str, str, s
 
 
 def policy_file(folder: Path) -> Path:
-    """The shipped policy, enforcing, with sessions that are idle after three seconds: ticks fall due."""
+    """The shipped policy, enforcing, with sessions that are idle after three seconds, and a small budget: ticks fall due, and the
+    circuit breaker holds some revocations."""
     text = (ROOT / "stream" / "policy.yaml").read_text(encoding="utf-8")
     text = text.replace("mode: shadow", "mode: enforce").replace("idle_minutes: 60 ", "idle_minutes: 0.05 ")
+    text = text.replace("  tenant: 50\n", "  tenant: 5\n")
     assert "idle_minutes: 0.05 " in text
+    assert "  tenant: 5\n" in text
     made = folder / "policy.yaml"
     made.write_text(text, encoding="utf-8")
     return made
@@ -244,13 +248,20 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
         wait_until(lambda: bool(live(everything, ALERTS)), running)
         wait_until(lambda: bool(live(everything, REVOCATIONS)), running)
         wait_until(lambda: bool(live(everything, RISK)), running)
+        wait_until(lambda: bool(live(everything, HELD)), running)
         tick = dumps({"type": "clock.tick"})
         for base in INPUTS:
             wait_until(lambda base=base: tick in {v for _, v in live(everything, base)}, running)  # type: ignore[misc]
         code, _ = running.stop()
     assert code == 0, log.read_text()
-    with Worker(worker, log, environment=environment(worker)) as again:  # recovery reads the state
+    with Worker(
+        worker, log, environment=environment(worker)
+    ) as again:  # recovery reads the state, and act what it held
         wait_until(lambda: log.read_text().count("ready") >= 2, again)
+        before = len(live(everything, ALERTS))
+        drifts = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
+        play(installed.of(ACME_AGENTS), [m._replace(topic=ACME) for m in in_file(drifts, run="again")], None)
+        wait_until(lambda: len(live(everything, ALERTS)) > before, again)
         assert again.stop()[0] == 0, log.read_text()
     told = log.read_text()
     assert "Traceback" not in told
@@ -325,6 +336,7 @@ def readers(installed: Installation, tmp_path: Path) -> None:
     group = f"{installed.prefix}driftline"
     assert read_error(soc, ALERTS, f"{group}-soc") == ""
     assert read_error(soc, DECISIONS, f"{group}-soc") == ""
+    assert read_error(soc, HELD) == ""
     assert read_error(broker, REVOCATIONS, f"{group}-broker") == ""
     assert read_error(receiver, RISK, f"{group}-risk") == ""
     code, out, err = driftline(installed.of(ONCALL), "topics", "dump", QUARANTINE, cwd=tmp_path)
