@@ -286,6 +286,13 @@ class Settings:
             shared["ssl_context"] = self.ssl_context()
         return shared
 
+    def aiokafka(self) -> dict[str, Any]:
+        """Connection arguments for aiokafka's clients; raises as `kafka` does."""
+        shared = self.kafka()
+        shared["bootstrap_servers"] = ",".join(shared["bootstrap_servers"])
+        del shared["bootstrap_timeout_ms"]  # kafka-python's alone
+        return shared
+
     def ssl_context(self) -> ssl.SSLContext:
         """A TLS context for Kafka that reads its files again when they change; host names are checked.
 

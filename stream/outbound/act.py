@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -137,7 +136,7 @@ class Actor:
         if finding is not None:
             outputs.append(Output(ALERTS, key, (), dumps(finding)))
         if ruling.opens is not None:
-            outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, _ms(case.time), ruling.opens))))
+            outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, ruling.opens))))
         if ruling.held_by is not None:
             held = Held(ruling.held_by, record.partition, record.offset, case.record_id)
             self.breaker.hold(case.tenant, held)
@@ -167,9 +166,7 @@ class Actor:
             revocations = [signed for signed in case.sets if signed.topic == REVOCATIONS]
             outputs += self._signed(held, case, revocations)
         last = cases[-1][1]
-        closing = alarm.resolved(
-            last, _ms(last.time), ruling.breaker, sent=sends, by=ruling.by, count=len(cases)
-        )
+        closing = alarm.resolved(last, ruling.breaker, sent=sends, by=ruling.by, count=len(cases))
         outputs.append(Output(ALERTS, key, (), dumps(closing)))
         headers = (
             ("action", ruling.action.encode()),
@@ -206,10 +203,6 @@ def _headers(held: Held, scope: str) -> Headers:
         ("partition", str(held.partition).encode()),
         ("offset", str(held.offset).encode()),
     )
-
-
-def _ms(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1000)
 
 
 def read_case(record: Record) -> Case | HeldResolved:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from models.contracts import Case
+from stream.events import milliseconds
 from stream.outbound.breaker import Opening
 from stream.outbound.ocsf import ACTIVITY, CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY
 
 
-def held(case: Case, time_ms: int, opening: Opening) -> dict[str, Any]:
+def held(case: Case, opening: Opening) -> dict[str, Any]:
     """The OCSF Detection Finding of an opening; `case` is the first whose revocations are held."""
     desc = (
         f"Drift revoked {opening.budget} sessions of {opening.scope} within {opening.window_minutes:g} minutes, which is the policy's "
@@ -23,7 +25,6 @@ def held(case: Case, time_ms: int, opening: Opening) -> dict[str, Any]:
     )
     return _finding(
         case,
-        time_ms,
         opening.breaker,
         opening.scope,
         activity=1,
@@ -33,12 +34,11 @@ def held(case: Case, time_ms: int, opening: Opening) -> dict[str, Any]:
     )
 
 
-def resolved(case: Case, time_ms: int, breaker: str, *, sent: bool, by: str, count: int) -> dict[str, Any]:
+def resolved(case: Case, breaker: str, *, sent: bool, by: str, count: int) -> dict[str, Any]:
     """The finding that closes an opening; `case` is one of those that it held."""
     did = "sent" if sent else "dropped"
     return _finding(
         case,
-        time_ms,
         breaker,
         "",
         activity=3,
@@ -51,9 +51,9 @@ def resolved(case: Case, time_ms: int, breaker: str, *, sent: bool, by: str, cou
 
 
 def _finding(
-    case: Case, time_ms: int, breaker: str, scope: str, *, activity: int, title: str, desc: str, steps: str
+    case: Case, breaker: str, scope: str, *, activity: int, title: str, desc: str, steps: str
 ) -> dict[str, Any]:
-    closes = activity == 3
+    closes, time_ms = activity == 3, milliseconds(datetime.fromisoformat(case.time))
     return {
         "class_uid": 2004,
         "class_name": "Detection Finding",

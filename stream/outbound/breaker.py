@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from models.contracts import Case, RevocationBudget
-from stream.events import REVOCATIONS, short_hash
+from stream.events import REVOCATIONS, milliseconds, short_hash
 
 MAX_DRIFTS = 10_000
 """Revocations for drift that are remembered of a tenant; a budget may be no larger."""
@@ -93,7 +93,7 @@ class Breaker:
         tenant = self._tenants.setdefault(case.tenant, _Tenant())
         if (known := tenant.drifts.get(case.record_id)) is not None:
             return known.ruling
-        tenant.clock_ms = max(tenant.clock_ms, _ms(case.time))
+        tenant.clock_ms = max(tenant.clock_ms, milliseconds(datetime.fromisoformat(case.time)))
         ruling = self._ruling(tenant, case)
         counts = case.inherited_from is None
         tenant.drifts[case.record_id] = _Drift(tenant.clock_ms, case.agent, counts, ruling)
@@ -186,7 +186,3 @@ def is_ruled(case: Case) -> bool:
     return (
         case.enforced and case.cause == "drift" and any(signed.topic == REVOCATIONS for signed in case.sets)
     )
-
-
-def _ms(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1000)

@@ -43,11 +43,8 @@ async def read_held(settings: Settings, partition: int) -> list[Record]:
 @asynccontextmanager
 async def _reading(settings: Settings, place: TopicPartition) -> AsyncIterator[Any]:
     """A consumer at the beginning of a partition."""
-    options = settings.kafka()
-    options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
-    del options["bootstrap_timeout_ms"]  # kafka-python's alone
     consumer = AIOKafkaConsumer(
-        **options,
+        **settings.aiokafka(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=settings.fetch_wait_ms,

@@ -378,9 +378,7 @@ class _Ends:
 
     def __init__(self, settings: Settings, configuration: Configuration, draw: Callable[[], float]) -> None:
         self._settings = settings
-        self._options = settings.kafka()
-        self._options["bootstrap_servers"] = ",".join(self._options["bootstrap_servers"])
-        del self._options["bootstrap_timeout_ms"]  # kafka-python's alone
+        self._options = settings.aiokafka()
         self._providers: dict[str, Provider] = {
             name: provider_of(each) for name, each in configuration.brokers.items()
         }

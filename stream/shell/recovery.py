@@ -31,11 +31,8 @@ async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place
     KafkaError
         The topic or a partition cannot be read.
     """
-    options = settings.kafka()
-    options["bootstrap_servers"] = ",".join(options["bootstrap_servers"])
-    del options["bootstrap_timeout_ms"]  # kafka-python's alone
     consumer = AIOKafkaConsumer(
-        **options,
+        **settings.aiokafka(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=settings.fetch_wait_ms,
