@@ -17,7 +17,7 @@ from models.contracts import SCHEMA_VERSION, Case, HeldResolved, Signed
 from models.errors import ContractError, DecodeError, SchemaError
 from stream.events import ALERTS, CORE, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
 from stream.outbound import alarm
-from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling
+from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
@@ -60,33 +60,34 @@ class Actor:
     def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
         self._keys, self._rulings = keys, rulings
         self.breaker = Breaker()
-        self._cases: dict[
-            str, tuple[Record, Case]
-        ] = {}  # that a ruling may be about, while one is carried out
+        # By record id: what a ruling may be about, while records are acted on.
+        self._held: dict[str, Record] = {}
 
-    def act(self, records: Sequence[Record], standing: Iterable[Record] = ()) -> list[Output]:
+    def act(self, records: Sequence[Record], held: Iterable[Record] = ()) -> list[Output]:
         """The outputs of `records` from the case log, in their order.
 
         Parameters
         ----------
-        standing : iterable of Record
-            What stands on the topic `HELD`, where a ruling is among `records`: the cases themselves are not kept in memory.
+        held : iterable of Record
+            What the topic `HELD` has, where `records` hold a ruling: the cases themselves are not kept in memory.
         """
-        for record in standing:
-            if "action" not in dict(record.headers):
-                self._note(record)
+        self._held = {each.held.record_id: each.record for each in standing(held)}
         outputs: list[Output] = []
         for record in records:
             outputs.extend(self._act(record))
-        self._cases.clear()
+        self._held.clear()
         return outputs
 
-    def _note(self, record: Record) -> Case | None:
-        with suppress(ContractError):
-            if isinstance(case := read_case(record), Case):
-                self._cases[case.record_id] = (record, case)
-                return case
-        return None
+    def rules(self, records: Iterable[Record]) -> bool:
+        """Whether a ruling that holds is among `records`: to carry it out takes what the topic `HELD` has."""
+        for record in records:
+            if b'"held.resolved"' in (record.value or b""):
+                with suppress(ContractError):
+                    read = read_case(record)
+                    if isinstance(read, HeldResolved):
+                        self._ruling(read)
+                        return True
+        return False
 
     def forget(self) -> None:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
@@ -105,19 +106,14 @@ class Actor:
                     self.breaker.rule(read)
 
     def recall_held(self, records: Iterable[Record]) -> None:
-        """Note what stands as held on the topic `HELD`, rulings that were carried out taken off."""
-        for record in records:
-            headers = dict(record.headers)
-            place = int(headers.get("partition", b"-1")), int(headers.get("offset", b"-1"))
-            breaker = headers.get("breaker", b"").decode(errors="replace")
-            if "action" in headers:
-                tenant = (record.key or b"").decode(errors="replace")
-                self.breaker.resolve(tenant, breaker, place, sends=headers["action"] == b"send")
-                continue
-            if (case := self._note(record)) is not None:
-                self.breaker.hold(case.tenant, Held(breaker, *place, case.record_id))
-                self.breaker.reopen(case.tenant, headers.get("scope", b"").decode(errors="replace"), breaker)
-            self._cases.clear()
+        """Note what stands as held by `records` of the topic `HELD`.
+
+        A ruling that was carried out is not noted by its trace there: what it means for the cases around it shows where it stands
+        among them, be that still to come.
+        """
+        for each in standing(records):
+            self.breaker.hold(each.tenant, each.held)
+            self.breaker.reopen(each.tenant, each.scope, each.held.breaker)
 
     def _act(self, record: Record) -> list[Output]:
         try:
@@ -140,7 +136,7 @@ class Actor:
         if ruling.held_by is not None:
             held = Held(ruling.held_by, record.partition, record.offset, case.record_id)
             self.breaker.hold(case.tenant, held)
-            self._cases[case.record_id] = (record, case)
+            self._held[case.record_id] = record
             scope = self.breaker.scope_of(case.tenant, held.breaker)
             outputs.append(Output(HELD, key, _headers(held, scope), record.value or b""))
         outputs += self._signed(record, case, sets)
@@ -157,7 +153,8 @@ class Actor:
         sends = ruling.action == "send"
         place = record.partition, record.offset
         found = self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
-        cases = [self._cases[held.record_id] for held in found if held.record_id in self._cases]
+        records = [self._held[held.record_id] for held in found if held.record_id in self._held]
+        cases = [(each, case) for each in records if isinstance(case := read_case(each), Case)]
         if not cases:
             return []
         outputs: list[Output] = []

@@ -8,11 +8,14 @@ same revocations, held ones and alarms, whoever reads it and however often.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+import orjson
+
 from models.contracts import Case, RevocationBudget
-from stream.events import REVOCATIONS, milliseconds, short_hash
+from stream.events import REVOCATIONS, Record, milliseconds, short_hash
 
 MAX_DRIFTS = 10_000
 """Revocations for drift that are remembered of a tenant; a budget may be no larger."""
@@ -47,6 +50,42 @@ class Held(NamedTuple):
     partition: int
     offset: int
     record_id: str
+
+
+class Standing(NamedTuple):
+    """A case as it stands on the topic of what is held, and the scope of the opening that holds it."""
+
+    tenant: str
+    held: Held
+    scope: str
+    record: Record
+
+
+def standing(records: Iterable[Record]) -> list[Standing]:
+    """What is held by `records` of the topic `HELD`, each partition in its order: what people ruled on is taken off.
+
+    A record of another shape says nothing.
+    """
+    found: dict[tuple[str, str], Standing] = {}
+    for record in records:
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        tenant = (record.key or b"").decode(errors="replace")
+        try:
+            breaker, partition, offset = headers["breaker"], int(headers["partition"]), int(headers["offset"])
+            if "action" in headers:
+                found = {
+                    key: each
+                    for key, each in found.items()
+                    if (each.tenant, each.held[:2]) != (tenant, (breaker, partition))
+                    or each.held.offset >= offset
+                }
+                continue
+            record_id = orjson.loads(record.value or b"")["record_id"]
+        except (KeyError, TypeError, ValueError):
+            continue
+        held = Held(breaker, partition, offset, record_id)
+        found[tenant, record_id] = Standing(tenant, held, headers.get("scope", ""), record)
+    return list(found.values())
 
 
 class Resolution(NamedTuple):

@@ -22,8 +22,11 @@ from stream.shell.transport import Assignment, Place
 class Acting(Protocol):
     """What the act stage needs of `stream.outbound.act.Actor`."""
 
-    def act(self, records: Sequence[Record], standing: Iterable[Record] = ()) -> list[Output]:
-        """The outputs for cases; `standing` is what stands as held, where a ruling on that is among them."""
+    def act(self, records: Sequence[Record], held: Iterable[Record] = ()) -> list[Output]:
+        """The outputs for cases; `held` is what the topic of what is held has, where a ruling on that is among them."""
+
+    def rules(self, records: Iterable[Record]) -> bool:
+        """Whether a ruling that holds is among records."""
 
     def forget(self) -> None:
         """Forget what is known of all tenants."""
@@ -60,13 +63,13 @@ class ActStage(Stage):
                 outputs += forwarded(records)
                 continue
             await self._read_back(place, records[0])
-            rules = any(b'"held.resolved"' in (record.value or b"") for record in records)
-            outputs += self.actor.act(records, await read_held(self.settings, place[1]) if rules else ())
+            held = await read_held(self.settings, place[1]) if self.actor.rules(records) else ()
+            outputs += self.actor.act(records, held)
         stamps_ms = [record.timestamp_ms for records in batches.values() for record in records]
         # That held revocations were sent is told once they are: a crash between sends them again, and never loses one.
         await (await self.publish([output for output in outputs if output.topic != HELD], stamps_ms))
-        if (held := [output for output in outputs if output.topic == HELD]) and not self.broken:
-            await (await self.publish(held, ()))
+        if (last := [output for output in outputs if output.topic == HELD]) and not self.broken:
+            await (await self.publish(last, ()))
         if not self.broken:
             for place, records in batches.items():
                 self.app.consumer.acknowledge(place, records[-1].offset)

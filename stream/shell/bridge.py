@@ -33,6 +33,7 @@ from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.bridge_metrics import BridgeMeasures
 from stream.shell.connection import refused
+from stream.shell.reading import POLL_MS, to_end
 
 COMMIT_S = 1.0
 """Between two commits: what is asked of the ledger again after a crash."""
@@ -42,7 +43,6 @@ TURN_S = 3.0
 """How long the clients may take for each step at the end: where no broker answers they would wait for one for ever."""
 ASK_S, AWAY_S = 5.0, 60.0
 """How often the broker is asked whether it is there, and how long it may be away before the bridge ends (chosen)."""
-POLL_MS = 200
 MOST_OTHERS = 16
 KEPT_MS = 30 * 86_400_000
 """How long outcomes are kept (`stream.shell.topic_table`): that there is none tells nothing of an older revocation."""
@@ -322,8 +322,9 @@ class Bridge:
 
     async def _learn(self) -> None:
         assert self._outcomes is not None
-        async for record in _to_end(self._outcomes):
-            self.ledger.take(_document(record.value))
+        async for _, records in to_end(self._outcomes):
+            for record in records:
+                self.ledger.take(_document(record.value))
             self._measures.alive()
 
     def _telling(
@@ -450,8 +451,9 @@ class _Ends:
         await consumer.start()
         try:
             await _to_beginning(consumer, await self.places(base))
-            async for record in _to_end(consumer):
-                yield record
+            async for _, records in to_end(consumer):
+                for record in records:
+                    yield record
         finally:
             await consumer.stop()
 
@@ -492,20 +494,6 @@ async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
 async def _to_beginning(consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
     consumer.assign(places)
     await consumer.seek_to_beginning(*places)
-
-
-async def _to_end(consumer: AIOKafkaConsumer) -> AsyncIterator[Record]:
-    """What `consumer` has not read yet, up to where its partitions end now."""
-    # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
-    ends = await consumer.end_offsets(list(consumer.assignment()))
-    behind = {place for place, end in ends.items() if end}
-    while behind:
-        for records in (await consumer.getmany(*behind, timeout_ms=POLL_MS)).values():
-            for record in records:
-                yield record
-        for place in tuple(behind):
-            if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
-                behind.discard(place)
 
 
 def _document(value: bytes | None) -> Mapping[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from models.errors import StateError
 from stream.core.partition import Partition
 from stream.settings import Settings
 from stream.shell.checkpoints import Recovered, StateRecord, fold, forgotten, keep_newest, state_topic
+from stream.shell.reading import reader, to_end
 from stream.shell.transport import Place
 
 log = logging.getLogger("driftline.worker")
@@ -31,31 +32,12 @@ async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place
     KafkaError
         The topic or a partition cannot be read.
     """
-    consumer = AIOKafkaConsumer(
-        **settings.aiokafka(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=settings.fetch_wait_ms,
-        max_partition_fetch_bytes=8 * settings.message_max_bytes,
-    )
     places = {TopicPartition(*state_place(settings, place)): place for place in inputs}
     live: dict[Place, dict[bytes, StateRecord]] = {place: {} for place in inputs}
-    await consumer.start()
-    try:
-        consumer.assign(list(places))
-        await consumer.seek_to_beginning(*places)
-        # The embedded broker tells the start of the last batch as the end; a fetch tells the truth on both.
-        ends = await consumer.end_offsets(list(places))
-        behind = {place for place in places if ends[place]}
-        while behind:
-            for place, items in (await consumer.getmany(*behind, timeout_ms=200)).items():
-                read = (StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items)
-                keep_newest(live[places[place]], read)
-            for place in tuple(behind):
-                if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
-                    behind.discard(place)
-    finally:
-        await consumer.stop()
+    async with reader(settings, places) as consumer:
+        async for place, items in to_end(consumer):
+            read = (StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items)
+            keep_newest(live[places[place]], read)
     return {place: list(newest.values()) for place, newest in live.items()}
 
 

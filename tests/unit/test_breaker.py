@@ -300,6 +300,24 @@ def test_a_worker_that_takes_over_goes_on_as_the_one_before_would_have(
     assert set(told(rest)) <= set(told(whole))
 
 
+@pytest.mark.parametrize("action", ["send", "drop"])
+def test_a_ruling_that_was_carried_out_and_not_acknowledged_decides_no_case_before_it(action: str) -> None:
+    """The worker ends after a case was held and ruled on, and before either was acknowledged: both are read again."""
+    wave = [a_case(n, agent=f"a{n}") for n in range(5)]
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    records = log(*wave, a_ruling(breaker, action))
+    before = Stage(Actor(KEYS, rulings().read))
+    first = before.act(records[:4])
+    lost = [*before.act(records[4:5]), *before.act(records[5:])]
+    after = Stage(Actor(KEYS, rulings().read), before.standing)
+    after.actor.recall(records[:4])
+    after.actor.recall_held(after.held())
+    rest = after.act(records[4:])
+    whole = Actor(KEYS, rulings().read).act(records)
+    assert _revoked([*first, *lost, *rest]) == _revoked(whole)
+    assert told(rest)[0] == "hold s-4"
+
+
 def _revoked(outputs: Sequence[Output]) -> set[str]:
     return {word for word in told(outputs) if word.startswith("revoke")}
 
