@@ -11,6 +11,7 @@ import logging
 import ssl
 import threading
 from importlib.metadata import version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ OLDEST_CLIENT = 3
 """Major version of kafka-python from which on its producers send to every broker we run on (tried, 2026-11-30)."""
 
 _log = logging.getLogger("driftline.connection")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine: what goes there needs no TLS, what listens there no password."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Rotating(ssl.SSLContext):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiohttp
 
 from models.errors import ConfigError
 from stream.advice.question import INSTRUCTIONS, Answer, answer
+from stream.tls import is_loopback
 
 MAX_REPLY = 256 * 1024
 """Bytes of a reply that are read."""
@@ -53,7 +53,7 @@ class Endpoint:
             raise ConfigError(
                 "--endpoint: expected an address such as https://models.example.com/v1, without a name, password or query"
             )
-        if parts.scheme == "http" and not _is_loopback(host):
+        if parts.scheme == "http" and not is_loopback(host):
             raise ConfigError("--endpoint: sessions would be sent in the clear; give an https address")
         self._url, self._model = f"{url.rstrip('/')}/chat/completions", model
         self._token_file, self._timeout_s = token_file, timeout_s
@@ -102,12 +102,3 @@ def _said(raw: bytes) -> Answer | None:
         return answer(told["choices"][0]["message"]["content"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import ConfigError, InputError
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 
 if TYPE_CHECKING:
     from stream.shell.held import Waiting
@@ -46,14 +46,11 @@ def held(
         raise ConfigError("to rule, name the opening, --key and --by")
     if not found:
         raise InputError(f"nothing is held by {breaker}: it was ruled on before, or its id is another")
-    from stream import jose, resolutions
+    from stream import resolutions
     from stream.outbound.breaker import Resolution
     from stream.shell.held import rule
 
-    try:
-        signing = jose.private_key(key.read_bytes(), f"--key {key}")
-    except OSError as error:
-        raise ConfigError(f"--key {key} cannot be read: {error.strerror}") from error
+    signing = signing_key(key)
     if len(by) > resolutions.MAX_BY or not by.isprintable():
         raise ConfigError(f"--by is no name of at most {resolutions.MAX_BY} printable characters")
     resolution = Resolution(found[0].tenant, breaker, "send" if send else "drop", by)

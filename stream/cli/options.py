@@ -30,6 +30,16 @@ def settings(**overrides: Any) -> Settings:
     return Settings.from_environment(**overrides)
 
 
+def signing_key(path: Path) -> Any:
+    """The private JWK of ``--key``; `ConfigError` where there is none that may sign."""
+    from stream import jose
+
+    try:
+        return jose.private_key(path.read_bytes(), f"--key {path}")
+    except OSError as error:
+        raise ConfigError(f"--key {path} cannot be read: {error.strerror}") from error
+
+
 def checked_mode(mode: str | None) -> str | None:
     """`mode`, if it is one; `ConfigError` otherwise."""
     if mode not in {None, "shadow", "enforce"}:

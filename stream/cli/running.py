@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from models.errors import BrokerError, ConfigError
-from stream.cli.options import Bootstrap, Mode, Prefix, Tools, checked_mode, settings
+from stream.cli.options import Bootstrap, Mode, Prefix, Tools, checked_mode, settings, signing_key
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -140,7 +140,6 @@ def advise(
     import signal
     import threading
 
-    from stream import jose
     from stream.advice.budget import Budget
     from stream.advice.endpoint import Endpoint
     from stream.advice.heard import Heard
@@ -155,10 +154,7 @@ def advise(
         raise ConfigError(f"--model is no name of at most {MAX_BY} printable characters")
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     voice = _voice(configured, verbose=False)
-    try:
-        signing = jose.private_key(key.read_bytes(), f"--key {key}")
-    except OSError as error:
-        raise ConfigError(f"--key {key} cannot be read: {error.strerror}") from error
+    signing = signing_key(key)
     tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
     keys = configured.declaration_jwks
     adviser = Adviser(

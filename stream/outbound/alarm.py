@@ -9,7 +9,7 @@ from urllib.parse import quote
 from models.contracts import Case
 from stream.events import milliseconds
 from stream.outbound.breaker import Opening
-from stream.outbound.ocsf import ACTIVITY, CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY
+from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
 
 
 def held(case: Case, opening: Opening) -> dict[str, Any]:
@@ -55,14 +55,7 @@ def _finding(
 ) -> dict[str, Any]:
     closes, time_ms = activity == 3, milliseconds(datetime.fromisoformat(case.time))
     return {
-        "class_uid": 2004,
-        "class_name": "Detection Finding",
-        "category_uid": 2,
-        "category_name": "Findings",
-        "activity_id": activity,
-        "activity_name": ACTIVITY[activity],
-        "type_uid": 200_400 + activity,
-        "type_name": f"Detection Finding: {ACTIVITY[activity]}",
+        **classified(activity),
         "time": time_ms,
         "severity_id": 5,
         "severity": SEVERITY[5],

@@ -15,7 +15,7 @@ from models.contracts import FAMILIES, CredentialRef, Evidence, Family, PathStep
 from stream.events import clipped
 from stream.outbound.change import RANK, Change
 from stream.outbound.frameworks import DRIVERS, attacks, frameworks
-from stream.outbound.ocsf import ACTIVITY, CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY
+from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
 
 BROKER_LAG_MS = 15 * 60 * 1000
 """Longest delay between a revocation and its effect that a broker's vendor documents: 15 minutes, Entra with
@@ -148,14 +148,7 @@ def _classified(change: Change) -> dict[str, Any]:
     closed = _is_closed(change)
     activity = _CLOSED if closed else _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
     return {
-        "class_uid": 2004,
-        "class_name": "Detection Finding",
-        "category_uid": 2,
-        "category_name": "Findings",
-        "activity_id": activity,
-        "activity_name": ACTIVITY[activity],
-        "type_uid": 200_400 + activity,
-        "type_name": f"Detection Finding: {ACTIVITY[activity]}",
+        **classified(activity),
         "time": change.time_ms,
         "severity_id": severity,
         "severity": SEVERITY[severity],

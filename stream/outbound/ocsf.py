@@ -19,6 +19,20 @@ CONFIDENCE = {1: "Low", 2: "Medium", 3: "High"}
 RISK_LEVEL = {3: "High", 4: "Critical"}
 
 
+def classified(activity: int) -> dict[str, Any]:
+    """Class and activity of a Detection Finding, as OCSF numbers them and in its words."""
+    return {
+        "class_uid": 2004,
+        "class_name": "Detection Finding",
+        "category_uid": 2,
+        "category_name": "Findings",
+        "activity_id": activity,
+        "activity_name": ACTIVITY[activity],
+        "type_uid": 200_400 + activity,
+        "type_name": f"Detection Finding: {ACTIVITY[activity]}",
+    }
+
+
 @cache
 def _validator() -> Any:
     """The official schema's validator; built once, since building it costs a second and a check 0.5 ms."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -116,9 +114,9 @@ class Credentials:
             json.dumps({" ".join(each): token for each, token in self._tokens.items()}), encoding="utf-8"
         )
         secret.write_text(SECRET, encoding="utf-8")
-        kinds: dict[str, Counter[str]] = {}
+        kinds: dict[str, set[str]] = {}
         for each in self._declared:
-            kinds.setdefault(each.broker, Counter())[each.kind] += 1
+            kinds.setdefault(each.broker, set()).add(each.kind)
         brokers = {
             name: {
                 "provider": "rfc7009",
@@ -151,6 +149,6 @@ def credentials(settings: Settings, played: Sequence[Message], scratch: Path) ->
     if len(declared) > MOST:
         return f"{len(declared)} credentials are declared, and the demo issues at most {MOST}"
     try:
-        return Credentials(replace(settings), declared, scratch)
+        return Credentials(settings, declared, scratch)
     except ImportError:
         return "to see credentials die at an OAuth server: pip install 'driftline[demo]'"

@@ -6,13 +6,13 @@ import hmac
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from models.errors import ConfigError
+from stream.tls import is_loopback
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHORTEST_TOKEN = 16
@@ -55,7 +55,7 @@ class HealthServer:
     """
 
     def __init__(self, measures: Measured, host: str, port: int, token_file: Path | None) -> None:
-        if token_file is None and not _loopback(host):
+        if token_file is None and not is_loopback(host):
             raise ConfigError(
                 f"metrics on {host} would be open to the network: set DRIFTLINE_METRICS_TOKEN_FILE to a file "
                 "with a bearer token, or listen on 127.0.0.1"
@@ -125,13 +125,6 @@ def _handler(routes: Mapping[str, Route], token_file: Path | None) -> type[BaseH
 
 def _answer(good: bool, otherwise: str) -> tuple[bool, bytes]:
     return good, b"ok\n" if good else f"{otherwise}\n".encode()
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _token(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stream.bridge.provider import Unavailable
+from stream.tls import is_loopback
 
 
 class Part(BaseModel):
@@ -35,18 +35,9 @@ def _web_address(url: str) -> str:
         raise ValueError(
             "expected an address such as https://sso.example.com, without a name, password or query"
         )
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("secrets would be sent in the clear; give an https address")
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
