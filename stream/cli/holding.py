@@ -42,8 +42,9 @@ def held(
     if not (send or drop):
         _show(found, breaker)
         return
+    lacking = [name for name, given in (("the opening", breaker), ("--key", key), ("--by", by)) if not given]
     if breaker is None or key is None or not by:
-        raise ConfigError("to rule, name the opening, --key and --by")
+        raise ConfigError(f"to rule, name {' and '.join(lacking)} too; `driftline held` lists the openings")
     if not found:
         raise InputError(f"nothing is held by {breaker}: it was ruled on before, or its id is another")
     from stream import resolutions
@@ -68,14 +69,16 @@ def _show(found: Sequence[Waiting], breaker: str | None) -> None:
 
     console = Console()
     if not found:
-        console.print("nothing is held" + (f" by {breaker}" if breaker else ""))
+        other = f" by {breaker}; `driftline held` lists the openings, by their whole ids" if breaker else ""
+        console.print(f"nothing is held{other}")
         return
     if breaker is None:
-        table = Table("breaker", "tenant", "sessions", "agents", "since")
+        table = Table("tenant", "sessions", "agents", "since")
+        table.add_column("breaker", min_width=32, no_wrap=True)  # people copy it
         for name in dict.fromkeys(each.breaker for each in found):
             some = [each for each in found if each.breaker == name]
             agents = len({each.agent for each in some})
-            table.add_row(name, plain(some[0].tenant, 40), str(len(some)), str(agents), some[0].time)
+            table.add_row(plain(some[0].tenant, 40), str(len(some)), str(agents), some[0].time, name)
     else:
         table = Table("session", "agent", "time", "credentials", "why")
         for each in found:

@@ -70,7 +70,7 @@ def _show(made: Report) -> None:
     ):
         table.add_row(name, str(value))
     if made.enforced:
-        table.add_row("revoked in earnest already", str(made.enforced))
+        table.add_row("of these judged in enforce already", str(made.enforced))
     console.print(table)
     if made.examples:
         shown = Table(title="the highest scores among them", title_justify="left")

@@ -38,7 +38,7 @@ class Report:
     examples : cases
         Of those with the highest scores.
     enforced : int
-        Sessions that were revoked in earnest: cases of a time that was no shadow.
+        Sessions of these that were judged in enforce: what was held of them, and ruled on, their cases do not tell.
     """
 
     first: str = ""
@@ -78,7 +78,7 @@ class Report:
                 }
                 for case in self.examples
             ],
-            "sessions_revoked_in_earnest": self.enforced,
+            "sessions_judged_in_enforce": self.enforced,
             "records_that_are_no_case": self.unread,
         }
 

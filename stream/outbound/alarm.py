@@ -20,8 +20,8 @@ def held(case: Case, opening: Opening) -> dict[str, Any]:
     )
     steps = (
         f"1. driftline held {opening.breaker} shows what is held and why. 2. If the sessions did drift, an attack is under way: driftline "
-        f"held {opening.breaker} --send. 3. If they are honest, something changed: a release, a tool, a policy. driftline held "
-        f"{opening.breaker} --drop, and go back to shadow until it is mended."
+        f"held {opening.breaker} --send --by NAME --key FILE. 3. If they are honest, something changed: a release, a tool, a policy. driftline held "
+        f"{opening.breaker} --drop --by NAME --key FILE, and go back to shadow until it is mended."
     )
     return _finding(
         case,
