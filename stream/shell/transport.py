@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, Protocol
 
 import faust
 from aiokafka import OffsetAndMetadata, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, UnknownError
 from faust.transport.drivers import aiokafka as driver
 
@@ -25,6 +24,7 @@ from models.errors import ConfigError
 from stream.events import Headers, Record
 from stream.settings import Settings
 from stream.shell import wire
+from stream.shell.assignor import Assignor
 
 log = logging.getLogger("driftline.worker")
 
@@ -70,6 +70,11 @@ class Receiving(Protocol):
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # aiokafka keeps a member's last assignment on the class: two groups in one process need two classes.
+        self.assignor: type[Assignor] = type("Own", (Assignor,), {})
+
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         # Faust ends the app when a commit fails. Ours only tells where we are: the next one says it again.
         try:
@@ -83,11 +88,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust fixes a fetch wait of 1,500 ms and, for apps without tables, an assignor that moves partitions
-        # which could have stayed. Neither has a public setting.
+        # Faust fixes a fetch wait of 1,500 ms, and an assignor that moves what could stay. Neither has a public setting.
         for name, value in (
             ("_fetch_max_wait_ms", transport.fetch_wait_ms),
-            ("_partition_assignment_strategy", (_own_assignor(),)),
+            ("_partition_assignment_strategy", (self.assignor,)),
         ):
             if not hasattr(consumer, name):
                 raise ConfigError(f"this aiokafka has no {name}; install the pinned version")
@@ -95,13 +99,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
-def _own_assignor() -> type[StickyPartitionAssignor]:
-    # aiokafka keeps a member's last assignment on the class: two groups in one process need two classes.
-    return type("Sticky", (StickyPartitionAssignor,), {})
-
-
 class Consumer(driver.Consumer):
     """Hands fetches to the stage; commits what the stage says is durable."""
+
+    _thread: _Thread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -129,6 +130,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         """Called by the group. Faust's own generation number changes on another thread, before the places do."""
         self.current = Assignment(generation_id, frozenset((tp.topic, tp.partition) for tp in assigned))
+        self._thread.assignor.on_generation_assignment(generation_id)  # aiokafka leaves it to us
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def first_offset(self, place: Place) -> int:

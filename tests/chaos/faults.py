@@ -197,17 +197,17 @@ def _spread(scene: Scene) -> None:
 
 
 def _owners(scene: Scene) -> int:
-    """How many members the judge stage's group has partitions with."""
+    """How many members have partitions in each stage's group."""
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
     admin = KafkaAdminClient(**scene.settings.kafka())
     try:
-        group = f"{scene.settings.prefix}{scene.settings.group}-judge"
-        described = admin.describe_groups([group])[group]
-        if described["group_state"] != "Stable":
+        groups = [f"{scene.settings.prefix}{scene.settings.group}-{stage}" for stage in ("judge", "act")]
+        described = admin.describe_groups(groups)
+        if any(described[group]["group_state"] != "Stable" for group in groups):
             return 0
-        return sum(1 for member in described["members"] if member["member_assignment"])
+        return min(sum(1 for m in described[group]["members"] if m["member_assignment"]) for group in groups)
     except KafkaError:
         return 0
     finally:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stream import policy as policies
-from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, dumps
+from stream.events import CASES, DECISIONS, EVENTS, FEEDBACK, QUARANTINE, dumps
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.demo import sample_messages
@@ -224,6 +224,20 @@ def test_a_worker_whose_broker_is_away_is_alive_and_not_ready(jars: None, tmp_pa
             assert worker.stop()[0] == 0
 
 
+def read_by_both(settings: Settings, stage: str) -> set[str]:
+    """Topics of which each of two workers has at least one partition in a stage's group."""
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(**settings.kafka())
+    try:
+        group = f"{settings.prefix}{settings.group}-{stage}"
+        given = [m["member_assignment"] or {} for m in admin.describe_groups([group])[group]["members"]]
+        topics = [{row["topic"] for row in one.get("assigned_partitions", ())} for one in given]
+        return topics[0] & topics[1] if len(topics) == 2 else set()
+    finally:
+        admin.close()
+
+
 def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_path: Path) -> None:
     settings = on_kafka
     played = sample_messages()
@@ -237,6 +251,9 @@ def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_pa
             wait_until(lambda: b" is ours" in other.read_bytes(), second)
             play(settings, played[third : 2 * third], None)
             wait_until(lambda: b"ready" in other.read_bytes(), second)
+            for stage, topics in {"judge": [EVENTS], "act": [CASES, FEEDBACK]}.items():
+                names = {settings.topic(topic) for topic in topics}
+                wait_until(lambda stage=stage, names=names: read_by_both(settings, stage) == names, second)
             assert second.stop()[0] == 0, other.read_text()
         play(settings, played[2 * third :], None)
         _, n = replayed(settings)
