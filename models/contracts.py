@@ -382,11 +382,15 @@ class Signed(Outbound):
 
 
 class RevocationBudget(Outbound):
-    """How many sessions drift may revoke within a window before further revocations are held; None: any number."""
+    """How many sessions drift may revoke within a window before further revocations are held; None: any number.
+
+    ``confirm_minutes`` is how long a broker may take to confirm one before the SOC hears of it; None: for ever.
+    """
 
     window_minutes: float
     agent: int | None
     tenant: int | None
+    confirm_minutes: float | None = None
 
 
 class Case(Outbound):
@@ -467,6 +471,15 @@ class HeldResolved(Inbound):
     type: Literal["held.resolved"]
     tenant: Identifier
     token: Annotated[str, Field(max_length=4096)]
+    schema_version: Annotated[int, Field(ge=1)] = 1
+
+
+class OutcomeTold(Inbound):
+    """An outcome, put among the cases of its tenant: from there on it counts."""
+
+    type: Literal["outcome.told"]
+    tenant: Identifier
+    outcome: Outcome
     schema_version: Annotated[int, Field(ge=1)] = 1
 
 

@@ -83,11 +83,12 @@ class SecondOpinions(_Part):
 
 
 class Revocations(_Part):
-    """The circuit breaker's budget: sessions that drift may revoke within the window; None: any number."""
+    """The circuit breaker's budget: sessions that drift may revoke within the window, and when a broker is late; None: no limit."""
 
     window_minutes: Annotated[float, Field(gt=0, le=1440)] = 60
     agent: Annotated[int, Field(ge=1, le=10_000)] | None = 20
     tenant: Annotated[int, Field(ge=1, le=10_000)] | None = 50
+    confirm_minutes: Annotated[float, Field(gt=0, le=1440)] | None = None
 
 
 class Policy(_Part):
@@ -127,6 +128,8 @@ class Policy(_Part):
             del content["opinions"]
         if self.revocations == Revocations():
             del content["revocations"]
+        elif self.revocations.confirm_minutes is None:
+            del content["revocations"]["confirm_minutes"]
         for younger in ("sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "stream").rglob("*.py"), *(ROOT / "models").rglob("*.py")])
 SHELL = {
     "stage.py",
+    "act_stage.py",
     "judge_stage.py",
     "send.py",
     "advise.py",

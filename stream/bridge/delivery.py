@@ -11,9 +11,10 @@ from functools import partial
 from models.contracts import CredentialRef, Outcome
 from stream.bridge.lane import GaveUp, Lane
 from stream.bridge.ledger import Ledger
-from stream.bridge.order import Order, credential_id
+from stream.bridge.order import Order
 from stream.bridge.provider import Effect, Rejected
 from stream.events import rfc3339
+from stream.outbound.claims import credential_id
 
 MAX_DETAIL = 1024
 

@@ -11,8 +11,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from models.contracts import CredentialRef, Identifier
-from stream.events import short_hash
-from stream.outbound.claims import SESSION_REVOKED
+from stream.outbound.claims import SESSION_REVOKED, credential_id
 from stream.outbound.tokens import TokenError, verify_token
 
 REMEMBERED_S = 45 * 86_400
@@ -109,11 +108,6 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
             "event", "sub_id.tenant, txn, jti or driftline_credentials have another shape"
         ) from error
     return order
-
-
-def credential_id(tenant: str, credential: CredentialRef) -> str:
-    """What a credential is called in outcomes: a hash, since values may be read by more people than may use them."""
-    return short_hash("credential", tenant, credential.broker, credential.kind, credential.value)
 
 
 def addressee(token: bytes) -> str:

@@ -248,8 +248,7 @@ class Cases:
 
 def _budget(policy: Policy) -> RevocationBudget:
     """The policy's budget of revocations, which act holds its breaker to: it reads the log alone."""
-    of = policy.revocations
-    return RevocationBudget(window_minutes=of.window_minutes, agent=of.agent, tenant=of.tenant)
+    return RevocationBudget(**policy.revocations.model_dump())
 
 
 def _step(row: PathRow) -> PathStep:

@@ -1,7 +1,8 @@
 """act: what is done about a case. Alerts and signed events, and nothing that judge did not decide.
 
-A case carries its final finding and claims; act sends or holds them, and signs. What it knows beside is the breaker's, which is a
-function of the case log: the same case read twice, late or after a crash gives the same ids and claims (design, Law 2).
+A case carries its final finding and claims; act sends or holds them, and signs. What it knows beside is the breaker's, and whether what
+it sent is dead; both are functions of the case log: the same case read twice, late or after a crash gives the same ids and claims
+(design, Law 2).
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from models.contracts import SCHEMA_VERSION, Case, HeldResolved, Signed
+from models.contracts import SCHEMA_VERSION, Case, ClockTick, HeldResolved, OutcomeTold, Signed
 from models.errors import ContractError, DecodeError, SchemaError
 from stream.events import ALERTS, CORE, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
 from stream.outbound import alarm
 from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
+from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
+FromLog = Case | HeldResolved | OutcomeTold | ClockTick
+"""What stands in the log of cases."""
 SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))
 
 
@@ -59,7 +63,7 @@ class Actor:
 
     def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
         self._keys, self._rulings = keys, rulings
-        self.breaker = Breaker()
+        self.breaker, self.containment = Breaker(), Containment()
         # By record id: what a ruling may be about, while records are acted on.
         self._held: dict[str, Record] = {}
 
@@ -91,19 +95,29 @@ class Actor:
 
     def forget(self) -> None:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
-        self.breaker = Breaker()
+        self.breaker, self.containment = Breaker(), Containment()
 
     def recall(self, records: Iterable[Record]) -> None:
-        """Note cases that were acted on before, so that the breaker knows what a worker before knew of it; sends nothing."""
+        """Note cases that were acted on before, so that this worker knows what the one before knew of them; sends nothing."""
+        waiting: dict[str, list[tuple[Record, Case]]] = {}  # by breaker
         for record in records:
             with suppress(ContractError):
+                self.containment.pass_time(record.partition, record.timestamp_ms)
                 read = read_case(record)
                 if isinstance(read, HeldResolved):
                     ruling = self._ruling(read)
-                    place = record.partition, record.offset
-                    self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=ruling.action == "send")
-                else:
-                    self.breaker.rule(read)
+                    place, sends = (record.partition, record.offset), ruling.action == "send"
+                    self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
+                    for held, case in waiting.pop(ruling.breaker, ()):
+                        if sends:
+                            self.containment.sent(case, case.sets, held.partition, record.timestamp_ms)
+                elif isinstance(read, OutcomeTold):
+                    self.containment.take(read.tenant, read.outcome)
+                elif isinstance(read, Case):
+                    ruled = self.breaker.rule(read)
+                    if ruled.held_by is not None:
+                        waiting.setdefault(ruled.held_by, []).append((record, read))
+                    self.containment.sent(read, plan(read, ruled).sets, record.partition, record.timestamp_ms)
 
     def recall_held(self, records: Iterable[Record]) -> None:
         """Note what stands as held by `records` of the topic `HELD`.
@@ -115,14 +129,29 @@ class Actor:
             self.breaker.hold(each.tenant, each.held)
             self.breaker.reopen(each.tenant, each.scope, each.held.breaker)
 
+    def next_deadline(self, partition: int) -> int | None:
+        """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
+        return self.containment.next_deadline(partition)
+
+    def standing(self) -> dict[str, int]:
+        """How many cases wait for a person, or for a broker, by what they wait for."""
+        return {"held": self.breaker.n_held, **self.containment.count()._asdict()}
+
     def _act(self, record: Record) -> list[Output]:
+        # Before the record counts: what is late is late, though it come with this very one.
+        late = self.containment.pass_time(record.partition, record.timestamp_ms)
+        outputs = _alerts(late)
         try:
             read = read_case(record)
             if isinstance(read, HeldResolved):
-                return self._resolve(record, self._ruling(read))
+                outputs += self._resolve(record, self._ruling(read))
+            elif isinstance(read, OutcomeTold):
+                outputs += _alerts(self.containment.take(read.tenant, read.outcome))
+            elif isinstance(read, Case):
+                outputs += self._case(record, read)
         except ContractError as error:
-            return [refusal(record, error.reason, error.detail)]
-        return self._case(record, read)
+            outputs.append(refusal(record, error.reason, error.detail))
+        return outputs
 
     def _case(self, record: Record, case: Case) -> list[Output]:
         outputs: list[Output] = []
@@ -140,6 +169,7 @@ class Actor:
             scope = self.breaker.scope_of(case.tenant, held.breaker)
             outputs.append(Output(HELD, key, _headers(held, scope), record.value or b""))
         outputs += self._signed(record, case, sets)
+        self.containment.sent(case, sets, record.partition, record.timestamp_ms)
         return outputs
 
     def _ruling(self, read: HeldResolved) -> Resolution:
@@ -162,6 +192,7 @@ class Actor:
         for held, case in cases if sends else ():
             revocations = [signed for signed in case.sets if signed.topic == REVOCATIONS]
             outputs += self._signed(held, case, revocations)
+            self.containment.sent(case, revocations, record.partition, record.timestamp_ms)
         last = cases[-1][1]
         closing = alarm.resolved(last, ruling.breaker, sent=sends, by=ruling.by, count=len(cases))
         outputs.append(Output(ALERTS, key, (), dumps(closing)))
@@ -193,6 +224,10 @@ class Actor:
         return outputs
 
 
+def _alerts(found: Sequence[dict[str, Any]]) -> list[Output]:
+    return [Output(ALERTS, each["metadata"]["tenant_uid"].encode(), (), dumps(each)) for each in found]
+
+
 def _headers(held: Held, scope: str) -> Headers:
     return (
         ("breaker", held.breaker.encode()),
@@ -202,8 +237,15 @@ def _headers(held: Held, scope: str) -> Headers:
     )
 
 
-def read_case(record: Record) -> Case | HeldResolved:
-    """The case in `record`, or the ruling on cases that are held.
+_OTHERS: dict[str, type[HeldResolved | OutcomeTold | ClockTick]] = {
+    "held.resolved": HeldResolved,
+    "outcome.told": OutcomeTold,
+    "clock.tick": ClockTick,
+}
+
+
+def read_case(record: Record) -> FromLog:
+    """The case in `record`, or what stands among cases: a ruling, an outcome, a tick.
 
     Raises
     ------
@@ -228,9 +270,9 @@ def read_case(record: Record) -> Case | HeldResolved:
         )
     try:
         # Extra fields are ignored, so that judge may be upgraded before act.
-        case: Case | HeldResolved
-        if document.get("type") == "held.resolved":
-            case = HeldResolved.model_validate(document)
+        case: FromLog
+        if (other := _OTHERS.get(str(document.get("type")))) is not None:
+            case = other.model_validate_json(record.value)  # times as text: JSON's rules, not Python's
         else:
             case = Case.model_validate(document, extra="ignore")
     except ValidationError as error:
@@ -239,6 +281,8 @@ def read_case(record: Record) -> Case | HeldResolved:
         raise SchemaError("schema", f"{path[:256]}: {first['msg'][:200]}") from error
     except RecursionError as error:
         raise SchemaError("schema", "nested too deep") from error
+    if isinstance(case, ClockTick):
+        return case
     if record.key is not None and record.key != case.tenant.encode():
         raise SchemaError("key", "a case is keyed by its tenant")
     return case

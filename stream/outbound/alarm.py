@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from models.contracts import Case
-from stream.events import milliseconds
 from stream.outbound.breaker import Opening
-from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
+from stream.outbound.notice import NEW, RESOLVED, Notice, finding
 
 
 def held(case: Case, opening: Opening) -> dict[str, Any]:
@@ -53,54 +51,22 @@ def resolved(case: Case, breaker: str, *, sent: bool, by: str, count: int) -> di
 def _finding(
     case: Case, breaker: str, scope: str, *, activity: int, title: str, desc: str, steps: str
 ) -> dict[str, Any]:
-    closes, time_ms = activity == 3, milliseconds(datetime.fromisoformat(case.time))
-    return {
-        **classified(activity),
-        "time": time_ms,
-        "severity_id": 5,
-        "severity": SEVERITY[5],
-        "is_alert": not closes,
-        "confidence_id": 3,
-        "confidence": CONFIDENCE[3],
-        "risk_level_id": 4,
-        "risk_level": RISK_LEVEL[4],
-        "status_id": 4 if closes else 1,
-        "status": "Resolved" if closes else "New",
-        "action_id": 3,
-        "action": "Observed",
-        "disposition_id": 19,
-        "disposition": "Alert",
-        "message": f"{title}: {scope}" if scope else title,
-        "metadata": {
-            "version": OCSF_VERSION,
-            "profiles": list(PROFILES),
-            "uid": f"{breaker}/{activity}",
-            "correlation_uid": breaker,
-            "tenant_uid": case.tenant,
-            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": case.core},
-        },
-        "finding_info": {
-            "uid": breaker,
-            "title": title,
-            "desc": desc,
-            "first_seen_time": time_ms,
-            "last_seen_time": time_ms,
-            "analytic": {
-                "uid": "driftline.breaker",
-                "name": "Driftline circuit breaker",
-                "type_id": 1,
-                "type": "Rule",
-                "version": case.policy,
-            },
-        },
-        "remediation": {"desc": steps},
-        "unmapped": {
-            "dedup_key": f"{quote(case.tenant, safe='')}|breaker|{breaker}",
-            "enforced": True,
-            "exposure": {
-                "revocation": "decided" if closes else "held",
-                "worst_case_until": None,
-                "note": desc,
-            },
-        },
-    }
+    closes = activity == 3
+    return finding(
+        case,
+        Notice(
+            uid=f"{breaker}/{activity}",
+            about=breaker,
+            correlation=breaker,
+            dedup_key=f"{quote(case.tenant, safe='')}|breaker|{breaker}",
+            analytic=("driftline.breaker", "Driftline circuit breaker"),
+            activity=activity,
+            calls=not closes,
+            title=title,
+            message=f"{title}: {scope}" if scope else title,
+            desc=desc,
+            steps=steps,
+            revocation="decided" if closes else "held",
+            status=RESOLVED if closes else NEW,
+        ),
+    )

@@ -214,6 +214,11 @@ class Breaker:
         if tenant is not None and scope in tenant.open:
             tenant.open[scope] = breaker
 
+    @property
+    def n_held(self) -> int:
+        """Cases that wait for a person."""
+        return sum(len(tenant.held) for tenant in self._tenants.values())
+
     def holding(self, tenant_name: str) -> list[Held]:
         """What is held of a tenant, oldest first."""
         tenant = self._tenants.get(tenant_name)

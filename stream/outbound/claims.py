@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from models.contracts import CredentialRef, Signed, Standing
 from stream.events import REVOCATIONS, RISK, clipped, dumps, short_hash
 from stream.outbound.change import Change, Receivers
@@ -90,6 +92,20 @@ def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str])
             event = _revoked(change, group)
             claims.append(_claims(change, issuer, audience, jti, {SESSION_REVOKED: event}))
     return claims
+
+
+def credentials_of(claims: Mapping[str, Any]) -> list[CredentialRef]:
+    """The credentials that the claims of a revocation name; none where they have another shape."""
+    try:
+        named = claims["events"][SESSION_REVOKED]["driftline_credentials"]
+        return [CredentialRef.model_validate(each) for each in named]
+    except (KeyError, TypeError, ValidationError):
+        return []
+
+
+def credential_id(tenant: str, credential: CredentialRef) -> str:
+    """What a credential is called in outcomes: a hash, since values may be read by more people than may use them."""
+    return short_hash("credential", tenant, credential.broker, credential.kind, credential.value)
 
 
 def _revoked(change: Change, refs: Sequence[CredentialRef]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ LOOK_BACK_MS = 2 * 3_600_000
 """How far back cases are read: twice the shipped window. What a window held depends on what the window before it held, and no further."""
 
 
-async def read_cases(settings: Settings, place: Place, first: Record) -> list[Record]:
-    """Cases of a partition before the record `first`, in their order.
+async def read_cases(settings: Settings, place: Place, before: int, at_ms: int) -> list[Record]:
+    """Cases of a partition before the offset `before`, in their order, as far back as one looks from `at_ms` on.
 
     Raises
     ------
@@ -23,12 +23,13 @@ async def read_cases(settings: Settings, place: Place, first: Record) -> list[Re
     """
     cases, read = TopicPartition(*place), list[Record]()
     async with reader(settings, [cases]) as consumer:
-        since = await consumer.offsets_for_times({cases: max(0, first.timestamp_ms - LOOK_BACK_MS)})
-        if (found := since.get(cases)) is not None:
-            consumer.seek(cases, found.offset)
-        while await consumer.position(cases) < first.offset:
+        since = await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})
+        if (found := since.get(cases)) is None:
+            return read
+        consumer.seek(cases, found.offset)
+        while await consumer.position(cases) < before:
             for records in (await consumer.getmany(cases, timeout_ms=POLL_MS)).values():
-                read += (record for record in records if record.offset < first.offset)
+                read += (record for record in records if record.offset < before)
     return read
 
 

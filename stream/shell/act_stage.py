@@ -1,22 +1,25 @@
 """The act stage: cases in, alerts and signed revocations out.
 
-What the circuit breaker knows is read back from the log of cases, and from what stands as held, when a partition is taken over. A
-person's ruling on what is held comes on the topic of feedback, and counts once it stands among the tenant's cases.
+What act knows of the past is read back from the log of cases, and from what stands as held, when a partition is taken over. A
+person's ruling on what is held comes on the topic of feedback, what became of a revocation on that of outcomes; both count once they
+stand among the tenant's cases.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 from pydantic import ValidationError
 
-from models.contracts import HeldResolved
-from stream.events import CASES, FEEDBACK, HELD, Output, Record, dumps
+from models.contracts import HeldResolved, Outcome, OutcomeTold
+from stream.events import CASES, FEEDBACK, HELD, OUTCOMES, Output, Record, dumps, refusal
 from stream.shell.act_past import read_cases, read_held
-from stream.shell.stage import Stage, StageContext
-from stream.shell.transport import Assignment, Place
+from stream.shell.stage import TICK, TICK_AGAIN_S, Stage, StageContext, confirmed
+from stream.shell.transport import Assignment, Place, send
 
 
 class Acting(Protocol):
@@ -37,6 +40,12 @@ class Acting(Protocol):
     def recall_held(self, records: Iterable[Record]) -> None:
         """Note what stands as held."""
 
+    def next_deadline(self, partition: int) -> int | None:
+        """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
+
+    def standing(self) -> Mapping[str, int]:
+        """How many cases wait for a person, or for a broker, by what they wait for."""
+
 
 class ActStage(Stage):
     """Cases in, alerts and signed revocations out."""
@@ -44,9 +53,10 @@ class ActStage(Stage):
     name = "act"
 
     def __init__(self, context: StageContext, actor: Acting) -> None:
-        super().__init__(context, [CASES, FEEDBACK])
+        super().__init__(context, [CASES, FEEDBACK, OUTCOMES])
         self.actor = actor
         self._known: set[Place] = set()  # partitions of cases whose past was read back
+        self._ticked: dict[Place, float] = {}  # monotonic time of the last tick
 
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.shell.transport.Receiving`."""
@@ -59,10 +69,12 @@ class ActStage(Stage):
         """Act on cases, then acknowledge them: nothing but the outputs needs to be durable."""
         outputs: list[Output] = []
         for place, records in batches.items():
-            if place[0] == self.settings.topic(FEEDBACK):
-                outputs += forwarded(records)
+            if place[0] != self.settings.topic(CASES):
+                outputs += forwarded(
+                    records, OUTCOMES if place[0] == self.settings.topic(OUTCOMES) else FEEDBACK
+                )
                 continue
-            await self._read_back(place, records[0])
+            await self._read_back(place, records[0].offset, records[0].timestamp_ms)
             held = await read_held(self.settings, place[1]) if self.actor.rules(records) else ()
             outputs += self.actor.act(records, held)
         stamps_ms = [record.timestamp_ms for records in batches.values() for record in records]
@@ -75,22 +87,68 @@ class ActStage(Stage):
                 self.app.consumer.acknowledge(place, records[-1].offset)
             self.at("act.acknowledged")
 
-    async def _read_back(self, place: Place, first: Record) -> None:
-        """Let the breaker know what came before the first record of a partition that was taken over."""
+    async def remind_regularly(self) -> None:
+        """Append ticks to quiet partitions where a broker is late, until the stage is closed."""
+        while not self.closed:
+            await asyncio.sleep(1.0)
+            try:
+                for place, before in tuple(self._next.items()):
+                    # Records that wait will move the clock themselves.
+                    if place[0] == self.settings.topic(CASES) and self.lag(place) == 0:
+                        await self._remind(place, before, round(time.time() * 1000))
+            except Exception as error:
+                self.failed(error)
+                return
+
+    async def _remind(self, place: Place, before: int, now_ms: int) -> None:
+        async with self._batches:
+            if self.closed or self._next.get(place) != before:
+                return
+            await self._read_back(place, before, now_ms)
+        due, now = self.actor.next_deadline(place[1]), time.monotonic()
+        if due is None or now_ms < due or now - self._ticked.get(place, 0.0) < TICK_AGAIN_S:
+            return
+        self._ticked[place] = now
+        await confirmed(await send(self.app, [(*place, None, TICK, ())]))
+        self.measures.ticks.inc()
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        super().observe()
+        for standing, count in self.actor.standing().items():
+            self.measures.revocations.labels(standing).set(count)
+
+    async def _read_back(self, place: Place, before: int, at_ms: int) -> None:
+        """Let the actor know what came before an offset of a partition that was taken over."""
         if place in self._known:
             return
-        if first.offset:
-            self.actor.recall(await read_cases(self.settings, place, first))
+        if before:
+            self.actor.recall(await read_cases(self.settings, place, before, at_ms))
             self.actor.recall_held(await read_held(self.settings, place[1]))
         self._known.add(place)
 
 
-def forwarded(records: Sequence[Record]) -> list[Output]:
-    """Rulings on what is held among records of feedback, as records for the log of cases of their tenants."""
+def forwarded(records: Iterable[Record], base: str) -> list[Output]:
+    """What counts once it stands among the cases of its tenant: outcomes, and rulings on what is held among the rest of feedback."""
     outputs = []
     for record in records:
-        with suppress(ValidationError):
-            ruling = HeldResolved.model_validate_json(record.value or b"")
-            # Whether it is signed is found out where it counts: in the log that all workers read alike.
-            outputs.append(Output(CASES, ruling.tenant.encode(), (), dumps(ruling.model_dump(mode="json"))))
+        told: HeldResolved | OutcomeTold
+        if base == FEEDBACK:
+            with suppress(ValidationError):
+                # Whether it is signed is found out where it counts: in the log that all workers read alike.
+                told = HeldResolved.model_validate_json(record.value or b"")
+                outputs.append(_case_record(told))
+            continue
+        try:
+            tenant = (record.key or b"").decode()
+            outcome = Outcome.model_validate_json(record.value or b"")
+            told = OutcomeTold(type="outcome.told", tenant=tenant, outcome=outcome)
+        except (ValidationError, UnicodeDecodeError):
+            outputs.append(refusal(record, "schema", "not an outcome, keyed by its tenant"))
+        else:
+            outputs.append(_case_record(told))
     return outputs
+
+
+def _case_record(told: HeldResolved | OutcomeTold) -> Output:
+    return Output(CASES, told.tenant.encode(), (), dumps(told.model_dump(mode="json", exclude_none=True)))

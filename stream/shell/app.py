@@ -18,7 +18,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError, DriftlineError
-from stream.events import ALERTS, CASES, DECISIONS, FEEDBACK, HELD, QUARANTINE, REVOCATIONS, RISK
+from stream.events import ALERTS, CASES, DECISIONS, FEEDBACK, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
 from stream.settings import Settings
 from stream.shell.act_stage import Acting, ActStage
 from stream.shell.checkpoints import state_topic
@@ -98,7 +98,7 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
     """Partitions of every topic, by base name; `BrokerError` where one is missing or has a number that cannot work."""
     counts = partition_counts(settings)
     states = [state_topic(base) for base in settings.input_topics]
-    outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK, HELD, FEEDBACK]
+    outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK, HELD, FEEDBACK, OUTCOMES]
     missing = [
         settings.topic(base) for base in [*settings.input_topics, *states, *outputs] if base not in counts
     ]
@@ -178,7 +178,8 @@ class _Worker:
             self._stages.append(judging := JudgeStage(self._context, judge))
             self._tasks.append(asyncio.create_task(judging.store_regularly()))
         if actor is not None:
-            self._stages.append(ActStage(self._context, actor))
+            self._stages.append(acting := ActStage(self._context, actor))
+            self._tasks.append(asyncio.create_task(acting.remind_regularly()))
         names = ", ".join(f"{self.settings.group}-{stage.name}" for stage in self._stages)
         self.announce(f"joining as {names}")
         # Both at once: a group's first join takes up to half a minute on the embedded broker.

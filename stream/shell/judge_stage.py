@@ -17,19 +17,16 @@ from typing import Any, Protocol
 
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
-from stream.events import Record, dumps
+from stream.events import Record
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
 from stream.shell.recovery import read_states, restored, state_place
-from stream.shell.stage import Stage, StageContext, all_of, confirmed
+from stream.shell.stage import TICK, TICK_AGAIN_S, Stage, StageContext, all_of, confirmed
 from stream.shell.transport import Assignment, Place, send
 
 log = logging.getLogger("driftline.worker")
 
-TICK_AGAIN_S = 5.0
-"""Seconds before a tick that brought nothing about is repeated (chosen)."""
 MAX_WARNED = 1000
 """Tenants, brokers and kinds of which a worker warns: a host that makes names up fills no log."""
-_TICK = dumps({"type": "clock.tick"})
 
 
 class Judging(Protocol):
@@ -236,7 +233,7 @@ class JudgeStage(Stage):
             if due is None or now_ms < due or now - held.ticked < TICK_AGAIN_S or self.lag(place) != 0:
                 continue  # records that wait will move the clock themselves
             held.ticked = now
-            await confirmed(await send(self.app, [(*place, None, _TICK, ())]))
+            await confirmed(await send(self.app, [(*place, None, TICK, ())]))
             self.measures.ticks.inc()
 
     async def _revoked(self, _app: Any, revoked: Iterable[Any] = (), **_: Any) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 
-from stream.events import DECISIONS, HELD, QUARANTINE, REVOCATIONS, Output
+from stream.events import DECISIONS, QUARANTINE, REVOCATIONS, Output
 
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 CORE_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
@@ -94,7 +94,8 @@ class Measures:
         text = "Decisions confirmed, repeats after a crash included."
         self.decisions = counter("decisions", text, "verdict")
         self.outputs = counter("outputs", "Records confirmed by the broker, by topic.", "topic")
-        self.outputs.labels(HELD)  # from nought on, or its first increase would be none to Prometheus
+        text = "Sessions whose revocations for drift are held, awaited of a broker, failed there or overdue."
+        self.revocations = gauge("revocations", text, "standing")
         self.quarantine = counter("quarantine", "Records quarantined, by reason.", "reason")
         self.ticks = counter("ticks", "Clock ticks appended to quiet partitions.")
         self.checkpoints = counter("checkpoints", "Checkpoints completed.")

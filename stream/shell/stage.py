@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
-from stream.events import Output, Record, murmur2_partition
+from stream.events import Output, Record, dumps, murmur2_partition
 from stream.settings import Settings
 from stream.shell.metrics import Measures
 from stream.shell.transport import Assignment, Place, application, send
@@ -21,6 +21,9 @@ log = logging.getLogger("driftline.worker")
 
 UNCONFIRMED_MAX = 64
 """Batches that may wait for their confirmation at once: what bounds memory when the broker is slow (chosen)."""
+TICK = dumps({"type": "clock.tick"})
+TICK_AGAIN_S = 5.0
+"""Seconds before a tick that brought nothing about is repeated (chosen)."""
 TOGETHER_MAX = 32
 """Records of several partitions that are judged before the first of their decisions goes out (chosen: some 5 ms)."""
 POINTS = (

@@ -14,8 +14,9 @@ from stream.bridge.configuration import Limits
 from stream.bridge.delivery import Delivery
 from stream.bridge.lane import Lane
 from stream.bridge.ledger import Ledger
-from stream.bridge.order import Order, credential_id
+from stream.bridge.order import Order
 from stream.bridge.provider import Effect, Rejected, Unavailable
+from stream.outbound.claims import credential_id
 from tests.bridge.virtual import run
 
 PUBLISHED_MS = 1_000

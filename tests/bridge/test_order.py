@@ -15,9 +15,9 @@ from joserfc.jwk import RSAKey
 from models.contracts import CredentialRef
 from models.errors import ConfigError
 from stream.bridge.keys import KeyFile
-from stream.bridge.order import MAX_TOKEN, REMEMBERED_S, Trust, credential_id, order_of
+from stream.bridge.order import MAX_TOKEN, REMEMBERED_S, Trust, order_of
 from stream.events import dumps
-from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
+from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED, credential_id
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TokenError
 

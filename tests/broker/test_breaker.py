@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -64,17 +65,17 @@ def astray(session: str) -> list[dict[str, Any]]:
 
 
 class World:
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    def __init__(self, settings: Settings, directory: Path, **policy_: str) -> None:
         self.settings, self.directory = settings, directory
         key = ECKey.generate_key("P-256", auto_kid=True)
         self.key, keys, policy = (directory / name for name in ("key.json", "keys.json", "policy.yaml"))
         self.key.write_bytes(dumps(key.as_dict(private=True)))
         keys.write_bytes(dumps({"keys": [key.as_dict(private=False)]}))
         text, _ = read_policy()
-        policy.write_text(
-            text.replace("  tenant: 50", "  tenant: 2").replace("mode: shadow", "mode: enforce"),
-            encoding="utf-8",
-        )
+        for name, value in {"mode": "enforce", **policy_}.items():
+            text, n = re.subn(rf"(?m)^( *{name}:) .*$", rf"\1 {value}", text)
+            assert n == 1, name
+        policy.write_text(text, encoding="utf-8")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
         self.environment = kept | {
             "DRIFTLINE_BOOTSTRAP": settings.bootstrap,
@@ -145,7 +146,7 @@ def test_beyond_the_budget_held_shown_and_sent_through_a_killed_worker(tmp_path:
     with EmbeddedBroker() as broker:
         settings = Settings(bootstrap=broker.bootstrap, partitions=2, session_timeout_s=4.0)
         topics.create(settings)
-        world = World(settings, tmp_path)
+        world = World(settings, tmp_path, tenant="2")
         worker = world.worker()
         try:
             with Sender(settings) as sender:
