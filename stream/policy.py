@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.contracts import Action
 from models.errors import ConfigError
@@ -91,12 +92,27 @@ class Revocations(_Part):
     confirm_minutes: Annotated[float, Field(gt=0, le=1440)] | None = None
 
 
+class ModeOf(_Part):
+    """Whom another mode holds for than for the rest: a tenant, an agent by its declared id, or an agent of one tenant."""
+
+    tenant: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    agent: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    mode: Literal["shadow", "enforce"]
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if self.tenant is None and self.agent is None:
+            raise ValueError("a row names a tenant, an agent or both; for everybody set mode above")
+        return self
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
     version: Literal[1]
     name: Annotated[str, Field(min_length=1, max_length=64)]
     mode: Literal["shadow", "enforce"]
+    modes: Annotated[list[ModeOf], Field(max_length=10_000)] = []
     thresholds: ThresholdTable
     families: FamilyCounts = FamilyCounts()
     signals: dict[str, Consequence] = Field(default_factory=dict)
@@ -117,6 +133,22 @@ class Policy(_Part):
         """Its word on tools."""
         return PolicySays(self.tools, self.sensitive)
 
+    @field_validator("modes")
+    @classmethod
+    def _say_one_thing(cls, modes: list[ModeOf]) -> list[ModeOf]:
+        if len({(of.tenant, of.agent) for of in modes}) < len(modes):
+            raise ValueError("two rows are for the same tenant and agent; keep one")
+        return modes
+
+    @cached_property
+    def _modes(self) -> dict[tuple[str | None, str | None], str]:
+        return {(of.tenant, of.agent): of.mode for of in self.modes}
+
+    def enforces(self, tenant: str, agent: str | None) -> bool:
+        """Whether what is decided of an agent has an effect: by its own row in its tenant, else its own, its tenant's, or the rest's."""
+        rows = ((tenant, agent), (None, agent), (tenant, None)) if self.modes else ()
+        return next((self._modes[row] for row in rows if row in self._modes), self.mode) == "enforce"
+
     @property
     def digest(self) -> str:
         """Identity of the policy's content, comments and order apart."""
@@ -130,7 +162,7 @@ class Policy(_Part):
             del content["revocations"]
         elif self.revocations.confirm_minutes is None:
             del content["revocations"]["confirm_minutes"]
-        for younger in ("sensitive", "task_credentials"):
+        for younger in ("modes", "sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]
         if self.limits.open_mib == Limits().open_mib:
@@ -172,7 +204,7 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     if not isinstance(document, dict):
         raise ConfigError(f"{name}, line 1: a policy is a mapping; start from the shipped policy.yaml")
     if mode is not None:
-        document["mode"] = mode
+        document |= {"mode": mode, "modes": []}  # for everybody
     try:
         policy = Policy.model_validate(document)
     except ValidationError as error:

@@ -216,7 +216,8 @@ def policy(
     except ConfigError as error:
         typer.echo(str(error))
         raise typer.Exit(FINDINGS) from None
-    typer.echo(f"valid, mode {loaded.mode}, digest {loaded.digest}")
+    others = f" ({len(loaded.modes)} tenants or agents otherwise)" if loaded.modes else ""
+    typer.echo(f"valid, mode {loaded.mode}{others}, digest {loaded.digest}")
 
 
 @app.command()

@@ -49,6 +49,7 @@ class Move(NamedTuple):
     score: int | None = None  # in `UNITS`; None: the session's highest
     inherited: str | None = None  # the session with which this one falls
     in_earnest: bool = False  # what shadow alone had revoked is revoked for good
+    enforced: bool | None = None  # None: by the mode of the session itself
 
 
 class Cases:
@@ -77,7 +78,8 @@ class Cases:
 
     def move(self, call: Call, move: Move) -> None:
         """Bring the session of a call to another standing, and down with it what works for it."""
-        dossier, enforced = call.session.dossier, call.release.policy.mode == "enforce"
+        session, dossier = call.session, call.session.dossier
+        enforced = call.release.policy.enforces(session.tenant, session.agent)
         dossier.standing = move.after
         if move.in_earnest:
             dossier.revoked = False
@@ -86,20 +88,23 @@ class Cases:
             dossier.revoked, dossier.withheld = True, not enforced
             # Never what stands above or beside it.
             for key, child in call.below:
-                if not is_revoked(child.dossier, call.release.policy):
+                if not is_revoked(child, call.release.policy):
                     self._inherit(key, child, call.session, call)
 
     def offered(self, item: Offered) -> None:
         """Revoke credentials that come to light after the session, or one that it works for, was revoked."""
         policy = item.release.policy
         tree = (item.session, *item.ancestors)
-        revoked = next((each for each in tree if is_revoked(each.dossier, policy)), None)
-        if revoked is not None:
-            self._inherit(item.key, item.session, revoked, item)
+        revoked = [each for each in tree if is_revoked(each, policy)]
+        if revoked:
+            in_earnest = (each for each in revoked if policy.enforces(each.tenant, each.agent))
+            self._inherit(item.key, item.session, next(in_earnest, revoked[0]), item)
 
     def _inherit(self, key: str, child: Session, parent: Session, item: Call | Offered) -> None:
         """Revoke what `child` holds, since `parent`, for which it works, was revoked."""
-        dossier, enforced = child.dossier, item.release.policy.mode == "enforce"
+        dossier = child.dossier
+        # By the mode of the one that drifted: in shadow it takes nothing from others, in earnest no other's mode shields what it gave.
+        enforced = item.release.policy.enforces(parent.tenant, parent.agent)
         before = dossier.standing
         dossier.standing = "contained"
         in_earnest = dossier.withheld and enforced
@@ -114,6 +119,7 @@ class Cases:
             score=parent.dossier.top_score,
             inherited=parent.session,
             in_earnest=in_earnest,
+            enforced=enforced,
         )
         self._write(Unjudged(child, item.release, item.now_ms), move)
         dossier.revoked, dossier.withheld = True, not enforced
@@ -220,7 +226,9 @@ class Cases:
             ],
             released=item.released if isinstance(item, Close) else [],
             path=[_step(row) for row in dossier.path],
-            enforced=release.policy.mode == "enforce",
+            enforced=release.policy.enforces(session.tenant, session.agent)
+            if move.enforced is None
+            else move.enforced,
             inherited_from=move.inherited,
             finding=None,
             sets=[],
@@ -275,9 +283,10 @@ def _is_explained(path: Sequence[PathRow]) -> bool:
     return bool(grave) and all(row.served for row in grave)
 
 
-def is_revoked(dossier: Dossier, policy: Policy) -> bool:
+def is_revoked(session: Session, policy: Policy) -> bool:
     """Whether the session was revoked; to a policy that enforces what shadow alone revoked was not."""
-    return dossier.revoked and not (dossier.withheld and policy.mode == "enforce")
+    dossier = session.dossier
+    return dossier.revoked and not (dossier.withheld and policy.enforces(session.tenant, session.agent))
 
 
 def next_standing(dossier: Dossier, ruling: Ruling, policy: Policy, *, over: bool) -> Standing:

@@ -113,7 +113,7 @@ class Decisions:
         )
         tail = dumps(
             {
-                "enforced": policy.mode == "enforce",
+                "enforced": policy.enforces(session.tenant, session.agent),
                 "event_id": event.id,
                 "event_seq": event.seq,
                 "evidence": [_plain(raised.evidence) for raised in judgement.signals],
@@ -148,12 +148,13 @@ class Decisions:
     def _move(self, call: Call, judgement: Judgement) -> None:
         """Open, raise or lower the session's case, if the decision does."""
         ruling = judgement.ruling
+        session, dossier = call.session, call.session.dossier
         # Its end was told: that calls go on is news even where its standing is what it was.
-        goes_on = call.session.dossier.over and ruling.verdict in ("alert", "deny")
+        goes_on = dossier.over and ruling.verdict in ("alert", "deny")
         # What shadow alone revoked still holds its credentials when the policy comes to enforce.
         in_earnest = (
-            call.session.dossier.withheld
-            and call.release.policy.mode == "enforce"
+            dossier.withheld
+            and call.release.policy.enforces(session.tenant, session.agent)
             and ruling.verdict == "revoke"
             and not call.over
         )
@@ -177,8 +178,9 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     session, release, dossier = call.session, call.release, call.session.dossier
     policy, level = release.policy, release.levels
     # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
-    revoked = is_revoked(dossier, policy)
-    denied = dossier.denied > (dossier.told_denied if policy.mode == "enforce" else 0)
+    revoked = is_revoked(session, policy)
+    told = dossier.told_denied if policy.enforces(session.tenant, session.agent) else 0
+    denied = dossier.denied > told
     signals = registry.check_history(call.seq, revoked, denied, call.signals, policy.signals)
     speaking = [raised for raised in signals if raised.evidence.supports]
     heard = {raised.evidence.family for raised in speaking}
@@ -215,10 +217,11 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
 
 def _note(call: Call, judgement: Judgement, digest: str) -> None:
     """Note in the session's dossier what was decided."""
-    dossier, ruling, policy = call.session.dossier, judgement.ruling, call.release.policy
+    session, ruling, policy = call.session, judgement.ruling, call.release.policy
+    dossier = session.dossier
     dossier.chain = digest
     dossier.denied += ruling.verdict == "deny"
-    dossier.told_denied += ruling.verdict == "deny" and policy.mode != "enforce"
+    dossier.told_denied += ruling.verdict == "deny" and not policy.enforces(session.tenant, session.agent)
     dossier.top_score = max(dossier.top_score, judgement.score)
     if not judgement.noted:
         return

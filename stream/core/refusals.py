@@ -52,7 +52,7 @@ def answer(item: Refused, policy_name: PolicyNames) -> Output:
         "case_id": case_id_of(item.tenant, named.root, named.session) if standing != "quiet" else None,
         "core": CORE,
         "credential": None,
-        "enforced": policy.mode == "enforce",
+        "enforced": policy.enforces(item.tenant, item.agent),
         "event_id": named.id,
         "event_seq": named.seq,
         "evidence": [],

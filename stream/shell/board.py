@@ -40,7 +40,7 @@ class Board:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
         self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
-        self.n_judged = self.n_quarantined = 0
+        self.n_judged = self.n_quarantined = self.n_contained = 0
         self.outcomes: Counter[str] = Counter()
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
@@ -88,6 +88,7 @@ class Board:
         calls_somebody = bool(document.get("is_alert"))
         self.n_alerts += calls_somebody
         self.n_updates += not calls_somebody
+        self.n_contained += document.get("unmapped", {}).get("exposure", {}).get("revocation") == "done"
         info = document.get("finding_info", {})
         self._notable.append(
             Text.assemble(

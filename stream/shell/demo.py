@@ -255,5 +255,6 @@ def _fates(feed: _Feed, lived: Lived | None) -> list[tuple[str, str]]:
     text += " (not issued for a task that ended)" if lived.after else ""
     return [
         ("credentials", text + (f"; {failed} revocations failed" if failed else "")),
+        ("the SOC was told", f"{feed.board.n_contained} sessions contained: all that drift revoked is dead"),
         ("produced to dead", f"{p50_p99(feed.latency.dead_ms)} (introspection says inactive)"),
     ]

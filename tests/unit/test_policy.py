@@ -34,6 +34,9 @@ def line_of(text: str, part: str) -> int:
         ("  sub_agents: 256 ", "  sub_agents: many ", "valid integer"),
         ("tools: {}", "tools: {reconcile: destroy}", "'execute'"),
         ("sensitive: {}", "sensitive: {reconcile: quite}", "valid boolean"),
+        ("modes: []", "modes: [{mode: enforce}]", "names a tenant, an agent or both"),
+        ("modes: []", "modes: [{agent: a, mode: loud}]", "'shadow' or 'enforce'"),
+        ("modes: []", "modes: [{agent: a, mode: shadow}, {agent: a, mode: enforce}]", "keep one"),
     ],
 )
 def test_an_invalid_policy_is_refused_with_its_line_and_the_mend(old: str, new: str, mend: str) -> None:
@@ -84,6 +87,8 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
     ("at_its_default", "otherwise"),
     [
         ("sensitive: {}", "sensitive: {reconcile: true}"),
+        ("modes: []", "modes: [{agent: a, mode: enforce}]"),
+        ("revocations: {confirm_minutes: null}", "revocations: {confirm_minutes: 5}"),
         ("task_credentials: {}", "task_credentials: {vault: [lease]}"),
         ("signatures: {required: false}", "signatures: {required: true}"),
         (f"limits: {{open_mib: {Limits().open_mib}}}", "limits: {open_mib: 77}"),

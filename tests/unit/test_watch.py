@@ -11,11 +11,14 @@ from rich.console import Console
 from stream import bootstrap
 from stream.events import CASES, DECISIONS, QUARANTINE, dumps
 from stream.offline import files, replay
+from stream.outbound.act import Actor
 from stream.settings import Settings
 from stream.shell.board import Board
 from stream.shell.outputs import Seen
 from stream.shell.watch import _Lost
 from tests import builders as b
+from tests.unit.test_breaker import KEYS
+from tests.unit.test_containment import at, outcome, revoked
 
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
@@ -48,6 +51,14 @@ def test_board_shows_the_session_and_the_reason_of_what_drifted(tmp_path: Path) 
     assert "finance-invoice-iban-swap" in shown
     assert "the destination iban comes from the result of call 0" in shown
     assert board.raised["finance-invoice-iban-swap"]["verdict"] == "revoke"
+
+
+def test_board_counts_the_sessions_that_are_contained() -> None:
+    board = Board()
+    records = at((0, revoked(0)), (0.01, outcome(0)), (0.02, revoked(1)), (0.03, outcome(1, "failed")))
+    for each in Actor(KEYS).act(records):
+        board.feed(Seen(each.topic, each.key, each.headers, each.value, 0.0))
+    assert board.n_contained == 1
 
 
 def test_board_tells_of_credentials_that_went_with_their_session(tmp_path: Path) -> None:
