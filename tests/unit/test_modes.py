@@ -24,9 +24,7 @@ BAD = {"to": "desk@evil.example", "text": "zq"}
 
 
 def policy(mode: str, *rows: dict[str, Any]) -> Policy:
-    text, name = read_policy()
-    read = parse_policy(text.replace("mode: shadow", f"mode: {mode}", 1), name)
-    return Policy.model_validate({**read.model_dump(), "modes": list(rows)})
+    return Policy.model_validate({**b.shipped(mode).model_dump(), "modes": list(rows)})
 
 
 def judge(mode: str, *rows: dict[str, Any]) -> Judge:
