@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import ConfigError, InputError
+from stream.cli.exits import FINDINGS
 from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def held(
         ),
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who rules, for the record.")] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds to wait until the workers have carried it out.")
+    ] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="What is held as JSON, for machines.")] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -39,17 +44,24 @@ def held(
         raise ConfigError("--send and --drop exclude each other")
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     found = [each for each in waiting(configured) if breaker in (None, each.breaker)]
+    if breaker is not None and not found:
+        raise InputError(
+            f"nothing is held by {breaker}: it was ruled on before, or its id is another; `driftline held` lists the openings"
+        )
     if not (send or drop):
-        _show(found, breaker)
+        if as_json:
+            from stream.events import dumps
+
+            typer.echo(dumps([each._asdict() for each in found]).decode())
+        else:
+            _show(found, breaker)
         return
     lacking = [name for name, given in (("the opening", breaker), ("--key", key), ("--by", by)) if not given]
     if breaker is None or key is None or not by:
         raise ConfigError(f"to rule, name {' and '.join(lacking)} too; `driftline held` lists the openings")
-    if not found:
-        raise InputError(f"nothing is held by {breaker}: it was ruled on before, or its id is another")
     from stream import resolutions
     from stream.outbound.breaker import Resolution
-    from stream.shell.held import rule
+    from stream.shell.held import is_carried_out, rule
 
     signing = signing_key(key)
     if len(by) > resolutions.MAX_BY or not by.isprintable():
@@ -57,7 +69,16 @@ def held(
     resolution = Resolution(found[0].tenant, breaker, "send" if send else "drop", by)
     rule(configured, resolution, resolutions.sign(resolution, configured.issuer, signing))
     did = "sent" if send else "dropped"
-    typer.echo(f"the revocations of {len(found)} sessions will be {did}; the alert closes when they are")
+    if not wait:
+        typer.echo(f"the revocations of {len(found)} sessions will be {did}; the alert closes when they are")
+    elif is_carried_out(configured, breaker, wait):
+        typer.echo(f"the revocations of {len(found)} sessions are {did}, and the alert is closed")
+    else:
+        typer.echo(
+            f"no worker has carried the ruling out within {wait:g} s. Does one run? If so it put the ruling into quarantine, reason "
+            "control: its DRIFTLINE_RESPONDER_JWKS lacks this key, or DRIFTLINE_ISSUER is another there than here"
+        )
+        raise typer.Exit(FINDINGS)
 
 
 def _show(found: Sequence[Waiting], breaker: str | None) -> None:
@@ -69,8 +90,7 @@ def _show(found: Sequence[Waiting], breaker: str | None) -> None:
 
     console = Console()
     if not found:
-        other = f" by {breaker}; `driftline held` lists the openings, by their whole ids" if breaker else ""
-        console.print(f"nothing is held{other}")
+        console.print("nothing is held")
         return
     if breaker is None:
         table = Table("tenant", "sessions", "agents", "since")
@@ -80,13 +100,16 @@ def _show(found: Sequence[Waiting], breaker: str | None) -> None:
             agents = len({each.agent for each in some})
             table.add_row(plain(some[0].tenant, 40), str(len(some)), str(agents), some[0].time, name)
     else:
-        table = Table("session", "agent", "time", "credentials", "why")
+        table = Table("session", "agent", "time", "tool", "credentials", "why")
         for each in found:
             table.add_row(
                 plain(each.session_id, 40),
                 plain(each.agent, 30),
                 each.time,
-                str(each.credentials),
+                plain(each.tool, 40),
+                plain(", ".join(each.credentials), 80),
                 plain(each.reason, 200),
             )
+        judged = dict.fromkeys(f"{each.release}, policy {each.policy}" for each in found)
+        table.caption = plain(f"judged by {'; '.join(judged)}", 200)
     console.print(table)

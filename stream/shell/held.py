@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import orjson
@@ -14,15 +15,20 @@ from stream.shell.send import Message, play
 
 
 class Waiting(NamedTuple):
-    """A case whose revocations are held."""
+    """A case whose revocations are held; `tool` is what its last call of note called, `credentials` are of which broker and kind."""
 
     breaker: str
     tenant: str
     session_id: str
     agent: str
     time: str
-    credentials: int
+    tool: str
+    credentials: list[str]
     reason: str
+    case_id: str
+    score: float
+    release: str
+    policy: str
 
 
 def waiting(settings: Settings) -> list[Waiting]:
@@ -43,15 +49,20 @@ def waiting(settings: Settings) -> list[Waiting]:
                 case["session_id"],
                 case["agent"] or "",
                 case["time"],
-                len(case["credentials"]),
+                case["path"][-1]["tool"] if case["path"] else "",
+                [f"{ref['broker']} {ref['kind']}" for ref in case["credentials"]],
                 case["reason"],
+                case["case_id"],
+                case["score"],
+                case["release"],
+                case["policy"],
             )
         )
     return sorted(found, key=lambda each: each.time)
 
 
 def rule(settings: Settings, resolution: Resolution, token: str) -> None:
-    """Send a signed ruling on its way; the workers carry it out when they read it.
+    """Send a signed ruling on its way; the workers carry it out when they read it, if they trust who signed it.
 
     Raises
     ------
@@ -60,3 +71,13 @@ def rule(settings: Settings, resolution: Resolution, token: str) -> None:
     """
     value = dumps({"type": "held.resolved", "tenant": resolution.tenant, "token": token})
     play(settings, [Message(FEEDBACK, resolution.tenant.encode(), (), value)], None)
+
+
+def is_carried_out(settings: Settings, breaker: str, within_s: float) -> bool:
+    """Whether nothing is held by an opening any more, waiting for that so long; raises as `waiting`."""
+    deadline = time.monotonic() + within_s
+    while any(each.breaker == breaker for each in waiting(settings)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True

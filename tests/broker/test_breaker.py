@@ -167,17 +167,22 @@ def test_beyond_the_budget_held_shown_and_sent_through_a_killed_worker(tmp_path:
         breaker = dict(held[0].headers)["breaker"].decode()
         shown = world.held(breaker)
         assert shown.returncode == 0, shown.stderr
+        listed = json.loads(world.held(breaker, "--json").stdout)
+        assert {(each["tool"], each["credentials"][0]) for each in listed} == {("create_payment", "sso sid")}
+        assert world.held("another").returncode == 3
         assert shown.stdout.count("s-") >= 4
         # Signed by nobody whom workers trust: nothing moves.
         stranger = tmp_path / "stranger.json"
         stranger.write_bytes(dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True)))
-        assert world.held(breaker, "--send", "--by", "eve", "--key", str(stranger)).returncode == 0
+        unheard = world.held(breaker, "--send", "--by", "eve", "--key", str(stranger), "--wait", "1")
+        assert unheard.returncode == 1
+        assert "no worker has carried the ruling out" in unheard.stdout
         worker = world.worker()
         try:
             assert len(sessions(world.read(REVOCATIONS, lambda _: False, 5))) == 2
             said = world.held(breaker, "--send", "--by", "ada", "--key", str(world.key))
             assert said.returncode == 0, said.stderr
-            assert "4 sessions will be sent" in said.stdout
+            assert "4 sessions are sent" in said.stdout
             assert world.revoked(6) == {f"s-{number}" for number in range(6)}
             assert len(world.read(FEEDBACK, lambda seen: len(seen) >= 2)) == 2
             world.read(HELD, lambda seen: len(seen) >= 5)

@@ -108,7 +108,12 @@ def test_a_worker_says_in_both_modes_which_settings_are_for_development_only(
         running.Voice([].append, warned.append),
     )
     named = [text.rsplit(" ", 1)[1] for text in warned]
-    assert named == ["DRIFTLINE_FINGERPRINT_KEY", "DRIFTLINE_SIGNING_KEY_FILE", "DRIFTLINE_ISSUER"]
+    assert named == [
+        "DRIFTLINE_FINGERPRINT_KEY",
+        "DRIFTLINE_SIGNING_KEY_FILE",
+        "DRIFTLINE_RESPONDER_JWKS",
+        "DRIFTLINE_ISSUER",
+    ]
 
 
 @pytest.mark.parametrize("version", ["2.0.2", "2.2.21", "2.3.3"])
