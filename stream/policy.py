@@ -90,6 +90,24 @@ class Revocations(_Part):
     tenant: Annotated[int, Field(ge=1, le=10_000)] | None = 50
 
 
+class Credentials(_Part):
+    """What credentials are held to.
+
+    Attributes
+    ----------
+    scopes : dict of str to (dict of str to list of str)
+        By broker, for each scope that is listed all tools that need it. A tool that some scope of a broker lists needs those scopes
+        there and no other; of any other tool nothing is known.
+    """
+
+    scopes: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+
+    def needed(self, broker: str, tool: str) -> frozenset[str] | None:
+        """The scopes of `broker` that calls of `tool` need; None where no list names the tool."""
+        needed = frozenset(scope for scope, tools in self.scopes.get(broker, {}).items() if tool in tools)
+        return needed or None
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
@@ -110,6 +128,7 @@ class Policy(_Part):
     signatures: Signatures = Signatures()
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
+    credentials: Credentials = Credentials()
 
     @property
     def says(self) -> PolicySays:
@@ -127,6 +146,8 @@ class Policy(_Part):
             del content["opinions"]
         if self.revocations == Revocations():
             del content["revocations"]
+        if self.credentials == Credentials():
+            del content["credentials"]
         for younger in ("sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]
