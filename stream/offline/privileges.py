@@ -494,11 +494,25 @@ class _Reading:
                 holding.days.add(now_ms // DAY_MS)
 
     def _too_long(self, row: CredentialRow, now_ms: int) -> str:
-        """Why a credential is a long-lived secret; empty: it is none."""
+        """Why a credential is a long-lived secret, and whether the policy excepts it; empty: it is none."""
+        rules = self._policy.credentials
+        longest_ms = rules.longest_ms(sensitive=False)
+        if longest_ms is None:
+            longest_ms = round(self._policy.credential_max_hours * 60 * MINUTE_MS)
         if row.expires_ms is None:
-            return "no end was declared"
-        hours = (row.expires_ms - (row.issued_ms if row.issued_ms is not None else now_ms)) / (60 * MINUTE_MS)
-        return f"lives {hours:.0f} hours" if hours > self._policy.credential_max_hours else ""
+            why = "no end was declared"
+        else:
+            life_ms = row.expires_ms - (row.issued_ms if row.issued_ms is not None else now_ms)
+            if life_ms <= longest_ms:
+                return ""
+            minutes = round(life_ms / MINUTE_MS)
+            why = f"lives {minutes} minutes" if minutes < 2880 else f"lives {minutes // 60} hours"
+        excepted = rules.exception(row.broker, row.kind, row.value)
+        if excepted is None:
+            return why
+        counts = now_ms < excepted.until_ms
+        said = "excepted until" if counts else "its exception ran out on"
+        return f"{why}; {said} {excepted.expires} ({excepted.owner})"
 
     def _offered(self, opened: _Open, state: Session, partition: Partition) -> None:
         release = self._judge.releases[""]
@@ -540,6 +554,9 @@ class _Reading:
                 return
             rows = [row]
             agent.kinds[ref[:2]].calls += 1
+            for evidence in decision["evidence"]:  # for the data of this call its life may be too long
+                if evidence["name"] == "credential_long_lived" and evidence["supports"]:
+                    agent.long_lived.setdefault(ref, evidence["text"])
             self._with(opened, row, event.tool)
         for row in rows:
             kind = agent.kinds[row.broker, row.kind]
