@@ -104,9 +104,9 @@ def _print_diff(made: Report, form: str, names: Names | None, agent: str | None)
         for line in diffs.keycloak(diffs.clients(made, "keycloak", names, agent), names):
             typer.echo(line)
         return
-    policies, strange = diffs.aws(diffs.clients(made, "aws", names, agent))
-    if strange:
-        say(f"unknown: these scopes are no IAM actions and stand in no policy: {', '.join(strange)}")
+    policies, unknown = diffs.aws(diffs.clients(made, "aws", names, agent))
+    for text in unknown:
+        say(f"no policy for {text}")
     one = next(iter(policies.values())) if agent is not None and len(policies) == 1 else policies
     typer.echo(json.dumps(one, indent=2))
 
@@ -120,7 +120,9 @@ def _show(made: Report) -> None:
     if made.first_ms is not None and made.last_ms is not None:
         console.print(
             f"{rfc3339(made.first_ms)} to {rfc3339(made.last_ms)}, policy {made.policy}. Unused scopes may go from "
-            f"{made.enough.sessions} sessions on {made.enough.days} days on."
+            f"{made.enough.sessions} sessions on {made.enough.days} days on.",
+            markup=False,
+            highlight=False,
         )
     for _, each in sorted(made.agents.items()):
         _show_agent(console, made, each)

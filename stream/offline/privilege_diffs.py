@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import ConfigError, InputError
-from stream.offline.privileges import Agent, Holding, Report
+from stream.offline.privileges import Agent, Enough, Holding, Report
 
 Provider = Literal["oauth", "keycloak", "aws"]
 
@@ -95,10 +95,12 @@ class Client:
         At the provider; None: nothing names it, and it stands for one agent.
     agents : dict of str to (str or None)
         Their names, by tenant and name.
-    keep, drop : sets of str
-        Scopes that some of them may need, and those that none needed.
+    keep, undecided, drop : sets of str
+        Scopes that some of them may need, of these such as no call is known to have needed, and those that none needed.
     on : dict of str to sets of str
         The ARNs that stood beside a scope that is kept, one set for each way in which they did.
+    open : bool
+        They used, or were given, credentials whose scope nobody declared: they may hold more than is known.
     """
 
     broker: str
@@ -108,6 +110,25 @@ class Client:
     undecided: set[str] = field(default_factory=set)
     drop: set[str] = field(default_factory=set)
     on: dict[str, set[frozenset[str]]] = field(default_factory=dict)
+    open: bool = False
+
+    def take(self, scope: str, holding: Holding, enough: Enough) -> None:
+        """Add what one of those who share it makes of a scope."""
+        self.on.setdefault(scope, set()).update(holding.on)
+        if holding.may_go(enough):
+            self.drop.add(scope)
+            return
+        self.keep.add(scope)
+        if holding.state == "unknown":
+            self.undecided.add(scope)
+
+    def settle(self, sharing: set[str]) -> None:
+        """Keep what any may need; of agents that share it and are not in the log nothing is known."""
+        seen = self.agents.keys() | {name for name in self.agents.values() if name}
+        if sharing - seen:
+            self.keep |= self.drop
+            self.undecided |= self.drop
+        self.drop -= self.keep
 
 
 def clients(report: Report, provider: Provider, names: Names | None, only: str | None = None) -> list[Client]:
@@ -121,44 +142,42 @@ def clients(report: Report, provider: Provider, names: Names | None, only: str |
         No broker of the report is one of that provider.
     """
     found: dict[tuple[str, str | None, str], Client] = {}
-    for agent, broker, scope, holding in _holdings(report):
-        told = names.brokers.get(broker) if names is not None else None
-        if names is not None and (told is None or told.provider != provider):
-            continue
-        name = told.client(agent) if told is not None else None
-        label = f"{agent.tenant}/{agent.name or '(no name)'}"
-        client = found.setdefault((broker, name, label if name is None else ""), Client(broker, name))
-        client.agents.setdefault(label, agent.name)
-        if holding.may_go(report.enough):
-            client.drop.add(scope)
-            continue
-        client.keep.add(scope)
-        client.on.setdefault(scope, set()).update(holding.on)
-        if holding.state == "unknown":
-            client.undecided.add(scope)
+    for _, agent in sorted(report.agents.items()):
+        for broker in sorted({broker for broker, _ in agent.kinds}):
+            told = names.brokers.get(broker) if names is not None else None
+            if names is not None and (told is None or told.provider != provider):
+                continue
+            name = told.client(agent) if told is not None else None
+            label = f"{agent.tenant}/{agent.name or '(no name)'}"
+            client = found.setdefault((broker, name, "" if name else label), Client(broker, name))
+            client.agents[label] = agent.name
+            client.open |= any(held.unscoped for (of, _), held in agent.kinds.items() if of == broker)
+            client.open |= any(ref[0] == broker for ref in agent.undeclared)
+            for (of, _, scope), holding in agent.scopes.items():
+                if of == broker:
+                    client.take(scope, holding, report.enough)
     if not found:
         where = "in the log" if names is None else f"that --names calls {provider}"
-        raise InputError(f"no agent declared a credential with a scope of a broker {where}")
+        raise InputError(f"no agent declared a credential of a broker {where}")
     for client in found.values():
-        client.drop -= client.keep
+        told = names.brokers[client.broker] if names is not None else None
+        mapped = told.clients.items() if told is not None and client.name is not None else ()
+        client.settle({agent for agent, name in mapped if name == client.name})
     return [client for client in found.values() if only is None or only in client.agents.values()]
 
 
-def _holdings(report: Report) -> Iterator[tuple[Agent, str, str, Holding]]:
-    for _, agent in sorted(report.agents.items()):
-        for (broker, _, scope), holding in sorted(agent.scopes.items()):
-            yield agent, broker, scope, holding
-
-
 def oauth(found: Iterable[Client]) -> dict[str, Any]:
-    """What each client's registration should have as its ``scope`` (RFC 7591, 2; set by RFC 7592, 2.2), and what goes."""
+    """What goes from each client, and what its registration should have as its ``scope`` (RFC 7591, 2; set by RFC 7592, 2.2).
+
+    Where not all that it holds was declared no ``scope`` is given: it would take away what nobody knows of.
+    """
     return {
         "clients": [
             {
                 "broker": client.broker,
                 "client_id": client.name,
                 "agents": list(client.agents),
-                "scope": " ".join(sorted(client.keep)),
+                "scope": None if client.open else " ".join(sorted(client.keep)),
                 "drop": sorted(client.drop),
                 "undecided": sorted(client.undecided),
             }
@@ -202,18 +221,22 @@ _IAM_ACTION = re.compile(r"[a-z0-9-]{1,64}:[A-Za-z0-9*?]{1,128}")
 
 
 def aws(found: Iterable[Client]) -> tuple[dict[str, Any], list[str]]:
-    """A policy for each role, to be set as its permissions boundary or as a session policy; and the scopes that are no IAM action.
+    """A policy for each role, to be set as its permissions boundary or as a session policy; and for which there is none, and why.
 
-    Both kinds of policy only ever narrow, so that a resource that no scope told is left open (``*``).
+    Both kinds of policy only ever narrow, so that a resource that no scope told is left open (``*``). They take away whatever they
+    do not name: where what a role holds is not known in IAM's words there is no policy.
     """
     policies: dict[str, Any] = {}
-    strange: set[str] = set()
+    unknown: list[str] = []
     for client in found:
+        name = client.name or next(iter(client.agents))
+        strange = sorted(scope for scope in client.keep if _IAM_ACTION.fullmatch(scope) is None)
+        if client.open or strange:
+            why = f"{', '.join(strange)} is no IAM action" if strange else "not all scopes were declared"
+            unknown.append(f"{name}: {why}")
+            continue
         by_place: dict[tuple[str, ...], set[str]] = {}
         for scope in client.keep:
-            if _IAM_ACTION.fullmatch(scope) is None:
-                strange.add(scope)
-                continue
             for arns in client.on[scope]:
                 by_place.setdefault(tuple(sorted(arns)) or ("*",), set()).add(scope)
         statements: list[Mapping[str, Any]] = [
@@ -221,9 +244,8 @@ def aws(found: Iterable[Client]) -> tuple[dict[str, Any], list[str]]:
             for place, actions in sorted(by_place.items())
         ]
         nothing = {"Effect": "Deny", "Action": "*", "Resource": "*"}
-        name = client.name or next(iter(client.agents))
         policies[name] = {"Version": "2012-10-17", "Statement": statements or [nothing]}
-    return policies, sorted(strange)
+    return policies, unknown
 
 
 def _comment(text: str) -> str:

@@ -103,8 +103,8 @@ class Kind:
 
     Attributes
     ----------
-    count, calls : int
-        Declared, by session; calls that named one.
+    count, unscoped, calls : int
+        Declared, by session; of these, without a scope; calls that named one.
     least_ms, most_ms : int or None
         Shortest and longest life from issue (or declaration) to end.
     endless : int
@@ -114,6 +114,7 @@ class Kind:
     """
 
     count: int = 0
+    unscoped: int = 0
     calls: int = 0
     least_ms: int | None = None
     most_ms: int | None = None
@@ -140,7 +141,8 @@ class Agent:
     undeclared : counts
         Calls that named a credential which their session had not declared.
     loose : counts by (broker or None, tool)
-        Calls for which no declared credential of their session stands: they named another, or none was declared.
+        Calls that no declared scope of their session accounts for: they named another credential, or one without a scope, or none
+        was declared.
     unlisted : counts by (broker, tool)
         Calls of tools for which no list of scopes says what they need, where that leaves a scope undecided.
     long_lived : dict of Ref to str
@@ -289,6 +291,7 @@ def _kind_row(broker: str, kind: str, held: Kind) -> dict[str, Any]:
         "broker": broker,
         "kind": kind,
         "declared": held.count,
+        "without_a_scope": held.unscoped,
         "calls": held.calls,
         "life_minutes": {"least": _minutes(held.least_ms), "most": _minutes(held.most_ms)},
         "without_an_end": held.endless,
@@ -335,7 +338,7 @@ def report(
 
 
 def _settle(agent: Agent, policy: Policy) -> None:
-    """Hold loose calls against all that the agent was granted: such a call may have used a credential of another session."""
+    """Hold loose calls against all that the agent was granted: such a call may have used what another session declared."""
     for (broker, tool), n in agent.loose.items():
         scopes = [scope for scope in agent.scopes if broker in (None, scope[0])]
         needed = {name: policy.credentials.needed(name, tool) for name, _, _ in scopes}
@@ -407,6 +410,9 @@ class _Reading:
         before = partition.offset
         step = self._judge.judge(partition, [taken.record for taken in batch])
         partition.apply(step.changes)
+        for key, packed in step.changes.items():
+            if packed is None:  # forgotten
+                self._open.pop(key, None)
         decisions: dict[tuple[str, ...], deque[dict[str, Any]]] = {}
         for output in step.outputs:
             if output.topic == DECISIONS:
@@ -476,6 +482,7 @@ class _Reading:
         agent, ref = opened.agent, (row.broker, row.kind, row.value)
         kind = agent.kinds.setdefault(ref[:2], Kind())
         kind.count += 1
+        kind.unscoped += not _scopes(row)
         if row.expires_ms is None:
             kind.endless += 1
         else:
@@ -526,7 +533,8 @@ class _Reading:
         """Note what a call used, if it counts."""
         verdict, over = decision["verdict"], "after_end" in decision["marks"]
         if verdict in REFUSED or over:
-            agent = self._made.of(arrival.tenant, decision["agent"])
+            known = self._open.get(arrival.key)
+            agent = known.agent if known is not None else self._made.of(arrival.tenant, decision["agent"])
             agent.not_counted["after_end" if over else verdict] += 1
             return
         opened = self._session(arrival, decision["agent"])
@@ -558,6 +566,8 @@ class _Reading:
                 if evidence["name"] == "credential_long_lived" and evidence["supports"]:
                     agent.long_lived.setdefault(ref, evidence["text"])
             self._with(opened, row, event.tool)
+        for broker in {row.broker for row in rows if not _scopes(row)}:
+            agent.loose[broker, event.tool] += 1
         for row in rows:
             kind = agent.kinds[row.broker, row.kind]
             kind.needed_ms = max(kind.needed_ms, arrival.time_ms - opened.started_ms)

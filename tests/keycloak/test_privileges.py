@@ -14,17 +14,19 @@ from stream.offline.privilege_diffs import Names, clients, keycloak
 from stream.offline.privileges import Enough, report
 from stream.policy import Credentials
 from tests import builders as b
-from tests.keycloak.server import ADMIN, ADMIN_PASSWORD, REALM, Keycloak, claims, distribution
+from tests.keycloak.server import ADMIN, ADMIN_PASSWORD, REALM, Keycloak, claims, distribution, secret
 
 pytestmark = [pytest.mark.keycloak, pytest.mark.slow, pytest.mark.timeout(900)]
 
+CLIENT = "Batch-Two"
+"""With capitals, which the name of its service account does not have."""
 NAMES = Names.model_validate({
     "version": 1,
     "brokers": {
         "sso": {
             "provider": "keycloak",
             "realm": REALM,
-            "clients": {"batch": "batch-agent"},
+            "clients": {"batch": CLIENT},
             "roles": {
                 "notes:read": {"client": "bank-api", "role": "reader"},
                 "notes:send": {"client": "bank-api", "role": "it's \"the\" sender"},
@@ -55,15 +57,21 @@ def script() -> str:
 
 def granted(server: Keycloak) -> set[str]:
     """The roles that a new token of the agent's own has, of the realm and of the bank."""
-    told = claims(server.client_credentials("batch-agent").access)
+    told = claims(server.client_credentials(CLIENT).access)
     bank: dict[str, Any] = told.get("resource_access", {}).get("bank-api", {})
     return set(told.get("realm_access", {}).get("roles", ())) | set(bank.get("roles", ()))
 
 
 def test_roles_that_went_unused_are_taken_and_the_others_stay(keycloak: Keycloak, tmp_path: Path) -> None:
+    own = {
+        "clientId": CLIENT,
+        "secret": secret(CLIENT),
+        "serviceAccountsEnabled": True,
+        "standardFlowEnabled": False,
+    }
+    assert keycloak.realm_admin("POST", "clients", own).status == 201
     bank, batch = (
-        keycloak.realm_admin("GET", f"clients?clientId={name}").json[0]["id"]
-        for name in ("bank-api", "batch-agent")
+        keycloak.realm_admin("GET", f"clients?clientId={name}").json[0]["id"] for name in ("bank-api", CLIENT)
     )
     account = keycloak.realm_admin("GET", f"clients/{batch}/service-account-user").json["id"]
     for path, mapping, roles in (

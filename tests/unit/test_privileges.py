@@ -351,35 +351,74 @@ S3_SCOPES = {"forge": {"s3:GetObject": ["read_file"], "s3:PutObject": ["send_ema
 
 
 def test_a_policy_for_aws_has_the_least_actions_and_iam_takes_it() -> None:
-    queue = {**S3, "value": "f-2", "scope": "sqs:* odd"}
-    values = [
-        event | {"credentials": [S3, queue]} if "credentials" in event else event for event in weeks(30)
-    ]
-    report = made([*values, called("s29", 1, "run_shell")], scopes=S3_SCOPES)
-    policies, strange = aws(clients(report, "aws", names(provider="aws", clients={"coder": "coder-role"})))
-    assert strange == []
-    assert policies == {
-        "coder-role": {
-            "Version": "2012-10-17",
-            "Statement": [
-                {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::notes/*"]},
-            ],
-        }
+    role = names(provider="aws", clients={"coder": "coder-role"})
+    queue = {**S3, "value": "f-2", "scope": "sqs:*"}
+
+    def policy(held: list[dict[str, Any]], sessions: int, enough: Enough | None = None) -> dict[str, Any]:
+        values = [e | {"credentials": held} if "credentials" in e else e for e in weeks(sessions)]
+        policies, unknown = aws(clients(made(values, enough, scopes=S3_SCOPES), "aws", role))
+        assert unknown == []
+        return policies["coder-role"]  # type: ignore[no-any-return]
+
+    notes = ["arn:aws:s3:::notes/*"]
+    least = policy([S3, queue], 30)
+    assert least == {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": notes}],
     }
-    three = made(values[:9], scopes=S3_SCOPES)  # too little to go by
-    kept, strange = aws(clients(three, "aws", names(provider="aws")))
-    assert strange == ["odd"]
-    nothing = made([declared("s", S3)], scopes=S3_SCOPES, enough=Enough(1, 1))
-    none, _ = aws(clients(nothing, "aws", names(provider="aws")))
-    assert kept["Coder"]["Statement"][0]["Resource"] == ["*"]
-    assert none["Coder"]["Statement"] == [{"Effect": "Deny", "Action": "*", "Resource": "*"}]
+    kept = policy([S3, queue], 3)  # too little to go by
+    assert kept["Statement"] == [
+        {"Effect": "Allow", "Action": ["sqs:*"], "Resource": ["*"]},
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": notes},
+    ]
+    none = policy([{**queue, "value": "f-1"}], 3, Enough(1, 1))
+    assert none["Statement"] == [{"Effect": "Deny", "Action": "*", "Resource": "*"}]
     with mock_aws():
         iam = boto3.client("iam", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-        for n, document in enumerate([policies["coder-role"], kept["Coder"], none["Coder"]]):
+        for n, document in enumerate([least, kept, none]):
             taken = iam.create_policy(PolicyName=f"p{n}", PolicyDocument=json.dumps(document))
             assert taken["Policy"]["Arn"].endswith(f"p{n}")
         with pytest.raises(iam.exceptions.MalformedPolicyDocumentException):
             iam.create_policy(PolicyName="bad", PolicyDocument='{"Version": "2012-10-17", "Statement": [{}]}')
+
+
+@pytest.mark.parametrize(
+    ("more", "call", "why"),
+    [
+        ([{**S3, "value": "f-2", "scope": "odd"}], {}, "odd is no IAM action"),
+        ([{**S3, "value": "f-2", "scope": None}], {}, "not all scopes were declared"),
+        ([], {"credential": {**FORGE, "value": "f-9"}}, "not all scopes were declared"),
+    ],
+)
+def test_where_not_all_that_is_held_is_known_nothing_is_written_that_would_take_it_away(
+    more: list[dict[str, Any]], call: dict[str, Any], why: str
+) -> None:
+    values = [e | {"credentials": [S3, *more]} if "credentials" in e else e for e in weeks(3)]
+    values.insert(1, called("s0", 9, **call))
+    report = made(values, scopes=S3_SCOPES)
+    assert aws(clients(report, "aws", names(provider="aws"))) == ({}, [f"Coder: {why}"])
+    (client,) = oauth(clients(report, "oauth", None))["clients"]
+    assert (client["scope"] is None) is (why != "odd is no IAM action")
+
+
+def test_an_agent_that_shares_a_client_and_is_not_in_the_log_may_need_all() -> None:
+    shared = names(clients={"coder": "Coder", "default/nightly": "Coder"})
+    (client,) = clients(made(weeks(30)), "keycloak", shared)
+    assert (client.drop, client.undecided) == (set(), {"repo:write"})
+    assert commands(keycloak([client], shared)) == []
+
+
+def test_a_call_with_a_credential_without_a_scope_may_have_used_any_of_its_broker() -> None:
+    bare = {**FORGE, "value": "f-2", "scope": None}
+    named = {"broker": "forge", "kind": "jti", "value": "f-2"}
+    for credential in (named, None):
+        values = [
+            declared("s", FORGE),
+            declared("t", bare),
+            called("t", tool="send_email", credential=credential),
+        ]
+        assert states(only(values)) == {"repo:read": "unused", "repo:write": "used"}
+        assert states(only(values, scopes={})) == {"repo:read": "unknown", "repo:write": "unknown"}
 
 
 def test_names_that_are_wrong_are_refused_with_their_place(tmp_path: Path) -> None:
@@ -434,7 +473,7 @@ def test_the_command_shows_a_table_json_and_what_may_go(policy: Path) -> None:
     }
     undecided = json.loads(run("--json", "--agent", "code-assistant").stdout)["agents"][0]
     assert {row["state"] for row in undecided["scopes"]} == {"unknown"}
-    (client,) = json.loads(run("--as", "oauth", policy=policy).stdout)["clients"]
+    (client,) = json.loads(run("--as", "oauth", "--agent", "code-assistant", policy=policy).stdout)["clients"]
     assert client["scope"] == "pipeline:read repo:read repo:write"
 
 
