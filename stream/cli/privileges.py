@@ -61,9 +61,14 @@ def privileges(
         raise ConfigError(f"--as {form} needs --names: nothing else tells which brokers those are")
     known = load_names(names) if names is not None else None
     made = report(_records(files, tools), bootstrap.judge(settings()), Enough(sessions, days))
-    if not any(agent in (None, each.name) for each in made.agents.values()):
-        whose = "" if agent is None else f" of agent {agent}"
-        raise InputError(f"nothing{whose} was declared or called in {', '.join(map(str, files))}")
+    known_agents = sorted({each.name or "(no name)" for each in made.agents.values()})
+    if not known_agents:
+        raise InputError("nothing was declared or called in the log")
+    if agent is not None and agent not in known_agents:
+        others = ", ".join(repr(name) for name in known_agents[:10])
+        raise InputError(
+            f"nothing of agent {agent} was declared or called in the log; its agents are {others}"
+        )
     if made.refused:
         say(f"{made.refused} records were refused and count for nothing; `driftline replay --all` shows them")
     if form is not None:
@@ -144,22 +149,22 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
         highlight=False,
     )
     if agent.scopes:
-        table = Table(title_justify="left")
-        for heading in ("broker", "kind", "scope", "state"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("calls", "undecided", "sessions", "used in", "days"):
-            table.add_column(heading, justify="right")
+        table = Table()
+        table.add_column("broker, kind, scope", overflow="fold")
+        table.add_column("state", no_wrap=True)
+        for heading in ("calls", "maybe", "used in", "days"):
+            table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("so", overflow="fold")
         for (broker, kind, scope), held in sorted(agent.scopes.items()):
             so = "keep"
             if held.state == "unknown":
-                so = "unknown: list its tools"
+                so = "list its tools"
             elif held.may_go(made.enough):
-                so = f"may go: at most {100 * held.at_most():.1f} % of sessions need it"
+                so = f"may go: needed by {100 * held.at_most():.1f} % of sessions at most"
             elif held.state == "unused":
                 so = "too little to go by"
-            counts = (held.calls, held.undecided, held.sessions, held.used_in, len(held.days))
-            table.add_row(shown(broker), shown(kind), shown(scope, 160), held.state, *map(str, counts), so)
+            counts = (held.calls, held.undecided, f"{held.used_in} of {held.sessions}", len(held.days))
+            table.add_row(shown(f"{broker} {kind} {scope}", 240), held.state, *map(str, counts), so)
         console.print(table)
     row = agent.document(made.enough)
     about = Table(show_header=False)

@@ -477,12 +477,23 @@ def test_the_command_shows_a_table_json_and_what_may_go(policy: Path) -> None:
     assert client["scope"] == "pipeline:read repo:read repo:write"
 
 
+def test_a_log_in_parts_is_read_as_one_and_what_stands_in_two_parts_counts_once(tmp_path: Path) -> None:
+    values = [(0, declared()), (1, called()), (2, called(seq=2, at=2)), (3, b.ended("s", 3, at=3))]
+    records = b.stamped(values)
+    parts = [tmp_path / f"{n}.jsonl" for n in range(2)]
+    for part, some in zip(parts, (records[:2], records[1:]), strict=True):
+        part.write_bytes(b.as_log_lines(some))
+    done = CliRunner().invoke(app, ["privileges", *map(str, parts), "--json"])
+    (agent,) = json.loads(done.stdout)["agents"]
+    assert (agent["agent"], agent["sessions"], agent["calls"]) == ("coder", 1, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--as", "ldap"), "oauth, keycloak, aws"),
         (("--as", "keycloak"), "--names"),
-        (("--agent", "nobody"), "of agent nobody"),
+        (("--agent", "nobody"), "its agents are 'code-assistant', 'desk-assistant'"),
         (("--names", "/nowhere.yaml"), "/nowhere.yaml"),
     ],
 )
