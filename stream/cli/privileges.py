@@ -53,7 +53,7 @@ def privileges(
     from stream import bootstrap
     from stream.events import dumps
     from stream.offline.privilege_diffs import load_names
-    from stream.offline.privileges import Enough, report
+    from stream.offline.privileges import NAMELESS, Enough, report
 
     if form is not None and form not in FORMS:
         raise ConfigError(f"--as is {form!r}; expected one of {', '.join(FORMS)}")
@@ -61,7 +61,7 @@ def privileges(
         raise ConfigError(f"--as {form} needs --names: nothing else tells which brokers those are")
     known = load_names(names) if names is not None else None
     made = report(_records(files, tools), bootstrap.judge(settings()), Enough(sessions, days))
-    known_agents = sorted({each.name or "(no name)" for each in made.agents.values()})
+    known_agents = sorted({each.name or NAMELESS for each in made.agents.values()})
     if not known_agents:
         raise InputError("nothing was declared or called in the log")
     if agent is not None and agent not in known_agents:
@@ -75,7 +75,7 @@ def privileges(
         _print_diff(made, form, known, agent)
         return
     if agent is not None:
-        made.agents = {key: each for key, each in made.agents.items() if each.name == agent}
+        made.agents = {key: each for key, each in made.agents.items() if agent == (each.name or NAMELESS)}
     if as_json:
         typer.echo(dumps(made.document()).decode())
     else:
@@ -137,6 +137,7 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from stream.offline.privileges import NAMELESS
     from stream.shell.board import plain
 
     def shown(text: object, limit: int = 80) -> str:
@@ -144,7 +145,7 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
 
     not_counted = ", ".join(f"{n} {why}" for why, n in sorted(agent.not_counted.items())) or "none"
     console.print(
-        f"\n[bold]{shown(agent.name or '(no name)', 60)}[/] of {shown(agent.tenant, 40)}: {agent.sessions} sessions on "
+        f"\n[bold]{shown(agent.name or NAMELESS, 60)}[/] of {shown(agent.tenant, 40)}: {agent.sessions} sessions on "
         f"{len(agent.days)} days, {agent.calls} calls ({agent.alerted} alerted on); not counted: {not_counted}",
         highlight=False,
     )

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import ConfigError, InputError
-from stream.offline.privileges import Agent, Enough, Holding, Report
+from stream.offline.privileges import NAMELESS, Agent, Enough, Holding, Report
 
 Provider = Literal["oauth", "keycloak", "aws"]
 
@@ -93,7 +93,7 @@ class Client:
     ----------
     name : str or None
         At the provider; None: nothing names it, and it stands for one agent.
-    agents : dict of str to (str or None)
+    agents : dict of str to str
         Their names, by tenant and name.
     keep, undecided, drop : sets of str
         Scopes that some of them may need, of these such as no call is known to have needed, and those that none needed.
@@ -105,7 +105,7 @@ class Client:
 
     broker: str
     name: str | None
-    agents: dict[str, str | None] = field(default_factory=dict)
+    agents: dict[str, str] = field(default_factory=dict)
     keep: set[str] = field(default_factory=set)
     undecided: set[str] = field(default_factory=set)
     drop: set[str] = field(default_factory=set)
@@ -124,7 +124,7 @@ class Client:
 
     def settle(self, sharing: set[str]) -> None:
         """Keep what any may need; of agents that share it and are not in the log nothing is known."""
-        seen = self.agents.keys() | {name for name in self.agents.values() if name}
+        seen = self.agents.keys() | set(self.agents.values())
         if sharing - seen:
             self.keep |= self.drop
             self.undecided |= self.drop
@@ -148,9 +148,9 @@ def clients(report: Report, provider: Provider, names: Names | None, only: str |
             if names is not None and (told is None or told.provider != provider):
                 continue
             name = told.client(agent) if told is not None else None
-            label = f"{agent.tenant}/{agent.name or '(no name)'}"
+            label = f"{agent.tenant}/{agent.name or NAMELESS}"
             client = found.setdefault((broker, name, "" if name else label), Client(broker, name))
-            client.agents[label] = agent.name
+            client.agents[label] = agent.name or NAMELESS
             client.open |= any(held.unscoped for (of, _), held in agent.kinds.items() if of == broker)
             client.open |= any(ref[0] == broker for ref in agent.undeclared)
             for (of, _, scope), holding in agent.scopes.items():

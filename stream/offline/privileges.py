@@ -37,6 +37,8 @@ from stream.policy import Policy
 
 BATCH = 512
 DAY_MS, MINUTE_MS = 86_400_000, 60_000
+NAMELESS = "(no name)"
+"""Agents whose declarations name none, all together."""
 REFUSED = frozenset({"deny", "revoke"})
 """Verdicts on calls that should not have run: what such a call needed need not be kept."""
 
