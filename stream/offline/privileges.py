@@ -409,7 +409,6 @@ class _Reading:
 
     def take(self, batch: list[_Taken], partition: Partition) -> None:
         """Judge a batch of a partition, and note what it tells."""
-        before = partition.offset
         step = self._judge.judge(partition, [taken.record for taken in batch])
         partition.apply(step.changes)
         for key, packed in step.changes.items():
@@ -423,7 +422,7 @@ class _Reading:
             self._made.refused += output.topic == QUARANTINE
         for taken in batch:
             arrival = taken.arrival
-            if arrival is None or taken.record.offset <= before:
+            if arrival is None:
                 continue
             event = arrival.event
             if isinstance(event, ToolCalled):

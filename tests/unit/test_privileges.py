@@ -23,7 +23,7 @@ from stream.core.judge import Judge
 from stream.events import Record
 from stream.offline.privilege_diffs import Names, aws, clients, keycloak, load_names, oauth
 from stream.offline.privileges import Agent, Enough, Report, report
-from stream.policy import Credentials, load_policy
+from stream.policy import Credentials, Signatures, load_policy
 from stream.shell.demo import SAMPLES
 from tests import builders as b
 
@@ -127,6 +127,65 @@ def test_calls_of_sessions_that_declared_no_credential_may_have_used_any_of_the_
     assert states(only(values, scopes={})) == {"repo:read": "unknown", "repo:write": "unknown"}
 
 
+OTHER = {"broker": "mail", "kind": "jti", "value": "m-1", "scope": "x y"}
+
+
+def test_a_tool_that_a_list_names_needs_nothing_of_a_broker_that_lists_none() -> None:
+    beside = only([declared("s", FORGE, OTHER), called(credential=None)])
+    apart = only([
+        declared("s", FORGE, OTHER), b.ended("s", 1),
+        b.declared("t", agent={"id": "coder"}, credentials=[]), b.called("t", 1),
+    ])  # fmt: skip
+    for agent in (beside, apart):
+        assert states(agent) == {"repo:read": "used", "repo:write": "unused", "x": "unused", "y": "unused"}
+    unlisted = only([declared("s", FORGE, OTHER), called(credential=None, tool="run_shell")])
+    assert states(unlisted) == {"repo:read": "unused", "repo:write": "unused", "x": "unknown", "y": "unknown"}
+
+
+def test_sessions_and_days_count_once_however_many_credentials_and_calls_they_have() -> None:
+    again = {**FORGE, "value": "f-2"}
+    agent = only([declared("s", FORGE, again), called(), called(seq=2), called(seq=3, credential=again)])
+    read = agent.scopes["forge", "jti", "repo:read"]
+    assert (read.sessions, read.used_in, read.calls) == (1, 1, 3)
+
+
+def test_of_a_credential_that_outlives_several_tasks_the_longest_rest_is_told() -> None:
+    held = {**FORGE, "expires": "2026-01-01T10:00:00Z"}
+    values = [declared("s", held), declared("t", held), b.ended("s", 1, at=600), b.ended("t", 1, at=1200)]
+    assert only(values).outlives == {("forge", "jti", "f-1"): 3_000_000}
+
+
+class Marked:
+    """Takes what is marked as signed."""
+
+    def holds(self, tenant: str, event: Any, document: Any) -> bool:
+        return bool(event.signature == "good")
+
+
+def test_where_signatures_are_demanded_what_is_unsigned_grants_nothing() -> None:
+    release = b.release(scorer=b.ConstantScorer(0))
+    policy = release.policy.model_copy(update={"signatures": Signatures(required=True)})
+    strict = b.judge(release._replace(policy=policy))
+    strict.deployment = strict.deployment._replace(declarations=Marked())
+    intent = {"text": "read notes.txt", "resources": ["notes.txt"], "actions": ["read"]}
+    wider = {"text": "and all others", "resources": ["secrets.txt"], "actions": ["write"]}
+
+    def agent(declaration: str, amendment: str) -> Agent:
+        values = [
+            declared(intent=intent, time=b.rfc3339(b.T0), signature=declaration),
+            b.event("intent.amended", seq=1, intent=wider, signature=amendment),
+        ]
+        records = [(record, None) for record in b.log(values)]
+        (found,) = report(records, strict).agents.values()
+        return found
+
+    signed, half, none = agent("good", "good"), agent("good", "bad"), agent("bad", "good")
+    assert set(signed.named) == {"notes.txt", "secrets.txt"}
+    assert signed.granted_actions == {"read", "write"}
+    assert (set(half.named), half.granted_actions) == ({"notes.txt"}, {"read"})
+    assert (none.name, none.scopes, none.named, none.granted_actions) == (None, {}, {}, set())
+
+
 def test_calls_that_are_denied_or_come_after_the_end_are_no_use() -> None:
     reading = {"text": "read notes.txt", "actions": ["read"]}
     agent = only([
@@ -139,12 +198,14 @@ def test_calls_that_are_denied_or_come_after_the_end_are_no_use() -> None:
 
 
 def test_what_the_judge_does_not_take_grants_nothing() -> None:
-    again = declared("s", {**FORGE, "value": "f-9", "scope": "admin"}, seq=1, text="anything")
+    anything = {"text": "anything", "resources": ["all"], "data_classes": ["all"]}
+    again = declared("s", {**FORGE, "value": "f-9", "scope": "admin"}, seq=1, intent=anything)
     duplicate = called(seq=2)
     garbage = b"{"
     report = made([declared(), again, duplicate, duplicate, garbage])
     (agent,) = report.agents.values()
     assert "admin" not in states(agent)
+    assert (agent.named, agent.data_classes) == ({}, set())
     assert agent.calls == 1
     assert report.refused == 1
 
@@ -306,6 +367,22 @@ def test_lines_for_keycloak_take_roles_from_service_accounts() -> None:
             "--cclientid", "forge-api", "--rolename", "write it",
         ]
     ]  # fmt: skip
+
+
+def test_a_role_that_grants_several_scopes_goes_once_and_only_where_all_of_them_may() -> None:
+    two = {"forge": {"repo:write": ["send_email"], "shell": ["run_shell"], "repo:read": ["read_file"]}}
+    values = [
+        e | {"credentials": [{**FORGE, "scope": "repo:read repo:write shell"}]} if "credentials" in e else e
+        for e in weeks(30)
+    ]
+    one = {"role": "acting"}
+    for roles, n_commands in (
+        ({"repo:write": one, "shell": one}, 1),
+        ({"repo:write": one, "shell": one, "repo:read": one}, 0),
+    ):
+        told = names(roles=roles)
+        lines = keycloak(clients(made(values, scopes=two), "keycloak", told), told)
+        assert len(commands(lines)) == n_commands
 
 
 @pytest.mark.parametrize(
