@@ -94,6 +94,12 @@ class CredentialRow(msgspec.Struct, array_like=True, gc=False):
     expires_ms: int | None
     for_task: bool | None  # issued for this session's task alone; None: as the policy says
 
+    @property
+    def scopes(self) -> list[str]:
+        """What its scope consists of: words as OAuth has them (RFC 6749, 3.3), or a document, which is one."""
+        scope = (self.scope or "").strip()
+        return [scope] if scope.startswith("{") else list(dict.fromkeys(scope.split()))
+
 
 class PathRow(msgspec.Struct, array_like=True, gc=False):
     """A call that raised the session's standing, for the case's path."""

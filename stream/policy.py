@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -30,6 +31,8 @@ class FalsePositiveBudget(_Part):
     budget: Annotated[float, Field(gt=0, lt=1)]
 
 
+MOST_MINUTES = 5_256_000
+"""Ten years."""
 Threshold = FalsePositiveBudget | Annotated[float, Field(ge=0, le=1)]
 
 
@@ -106,6 +109,66 @@ class ModeOf(_Part):
         return self
 
 
+class LongestMinutes(_Part):
+    """Longest life of credentials by the data of the calls that use them; None: `Policy.credential_max_hours`."""
+
+    sensitive: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None
+    other: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None
+
+
+class LongLived(_Part):
+    """A credential that may live longer: who answers for it, why, and the last day (UTC) on which it may."""
+
+    broker: Annotated[str, Field(min_length=1, max_length=256)]
+    kind: Annotated[str, Field(min_length=1, max_length=256)]
+    value: Annotated[str, Field(min_length=1, max_length=256)]
+    owner: Annotated[str, Field(min_length=1, max_length=256)]
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    expires: Annotated[date, Field(ge=date(1970, 1, 1), le=date(9998, 12, 31))]
+
+    @property
+    def until_ms(self) -> int:
+        """When it runs out, in ms since 1970: at the end of its last day."""
+        return ((self.expires - date(1970, 1, 1)).days + 1) * 86_400_000
+
+
+class Credentials(_Part):
+    """What credentials are held to.
+
+    Attributes
+    ----------
+    exceptions : list of LongLived
+        Of one credential's the one that lasts longest counts.
+    scopes : dict of str to (dict of str to list of str)
+        By broker, for each scope that is listed all tools that it lets be called. A tool that some scope of a broker lists needs one
+        of the scopes there that list it and no other; of any other tool nothing is known.
+    """
+
+    longest_minutes: LongestMinutes = LongestMinutes()
+    exceptions: list[LongLived] = Field(default_factory=list)
+    scopes: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+
+    def needed(self, broker: str, tool: str) -> frozenset[str] | None:
+        """The scopes of `broker`, any of which lets `tool` be called; None where no list names the tool."""
+        needed = frozenset(scope for scope, tools in self.scopes.get(broker, {}).items() if tool in tools)
+        return needed or None
+
+    def longest_ms(self, sensitive: bool) -> int | None:
+        """Longest life of a credential that calls of tools which read sensitive data, or do not, use; None: not said."""
+        minutes = self.longest_minutes.sensitive if sensitive else self.longest_minutes.other
+        return None if minutes is None else round(minutes * 60_000)
+
+    def exception(self, broker: str, kind: str, value: str) -> LongLived | None:
+        """The exception for a credential that may live longer."""
+        named = [e for e in self.exceptions if (e.broker, e.kind, e.value) == (broker, kind, value)]
+        return max(named, key=lambda each: each.expires, default=None)
+
+    def excepted_until_ms(self, broker: str, kind: str, value: str) -> int | None:
+        """When that runs out, in ms since 1970."""
+        found = self.exception(broker, kind, value)
+        return found.until_ms if found is not None else None
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
@@ -127,6 +190,7 @@ class Policy(_Part):
     signatures: Signatures = Signatures()
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
+    credentials: Credentials = Credentials()
 
     @property
     def says(self) -> PolicySays:
@@ -162,6 +226,12 @@ class Policy(_Part):
             del content["revocations"]
         elif self.revocations.confirm_minutes is None:
             del content["revocations"]["confirm_minutes"]
+        if self.credentials == Credentials():
+            del content["credentials"]
+        else:
+            content["credentials"] = self.credentials.model_dump(mode="json", exclude_defaults=True)
+        if not self.credentials.scopes:  # without lists it never speaks
+            content["signals"].pop("identity.credential_beyond_scope", None)
         for younger in ("modes", "sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]

@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 
 from models.errors import DriftlineError
-from stream.cli import bridging, holding, learning, offline, playing, running, shadowing, topics, verifying
+from stream.cli import (
+    bridging,
+    holding,
+    learning,
+    offline,
+    playing,
+    privileges,
+    running,
+    shadowing,
+    topics,
+    verifying,
+)
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 
 app = typer.Typer(
@@ -56,6 +67,7 @@ for command in (
     bridging.bridge,
     holding.held,
     shadowing.shadow_report,
+    privileges.privileges,
     playing.send,
     playing.watch,
     offline.replay,

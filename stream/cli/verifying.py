@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,8 +18,10 @@ from stream.cli.terminal import say
 
 if TYPE_CHECKING:
     from stream.outbound.keys import SigningKeys
+    from stream.policy import Credentials
     from stream.settings import Settings
 
+SOON_DAYS = 30
 app = typer.Typer(help="Check a revocation, an alert, a policy or a release.")
 
 
@@ -204,7 +207,10 @@ def alert(
 def policy(
     file: Annotated[Path | None, typer.Argument(help="A policy file (default: the one in use).")] = None,
 ) -> None:
-    """Check a policy file; exit 1 when it is not valid, 2 when it cannot be read."""
+    """Check a policy file; exit 1 when it is not valid, 2 when it cannot be read.
+
+    Says which exceptions for long-lived credentials run out within 30 days, or did.
+    """
     from models.release import registry
     from stream.policy import levels, parse_policy, read_policy
 
@@ -218,6 +224,23 @@ def policy(
         raise typer.Exit(FINDINGS) from None
     others = f" ({len(loaded.modes)} tenants or agents otherwise)" if loaded.modes else ""
     typer.echo(f"valid, mode {loaded.mode}{others}, digest {loaded.digest}")
+    for text in ending_exceptions(loaded.credentials, datetime.now(UTC).date()):
+        say(text)
+
+
+def ending_exceptions(rules: Credentials, today: date) -> list[str]:
+    """What to say of exceptions that ran out, or will within `SOON_DAYS`."""
+    told = []
+    for each in rules.exceptions:
+        days = (each.expires - today).days
+        if days > SOON_DAYS:
+            continue
+        what = f"the exception for {each.broker} {each.kind} {each.value} (owner {each.owner})"
+        if days < 0:
+            told.append(f"{what} ran out on {each.expires} and counts no more: remove it with the credential")
+        else:
+            told.append(f"{what} runs out on {each.expires}, in {days} days: replace the credential by then")
+    return told
 
 
 @app.command()

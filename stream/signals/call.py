@@ -21,6 +21,22 @@ PRIVATE_CHARACTERS = 12
 """Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
 
 
+class CredentialRules(Protocol):
+    """What a policy holds credentials to."""
+
+    def needed(self, broker: str, tool: str) -> frozenset[str] | None:
+        """The scopes of `broker`, any of which lets `tool` be called; None where the policy does not say."""
+        ...
+
+    def longest_ms(self, sensitive: bool) -> int | None:
+        """Longest life of a credential that calls of such tools use; None where the policy does not say."""
+        ...
+
+    def excepted_until_ms(self, broker: str, kind: str, value: str) -> int | None:
+        """When the exception for a credential that lives longer runs out, in ms since 1970; None: there is none."""
+        ...
+
+
 class Knobs(Protocol):
     """What of a policy shapes signals."""
 
@@ -32,6 +48,11 @@ class Knobs(Protocol):
     @property
     def credential_max_hours(self) -> float:
         """Longest life of a credential issued for a task."""
+        ...
+
+    @property
+    def credentials(self) -> CredentialRules:
+        """What credentials are held to beyond that."""
         ...
 
     @property

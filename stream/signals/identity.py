@@ -12,7 +12,7 @@ from stream.signals.signal import (
     Statement,
 )
 
-MS_PER_HOUR = 3_600_000
+MS_PER_HOUR, MS_PER_MINUTE = 3_600_000, 60_000
 
 
 class CredentialExpired(CallSignal):
@@ -58,7 +58,7 @@ class CredentialUndeclared(CallSignal):
 
 
 class CredentialLongLived(CallSignal):
-    """A credential declared with its time of issue lives longer than 24 hours (`credential_max_hours`), or for ever."""
+    """A credential declared with its time of issue lives longer than 24 hours (`credential_max_hours`), or for ever; where the policy says `credentials.longest_minutes`, longer than that for this call's data, and from the session's beginning where no issue was declared. An exception of the policy, until it runs out, makes it context."""
 
     id = "identity.credential_long_lived"
     shipped = "watch"
@@ -72,13 +72,48 @@ class CredentialLongLived(CallSignal):
     silent_in = "cloud-expired-credential"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        hours = call.knobs.credential_max_hours
-        longest_ms = hours * MS_PER_HOUR
+        rules, session, hours = call.knobs.credentials, call.session, call.knobs.credential_max_hours
+        told_ms = rules.longest_ms(call.evidence.tool.facts.sensitive)
+        longest_ms = told_ms if told_ms is not None else hours * MS_PER_HOUR
+        allowed = f"{hours:g} hours" if told_ms is None else f"{told_ms / MS_PER_MINUTE:g} minutes"
+        excepted = None
         for credential in call.circumstances.candidates:
             issued, expires = credential.issued_ms, credential.expires_ms
-            if issued is not None and (expires is None or expires - issued > longest_ms):
-                return Statement(f"a credential lives longer than {hours:g} hours, or for ever")
-        return None
+            if issued is None and told_ms is not None:
+                issued = session.started_ms
+            if issued is None or (expires is not None and expires - issued <= longest_ms):
+                continue
+            text = f"a credential lives longer than {allowed}, or for ever"
+            until_ms = rules.excepted_until_ms(credential.broker, credential.kind, credential.value)
+            if until_ms is None:
+                return Statement(text)
+            if session.clock_ms >= until_ms:
+                return Statement(f"{text}; the policy's exception for it has run out")
+            excepted = Statement(f"{text}, as the policy excepts it", supports=False)
+        return excepted
+
+
+class CredentialBeyondScope(CallSignal):
+    """The policy lists the scopes that let this tool be called (`credentials.scopes`), and the credential was declared with others."""
+
+    id = "identity.credential_beyond_scope"
+    shipped = "watch"
+    remedy = Remedy(otherwise="a credential with a scope that the policy lists for this tool")
+    runbook = Runbook(
+        benign="a list in the policy that is too short; a scope that was declared in other words",
+        look="ask the broker for the credential's scope, and the provider whether the call went through",
+        do="mend the list or the declaration; if it went through, the credential can do more than was declared",
+    )
+    silent_in = "code-long-lived-credential"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        tool, candidates = call.evidence.tool.name, call.circumstances.candidates
+        for credential in candidates:
+            needed = call.knobs.credentials.needed(credential.broker, tool)
+            scopes = credential.scopes
+            if needed is None or not scopes or not needed.isdisjoint(scopes):
+                return None  # it may, or nothing tells
+        return Statement("no scope declared lets this tool be called") if candidates else None
 
 
 class AfterEnd(CallSignal):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from models.errors import ConfigError
+from stream.cli.main import app
+from stream.cli.verifying import SOON_DAYS, ending_exceptions
 from stream.policy import Levels, Limits, levels, load_policy, parse_policy
 from stream.signals.registry import BY_ID
 
 SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encoding="utf-8")
 
+EXCEPTION = (
+    "{broker: forge, kind: pat, value: docs-bot, owner: docs, reason: no app yet, expires: 2026-06-30}"
+)
 OLDEST = "d9362e785d42"
 """Digest of a policy of required parts alone, noted: what decisions of it were signed and chained under."""
 
@@ -91,6 +98,11 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
         ("revocations: {confirm_minutes: null}", "revocations: {confirm_minutes: 5}"),
         ("task_credentials: {}", "task_credentials: {vault: [lease]}"),
         ("signatures: {required: false}", "signatures: {required: true}"),
+        ("credentials: {longest_minutes: {}}", "credentials: {longest_minutes: {sensitive: 30}}"),
+        ("credentials: {exceptions: []}", f"credentials: {{exceptions: [{EXCEPTION}]}}"),
+        ("credentials: {scopes: {}}", "credentials: {scopes: {forge: {read: [look]}}}"),
+        # Without lists of scopes that signal never speaks, whatever it may lead to.
+        ("signals: {identity.credential_beyond_scope: deny}", "signals: {identity.credential_expired: deny}"),
         (f"limits: {{open_mib: {Limits().open_mib}}}", "limits: {open_mib: 77}"),
     ],
 )
@@ -103,6 +115,58 @@ def test_a_field_counts_in_the_digest_only_where_it_is_not_at_its_default(
     assert digest == OLDEST
     assert parse_policy(least + at_its_default, "b").digest == digest
     assert parse_policy(least + otherwise, "c").digest != digest
+
+
+@pytest.mark.parametrize(
+    ("credentials", "at", "mend"),
+    [
+        ("{longest_minutes: {secret: 5}}", "longest_minutes.secret", "correct its name"),
+        ("{longest_minutes: {other: 0}}", "longest_minutes.other", "greater than 0"),
+        (f"{{exceptions: [{EXCEPTION.replace('owner: docs, ', '')}]}}", "exceptions.0.owner", "required"),
+        (
+            f"{{exceptions: [{EXCEPTION.replace('2026-06-30', 'never')}]}}",
+            "exceptions.0.expires",
+            "valid date",
+        ),
+        ("{scopes: {forge: [read]}}", "scopes.forge", "valid dictionary"),
+    ],
+)
+def test_what_is_wrong_with_credentials_is_refused_with_its_place(
+    credentials: str, at: str, mend: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"line {SHIPPED.count(chr(10)) + 1}: credentials\.{at}: .*{mend}"):
+        parse_policy(f"{SHIPPED}credentials: {credentials}\n", "mine.yaml")
+
+
+def test_exceptions_that_ran_out_or_soon_will_are_told_with_who_answers_for_them() -> None:
+    rules = parse_policy(f"{SHIPPED}credentials: {{exceptions: [{EXCEPTION}]}}\n", "mine.yaml").credentials
+    last = date(2026, 6, 30)
+    assert ending_exceptions(rules, last - timedelta(SOON_DAYS + 1)) == []
+    for before, said in ((SOON_DAYS, "in 30 days"), (0, "in 0 days"), (-1, "ran out on 2026-06-30")):
+        (text,) = ending_exceptions(rules, last - timedelta(before))
+        assert said in text
+        assert "forge pat docs-bot (owner docs)" in text
+
+
+def test_the_command_says_which_exceptions_ran_out_and_the_policy_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    old = EXCEPTION.replace("2026", "2020")
+    file.write_text(f"{SHIPPED}credentials: {{exceptions: [{old}]}}\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["verify", "policy", str(file)])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("valid, ")
+    assert "ran out on 2020-06-30" in done.stderr
+
+
+def test_the_example_of_credentials_in_the_shipped_policy_is_one() -> None:
+    lines = SHIPPED.split("\n")
+    begin = lines.index("# credentials:")
+    block = [line[2:] for line in lines[begin : lines.index("", begin)]]
+    text = "\n".join(block) + "\n"
+    rules = parse_policy(SHIPPED + text, "mine.yaml").credentials
+    assert rules.longest_ms(sensitive=True) == 30 * 60_000
+    assert rules.exceptions
+    assert rules.needed("forge", "commit_file") == {"repo:write"}
 
 
 def test_the_shipped_policy_starts_in_shadow_and_names_every_signal() -> None:

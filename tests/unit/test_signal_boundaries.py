@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from models.session import CredentialRow, Session, Terms
 from models.text.documents import Leaf
 from models.text.fingerprints import fingerprint
 from models.text.index import Index
-from stream.policy import Policy
+from stream.policy import Credentials, Policy
 from stream.signals.call import (
     NAMED_DESTINATION,
     Circumstances,
@@ -214,6 +215,98 @@ def test_a_credential_is_long_lived_beyond_a_day_or_without_an_end(
     fine = row(value="fine", issued_ms=NOW, expires_ms=NOW + HOUR)
     own = session(credentials=[fine, row(issued_ms=issued, expires_ms=expires)])
     assert speaks("identity.credential_long_lived", a_call(own)) == told
+
+
+RULES = {
+    "longest_minutes": {"sensitive": 30},
+    "exceptions": [
+        {"broker": "b", "kind": "k", "value": "old", "owner": "o", "reason": "r", "expires": date(2025, 12, 31)},
+        {"broker": "b", "kind": "k", "value": "key", "owner": "o", "reason": "r", "expires": date(2025, 12, 31)},
+        {"broker": "b", "kind": "k", "value": "key", "owner": "o", "reason": "r", "expires": date(2026, 1, 1)},
+    ],
+    "scopes": {"b": {"read": ["look"], "all": ["look", "send_report"], "send": ["send_report"]}},
+}  # fmt: skip
+
+
+def held_to(told: Session, sensitive: bool = False, **how: Any) -> ObservedCall:
+    """A call under a policy with `RULES`; the session's clock is 2026-01-01, 09:00 UTC, where it does not say."""
+    rules = Credentials.model_validate({**RULES, **how})
+    policy = b.shipped("enforce").model_copy(update={"credentials": rules})
+    return a_call(told, knobs=policy, evidence__tool__facts__sensitive=sensitive)
+
+
+@pytest.mark.parametrize(
+    ("sensitive", "issued", "expires", "told"),
+    [
+        (True, NOW, NOW + HOUR // 2, False),
+        (True, NOW, NOW + HOUR // 2 + 1, True),
+        (True, None, NOW + HOUR // 2, False),
+        (True, None, NOW + HOUR // 2 + 1, True),  # it lives from the session's beginning on at least
+        (True, None, None, True),
+        # Of other data this policy says nothing new.
+        (False, NOW, NOW + DAY, False),
+        (False, NOW, NOW + DAY + 1, True),
+        (False, None, None, False),
+    ],
+)
+def test_how_long_a_credential_may_live_goes_by_the_data_of_the_call(
+    sensitive: bool, issued: int | None, expires: int | None, told: bool
+) -> None:
+    own = session(credentials=[row(issued_ms=issued, expires_ms=expires)])
+    statement = says("identity.credential_long_lived", held_to(own, sensitive))
+    assert (statement is not None) == told
+    assert not told or ("30 minutes" if sensitive else "24 hours") in statement.text  # type: ignore[union-attr]
+
+
+MIDNIGHT = NOW + 15 * HOUR
+"""The end of 2026-01-01."""
+
+
+@pytest.mark.parametrize(
+    ("values", "clock", "supports", "word"),
+    [
+        (["key"], MIDNIGHT - 1, False, "excepts it"),
+        (["key"], MIDNIGHT, True, "run out"),
+        (["old"], NOW, True, "run out"),
+        (["other"], NOW, True, "or for ever"),
+        (["key", "other"], NOW, True, "or for ever"),  # either may have been used
+    ],
+)
+def test_an_exception_counts_until_the_end_of_its_last_day_by_the_sessions_clock(
+    values: list[str], clock: int, supports: bool, word: str
+) -> None:
+    own = session(clock_ms=clock, credentials=[row(value=value, issued_ms=0) for value in values])
+    statement = says("identity.credential_long_lived", held_to(own))
+    assert statement is not None
+    assert statement.supports == supports
+    assert statement.text.endswith(word) or word in statement.text
+
+
+@pytest.mark.parametrize(
+    ("scopes", "told"),
+    [
+        (["read"], True),
+        (["read other"], True),
+        (["read send"], False),  # one of those that list the tool is enough
+        (["all"], False),
+        ([None], False),  # nothing was declared of it
+        ([""], False),
+        (["read", "send"], False),  # the call names neither, so it may have used the other
+        (["read", "read other"], True),
+        (["read", None], False),
+        ([], False),
+    ],
+)
+def test_a_call_is_beyond_its_credentials_scope_where_none_that_it_may_have_used_lets_it(
+    scopes: list[str | None], told: bool
+) -> None:
+    own = session(credentials=[row(value=str(n), scope=scope) for n, scope in enumerate(scopes)])
+    assert speaks("identity.credential_beyond_scope", held_to(own)) == told
+    assert not speaks("identity.credential_beyond_scope", held_to(own, scopes={}))
+    elsewhere = row(broker="c", value="c", scope="read")
+    assert not speaks(
+        "identity.credential_beyond_scope", held_to(session(credentials=[*own.credentials, elsewhere]))
+    )
 
 
 # ------------------------------------------------------------------ intent, content

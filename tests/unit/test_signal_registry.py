@@ -13,7 +13,7 @@ import yaml
 from models.contracts import FAMILIES
 from stream import bootstrap
 from stream.core.judge import Judge
-from stream.policy import load_policy
+from stream.policy import Credentials, load_policy
 from stream.settings import Settings
 from stream.signals import page
 from stream.signals.registry import BY_ID, SIGNALS, TOLD_ORDER, check_history
@@ -47,6 +47,10 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
         b.declared(),
         b.called(seq=1, credential={**b.CREDENTIAL, "value": "c-other"}),
     ],
+    "identity.credential_beyond_scope": [
+        b.declared(credentials=[{**b.CREDENTIAL, "scope": "mail:send"}]),
+        b.called(seq=1, credential=b.CREDENTIAL),
+    ],
     "identity.after_end": [b.declared(), b.ended(seq=1), b.called(seq=2)],
     "content.talks_to_agent": [
         b.declared(),
@@ -56,13 +60,16 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 """Sessions in which those signals speak that no sample shows."""
+LISTS = {"demo": {"file:read": ["read_file"], "mail:send": ["send_email"]}}
+"""Without a policy's lists of scopes `identity.credential_beyond_scope` says nothing, in samples neither."""
 
 each_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.id)
 
 
 @cache
 def judge() -> Judge:
-    return bootstrap.judge(Settings(), mode="enforce")
+    policy = load_policy(mode="enforce").model_copy(update={"credentials": Credentials(scopes=LISTS)})
+    return bootstrap.judge_with(Settings(), bootstrap.make_release(b.shipped_model(), policy))
 
 
 def speaking(events: list[dict[str, Any]], session: str) -> set[str]:
