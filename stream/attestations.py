@@ -270,7 +270,9 @@ def _keys(issuer: Issuer, folder: Path, whose: str) -> Mapping[str, Any]:
                 raise ConfigError(
                     f"{whose}: a key for an algorithm that is not read; have it sign with RS256 or ES256"
                 )
-    return jose.public_keys({"keys": list(signing.values())}, whose)
+    # Without their use: the library below knows none but sig and enc.
+    plain = [{name: value for name, value in entry.items() if name != "use"} for entry in signing.values()]
+    return jose.public_keys({"keys": plain}, whose)
 
 
 def _json(path: Path, what: str) -> Any:

@@ -15,6 +15,8 @@ from stream.policy import Policy
 
 HARMLESS: frozenset[Fault] = frozenset({"shared"})
 """Faults with which an attestation counts: a host may have asked for one token for several tasks."""
+STOLEN: frozenset[Fault] = frozenset({"signed", "replayed"})
+"""Faults of a token that somebody else than its workload may have sent: it shows who acts to nobody."""
 
 
 class Identities:
@@ -43,7 +45,8 @@ class Identities:
         counts = not demanded or (attested is not None and HARMLESS.issuperset(faults))
         if not counts:
             self._draft.count("unattested_declaration")
-        self._note(session, attested if counts else None, faults, counts)
+        shown = attested if counts and STOLEN.isdisjoint(faults) else None
+        self._note(session, shown, faults, counts)
         return counts
 
     def _read(

@@ -198,6 +198,7 @@ class TokenShared(CallSignal):
         look="do both sessions come from one host?",
         do="name the session in the token's audience",
     )
+    speaks_in = "travel-shared-token-hotels"
     silent_in = "support-attested"
 
     def check(self, call: ObservedCall) -> Statement | None:

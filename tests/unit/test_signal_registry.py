@@ -62,7 +62,7 @@ each_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: sign
 
 @cache
 def judge() -> Judge:
-    return bootstrap.judge(Settings(), mode="enforce")
+    return bootstrap.judge(Settings(attestation_issuers=FOLDER / "issuers.json"), mode="enforce")
 
 
 def speaking(events: list[dict[str, Any]], session: str) -> set[str]:
