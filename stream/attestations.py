@@ -105,6 +105,7 @@ class _Verifier:
             raise _Refused("signature") from error
         self._check_type(header)
         expires_ms = self._check_times(claims, now_ms, skew_ms)
+        session = self._session(claims)
         issuer = self._issuer
         is_own = issuer.kind == "jwt-svid" or issuer.agent == ["sub"]
         agent = _name(_at(claims, ["sub"] if is_own else issuer.agent))
@@ -117,7 +118,7 @@ class _Verifier:
             name=issuer.agents.get(agent),
             principal=principal,
             principal_issuer=None if principal is None else issuer.user_issuer or issuer.issuer,
-            session=self._session(claims),
+            session=session,
             expires_ms=expires_ms,
             key=_confirmed(claims.get("cnf")) if "cnf" in claims else None,
             digest=hashlib.sha256(f"{head}.{middle}".encode()).digest(),

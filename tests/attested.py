@@ -19,8 +19,12 @@ from stream.attestations import Issuer, SignedAttestations
 from stream.settings import Settings
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Authlib announces the library that we use as its successor here
+    # It announces joserfc, which we verify with, as its successor, through a filter that it sets itself.
+    from authlib import deprecate as _  # noqa: F401
+
+    warnings.simplefilter("ignore")
     from authlib.jose import JsonWebKey, JsonWebToken
+    from authlib.jose.errors import JoseError
 
 OURS = Settings().issuer
 TRUST_DOMAIN = "spiffe://acme.example.com"
@@ -80,7 +84,8 @@ def signed(claims: dict[str, Any], key: Any, **header: Any) -> str:
     name = {"EC": "ES256", "RSA": "RS256"}[key.key_type]
     whole = {"alg": name, "kid": key.kid, **header}
     whole = {field: value for field, value in whole.items() if value is not None}
-    jwk = JsonWebKey.import_key(key.as_dict(private=True))
+    # Without its kid, which would go into the header by itself.
+    jwk = JsonWebKey.import_key({n: v for n, v in key.as_dict(private=True).items() if n != "kid"})
     token: bytes = JsonWebToken([name]).encode(whole, claims, jwk, check=False)
     return token.decode()
 
@@ -118,6 +123,18 @@ def transaction(at_s: int, txn: str, agent: str = SUPPORT, user: str = "u-1", **
     key = more.pop("key", KEYS[TTS])
     claims = {"iss": TTS, "aud": OURS, "txn": txn, "sub": user, "act": {"sub": agent}, "scope": "tickets"}
     return signed({**claims, **_times(at_s, 60), **more}, key, **header)
+
+
+def read_by_authlib(token: str, now_s: int) -> dict[str, Any] | None:
+    """What Authlib reads in a token of one of our issuers that is for us or for session ``s``, or None."""
+    jwks = JsonWebKey.import_key_set({"keys": [key.as_dict(private=False) for key in KEYS.values()]})
+    wanted = {"exp": {"essential": True}, "aud": {"essential": True, "values": [OURS, f"{OURS}#s"]}}
+    try:
+        claims = JsonWebToken(["ES256", "RS256"]).decode(token, jwks, claims_options=wanted)
+        claims.validate(now=now_s, leeway=0)
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return dict(claims)
 
 
 # ------------------------------------------------------------------------------------------- samples

@@ -20,7 +20,8 @@ from tests import builders as b
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
 JUDGE = bootstrap.judge(Settings(), mode="enforce")
 JUDGE.deployment = JUDGE.deployment._replace(
-    attestations=attested.trusted(), declarations=SignedDeclarations({"acme": attested.public(attested.BEARER)})
+    attestations=attested.trusted(),
+    declarations=SignedDeclarations({"acme": attested.public(attested.BEARER)}),
 )
 Events = list[dict[str, Any]]
 
