@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,16 @@ def signed(claims: dict[str, Any], key: Any, **header: Any) -> str:
     name = {"EC": "ES256", "RSA": "RS256"}[key.key_type]
     whole = {"alg": name, "kid": key.kid, **header}
     whole = {field: value for field, value in whole.items() if value is not None}
-    # Without its kid, which would go into the header by itself.
-    jwk = JsonWebKey.import_key({n: v for n, v in key.as_dict(private=True).items() if n != "kid"})
-    token: bytes = JsonWebToken([name]).encode(whole, claims, jwk, check=False)
+    token: bytes = JsonWebToken([name]).encode(
+        whole, claims, _of_authlib(json.dumps(key.as_dict(private=True))), check=False
+    )
     return token.decode()
+
+
+@cache
+def _of_authlib(jwk: str) -> Any:
+    """A private key as Authlib has it, without its kid, which would go into the header by itself."""
+    return JsonWebKey.import_key({n: v for n, v in json.loads(jwk).items() if n != "kid"})
 
 
 def _times(at_s: int, life_s: int) -> dict[str, int]:

@@ -20,6 +20,7 @@ from models.session import load as unpacked
 from stream import bootstrap
 from stream.attestations import Issuer, SignedAttestations, load_issuers
 from stream.core.deployment import Attested
+from stream.core.judge import Judge
 from stream.core.partition import Partition, state_key
 from stream.core.releases import Release
 from stream.declarations import SignedDeclarations, sign
@@ -54,13 +55,18 @@ def release(demand: AttestationDemand = FREE, **more: Any) -> Release:
     return made._replace(policy=made.policy.model_copy(update={"attestations": demand, **more}))
 
 
-def judge_of(demand: AttestationDemand = FREE, *keys: Any, **more: Any) -> Any:
-    judge = b.judge(release(demand, **more))
-    signed = (
-        SignedDeclarations({"acme": {"keys": [key.as_dict(private=False) for key in keys]}}) if keys else None
-    )
-    judge.deployment = judge.deployment._replace(attestations=TRUSTED, declarations=signed)
-    return judge
+JUDGES: dict[str, Judge] = {}
+
+
+def judge_of(demand: AttestationDemand = FREE, *keys: Any, signatures: bool = False) -> Judge:
+    """A judge that believes our issuers and signatures by `keys`, made once: it keeps nothing between logs."""
+    jwks = [key.as_dict(private=False) for key in keys]
+    name = json.dumps([demand.model_dump(), jwks, signatures])
+    if name not in JUDGES:
+        JUDGES[name] = judge = b.judge(release(demand, signatures=Signatures(required=signatures)))
+        signed = SignedDeclarations({"acme": {"keys": jwks}}) if jwks else None
+        judge.deployment = judge.deployment._replace(attestations=TRUSTED, declarations=signed)
+    return JUDGES[name]
 
 
 def play(
@@ -306,7 +312,7 @@ TOKENS = [make() for make in KINDS.values()]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.="
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TOKENS), st.data())
 def test_no_mutation_of_a_token_attests_anything(token: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(token) - 1))
@@ -329,7 +335,7 @@ def test_no_mutation_of_a_token_attests_anything(token: str, data: st.DataObject
         assert not isinstance(_refused(made), Attested)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(TOKENS),
     st.sampled_from(["head", "payload"]),
@@ -352,7 +358,7 @@ def test_no_claim_or_header_may_change_under_a_signature(
     assert not isinstance(_refused(made), Attested)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(encoded).map(lambda text: f"{text}.{text}.{text}"))
 def test_whatever_comes_as_a_token_raises_nothing(text: str) -> None:
     assert isinstance(TRUSTED.read("acme", text, b.T0, SKEW_MS), str)
@@ -397,6 +403,22 @@ def test_an_agent_cannot_declare_in_another_s_name(what: str, kind: str) -> None
     assert all(case["credentials"] == [] for case in demanded.cases)
 
 
+NAMED = st.sampled_from([None, a.SUPPORT, "support-assistant", THIEF, "travel-assistant", "x"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(NAMED, NAMED, st.sampled_from([None, "u-1", "u-2"]), st.sampled_from(sorted(KINDS)))
+def test_a_declaration_counts_only_if_each_of_its_names_is_borne_out(
+    name: str | None, spiffe: str | None, user: str | None, kind: str
+) -> None:
+    told = {"id": name, "spiffe_id": spiffe, "user": user}
+    agent = {field: value for field, value in told.items() if value is not None}
+    decision = play(declared(KINDS[kind](), agent=agent), call(1), demand=DEMANDED).decisions[-1]
+    holds = {name, spiffe} <= {None, a.SUPPORT, "support-assistant"} and (kind == "jwt-svid" or user != "u-2")
+    assert ("undeclared" not in decision["marks"]) is holds
+    assert (spoke(decision) == set()) is holds
+
+
 @pytest.mark.parametrize("agent", [{}, {"id": a.SUPPORT}, {"spiffe_id": a.SUPPORT}, AGENT])
 def test_a_declaration_may_name_less_than_is_attested(agent: Mapping[str, Any]) -> None:
     run = play(declared(KINDS["oauth"](), agent=agent), call(1), demand=DEMANDED)
@@ -437,7 +459,7 @@ def test_an_attestation_stands_in_for_no_signature() -> None:
         attestation=a.svid(NOW, audience=f"{a.OURS}#s"),
     )  # fmt: skip
     mail = call(2, tool="send_email", arguments={"to": "bob@example.com"})
-    rules: dict[str, Any] = {"keys": [key], "demand": DEMANDED, "signatures": Signatures(required=True)}
+    rules: dict[str, Any] = {"keys": [key], "demand": DEMANDED, "signatures": True}
     unsigned = play(sign("acme", narrow, key), wide, mail, **rules).decisions[-1]
     assert unsigned["marks"] == ["unsigned"]
     assert "action_not_allowed" in {e["name"] for e in unsigned["evidence"]}
@@ -458,7 +480,7 @@ def test_nobody_s_attestation_speaks_against_a_session_that_did_not_sign_it() ->
         forged,
         call(2),
         keys=[key],
-        signatures=Signatures(required=True),
+        signatures=True,
     )
     assert spoke(run.decisions[-1]) == set()
 
