@@ -39,8 +39,8 @@ KEYS: dict[str, Any] = {
     IDP: RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True),
     TTS: ECKey.generate_key("P-256", {"use": "sig"}, auto_kid=True),
 }
-BEARER = ECKey.generate_key("P-256", auto_kid=True)
-"""A key of the workload itself, that a token may name."""
+BEARER = ECKey.generate_key("P-256", {"kid": "bearer-1"})
+"""A key of the workload itself, that a token may name: by its thumbprint, which is not its kid."""
 
 
 def public(key: Any, **more: Any) -> dict[str, Any]:

@@ -450,6 +450,17 @@ def test_an_amendment_or_catalogue_by_another_agent_is_told_and_where_demanded_d
             assert state(run).catalogue == state(without).catalogue
 
 
+@pytest.mark.parametrize("token", [a.access(NOW, THIEF), a.access(NOW, user="u-2")])
+def test_who_was_attested_stays_who_it_is_whatever_the_declaration_named(token: str) -> None:
+    more = b.event("intent.amended", "s", 1, tenant="acme", intent={"text": "go on"}, attestation=token)
+    run = play(declared(KINDS["oauth"](), agent={}), more, call(2))
+    assert spoke(run.decisions[-1]) == {"declared_for_another"}
+    assert (run.decisions[-1]["attested"]["agent"], run.decisions[-1]["attested"]["principal"]) == (
+        a.SUPPORT,
+        "u-1",
+    )
+
+
 def test_an_attestation_stands_in_for_no_signature() -> None:
     """An agent that was attested may not widen its intent itself: that takes the signature that the policy demands."""
     key = ECKey.generate_key("P-256", auto_kid=True)
@@ -656,6 +667,20 @@ def test_a_state_with_the_longest_names_stays_within_its_bound() -> None:
     run = play(event, *(call(n, arguments={"path": f"{n} {'x' * 3000}"}) for n in range(1, 80)))
     assert state(run).identity is not None
     assert len(dump(state(run))) <= MAX_STATE
+
+
+def test_an_attestation_that_comes_with_an_amendment_weighs_what_it_takes() -> None:
+    long = a.access(NOW, "a" * 256)
+    more = b.event("intent.amended", "s", 1, tenant="acme", intent={"text": "go on"}, attestation=long)
+    before, after = (
+        play(*values) for values in ([declared(None, agent={})], [declared(None, agent={}), more])
+    )
+    assert state(after).named >= state(before).named + 256 + len(a.IDP)
+
+
+def test_a_token_that_names_its_session_is_not_remembered() -> None:
+    assert len(state(play(declared(KINDS["jwt-svid"](), credentials=[]), call(1))).holds) == 0
+    assert len(state(play(declared(KINDS["oauth"](), credentials=[]), call(1))).holds) == 8
 
 
 def test_what_was_attested_stays_when_a_session_begins_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
