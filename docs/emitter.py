@@ -15,11 +15,11 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner.default import murmur2
 
 Action = Literal["read", "write", "execute"]
-CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires", "issued_for_task")
+CREDENTIAL = ("broker", "kind", "value", "scope", "issued", "expires", "issued_for_task", "issued_to")
 FIELDS: Mapping[str, tuple[str, ...]] = {
-    "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id"),
-    "intent.amended": ("intent",),
-    "catalogue.changed": ("tools", "left"),
+    "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id", "attestation"),
+    "intent.amended": ("intent", "attestation"),
+    "catalogue.changed": ("tools", "left", "attestation"),
     "tool.called": ("call_id", "tool", "arguments", "credential"),
     "tool.returned": ("call_id", "status", "result"),
     "session.ended": ("reason",),
@@ -51,6 +51,8 @@ def check(where: str, fields: Mapping[str, Any]) -> None:
             raise TypeError(f"{name}: a list, not {type(value).__name__}")
         if name in OBJECTS and not isinstance(value, dict):  # the value is not shown: it may be a secret
             raise TypeError(f"{name}: {shaped}, not {type(value).__name__}")
+        if name == "attestation" and not isinstance(value, str):
+            raise TypeError(f"attestation: the token as text, not {type(value).__name__}")
         if name == "actions" and not set(value) <= set(get_args(Action)):
             raise ValueError(f"actions are read, write and execute, not {value!r}")
         if name in FIELDS:
@@ -58,6 +60,11 @@ def check(where: str, fields: Mapping[str, Any]) -> None:
                 if not isinstance(part, dict):
                     raise TypeError(f"{name}: each is {shaped}, not {type(part).__name__}")
                 check(name, part)
+
+
+def attested(token: str | None) -> dict[str, str]:
+    """The field of an attestation, if there is one. Its sole audience must be Driftline: whoever reads the bus reads it."""
+    return {} if token is None else {"attestation": token}
 
 
 def encoded(event: Mapping[str, Any]) -> bytes:
@@ -128,7 +135,7 @@ class Emitter:
         budget: dict[str, int] | None = None, plan: list[str] | None = None,
         data_classes: list[str] | None = None, **fields: Any,
     ) -> None:  # fmt: skip
-        """Begin: what the user asked for; `agent`, `tools`, `credentials`, `parent_session_id` if known."""
+        """Begin: what the user asked for; `agent`, `tools`, `credentials`, `parent_session_id`, `attestation` if known."""
         told = {"text": intent, "resources": resources, "actions": actions, "budget": budget,
                 "plan": plan, "data_classes": data_classes}  # fmt: skip
         with self.lock:
@@ -137,18 +144,20 @@ class Emitter:
     def amend(
         self, intent: str, *, resources: list[str] | None = None, actions: list[Action] | None = None,
         budget: dict[str, int] | None = None, plan: list[str] | None = None,
-        data_classes: list[str] | None = None,
+        data_classes: list[str] | None = None, attestation: str | None = None,
     ) -> None:  # fmt: skip
         """The *user* changed their mind. Never send what the agent itself plans."""
         told = {"text": intent, "resources": resources, "actions": actions, "budget": budget,
                 "plan": plan, "data_classes": data_classes}  # fmt: skip
         with self.lock:
-            self._send("intent.amended", intent=told)
+            self._send("intent.amended", intent=told, **attested(attestation))
 
-    def offer(self, tools: list[dict[str, Any]], *, left: list[str] | None = None) -> None:
+    def offer(
+        self, tools: list[dict[str, Any]], *, left: list[str] | None = None, attestation: str | None = None
+    ) -> None:
         """Other tools from now on: those that joined or are declared otherwise, and the names of those that `left`."""
         with self.lock:
-            self._send("catalogue.changed", tools=tools, left=left)
+            self._send("catalogue.changed", tools=tools, left=left, **attested(attestation))
 
     def call(self, tool: str, arguments: dict[str, Any], **fields: Any) -> str:
         """Before the tool runs. Returns the call's id."""

@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Signature = Annotated[str, Field(max_length=2048)]
 """A JWS without its payload (``header..signature``): the signed content is the event itself (docs/security.md)."""
+Attestation = Annotated[str, Field(max_length=8192)]
+"""A compact JWS that an issuer of workload identity signed, for Driftline's audience alone (docs/identity.md)."""
 Action = Literal["read", "write", "execute"]
 Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
 Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
@@ -55,6 +57,7 @@ class Credential(Inbound):
 
     ``issued_for_task``: whether it was issued for this session's task alone, so that the session's end revokes it;
     without a word the policy says it by broker and kind.
+    ``issued_to``: the workload that the broker issued it to, by SPIFFE id or by name.
     """
 
     broker: Identifier
@@ -64,6 +67,7 @@ class Credential(Inbound):
     issued: Annotated[AwareDatetime, Field(strict=False)] | None = None
     expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
     issued_for_task: bool | None = None
+    issued_to: Identifier | None = None
 
 
 class Agent(Inbound):
@@ -130,6 +134,7 @@ class SessionDeclared(_Event):
     credentials: list[Credential] | None = None
     parent_session_id: Identifier | None = None
     signature: Signature | None = None
+    attestation: Attestation | None = None
 
 
 class IntentAmended(_Event):
@@ -138,6 +143,7 @@ class IntentAmended(_Event):
     type: Literal["intent.amended"]
     intent: Intent
     signature: Signature | None = None
+    attestation: Attestation | None = None
 
 
 class CatalogueChanged(_Event):
@@ -150,6 +156,7 @@ class CatalogueChanged(_Event):
     tools: list[Tool] | None = None
     left: list[Identifier] | None = None
     signature: Signature | None = None
+    attestation: Attestation | None = None
 
 
 class ToolCalled(_Event):
@@ -304,6 +311,21 @@ class Reading(Outbound):
     heard: list[HeardFrom]
 
 
+class AttestedBy(Outbound):
+    """Who a session's declaration was attested to come from; of the token itself a hash alone.
+
+    ``principal``: whom the agent acts for. ``expires``: the token's end. ``bound``: it named this session. ``token``: the first
+    eight bytes of the SHA-256 of its signed part, in hex.
+    """
+
+    issuer: str
+    agent: str
+    principal: str | None
+    expires: str
+    bound: bool
+    token: str
+
+
 class Decision(Outbound):
     """The judgement of one tool call: enough to reconstruct the access afterwards."""
 
@@ -342,6 +364,8 @@ class Decision(Outbound):
     digest: str
     read: Reading | None = None
     """Only of a call that a release with a reader read."""
+    attested: AttestedBy | None = None
+    """Only of a session that was attested."""
 
 
 # --------------------------------------------------------------------------- agent.cases.v1

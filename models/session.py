@@ -8,7 +8,7 @@ the input.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 18
+VERSION = 19
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -59,6 +59,33 @@ MAX_PATH_BYTES = 2048
 """Bytes of a dossier's path, which lives on in the tombstone: 16 calls with ids of usual length."""
 
 
+Refusal = Literal[
+    "unreadable",  # no compact JWS with an object in it
+    "issuer",  # of none that is known
+    "signature",  # by none of its issuer's keys, or by an algorithm that does not count
+    "type",  # a token of another kind
+    "claims",  # one is missing, or of another form
+    "audience",  # for others than Driftline, or for others too
+    "expired",
+    "early",  # issued later than now
+    "long_lived",
+    "proof",  # tied to what no record can show
+]
+"""Why an attestation tells nothing, see `stream.attestations`."""
+Fault = (
+    Refusal
+    | Literal[
+        "unbound",  # it names no session, and the policy demands that it does
+        "agent",  # it names another agent than the declaration
+        "user",  # ... another user
+        "signed",  # the key that it names did not sign the event
+        "replayed",  # it names another session
+        "shared",  # another open session came with it
+    ]
+)
+"""What was wrong with an attestation of a session."""
+
+
 class CallRow(msgspec.Struct, array_like=True, gc=False):
     """One call in the window."""
 
@@ -93,6 +120,7 @@ class CredentialRow(msgspec.Struct, array_like=True, gc=False):
     issued_ms: int | None
     expires_ms: int | None
     for_task: bool | None  # issued for this session's task alone; None: as the policy says
+    issued_to: str | None = None  # the workload that it was issued to
 
     @property
     def scopes(self) -> list[str]:
@@ -123,6 +151,21 @@ class Terms(msgspec.Struct, array_like=True, gc=False):
     budget_ms: int | None = None
     calls: int = 0
     writes: int = 0  # calls of these that write or execute
+
+
+class Identity(msgspec.Struct, array_like=True, gc=False):
+    """Who a session was attested to be, and what was wrong with attestations of it."""
+
+    issuer: str = ""  # empty: nobody attested it
+    agent: str = ""
+    principal: str | None = None
+    expires_ms: int = 0
+    token: bytes = b""  # print of the token, `HELD` bytes
+    bound: bool = False  # the token names this session
+    faults: list[Fault] = []
+    unattested: bool = (
+        False  # something came without the attestation that the policy demands, and did not count
+    )
 
 
 class Dossier(msgspec.Struct, array_like=True, gc=False):
@@ -224,6 +267,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     mails: bytes = b""
     accounts: bytes = b""
     user_issuer: str | None = None  # who issued the user's identity, see `models.contracts.Agent`
+    identity: Identity | None = None  # None: no attestation came, and none was demanded
 
     @property
     def usable(self) -> bool:
@@ -302,6 +346,8 @@ _BESIDE_NAMES = (
     + 1024
 )
 """Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, numbers and digests at most, headers included."""
+_IDENTITY = 256
+"""Bytes of a packed `Identity` beside its names at most, its print among what the session holds included."""
 SURE_PRINTS = 1472
 """Fingerprints that any session has room for."""
 
@@ -352,11 +398,15 @@ def measure_names(session: Session) -> None:
     )
     session.named = sum(len(name.encode()) for name in names if name is not None)
     session.named += sum(map(credential_size, session.credentials))
+    if (identity := session.identity) is not None:
+        told = (identity.issuer, identity.agent, identity.principal or "")
+        session.named += _IDENTITY + sum(len(text.encode()) for text in told)
 
 
 def credential_size(row: CredentialRow) -> int:
     """Bytes of a packed credential reference, at most."""
-    return 34 + HELD + sum(len(t.encode()) for t in (row.broker, row.kind, row.value, row.scope or ""))
+    told = (row.broker, row.kind, row.value, row.scope or "", row.issued_to or "")
+    return 34 + 2 * (row.issued_to is not None) + HELD + sum(len(text.encode()) for text in told)
 
 
 def path_within(path: list[PathRow]) -> list[PathRow]:

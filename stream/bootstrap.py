@@ -15,6 +15,7 @@ from models.release import contents, registry
 from models.release import readers as readers_on_disk
 from stream import jose
 from stream.activations import SignedActivations
+from stream.attestations import load_issuers
 from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
@@ -132,11 +133,16 @@ def judge_with(
     Raises
     ------
     ConfigError
-        A policy demands signed declarations, and no key of any tenant is known.
+        A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is.
     """
-    keys = settings.declaration_jwks
-    demands = [release.policy.signatures for release in (bundled, *(more or {}).values())]
-    if keys is None and any(demand.required or any(demand.tenants.values()) for demand in demands):
+    keys, issuers = settings.declaration_jwks, settings.attestation_issuers
+    policies = [release.policy for release in (bundled, *(more or {}).values())]
+    if issuers is None and any(policy.attestations.anywhere for policy in policies):
+        raise ConfigError(
+            "the policy demands attested declarations, but no issuer is known; set DRIFTLINE_ATTESTATION_ISSUERS to a file "
+            "of the tenants' issuers (docs/identity.md)"
+        )
+    if keys is None and any(policy.signatures.anywhere for policy in policies):
         raise ConfigError(
             "the policy demands signed declarations, but no key is known to check them; set "
             "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"
@@ -147,6 +153,7 @@ def judge_with(
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
         declarations=load_keys(keys) if keys is not None else None,
         opinions=_opinions(settings),
+        attestations=load_issuers(issuers, settings.issuer) if issuers is not None else None,
     )
     return Judge(
         {"": bundled, **(more or {})},

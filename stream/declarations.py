@@ -44,19 +44,20 @@ class SignedDeclarations:
             for tenant, keys in jwks.items()
         }
 
-    def holds(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> bool:
-        """Whether `event`, read from `document`, is signed by a key of `tenant`; never raises."""
+    def signer(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> str | None:
+        """Thumbprint (RFC 7638) of the key of `tenant` that signed `event`, read from `document`; None of none. Never raises."""
         if event.signature is None or event.seq is None:
-            return False
+            return None
         head, _, rest = event.signature.partition(".")
         middle, _, seal = rest.partition(".")
         if middle:
-            return False  # the content is the event itself: a second one in the middle would be ambiguous
+            return None  # the content is the event itself: a second one in the middle would be ambiguous
+        keys = self._keys.get(tenant, {})
         try:
-            jose.verify(head, signed_content(tenant, event, document), seal, self._keys.get(tenant, {}))
+            header = jose.verify(head, signed_content(tenant, event, document), seal, keys)
         except (ValueError, TypeError, RecursionError):
-            return False  # whatever is wrong with it, it is no signature
-        return True
+            return None  # whatever is wrong with it, it is no signature
+        return str(keys[header["kid"]].thumbprint())
 
 
 def load_keys(path: Path) -> SignedDeclarations:

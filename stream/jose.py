@@ -64,6 +64,17 @@ def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     return keys
 
 
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Thumbprint (RFC 7638) of a JWK; raises `ValueError` where it cannot be read."""
+    kind = _KINDS.get(str(jwk.get("kty")))
+    if kind is None:
+        raise ValueError("no JWK of kind RSA, EC or OKP")
+    try:
+        return str(kind.import_key(dict(jwk)).thumbprint())
+    except (JoseError, TypeError, KeyError) as error:
+        raise ValueError("no readable JWK") from error
+
+
 def private_key(raw: bytes, whose: str) -> Any:
     """A private JWK that may sign, with its thumbprint for a ``kid`` where it has none.
 

@@ -65,15 +65,30 @@ class Limits(_Part):
     clock_skew_seconds: Annotated[float, Field(gt=0)] = 300
 
 
-class Signatures(_Part):
-    """Whose declarations and amendments count only with a signature of their tenant (docs/security.md)."""
+class _Demand(_Part):
+    """What declarations, amendments and changed catalogues must bring in order to count."""
 
     required: bool = False
     tenants: dict[str, bool] = Field(default_factory=dict)
 
     def demanded(self, tenant: str) -> bool:
-        """Whether `tenant`'s must be signed: its own line, else the rule for all."""
+        """Whether `tenant`'s must: its own line, else the rule for all."""
         return self.tenants.get(tenant, self.required)
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether any tenant's must."""
+        return self.required or any(self.tenants.values())
+
+
+class Signatures(_Demand):
+    """Whose count only with a signature of their tenant (docs/security.md)."""
+
+
+class AttestationDemand(_Demand):
+    """Whose count only with an attestation of who sends them (docs/identity.md); ``bound``: one that names the session."""
+
+    bound: bool = False
 
 
 class SecondOpinions(_Part):
@@ -188,6 +203,7 @@ class Policy(_Part):
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
+    attestations: AttestationDemand = AttestationDemand()
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
     credentials: Credentials = Credentials()
@@ -220,6 +236,8 @@ class Policy(_Part):
         # A policy that leaves younger fields at their defaults is the one it was before there were any.
         if self.signatures == Signatures():
             del content["signatures"]
+        if self.attestations == AttestationDemand():
+            del content["attestations"]
         if self.opinions == SecondOpinions():
             del content["opinions"]
         if self.revocations == Revocations():

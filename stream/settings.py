@@ -93,6 +93,9 @@ class Settings:
     declaration_jwks : Path or None
         Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
         for every worker and replay, as the keys shape decisions; read at the start.
+    attestation_issuers : Path or None
+        Issuers of workload identity of each tenant, with their public keys (a JSON object, docs/identity.md); None looks at no attestation.
+        The same for every worker and replay; read at the start.
     metrics_host, metrics_port
         Where health and metrics listen; port 0 turns them off. Beyond loopback a token is needed.
     metrics_token_file : Path or None
@@ -139,6 +142,7 @@ class Settings:
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
     declaration_jwks: Path | None = None
+    attestation_issuers: Path | None = None
     responder_jwks: Path | None = None
     opinion_jwks: Path | None = None
     metrics_host: str = "127.0.0.1"

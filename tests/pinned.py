@@ -108,7 +108,8 @@ def _slice(sessions: Iterable[Any], most: int = SLICE) -> list[Any]:
 
 def sample(path: Path, mode: str) -> str:
     """Digest of one sample file, in `mode`."""
-    return judged((record for record, _ in files.read_records(path)), bootstrap.judge(Settings(), mode=mode))
+    settings = Settings(attestation_issuers=path.with_name("issuers.json"))
+    return judged((record for record, _ in files.read_records(path)), bootstrap.judge(settings, mode=mode))
 
 
 def recorded(path: Path) -> str:

@@ -25,7 +25,7 @@ TARGETS = ("stream/core", "stream/signals", "stream/policy.py", "models/evidence
 """What is mutated; each is a row of the page."""
 KEPT = ROOT / "build" / "mutants" / "reached.json"
 FAST = "not slow and not broker and not kafka and not recorded"
-SHOWN = """dirty_reality narrowing signals signal_boundaries numbering declarations releases activations take_over deadlines policy verdict
+SHOWN = """dirty_reality narrowing signals signal_boundaries numbering declarations attestations releases activations take_over deadlines policy verdict
 findings would_pass sample_outcomes samples signal_registry refused_input refused_calls readers state_bounds changed_catalogues systems ends dispatch
 commands provenance results call_evidence decision_record features feature_registry meaning tools excerpts privacy attribution""".split()
 """The unit tests that mutants are shown to: those that judge, or read evidence. Tests against noted digests (tests/golden) are

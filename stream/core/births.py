@@ -90,6 +90,7 @@ class Births:
             spiffe=state.spiffe,
             user=state.user,
             user_issuer=state.user_issuer,
+            identity=state.identity,
             credentials=state.credentials,
             holds=state.holds,
             calls=state.calls,

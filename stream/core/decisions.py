@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from models.contracts import FAMILIES, Evidence, Family, Standing
 from models.forest.units import UNITS
 from models.reading.pieces import Mark
-from models.session import PathRow, path_within
+from models.session import Identity, PathRow, path_within
 from stream.core import words
 from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
 from stream.core.items import Call, Reading
@@ -103,6 +103,7 @@ class Decisions:
                 "action": call.action,
                 "agent": session.agent,
                 "arguments_digest": short_hash(self._key, call.arguments),
+                **_attested(session.identity),
                 "call_id": event.call_id,
                 "call_seq": call.seq,
                 "case_id": case_id if judgement.after != "quiet" else None,
@@ -265,6 +266,21 @@ def _read(reading: Reading | None) -> dict[str, Any]:
     ]
     told = {"forest": reading.forest / UNITS, "heard": heard, "log_odds": round(reading.log_odds, 4)}
     return {"read": told}
+
+
+def _attested(identity: Identity | None) -> dict[str, Any]:
+    """What a decision says of who was attested to act; nothing where nobody was."""
+    if identity is None or not identity.issuer:
+        return {}
+    told = {
+        "agent": identity.agent,
+        "bound": identity.bound,
+        "expires": rfc3339(identity.expires_ms),
+        "issuer": identity.issuer,
+        "principal": identity.principal,
+        "token": identity.token.hex(),
+    }
+    return {"attested": told}
 
 
 def _plain(evidence: Evidence) -> dict[str, Any]:

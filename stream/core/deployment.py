@@ -1,4 +1,4 @@
-"""What records are held against: the fingerprints' key, tenants, and who may sign what."""
+"""What records are held against: the fingerprints' key, tenants, who may sign what, and who tells agents apart."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from models.contracts import Signable
+from models.session import Refusal
 
 
 class Activation(NamedTuple):
@@ -56,8 +57,53 @@ class Opinions(Protocol):
 class Declarations(Protocol):
     """Checks the signature of a declaration, an amendment or a changed catalogue, by its tenant's keys."""
 
-    def holds(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> bool:
-        """Whether `tenant` signed `event`, read from `document`; never raises."""
+    def signer(self, tenant: str, event: Signable, document: Mapping[str, Any]) -> str | None:
+        """Thumbprint (RFC 7638) of the key of `tenant` that signed `event`, read from `document`; None of none. Never raises."""
+        ...
+
+
+class Attested(NamedTuple):
+    """What a verified attestation says.
+
+    Parameters
+    ----------
+    issuer : str
+        Its ``iss``, or the trust domain of a SPIFFE id.
+    agent : str
+        The workload, or the actor.
+    name : str or None
+        What declarations may call it beside that.
+    principal, principal_issuer : str or None
+        Whom it acts for; None where the attestation does not tell.
+    session : str or None
+        The session that it is for; None: any.
+    expires_ms : int
+        Its end.
+    key : str or None
+        Thumbprint of the key that the bearer must show to have.
+    digest : bytes
+        SHA-256 of its signed part: a signature may have several spellings.
+    """
+
+    issuer: str
+    agent: str
+    name: str | None
+    principal: str | None
+    principal_issuer: str | None
+    session: str | None
+    expires_ms: int
+    key: str | None
+    digest: bytes
+
+
+class Attestations(Protocol):
+    """Checks attestations by the issuers of their tenant."""
+
+    def read(self, tenant: str, token: str, now_ms: int, skew_ms: int) -> Attested | Refusal | None:
+        """What `token` attests at `now_ms`, or why it does not; None where `tenant` has no issuers. Never raises.
+
+        `skew_ms` is how far an issuer's clock may be ahead.
+        """
         ...
 
 
@@ -76,6 +122,8 @@ class Deployment(NamedTuple):
         Verifies declarations and amendments where the policy demands signatures; None believes no signature.
     opinions : Opinions or None
         Verifies second opinions; None believes none.
+    attestations : Attestations or None
+        Verifies who declares; None looks at no attestation.
     """
 
     activations: Activations
@@ -83,3 +131,4 @@ class Deployment(NamedTuple):
     tenants: Mapping[str, str | None]
     declarations: Declarations | None = None
     opinions: Opinions | None = None
+    attestations: Attestations | None = None

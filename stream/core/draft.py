@@ -116,9 +116,10 @@ class Draft:
         self._recent[key] = None
         heappush(self._touched, (session.clock_ms, session.offset, key))
 
-    def hold(self, session: Session) -> None:
-        """Note that an open session holds its credentials."""
-        for each in prints_in(session.holds):
+    def hold(self, session: Session, more: bytes) -> None:
+        """Let an open session hold `more` prints of credentials, each new to it."""
+        session.holds += more
+        for each in prints_in(more):
             self._holders[each] = self._holders.get(each, 0) + 1
 
     def let_go(self, session: Session) -> None:
@@ -126,9 +127,13 @@ class Draft:
         for each in prints_in(session.holds):
             self._holders[each] = self._holders.get(each, 0) - 1
 
+    def holders(self, credential: bytes) -> int:
+        """Open sessions that hold the credential of this print."""
+        return self.base.holders.get(credential, 0) + self._holders.get(credential, 0)
+
     def is_held(self, credential: bytes) -> bool:
-        """Whether an open session holds the credential of this print."""
-        return self.base.holders.get(credential, 0) + self._holders.get(credential, 0) > 0
+        """Whether an open session holds it."""
+        return self.holders(credential) > 0
 
     def bury(self, key: str, session: Session, tomb: Tombstone) -> None:
         """Put a session's tombstone in its place, last in the order of ends."""

@@ -97,6 +97,7 @@ def _held(credentials: Sequence[Credential]) -> list[CredentialRow]:
             milliseconds(c.issued) if c.issued else None,
             milliseconds(c.expires) if c.expires else None,
             c.issued_for_task,
+            c.issued_to,
         )
         size = credential_size(row)
         if size <= room:

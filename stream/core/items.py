@@ -25,6 +25,7 @@ Mark = Literal[
     "declaration_refused",
     "vague",
     "unsigned",
+    "unattested",
     "partial",
     "unjudged_before",
     "orphan",

@@ -9,7 +9,7 @@ from models.contracts import Credential, SessionDeclared, SessionEvent, ToolCall
 from models.session import CredentialRow
 from models.text.secrets import DIGEST, digested
 
-_FIELDS = ("broker", "kind", "value", "scope")
+_FIELDS = ("broker", "kind", "value", "scope", "issued_to")
 
 
 class SecretReference(NamedTuple):

@@ -191,6 +191,8 @@ def _marks(
         marks.append("vague")
     if session.unsigned:
         marks.append("unsigned")
+    if session.identity is not None and session.identity.unattested:
+        marks.append("unattested")
     if session.partial:
         marks.append("partial")
     if session.unjudged:

@@ -16,8 +16,10 @@ from stream.core.catalogues import Packed
 from stream.core.credentials import print_of
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
+from stream.core.identities import Identities
 from stream.core.items import Item, Offered
 from stream.core.trees import Trees
+from stream.policy import Policy
 
 
 class IntentTaker:
@@ -26,7 +28,7 @@ class IntentTaker:
     Parameters
     ----------
     deployment : Deployment
-        Whose signatures count.
+        Whose signatures and attestations count.
     draft, trees
         Where sessions stand, and whom they work for.
     items : list of Item
@@ -38,6 +40,7 @@ class IntentTaker:
         self._draft = draft
         self._trees = trees
         self._items = items
+        self._identities = Identities(deployment, draft)
 
     def declare(self, arrival: Arrival, event: SessionDeclared, session: Session) -> None:
         """Fold a declaration into `session`, if it counts and nothing was declared before."""
@@ -61,8 +64,7 @@ class IntentTaker:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:
             # At once with its count: a record that fails in between would leave a holder that nobody counts.
-            session.holds = b"".join(print_of(session.tenant, row) for row in session.credentials)
-            draft.hold(session)
+            draft.hold(session, b"".join(print_of(session.tenant, row) for row in session.credentials))
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")
             above = [copy.copy(each) for _, each in self._trees.above(session) if isinstance(each, Session)]
@@ -99,28 +101,34 @@ class IntentTaker:
         intents.fit(session)
 
     def _counts(self, arrival: Arrival, event: Signable, session: Session) -> bool:
-        """Whether what says what a session is for counts; what lacks a signature demanded widens nothing.
+        """Whether what says what a session is for counts; what lacks a signature or an attestation demanded widens nothing.
 
         A signed one counts once and in its order: each has a higher number than the last, and none is older
         than a tombstone gets, so that an id that was forgotten is not declared again by a repeat.
         """
         policy = self._draft.release(session).policy
-        if not policy.signatures.demanded(session.tenant):
-            return True
+        signed = policy.signatures.demanded(session.tenant)
+        if signed and not self._is_signed(arrival, event, session, policy):
+            session.unsigned = True
+            self._draft.count("unsigned_declaration")
+            return False
+        # Behind the signature: where one is demanded, nobody else's attestation may speak against the session.
+        if not self._identities.allow(arrival, event, session, policy):
+            return False
+        if signed and event.seq is not None:
+            session.signed_seq = event.seq
+        return True
+
+    def _is_signed(self, arrival: Arrival, event: Signable, session: Session, policy: Policy) -> bool:
         oldest_ms = self._draft.ledger.clock_ms - int(policy.limits.tombstone_hours * 3_600_000)
         signed = self._deployment.declarations
-        if (
+        return (
             signed is not None
             and event.seq is not None
             and event.seq > session.signed_seq
             and arrival.time_ms >= oldest_ms
-            and signed.holds(session.tenant, event, arrival.document)
-        ):
-            session.signed_seq = event.seq
-            return True
-        session.unsigned = True
-        self._draft.count("unsigned_declaration")
-        return False
+            and signed.signer(session.tenant, event, arrival.document) is not None
+        )
 
     def _offer(self, session: Session, tools: list[Tool], offered: bytes) -> None:
         """Let `session` hold what it was offered at first; tools that joined before that was told stay as they are."""

@@ -124,6 +124,7 @@ def run(
         settings = replace(
             Settings(bootstrap=broker.bootstrap, partitions=PARTITIONS),
             state_dir=Path(scratch),
+            attestation_issuers=SAMPLES / "issuers.json",
             # On this broker a group's first join takes half the session timeout.
             session_timeout_s=4.0,
             fetch_wait_ms=10,

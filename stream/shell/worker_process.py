@@ -41,6 +41,8 @@ class ChildProcess:
             "DRIFTLINE_STATE_DIR": str(settings.state_dir),
             "DRIFTLINE_SESSION_TIMEOUT_S": str(settings.session_timeout_s),
         }
+        if settings.attestation_issuers is not None:
+            environment["DRIFTLINE_ATTESTATION_ISSUERS"] = str(settings.attestation_issuers)
         with log.open("wb") as sink:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stream.cli.main", *command],

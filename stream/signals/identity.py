@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
+from models.session import Fault, Session
 from stream.signals.call import ObservedCall
 from stream.signals.signal import (
     CallSignal,
@@ -13,6 +16,22 @@ from stream.signals.signal import (
 )
 
 MS_PER_HOUR, MS_PER_MINUTE = 3_600_000, 60_000
+_SPIFFE = "spiffe://"
+
+UNUSABLE: Mapping[Fault, str] = {
+    "unreadable": "it is no token",
+    "issuer": "no issuer of this tenant is known by its name",
+    "signature": "no key of its issuer signed it",
+    "type": "it is a token of another kind",
+    "claims": "a claim is missing or of another form",
+    "audience": "it is for others than Driftline, or for others too",
+    "expired": "it had expired when it came",
+    "early": "it was issued later than it came",
+    "long_lived": "it lives longer than a day",
+    "proof": "it is tied to a key or certificate that no record can show",
+    "unbound": "it names no session",
+}
+"""What is wrong with an attestation that tells nothing, in words."""
 
 
 class CredentialExpired(CallSignal):
@@ -116,6 +135,134 @@ class CredentialBeyondScope(CallSignal):
         return Statement("no scope declared lets this tool be called") if candidates else None
 
 
+class CredentialOfAnother(CallSignal):
+    """A credential that the call names, or may have used, was issued to another workload (`issued_to`) than the one that acts."""
+
+    id = "identity.credential_of_another"
+    shipped = "alert"
+    remedy = Remedy(otherwise="a credential that was issued to this workload")
+    runbook = Runbook(
+        benign="a sub-agent that works with the credential of the agent above it; a host that declares under another name than the broker knows",
+        look="ask the broker to whom it was issued, and from where it was used",
+        do="have the broker issue one for each workload",
+    )
+    speaks_in = "cloud-borrowed-credential"
+    silent_in = "cloud-expired-credential"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        named = call.circumstances.credential
+        told = [each.issued_to for each in call.circumstances.candidates]
+        told.append(named.issued_to if named is not None else None)
+        issued = {name for name in told if name is not None}
+        if not issued or all(_may_be(name, _workload(call.session)) for name in issued):
+            return None
+        return Statement("a credential was issued to another workload than the one that acts")
+
+
+class DeclaredForAnother(CallSignal):
+    """An attestation that holds names another agent than its declaration does, another than attested the session before, or another user."""
+
+    id = "identity.declared_for_another"
+    shipped = "alert"
+    remedy = Remedy(otherwise="a declaration in the name of the workload that makes it")
+    runbook = Runbook(
+        benign="a gateway that declares for its agents with a token of its own; a name that `agents` of the issuer does not list",
+        look="compare `attested` of the decision with the agent and user that were declared: may that workload declare for them?",
+        do="list the name, or have each agent attested by itself; if it is neither, treat the workload that was attested as taken over",
+    )
+    speaks_in = "support-borrowed-name"
+    silent_in = "support-attested"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        faults = _faults(call.session)
+        if "agent" in faults:
+            return Statement("an attestation names another agent than the one that is declared")
+        if "user" in faults:
+            return Statement("an attestation names another user than the one that is declared")
+        return None
+
+
+class SignedByAnother(CallSignal):
+    """An attestation names the key of its bearer (`cnf`), and another key signed the event, or none did."""
+
+    id = "identity.signed_by_another"
+    shipped = "alert"
+    remedy = Remedy(otherwise="an event signed with the key that its attestation names")
+    runbook = Runbook(
+        benign="a key of the producer that was rotated and is not listed yet; a host that forwards tokens of its agents",
+        look="which key signed the event, and who holds it?",
+        do="list the key among the tenant's; if nobody knows the one that signed, somebody uses a token that was taken",
+    )
+    speaks_in = "support-stolen-token"
+    silent_in = "support-attested"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if "signed" not in _faults(call.session):
+            return None
+        return Statement("the key that an attestation names did not sign what came with it")
+
+
+class TokenReplayed(CallSignal):
+    """An attestation is for another session than it came in."""
+
+    id = "identity.token_replayed"
+    shipped = "alert"
+    remedy = Remedy(otherwise="an attestation issued for this session")
+    runbook = Runbook(
+        benign="a host that begins a new session with the token of the one before",
+        look="the session that the token was issued for, and who may read the topic",
+        do="end the session and ask for a new token; if the host did not send it, find who reads the topic",
+    )
+    speaks_in = "support-replayed-token"
+    silent_in = "support-attested"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if "replayed" not in _faults(call.session):
+            return None
+        return Statement("an attestation was issued for another session")
+
+
+class TokenShared(CallSignal):
+    """An attestation that names no session came in another session of this partition too, which was still open."""
+
+    id = "identity.token_shared"
+    shipped = "watch"
+    remedy = Remedy(otherwise="an attestation of its own for each session")
+    runbook = Runbook(
+        benign="a host that asks for one token for several tasks; SPIRE's agent gives the same token until half of its life is over",
+        look="do both sessions come from one host?",
+        do="name the session in the token's audience",
+    )
+    speaks_in = "travel-shared-token-hotels"
+    silent_in = "support-attested"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if "shared" not in _faults(call.session):
+            return None
+        return Statement("another open session came with the same attestation")
+
+
+class AttestationRefused(CallSignal):
+    """An attestation that came in this session tells nothing: forged, expired, for another audience, or of another form."""
+
+    id = "identity.attestation_refused"
+    shipped = "watch"
+    remedy = Remedy(
+        otherwise="an attestation by a known issuer, for Driftline alone, that is valid when it comes"
+    )
+    runbook = Runbook(
+        benign="keys of the issuer that were rotated and are not listed yet; a token with several audiences; a slow host",
+        look="the reason; a token for another audience lies on the bus, where others may read it",
+        do="mend the host or the file of issuers; a forged one was sent by somebody who may write to the topic",
+    )
+    speaks_in = "support-foreign-audience"
+    silent_in = "support-attested"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        why = next((UNUSABLE[fault] for fault in _faults(call.session) if fault in UNUSABLE), None)
+        return Statement(f"an attestation does not count: {why}") if why is not None else None
+
+
 class AfterEnd(CallSignal):
     """The session was over before this call."""
 
@@ -151,3 +298,21 @@ class AfterRevocation(HistorySignal):
         if not past.revoked:
             return None
         return Statement("the session's credentials were revoked before this call")
+
+
+def _faults(session: Session) -> Sequence[Fault]:
+    return session.identity.faults if session.identity is not None else ()
+
+
+def _workload(session: Session) -> set[str]:
+    """The names of the workload that acts: as attested, and as declared where nothing speaks against that."""
+    attested = {session.identity.agent} if session.identity is not None and session.identity.issuer else set()
+    if attested and "agent" in _faults(session):
+        return attested
+    return attested | {name for name in (session.agent, session.spiffe) if name is not None}
+
+
+def _may_be(name: str, acting: Collection[str]) -> bool:
+    """Whether `name` may be the workload of the names `acting`: SPIFFE ids are held against SPIFFE ids, others against others."""
+    alike = [each for each in acting if each.startswith(_SPIFFE) == name.startswith(_SPIFFE)]
+    return not alike or name in alike

@@ -45,7 +45,8 @@ def digests() -> dict[str, str]:
     release = Release(
         "golden", RowSum(), load(), policy.model_copy(update={"name": "golden"}), Levels(4000, 7000, 9000)
     )
-    judge = bootstrap.judge_with(Settings(), release)
+    settings = Settings(attestation_issuers=ROOT / "stream" / "samples" / "issuers.json")
+    judge = bootstrap.judge_with(settings, release)
     found = {}
     for path in sorted((ROOT / "stream" / "samples").glob("*.jsonl")):
         total = hashlib.sha256()

@@ -162,8 +162,8 @@ def test_only_what_counts_as_the_user_s_word_is_shown_as_it() -> None:
 
 def test_where_keys_are_known_an_unsigned_word_is_not_the_user_s() -> None:
     class Nobody:
-        def holds(self, tenant: str, event: Any, document: Any) -> bool:
-            return False
+        def signer(self, tenant: str, event: Any, document: Any) -> str | None:
+            return None
 
     held = Heard({}, Nobody())
     words = take(held, *EVENTS)

@@ -161,6 +161,20 @@ def test_every_event_of_a_session_satisfies_the_contract() -> None:
     assert [parse(one.value).event for one in producer.sent] == events
 
 
+def test_an_attestation_goes_with_what_it_attests_and_is_no_field_without_one() -> None:
+    producer = Collected()
+    for token in (None, "a.b.c"):
+        agent = emitter.Emitter(producer, "s")
+        agent.declare("Pay it.", **({"attestation": token} if token else {}))
+        agent.amend("Pay it twice.", attestation=token)
+        agent.offer([{"name": "pay"}], attestation=token)
+    events = producer.documents()
+    assert [event.get("attestation", "none") for event in events] == ["none"] * 3 + ["a.b.c"] * 3
+    assert all(EVENT.validate_python(event) for event in events)
+    with pytest.raises(TypeError, match="attestation: the token as text, not bytes"):
+        agent.declare("Pay it.", attestation=b"a.b.c")
+
+
 def test_an_intent_may_say_all_that_the_contract_knows_of_it() -> None:
     said = {
         "plan": ["Read the invoice.", "Pay it."],

@@ -20,7 +20,7 @@ EXPECTED = yaml.safe_load((SAMPLES / "expected.yaml").read_text())
 @pytest.fixture(scope="module")
 def judged() -> dict[str, list[dict]]:
     """Decisions by session, of all samples."""
-    judge = bootstrap.judge(Settings(), mode="enforce")
+    judge = bootstrap.judge(Settings(attestation_issuers=SAMPLES / "issuers.json"), mode="enforce")
     found: dict[str, list[dict]] = {}
     for path in sorted(SAMPLES.glob("*.jsonl")):
         for output in replay.replay(files.read_records(path), judge):

@@ -126,7 +126,7 @@ def test_kinds_are_as_many_as_the_documentation_says() -> None:
         "creep": 2,
         "trifecta": 2,
         "sub-agent": 4,
-        "identity": 2,
+        "identity": 10,
         "catalogue": 2,
         "undeclared": 1,
     }

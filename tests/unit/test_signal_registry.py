@@ -69,7 +69,10 @@ each_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: sign
 @cache
 def judge() -> Judge:
     policy = load_policy(mode="enforce").model_copy(update={"credentials": Credentials(scopes=LISTS)})
-    return bootstrap.judge_with(Settings(), bootstrap.make_release(b.shipped_model(), policy))
+    return bootstrap.judge_with(
+        Settings(attestation_issuers=FOLDER / "issuers.json"),
+        bootstrap.make_release(b.shipped_model(), policy),
+    )
 
 
 def speaking(events: list[dict[str, Any]], session: str) -> set[str]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from models.text.documents import leaves
 from stream import bootstrap
+from stream.declarations import SignedDeclarations, sign
 from stream.policy import load_policy
 from stream.settings import Settings
 from stream.signals.registry import SIGNALS
+from tests import attested
 from tests import builders as b
 
 SAMPLES = sorted((Path(__file__).parents[2] / "stream" / "samples").glob("*.jsonl"))
 JUDGE = bootstrap.judge(Settings(), mode="enforce")
+JUDGE.deployment = JUDGE.deployment._replace(
+    attestations=attested.trusted(),
+    declarations=SignedDeclarations({"acme": attested.public(attested.BEARER)}),
+)
 Events = list[dict[str, Any]]
 
 
@@ -39,6 +46,18 @@ def mended(events: Events, at: int, decision: dict[str, Any]) -> Events:
             credential["expires"] = "2036-01-01T00:00:00Z"
     if "that lists this credential" in needed:
         declared.setdefault("credentials", []).append(call["credential"])
+    if "in the name of the workload that makes it" in needed:
+        declared["agent"] |= {"id": decision["attested"]["agent"], "spiffe_id": decision["attested"]["agent"]}
+    at_s = int(datetime.fromisoformat(declared["time"]).timestamp())
+    if "issued for this session" in needed:
+        declared["attestation"] = attested.svid(at_s, audience=f"{attested.OURS}#{declared['session_id']}")
+    if "signed with the key that its attestation names" in needed:
+        user, cnf = declared["agent"]["user"], {"jkt": attested.BEARER.thumbprint()}
+        declared["attestation"] = attested.access(at_s, user=user, cnf=cnf)
+        declared.update(sign("acme", declared, attested.BEARER))
+    if "issued to this workload" in needed:
+        for credential in declared["credentials"]:
+            credential["issued_to"] = declared["agent"]["spiffe_id"]
     if "amendment by the user" not in needed:
         return made
     asks, names = "asks for this act" in needed, "names its" in needed
@@ -68,7 +87,7 @@ def test_the_change_that_a_decision_names_passes() -> None:
             assert after["verdict"] in ("allow", "abstain"), told
             assert after["would_pass"] == ""
             made += 1
-    assert made >= 18
+    assert made >= 33
 
 
 def test_every_signal_that_a_policy_may_act_on_has_its_mend() -> None:
