@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 
 from models.errors import DriftlineError
-from stream.cli import bridging, holding, learning, offline, playing, running, shadowing, topics, verifying
+from stream.cli import (
+    bridging,
+    holding,
+    learning,
+    offline,
+    playing,
+    running,
+    shadowing,
+    topics,
+    transmitting,
+    verifying,
+)
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
 
 app = typer.Typer(
@@ -54,6 +65,7 @@ for command in (
     running.worker,
     running.advise,
     bridging.bridge,
+    transmitting.transmit,
     holding.held,
     shadowing.shadow_report,
     playing.send,
