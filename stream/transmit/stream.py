@@ -104,7 +104,7 @@ class StreamRecord(Part):
 
     def at(self, places: Mapping[Place, int]) -> StreamRecord:
         """The same with other positions."""
-        positions: dict[str, dict[str, int]] = Field(default_factory=dict)
+        positions: dict[str, dict[str, int]] = {}
         for (topic, partition), offset in sorted(places.items()):
             positions.setdefault(topic, {})[str(partition)] = offset
         return self.model_copy(update={"positions": positions})
