@@ -16,7 +16,7 @@ from stream.cli.terminal import say
 if TYPE_CHECKING:
     from stream.outbound.keys import SigningKeys
     from stream.settings import Settings
-    from stream.shell.transmit_metrics import TransmitMeasures
+    from stream.shell.transmitter import Transmitter
     from stream.transmit.access import Access
     from stream.transmit.configuration import Configuration
 
@@ -42,6 +42,13 @@ def transmit(
             "--refused", help="Print the tokens that receivers refused, one JSON object a line, and end."
         ),
     ] = False,
+    send_refused: Annotated[
+        bool,
+        typer.Option(
+            "--send-refused",
+            help="Serve, and at the start hand out once more what receivers refused and the bus still has.",
+        ),
+    ] = False,
     dev: Annotated[
         bool,
         typer.Option(
@@ -56,8 +63,8 @@ def transmit(
     from stream.bridge.configuration import read_as
     from stream.transmit.configuration import Configuration
 
-    if check and refused:
-        raise ConfigError("--check and --refused exclude each other")
+    if sum((check, refused, send_refused)) > 1:
+        raise ConfigError("--check, --refused and --send-refused exclude each other")
     configured = settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
     if refused:
         raise typer.Exit(asyncio.run(_refused(configured)))
@@ -65,7 +72,7 @@ def transmit(
     keys, access = _trusted(configured, loaded, dev=dev)
     if check:
         raise typer.Exit(asyncio.run(_check(configured, loaded)))
-    _serve(configured, loaded, keys, access)
+    _serve(configured, loaded, keys, access, send_refused=send_refused)
 
 
 def _trusted(configured: Settings, loaded: Configuration, *, dev: bool) -> tuple[SigningKeys, Access]:
@@ -88,36 +95,38 @@ def _trusted(configured: Settings, loaded: Configuration, *, dev: bool) -> tuple
     return keys, Access(loaded, lambda: now_ms() / 1000)
 
 
-def _serve(configured: Settings, loaded: Configuration, keys: SigningKeys, access: Access) -> None:
+def _serve(
+    configured: Settings, loaded: Configuration, keys: SigningKeys, access: Access, *, send_refused: bool
+) -> None:
     from stream.shell import logs
     from stream.shell.health import HealthServer
     from stream.shell.transmit_metrics import TransmitMeasures
+    from stream.shell.transmitter import Transmitter
 
     logs.configure(configured.log_format, verbose=False, fixed={})
     measures, health = TransmitMeasures(loaded.receivers), None
+    made = Transmitter(configured, loaded, keys, measures, say=say, send_refused=send_refused)
     if configured.metrics_port:
         health = HealthServer(
             measures, configured.metrics_host, configured.metrics_port, configured.metrics_token_file
         )
     try:
-        asyncio.run(_until_stopped(configured, loaded, keys, access, measures))
+        asyncio.run(_until_stopped(configured, loaded, made, access))
     finally:
         if health is not None:
             health.close()
 
 
 async def _until_stopped(
-    configured: Settings, loaded: Configuration, keys: SigningKeys, access: Access, measures: TransmitMeasures
+    configured: Settings, loaded: Configuration, made: Transmitter, access: Access
 ) -> None:
     import signal
 
     from stream.shell.transmit_http import Server, application, well_known
-    from stream.shell.transmitter import Transmitter
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    made = Transmitter(configured, loaded, keys, measures, say=say)
     server = Server(application(made.streams, loaded, access), loaded.listen)
     await server.start()
     say(

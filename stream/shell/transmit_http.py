@@ -159,7 +159,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         answer = _failed(503, "what was asked for could not be kept; come again")
         answer.headers["Retry-After"] = "5"
     except Exception:
-        _log.exception("a request that nobody foresaw: %s %s", request.method, request.match_info.handler.__name__)
+        _log.exception(
+            "a request that nobody foresaw: %s %s", request.method, request.match_info.handler.__name__
+        )
         answer = _failed(500, "the transmitter failed; its operator sees why")
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["Server"] = "driftline"

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError
-from stream.events import REVOCATIONS, RISK, STREAMS
+from stream.events import REVOCATIONS, RISK, STREAMS, Record
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import wire
@@ -35,6 +35,8 @@ SAVE_S = 1.0
 """Between two writes of a stream's place: what a receiver may get again after a crash."""
 FETCH_WAIT_MS = 100
 """How long the broker may hold a fetch that finds nothing: each stream has a reader of its own, and most find nothing (chosen)."""
+ONE_MS = 10_000
+"""How long one record may take to read."""
 SOURCES = (REVOCATIONS, RISK)
 
 _log = logging.getLogger("driftline.transmit")
@@ -57,6 +59,8 @@ class Transmitter:
         Uniform in [0, 1): the jitter of pauses.
     say : callable
         Hears when it serves.
+    send_refused : bool
+        Whether what receivers refused is handed out once more at the start.
 
     Attributes
     ----------
@@ -72,9 +76,12 @@ class Transmitter:
         measures: TransmitMeasures,
         draw: Callable[[], float] = random.random,
         say: Callable[[str], None] = lambda _: None,
+        *,
+        send_refused: bool = False,
     ) -> None:
         wire.install()
         self._settings, self._measures, self._say = settings, measures, say
+        self._send_refused = send_refused
         self.streams = Streams(configuration, settings.issuer, keys, self, measures, now_ms, draw)
         self._receivers = tuple(configuration.receivers)
         self._wanted = False
@@ -141,6 +148,9 @@ class Transmitter:
             if self._wanted and not self.streams.serves:
                 await self.streams.take_over(await kept_streams(self._settings))
                 self._say(f"ready: serves {', '.join(self._receivers)}")
+                if self._send_refused:
+                    self._send_refused = False
+                    self._say(f"hands out {await self.streams.send_refused()} refused tokens once more")
             self._measures.turn(self.streams.lanes(), now_ms(), serves=self.streams.serves)
             if (now_s := asyncio.get_running_loop().time()) >= saves_s and self.streams.serves:
                 saves_s = now_s + SAVE_S
@@ -168,6 +178,16 @@ class Transmitter:
         async with reader(self._settings, self._places) as consumer:
             ends = await consumer.end_offsets(self._places)
         return {self._place(place): end for place, end in ends.items()}
+
+    async def at(self, place: Place, offset: int) -> Record | None:
+        """One record; None where it is gone."""
+        where = TopicPartition(self._settings.topic(place[0]), place[1])
+        async with reader(self._settings, [where]) as consumer:
+            if not (await consumer.beginning_offsets([where]))[where] <= offset:
+                return None
+            consumer.seek(where, offset)
+            found = (await consumer.getmany(timeout_ms=ONE_MS, max_records=1)).get(where, [])
+        return found[0] if found and found[0].offset == offset else None
 
     async def read(self, lane: Lane) -> None:
         """Give `lane` every record from where its window begins, as far as it has room, for ever."""

@@ -118,6 +118,12 @@ class Lane:
             )
         self._stir()
 
+    def again(self, place: Place, record: Record) -> None:
+        """Hand out once more what the receiver had refused; it stands among the refused until it is taken."""
+        if (pending := self._pending(place, record)) is not None:
+            self.window.again(pending)
+            self._stir()
+
     async def has_room(self) -> int:
         """Wait until more may be read; gives how much."""
         while (room := self.window.room()) <= 0 or self.record.status == "disabled":
@@ -170,6 +176,9 @@ class Lane:
         """The receiver has a token; one that does not wait is no news."""
         if (done := self._done(jti)) is not None:
             event, stamped_ms, _ = done
+            if any(each.jti == jti for each in self.record.refused):
+                refused = tuple(each for each in self.record.refused if each.jti != jti)
+                self.record = self.record.model_copy(update={"refused": refused})
             self._measures.delivered(self.record.receiver, event, max(0, self._now_ms() - stamped_ms) / 1000)
 
     def refuse(self, jti: str, err: str, description: str) -> None:
@@ -182,9 +191,10 @@ class Lane:
             (topic, partition), offset = pending.place, pending.offset
             where = {"topic": topic, "partition": partition, "offset": offset}
         told = Refusal(jti=jti, event=event, err=err, description=description, at_ms=self._now_ms(), **where)
+        others = tuple(each for each in self.record.refused if each.jti != jti)
         self.record = self.record.model_copy(
             update={
-                "refused": (*self.record.refused, told)[-MOST_REFUSED:],
+                "refused": (*others, told)[-MOST_REFUSED:],
                 "n_refused": self.record.n_refused + 1,
             }
         )

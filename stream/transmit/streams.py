@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from stream.bridge.provider import Unavailable
 from stream.bridge.providers.settings import secret
+from stream.events import Record
 from stream.outbound.keys import SigningKeys
 from stream.transmit import claims, stream
 from stream.transmit.configuration import PUSH, Configuration, Push, Receiver
@@ -34,6 +35,10 @@ class Bus(Protocol):
 
     async def ends(self) -> dict[Place, int]:
         """Where the tokens end now."""
+        ...
+
+    async def at(self, place: Place, offset: int) -> Record | None:
+        """One record; None where it is gone."""
         ...
 
     async def read(self, lane: Lane) -> None:
@@ -112,6 +117,21 @@ class Streams:
                 _log.warning("a stream of %s is kept, but the configuration names no such receiver", name)
             self.serves = True
             await self.save()
+
+    async def send_refused(self) -> int:
+        """Hand out once more what receivers refused and the bus still has; gives how many."""
+        found = 0
+        for lane in self.lanes().values():
+            for each in lane.record.refused:
+                if each.topic is None or each.partition is None or each.offset is None:
+                    continue  # an event of the stream itself: its receiver asks for another
+                place = each.topic, each.partition
+                if (record := await self._bus.at(place, each.offset)) is None:
+                    _log.warning("%s of %s is gone from the bus", each.jti, lane.record.receiver)
+                    continue
+                lane.again(place, record)
+                found += 1
+        return found
 
     async def let_go(self) -> None:
         """Stop, and write down how far each receiver is."""

@@ -86,6 +86,12 @@ class Window:
                 self._bytes += len(pending.token)
         return offset - expected
 
+    def again(self, pending: Pending) -> None:
+        """Have a token wait that was dealt with before: it keeps no place, so a restart does not meet it again."""
+        if pending.jti not in self._waiting:
+            self._waiting[pending.jti] = pending
+            self._bytes += len(pending.token)
+
     def due(self, now_s: float) -> list[Pending]:
         """What may be handed out, oldest first: all that waits and is not lent to somebody who may still answer."""
         return [each for jti, each in self._waiting.items() if self._lent_until_s.get(jti, now_s) <= now_s]
@@ -110,7 +116,7 @@ class Window:
             return None
         self._bytes -= len(pending.token)
         self._lent_until_s.pop(jti, None)
-        for place, offset in self._repeats.pop(jti):
+        for place, offset in self._repeats.pop(jti, ()):
             del self._open[place][offset]
         return pending
 

@@ -287,7 +287,12 @@ def test_a_receiver_that_shares_no_code_with_us_discovers_polls_verifies_and_ack
 
 def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Settings, tmp_path: Path) -> None:
     said = json.dumps({"err": "invalid_key", "description": "unknown kid"}).encode()
-    with Endpoint(lambda n, t: (400, {}, said)) as endpoint:
+    mended = {"now": False}
+
+    def answer(n: int, token: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        return (202, {}, b"") if mended["now"] else (400, {}, said)
+
+    with Endpoint(answer) as endpoint:
         scene = Scene(bus, tmp_path, "refused.", endpoint.url)
         with scene.transmitter() as running:
             running.wait_said("ready: serves")
@@ -299,6 +304,13 @@ def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Setting
         told = json.loads(printed.said().strip().splitlines()[-1])
         assert (told["receiver"], told["err"], told["jti"]) == ("idp", "invalid_key", jti_of("s-1"))
         assert told["topic"] == REVOCATIONS
+        mended["now"] = True
+        with scene.transmitter("--send-refused") as again:
+            again.wait_said("hands out 1 refused tokens once more")
+            until(lambda: endpoint.taken == [scene.signer.revocation("s-1")])
+            assert again.stop() == 0
+        with scene.transmitter("--refused") as printed:
+            assert printed.process.wait(30) == 0
         with scene.transmitter("--check") as asked:
             assert asked.process.wait(30) == 0
         assert "idp: https://idp.acme.test/set: ok, its endpoint answers" in asked.said()

@@ -115,6 +115,9 @@ class Log:
     async def ends(self) -> dict[Place, int]:
         return {place: len(records) for place, records in self.records.items()}
 
+    async def at(self, place: Place, offset: int) -> Record | None:
+        return record(place, offset, self.records[place][offset])
+
     async def read(self, lane: Lane) -> None:
         at = lane.window.read_to()
         while True:

@@ -551,3 +551,28 @@ def test_a_stand_by_serves_metadata_and_sends_receivers_away(tmp_path: Path) -> 
             assert c.headers["Retry-After"] == "2"
 
     served(scenario, tmp_path)
+
+
+def test_what_was_refused_is_handed_out_once_more_when_the_operator_asks_and_forgotten_once_it_is_taken(
+    tmp_path: Path,
+) -> None:
+    async def scenario(c: Client) -> None:
+        made = await c.created()
+        c.w.log.publish(c.w.signer.revocation("s-1"))
+        await c.polled(made, returnImmediately=False)
+        errors = {jti_of("s-1"): {"err": "invalid_key"}}
+        assert (await c.polled(made, setErrs=errors))["sets"] == {}
+        for _ in range(2):  # refused again, it stands there once
+            assert await c.w.streams.send_refused() == 1
+            assert list((await c.polled(made))["sets"]) == [jti_of("s-1")]
+            await c.polled(made, setErrs=errors, maxEvents=0)
+            await c.w.streams.save()
+            assert [each.jti for each in c.w.log.streams()["idp"].refused] == [jti_of("s-1")]
+        assert await c.w.streams.send_refused() == 1
+        await c.polled(made, ack=[jti_of("s-1")], maxEvents=0)
+        assert await c.w.streams.send_refused() == 0
+        await c.w.streams.save()
+        kept = c.w.log.streams()["idp"]
+        assert (kept.refused, kept.n_refused, kept.positions["agent.revocations.v1"]) == ((), 3, {"0": 1})
+
+    served(scenario, tmp_path)
