@@ -23,6 +23,8 @@ from stream.transmit.streams import Streams
 
 MAX_BODY = 256 * 1024
 """Bytes of a request; an acknowledgement of 1,000 tokens takes a quarter of it."""
+KEPT_S = 300
+"""How long receivers may keep metadata and keys: a new key is published longer before it signs (chosen)."""
 BODY_S = 10.0
 """How long a request's body may take."""
 RELOAD_S = 10.0
@@ -70,10 +72,10 @@ def application(streams: Streams, configuration: Configuration, access: Access) 
         return access.caller(request.headers.get("Authorization"), manages=manages)
 
     async def told(request: web.Request) -> web.Response:
-        return _json(metadata(streams, configuration))
+        return _public(metadata(streams, configuration))
 
     async def keys(request: web.Request) -> web.Response:
-        return _json(streams.jwks())
+        return _public(streams.jwks())
 
     async def read_stream(request: web.Request) -> web.Response:
         who = caller(request, manages=False)
@@ -121,7 +123,7 @@ def application(streams: Streams, configuration: Configuration, access: Access) 
         lane = streams.lane(who.receiver, request.match_info["stream_id"])
         if lane.record.delivery.method != POLL:
             raise Problem(404, "this stream is pushed, not polled")
-        return _json(await lane.poll(await _body(request)))
+        return _json(await lane.poll(await _body(request), lambda: request.transport is None))
 
     made = web.Application(client_max_size=MAX_BODY, middlewares=[_answered])
     made.router.add_get(well_known(streams.terms.issuer), told)
@@ -163,7 +165,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             "a request that nobody foresaw: %s %s", request.method, request.match_info.handler.__name__
         )
         answer = _failed(500, "the transmitter failed; its operator sees why")
-    answer.headers["Cache-Control"] = "no-store"
+    answer.headers.setdefault("Cache-Control", "no-store")
     answer.headers["Server"] = "driftline"
     return answer
 
@@ -174,6 +176,13 @@ def _failed(status: int, why: str) -> web.Response:
 
 def _json(document: Any, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
+
+
+def _public(document: Any) -> web.Response:
+    """What everybody may read, and keep for some minutes."""
+    answer = _json(document)
+    answer.headers["Cache-Control"] = f"public, max-age={KEPT_S}"
+    return answer
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

@@ -96,12 +96,17 @@ class Lane:
         self.window = Window(record.places())
         self._issuer, self._limits, self._measures = issuer, limits, measures
         self._now_ms, self._draw = now_ms, draw
-        self._stirred, self._polls = asyncio.Event(), 0
+        self._stirred, self._polls, self._ended = asyncio.Event(), 0, False
         self._own_lent_until_s: dict[str, float] = {}
 
     def kept(self) -> StreamRecord:
         """The stream as it goes onto the bus."""
         return self.record.at(self.window.positions())
+
+    def end(self) -> None:
+        """Hand out nothing any more: another transmitter may serve this stream."""
+        self._ended = True
+        self._stir()
 
     # What comes from the bus.
 
@@ -224,6 +229,8 @@ class Lane:
 
     def due(self, now_s: float) -> list[tuple[str, bytes]]:
         """What may be handed out now, as (jti, token): the stream's own events first, then tokens in the bus's order."""
+        if self._ended:
+            return []
         enabled = self.record.status == "enabled"
         own = [
             (each.jti, each.token.encode())
@@ -234,8 +241,15 @@ class Lane:
 
     # RFC 8936.
 
-    async def poll(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def poll(self, body: Mapping[str, Any], gone: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         """Answer a poll: what it acknowledges or refuses is done, and what waits is handed out.
+
+        Parameters
+        ----------
+        body : mapping
+            The request.
+        gone : callable
+            Whether whoever asked has gone meanwhile: it is given nothing, and the next one all.
 
         Raises
         ------
@@ -244,7 +258,7 @@ class Lane:
         """
         most, at_once = body.get("maxEvents", math.inf), body.get("returnImmediately", False)
         acks, errors = body.get("ack", []), body.get("setErrs", {})
-        if isinstance(most, bool) or not isinstance(most, int | float) or not (most == math.inf or most >= 0):
+        if most is not math.inf and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
             raise Problem(400, "maxEvents is a number of tokens")
         if not isinstance(at_once, bool):
             raise Problem(400, "returnImmediately is true or false")
@@ -265,7 +279,7 @@ class Lane:
         if not at_once:
             await self._something_due()
         now_s = asyncio.get_running_loop().time()
-        due = self.due(now_s)
+        due = [] if gone() else self.due(now_s)
         given = due if most == math.inf else due[: int(most)]
         until_s = now_s + self._limits.redeliver_after_s
         for jti, _ in given:
@@ -285,7 +299,7 @@ class Lane:
         ends_s = loop.time() + self._limits.long_poll_s
         self._polls += 1
         try:
-            while not self.due(now_s := loop.time()) and now_s < ends_s:
+            while not self.due(now_s := loop.time()) and now_s < ends_s and not self._ended:
                 back_s = [each for each in self._own_lent_until_s.values() if each > now_s]
                 if (lent_s := self.window.next_due_s()) is not None and lent_s > now_s:
                     back_s.append(lent_s)

@@ -284,7 +284,7 @@ def _delivery(asked: Any, receiver: Receiver, terms: Terms) -> Delivery:
         )
     if authorization is None:
         return Delivery(method=PUSH, endpoint_url=url)
-    if not _text(authorization, 4 * MOST_TEXT) or not authorization.isascii():
+    if not (_text(authorization, 4 * MOST_TEXT) and authorization.isascii() and authorization.isprintable()):
         raise Problem(400, "delivery.authorization_header is a header's value")
     if terms.seal is None:
         raise Problem(

@@ -18,7 +18,7 @@ from stream.outbound.keys import SigningKeys
 from stream.transmit import claims, stream
 from stream.transmit.configuration import PUSH, Configuration, Push, Receiver
 from stream.transmit.lane import Issuer, Lane, Measured
-from stream.transmit.push import Answer, Held, Pusher
+from stream.transmit.push import Answer, Held, Pusher, Refused
 from stream.transmit.sealing import Seal
 from stream.transmit.stream import Own, Problem, StreamRecord, Terms
 from stream.transmit.window import Place
@@ -139,6 +139,8 @@ class Streams:
             if not self.serves:
                 return
             self.serves = False
+            for each in self._serving.values():
+                each.lane.end()
             try:
                 await self._halt([*self._serving])
                 await self.save()
@@ -236,7 +238,12 @@ class Streams:
                 authorization = self._seal.open(delivery.authorization)
         except Unavailable as error:
             return Held(error.why)
-        return await self._pushers[name].send(delivery.endpoint_url or "", authorization, token)
+        answer = await self._pushers[name].send(delivery.endpoint_url or "", authorization, token)
+        if isinstance(answer, Refused) and authorization is not None:
+            # A receiver may quote what it was shown; that goes into no log and onto no bus.
+            shown = authorization.rpartition(" ")[2]
+            return answer._replace(description=answer.description.replace(shown, "(its token)"))
+        return answer
 
     async def save(self) -> None:
         """Write down every stream of which something changed."""
@@ -247,9 +254,12 @@ class Streams:
     async def _save(self, lane: Lane) -> None:
         """Write a stream down, and wait until the broker has it."""
         async with self._saves:
-            lane.changed = False
-            kept = lane.kept()
-            await self._bus.keep(kept.stream_id, kept.dumped())
+            lane.changed, kept = False, lane.kept()
+            try:
+                await self._bus.keep(kept.stream_id, kept.dumped())
+            except BaseException:
+                lane.changed = True  # not confirmed: it is written again with the next
+                raise
 
     # For receivers.
 
@@ -327,6 +337,7 @@ class Streams:
             await self._halt([receiver])
             async with self._saves:
                 await self._bus.keep(lane.record.stream_id, None)
+            lane.end()
             del self._serving[receiver]
 
     async def set_status(self, receiver: str, body: Mapping[str, Any]) -> dict[str, str]:

@@ -6,19 +6,26 @@ The suite itself needs a server of its own, MongoDB and a public TLS address, so
 from __future__ import annotations
 
 import asyncio
+import json
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.errors import KafkaTimeoutError
 
+from models.errors import ConfigError
 from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
 from stream.outbound.tokens import verify_token
-from stream.shell.transmit_http import application, well_known
+from stream.shell import transmit_http
+from stream.shell.transmit_http import Server, application, well_known
 from stream.transmit.access import Access
 from stream.transmit.claims import STREAM_UPDATED, VERIFICATION
-from stream.transmit.configuration import POLL, PUSH
+from stream.transmit.configuration import POLL, PUSH, Listen
+from tests.transmit.conftest import certified
 from tests.transmit.rig import BEARER, DESK, IDP, ISSUER, Endpoint, World, jti_of, world
 
 METADATA = well_known(ISSUER)
@@ -288,7 +295,7 @@ def test_a_broken_body_is_400_and_changes_nothing(tmp_path: Path) -> None:
         assert (await c.call("POST", "/ssf/verify", {"stream_id": sid, "state": 7}))[0] == 400
         assert (await c.call("DELETE", "/ssf/stream"))[0] == 400
         for body in (
-            {"maxEvents": "7"}, {"maxEvents": -1}, {"maxEvents": True}, {"returnImmediately": 1}, {"ack": "x"},
+            {"maxEvents": "7"}, {"maxEvents": -1}, {"maxEvents": 1.5}, {"maxEvents": True}, {"returnImmediately": 1}, {"ack": "x"},
             {"ack": [7]}, {"setErrs": ["x"]}, {"setErrs": {"x": "bad"}}, {"setErrs": {"x": {}}}, {"ack": ["x"] * 1001},
         ):  # fmt: skip
             assert (await c.call("POST", f"/ssf/poll/{sid}", body))[0] == 400, body
@@ -576,3 +583,124 @@ def test_what_was_refused_is_handed_out_once_more_when_the_operator_asks_and_for
         assert (kept.refused, kept.n_refused, kept.positions["agent.revocations.v1"]) == ((), 3, {"0": 1})
 
     served(scenario, tmp_path)
+
+
+def test_a_poller_that_left_takes_no_token_with_it_and_its_successor_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
+    async def scenario(c: Client) -> None:
+        made = await c.created()
+        left = asyncio.create_task(c.polled(made, returnImmediately=False))
+        await asyncio.sleep(0.2)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        c.w.log.publish(c.w.signer.revocation("s-1"))
+        await asyncio.sleep(0.2)
+        assert list((await c.polled(made))["sets"]) == [jti_of("s-1")]
+
+    served(scenario, tmp_path, limits={"long_poll_s": 30, "redeliver_after_s": 60})
+
+
+def test_whoever_polls_is_sent_away_at_once_when_another_transmitter_takes_over(tmp_path: Path) -> None:
+    async def scenario(c: Client) -> None:
+        made = await c.created()
+        waiting = asyncio.create_task(c.polled(made, returnImmediately=False))
+        await asyncio.sleep(0.2)
+        await c.w.streams.let_go()
+        async with asyncio.timeout(5):
+            assert (await waiting)["sets"] == {}
+
+    served(scenario, tmp_path, limits={"long_poll_s": 30})
+
+
+def test_more_polls_of_one_stream_than_may_wait_are_told_to_come_again(tmp_path: Path) -> None:
+    async def scenario(c: Client) -> None:
+        made = await c.created()
+        url = made["delivery"]["endpoint_url"]
+        waiting = [asyncio.create_task(c.call("POST", url, {})) for _ in range(9)]
+        statuses = sorted([(await each)[0] for each in waiting])
+        assert statuses == [200] * 8 + [429]
+
+    served(scenario, tmp_path, limits={"long_poll_s": 0.5})
+
+
+def test_a_bus_that_does_not_confirm_is_503_and_the_change_is_written_with_the_next(tmp_path: Path) -> None:
+    async def scenario(c: Client) -> None:
+        made = await c.created()
+        real = c.w.log.keep
+
+        async def broken(stream_id: str, value: bytes | None) -> None:
+            raise KafkaTimeoutError
+
+        c.w.log.keep = broken  # type: ignore[method-assign]
+        body = {"stream_id": made["stream_id"], "status": "paused"}
+        assert (await c.call("POST", "/ssf/status", body))[0] == 503
+        c.w.log.keep = real  # type: ignore[method-assign]
+        await c.w.streams.save()
+        assert c.w.log.streams()["idp"].status == "paused"
+
+    served(scenario, tmp_path)
+
+
+def test_a_receiver_that_quotes_its_token_does_not_bring_it_into_what_is_kept(tmp_path: Path) -> None:
+    secret = "p" * 40
+
+    def quotes(n: int, token: bytes) -> tuple[int, dict[str, str], bytes]:
+        said = {"err": "authentication_failed", "description": f"who is Bearer {secret}?"}
+        return 400, {}, json.dumps(said).encode()
+
+    async def scenario(c: Client) -> None:
+        c.w.log.publish(c.w.signer.revocation("s-1"))
+        while not c.w.streams.lanes()["idp"].record.refused:
+            await asyncio.sleep(0.01)
+        await c.w.streams.save()
+        (refused,) = c.w.log.streams()["idp"].refused
+        assert refused.description == "who is Bearer (its token)?"
+
+    (tmp_path / "push").write_text(secret, encoding="utf-8")
+    with Endpoint(quotes) as endpoint:
+        stream = {
+            "delivery": {"method": "push", "endpoint_url": endpoint.url, "token_file": str(tmp_path / "push")}
+        }
+        served(scenario, tmp_path, receivers={"idp": {"audiences": [IDP], "stream": stream}})
+        assert endpoint.requests[0][0]["Authorization"] == f"Bearer {secret}"
+
+
+def test_a_certificate_that_is_replaced_serves_the_next_connection_and_a_broken_one_does_not(
+    tmp_path: Path, tls: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+    monkeypatch.setattr(transmit_http, "RELOAD_S", 0.05)
+
+    async def play() -> None:
+        certificate.write_bytes(tls[0].read_bytes())
+        key.write_bytes(tls[1].read_bytes())
+        w = world(tmp_path)
+        made = application(w.streams, w.configuration, Access(w.configuration, lambda: 0.0))
+        listen = Listen(port=0, certificate_file=certificate, key_file=key)
+        server = Server(made, listen)
+        await server.start()
+        renewing = asyncio.create_task(server.renew())
+
+        def presented() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", server.port))
+
+        try:
+            assert await asyncio.to_thread(presented) == tls[0].read_text()
+            other, private = certified()
+            certificate.write_bytes(other)  # of another key, for a moment
+            await asyncio.sleep(0.3)
+            assert await asyncio.to_thread(presented) == tls[0].read_text()
+            key.write_bytes(private)
+            await asyncio.sleep(0.3)
+            assert await asyncio.to_thread(presented) == other.decode()
+        finally:
+            renewing.cancel()
+            await server.stop()
+            await w.streams.close()
+
+    asyncio.run(play())
+    certificate.write_bytes(b"no")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Server(web.Application(), Listen(certificate_file=certificate, key_file=key))
