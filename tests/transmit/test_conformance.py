@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
 from aiokafka.errors import KafkaTimeoutError
 
 from models.errors import ConfigError
@@ -79,11 +78,14 @@ def served(
         w = made or world(directory, **changes)
         access = Access(w.configuration, lambda: 1_796_000_001.0)
         await w.streams.take_over(w.log.streams())
-        async with TestClient(TestServer(application(w.streams, w.configuration, access))) as raw:
+        server = Server(application(w.streams, w.configuration, access), Listen(port=0))
+        await server.start()
+        async with ClientSession(base_url=f"http://127.0.0.1:{server.port}") as raw:
             try:
                 await scenario(Client(raw, w))
             finally:
                 await w.streams.let_go()
+                await server.stop()
                 await w.streams.close()
         return w
 
@@ -386,7 +388,9 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops(tmp_path: Path, status: 
         c.w.log.publish(c.w.signer.revocation("before"))
         while not len(c.w.streams.lanes()["idp"].window):
             await asyncio.sleep(0.01)
+        await c.call("POST", "/ssf/verify", {"stream_id": sid, "state": "before"})
         await c.call("POST", "/ssf/status", {"stream_id": sid, "status": status})
+        assert len(c.w.streams.lanes()["idp"].window) == (1 if status == "paused" else 0)
         c.w.log.publish(c.w.signer.revocation("meanwhile"))
         assert (await c.call("POST", "/ssf/verify", {"stream_id": sid, "state": "meanwhile"}))[0] == 204
         assert (await c.polled(made, returnImmediately=False))["sets"] == {}
@@ -402,7 +406,7 @@ def test_a_paused_stream_holds_and_a_disabled_one_drops(tmp_path: Path, status: 
         own = [jti for jti in seen if jti not in {*held, jti_of("after")}]
         if status == "paused":
             assert [jti for jti in seen if jti not in own] == [*held, jti_of("after")]
-            assert len(own) == 2
+            assert len(own) == 3
         else:
             assert [jti for jti in seen if jti not in own] == [jti_of("after")]
             assert len(own) == 1
@@ -489,6 +493,15 @@ def test_events_come_in_the_bus_s_order_signed_as_they_were_and_for_their_audien
             await asyncio.sleep(0.01)
         (token,) = (await c.polled(made))["sets"].values()
         assert claims(c.w, token)["events"][RISK_LEVEL_CHANGE]["current_level"] == "HIGH"
+        # Whoever asks for fewer events gets no others, of those that wait either.
+        body = {"stream_id": made["stream_id"], "events_requested": [SESSION_REVOKED]}
+        assert (await c.call("PATCH", "/ssf/stream", body))[0] == 200
+        assert len(c.w.streams.lanes()["idp"].window) == 2
+        log.publish(s.risk("s-2"), place=("agent.risk.v1", 0))
+        log.publish(s.revocation("s-3"))
+        while jti_of("s-3") not in (got := (await c.polled(made, returnImmediately=False))["sets"]):
+            pass
+        assert list(got) == [jti_of("s-3")]
 
     served(scenario, tmp_path)
 
