@@ -320,3 +320,21 @@ def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Setting
     with TransmitProcess(scene.settings, scene.config, scene.signer.path, tmp_path / "plain") as refused:
         assert refused.process.wait(30) == 2
     assert "without TLS" in refused.said()
+
+
+@pytest.mark.slow
+def test_a_bus_that_goes_away_for_good_ends_the_transmitter_and_receivers_are_told_meanwhile(
+    tmp_path: Path,
+) -> None:
+    with Endpoint() as endpoint, EmbeddedBroker() as broker:
+        bus = Settings(bootstrap=broker.bootstrap, partitions=2, session_timeout_s=4.0)
+        scene = Scene(bus, tmp_path, "away.", endpoint.url)
+        with scene.transmitter() as running:
+            running.wait_said("ready: serves")
+            (desk,) = scene.call("/ssf/stream")
+            broker.stop()
+            assert scene.call("/.well-known/ssf-configuration/ssf")["issuer"] == ISSUER
+            assert scene.call(desk["delivery"]["endpoint_url"], {"returnImmediately": True})["sets"] == {}
+            assert running.process.wait(150) == 4
+        assert "no broker answers at" in running.said() or "no Kafka broker answers at" in running.said()
+        assert "Traceback" not in running.said()
