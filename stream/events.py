@@ -33,6 +33,7 @@ RISK: Final = "agent.risk.v1"
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 HELD: Final = "agent.held.v1"
+STREAMS: Final = "agent.streams.v1"
 
 CORE = "37"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""

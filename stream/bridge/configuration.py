@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -39,6 +39,8 @@ _CLASSES: Mapping[str, Callable[[Any], Provider]] = {
     "aws": Aws,
     "spire": Spire,
 }
+
+Form = TypeVar("Form", bound=Part)
 
 
 class Limits(Part):
@@ -82,7 +84,12 @@ class Configuration(Part):
 
 
 def load(path: Path) -> Configuration:
-    """The configuration in a YAML file.
+    """The bridge's configuration in a YAML file; raises as `read_as` does."""
+    return read_as(Configuration, path, "a mapping with audiences and brokers, as docs/bridge.md shows")
+
+
+def read_as(form: type[Form], path: Path, expected: str) -> Form:
+    """A configuration of any `form` in a YAML file; `expected` describes it.
 
     Raises
     ------
@@ -92,15 +99,15 @@ def load(path: Path) -> Configuration:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read; --config names the bridge's configuration") from error
+        raise ConfigError(f"{path} cannot be read; --config names {expected}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" at line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{path} is no YAML{at}") from None  # the error would quote the line
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping with audiences and brokers, as docs/bridge.md shows")
+        raise ConfigError(f"{path}: expected {expected}")
     try:
-        read = Configuration.model_validate(document)
+        read = form.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         # What is misspelt first: it is why another is missing.

@@ -23,6 +23,7 @@ from stream.cli import (
     running,
     shadowing,
     topics,
+    transmitting,
     verifying,
 )
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
@@ -65,6 +66,7 @@ for command in (
     running.worker,
     running.advise,
     bridging.bridge,
+    transmitting.transmit,
     holding.held,
     shadowing.shadow_report,
     privileges.privileges,

@@ -13,7 +13,18 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from models.errors import ConfigError
-from stream.events import ALERTS, CASES, DECISIONS, FEEDBACK, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    FEEDBACK,
+    HELD,
+    OUTCOMES,
+    QUARANTINE,
+    REVOCATIONS,
+    RISK,
+    STREAMS,
+)
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
 from stream.shell.topic_table import topic_table
@@ -26,6 +37,7 @@ ROLES: Mapping[str, str] = {
     "soc": "the SOC's reader: alerts, and the decisions behind them",
     "broker": "a credential broker's reader: revocations",
     "bridge": "`driftline bridge`: carries revocations out, and tells what became of them",
+    "transmit": "`driftline transmit`: hands revocations and risk changes to receivers that are not on Kafka",
     "risk": "a receiver of risk levels, an identity provider for one: risk changes",
     "oncall": "who mends what was quarantined, which is whole input records",
     "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
@@ -145,6 +157,11 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("bridge", OUTCOMES, "read", "what was done already")
     yield topic("bridge", OUTCOMES, "write", "what became of each credential")
     yield group("bridge", "bridge", "to go on where it stopped")
+    yield topic("transmit", REVOCATIONS, "read", "what receivers get")
+    yield topic("transmit", RISK, "read", "what receivers get")
+    yield topic("transmit", STREAMS, "read", "what each receiver has already")
+    yield topic("transmit", STREAMS, "write", "what each receiver took, and how it wants to be reached")
+    yield group("transmit", "transmit", "so that one of several serves at a time")
     yield topic("risk", RISK, "read", "whose risk changed")
     yield group("risk", "risk", "to go on where the reader stopped")
     yield topic("oncall", QUARANTINE, "read", "what was refused, and why; sent again by its topic's producer")

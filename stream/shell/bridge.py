@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import orjson
@@ -32,6 +31,7 @@ from stream.outbound.tokens import TokenError
 from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.bridge_metrics import BridgeMeasures
+from stream.shell.clients import TURN_S, stopped, to_beginning, until, watch_broker
 from stream.shell.connection import refused
 from stream.shell.reading import POLL_MS, to_end
 
@@ -39,10 +39,6 @@ COMMIT_S = 1.0
 """Between two commits: what is asked of the ledger again after a crash."""
 STOP_S = 10.0
 """How long calls that are under way may take when the bridge is told to stop."""
-TURN_S = 3.0
-"""How long the clients may take for each step at the end: where no broker answers they would wait for one for ever."""
-ASK_S, AWAY_S = 5.0, 60.0
-"""How often the broker is asked whether it is there, and how long it may be away before the bridge ends (chosen)."""
 MOST_OTHERS = 16
 KEPT_MS = 30 * 86_400_000
 """How long outcomes are kept (`stream.shell.topic_table`): that there is none tells nothing of an older revocation."""
@@ -128,14 +124,15 @@ class Bridge:
             self._outcomes = ends.consumer()
             reading = self._begin(consumer, await ends.places(OUTCOMES), delivery, ends.lanes, stop)
             try:
-                await _until(stop, reading, self._watch_broker())
+                watching = watch_broker(self._settings, lambda: self._outcomes, self._measures.note_broker)
+                await until(stop, reading, watching)
                 await self._finish(consumer)
             except (KafkaError, OSError) as error:
                 raise refused(self._settings, error) from error
             finally:
                 await self._cancel(list(self._partitions))
-                await _stopped(consumer)
-                await _stopped(self._outcomes)
+                await stopped(consumer)
+                await stopped(self._outcomes)
 
     async def _begin(
         self,
@@ -147,36 +144,10 @@ class Bridge:
     ) -> None:
         assert self._outcomes is not None
         await self._outcomes.start()
-        await _to_beginning(self._outcomes, outcomes)
+        await to_beginning(self._outcomes, outcomes)
         consumer.subscribe([self._settings.topic(REVOCATIONS)], listener=_Listener(self, consumer))
         await consumer.start()
         await self._read(consumer, delivery, lanes, stop)
-
-    async def _watch_broker(self) -> None:
-        """Ends with an error once the broker has been away for long; the clients wait for it without a word."""
-        away_s, loop = math.inf, asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(ASK_S)
-            asked = self._outcomes
-            places = [] if asked is None else list(asked.assignment())
-            if asked is None or not places:
-                continue  # the start fails by itself
-            try:
-                async with asyncio.timeout(ASK_S):
-                    await asked.end_offsets(places[:1])
-            except (KafkaError, TimeoutError) as error:
-                self._measures.broker_answers = False
-                if away_s == math.inf:
-                    away_s = loop.time()
-                    _log.warning(
-                        "no broker answers at %s; waiting %.0f s for it", self._settings.bootstrap, AWAY_S
-                    )
-                elif loop.time() - away_s >= AWAY_S:
-                    raise await asyncio.to_thread(refused, self._settings, error) from error
-                continue
-            if away_s != math.inf:
-                _log.warning("the broker answers again")
-            away_s, self._measures.broker_answers = math.inf, True
 
     async def retry(self) -> Counter[tuple[str, str]]:
         """Carry out again what failed and was not done since, and what was skipped or refused and holds now.
@@ -403,7 +374,7 @@ class _Ends:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await _stopped(self._producer)
+        await stopped(self._producer)
         for provider in self._providers.values():
             await provider.close()
 
@@ -439,18 +410,18 @@ class _Ends:
         consumer = self.consumer(group_id=_group(self._settings))
         await consumer.start()
         try:
-            await _to_beginning(consumer, await self.places(base))
+            await to_beginning(consumer, await self.places(base))
             held = {place: await consumer.committed(place) for place in consumer.assignment()}
             return {place: offset for place, offset in held.items() if offset is not None}
         finally:
-            await _stopped(consumer)
+            await stopped(consumer)
 
     async def all_of(self, base: str) -> AsyncIterator[Record]:
         """What stands on a topic at this moment."""
         consumer = self.consumer()
         await consumer.start()
         try:
-            await _to_beginning(consumer, await self.places(base))
+            await to_beginning(consumer, await self.places(base))
             async for _, records in to_end(consumer):
                 for record in records:
                     yield record
@@ -460,40 +431,6 @@ class _Ends:
 
 def _group(settings: Settings) -> str:
     return f"{settings.prefix}{settings.group}-bridge"
-
-
-async def _until(
-    stop: asyncio.Event, reading: Coroutine[Any, Any, None], watching: Coroutine[Any, Any, None]
-) -> None:
-    """Read until told to stop, or until `watching` fails; a client that waits for its broker hears of neither."""
-    read, watch = asyncio.create_task(reading), asyncio.create_task(watching)
-    told = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({read, watch, told}, return_when=asyncio.FIRST_COMPLETED)
-        if told.done():
-            await asyncio.wait({read}, timeout=TURN_S)
-        for task in (read, watch):
-            if task.done():
-                task.result()
-    finally:
-        told.cancel()
-        for task in (read, watch):
-            task.cancel()
-        await asyncio.gather(read, watch, told, return_exceptions=True)
-
-
-async def _stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Stop a client: one that reached no broker for a while raises what it cancels in itself, or waits for ever."""
-    stopping = asyncio.create_task(client.stop())
-    await asyncio.wait({stopping}, timeout=TURN_S)
-    if stopping.done() and not stopping.cancelled():
-        stopping.exception()
-    stopping.cancel()
-
-
-async def _to_beginning(consumer: AIOKafkaConsumer, places: Collection[TopicPartition]) -> None:
-    consumer.assign(places)
-    await consumer.seek_to_beginning(*places)
 
 
 def _document(value: bytes | None) -> Mapping[str, Any]:

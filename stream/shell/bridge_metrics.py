@@ -77,6 +77,10 @@ class BridgeMeasures:
             self._waiting.labels(broker).set(lane.waiting)
             self._down.labels(broker).set(bool(lane.down_why))
 
+    def note_broker(self, answers: bool) -> None:
+        """Note whether the broker answers."""
+        self.broker_answers = answers
+
     def alive(self) -> None:
         """Note that the bridge is at work, be it only reading what others did."""
         self._turned_s = time.monotonic()

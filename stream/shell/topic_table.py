@@ -16,6 +16,7 @@ from stream.events import (
     RELEASES,
     REVOCATIONS,
     RISK,
+    STREAMS,
 )
 from stream.settings import Settings
 from stream.shell.checkpoints import state_topic
@@ -24,7 +25,7 @@ DAY_MS = 86_400_000
 HEADROOM_BYTES = 65_536
 """What an output may take above the input's largest record (design, chosen)."""
 
-Use = Literal["input", "output", "between", "state", "releases"]
+Use = Literal["input", "output", "between", "state", "streams", "releases"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Topic:
             entries["compression.type"] = "uncompressed"
         if settings.replication >= 3:
             entries["min.insync.replicas"] = "2"
-        if self.use == "state":
+        if self.use in ("state", "streams"):
             # Small segments: compaction never touches the active one, and recovery reads what is left.
             entries["segment.bytes"] = str(64 * 1024 * 1024)
             entries["min.cleanable.dirty.ratio"] = "0.2"
@@ -91,6 +92,9 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
         Topic(RISK, "tenant", "output", n, 30 * DAY_MS, "signed CAEP risk-level-change tokens"),
         Topic(
             QUARANTINE, "the input's", "output", n, 30 * DAY_MS, "input that could not be read, byte for byte"
+        ),
+        Topic(
+            STREAMS, "stream", "streams", 1, -1, "the transmitter's streams, and their places", compacted=True
         ),
         Topic(RELEASES, "digest", "releases", 1, -1, "signed releases of model and policy", compacted=True),
         *(

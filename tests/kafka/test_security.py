@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.acl_check import compare
 from stream.shell.acls import Acl, acls
+from stream.shell.broker import free_port
 from stream.shell.checkpoints import state_topic
 from stream.shell.demo import SAMPLES, sample_messages
 from stream.shell.send import Message, play
@@ -48,8 +50,9 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 ACME, BETA = "acme.events.v1", "beta.events.v1"
 INPUTS: dict[str, str | None] = {ACME: "acme", BETA: "beta"}
-WORKER, SOC, BROKER, BRIDGE, RECEIVER, ONCALL, OPERATOR = (
-    f"driftline-{role}" for role in ("worker", "soc", "broker", "bridge", "risk", "oncall", "operator")
+WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR = (
+    f"driftline-{role}"
+    for role in ("worker", "soc", "broker", "bridge", "transmit", "risk", "oncall", "operator")
 )
 ACME_AGENTS, BETA_AGENTS = "driftline-producer-acme", "driftline-producer-beta"
 STATE = state_topic(ACME)
@@ -61,7 +64,7 @@ PROTOCOLS = ("SASL_SSL", "SSL")
 def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(
         tmp_path_factory.mktemp("secured"),
-        (WORKER, SOC, BROKER, BRIDGE, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
+        (WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
     )
     try:
         made.cluster.start()
@@ -269,14 +272,15 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
     assert {json.loads(v or b"")["tenant"] for _, v in live(everything, DECISIONS)} == {"acme", "beta"}
     readers(installed, tmp_path)
     carries_out(installed, tmp_path)
+    transmits(installed, tmp_path)
     seen = [*asked(secured, installed.prefix)]
     refused = [one for one in seen if one[0] == WORKER and one[1] == "Denied"]
     # Topics that the worker has no business with are asked about when it lists what there is.
     assert {(operation, name) for _, _, operation, _, name, _ in refused} <= {
         ("DESCRIBE", installed.of(WORKER).topic(base)) for base in topics_not_of_the_worker()
     }
-    # The bridge asks for nothing else: neither for other topics, nor for a cluster's rights as an idempotent producer would.
-    assert [one for one in seen if one[0] == BRIDGE and one[1] == "Denied"] == []
+    # These two ask for nothing else: neither for other topics, nor for a cluster's rights as an idempotent producer would.
+    assert [one for one in seen if one[0] in (BRIDGE, TRANSMIT) and one[1] == "Denied"] == []
     used = {
         (principal, resource.lower(), name, operation.lower())
         for principal, answer, operation, resource, name, rule in seen
@@ -285,7 +289,8 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
     listed = {
         (one.principal.removeprefix("User:"), one.resource, one.name, one.operation)
         for one in installed.rights
-        if one.role in ("worker", "soc", "broker", "bridge", "risk", "oncall", "operator", ACME, BETA)
+        if one.role
+        in ("worker", "soc", "broker", "bridge", "transmit", "risk", "oncall", "operator", ACME, BETA)
     }
     assert used - {one for one in used if one[0] == ADMIN} == listed
 
@@ -322,6 +327,46 @@ def carries_out(installed: Installation, tmp_path: Path) -> None:
     code, out, err = driftline(bridge, *options, "--retry-failed", cwd=tmp_path)
     assert code == 1, err
     assert "failed" in out
+
+
+def transmits(installed: Installation, tmp_path: Path) -> None:
+    """`driftline transmit` serves a stream, keeps it, and hands out a token that comes."""
+    everything, bearer = installed.of(ADMIN), "b" * 40
+    token = next(value or b"" for _, value in live(everything, REVOCATIONS))
+    config, bearer_file, port = tmp_path / "ssf.yaml", tmp_path / "bearer", free_port()
+    bearer_file.write_text(bearer, encoding="utf-8")
+    receiver = {
+        "audiences": [addressee(token)],
+        "token_file": str(bearer_file),
+        "stream": {"delivery": {"method": "poll"}},
+    }
+    url = f"http://127.0.0.1:{port}"
+    content = {"url": url, "listen": {"port": port}, "receivers": {"idp": receiver}}
+    config.write_text(json.dumps(content), encoding="utf-8")
+
+    def call(path: str, body: bytes | None = None) -> Any:
+        asked = urllib.request.Request(path, body, {"Authorization": f"Bearer {bearer}"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    transmit = installed.of(TRANSMIT, state_dir=tmp_path)
+    with start(transmit, "transmit", "--dev", "--config", str(config), cwd=tmp_path) as running:
+        try:
+            deadline, made = time.monotonic() + 90, []
+            while not made and time.monotonic() < deadline:
+                assert running.poll() is None, running.communicate()
+                with contextlib.suppress(OSError):
+                    made = call(f"{url}/ssf/stream")
+                time.sleep(0.5)
+            assert write_error(everything, REVOCATIONS, token) == ""
+            got = call(made[0]["delivery"]["endpoint_url"], b"{}")["sets"]
+            assert list(got.values()) == [token.decode()]
+        finally:
+            running.terminate()
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "Traceback" not in err
+    assert password(TRANSMIT) not in err
 
 
 def topics_not_of_the_worker() -> set[str]:
@@ -391,12 +436,14 @@ def test_readers_read_their_own_topics_and_write_none(installed: Installation) -
         assert read_error(installed.of(BROKER), base) == REFUSED
     for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
         assert read_error(installed.of(BRIDGE), base) == REFUSED
+    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, OUTCOMES):
+        assert read_error(installed.of(TRANSMIT), base) == REFUSED
     for base in (ACME, STATE, REVOCATIONS, DECISIONS, QUARANTINE):
         assert read_error(installed.of(RECEIVER), base) == REFUSED
     for base in (ACME, STATE, CASES, DECISIONS):
         assert read_error(installed.of(ONCALL), base) == REFUSED
     for base in (ACME, *OUTPUTS):
-        for reader in (SOC, BROKER, BRIDGE, RECEIVER, ONCALL):
+        for reader in (SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL):
             assert write_error(installed.of(reader), base) == REFUSED
 
 

@@ -20,7 +20,7 @@ def test_names_carry_prefix_and_group_and_each_right_is_listed_once() -> None:
     rights = acls(TENANTS)
     assert all(one.name.startswith("p.") for one in rights)
     assert {one.name for one in rights if one.resource == "group"} == {
-        f"p.g-{name}" for name in ("judge", "act", "soc", "broker", "bridge", "risk")
+        f"p.g-{name}" for name in ("judge", "act", "soc", "broker", "bridge", "transmit", "risk")
     }
     places = [(one.principal, one.resource, one.name, one.operation) for one in rights]
     assert len(places) == len(set(places)) == len(granted(rights))
@@ -31,8 +31,11 @@ def test_a_tenant_s_producer_writes_its_own_topic_alone() -> None:
     assert [(one.operation, one.name) for one in rights] == [("write", "p.a.events.v1")]
 
 
-def test_only_the_worker_writes_anything_but_inputs() -> None:
+def test_only_the_worker_writes_anything_but_inputs_and_only_the_transmitter_its_streams() -> None:
     inputs = {"p.a.events.v1", "p.b.events.v1", "p.agent.outcomes.v1", "p.agent.feedback.v1"}
+    rights = [(one.name, one.operation) for one in acls(TENANTS) if one.role == "transmit"]
+    assert [name for name, operation in rights if operation == "write"] == ["p.agent.streams.v1"]
+    inputs.add("p.agent.streams.v1")
     writers = {one.role for one in acls(TENANTS) if one.operation == "write" and one.name not in inputs}
     assert writers == {"worker"}
 

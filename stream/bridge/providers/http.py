@@ -126,7 +126,7 @@ class Http:
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"no answer within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(_unreached(error)) from error
+            raise Unavailable(unreached(error)) from error
         reply = Reply(answer.status, _object(raw))
         if answer.status >= 500 or (
             answer.status in _TRY_AGAIN and not (refusals_are_final and answer.status in (401, 403))
@@ -169,7 +169,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None if now_s is None or at_s is None else max(0.0, at_s - now_s)
 
 
-def _unreached(error: Exception) -> str:
+def unreached(error: Exception) -> str:
     """Why there was no answer, and the mend; no words of the client's, which may quote what was sent."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
