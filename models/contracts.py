@@ -9,13 +9,21 @@ Times are RFC 3339 in UTC. Scores are multiples of 0.0001 in [0, 1], higher = mo
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 SCHEMA_VERSION = 1
 """The newest version of the input contracts that this code reads."""
+MAX_WHOLE = 2**53
+"""Largest whole number that every reader of JSON keeps as it is (RFC 8259, 6)."""
 
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False, ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
+]
+"""A time that any zone can write down."""
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Signature = Annotated[str, Field(max_length=2048)]
 """A JWS without its payload (``header..signature``): the signed content is the event itself (docs/security.md)."""
@@ -481,12 +489,12 @@ class Outcome(Inbound):
     kind: Identifier | None = None
     credential: Identifier | None = None
     status: Literal["requested", "done", "already_gone", "failed", "wider"]
-    time: Annotated[AwareDatetime, Field(strict=False)]
+    time: Moment
     detail: Annotated[str, Field(max_length=1024)] | None = None
-    latency_ms: Annotated[int, Field(ge=0)] | None = None
+    latency_ms: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
     survives: Annotated[str, Field(max_length=256)] | None = None
-    survives_until: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    schema_version: Annotated[int, Field(ge=1)] = 1
+    survives_until: Moment | None = None
+    schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
 
 
 class HeldResolved(Inbound):
@@ -495,7 +503,7 @@ class HeldResolved(Inbound):
     type: Literal["held.resolved"]
     tenant: Identifier
     token: Annotated[str, Field(max_length=4096)]
-    schema_version: Annotated[int, Field(ge=1)] = 1
+    schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
 
 
 class OutcomeTold(Inbound):
@@ -504,7 +512,7 @@ class OutcomeTold(Inbound):
     type: Literal["outcome.told"]
     tenant: Identifier
     outcome: Outcome
-    schema_version: Annotated[int, Field(ge=1)] = 1
+    schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
 
 
 class Feedback(Inbound):
@@ -515,7 +523,7 @@ class Feedback(Inbound):
     analyst: Identifier
     time: Annotated[AwareDatetime, Field(strict=False)]
     comment: Annotated[str, Field(max_length=4096)] | None = None
-    schema_version: Annotated[int, Field(ge=1)] = 1
+    schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
 
 
 # --------------------------------------------------------------------------- agent.quarantine.v1

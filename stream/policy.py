@@ -107,7 +107,7 @@ class Revocations(_Part):
     window_minutes: Annotated[float, Field(gt=0, le=1440)] = 60
     agent: Annotated[int, Field(ge=1, le=10_000)] | None = 20
     tenant: Annotated[int, Field(ge=1, le=10_000)] | None = 50
-    confirm_minutes: Annotated[float, Field(gt=0, le=1440)] | None = None
+    confirm_minutes: Annotated[float, Field(gt=0, le=60)] | None = None
 
 
 class ModeOf(_Part):
@@ -250,6 +250,7 @@ class Policy(_Part):
             content["credentials"] = self.credentials.model_dump(mode="json", exclude_defaults=True)
         if not self.credentials.scopes:  # without lists it never speaks
             content["signals"].pop("identity.credential_beyond_scope", None)
+        content["modes"].sort(key=dumps)
         for younger in ("modes", "sensitive", "task_credentials"):
             if not content[younger]:
                 del content[younger]

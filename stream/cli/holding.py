@@ -61,7 +61,7 @@ def held(
         raise ConfigError(f"to rule, name {' and '.join(lacking)} too; `driftline held` lists the openings")
     from stream import resolutions
     from stream.outbound.breaker import Resolution
-    from stream.shell.held import is_carried_out, rule
+    from stream.shell.held import carried_out, rule
 
     signing = signing_key(key)
     if len(by) > resolutions.MAX_BY or not by.isprintable():
@@ -71,7 +71,10 @@ def held(
     did = "sent" if send else "dropped"
     if not wait:
         typer.echo(f"the revocations of {len(found)} sessions will be {did}; the alert closes when they are")
-    elif is_carried_out(configured, breaker, wait):
+    elif (ruled := carried_out(configured, breaker, wait)) is not None:
+        if ruled[0] != resolution.action:
+            typer.echo(f"{ruled[1]} ruled before you: {ruled[0]}; nothing was left to be {did}")
+            raise typer.Exit(FINDINGS)
         typer.echo(f"the revocations of {len(found)} sessions are {did}, and the alert is closed")
     else:
         typer.echo(
@@ -85,8 +88,12 @@ def _show(found: Sequence[Waiting], breaker: str | None) -> None:
     """Print what is held: openings in a table, or the cases of one."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from stream.shell.board import plain
+
+    def cell(text: str, most: int) -> Text:
+        return Text(plain(text, most))  # agents choose names, and a name is no markup
 
     console = Console()
     if not found:
@@ -98,18 +105,20 @@ def _show(found: Sequence[Waiting], breaker: str | None) -> None:
         for name in dict.fromkeys(each.breaker for each in found):
             some = [each for each in found if each.breaker == name]
             agents = len({each.agent for each in some})
-            table.add_row(plain(some[0].tenant, 40), str(len(some)), str(agents), some[0].time, name)
+            table.add_row(
+                cell(some[0].tenant, 40), str(len(some)), str(agents), cell(some[0].time, 30), cell(name, 64)
+            )
     else:
         table = Table("session", "agent", "time", "tool", "credentials", "why")
         for each in found:
             table.add_row(
-                plain(each.session_id, 40),
-                plain(each.agent, 30),
-                each.time,
-                plain(each.tool, 40),
-                plain(", ".join(each.credentials), 80),
-                plain(each.reason, 200),
+                cell(each.session_id, 40),
+                cell(each.agent, 30),
+                cell(each.time, 30),
+                cell(each.tool, 40),
+                cell(", ".join(each.credentials), 80),
+                cell(each.reason, 200),
             )
         judged = dict.fromkeys(f"{each.release}, policy {each.policy}" for each in found)
-        table.caption = plain(f"judged by {'; '.join(judged)}", 200)
+        table.caption = cell(f"judged by {'; '.join(judged)}", 200)
     console.print(table)

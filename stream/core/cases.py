@@ -88,7 +88,8 @@ class Cases:
             dossier.revoked, dossier.withheld = True, not enforced
             # Never what stands above or beside it.
             for key, child in call.below:
-                if not is_revoked(child, call.release.policy):
+                # Of one that fell in shadow alone what it holds lives on, whatever its own mode.
+                if not child.dossier.revoked or (child.dossier.withheld and enforced):
                     self._inherit(key, child, call.session, call)
 
     def offered(self, item: Offered) -> None:

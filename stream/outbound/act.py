@@ -7,7 +7,7 @@ it sent is dead; both are functions of the case log: the same case read twice, l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from models.contracts import SCHEMA_VERSION, Case, ClockTick, HeldResolved, OutcomeTold, Signed
-from models.errors import ContractError, DecodeError, SchemaError
+from models.errors import ContractError, DecodeError, DriftlineError, SchemaError
 from stream.events import ALERTS, CORE, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
 from stream.outbound import alarm
 from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
@@ -97,37 +97,40 @@ class Actor:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
         self.breaker, self.containment = Breaker(), Containment()
 
-    def recall(self, records: Iterable[Record]) -> None:
-        """Note cases that were acted on before, so that this worker knows what the one before knew of them; sends nothing."""
-        waiting: dict[str, list[tuple[Record, Case]]] = {}  # by breaker
-        for record in records:
-            with suppress(ContractError):
-                self.containment.pass_time(record.partition, record.timestamp_ms)
-                read = read_case(record)
-                if isinstance(read, HeldResolved):
-                    ruling = self._ruling(read)
-                    place, sends = (record.partition, record.offset), ruling.action == "send"
-                    self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
-                    for held, case in waiting.pop(ruling.breaker, ()):
-                        if sends:
-                            self.containment.sent(case, case.sets, held.partition, record.timestamp_ms)
-                elif isinstance(read, OutcomeTold):
-                    self.containment.take(read.tenant, read.outcome)
-                elif isinstance(read, Case):
-                    ruled = self.breaker.rule(read)
-                    if ruled.held_by is not None:
-                        waiting.setdefault(ruled.held_by, []).append((record, read))
-                    self.containment.sent(read, plan(read, ruled).sets, record.partition, record.timestamp_ms)
+    def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
+        """Note cases that were acted on before, so that this worker knows what the one before knew of them; sends nothing.
 
-    def recall_held(self, records: Iterable[Record]) -> None:
-        """Note what stands as held by `records` of the topic `HELD`.
-
-        A ruling that was carried out is not noted by its trace there: what it means for the cases around it shows where it stands
-        among them, be that still to come.
+        Parameters
+        ----------
+        records : iterable of Record
+            From the log of cases, in order.
+        held : sequence of Record
+            All that the topic `HELD` has of their partition, in order. A ruling that was carried out is not noted by its trace
+            there: what it means for the cases around it shows where it stands among them, be that still to come.
         """
-        for each in standing(records):
+        waited = _held_cases(held)
+        for record in records:
+            with suppress(Exception):  # what it was, was said when the record was acted on
+                self.containment.pass_time(record.partition, record.timestamp_ms)
+                self._recall(record, waited)
+        for each in standing(held):
             self.breaker.hold(each.tenant, each.held)
             self.breaker.reopen(each.tenant, each.scope, each.held.breaker)
+
+    def _recall(self, record: Record, waited: Mapping[tuple[str, str], list[tuple[int, Case]]]) -> None:
+        read, at_ms = read_case(record), record.timestamp_ms
+        if isinstance(read, HeldResolved):
+            ruling, place = self._ruling(read), (record.partition, record.offset)
+            sends = ruling.action == "send"
+            self.breaker.resolve(ruling.tenant, ruling.breaker, place, sends=sends)
+            for offset, case in waited.get((ruling.tenant, ruling.breaker), ()) if sends else ():
+                if offset < record.offset:
+                    self.containment.sent(case, case.sets, record.partition, at_ms)
+        elif isinstance(read, OutcomeTold):
+            self.containment.take(record.partition, read.tenant, read.outcome)
+        elif isinstance(read, Case):
+            sets = plan(read, self.breaker.rule(read)).sets
+            self.containment.sent(read, sets, record.partition, at_ms)
 
     def next_deadline(self, partition: int) -> int | None:
         """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
@@ -139,18 +142,21 @@ class Actor:
 
     def _act(self, record: Record) -> list[Output]:
         # Before the record counts: what is late is late, though it come with this very one.
-        late = self.containment.pass_time(record.partition, record.timestamp_ms)
-        outputs = _alerts(late)
+        outputs = _alerts(self.containment.pass_time(record.partition, record.timestamp_ms))
         try:
             read = read_case(record)
             if isinstance(read, HeldResolved):
                 outputs += self._resolve(record, self._ruling(read))
             elif isinstance(read, OutcomeTold):
-                outputs += _alerts(self.containment.take(read.tenant, read.outcome))
+                outputs += _alerts(self.containment.take(record.partition, read.tenant, read.outcome))
             elif isinstance(read, Case):
                 outputs += self._case(record, read)
         except ContractError as error:
             outputs.append(refusal(record, error.reason, error.detail))
+        except (DriftlineError, OSError):
+            raise  # a key that cannot be read
+        except Exception as error:  # nobody foresaw it: the record is put aside, and stops nobody
+            outputs.append(refusal(record, "internal", type(error).__name__))
         return outputs
 
     def _case(self, record: Record, case: Case) -> list[Output]:
@@ -226,6 +232,17 @@ class Actor:
 
 def _alerts(found: Sequence[dict[str, Any]]) -> list[Output]:
     return [Output(ALERTS, each["metadata"]["tenant_uid"].encode(), (), dumps(each)) for each in found]
+
+
+def _held_cases(records: Iterable[Record]) -> dict[tuple[str, str], list[tuple[int, Case]]]:
+    """Cases that the topic `HELD` has, with their offsets in their log, by tenant and opening; also those that were ruled on."""
+    found: dict[tuple[str, str], dict[int, Case]] = {}
+    for record in records:
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        with suppress(ContractError, KeyError, ValueError):
+            if "action" not in headers and isinstance(case := read_case(record), Case):
+                found.setdefault((case.tenant, headers["breaker"]), {})[int(headers["offset"])] = case
+    return {key: sorted(cases.items()) for key, cases in found.items()}
 
 
 def _headers(held: Held, scope: str) -> Headers:

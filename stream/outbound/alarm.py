@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from models.contracts import Case
 from stream.outbound.breaker import Opening
-from stream.outbound.notice import NEW, RESOLVED, Notice, finding
+from stream.outbound.notice import NEW, RESOLVED, Notice, Subject, finding
 
 
 def held(case: Case, opening: Opening) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _finding(
 ) -> dict[str, Any]:
     closes = activity == 3
     return finding(
-        case,
+        Subject.of(case),
         Notice(
             uid=f"{breaker}/{activity}",
             about=breaker,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from models.contracts import FAMILIES, Case, CredentialRef, Evidence, Family, PathStep
+from models.contracts import FAMILIES, CredentialRef, Evidence, Family, PathStep
 from stream.events import clipped
 from stream.outbound.change import RANK, Change
 from stream.outbound.frameworks import DRIVERS, attacks, frameworks
@@ -192,7 +192,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
     """What OCSF has no place for."""
     case = change.case
     return {
-        "dedup_key": dedup_key(case),
+        "dedup_key": dedup_key(case.tenant, case.session_id),
         "standing": {
             "before": case.before,
             "after": case.after,
@@ -218,9 +218,9 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
     }
 
 
-def dedup_key(case: Case) -> str:
+def dedup_key(tenant: str, session_id: str) -> str:
     """``tenant|session|drift``: the same for every change of a case, whatever family drives it that time."""
-    parts = (case.tenant, case.session_id, "drift")
+    parts = (tenant, session_id, "drift")
     return "|".join(quote(part, safe="/:@.-_~") for part in parts)
 
 

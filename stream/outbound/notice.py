@@ -9,6 +9,24 @@ from models.contracts import Case
 from stream.events import milliseconds
 from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
 
+
+class Subject(NamedTuple):
+    """What a notice takes over of the case that led to it."""
+
+    tenant: str
+    case_id: str
+    root_session_id: str
+    session_id: str
+    time: str
+    core: str
+    policy: str
+
+    @classmethod
+    def of(cls, case: Case) -> Subject:
+        """That of `case`."""
+        return cls(*(getattr(case, name) for name in cls._fields))
+
+
 NEW, RESOLVED = (1, "New"), (4, "Resolved")
 OBSERVED, DENIED = (3, "Observed"), (2, "Denied")
 ALERT, ACCESS_REVOKED, ERROR = (19, "Alert"), (24, "Access Revoked"), (27, "Error")
@@ -50,9 +68,9 @@ class Notice(NamedTuple):
     disposition: tuple[int, str] = ALERT
 
 
-def finding(case: Case, notice: Notice) -> dict[str, Any]:
-    """The finding of a notice; `case` is the one that led to it."""
-    began_ms = milliseconds(datetime.fromisoformat(case.time))
+def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
+    """The finding of a notice about a case."""
+    began_ms = milliseconds(datetime.fromisoformat(subject.time))
     time_ms = began_ms if notice.time_ms is None else notice.time_ms
     event: dict[str, Any] = {
         **classified(notice.activity),
@@ -76,8 +94,8 @@ def finding(case: Case, notice: Notice) -> dict[str, Any]:
             "profiles": list(PROFILES),
             "uid": notice.uid,
             "correlation_uid": notice.correlation,
-            "tenant_uid": case.tenant,
-            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": case.core},
+            "tenant_uid": subject.tenant,
+            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": subject.core},
         },
         "finding_info": {
             "uid": notice.about,
@@ -90,7 +108,7 @@ def finding(case: Case, notice: Notice) -> dict[str, Any]:
                 "name": notice.analytic[1],
                 "type_id": 1,
                 "type": "Rule",
-                "version": case.policy,
+                "version": subject.policy,
             },
         },
         "remediation": {"desc": notice.steps},

@@ -23,13 +23,22 @@ async def read_cases(settings: Settings, place: Place, before: int, at_ms: int) 
     """
     cases, read = TopicPartition(*place), list[Record]()
     async with reader(settings, [cases]) as consumer:
-        since = await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})
-        if (found := since.get(cases)) is None:
+        since = (await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})).get(cases)
+        if since is None and before:
+            # Quiet for longer than that: what counts is what came before the last record.
+            consumer.seek(cases, before - 1)
+            last = (await consumer.getmany(cases, timeout_ms=POLL_MS)).get(cases)
+            if last:
+                at_ms = last[0].timestamp
+                since = (await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})).get(cases)
+        if since is None:
             return read
-        consumer.seek(cases, found.offset)
+        consumer.seek(cases, since.offset)
         while await consumer.position(cases) < before:
             for records in (await consumer.getmany(cases, timeout_ms=POLL_MS)).values():
                 read += (record for record in records if record.offset < before)
+            if await consumer.position(cases) >= (consumer.highwater(cases) or before):
+                break  # the log was cut off
     return read
 
 

@@ -34,11 +34,8 @@ class Acting(Protocol):
     def forget(self) -> None:
         """Forget what is known of all tenants."""
 
-    def recall(self, records: Iterable[Record]) -> None:
-        """Note cases that were acted on before."""
-
-    def recall_held(self, records: Iterable[Record]) -> None:
-        """Note what stands as held."""
+    def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
+        """Note cases that were acted on before, and what the topic of what is held has."""
 
     def next_deadline(self, partition: int) -> int | None:
         """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
@@ -60,10 +57,11 @@ class ActStage(Stage):
 
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.shell.transport.Receiving`."""
-        # What another worker did meanwhile is not known here.
-        self._known.clear()
-        self.actor.forget()
-        return await super().take_over(assignment)
+        async with self._batches:  # a past that is being read back is of the assignment before
+            # What another worker did meanwhile is not known here.
+            self._known.clear()
+            self.actor.forget()
+            return await super().take_over(assignment)
 
     async def batch(self, batches: Mapping[Place, Sequence[Record]]) -> None:
         """Act on cases, then acknowledge them: nothing but the outputs needs to be durable."""
@@ -124,8 +122,8 @@ class ActStage(Stage):
         if place in self._known:
             return
         if before:
-            self.actor.recall(await read_cases(self.settings, place, before, at_ms))
-            self.actor.recall_held(await read_held(self.settings, place[1]))
+            cases = await read_cases(self.settings, place, before, at_ms)
+            self.actor.recall(cases, await read_held(self.settings, place[1]))
         self._known.add(place)
 
 
@@ -135,7 +133,7 @@ def forwarded(records: Iterable[Record], base: str) -> list[Output]:
     for record in records:
         told: HeldResolved | OutcomeTold
         if base == FEEDBACK:
-            with suppress(ValidationError):
+            with suppress(ValidationError, TypeError):
                 # Whether it is signed is found out where it counts: in the log that all workers read alike.
                 told = HeldResolved.model_validate_json(record.value or b"")
                 outputs.append(_case_record(told))
@@ -144,10 +142,9 @@ def forwarded(records: Iterable[Record], base: str) -> list[Output]:
             tenant = (record.key or b"").decode()
             outcome = Outcome.model_validate_json(record.value or b"")
             told = OutcomeTold(type="outcome.told", tenant=tenant, outcome=outcome)
-        except (ValidationError, UnicodeDecodeError):
-            outputs.append(refusal(record, "schema", "not an outcome, keyed by its tenant"))
-        else:
             outputs.append(_case_record(told))
+        except (ValidationError, UnicodeDecodeError, TypeError):
+            outputs.append(refusal(record, "schema", "not an outcome, keyed by its tenant"))
     return outputs
 
 

@@ -73,11 +73,18 @@ def rule(settings: Settings, resolution: Resolution, token: str) -> None:
     play(settings, [Message(FEEDBACK, resolution.tenant.encode(), (), value)], None)
 
 
-def is_carried_out(settings: Settings, breaker: str, within_s: float) -> bool:
-    """Whether nothing is held by an opening any more, waiting for that so long; raises as `waiting`."""
+def carried_out(settings: Settings, breaker: str, within_s: float) -> tuple[str, str] | None:
+    """What was ruled last on an opening, and by whom, once nothing is held by it; None if that is not so within that time.
+
+    Raises as `waiting`.
+    """
     deadline = time.monotonic() + within_s
-    while any(each.breaker == breaker for each in waiting(settings)):
+    while True:
+        records = [record for record, _ in export.records(settings, HELD)]
+        if not any(each.held.breaker == breaker for each in standing(records)):
+            heads = [dict(record.headers) for record in records]
+            ruled = [head for head in heads if "action" in head and head.get("breaker") == breaker.encode()]
+            return (ruled[-1]["action"].decode(), ruled[-1]["by"].decode()) if ruled else None
         if time.monotonic() > deadline:
-            return False
+            return None
         time.sleep(0.5)
-    return True

@@ -292,8 +292,7 @@ def test_a_worker_that_takes_over_goes_on_as_the_one_before_would_have(
     first = before.act(records[:acknowledged])
     lost = before.act(records[acknowledged:written])  # sent, and not acknowledged
     after = Stage(Actor(KEYS, rulings().read), before.standing)
-    after.actor.recall(records[:acknowledged])
-    after.actor.recall_held(after.held())
+    after.actor.recall(records[:acknowledged], after.held())
     rest = after.act(records[acknowledged:])
     # What went out twice says the same; together it is what one worker sends.
     assert _revoked([*first, *lost, *rest]) == _revoked(whole)
@@ -310,8 +309,7 @@ def test_a_ruling_that_was_carried_out_and_not_acknowledged_decides_no_case_befo
     first = before.act(records[:4])
     lost = [*before.act(records[4:5]), *before.act(records[5:])]
     after = Stage(Actor(KEYS, rulings().read), before.standing)
-    after.actor.recall(records[:4])
-    after.actor.recall_held(after.held())
+    after.actor.recall(records[:4], after.held())
     rest = after.act(records[4:])
     whole = Actor(KEYS, rulings().read).act(records)
     assert _revoked([*first, *lost, *rest]) == _revoked(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -230,13 +231,149 @@ def test_what_is_held_is_waited_for_once_a_person_sends_it() -> None:
     assert found["message"].startswith("Session s-1: no confirmation")
 
 
-def test_no_more_cases_are_followed_than_fit_and_the_latest_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containment, "MAX_FOLLOWED", 2)
+def test_no_more_cases_of_a_partition_are_followed_than_fit_and_the_latest_ones_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(containment, "MAX_OPEN", 2)
     actor = Actor(KEYS)
-    actor.act(log(*(revoked(n) for n in range(5))))
-    assert actor.standing() == {"held": 0, "awaited": 2, "failed": 0, "overdue": 0}
+    elsewhere = [each._replace(partition=4) for each in log(revoked(9))]
+    actor.act([*elsewhere, *log(*(revoked(n) for n in range(5)))])
+    assert actor.standing() == {"held": 0, "awaited": 3, "failed": 0, "overdue": 0}
     assert findings(actor.act(at((1, outcome(0, "failed"))))) == []
     assert findings(actor.act(at((1, outcome(4, "failed")))))
+    told = [each._replace(partition=4) for each in at((1, outcome(9, "failed")))]
+    assert findings(actor.act(told)), "what happens in one partition moves no other"
+
+
+def test_a_case_that_is_contained_makes_room_and_is_known_when_it_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(containment, "MAX_OPEN", 2)
+    actor = Actor(KEYS)
+    actor.act(at((0, revoked(0)), (0, revoked(1)), (1, outcome(1)), (1, revoked(2)), (2, revoked(1))))
+    assert actor.standing()["awaited"] == 2
+    assert [each["finding_info"]["uid"] for each in findings(actor.act(at((9, None))))] == [
+        "case-0",
+        "case-2",
+    ]
+
+
+def test_of_each_credential_it_is_told_once_that_it_failed() -> None:
+    told = [outcome(value="a", status="failed"), outcome(value="a"), outcome(value="b", status="failed")]
+    found = findings(
+        Actor(KEYS).act(at((0, revoked(0, "a", "b")), *((n + 1, each) for n, each in enumerate(told))))
+    )
+    assert [each["unmapped"]["exposure"]["revocation"] for each in found] == ["failed", "failed"]
+    assert len({each["metadata"]["uid"] for each in found}) == 2
+
+
+def test_an_outcome_of_a_kind_says_nothing_of_another_kind() -> None:
+    case = revoked(0, "a")
+    event = case["sets"][0]["claims"]["events"][SESSION_REVOKED]
+    event["driftline_credentials"].append({"broker": "sso", "kind": "jti", "value": "b", "scope": None})
+    told = outcome(credential=None)
+    actor = Actor(KEYS)
+    assert findings(actor.act(at((0, case), (1, told)))) == []
+    assert findings(actor.act(at((2, outcome(credential=None, kind="jti")))))
+
+
+def test_the_same_failure_after_a_credential_came_to_light_is_another_record() -> None:
+    failed, later = outcome(status="failed"), revoked(0, "a", record_id="case-0/2", finding=None)
+    found = findings(Actor(KEYS).act(at((0, revoked()), (1, failed), (2, later), (3, failed))))
+    assert len(found) == len({each["metadata"]["uid"] for each in found}) == 2
+
+
+def test_to_ask_for_the_next_deadline_changes_nothing() -> None:
+    log_ = at(
+        (0, revoked()),
+        (1, revoked(0, "a", record_id="case-0/2")),
+        (2, outcome()),
+        (9, None),
+        (10, outcome(0, "failed", "a")),
+    )
+    plain, asked = Actor(KEYS), Actor(KEYS)
+    expected = [each.value for each in plain.act(log_) if each.topic == ALERTS]
+    told = []
+    for record in log_:
+        asked.next_deadline(3)
+        told += [each.value for each in asked.act([record]) if each.topic == ALERTS]
+    assert told == expected
+
+
+def test_a_ruling_of_another_tenant_on_this_opening_sends_nothing_when_it_is_read_back() -> None:
+    budget = {**CONFIRMED, "tenant": 1}
+    wave = [revoked(n, budget=budget, agent=f"a{n}") for n in range(2)]
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    records = at((0, wave[0]), (0, wave[1]), (0, outcome(0)), (1, a_ruling(breaker, tenant="other")))
+    stage = Stage(Actor(KEYS, rulings().read))
+    stage.act(records)
+    after = Actor(KEYS, rulings().read)
+    after.recall(records, stage.held())
+    assert after.standing() == stage.actor.standing() == {"held": 1, "awaited": 0, "failed": 0, "overdue": 0}
+
+
+def test_what_a_person_sent_is_waited_for_by_whoever_takes_over_however_long_it_was_held() -> None:
+    budget = {**CONFIRMED, "tenant": 1}
+    wave = [revoked(n, budget=budget, agent=f"a{n}") for n in range(2)]
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    records = at((0, wave[0]), (0, wave[1]), (180, a_ruling(breaker)))
+    stage = Stage(Actor(KEYS, rulings().read))
+    stage.act(records)
+    after = Actor(KEYS, rulings().read)
+    after.recall(records[2:], stage.held())  # the cases lie further back than is read
+    assert after.next_deadline(3) == NINE_MS + 185 * MINUTE_MS
+
+
+POISON = [
+    {"latency_ms": 10**20},
+    {"latency_ms": -1},
+    {"schema_version": 10**23},
+    {"time": "0001-01-01T00:00:00+14:00"},
+    {"time": "9999-12-31T23:59:59Z"},
+    {"survives": "x", "survives_until": "0001-01-01T00:00:00+14:00"},
+    {"survives": "x", "survives_until": "9999-12-31T23:59:59-14:00"},
+    {"detail": "x" * 2000},
+    {"jti": ""},
+    {"broker": None},
+]
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_an_outcome_that_no_reader_could_keep_goes_to_quarantine_and_stops_nobody(
+    poison: dict[str, Any],
+) -> None:
+    value = json.dumps({**outcome()["outcome"], **poison}).encode()
+    (refused,) = forwarded([Record(OUTCOMES, 0, 1, NINE_MS, "append", b"acme", (), value)], OUTCOMES)
+    assert refused.topic == QUARANTINE
+    told = json.dumps({"type": "outcome.told", "tenant": "acme", "outcome": json.loads(value)}).encode()
+    record = at((1, outcome()))[0]._replace(value=told)
+    actor = Actor(KEYS)
+    assert QUARANTINE in [each.topic for each in actor.act([*at((0, revoked())), record])]
+    actor.recall([*at((0, revoked())), record], ())
+
+
+def test_a_ruling_that_no_reader_could_keep_is_passed_by() -> None:
+    value = json.dumps(
+        {"type": "held.resolved", "tenant": "acme", "token": "x", "schema_version": 10**23}
+    ).encode()
+    assert forwarded([Record(FEEDBACK, 0, 1, NINE_MS, "append", b"acme", (), value)], FEEDBACK) == []
+
+
+def test_what_nobody_foresaw_puts_a_record_aside_and_the_next_one_is_acted_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret text")
+
+    actor = Actor(KEYS)
+    actor.act(at((0, revoked())))
+    with monkeypatch.context() as patched:
+        patched.setattr(actor.containment, "take", fail)
+        (aside,) = actor.act(at((1, outcome())))
+        actor.recall(at((1, outcome())), ())
+    assert dict(aside.headers)["reason"] == b"internal"
+    assert b"secret" not in dumps({name: value.decode() for name, value in aside.headers})
+    assert findings(actor.act(at((2, outcome()))))
 
 
 def test_the_standing_of_revocations_is_counted() -> None:
@@ -338,8 +475,7 @@ def test_a_worker_that_takes_over_says_what_the_one_before_would_have(
     before = Stage(Actor(KEYS, rulings().read))
     first, lost = before.act(records[:acknowledged]), before.act(records[acknowledged:ended])
     after = Stage(Actor(KEYS, rulings().read), before.standing)
-    after.actor.recall(records[:acknowledged])
-    after.actor.recall_held(after.held())
+    after.actor.recall(records[:acknowledged], after.held())
     rest = after.act(records[acknowledged:])
     assert [*_said(first), *_said(rest)] == _said(Actor(KEYS, rulings().read).act(records))
     assert set(_said(lost)) <= set(_said(rest))

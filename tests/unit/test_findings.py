@@ -181,9 +181,7 @@ def test_finding_uid_and_dedup_key_stay_the_same_through_a_case() -> None:
 
 
 def test_dedup_key_of_ids_that_contain_its_separator_stays_unambiguous() -> None:
-    assert dedup_key(some_change(tenant="a|b", session_id="c").case) != dedup_key(
-        some_change(tenant="a", session_id="b|c").case
-    )
+    assert dedup_key("a|b", "c") != dedup_key("a", "b|c")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())

@@ -150,3 +150,20 @@ def test_what_shadow_alone_revoked_of_a_sub_agent_is_revoked_by_its_own_drift() 
         drift("c", root_session_id="p"),
     ]
     assert revoked(run(judge("shadow", rows), *values)) == ["c"]
+
+
+@pytest.mark.parametrize("first", ["p", "d"])
+def test_what_fell_in_shadow_falls_in_earnest_with_one_that_is_judged_so(first: str) -> None:
+    values = [
+        session("p", "x"),
+        session("c", "a", root_session_id="p", parent_session_id="p"),
+        session("d", "x", root_session_id="p", parent_session_id="c"),
+        drift(first, root_session_id="p"),
+        drift("c", root_session_id="p"),
+    ]
+    made = run(judge("shadow", {"agent": "a", "mode": "enforce"}), *values)
+    assert revoked(made) == ["c", "d"]
+
+
+def test_the_order_of_rows_names_no_other_policy() -> None:
+    assert policy("shadow", *ROWS).digest == policy("shadow", *reversed(ROWS)).digest

@@ -158,8 +158,8 @@ def test_of_a_credential_that_outlives_several_tasks_the_longest_rest_is_told() 
 class Marked:
     """Takes what is marked as signed."""
 
-    def holds(self, tenant: str, event: Any, document: Any) -> bool:
-        return bool(event.signature == "good")
+    def signer(self, tenant: str, event: Any, document: Any) -> str | None:
+        return "key" if event.signature == "good" else None
 
 
 def test_where_signatures_are_demanded_what_is_unsigned_grants_nothing() -> None:
