@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stream import policy as policies
-from stream.events import CASES, DECISIONS, EVENTS, FEEDBACK, QUARANTINE, dumps
+from stream.events import CASES, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, QUARANTINE, dumps
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.demo import sample_messages
@@ -251,7 +251,7 @@ def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_pa
             wait_until(lambda: b" is ours" in other.read_bytes(), second)
             play(settings, played[third : 2 * third], None)
             wait_until(lambda: b"ready" in other.read_bytes(), second)
-            for stage, topics in {"judge": [EVENTS], "act": [CASES, FEEDBACK]}.items():
+            for stage, topics in {"judge": [EVENTS], "act": [CASES, FEEDBACK, OUTCOMES]}.items():
                 names = {settings.topic(topic) for topic in topics}
                 wait_until(lambda stage=stage, names=names: read_by_both(settings, stage) == names, second)
             assert second.stop()[0] == 0, other.read_text()
