@@ -106,6 +106,15 @@ def short_hash(*parts: str | bytes, size: int = 16) -> str:
     return hashlib.blake2b(packed, digest_size=size).hexdigest()
 
 
+def printable(text: str) -> str:
+    """`text` on one line of printable characters: hosts and receivers choose it, and it goes to logs and terminals.
+
+    >>> printable("a\\nb")
+    'a b'
+    """
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def clipped(text: str, most: int) -> str:
     """`text`, or as many of its words as `most` characters take with an ellipsis behind them; a word alone is cut.
 

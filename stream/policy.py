@@ -230,6 +230,11 @@ class Policy(_Part):
         return next((self._modes[row] for row in rows if row in self._modes), self.mode) == "enforce"
 
     @property
+    def mode_told(self) -> str:
+        """The mode, and for how many another one holds."""
+        return f"{self.mode} ({len(self.modes)} tenants or agents otherwise)" if self.modes else self.mode
+
+    @property
     def digest(self) -> str:
         """Identity of the policy's content, comments and order apart."""
         content = self.model_dump(mode="json")

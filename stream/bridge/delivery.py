@@ -13,7 +13,7 @@ from stream.bridge.lane import GaveUp, Lane
 from stream.bridge.ledger import Ledger
 from stream.bridge.order import Order
 from stream.bridge.provider import Effect, Rejected
-from stream.events import rfc3339
+from stream.events import printable, rfc3339
 from stream.outbound.claims import credential_id
 
 MAX_DETAIL = 1024
@@ -110,7 +110,7 @@ class Delivery:
             self.counts[ref.broker, status] += 1
             level = logging.WARNING if status == "failed" else logging.INFO
             line = f"{status}: {ref.broker} {ref.kind} of case {order.case_id}{_colon(detail)}"
-            _log.log(level, "%s", plain(line))
+            _log.log(level, "%s", printable(line))
 
         if lane is None:
             await tell(
@@ -141,11 +141,6 @@ async def _all(tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         raise
-
-
-def plain(text: str) -> str:
-    """`text` on one line of printable characters: hosts choose the names of brokers, kinds and sessions."""
-    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _colon(text: str) -> str:

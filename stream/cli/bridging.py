@@ -114,12 +114,9 @@ def _serve(configured: Settings, loaded: Configuration, made: Bridge, measures: 
 
 
 async def _until_stopped(made: Bridge) -> None:
-    import signal
+    from stream.shell.clients import told_to_stop
 
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await made.run(stop)
+    await made.run(told_to_stop())
 
 
 async def _check(loaded: Configuration) -> int:
@@ -142,7 +139,7 @@ async def _check(loaded: Configuration) -> int:
 
 async def _would_do(made: Bridge, loaded: Configuration) -> int:
     """Say what would be done; gives the exit code: 1 where a broker has no provider."""
-    from stream.bridge.delivery import plain
+    from stream.events import printable
 
     unknown = 0
     async for order in made.would_do():
@@ -155,7 +152,7 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
                 else f"revoke at {provider.provider}"
             )
             who = f"session {order.session_id} ({order.cause}, case {order.case_id})"
-            typer.echo(plain(f"{ref.broker} {ref.kind} of {who}: {where}"))
+            typer.echo(printable(f"{ref.broker} {ref.kind} of {who}: {where}"))
     counts = made.counts
     say(
         f"{counts['orders']} revocations, {counts['skipped']} for others, {counts['refused']} refused; nothing was done"
@@ -164,10 +161,10 @@ async def _would_do(made: Bridge, loaded: Configuration) -> int:
 
 
 def _rendered(counts: Counter[tuple[str, str]]) -> str:
-    from stream.bridge.delivery import plain
+    from stream.events import printable
 
     return "\n".join(
-        plain(f"{broker} {status} {count}") for (broker, status), count in sorted(counts.items())
+        printable(f"{broker} {status} {count}") for (broker, status), count in sorted(counts.items())
     )
 
 

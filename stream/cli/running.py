@@ -213,8 +213,7 @@ def announce(configured: Settings, judge: Judge | None, actor: Actor | None, voi
     if judge is not None:
         release = judge.releases[""]
         policy = release.policy
-        others = f" ({len(policy.modes)} tenants or agents otherwise)" if policy.modes else ""
-        voice.say(f"policy {policy.name}@{policy.digest}, mode {policy.mode}{others}; model {release.name}")
+        voice.say(f"policy {policy.name}@{policy.digest}, mode {policy.mode_told}; model {release.name}")
     if configured.fingerprint_key == DEVELOPMENT_FINGERPRINT_KEY:
         voice.warn("the fingerprint key is the public default; set DRIFTLINE_FINGERPRINT_KEY")
     if actor is not None and configured.signing_key_file is None:

@@ -120,13 +120,10 @@ def _serve(
 async def _until_stopped(
     configured: Settings, loaded: Configuration, made: Transmitter, access: Access
 ) -> None:
-    import signal
-
+    from stream.shell.clients import told_to_stop
     from stream.shell.transmit_http import Server, application, well_known
 
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     server = Server(application(made.streams, loaded, access), loaded.listen)
     await server.start()
     say(

@@ -222,8 +222,7 @@ def policy(
     except ConfigError as error:
         typer.echo(str(error))
         raise typer.Exit(FINDINGS) from None
-    others = f" ({len(loaded.modes)} tenants or agents otherwise)" if loaded.modes else ""
-    typer.echo(f"valid, mode {loaded.mode}{others}, digest {loaded.digest}")
+    typer.echo(f"valid, mode {loaded.mode_told}, digest {loaded.digest}")
     for text in ending_exceptions(loaded.credentials, datetime.now(UTC).date()):
         say(text)
 

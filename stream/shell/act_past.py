@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiokafka import TopicPartition
 
 from stream.events import HELD, Record
@@ -23,23 +25,27 @@ async def read_cases(settings: Settings, place: Place, before: int, at_ms: int) 
     """
     cases, read = TopicPartition(*place), list[Record]()
     async with reader(settings, [cases]) as consumer:
-        since = (await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})).get(cases)
+        since = await _since(consumer, cases, at_ms)
         if since is None and before:
             # Quiet for longer than that: what counts is what came before the last record.
             consumer.seek(cases, before - 1)
-            last = (await consumer.getmany(cases, timeout_ms=POLL_MS)).get(cases)
-            if last:
-                at_ms = last[0].timestamp
-                since = (await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})).get(cases)
+            if last := (await consumer.getmany(cases, timeout_ms=POLL_MS)).get(cases):
+                since = await _since(consumer, cases, last[0].timestamp)
         if since is None:
             return read
-        consumer.seek(cases, since.offset)
+        consumer.seek(cases, since)
         while await consumer.position(cases) < before:
             for records in (await consumer.getmany(cases, timeout_ms=POLL_MS)).values():
                 read += (record for record in records if record.offset < before)
             if await consumer.position(cases) >= (consumer.highwater(cases) or before):
                 break  # the log was cut off
     return read
+
+
+async def _since(consumer: Any, cases: TopicPartition, at_ms: int) -> int | None:
+    """Where one begins to read, looking back from a moment; None: nothing came since."""
+    found = await consumer.offsets_for_times({cases: max(0, at_ms - LOOK_BACK_MS)})
+    return None if found.get(cases) is None else int(found[cases].offset)
 
 
 async def read_held(settings: Settings, partition: int) -> list[Record]:

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from models.contracts import HeldResolved, Outcome, OutcomeTold
 from stream.events import CASES, FEEDBACK, HELD, OUTCOMES, Output, Record, dumps, refusal
 from stream.shell.act_past import read_cases, read_held
-from stream.shell.stage import TICK, TICK_AGAIN_S, Stage, StageContext, confirmed
-from stream.shell.transport import Assignment, Place, send
+from stream.shell.stage import Stage, StageContext
+from stream.shell.transport import Assignment, Place
 
 
 class Acting(Protocol):
@@ -53,7 +53,6 @@ class ActStage(Stage):
         super().__init__(context, [CASES, FEEDBACK, OUTCOMES])
         self.actor = actor
         self._known: set[Place] = set()  # partitions of cases whose past was read back
-        self._ticked: dict[Place, float] = {}  # monotonic time of the last tick
 
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.shell.transport.Receiving`."""
@@ -104,12 +103,7 @@ class ActStage(Stage):
             if self.closed or self._next.get(place) != before:
                 return
             await self._read_back(place, before, now_ms)
-        due, now = self.actor.next_deadline(place[1]), time.monotonic()
-        if due is None or now_ms < due or now - self._ticked.get(place, 0.0) < TICK_AGAIN_S:
-            return
-        self._ticked[place] = now
-        await confirmed(await send(self.app, [(*place, None, TICK, ())]))
-        self.measures.ticks.inc()
+        await self.tick(place, self.actor.next_deadline(place[1]))
 
     def observe(self) -> None:
         """Bring the gauges up to date."""

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.events import ALERTS, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS
+from stream.events import ALERTS, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, printable
 from stream.shell.outputs import Seen, claims_of
 
 STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
@@ -28,8 +28,7 @@ def plain(text: object, limit: int = 80) -> str:
     >>> plain("a\\x1b[31m b")
     'a [31m b'
     """
-    shown = "".join(ch if ch.isprintable() else " " for ch in str(text))
-    shown = " ".join(shown.split())
+    shown = " ".join(printable(str(text)).split())
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

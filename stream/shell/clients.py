@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import signal
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -61,6 +62,14 @@ async def watch_broker(
             _log.warning("the broker answers again")
         away_s = math.inf
         note(True)
+
+
+def told_to_stop() -> asyncio.Event:
+    """What SIGTERM and SIGINT set from here on; for the running loop."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 async def until(

@@ -20,7 +20,7 @@ from stream.core.references import SecretReference
 from stream.events import Record
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
 from stream.shell.recovery import read_states, restored, state_place
-from stream.shell.stage import TICK, TICK_AGAIN_S, Stage, StageContext, all_of, confirmed
+from stream.shell.stage import Stage, StageContext, all_of, confirmed
 from stream.shell.transport import Assignment, Place, send
 
 log = logging.getLogger("driftline.worker")
@@ -50,7 +50,6 @@ class _Held:
     open: int = 0  # records applied since the last checkpoint
     since: float | None = None  # monotonic time of the oldest open change
     stamped: bool = False  # by the broker
-    ticked: float = 0.0  # monotonic time of the last tick
     unconfirmed: set[asyncio.Task[None]] = field(default_factory=set)
     storing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one checkpoint at a time
 
@@ -220,21 +219,11 @@ class JudgeStage(Stage):
                     or (held.since is not None and now - held.since >= self.settings.checkpoint_s - wait)
                 ]
                 await asyncio.gather(*due)
-                await self._tick(now)
+                for place, held in list(self.held.items()):
+                    await self.tick(place, self.judge.next_deadline(held.partition) if held.stamped else None)
             except Exception as error:
                 self.failed(error)
                 return
-
-    async def _tick(self, now: float) -> None:
-        """Append a tick to partitions that are quiet and owe an end; anyone may, and it only lets time be read."""
-        now_ms = round(time.time() * 1000)
-        for place, held in list(self.held.items()):
-            due = self.judge.next_deadline(held.partition) if held.stamped else None
-            if due is None or now_ms < due or now - held.ticked < TICK_AGAIN_S or self.lag(place) != 0:
-                continue  # records that wait will move the clock themselves
-            held.ticked = now
-            await confirmed(await send(self.app, [(*place, None, TICK, ())]))
-            self.measures.ticks.inc()
 
     async def _revoked(self, _app: Any, revoked: Iterable[Any] = (), **_: Any) -> None:
         """Make durable what was judged; whoever owns the partitions next reads it from there."""

@@ -21,7 +21,7 @@ log = logging.getLogger("driftline.worker")
 
 UNCONFIRMED_MAX = 64
 """Batches that may wait for their confirmation at once: what bounds memory when the broker is slow (chosen)."""
-TICK = dumps({"type": "clock.tick"})
+_TICK = dumps({"type": "clock.tick"})
 TICK_AGAIN_S = 5.0
 """Seconds before a tick that brought nothing about is repeated (chosen)."""
 TOGETHER_MAX = 32
@@ -85,6 +85,7 @@ class Stage:
         self._next: dict[Place, int] = {}  # offset of the next record to handle
         self._stamps_ms: dict[Place, int] = {}  # of the last record handled
         self._waiting_since: dict[Place, float] = {}
+        self._ticked: dict[Place, float] = {}  # monotonic time of the last tick
         self._taken_at = time.monotonic()
         self._unconfirmed: set[asyncio.Task[None]] = set()
         self._batches = asyncio.Lock()  # one batch at a time; whoever holds it sees none half done
@@ -108,6 +109,7 @@ class Stage:
     async def take_over(self, assignment: Assignment) -> Mapping[Place, int | None]:
         """See `stream.shell.transport.Receiving`."""
         self.measures.rebalances.labels(self.name).inc()
+        self._ticked.clear()
         for place in (*self._next, *assignment.places):  # a worker that slept may come back to old places
             self._next.pop(place, None)
             self._stamps_ms.pop(place, None)
@@ -169,6 +171,16 @@ class Stage:
             self.measures.confirmed(self.name, stamps_ms, outputs, time.time())
         except Exception as error:
             self.failed(error)
+
+    async def tick(self, place: Place, due_ms: int | None) -> None:
+        """Append a tick to a partition that is quiet though its deadline is over; anyone may, and it only lets time be read."""
+        now = time.monotonic()
+        if due_ms is None or time.time() * 1000 < due_ms or now - self._ticked.get(place, 0.0) < TICK_AGAIN_S:
+            return
+        if self.lag(place) == 0:  # records that wait will move the clock themselves
+            self._ticked[place] = now
+            await confirmed(await send(self.app, [(*place, None, _TICK, ())]))
+            self.measures.ticks.inc()
 
     def lag(self, place: Place) -> int | None:
         """Records that wait behind the last one handled, as last fetched; None while that is not known."""

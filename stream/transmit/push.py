@@ -13,6 +13,7 @@ from yarl import URL
 
 from models.errors import ConfigError
 from stream.bridge.providers.http import retry_after_s, unreached
+from stream.events import printable
 
 CONTENT_TYPE = "application/secevent+jwt"
 MAX_REPLY = 16 * 1024
@@ -140,4 +141,4 @@ def plain(text: object, most: int) -> str:
     """What somebody else said, fit for one line of a log."""
     if not isinstance(text, str):
         return ""
-    return "".join(each if each.isprintable() else " " for each in text[:most])
+    return printable(text[:most])

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from joserfc.jwk import RSAKey
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -20,48 +15,18 @@ from stream.events import OUTCOMES, REVOCATIONS, dumps, short_hash
 from stream.outbound.claims import SESSION_REVOKED
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
+from tests.command import CommandProcess, killed
 
-ROOT = Path(__file__).parents[2]
 ISSUER, AUDIENCE = "https://driftline.acme.test/ssf", "https://sso.acme.test/set"
 TENANT = "acme"
-KILLED = """
-import asyncio, os, signal, sys
-
-from stream.bridge import delivery, lane
-from stream.cli.main import main
-from stream.shell import bridge
-
-step, at = os.environ["KILL_AT"].rsplit(":", 1)
-left = int(at)
-
-
-def here(name):
-    global left
-    if name == step:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def before(owner, method, name):
-    real = getattr(owner, method)
-
-    async def killed(*arguments, **options):
-        here("before " + name)
-        result = await real(*arguments, **options)
-        here("after " + name)
-        return result
-
-    setattr(owner, method, killed)
-
-
-before(lane.Lane, "_call", "call")
-before(bridge._Ends, "report", "outcome")
-before(bridge.Bridge, "_commit", "commit")
-sys.argv[0] = "driftline"
-main()
-"""
-"""The command, killed with SIGKILL the nth time that it comes to a step."""
+KILLED = killed(
+    "from stream.bridge import lane\nfrom stream.shell import bridge",
+    {
+        "call": ("lane.Lane", "_call"),
+        "outcome": ("bridge._Ends", "report"),
+        "commit": ("bridge.Bridge", "_commit"),
+    },
+)
 STEPS = ("before call", "after call", "before outcome", "after outcome", "before commit", "after commit")
 
 
@@ -141,7 +106,7 @@ def outcomes(
         consumer.close()
 
 
-class BridgeProcess:
+class BridgeProcess(CommandProcess):
     """``driftline bridge`` as a process; `kill_at` is ``step:n``, see `STEPS`."""
 
     def __init__(
@@ -153,48 +118,5 @@ class BridgeProcess:
         *options: str,
         kill_at: str | None = None,
     ) -> None:
-        self._log = log
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
-        environment |= {
-            "DRIFTLINE_BOOTSTRAP": settings.bootstrap,
-            "DRIFTLINE_PREFIX": settings.prefix,
-            "DRIFTLINE_GROUP": settings.group,
-            "DRIFTLINE_ISSUER": ISSUER,
-            "DRIFTLINE_SESSION_TIMEOUT_S": str(settings.session_timeout_s),
-            "PYTHONPATH": str(ROOT),
-        }
-        program = ["-m", "stream.cli.main"]
-        if kill_at is not None:
-            environment["KILL_AT"] = kill_at
-            program = ["-c", KILLED]
-        self._sink = log.open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "bridge", "--config", str(config), "--jwks", str(jwks), *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._sink,
-            stderr=self._sink,
-            cwd=ROOT,
-        )
-
-    def said(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def ended(self, within_s: float) -> int:
-        """Wait for its end; gives the code."""
-        return self.process.wait(within_s)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._sink.close()
+        arguments = ["bridge", "--config", str(config), "--jwks", str(jwks), *options]
+        super().__init__(settings, arguments, {"DRIFTLINE_ISSUER": ISSUER}, log, KILLED, kill_at)

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import ssl
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -29,8 +23,8 @@ from stream.transmit.lane import Lane
 from stream.transmit.stream import StreamRecord, read
 from stream.transmit.streams import Streams
 from stream.transmit.window import Place
+from tests.command import CommandProcess, killed
 
-ROOT = Path(__file__).parents[2]
 ISSUER = "https://driftline.acme.test/ssf"
 IDP, DESK = "https://idp.acme.test/set", "https://desk.acme.test/set"
 BEARER = {"idp": "idp-" + "a" * 40, "desk": "desk-" + "b" * 40}
@@ -255,47 +249,14 @@ class Endpoint:
         self._server.server_close()
 
 
-KILLED = """
-import os, signal, sys
-
-from stream.cli.main import main
-from stream.shell import transmitter
-from stream.transmit import push
-
-step, at = os.environ["KILL_AT"].rsplit(":", 1)
-left = int(at)
-
-
-def here(name):
-    global left
-    if name == step:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def around(owner, method, name):
-    real = getattr(owner, method)
-
-    async def killed(*arguments, **options):
-        here("before " + name)
-        result = await real(*arguments, **options)
-        here("after " + name)
-        return result
-
-    setattr(owner, method, killed)
-
-
-around(push.Pusher, "send", "push")
-around(transmitter.Transmitter, "keep", "place")
-sys.argv[0] = "driftline"
-main()
-"""
-"""The command, killed with SIGKILL the nth time that it comes to a step."""
+KILLED = killed(
+    "from stream.shell import transmitter\nfrom stream.transmit import push",
+    {"push": ("push.Pusher", "send"), "place": ("transmitter.Transmitter", "keep")},
+)
 STEPS = ("before push", "after push", "before place", "after place")
 
 
-class TransmitProcess:
+class TransmitProcess(CommandProcess):
     """``driftline transmit`` as a process; `kill_at` is ``step:n``, see `STEPS`."""
 
     def __init__(
@@ -307,54 +268,9 @@ class TransmitProcess:
         *options: str,
         kill_at: str | None = None,
     ) -> None:
-        self._log = log
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
-        environment |= {
-            "DRIFTLINE_BOOTSTRAP": settings.bootstrap,
-            "DRIFTLINE_PREFIX": settings.prefix,
-            "DRIFTLINE_ISSUER": ISSUER,
-            "DRIFTLINE_SIGNING_KEY_FILE": str(key),
-            "DRIFTLINE_SESSION_TIMEOUT_S": str(settings.session_timeout_s),
-            "PYTHONPATH": str(ROOT),
-        }
-        program = ["-m", "stream.cli.main"]
-        if kill_at is not None:
-            environment["KILL_AT"] = kill_at
-            program = ["-c", KILLED]
-        self._sink = log.open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "transmit", "--config", str(config), *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._sink,
-            stderr=self._sink,
-            cwd=ROOT,
-        )
-
-    def said(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    def wait_said(self, text: str, within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while text not in self.said():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._sink.close()
+        environment = {"DRIFTLINE_ISSUER": ISSUER, "DRIFTLINE_SIGNING_KEY_FILE": str(key)}
+        arguments = ["transmit", "--config", str(config), *options]
+        super().__init__(settings, arguments, environment, log, KILLED, kill_at)
 
 
 def written(path: Path, content: Mapping[str, Any]) -> Path:
