@@ -279,7 +279,9 @@ def _keys(issuer: Issuer, folder: Path, whose: str) -> Mapping[str, Any]:
 def _json(path: Path, what: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{what}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{what}: cannot be read as JSON") from error
 
 

@@ -72,6 +72,12 @@ def privileges(
     if made.refused:
         say(f"{made.refused} records were refused and count for nothing; `driftline replay --all` shows them")
     if form is not None:
+        for _, each in sorted(made.agents.items()):
+            if each.unlisted and agent in (None, each.name or NAMELESS):
+                tools_ = ", ".join(sorted({tool for _, tool in each.unlisted}))
+                say(
+                    f"{each.name or NAMELESS}: no list in credentials.scopes names {tools_}; what only they need looks unused"
+                )
         _print_diff(made, form, known, agent)
         return
     if agent is not None:

@@ -344,13 +344,16 @@ def _settle(agent: Agent, policy: Policy) -> None:
     for (broker, tool), n in agent.loose.items():
         scopes = [scope for scope in agent.scopes if broker in (None, scope[0])]
         needed = {name: policy.credentials.needed(name, tool) for name, _, _ in scopes}
+        if not any(needed.values()):
+            # Also where every scope has a list: one that lacks a tool makes its scope look unused.
+            for name in needed:
+                agent.unlisted[name, tool] = max(n, agent.unlisted[name, tool])
         for scope in scopes:
             here = needed[scope[0]]
             if here is not None:
                 agent.scopes[scope].calls += n * (scope[2] in here)
             elif not any(needed.values()) and scope[2] not in policy.credentials.scopes.get(scope[0], {}):
                 agent.scopes[scope].undecided += n
-                agent.unlisted[scope[0], tool] = max(n, agent.unlisted[scope[0], tool])
 
 
 class _Taken(NamedTuple):
@@ -584,7 +587,9 @@ class _Reading:
         if len(scopes) == 1 and open_ones:
             self._use(opened, scopes)
         else:
-            self._may_use(opened, open_ones, tool)
+            self._may_use(opened, open_ones)
+            if scopes:
+                opened.agent.unlisted[row.broker, tool] += 1
 
     def _without_a_name(self, opened: _Open, tool: str) -> None:
         """The same of a call that named none: any credential of its session may have been used."""
@@ -594,9 +599,12 @@ class _Reading:
             if needed is not None:
                 known = True
                 self._use(opened, [scope for scope in _scopes(row) if scope[2] in needed])
-        if not known:
-            for row in opened.rows.values():
-                self._may_use(opened, self._not_listed(row), tool)
+        if known:
+            return
+        for row in opened.rows.values():
+            self._may_use(opened, self._not_listed(row))
+        for broker in {row.broker for row in opened.rows.values() if _scopes(row)}:
+            opened.agent.unlisted[broker, tool] += 1
 
     def _not_listed(self, row: CredentialRow) -> list[Scope]:
         """The scopes of a credential of which no list tells which tools need them."""
@@ -610,11 +618,9 @@ class _Reading:
             holding.used_in += scope not in opened.used
             opened.used.add(scope)
 
-    def _may_use(self, opened: _Open, scopes: list[Scope], tool: str) -> None:
+    def _may_use(self, opened: _Open, scopes: list[Scope]) -> None:
         for scope in scopes:
             opened.agent.scopes[scope].undecided += 1
-        if scopes:
-            opened.agent.unlisted[scopes[0][0], tool] += 1
 
     def _end(self, arrival: Arrival) -> None:
         """Note what lives on after a session that is over."""

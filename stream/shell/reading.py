@@ -49,3 +49,12 @@ async def to_end(consumer: Any) -> AsyncIterator[tuple[TopicPartition, list[Any]
         for place in tuple(behind):
             if await consumer.position(place) >= max(ends[place], consumer.highwater(place) or 0):
                 behind.discard(place)
+
+
+async def ends_of(consumer: Any) -> dict[TopicPartition, int]:
+    """Where the partitions of `consumer` end now, by a fetch at their ends: the embedded broker tells the start of the last batch."""
+    ends = dict(await consumer.end_offsets(list(consumer.assignment())))
+    for place, end in ends.items():
+        consumer.seek(place, end)
+    await consumer.getmany(timeout_ms=POLL_MS)
+    return {place: max(end, consumer.highwater(place) or 0) for place, end in ends.items()}

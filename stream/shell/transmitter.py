@@ -22,7 +22,7 @@ from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.clients import TURN_S, stopped, until, watch_broker
 from stream.shell.connection import refused
-from stream.shell.reading import POLL_MS, reader, to_end
+from stream.shell.reading import POLL_MS, ends_of, reader, to_end
 from stream.shell.transmit_metrics import TransmitMeasures
 from stream.transmit import stream
 from stream.transmit.configuration import Configuration
@@ -176,8 +176,7 @@ class Transmitter:
     async def ends(self) -> dict[Place, int]:
         """Where the tokens end now."""
         async with reader(self._settings, self._places) as consumer:
-            ends = await consumer.end_offsets(self._places)
-        return {self._place(place): end for place, end in ends.items()}
+            return {self._place(place): end for place, end in (await ends_of(consumer)).items()}
 
     async def at(self, place: Place, offset: int) -> Record | None:
         """One record; None where it is gone."""

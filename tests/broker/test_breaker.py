@@ -111,7 +111,7 @@ class World:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=60,
+            timeout=300,
         )
 
     def read(self, base: str, until: Callable[[list[Any]], bool], within_s: float = SEEN_S) -> list[Any]:

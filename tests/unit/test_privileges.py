@@ -742,3 +742,9 @@ def _had(values: list[dict[str, Any]], decision: dict[str, Any], broker: str, sc
         f"{c['broker']}/{c['kind']}/{c['value']}" == decision["credential"] and scope in c["scope"].split()
         for c in session["credentials"]
     )
+
+
+def test_a_tool_that_all_lists_forgot_is_told_though_every_scope_has_a_list() -> None:
+    agent = only([declared(), called(tool="run_shell"), called(seq=2, credential=None, tool="drop_table")])
+    assert agent.unlisted == {("forge", "run_shell"): 1, ("forge", "drop_table"): 1}
+    assert set(states(agent).values()) == {"unused"}
