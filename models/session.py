@@ -19,7 +19,7 @@ from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 
-VERSION = 19
+VERSION = 20
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -37,6 +37,8 @@ LISTED = 255
 """In a clause's place: what an intent names only in its list of resources."""
 MAX_ADDRESSED = 64
 """Mail addresses that an intent names, and accounts: 4 bytes each. An intent that names more is held to none."""
+MAX_DATA_CLASSES = 32
+"""Classes of data that a session may touch: the first that its intent lists."""
 MAX_SAID = 8
 """Latest calls whose words are kept, to know them again in their answers."""
 MAX_SAID_PRINTS = 160
@@ -54,6 +56,8 @@ MAX_CREDENTIAL_BYTES = 16_384
 """Bytes of all credential references of a session together: one alone may have 7 kB."""
 HELD = 8
 """Bytes of a credential's print, by which sessions that hold the same one are found."""
+_PRINT = 5
+"""Bytes of one packed print, at most."""
 MAX_PATH = 16
 MAX_PATH_BYTES = 2048
 """Bytes of a dossier's path, which lives on in the tombstone: 16 calls with ids of usual length."""
@@ -121,6 +125,7 @@ class CredentialRow(msgspec.Struct, array_like=True, gc=False):
     expires_ms: int | None
     for_task: bool | None  # issued for this session's task alone; None: as the policy says
     issued_to: str | None = None  # the workload that it was issued to
+    spent: bool = False  # it was issued for another task alone, which was over when this one was declared
 
     @property
     def scopes(self) -> list[str]:
@@ -151,6 +156,7 @@ class Terms(msgspec.Struct, array_like=True, gc=False):
     budget_ms: int | None = None
     calls: int = 0
     writes: int = 0  # calls of these that write or execute
+    data: list[int] = []  # prints of the classes of data that it may touch, empty = not restricted
 
 
 class Identity(msgspec.Struct, array_like=True, gc=False):
@@ -297,6 +303,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.changed)
             + len(self.gone)
             + len(self.discovered)
+            + _PRINT * len(self.terms.data)
             + len(self.mails)
             + len(self.accounts)
             + len(self.asked)
@@ -315,6 +322,7 @@ class Tombstone(msgspec.Struct, array_like=True, tag="t", gc=False):
     version: int
     order: int  # ends in this partition before this one
     clock_ms: int
+    spent: bytes  # prints of the credentials that were issued for its task alone and went with it, `HELD` bytes each
     ended: str
     calls: int
     next_seq: int
@@ -381,7 +389,8 @@ def _words_limit(session: Session) -> int:
 
 
 def _used(session: Session) -> int:
-    return _BESIDE_NAMES + session.named + len(session.intent_words) + 3 * len(session.affinity)
+    of_intent = len(session.intent_words) + _PRINT * len(session.terms.data)
+    return _BESIDE_NAMES + session.named + of_intent + 3 * len(session.affinity)
 
 
 def measure_names(session: Session) -> None:
@@ -406,7 +415,7 @@ def measure_names(session: Session) -> None:
 def credential_size(row: CredentialRow) -> int:
     """Bytes of a packed credential reference, at most."""
     told = (row.broker, row.kind, row.value, row.scope or "", row.issued_to or "")
-    return 34 + 2 * (row.issued_to is not None) + HELD + sum(len(text.encode()) for text in told)
+    return 35 + 2 * (row.issued_to is not None) + HELD + sum(len(text.encode()) for text in told)
 
 
 def path_within(path: list[PathRow]) -> list[PathRow]:
@@ -450,6 +459,7 @@ class Stone(msgspec.Struct, array_like=True, tag="t", gc=False):
     version: int
     order: int
     clock_ms: int
+    spent: bytes
 
 
 _DECODER = msgspec.msgpack.Decoder(Session | Tombstone)

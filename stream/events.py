@@ -35,7 +35,7 @@ OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 HELD: Final = "agent.held.v1"
 STREAMS: Final = "agent.streams.v1"
 
-CORE = "37"
+CORE = "38"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 Headers = tuple[tuple[str, bytes], ...]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,8 @@ from models.tools.facts import PolicySays
 from stream.events import dumps, short_hash
 from stream.signals.registry import BY_ID
 from stream.signals.signal import Consequence
+
+ClassName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Part(BaseModel):
@@ -200,6 +202,7 @@ class Policy(_Part):
     calm_calls: Annotated[int, Field(ge=1)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
     sensitive: dict[str, bool] = Field(default_factory=dict)
+    data_classes: dict[ClassName, list[str]] = Field(default_factory=dict)
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
@@ -208,10 +211,30 @@ class Policy(_Part):
     revocations: Revocations = Revocations()
     credentials: Credentials = Credentials()
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was looked up for the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("_modes", "_handled"):
+            vars(copied).pop(name, None)
+        return copied
+
     @property
     def says(self) -> PolicySays:
         """Its word on tools."""
         return PolicySays(self.tools, self.sensitive)
+
+    @cached_property
+    def _handled(self) -> dict[str, list[str]]:
+        handled: dict[str, list[str]] = {}
+        for name, tools in self.data_classes.items():
+            for tool in tools:
+                handled.setdefault(tool, []).append(name)
+        return handled
+
+    def data_classes_of(self, tools: Set[str]) -> list[str]:
+        """The classes of data that any of `tools` handles, in order of their names."""
+        handled = self._handled
+        return sorted({name for tool in tools for name in handled.get(tool, ())}) if handled else []
 
     @field_validator("modes")
     @classmethod
@@ -256,7 +279,7 @@ class Policy(_Part):
         if not self.credentials.scopes:  # without lists it never speaks
             content["signals"].pop("identity.credential_beyond_scope", None)
         content["modes"].sort(key=dumps)
-        for younger in ("modes", "sensitive", "task_credentials"):
+        for younger in ("modes", "sensitive", "data_classes", "task_credentials"):
             if not content[younger]:
                 del content[younger]
         if self.limits.open_mib == Limits().open_mib:

@@ -64,7 +64,7 @@ BOUNDS = {
     "states, bytes": 6 << 20,
     "ledger, bytes": 4096,
 }
-"""What a partition may hold in this run; its states: sessions, tombstones of 4 KiB, catalogues of 128 KiB."""
+"""What a partition may hold in this run; its states: sessions, tombstones of 4.5 KiB, catalogues of 128 KiB."""
 PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 START_MS = 1_772_442_000_000  # generate.START: 2026-03-02T09:00:00Z
 FIELDS = (

@@ -38,6 +38,16 @@ def fingerprint(text: str, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(raw, key=key[:64], digest_size=4).digest(), "little")
 
 
+def data_class_print(name: str, key: bytes) -> int:
+    """Fingerprint of the name of a class of data, however it is cased and spaced."""
+    return fingerprint(data_class(name), key)
+
+
+def data_class(name: str) -> str:
+    """The name as it is compared; a policy's have 256 characters at most, so that a longer one is none of them."""
+    return " ".join(name[:257].casefold().split())
+
+
 def content_print(raw: bytes, key: bytes) -> int:
     """Keyed 32-bit fingerprint of whole content, not remembered: contents are large and rarely come again."""
     return int.from_bytes(hashlib.blake2b(raw, key=key[:64], digest_size=4).digest(), "little")

@@ -188,7 +188,9 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
         ("tools without scopes", [f"{e['broker']} {e['tool']}" for e in row["tools_without_scopes"]]),
         ("resources named", row["resources"]["named_by_calls"]),
         ("resources unknown", row["resources"]["unknown"]),
-        ("data classes", row["data_classes"]),
+        ("data used", [f"{name} {n}" for name, n in row["data_classes"]["used"].items()]),
+        ("data unused", row["data_classes"]["unused"]),
+        ("data unknown", row["data_classes"]["unknown"]),
         ("credentials", [_life(each) for each in row["credentials"]]),
         (
             "undeclared credentials",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from models.contracts import ReleasedCredential
+from models.contracts import Credential, ReleasedCredential
 from models.session import HELD, CredentialRow, Session
 from stream.events import short_hash
 from stream.policy import Policy
 
 
-def print_of(tenant: str, row: CredentialRow) -> bytes:
+def print_of(tenant: str, row: CredentialRow | Credential) -> bytes:
     """What a credential of a tenant is known by among all sessions, whatever part of its scope each of them has."""
     return bytes.fromhex(short_hash("credential", tenant, row.broker, row.kind, row.value, size=HELD))
 
@@ -18,6 +18,15 @@ def print_of(tenant: str, row: CredentialRow) -> bytes:
 def prints_in(holds: bytes) -> set[bytes]:
     """The prints of `Session.holds`."""
     return {holds[at : at + HELD] for at in range(0, len(holds), HELD)}
+
+
+def spent_by(session: Session, left: Sequence[ReleasedCredential]) -> bytes:
+    """Prints of the credentials that the end of `session` takes: all but those that are `left` alone."""
+    kept = {(each.broker, each.kind, each.value) for each in left}
+    gone = {
+        print_of(session.tenant, c) for c in session.credentials if (c.broker, c.kind, c.value) not in kept
+    }
+    return b"".join(sorted(gone))
 
 
 def released(session: Session, policy: Policy, is_held: Callable[[bytes], bool]) -> list[ReleasedCredential]:

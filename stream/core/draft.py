@@ -78,7 +78,9 @@ class Draft:
         self._touched: list[tuple[int, int, str]] = []
         self._ended: dict[str, None] = {}
         self._forgotten: set[str] = set()
-        self._holders: dict[bytes, int] = {}  # more or fewer of them than in the partition
+        # More or fewer of them than in the partition.
+        self._holders: dict[bytes, int] = {}
+        self._spent: dict[bytes, int] = {}
         self._declared = _Front(partition.declared)
         self._undeclared = _Front(partition.undeclared)
         self._strays = _Front(key for _, _, key in partition.strays)
@@ -135,11 +137,17 @@ class Draft:
         """Whether an open session holds it."""
         return self.holders(credential) > 0
 
+    def is_spent(self, credential: bytes) -> bool:
+        """Whether it was issued for the task of a session alone that is over, and that is remembered."""
+        return self.base.spent.get(credential, 0) + self._spent.get(credential, 0) > 0
+
     def bury(self, key: str, session: Session, tomb: Tombstone) -> None:
         """Put a session's tombstone in its place, last in the order of ends."""
         self.ledger.ends += 1
         self.catalogues.release(session)
         self._states[key] = tomb
+        for each in prints_in(tomb.spent):
+            self._spent[each] = self._spent.get(each, 0) + 1
         self._recent.pop(key, None)
         self._ended[key] = None
         self.n_open -= 1
@@ -154,7 +162,10 @@ class Draft:
 
     def forget(self, key: str) -> None:
         """Drop a tombstone: its id may be born again."""
-        self._states.pop(key, None)
+        tomb = self._states.pop(key, None)
+        spent = tomb.spent if isinstance(tomb, Tombstone) else self.base.tombs[key][2]
+        for each in prints_in(spent):
+            self._spent[each] = self._spent.get(each, 0) - 1
         self.changed.pop(key, None)
         self._ended.pop(key, None)
         self._forgotten.add(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.session import MAX_SEEN_TOMBSTONE, VERSION, Session, Tombstone
-from stream.core.credentials import released
+from stream.core.credentials import released, spent_by
 from stream.core.draft import Draft
 from stream.core.items import Close, Item
 from stream.core.trees import Trees
@@ -85,11 +85,13 @@ class Ends:
 
     def _bury(self, key: str, session: Session, how: str, now_ms: int) -> Tombstone:
         """Put a tombstone in the place of a session that let go of its credentials."""
-        draft = self._draft
+        draft, release = self._draft, self._draft.release(session)
+        left = released(session, release.policy, draft.is_held)
         tomb = Tombstone(
             version=VERSION,
             order=draft.ledger.ends,
             clock_ms=max(session.clock_ms, now_ms),
+            spent=spent_by(session, left),
             ended=how,
             calls=session.calls,
             next_seq=session.next_seq,
@@ -104,8 +106,6 @@ class Ends:
         )
         draft.bury(key, session, tomb)
         self._trees.changed()
-        release = draft.release(session)
-        left = released(session, release.policy, draft.is_held)
         self._items.append(Close(tomb, session, how, release, now_ms, left))
         if draft.n_tombs > draft.limits.tombstones and (oldest := draft.oldest_tomb()) is not None:
             draft.forget(oldest)

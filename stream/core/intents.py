@@ -22,6 +22,7 @@ from models.session import (
     MAX_ADDRESSED,
     MAX_CREDENTIAL_BYTES,
     MAX_CREDENTIALS,
+    MAX_DATA_CLASSES,
     MAX_NAMES,
     MAX_STEMS,
     SURE_PRINTS,
@@ -35,7 +36,7 @@ from models.session import (
     print_limit,
 )
 from models.text.embedding import DIMS
-from models.text.fingerprints import apart, fingerprint, prints_of
+from models.text.fingerprints import apart, data_class_print, fingerprint, prints_of
 from models.text.index import INTENT, Index, as_prints
 from models.text.meaning import MAX_CLAUSES, clauses_of
 from models.text.recipients import accounts_in, mails_in
@@ -75,6 +76,8 @@ def _keep_within(terms: Terms, before: Terms) -> None:
     """Let terms be no wider than those `before`: of a session that began afresh, whose agent declares it once more."""
     if before.actions:
         terms.actions = (terms.actions & before.actions) or before.actions
+    if before.data:
+        terms.data = [each for each in terms.data if each in before.data] or before.data
     terms.budget_calls = _least(terms.budget_calls, before.budget_calls)
     terms.budget_writes = _least(terms.budget_writes, before.budget_writes)
     terms.budget_ms = _least(terms.budget_ms, before.budget_ms)
@@ -135,6 +138,7 @@ def widen(
         and readers.vagueness.is_vague(f"{text}\n{plan}")
     )
     _take_actions(session, text, intent.actions)
+    _take_data_classes(session, intent.data_classes or (), key)
     planned = f"{text}\n{plan}" if plan else text
     clauses = clauses_of(planned, catalogue.nearness if catalogue is not None else None)
     dropped = max(0, len(session.served) + len(clauses) - MAX_CLAUSES)
@@ -180,6 +184,14 @@ def _take_actions(session: Session, text: str, listed: Sequence[Action] | None) 
         if session.terms.actions or session.intent_digest is None:
             session.terms.actions |= 1 << ACTIONS[action]
         session.intent_actions |= 1 << ACTIONS[action]
+
+
+def _take_data_classes(session: Session, listed: Sequence[str], key: bytes) -> None:
+    """Add the classes of data that an intent lists: as with actions a declaration restricts, and an amendment begins no list."""
+    terms = session.terms
+    if terms.data or session.intent_digest is None:
+        more = (data_class_print(name, key) for name in listed[:MAX_DATA_CLASSES])
+        terms.data = list(dict.fromkeys((*terms.data, *more)))[:MAX_DATA_CLASSES]
 
 
 def _take_clauses(session: Session, clauses: Matrix, dropped: int) -> None:

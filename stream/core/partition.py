@@ -8,7 +8,7 @@ adds what can be derived from them: who is oldest, and who belongs to which tree
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -77,13 +77,18 @@ class Partition:
         # earlier, longest idle first. Only a record without the broker's stamp makes one. All others are in clock order.
         self.strays: list[tuple[int, int, str]] = []
         self._latest_ms = 0  # of the clocks in order
-        self.tombs: dict[str, tuple[int, int]] = {}  # key -> (clock_ms, order), in the order of ends
+        self.tombs: dict[
+            str, tuple[int, int, bytes]
+        ] = {}  # key -> (clock_ms, order, spent), in the order of ends
         # Open sessions below a root, under the key that the root's own state has or would have.
         self.trees: dict[str, dict[str, None]] = {}
         self._tree_of: dict[str, str] = {}
         self.catalogue_uses: dict[str, int] = {}
         self._digests: dict[str, str] = {}  # one text for each catalogue, whoever uses it
         self.holders: dict[bytes, int] = {}  # open sessions that hold a credential, by its print
+        self.spent: dict[
+            bytes, int
+        ] = {}  # tombstones of whose task alone a credential was issued, by its print
         self.weight = 0  # of all open sessions, in bytes
 
     @classmethod
@@ -131,11 +136,12 @@ class Partition:
         self.declared.pop(key, None)
         self.undeclared.pop(key, None)
         self._leave(key, held)
-        end = (state.clock_ms, state.order) if state is not None else None
+        end = (state.clock_ms, state.order, state.spent) if state is not None else None
         if end is None or self.tombs.get(key) != end:  # else a call after the end, which moves nothing
-            self.tombs.pop(key, None)
+            self._forget(key)
             if end is not None:
                 self.tombs[key] = end
+                _count(self.spent, prints_in(end[2]), 1)
         if key in self._tree_of:
             tree = self._tree_of.pop(key)
             members = self.trees[tree]
@@ -150,10 +156,7 @@ class Partition:
             self.catalogue_uses[held.catalogue] -= 1
             if not self.catalogue_uses[held.catalogue]:
                 del self.catalogue_uses[held.catalogue], self._digests[held.catalogue]
-        for each in prints_in(held.holds):
-            self.holders[each] -= 1
-            if not self.holders[each]:
-                del self.holders[each]
+        _count(self.holders, prints_in(held.holds), -1)
 
     def _leave(self, key: str, held: Place | None) -> None:
         """Take an open session from the strays, if it is one."""
@@ -163,14 +166,19 @@ class Partition:
             if self.strays[n : n + 1] == [stray]:
                 del self.strays[n]
 
+    def _forget(self, key: str) -> None:
+        """Take a finished session from those that are remembered, if it is one."""
+        tomb = self.tombs.pop(key, None)
+        if tomb is not None:
+            _count(self.spent, prints_in(tomb[2]), -1)
+
     def _place_open(self, key: str, state: Head, held: Place | None) -> None:
-        self.tombs.pop(key, None)
+        self._forget(key)
         catalogue = state.catalogue
         if catalogue is not None:
             catalogue = self._digests.setdefault(catalogue, catalogue)
             self.catalogue_uses[catalogue] = self.catalogue_uses.get(catalogue, 0) + 1
-        for each in prints_in(state.holds):
-            self.holders[each] = self.holders.get(each, 0) + 1
+        _count(self.holders, prints_in(state.holds), 1)
         self.weight += state.weight
         ours, other = (self.declared, self.undeclared) if state.declared else (self.undeclared, self.declared)
         other.pop(key, None)
@@ -186,3 +194,11 @@ class Partition:
             tree = state_key(state.tenant, state.root, state.root)
             self.trees.setdefault(tree, {})[key] = None
             self._tree_of[key] = tree
+
+
+def _count(counts: dict[bytes, int], prints: Iterable[bytes], by: int) -> None:
+    """Count each of `prints` so many times more; what is counted no more is dropped."""
+    for each in prints:
+        counts[each] = counts.get(each, 0) + by
+        if not counts[each]:
+            del counts[each]

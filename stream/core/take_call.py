@@ -16,6 +16,7 @@ from models.text.index import Index
 from models.text.privacy import HASHED
 from stream.core.arrival import Arrival
 from stream.core.births import shell_of
+from stream.core.credentials import print_of
 from stream.core.draft import Draft
 from stream.core.items import Call, Item, Mark
 from stream.core.numbering import Novelty
@@ -68,6 +69,8 @@ class CallTaker:
         context = self._context(arrival.key, session, ancestors, release)
         evidence = extract(context, event.tool, event.arguments, digest)
         at = circumstances(session, event.credential, time_ms, [each for _, each in above])
+        if event.credential is not None and not at.candidates:
+            at = at._replace(spent=self._draft.is_spent(print_of(session.tenant, event.credential)))
         below = self._trees.descendants(arrival.key, session)
         item = Call(
             record=arrival.record,

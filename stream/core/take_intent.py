@@ -64,7 +64,10 @@ class IntentTaker:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:
             # At once with its count: a record that fails in between would leave a holder that nobody counts.
-            draft.hold(session, b"".join(print_of(session.tenant, row) for row in session.credentials))
+            prints = [print_of(session.tenant, row) for row in session.credentials]
+            draft.hold(session, b"".join(prints))
+            for row, its_print in zip(session.credentials, prints, strict=True):
+                row.spent = draft.is_spent(its_print)
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")
             above = [copy.copy(each) for _, each in self._trees.above(session) if isinstance(each, Session)]

@@ -11,7 +11,7 @@ from models.reading.pieces import Mark
 from stream.core.items import Reading
 from stream.core.verdict import Ruling
 from stream.policy import Levels, Policy
-from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, Raised
+from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, LISTS_DATA, Raised
 
 _TOLD_FIRST: tuple[Family, ...] = (
     "identity",
@@ -27,8 +27,10 @@ _TOLD_FIRST: tuple[Family, ...] = (
 _LACKS = {
     "declaration_refused": "the session's declaration was refused",
     "vague": "the intent tells nothing of what is to be done",
+    "unsigned": "the declaration lacks the signature that the policy demands",
+    "unattested": "the declaration lacks the attestation that the policy demands",
 }
-"""Why there is nothing to judge a call against, by the mark that says so."""
+"""Why there is nothing to judge a call against, by the first mark that says so."""
 _DECLARED_AGAIN = "the declaration sent again as the contract has it, docs/schemas/agent.events.v1.json"
 
 
@@ -132,7 +134,8 @@ def would_pass(
     remedies = [signal.remedy for signal in stopping]
     clauses = [clause for remedy in remedies for clause in remedy.clauses]
     if score >= min(level.alert, level.revoke):
-        clauses = [*([ALLOWS_ACTION] if ALLOWS_ACTION in clauses else []), ASKS_FOR_ACT, _names(speaking)]
+        kept = [clause for clause in (ALLOWS_ACTION, LISTS_DATA) if clause in clauses]
+        clauses = [*kept, ASKS_FOR_ACT, _names(speaking)]
     needed = list(dict.fromkeys(remedy.otherwise for remedy in remedies if remedy.otherwise))
     if clauses:
         *most, last = dict.fromkeys(clauses)

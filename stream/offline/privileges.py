@@ -27,6 +27,7 @@ from models.errors import ContractError
 from models.evidence.called import ACTIONS as PLACES
 from models.session import CredentialRow, Session
 from models.session import load as unpacked
+from models.text.fingerprints import data_class
 from stream import events
 from stream.core.arrival import Arrival, arrive
 from stream.core.catalogues import HeldCatalogues
@@ -140,6 +141,10 @@ class Agent:
         Declared; `unrestricted` sessions declared an intent and no actions, which allows all.
     named : dict of str to bool
         Resources declared, and whether an argument of a call held the name.
+    data_classes, data_unlisted : set of str
+        Classes of data declared; of these, for which the policy lists no tools.
+    handled : counts by class
+        Calls of tools that the policy lists for it.
     undeclared : counts
         Calls that named a credential which their session had not declared.
     loose : counts by (broker or None, tool)
@@ -169,6 +174,8 @@ class Agent:
     actions: Counter[Action] = field(default_factory=Counter)
     named: dict[str, bool] = field(default_factory=dict)
     data_classes: set[str] = field(default_factory=set)
+    data_unlisted: set[str] = field(default_factory=set)
+    handled: Counter[str] = field(default_factory=Counter)
     undeclared: Counter[Ref] = field(default_factory=Counter)
     loose: Counter[tuple[str | None, str]] = field(default_factory=Counter)
     unlisted: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -183,6 +190,7 @@ class Agent:
     def document(self, enough: Enough) -> dict[str, Any]:
         """What is known of the agent, as JSON."""
         held = sorted(self.scopes.items())
+        used_data = set(map(data_class, self.handled))
         return {
             "tenant": self.tenant,
             "agent": self.name,
@@ -208,7 +216,15 @@ class Agent:
                 "named_by_calls": sorted(name for name, used in self.named.items() if used),
                 "unknown": sorted(name for name, used in self.named.items() if not used),
             },
-            "data_classes": sorted(self.data_classes),
+            "data_classes": {
+                "used": dict(sorted(self.handled.items())),
+                "unused": [
+                    name
+                    for name in sorted(self.data_classes - self.data_unlisted)
+                    if data_class(name) not in used_data
+                ],
+                "unknown": sorted(self.data_unlisted),
+            },
             "least": {
                 "scopes": [_named(scope) for scope, holding in held if holding.state == "used"],
                 "undecided_scopes": [_named(scope) for scope, holding in held if holding.state == "unknown"],
@@ -340,7 +356,12 @@ def report(
 
 
 def _settle(agent: Agent, policy: Policy) -> None:
-    """Hold loose calls against all that the agent was granted: such a call may have used what another session declared."""
+    """Hold loose calls against all that the agent was granted: such a call may have used what another session declared.
+
+    And note the classes of data of which the policy does not say which tools handle them.
+    """
+    listed = set(map(data_class, policy.data_classes))
+    agent.data_unlisted = {name for name in agent.data_classes if data_class(name) not in listed}
     for (broker, tool), n in agent.loose.items():
         scopes = [scope for scope in agent.scopes if broker in (None, scope[0])]
         needed = {name: policy.credentials.needed(name, tool) for name, _, _ in scopes}
@@ -546,6 +567,7 @@ class _Reading:
         agent.calls += 1
         agent.alerted += verdict == "alert"
         agent.tools[event.tool] += 1
+        agent.handled.update(self._policy.data_classes_of({event.tool}))
         action: Action = decision["action"]
         agent.actions[action] += 1
         if opened.resources:

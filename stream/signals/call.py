@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple, Protocol
 
 from models.contracts import ArgumentRef, Credential
@@ -55,6 +55,10 @@ class Knobs(Protocol):
         """What credentials are held to beyond that."""
         ...
 
+    def data_classes_of(self, tools: Set[str]) -> Sequence[str]:
+        """The classes of data that any of `tools` handles."""
+        ...
+
     @property
     def excerpts(self) -> bool:
         """Whether evidence shows the beginning of an argument."""
@@ -76,6 +80,8 @@ class Circumstances(NamedTuple):
         The session was over before this call.
     above : sequence of Session or Tombstone
         Those that the session works for, nearest first, over or not: their terms hold for it too.
+    spent : bool
+        All that it may have used was issued for another task alone, which was over before.
     """
 
     time_ms: int
@@ -83,6 +89,7 @@ class Circumstances(NamedTuple):
     candidates: Sequence[CredentialRow]
     over: bool
     above: Sequence[Session | Tombstone] = ()
+    spent: bool = False
 
     @property
     def expiries_ms(self) -> list[int | None]:
@@ -102,7 +109,8 @@ def circumstances(
     if credential is not None:
         named = (credential.broker, credential.kind, credential.value)
         candidates = [c for c in candidates if (c.broker, c.kind, c.value) == named]
-    return Circumstances(time_ms, credential, candidates, over=False, above=above)
+    spent = bool(candidates) and all(candidate.spent for candidate in candidates)
+    return Circumstances(time_ms, credential, candidates, over=False, above=above, spent=spent)
 
 
 def circumstances_after_end(time_ms: int) -> Circumstances:

@@ -135,6 +135,25 @@ class CredentialBeyondScope(CallSignal):
         return Statement("no scope declared lets this tool be called") if candidates else None
 
 
+class CredentialOfEndedTask(CallSignal):
+    """The credential that the call names, or every one declared, was issued for the task of another session alone, which was over before."""
+
+    id = "identity.credential_of_ended_task"
+    shipped = "watch"
+    remedy = Remedy(otherwise="a credential that was issued for this task")
+    runbook = Runbook(
+        benign="a host that declares its one credential as issued for each task; a task that was silent for longer than `idle_minutes` and goes on in a new session",
+        look="ask the broker for which task it was issued, and whether it died with it",
+        do="have the broker issue one for each task; if the call went through, the end of the other task revoked nothing",
+    )
+    silent_in = "cloud-expired-credential"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        if not call.circumstances.spent:
+            return None
+        return Statement("the credential was issued for another task alone, which is over")
+
+
 class CredentialOfAnother(CallSignal):
     """A credential that the call names, or may have used, was issued to another workload (`issued_to`) than the one that acts."""
 

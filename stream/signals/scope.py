@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from models.evidence.called import ACTIONS
-from models.text.fingerprints import fingerprint
+from models.text.fingerprints import data_class_print, fingerprint
 from stream.signals.call import ObservedCall
-from stream.signals.signal import ALLOWS_ACTION, CallSignal, Remedy, Runbook, Statement
+from stream.signals.signal import ALLOWS_ACTION, LISTS_DATA, CallSignal, Remedy, Runbook, Statement
 
 
 class ToolUnknown(CallSignal):
@@ -84,6 +84,35 @@ class ActionNotAllowed(CallSignal):
             return None
         action = call.evidence.tool.facts.action
         return Statement(f"the intent does not allow to {action}", ACTIONS[action])
+
+
+class DataClassNotAllowed(CallSignal):
+    """The declaration, or that of a session it works for, lists classes of data (`intent.data_classes`), and this tool handles one (`data_classes` of the policy) that is not among them."""
+
+    id = "scope.data_class_not_allowed"
+    unit = "classes"
+    shipped = "deny"
+    remedy = Remedy(clauses=(LISTS_DATA,))
+    runbook = Runbook(
+        benign="a task that needs more data than its host lists; a tool listed in too many classes",
+        look="did the task need this data, and what did the call ask for?",
+        do="if so, declare the class; if not, see what the agent did with what it got",
+    )
+    silent_in = "hr-leave-balance"
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        handled = call.knobs.data_classes_of(call.evidence.tool.names)
+        if not handled:
+            return None
+        key = call.evidence.context.key
+        tree = (call.session, *call.circumstances.above)
+        lists = [each.terms.data for each in tree if each.terms.data]
+        beyond = [name for name in handled if any(data_class_print(name, key) not in data for data in lists)]
+        if not beyond:
+            return None
+        return Statement(
+            f"the tool handles data that the intent does not list: {', '.join(beyond)}", len(beyond)
+        )
 
 
 def _unknown(call: ObservedCall) -> bool:

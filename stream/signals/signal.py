@@ -17,6 +17,7 @@ Consequence = Literal["none", "watch", "alert", "deny"]
 """What a policy lets a signal lead to by itself."""
 
 ALLOWS_ACTION = "allows this kind of action"
+LISTS_DATA = "lists this class of data"
 ASKS_FOR_ACT = "asks for this act"
 NAMES_DESTINATION = "names its destination"
 

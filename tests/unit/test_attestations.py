@@ -256,6 +256,12 @@ def test_a_token_that_does_not_hold_attests_nothing_and_is_told(what: str) -> No
     assert demanded.decisions[-1]["marks"] == ["undeclared", "unattested"]
 
 
+def test_where_an_attestation_is_demanded_a_declaration_without_one_is_said_to_lack_it() -> None:
+    decision = play(declared(None), call(1), demand=DEMANDED).decisions[-1]
+    assert (decision["verdict"], decision["marks"]) == ("abstain", ["undeclared", "unattested"])
+    assert decision["explanation"].startswith("the declaration lacks the attestation that the policy demands")
+
+
 def test_a_skew_of_the_issuer_s_clock_is_let_pass_but_no_end() -> None:
     assert isinstance(_refused(a.svid(NOW, iat=NOW + 300, nbf=NOW + 300)), Attested)
     assert isinstance(_refused(a.svid(NOW, exp=NOW + 1)), Attested)

@@ -162,3 +162,90 @@ def test_a_user_s_issuer_that_is_no_https_address_is_refused(issuer: str) -> Non
     assert [reason for reason, _ in run.quarantined] == ["schema"]
     detail = next(dict(o.headers)["detail"] for o in run.outputs if o.topic == "agent.quarantine.v1")
     assert detail.startswith(b"agent.user_issuer does not match ^https://")
+
+
+def of_ended_task(run: b.Run) -> list[bool]:
+    """For each decision whether its call uses a credential whose own task is over."""
+    return [any(e["name"] == "credential_of_ended_task" for e in d["evidence"]) for d in run.decisions]
+
+
+OTHERS = {**LEASE, "value": "lease/3"}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 512])
+@pytest.mark.parametrize(
+    ("held", "again", "named", "spoken"),
+    [
+        (LEASE, [LEASE], None, True),
+        (LEASE, [LEASE], LEASE, True),
+        (LEASE, [LEASE, OTHERS], LEASE, True),
+        (LEASE, [LEASE, OTHERS], OTHERS, False),
+        (LEASE, [LEASE, OTHERS], None, False),  # it may have used the other
+        (LEASE, [OTHERS], LEASE, True),  # not declared at all
+        (LEASE, [], LEASE, True),
+        (LEASE, [], None, False),
+        (LONG, [LONG], LONG, False),  # not issued for a task
+        (SHORT, [{**SHORT, "issued_for_task": False}], SHORT, True),  # the policy says what jti are for
+    ],
+)
+def test_a_credential_issued_for_a_task_that_is_over_is_told_where_another_session_uses_it(
+    held: dict[str, Any],
+    again: list[dict[str, Any]],
+    named: dict[str, Any] | None,
+    spoken: bool,
+    batch: int,
+) -> None:
+    used = {k: v for k, v in named.items() if k != "issued_for_task"} if named else None
+    values = [
+        holding("s", held),
+        b.called("s", 1, credential=None),
+        b.ended("s", 2),
+        holding("t", *again),
+        b.called("t", 1, credential=used),
+    ]
+    assert of_ended_task(b.play(values, batch)) == [False, spoken]
+
+
+def test_a_task_s_credential_that_was_shared_in_time_is_nobody_else_s() -> None:
+    values = [
+        holding("s", LEASE),
+        holding("t", LEASE),
+        b.ended("s", 1),
+        b.called("t", 1, credential=None),  # held it before the other ended, which took nothing
+        b.ended("t", 2),
+        holding("u", LEASE),
+        b.called("u", 1, credential=None),
+    ]
+    assert of_ended_task(b.play(values)) == [False, True]
+
+
+def test_another_tenant_may_use_what_has_the_same_name() -> None:
+    values = [
+        holding("s", LEASE, tenant="a"),
+        b.ended("s", 1, tenant="a"),
+        holding("t", LEASE, tenant="b"),
+        b.called("t", 1, credential=None, tenant="b"),
+    ]
+    assert of_ended_task(b.play(values)) == [False]
+
+
+def test_an_ended_task_s_credentials_are_forgotten_with_its_tombstone_and_known_to_whoever_loads_the_states() -> (
+    None
+):
+    before = b.play([holding("s", LEASE), b.ended("s", 1), holding("v", LEASE, OTHERS), b.ended("v", 1)])
+    loaded = b.Run(b.judge(), Partition.load(before.partition.states))
+    assert loaded.partition.spent == before.partition.spent
+    assert sorted(loaded.partition.spent.values()) == [1, 2]
+    loaded.feed([b.record(holding("t", LEASE), 10), b.record(b.called("t", 1, credential=None), 11)])
+    assert of_ended_task(loaded) == [True]
+    day_s = 24 * 3600
+    gone = b.play_stamped(
+        [
+            (0, holding("s", LEASE)),
+            (1, b.ended("s", 1)),
+            (day_s + 2, holding("t", LEASE)),
+            (day_s + 3, b.called("t", 1, credential=None)),
+        ]
+    )
+    assert of_ended_task(gone) == [False]
+    assert gone.partition.spent == {}

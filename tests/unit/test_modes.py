@@ -12,7 +12,7 @@ from models.contracts import Case
 from stream.core.judge import Judge
 from stream.events import REVOCATIONS
 from stream.outbound.act import plan
-from stream.policy import Policy, load_policy, parse_policy, read_policy
+from stream.policy import ModeOf, Policy, load_policy, parse_policy, read_policy
 from tests import builders as b
 
 ROWS = [
@@ -167,3 +167,11 @@ def test_what_fell_in_shadow_falls_in_earnest_with_one_that_is_judged_so(first: 
 
 def test_the_order_of_rows_names_no_other_policy() -> None:
     assert policy("shadow", *ROWS).digest == policy("shadow", *reversed(ROWS)).digest
+
+
+def test_a_copy_of_a_policy_has_its_own_rows() -> None:
+    enforcing = load_policy().model_copy(update={"modes": [ModeOf(tenant="acme", mode="enforce")]})
+    assert enforcing.enforces("acme", None)
+    assert not enforcing.model_copy(update={"modes": []}).enforces("acme", None)
+    again = enforcing.model_copy(update={"modes": [ModeOf(tenant="other", mode="enforce")]})
+    assert (again.enforces("acme", None), again.enforces("other", None)) == (False, True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stream.core.releases import Release
 from tests import builders as b
 
 TOP, MIDDLE, LOW = "top", "middle", "low"
@@ -221,6 +222,97 @@ def test_a_sub_agent_whose_parent_was_evicted_may_still_do_no_more_than_it(batch
         {"action_not_allowed", "budget_overrun"},
     ]
     assert run.decisions[1]["marks"] == ["orphan"]
+
+
+CLASSES = {"payroll": [PAY, "read_payslip"], "Personal  Data": ["read_payslip"]}
+
+
+def classed() -> Release:
+    """A release whose policy says which tools handle which data."""
+    made = b.release(scorer=b.ConstantScorer(0))
+    return made._replace(policy=made.policy.model_copy(update={"data_classes": CLASSES}))
+
+
+def beyond(*values: Any) -> list[bool]:
+    """For each decision whether its call handles data that the intent, or one above, does not list."""
+    return ["data_class_not_allowed" in spoke for spoke in against(b.play(values, bundled=classed()))]
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "tool", "spoken"),
+    [
+        (None, None, PAY, False),  # nobody lists any
+        ([], [], PAY, False),
+        (["payroll"], None, PAY, False),
+        ([" PayRoll "], ["PAYROLL"], PAY, False),
+        (["public"], None, PAY, True),
+        (None, ["public"], PAY, True),
+        (["payroll"], ["public"], PAY, True),
+        (["public"], ["payroll"], PAY, True),
+        (["public"], ["public"], "read_file", False),  # the policy says nothing of this tool
+        (["payroll"], None, "read_payslip", True),  # it handles another class too
+        (["payroll", "personal data"], None, "read_payslip", False),
+        (["payroll", "x" * 256], ["payroll", "x" * 300], PAY, False),
+    ],
+)
+def test_a_call_is_held_to_the_classes_of_data_that_its_session_and_those_above_list(
+    own: list[str] | None, above: list[str] | None, tool: str, spoken: bool
+) -> None:
+    values = (
+        declared(TOP, {"data_classes": above}),
+        declared(MIDDLE, {"data_classes": own}),
+        called(MIDDLE, 1, tool),
+    )
+    assert beyond(*values) == [spoken]
+
+
+def test_an_amendment_adds_classes_of_data_to_a_list_and_begins_none() -> None:
+    def amended(session: str, seq: int, *classes: str) -> dict[str, Any]:
+        return b.event(
+            "intent.amended", session, seq, intent={"text": "go on", "data_classes": list(classes)}
+        )
+
+    spoken = beyond(
+        b.declared(TOP, intent={"text": "read notes.txt", "data_classes": ["public"]}),
+        called(TOP, 1),
+        amended(TOP, 2, "payroll"),
+        called(TOP, 3),
+        b.declared("free", intent={"text": "read notes.txt"}),
+        amended("free", 1, "public"),
+        b.called("free", 2, tool=PAY, arguments={"to": "bob@example.com"}),
+    )
+    assert spoken == [True, False, False]
+
+
+@pytest.mark.parametrize(("before", "spoken"), [(31, False), (32, True)])
+def test_the_first_32_classes_of_data_that_an_intent_lists_count(before: int, spoken: bool) -> None:
+    listed = [*(f"class {n}" for n in range(before)), "payroll"]
+    assert beyond(declared(TOP, {"data_classes": listed}), called(TOP, 1)) == [spoken]
+
+
+@pytest.mark.parametrize("again", [["payroll"], ["payroll", "public"], None])
+def test_a_session_that_begins_afresh_lists_no_more_data_than_before(
+    again: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("stream.core.take.observe_result", fail)
+    spoken = beyond(
+        declared(TOP, {"data_classes": ["public"]}),
+        b.returned(TOP, 1, call="x", root_session_id=TOP),
+        declared(TOP, {"data_classes": again}, seq=2),
+        called(TOP, 3),
+    )
+    assert spoken == [True]
+
+
+def test_what_would_have_passed_names_the_list_of_data() -> None:
+    values = [declared(TOP, {"data_classes": ["public"]}), called(TOP, 1)]
+    [decision] = b.play(values, bundled=classed()).decisions
+    assert decision["verdict"] in ("deny", "revoke")
+    assert "lists this class of data" in decision["would_pass"]
+    assert "payroll" in next(e["text"] for e in decision["evidence"] if e["name"] == "data_class_not_allowed")
 
 
 def test_what_sub_agents_of_an_evicted_parent_do_counts_together() -> None:

@@ -33,11 +33,11 @@ SCOPES = {"forge": {"repo:read": ["read_file"], "repo:write": ["send_email"]}}
 """What needs which scope; nothing is said of `search_mail` and `run_shell`."""
 
 
-def judge(scopes: dict[str, dict[str, list[str]]] | None = None) -> Judge:
-    """A judge that lets everything pass by its score, under the shipped policy and these lists of scopes."""
+def judge(scopes: dict[str, dict[str, list[str]]] | None = None, **policy: Any) -> Judge:
+    """A judge that lets everything pass by its score, under the shipped policy, these lists of scopes and fields of `policy`."""
     release = b.release(scorer=b.ConstantScorer(0))
-    held = Credentials(scopes=SCOPES if scopes is None else scopes)
-    return b.judge(release._replace(policy=release.policy.model_copy(update={"credentials": held})))
+    policy["credentials"] = Credentials(scopes=SCOPES if scopes is None else scopes)
+    return b.judge(release._replace(policy=release.policy.model_copy(update=policy)))
 
 
 def made(values: Iterable[Any], enough: Enough | None = None, **how: Any) -> Report:
@@ -240,7 +240,7 @@ def test_a_report_tells_tools_actions_resources_data_and_lives() -> None:
         "never_offered": [],
     }
     assert document["resources"] == {"named_by_calls": ["Notes.txt"], "unknown": ["other.txt"]}
-    assert document["data_classes"] == ["notes"]
+    assert document["data_classes"] == {"used": {}, "unused": [], "unknown": ["notes"]}
     jti, pat = document["credentials"]
     assert (jti["life_minutes"]["most"], jti["needed_minutes"], jti["calls"]) == (30.0, 1.0, 1)
     assert (pat["declared"], pat["without_an_end"], pat["needed_minutes"]) == (2, 1, 0.0)
@@ -748,3 +748,14 @@ def test_a_tool_that_all_lists_forgot_is_told_though_every_scope_has_a_list() ->
     agent = only([declared(), called(tool="run_shell"), called(seq=2, credential=None, tool="drop_table")])
     assert agent.unlisted == {("forge", "run_shell"): 1, ("forge", "drop_table"): 1}
     assert set(states(agent).values()) == {"unused"}
+
+
+def test_classes_of_data_are_used_where_the_policy_lists_a_called_tool_and_unknown_where_it_lists_none() -> (
+    None
+):
+    intent = {"text": "read notes.txt", "data_classes": ["NOTES", "mail", "payroll"]}
+    lists = {"Notes": ["read_file"], "mail": ["search_mail"]}
+    agent = only([declared(intent=intent), called(), called(seq=2)], data_classes=lists)
+    assert agent.document(Enough())["data_classes"] == {
+        "used": {"Notes": 2}, "unused": ["mail"], "unknown": ["payroll"],
+    }  # fmt: skip

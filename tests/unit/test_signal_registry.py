@@ -47,6 +47,16 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
         b.declared(),
         b.called(seq=1, credential={**b.CREDENTIAL, "value": "c-other"}),
     ],
+    "scope.data_class_not_allowed": [
+        b.declared(intent={"text": "read notes.txt", "data_classes": ["public"]}),
+        b.called(seq=1),
+    ],
+    "identity.credential_of_ended_task": [
+        b.declared("t", credentials=[b.CREDENTIAL]),
+        b.ended("t", 1),
+        b.declared(credentials=[b.CREDENTIAL]),
+        b.called(seq=1),
+    ],
     "identity.credential_beyond_scope": [
         b.declared(credentials=[{**b.CREDENTIAL, "scope": "mail:send"}]),
         b.called(seq=1, credential=b.CREDENTIAL),
@@ -62,13 +72,17 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
 """Sessions in which those signals speak that no sample shows."""
 LISTS = {"demo": {"file:read": ["read_file"], "mail:send": ["send_email"]}}
 """Without a policy's lists of scopes `identity.credential_beyond_scope` says nothing, in samples neither."""
+DATA = {"notes": ["read_file", "get_leave_balance"]}
+"""Nor does `scope.data_class_not_allowed` without its classes of data."""
 
 each_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.id)
 
 
 @cache
 def judge() -> Judge:
-    policy = load_policy(mode="enforce").model_copy(update={"credentials": Credentials(scopes=LISTS)})
+    policy = load_policy(mode="enforce").model_copy(
+        update={"credentials": Credentials(scopes=LISTS), "data_classes": DATA}
+    )
     return bootstrap.judge_with(
         Settings(attestation_issuers=FOLDER / "issuers.json"),
         bootstrap.make_release(b.shipped_model(), policy),
@@ -169,5 +183,5 @@ def test_evidence_stands_in_the_order_of_families_but_for_what_says_otherwise() 
     assert sorted(names) == sorted(BY_ID)
     moved = {signal.id for signal in SIGNALS if signal.behind}
     assert [name for name in names if name not in moved] == [name for name in BY_ID if name not in moved]
-    assert names[names.index("provenance.private_data_leaves") - 1] == "scope.action_not_allowed"
+    assert names[names.index("provenance.private_data_leaves") - 1] == "scope.data_class_not_allowed"
     assert names[names.index("sequence.denied_before") - 1] == "identity.after_revocation"

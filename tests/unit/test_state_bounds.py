@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models.reading.memory import MAX_HEARD, MAX_INTENT
 from models.session import (
     MAX_CREDENTIAL_BYTES,
+    MAX_DATA_CLASSES,
     MAX_NAMES,
     MAX_PATH_BYTES,
     MAX_PRINTS,
@@ -22,6 +23,7 @@ from models.session import (
     SURE_PRINTS,
     PathRow,
     Session,
+    Terms,
     Tombstone,
     asked_limit,
     heard_limit,
@@ -34,7 +36,7 @@ from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 from stream.core.partition import state_key
 from tests import builders as b
 
-MAX_TOMBSTONE = 4096
+MAX_TOMBSTONE = 4608
 MOST_TOOLS = 512
 WIDE = [chr(0x20000 + n) for n in range(4000)]  # letters of four bytes each
 KNOWN = (
@@ -89,6 +91,7 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
             "scope": words(rng, 1024 if n < 2 else 40),
             "issued": "2026-01-01T00:00:00Z",
             "expires": "2090-01-01T00:00:00Z",
+            "issued_for_task": True,
         }
         for n in range(16)
     ]
@@ -98,6 +101,7 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
         "intent": {
             "text": f"{' '.join(asked)} {words(rng, 40_000)}",
             "resources": [words(rng, 500) for _ in range(80)],
+            "data_classes": [words(rng, 20) for _ in range(40)],
             "budget": {"calls": U64, "writes": U64, "seconds": U64},
         },
         "tools": [{"name": f"t{n}", "description": "Read it."} for n in range(400)]
@@ -135,7 +139,9 @@ def hostile(rng: random.Random, order: str, calls: int = 66) -> Iterator[dict[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["first", "last", "never"])
-def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone_within_4(order: str) -> None:
+def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone_within_4_and_a_half(
+    order: str,
+) -> None:
     run = b.Run(b.judge(b.release(levels=b.Levels(0, 0, 10_001), reads=True)))
     key = state_key(TENANT, ROOT, SESSION)
     filled = 0
@@ -150,6 +156,7 @@ def test_the_worst_session_stays_within_64_kib_at_every_record_and_its_tombstone
     assert len(open_.lines) == MAX_LINES * LINE
     if order != "never":
         assert len(open_.clauses) == MAX_CLAUSES * DIMS
+        assert len(open_.terms.data) == MAX_DATA_CLASSES
         assert len(open_.names) == 4 * len(open_.name_clauses) == 4 * MAX_NAMES
         assert len(open_.likeness) == len(open_.lure) == len(open_.affinity) == MOST_TOOLS
     assert filled > MAX_STATE * 3 // 4  # the limits are used, not merely kept
@@ -171,6 +178,7 @@ def test_a_session_that_holds_the_most_of_everything_has_room_for_the_prints_tha
         named=7 * 1024 + MAX_CREDENTIAL_BYTES,
         intent_words=bytes(4 * MAX_STEMS),
         affinity=bytes(MOST_TOOLS),
+        terms=Terms(data=[2**32 - 1] * MAX_DATA_CLASSES),
     )
     assert print_limit(full) >= SURE_PRINTS
     full.asked = bytes(asked_limit(full))
