@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from models.contracts import Case, CredentialRef, Evidence, PathStep, RevocationBudget, Standing, Verdict
 from models.forest.units import UNITS
-from models.session import Dossier, PathRow, Session
+from models.session import Dossier, Identity, PathRow, Session
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
@@ -246,6 +246,7 @@ class Cases:
             evidence=move.evidence,
             spiffe_id=session.spiffe,
             user_issuer=session.user_issuer,
+            attested=attested_by(session.identity),
             max_credential_expiry_ms=max(known) if known and len(known) == len(expiries) else None,
             alerted=dossier.alerted,
             over=dossier.over,
@@ -253,6 +254,20 @@ class Cases:
             withheld=dossier.withheld,
             in_earnest=move.in_earnest,
         )
+
+
+def attested_by(identity: Identity | None) -> dict[str, Any] | None:
+    """What decisions and findings say of who was attested to act (`models.contracts.AttestedBy`); None where nobody was."""
+    if identity is None or not identity.issuer:
+        return None
+    return {
+        "agent": identity.agent,
+        "bound": identity.bound,
+        "expires": rfc3339(identity.expires_ms),
+        "issuer": identity.issuer,
+        "principal": identity.principal,
+        "token": identity.token.hex(),
+    }
 
 
 def _budget(policy: Policy) -> RevocationBudget:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from models.contracts import FAMILIES, Evidence, Family, Standing
 from models.forest.units import UNITS
 from models.reading.pieces import Mark
-from models.session import Identity, PathRow, path_within
+from models.session import PathRow, path_within
 from stream.core import words
-from stream.core.cases import Cases, Move, case_id_of, is_revoked, next_standing
+from stream.core.cases import Cases, Move, attested_by, case_id_of, is_revoked, next_standing
 from stream.core.items import Call, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
@@ -97,13 +97,13 @@ class Decisions:
         ruling, level, policy = judgement.ruling, release.levels, release.policy
         score = judgement.score
         case_id = case_id_of(session.tenant, session.root, session.session)
-        used = event.credential
+        used, attested = event.credential, attested_by(session.identity)
         head = dumps(
             {
                 "action": call.action,
                 "agent": session.agent,
                 "arguments_digest": short_hash(self._key, call.arguments),
-                **_attested(session.identity),
+                **({"attested": attested} if attested is not None else {}),
                 "call_id": event.call_id,
                 "call_seq": call.seq,
                 "case_id": case_id if judgement.after != "quiet" else None,
@@ -266,21 +266,6 @@ def _read(reading: Reading | None) -> dict[str, Any]:
     ]
     told = {"forest": reading.forest / UNITS, "heard": heard, "log_odds": round(reading.log_odds, 4)}
     return {"read": told}
-
-
-def _attested(identity: Identity | None) -> dict[str, Any]:
-    """What a decision says of who was attested to act; nothing where nobody was."""
-    if identity is None or not identity.issuer:
-        return {}
-    told = {
-        "agent": identity.agent,
-        "bound": identity.bound,
-        "expires": rfc3339(identity.expires_ms),
-        "issuer": identity.issuer,
-        "principal": identity.principal,
-        "token": identity.token.hex(),
-    }
-    return {"attested": told}
 
 
 def _plain(evidence: Evidence) -> dict[str, Any]:

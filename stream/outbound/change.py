@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.contracts import Case, Evidence, Standing
 
@@ -56,6 +56,8 @@ class Change:
         The agent's workload identity, where it was declared.
     user_issuer : str or None
         Who issued the user's identity, where it was declared: ``case.user`` is the subject there.
+    attested : mapping or None
+        Who the session was attested to be, as decisions say it (`models.contracts.AttestedBy`).
     max_credential_expiry_ms : int or None
         Latest expiry among the credentials; None when any of them does not say.
     alerted, revoked : bool
@@ -74,6 +76,7 @@ class Change:
     evidence: Sequence[Evidence] = ()
     spiffe_id: str | None = None
     user_issuer: str | None = None
+    attested: Mapping[str, Any] | None = None
     max_credential_expiry_ms: int | None = None
     alerted: bool = False
     over: bool = False

@@ -191,7 +191,8 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
 def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
     """What OCSF has no place for."""
     case = change.case
-    return {
+    attested = {"attested": dict(change.attested)} if change.attested is not None else {}
+    return attested | {
         "dedup_key": dedup_key(case.tenant, case.session_id),
         "standing": {
             "before": case.before,

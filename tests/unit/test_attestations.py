@@ -128,6 +128,16 @@ def test_each_kind_of_token_shows_who_declares(kind: str) -> None:
     assert "unattested_declaration" not in run.counters
 
 
+@pytest.mark.parametrize("token", [a.access(NOW), None])
+def test_an_alert_says_who_was_attested_as_the_decision_does(token: str | None) -> None:
+    strange = call(1, credential={"broker": "demo", "kind": "jti", "value": "of another"})
+    run = play(declared(token, credentials=[b.CREDENTIAL]), strange)
+    assert run.decisions[-1]["verdict"] == "alert"
+    found = run.cases[-1]["finding"]["unmapped"]
+    assert found.get("attested") == run.decisions[-1].get("attested")
+    assert ("attested" in found) == (token is not None)
+
+
 def test_without_an_attestation_nothing_of_it_is_told_or_kept() -> None:
     run = play(declared(None), call(1))
     assert "attested" not in run.decisions[-1]
@@ -259,7 +269,7 @@ def test_a_token_that_does_not_hold_attests_nothing_and_is_told(what: str) -> No
 def test_where_an_attestation_is_demanded_a_declaration_without_one_is_said_to_lack_it() -> None:
     decision = play(declared(None), call(1), demand=DEMANDED).decisions[-1]
     assert (decision["verdict"], decision["marks"]) == ("abstain", ["undeclared", "unattested"])
-    assert decision["explanation"].startswith("the declaration lacks the attestation that the policy demands")
+    assert "the declaration lacks the attestation that the policy demands" in decision["explanation"]
 
 
 def test_a_skew_of_the_issuer_s_clock_is_let_pass_but_no_end() -> None:
