@@ -6,8 +6,6 @@ import gc
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from models.errors import ConfigError
 from models.forest.joint import Joint
 from models.heads.readers import Readers
@@ -80,14 +78,10 @@ def judge(
 
 def _read_jwks(path: Path, variable: str, whose: str) -> dict[str, Any]:
     """A JWK set that a variable names, checked here so that the error names the file."""
-    try:
-        keys = orjson.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is no public JWK set ({type(error).__name__}); {variable} names the keys of those who {whose}"
-        ) from error
+    name = f"{variable} {path}, the public keys of those who {whose}"
+    keys = jose.read_json(path, name)
     document: dict[str, Any] = keys if isinstance(keys, dict) else {}
-    jose.public_keys(document, f"{variable} {path}")
+    jose.public_keys(document, name)
     return document
 
 
