@@ -200,6 +200,11 @@ class SignedAttestations:
                 keys = _keys(issuer, folder or Path(), whose)
                 verifiers[issuer.issuer] = _Verifier(issuer, keys, audience)
 
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Who has an issuer."""
+        return frozenset(tenant for tenant, issuers in self._verifiers.items() if issuers)
+
     def read(self, tenant: str, token: str, now_ms: int, skew_ms: int) -> Attested | Refusal | None:
         """See `stream.core.deployment.Attestations`."""
         verifiers = self._verifiers.get(tenant)

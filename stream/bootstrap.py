@@ -13,7 +13,7 @@ from models.release import contents, registry
 from models.release import readers as readers_on_disk
 from stream import jose
 from stream.activations import SignedActivations
-from stream.attestations import load_issuers
+from stream.attestations import SignedAttestations, load_issuers
 from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
@@ -127,7 +127,8 @@ def judge_with(
     Raises
     ------
     ConfigError
-        A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is.
+        A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is, or none of a
+        tenant that it names.
     """
     keys, issuers = settings.declaration_jwks, settings.attestation_issuers
     policies = [release.policy for release in (bundled, *(more or {}).values())]
@@ -141,19 +142,33 @@ def judge_with(
             "the policy demands signed declarations, but no key is known to check them; set "
             "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"
         )
+    attestations = load_issuers(issuers, settings.issuer) if issuers is not None else None
+    if attestations is not None:
+        _see_that_they_can_attest(policies, attestations, f"the file of issuers {issuers}")
     deployment = Deployment(
         SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
         declarations=load_keys(keys) if keys is not None else None,
         opinions=_opinions(settings),
-        attestations=load_issuers(issuers, settings.issuer) if issuers is not None else None,
+        attestations=attestations,
     )
     return Judge(
         {"": bundled, **(more or {})},
         deployment,
         Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
     )
+
+
+def _see_that_they_can_attest(policies: list[Policy], known: SignedAttestations, file: str) -> None:
+    demands = [policy.attestations for policy in policies if policy.attestations.anywhere]
+    named = {tenant for demand in demands for tenant, wanted in demand.tenants.items() if wanted}
+    if demands and (not known.tenants or named - known.tenants):
+        whose = f" of {', '.join(map(repr, sorted(named - known.tenants)))}" if known.tenants else ""
+        raise ConfigError(
+            f"the policy demands attested declarations{whose}, but {file} names no issuer{' of theirs' if whose else ''}: none of "
+            "their declarations would count; add one (docs/identity.md)"
+        )
 
 
 def _opinions(settings: Settings) -> SignedOpinions | None:

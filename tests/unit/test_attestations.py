@@ -759,6 +759,23 @@ def test_a_demand_without_issuers_is_refused_at_the_start(tmp_path: Path) -> Non
     assert run.decisions[-1]["marks"] == []
 
 
+def test_a_demand_of_a_tenant_without_an_issuer_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "issuers.json"
+    file.write_text(json.dumps({"acme": a.issuers()}), encoding="utf-8")
+    known = Settings(attestation_issuers=file)
+    demand = AttestationDemand(tenants={"acme": True, "other": True, "sandbox": False})
+    with pytest.raises(ConfigError, match=r"of 'other', but .*issuers.json names no issuer of theirs"):
+        bootstrap.judge_with(known, release(demand))
+    bootstrap.judge_with(known, release(AttestationDemand(tenants={"acme": True, "sandbox": False})))
+    bootstrap.judge_with(known, release(DEMANDED))
+    file.write_text('{"acme": []}', encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"demands attested declarations, but .*issuers.json names no issuer:"
+    ):
+        bootstrap.judge_with(known, release(DEMANDED))
+    bootstrap.judge_with(known, release(FREE))
+
+
 def test_keys_for_other_purposes_are_left_out_and_old_and_new_ones_held_together() -> None:
     old, new = (ECKey.generate_key("P-256", auto_kid=True) for _ in range(2))
     x509 = {**STRANGER.as_dict(private=False), "use": "x509-svid"}
