@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from models.contracts import MAX_WHOLE, Action
+from models.contracts import MAX_WHOLE, MOST_MINUTES, Action
 from models.errors import ConfigError
 from models.forest.units import UNITS
 from models.tools.facts import PolicySays
@@ -33,8 +33,6 @@ class FalsePositiveBudget(_Part):
     budget: Annotated[float, Field(gt=0, lt=1)]
 
 
-MOST_MINUTES = 5_256_000
-"""Ten years."""
 Threshold = FalsePositiveBudget | Annotated[float, Field(ge=0, le=1)]
 
 
