@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError
@@ -22,6 +21,7 @@ from stream.events import REVOCATIONS, RISK, STREAMS, Record
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import wire
+from stream.shell.assignor import Assignor
 from stream.shell.clients import TURN_S, stopped, until, watch_broker
 from stream.shell.connection import refused
 from stream.shell.reading import POLL_MS, ends_of, reader, to_end
@@ -113,9 +113,8 @@ class Transmitter:
             heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             enable_auto_commit=False,
             auto_offset_reset="latest",
-            # Who serves goes on serving when another one comes: the first strategy alone moves nothing without need. The second is
-            # what transmitters of before know.
-            partition_assignment_strategy=(StickyPartitionAssignor, RoundRobinPartitionAssignor),
+            # Who serves goes on serving when another one comes; the second strategy is the one that older transmitters know.
+            partition_assignment_strategy=(Assignor, RoundRobinPartitionAssignor),
             client_id="driftline-transmit",
         )
         try:
