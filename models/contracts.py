@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 MAX_WHOLE = 2**53
 """Largest whole number that every reader of JSON keeps as it is (RFC 8259, 6)."""
 
+MOST_MINUTES = 5_256_000
+"""Ten years: with a time that a record may have it is a time that any clock has."""
+
 Moment = Annotated[
     AwareDatetime,
     Field(strict=False, ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
@@ -419,10 +422,10 @@ class RevocationBudget(Outbound):
     ``confirm_minutes`` is how long a broker may take to confirm one before the SOC hears of it; None: for ever.
     """
 
-    window_minutes: float
-    agent: int | None
-    tenant: int | None
-    confirm_minutes: float | None = None
+    window_minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)]
+    agent: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None
+    tenant: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None
+    confirm_minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None
 
 
 class Case(Outbound):

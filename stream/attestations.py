@@ -9,7 +9,6 @@ pure: keys come in at the start, the time is the log's, and nothing of the token
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -201,6 +200,11 @@ class SignedAttestations:
                 keys = _keys(issuer, folder or Path(), whose)
                 verifiers[issuer.issuer] = _Verifier(issuer, keys, audience)
 
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Who has an issuer."""
+        return frozenset(tenant for tenant, issuers in self._verifiers.items() if issuers)
+
     def read(self, tenant: str, token: str, now_ms: int, skew_ms: int) -> Attested | Refusal | None:
         """See `stream.core.deployment.Attestations`."""
         verifiers = self._verifiers.get(tenant)
@@ -220,7 +224,7 @@ class SignedAttestations:
 
 def load_issuers(path: Path, audience: str) -> SignedAttestations:
     """The verifier of a file: a JSON object of tenants, each with a list of its issuers; raises as `SignedAttestations` does."""
-    document = _json(path, f"attestation issuers {path}")
+    document = jose.read_json(path, f"attestation issuers {path}")
     if not isinstance(document, dict) or not all(isinstance(each, list) for each in document.values()):
         raise ConfigError(
             f'attestation issuers {path}: expected {{"tenant": [{{"kind": ..., "issuer": ..., "jwks": ...}}], ...}}'
@@ -250,39 +254,48 @@ def _check(issuer: Issuer, whose: str) -> None:
 def _keys(issuer: Issuer, folder: Path, whose: str) -> Mapping[str, Any]:
     """Public keys that sign the issuer's tokens, by ``kid``; those for other purposes are left out."""
     signing: dict[str, dict[str, Any]] = {}
+    # SPIFFE bundle, 4.2.2: only keys of use jwt-svid sign JWT-SVIDs.
+    wanted = ("jwt-svid",) if issuer.kind == "jwt-svid" else (None, "sig")
+    others: set[str] = set()
     for part in issuer.jwks if isinstance(issuer.jwks, list) else [issuer.jwks]:
-        jwks = _json(folder / part, f"{whose}: keys {part}") if isinstance(part, str) else part
+        jwks = jose.read_json(folder / part, f"{whose}: keys {part}") if isinstance(part, str) else part
         entries = jwks.get("keys") if isinstance(jwks, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise ConfigError(f"{whose}: no JWK set")
-        for entry in entries:
-            # SPIFFE bundle, 4.2.2: only keys of use jwt-svid sign JWT-SVIDs.
-            if entry.get("use") not in (("jwt-svid",) if issuer.kind == "jwt-svid" else (None, "sig")):
+            where = f"keys {part}: " if isinstance(part, str) else ""
+            raise ConfigError(
+                f'{whose}: {where}no JWK set; expected {{"keys": [{{"kty": ..., "kid": ...}}]}}'
+            )
+        for place, entry in enumerate(entries):
+            if (use := entry.get("use")) not in wanted:
+                others.add("none" if use is None else repr(use)[: jose.MAX_TOLD])
                 continue
-            kid = entry.get("kid")
-            if not isinstance(kid, str) or not kid:
-                raise ConfigError(f"{whose}: a key without a kid; no token would find it")
-            if signing.setdefault(kid, entry) != entry:
-                raise ConfigError(f"{whose}: two keys with the kid {kid!r}")
-            known = jose.ALGORITHMS.get(str(entry.get("kty")), ())
-            if entry.get("alg") not in (None, *known) or (
-                issuer.kind == "jwt-svid" and entry.get("kty") == "OKP"
-            ):
-                raise ConfigError(
-                    f"{whose}: a key for an algorithm that is not read; have it sign with RS256 or ES256"
-                )
+            _add(signing, entry, f"{whose}: {jose.key_named(entry, place)}", issuer)
+    if not signing:
+        expected = '"use": "jwt-svid"' if issuer.kind == "jwt-svid" else '"use": "sig", or without any'
+        found = f"the keys there have use {', '.join(sorted(others))}" if others else "there are no keys"
+        raise ConfigError(
+            f"{whose}: no key that signs its tokens: expected at least one key with {expected}; {found}"
+        )
     # Without their use: the library below knows none but sig and enc.
     plain = [{name: value for name, value in entry.items() if name != "use"} for entry in signing.values()]
     return jose.public_keys({"keys": plain}, whose)
 
 
-def _json(path: Path, what: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{what}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{what}: cannot be read as JSON") from error
+def _add(signing: dict[str, dict[str, Any]], entry: dict[str, Any], which: str, issuer: Issuer) -> None:
+    """Enter a key that signs the issuer's tokens under its ``kid``."""
+    kid = entry.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise ConfigError(f"{which}: a key without a kid; no token would find it")
+    if signing.setdefault(kid, entry) != entry:
+        raise ConfigError(
+            f"{which}: two keys with the kid {kid[: jose.MAX_TOLD]!r}; keep one, or name one anew"
+        )
+    kty, alg = str(entry.get("kty")), entry.get("alg")
+    if alg not in (None, *jose.ALGORITHMS.get(kty, ())) or (issuer.kind == "jwt-svid" and kty == "OKP"):
+        named = f"alg {alg!r:.{jose.MAX_TOLD}}" if alg is not None else f"kty {kty!r:.{jose.MAX_TOLD}}"
+        raise ConfigError(
+            f"{which}: {named} is an algorithm that is not read; have it sign with RS256 or ES256"
+        )
 
 
 def _trust_domain(name: Any) -> str:

@@ -6,8 +6,6 @@ import gc
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from models.errors import ConfigError
 from models.forest.joint import Joint
 from models.heads.readers import Readers
@@ -15,7 +13,7 @@ from models.release import contents, registry
 from models.release import readers as readers_on_disk
 from stream import jose
 from stream.activations import SignedActivations
-from stream.attestations import load_issuers
+from stream.attestations import SignedAttestations, load_issuers
 from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
@@ -80,14 +78,10 @@ def judge(
 
 def _read_jwks(path: Path, variable: str, whose: str) -> dict[str, Any]:
     """A JWK set that a variable names, checked here so that the error names the file."""
-    try:
-        keys = orjson.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is no public JWK set ({type(error).__name__}); {variable} names the keys of those who {whose}"
-        ) from error
+    name = f"{variable} {path}, the public keys of those who {whose}"
+    keys = jose.read_json(path, name)
     document: dict[str, Any] = keys if isinstance(keys, dict) else {}
-    jose.public_keys(document, f"{variable} {path}")
+    jose.public_keys(document, name)
     return document
 
 
@@ -133,7 +127,8 @@ def judge_with(
     Raises
     ------
     ConfigError
-        A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is.
+        A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is, or none of a
+        tenant that it names.
     """
     keys, issuers = settings.declaration_jwks, settings.attestation_issuers
     policies = [release.policy for release in (bundled, *(more or {}).values())]
@@ -147,19 +142,33 @@ def judge_with(
             "the policy demands signed declarations, but no key is known to check them; set "
             "DRIFTLINE_DECLARATION_JWKS to the tenants' public keys (docs/security.md)"
         )
+    attestations = load_issuers(issuers, settings.issuer) if issuers is not None else None
+    if attestations is not None:
+        _see_that_they_can_attest(policies, attestations, f"the file of issuers {issuers}")
     deployment = Deployment(
         SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
         tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
         declarations=load_keys(keys) if keys is not None else None,
         opinions=_opinions(settings),
-        attestations=load_issuers(issuers, settings.issuer) if issuers is not None else None,
+        attestations=attestations,
     )
     return Judge(
         {"": bundled, **(more or {})},
         deployment,
         Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
     )
+
+
+def _see_that_they_can_attest(policies: list[Policy], known: SignedAttestations, file: str) -> None:
+    demands = [policy.attestations for policy in policies if policy.attestations.anywhere]
+    named = {tenant for demand in demands for tenant, wanted in demand.tenants.items() if wanted}
+    if demands and (not known.tenants or named - known.tenants):
+        whose = f" of {', '.join(map(repr, sorted(named - known.tenants)))}" if known.tenants else ""
+        raise ConfigError(
+            f"the policy demands attested declarations{whose}, but {file} names no issuer{' of theirs' if whose else ''}: none of "
+            "their declarations would count; add one (docs/identity.md)"
+        )
 
 
 def _opinions(settings: Settings) -> SignedOpinions | None:

@@ -8,7 +8,6 @@ number or time, and no other content. Verification is pure: keys come in at the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,10 +67,7 @@ def load_keys(path: Path) -> SignedDeclarations:
     ConfigError
         The file cannot be read, or holds something else.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"declaration keys {path}: cannot be read as JSON") from error
+    document = jose.read_json(path, f"declaration keys {path}")
     if not isinstance(document, dict) or not all(isinstance(keys, dict) for keys in document.values()):
         raise ConfigError(f'declaration keys {path}: expected {{"tenant": {{"keys": [...]}}, ...}}')
     return SignedDeclarations(document)

@@ -115,6 +115,15 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
+def counted(n: float, noun: str) -> str:
+    """So many of what a regular `noun` names, as people read it.
+
+    >>> counted(1, "day"), counted(0, "day"), counted(87648.5, "minute"), counted(1440.0, "minute")
+    ('1 day', '0 days', '87,648.5 minutes', '1,440 minutes')
+    """
+    return f"{f'{n:,.1f}'.removesuffix('.0')} {noun if n == 1 else noun + 's'}"
+
+
 def clipped(text: str, most: int) -> str:
     """`text`, or as many of its words as `most` characters take with an ellipsis behind them; a word alone is cut.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,8 +28,12 @@ ALGORITHMS: Mapping[str, tuple[str, ...]] = {
 """By kind of key, fixed here: a token's header chooses among them, never beyond, and never ``none`` or HMAC."""
 MAX_HEADER = 1024
 MIN_RSA_BITS = 2048
+MAX_TOLD = 64
+"""Characters of a ``kid`` that errors tell."""
 
 _KINDS: Mapping[str, Any] = {"EC": ECKey, "RSA": RSAKey, "OKP": OKPKey}
+_CURVES = ("P-256", "Ed25519")
+_EXPECTED = f"RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519"
 
 
 def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
@@ -48,20 +53,64 @@ def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     """
     entries = jwks.get("keys")
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{whose}: no JWK set with at least one key")
+        raise ConfigError(f'{whose}: no JWK set with at least one key; expected {{"keys": [...]}}')
     keys: dict[str, Any] = {}
-    for entry in entries:
-        kind = _KINDS.get(str(entry.get("kty"))) if isinstance(entry, dict) else None
-        try:
-            key = kind.import_key(entry) if kind is not None else None
-        except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"{whose}: a key cannot be read") from error
-        if key is None or not _strong(key):
-            raise ConfigError(f"{whose}: expected RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519")
-        if key.is_private:
-            raise ConfigError(f"{whose}: a private key; give the public one")
+    for place, entry in enumerate(entries):
+        which = f"{whose}: {key_named(entry, place)}"
+        key = _public_key(entry, which)
         keys[key.kid or key.thumbprint()] = key
     return keys
+
+
+def key_named(entry: Any, place: int) -> str:
+    """What errors call an entry of a JWK set: by its ``kid``, or by its place from 0; nothing else of it is told."""
+    kid = entry.get("kid") if isinstance(entry, dict) else None
+    return f"key {kid[:MAX_TOLD]!r}" if isinstance(kid, str) and kid else f"keys[{place}]"
+
+
+def _public_key(entry: Any, which: str) -> Any:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{which}: no JSON object; expected {_EXPECTED}")
+    kind = _KINDS.get(str(entry.get("kty")))
+    if kind is None:
+        raise ConfigError(f"{which}: kty is {_told(entry, 'kty')}; expected {_EXPECTED}")
+    crv = entry.get("crv")
+    if kind is not RSAKey and crv not in _CURVES:
+        raise ConfigError(f"{which}: its curve is {_told(entry, 'crv')}; expected {_EXPECTED}")
+    try:
+        key = kind.import_key(entry)
+    except JoseError as error:  # its description names the member and the rule, and no value
+        raise ConfigError(f"{which}: it cannot be read: {error.description}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{which}: it cannot be read: its members make no key of its kind") from error
+    if key.is_private:
+        raise ConfigError(f"{which}: a private key; give the public one, and replace this pair")
+    if not _strong(key):  # of the others the curve said it
+        raise ConfigError(f"{which}: {key.public_key.key_size} bits; expected {_EXPECTED}")
+    return key
+
+
+def _told(entry: Mapping[str, Any], member: str) -> str:
+    """A member that is no key material, for errors."""
+    value = entry.get(member)
+    return "missing" if value is None else repr(value)[:MAX_TOLD]
+
+
+def read_json(path: Path, whose: str) -> Any:
+    """The JSON document in a file of public keys or of whose they are.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no JSON; with `whose`, why and where, and nothing of what it holds.
+    """
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{whose}: cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{whose}: no JSON: {error.msg} at {at}") from error
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
@@ -91,14 +140,14 @@ def private_key(raw: bytes, whose: str) -> Any:
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{whose}: no JWK of kind RSA, EC or OKP") from error
     if not named.is_private or not _strong(named):
-        raise ConfigError(f"{whose}: expected a private key: RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519")
+        raise ConfigError(f"{whose}: expected a private key: {_EXPECTED}")
     return named
 
 
 def _strong(key: Any) -> bool:
     if key.key_type == "RSA":
         return bool(key.public_key.key_size >= MIN_RSA_BITS)
-    return key.as_dict(private=False)["crv"] in ("P-256", "Ed25519")
+    return key.as_dict(private=False)["crv"] in _CURVES
 
 
 def sign(header: Mapping[str, Any], content: bytes, key: Any) -> tuple[str, str]:

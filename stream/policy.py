@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date
 from functools import cached_property
@@ -11,12 +12,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from models.contracts import Action
+from models.contracts import MAX_WHOLE, MOST_MINUTES, Action
 from models.errors import ConfigError
 from models.forest.units import UNITS
 from models.tools.facts import PolicySays
-from stream.events import dumps, short_hash
+from stream.events import dumps, printable, short_hash
 from stream.signals.registry import BY_ID
 from stream.signals.signal import Consequence
 
@@ -24,7 +26,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class FalsePositiveBudget(_Part):
@@ -33,8 +35,6 @@ class FalsePositiveBudget(_Part):
     budget: Annotated[float, Field(gt=0, lt=1)]
 
 
-MOST_MINUTES = 5_256_000
-"""Ten years."""
 Threshold = FalsePositiveBudget | Annotated[float, Field(ge=0, le=1)]
 
 
@@ -57,14 +57,14 @@ class FamilyCounts(_Part):
 class Limits(_Part):
     """Bounds of a partition, reached in the log's order."""
 
-    idle_minutes: Annotated[float, Field(gt=0)] = 60
-    tombstone_hours: Annotated[float, Field(gt=0)] = 24
-    tombstones: Annotated[int, Field(ge=1)] = 200_000
-    open_sessions: Annotated[int, Field(ge=1)] = 100_000
-    open_mib: Annotated[int, Field(ge=1)] = 512
+    idle_minutes: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 60
+    tombstone_hours: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 24
+    tombstones: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 200_000
+    open_sessions: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 100_000
+    open_mib: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 512
     sub_agents: Annotated[int, Field(ge=1, le=4096)] = 256
-    catalogues: Annotated[int, Field(ge=1)] = 1024
-    clock_skew_seconds: Annotated[float, Field(gt=0)] = 300
+    catalogues: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1024
+    clock_skew_seconds: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 300
 
 
 class _Demand(_Part):
@@ -91,6 +91,14 @@ class AttestationDemand(_Demand):
     """Whose count only with an attestation of who sends them (docs/identity.md); ``bound``: one that names the session."""
 
     bound: bool = False
+
+    @model_validator(mode="after")
+    def _binds_something(self) -> Self:
+        if self.bound and not self.anywhere:
+            raise ValueError(
+                "bound has no effect where no attestation is required; set required, or tenants for some, or leave it away"
+            )
+        return self
 
 
 class SecondOpinions(_Part):
@@ -196,10 +204,10 @@ class Policy(_Part):
     thresholds: ThresholdTable
     families: FamilyCounts = FamilyCounts()
     signals: dict[str, Consequence] = Field(default_factory=dict)
-    credential_max_hours: Annotated[float, Field(gt=0)] = 24
+    credential_max_hours: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 24
     task_credentials: dict[str, list[str]] = Field(default_factory=dict)
     loop_calls: Annotated[int, Field(ge=2, le=64)] = 5
-    calm_calls: Annotated[int, Field(ge=1)] = 10
+    calm_calls: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
     sensitive: dict[str, bool] = Field(default_factory=dict)
     data_classes: dict[ClassName, list[str]] = Field(default_factory=dict)
@@ -312,6 +320,10 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}: a date or a number in it is none: {error}; write dates as 2026-06-30"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -330,14 +342,50 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     return policy
 
 
+_EXPECTED = {
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "date_type": "a date such as 2026-06-30",
+    "string_type": "a text; put it in quotes",
+    "invalid_key": "a text; put it in quotes",
+}
+"""By pydantic's name for what is wrong with a value, what it is to be."""
+_NONE = {"a list": "[]", "a mapping": "{}"}
+
+
 def _refusal(error: ValidationError, tree: yaml.Node | None, name: str) -> ConfigError:
     """The first thing that is wrong with the policy called `name`, where, and the mend."""
-    first = error.errors(include_url=False)[0]
-    types_of_threshold = ("FalsePositiveBudget", "float")
-    place = [p for p in first["loc"] if not (isinstance(p, str) and p in types_of_threshold)]
-    at = ".".join(str(p) for p in place)
-    mend = "remove it or correct its name" if first["type"] == "extra_forbidden" else first["msg"]
-    return ConfigError(f"{name}, line {_line(tree, place)}: {at}: {mend}")
+    found = error.errors(include_url=False)
+    if len(found) > 1 and "FalsePositiveBudget" in found[0]["loc"] and found[0]["type"] == "model_type":
+        del found[0]  # it is no budget, so it was to be a number
+    # What is misspelt first: it is why another is missing.
+    first = min(found, key=lambda each: each["type"] != "extra_forbidden")
+    unseen = ("FalsePositiveBudget", "constrained-float", "[key]")
+    place = [p for p in first["loc"] if not (isinstance(p, str) and p in unseen)]
+    at = printable(".".join(str(p) for p in place))
+    return ConfigError(f"{name}, line {_line(tree, place)}: {at}: {_problem(first)}")
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, and the mend."""
+    expected = _EXPECTED.get(error["type"])
+    if expected == "a number" and "thresholds" in error["loc"]:
+        expected = "a number from 0 to 1, or a budget such as {budget: 0.01}"
+    if error["type"] == "extra_forbidden":
+        return "no such setting; remove it or correct its name"
+    if error["type"] == "missing":
+        return "is missing; add it, as the shipped policy.yaml has it"
+    if expected is None:
+        return re.sub("^(Input|String|List) should", "it should", error["msg"].removeprefix("Value error, "))
+    if error["input"] is not None:
+        return f"expected {expected}"
+    none = _NONE.get(expected) if error["loc"] != ("thresholds",) else None
+    mend = f"; write {none} for none, or leave the line away" if none else ""
+    return f"is empty; expected {expected}{mend}"
 
 
 def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
@@ -357,7 +405,7 @@ def _line(node: yaml.Node | None, path: Sequence[int | str]) -> int:
     line = 1
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == step), None)
+            match = next(((k, v) for k, v in node.value if k.value == str(step)), None)
             if match is None:
                 break
             line, node = match[0].start_mark.line + 1, match[1]

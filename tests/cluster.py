@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stream.shell.broker import _die_with_parent
+from tests.process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
 POM = ROOT / "tests" / "kafka.pom.xml"
@@ -79,7 +78,7 @@ def free_ports(n: int) -> list[int]:
             probe.close()
 
 
-class Node:
+class Node(ServerProcess):
     """One Kafka process. Its data outlive `kill` and `stop`; `start` after either goes on with them."""
 
     def __init__(
@@ -88,9 +87,8 @@ class Node:
         self.number = number
         self.port = port
         self.directory = directory
-        self.log = directory / "kafka.log"
+        super().__init__(directory / "kafka.log")
         self._flags = flags
-        self._process: subprocess.Popen[bytes] | None = None
         self._configuration = directory / "server.properties"
         directory.mkdir(parents=True)
         lines = [f"{name}={value}" for name, value in properties.items()]
@@ -108,24 +106,7 @@ class Node:
 
     def start(self) -> None:
         """Start the process; `Cluster.wait` tells when it answers."""
-        with self.log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._configuration)),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                preexec_fn=_die_with_parent,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs, paused or not."""
-        return self._process.pid if self.running() and self._process is not None else None
-
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
+        self.launch(self._java("kafka.Kafka", str(self._configuration)))
 
     def answers(self) -> bool:
         """Whether the client port takes connections."""
@@ -133,34 +114,6 @@ class Node:
             socket.create_connection(("127.0.0.1", self.port), 0.5).close()
             return True
         return False
-
-    def kill(self) -> None:
-        """SIGKILL: no farewell to clients, controllers or disk."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(10)
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT after `pause`."""
-        self._signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """A controlled shutdown, SIGKILL after 20 seconds."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
 
 
 def _logging(directory: Path) -> Path:
@@ -258,7 +211,7 @@ class Cluster:
         formats = [node.format(*self._format_arguments) for node in self.nodes]
         for node, tool in zip(self.nodes, formats, strict=True):
             if tool.wait(READY_S) != 0:
-                raise ClusterError(f"storage format failed: {node.log.read_text()[-2000:]}")
+                raise ClusterError(f"storage format failed: {node.said()}")
         for node in self.nodes:
             node.start()
         self.wait()
@@ -270,9 +223,9 @@ class Cluster:
         for node in self.nodes:
             while not node.answers():
                 if not node.running():
-                    raise ClusterError(f"node {node.number} ended: {node.log.read_text()[-2000:]}")
+                    raise ClusterError(f"node {node.number} ended: {node.said()}")
                 if time.monotonic() > deadline:
-                    raise ClusterError(f"node {node.number} is silent: {node.log.read_text()[-2000:]}")
+                    raise ClusterError(f"node {node.number} is silent: {node.said()}")
                 time.sleep(0.1)
 
     def node(self, number: int) -> Node:

@@ -92,8 +92,10 @@ class Endpoint:
             return {}
         try:
             return {"Authorization": f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"}
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--token-file {self._token_file} cannot be read") from error
+        except OSError as error:
+            raise ConfigError(f"--token-file {self._token_file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--token-file {self._token_file} cannot be read: no UTF-8 text") from error
 
 
 def _said(raw: bytes) -> Answer | None:

@@ -98,8 +98,10 @@ def read_as(form: type[Form], path: Path, expected: str) -> Form:
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read; --config names {expected}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; --config names {expected}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no UTF-8 text; --config names {expected}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" at line {mark.line + 1}" if mark is not None else ""

@@ -88,7 +88,7 @@ def order_of(token: bytes, trust: Trust, now_s: float) -> Order | None:
         raise TokenError("event", "not a session-revoked event")
     subject = claims["sub_id"]
     try:
-        if not claims["iat"] < LATEST_S:
+        if not 0 <= claims["iat"] < LATEST_S:
             raise TokenError("event", "iat is no time")
         order = Order(
             jti=claims["jti"],

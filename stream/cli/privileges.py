@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from stream.events import Record
-    from stream.offline.privilege_diffs import Names
+    from stream.offline.privilege_diffs import Names, Provider
     from stream.offline.privileges import Agent, Report
 
 FORMS = ("oauth", "keycloak", "aws")
@@ -51,12 +51,18 @@ def privileges(
     policy under `credentials`; what nothing tells is unknown, and unknown is never unused.
     """
     from stream import bootstrap
-    from stream.events import dumps
+    from stream.events import counted, dumps
     from stream.offline.privilege_diffs import load_names
     from stream.offline.privileges import NAMELESS, Enough, report
 
     if form is not None and form not in FORMS:
         raise ConfigError(f"--as is {form!r}; expected one of {', '.join(FORMS)}")
+    if form is not None and as_json:
+        raise ConfigError(
+            "--json and --as exclude each other: leave --json away, or --as for the report as JSON"
+        )
+    if form is None and names is not None:
+        raise ConfigError(f"--names is for what is to be applied: say with --as what, {', '.join(FORMS)}")
     if form in ("keycloak", "aws") and names is None:
         raise ConfigError(f"--as {form} needs --names: nothing else tells which brokers those are")
     known = load_names(names) if names is not None else None
@@ -70,7 +76,8 @@ def privileges(
             f"nothing of agent {agent} was declared or called in the log; its agents are {others}"
         )
     if made.refused:
-        say(f"{made.refused} records were refused and count for nothing; `driftline replay --all` shows them")
+        were = "was refused and counts" if made.refused == 1 else "were refused and count"
+        say(f"{counted(made.refused, 'record')} {were} for nothing; `driftline replay --all` shows which")
     if form is not None:
         for _, each in sorted(made.agents.items()):
             if each.unlisted and agent in (None, each.name or NAMELESS):
@@ -78,7 +85,7 @@ def privileges(
                 say(
                     f"{each.name or NAMELESS}: no list in credentials.scopes names {tools_}; what only they need looks unused"
                 )
-        _print_diff(made, form, known, agent)
+        _print_diff(made, cast("Provider", form), known, agent)
         return
     if agent is not None:
         made.agents = {key: each for key, each in made.agents.items() if agent == (each.name or NAMELESS)}
@@ -102,20 +109,30 @@ def _records(files: list[Path], tools: Path | None) -> Iterator[tuple[Record, in
                 yield record, partitions
 
 
-def _print_diff(made: Report, form: str, names: Names | None, agent: str | None) -> None:
+def _print_diff(made: Report, form: Provider, names: Names | None, agent: str | None) -> None:
     import json
 
     from stream.offline import privilege_diffs as diffs
 
+    found = diffs.clients(made, form, names, agent)
+    if not found:
+        where = "in the log" if names is None else f"that --names calls {form}"
+        say(f"nothing for {agent}: it declared no credential of a broker {where}")
     if form == "oauth":
-        typer.echo(json.dumps(diffs.oauth(diffs.clients(made, "oauth", names, agent)), indent=2))
+        typer.echo(json.dumps(diffs.oauth(found), indent=2))
         return
     assert names is not None
     if form == "keycloak":
-        for line in diffs.keycloak(diffs.clients(made, "keycloak", names, agent), names):
+        for line in diffs.keycloak(found, names):
             typer.echo(line)
         return
-    policies, unknown = diffs.aws(diffs.clients(made, "aws", names, agent))
+    for client in found:
+        if client.name is None:
+            who = ", ".join(client.agents)
+            say(
+                f"--names has no role for {who} at {client.broker}: add it to clients; what is printed goes by the agent's name"
+            )
+    policies, unknown = diffs.aws(found)
     for text in unknown:
         say(f"no policy for {text}")
     one = next(iter(policies.values())) if agent is not None and len(policies) == 1 else policies
@@ -125,13 +142,13 @@ def _print_diff(made: Report, form: str, names: Names | None, agent: str | None)
 def _show(made: Report) -> None:
     from rich.console import Console
 
-    from stream.events import rfc3339
+    from stream.events import counted, rfc3339
 
     console = Console()
     if made.first_ms is not None and made.last_ms is not None:
         console.print(
             f"{rfc3339(made.first_ms)} to {rfc3339(made.last_ms)}, policy {made.policy}. Unused scopes may go from "
-            f"{made.enough.sessions} sessions on {made.enough.days} days on.",
+            f"{counted(made.enough.sessions, 'session')} on {counted(made.enough.days, 'day')} on.",
             markup=False,
             highlight=False,
         )
@@ -143,6 +160,7 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from stream.events import counted
     from stream.offline.privileges import NAMELESS
     from stream.shell.board import plain
 
@@ -151,8 +169,9 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
 
     not_counted = ", ".join(f"{n} {why}" for why, n in sorted(agent.not_counted.items())) or "none"
     console.print(
-        f"\n[bold]{shown(agent.name or NAMELESS, 60)}[/] of {shown(agent.tenant, 40)}: {agent.sessions} sessions on "
-        f"{len(agent.days)} days, {agent.calls} calls ({agent.alerted} alerted on); not counted: {not_counted}",
+        f"\n[bold]{shown(agent.name or NAMELESS, 60)}[/] of {shown(agent.tenant, 40)}: "
+        f"{counted(agent.sessions, 'session')} on {counted(len(agent.days), 'day')}, "
+        f"{counted(agent.calls, 'call')} ({agent.alerted} alerted on); not counted: {not_counted}",
         highlight=False,
     )
     if agent.scopes:
@@ -178,7 +197,7 @@ def _show_agent(console: Console, made: Report, agent: Agent) -> None:
     about.add_column(no_wrap=True)
     about.add_column(overflow="fold")
     tools, actions = row["tools"], row["actions"]
-    limits = f", {agent.unrestricted} sessions without a limit" if agent.unrestricted else ""
+    limits = f", {counted(agent.unrestricted, 'session')} without a limit" if agent.unrestricted else ""
     for name, texts in (
         ("actions granted", [", ".join(actions["granted"]) + limits] if actions["granted"] else []),
         ("actions used", [f"{action} {n}" for action, n in actions["used"].items()]),
@@ -209,14 +228,23 @@ def _reference(row: dict[str, str]) -> str:
     return f"{row['broker']} {row['kind']} {row['value']}"
 
 
-def _left(row: dict[str, str]) -> str:
+def _left(row: dict[str, Any]) -> str:
     left = row["minutes_left"]
-    return f"{_reference(row)}: " + (f"{left} minutes" if left is not None else "no end was declared")
+    return f"{_reference(row)}: " + (_lasts(left) if left is not None else "no end was declared")
 
 
-def _life(row: dict[str, dict[str, str]]) -> str:
+def _life(row: dict[str, Any]) -> str:
     life = row["life_minutes"]
-    lives = f"lives {life['least']} to {life['most']} minutes" if life["most"] is not None else ""
+    least, most = life["least"], life["most"]
+    spread = "" if least == most else f"{_lasts(least)} to "
+    lives = f"lives {spread}{_lasts(most)}" if most is not None else ""
     endless = f"{row['without_an_end']} without an end" if row["without_an_end"] else ""
     said = ", ".join(text for text in (lives, endless) if text)
-    return f"{row['declared']} of {row['broker']} {row['kind']} ({said}; needed for {row['needed_minutes']})"
+    return f"{row['declared']} of {row['broker']} {row['kind']} ({said}; needed for {_lasts(row['needed_minutes'])})"
+
+
+def _lasts(minutes: float) -> str:
+    """A duration as all of the table tells one."""
+    from stream.events import counted
+
+    return counted(minutes, "minute")

@@ -33,7 +33,8 @@ def transmit(
         bool,
         typer.Option(
             "--check",
-            help="Read the configuration and all its files, ask whether each push endpoint is reached, and end.",
+            help="Read the configuration and all its files, ask whether each push endpoint is reached, and end. Say --dev too "
+            "where you serve with it.",
         ),
     ] = False,
     refused: Annotated[
@@ -59,7 +60,14 @@ def transmit(
     prefix: Prefix = None,
     metrics_port: Annotated[int | None, typer.Option(help="Metrics on 127.0.0.1; 0 turns them off.")] = None,
 ) -> None:
-    """Hand signed revocations and risk changes to receivers by push and poll (SSF 1.0), until Ctrl-C."""
+    """Hand signed revocations and risk changes to receivers by push and poll (SSF 1.0), until Ctrl-C.
+
+    Exit 0: ended as told; --check: every push endpoint answers; --refused: nothing was refused.
+
+    Exit 1: --check: an endpoint does not answer; --refused: what is printed was refused.
+
+    Exit 2: options, the configuration or a file of it; 4: the broker; 5: a stream on the bus cannot be read.
+    """
     from stream.bridge.configuration import read_as
     from stream.transmit.configuration import Configuration
 
@@ -171,11 +179,18 @@ async def _refused(configured: Settings) -> int:
     from stream.shell.transmitter import kept_streams
 
     found = 0
-    for record in (await kept_streams(configured)).values():
+    kept = await kept_streams(configured)
+    for record in kept.values():
         for each in record.refused:
             found += 1
             told = {"receiver": record.receiver, **each.model_dump(exclude_none=True)}
             typer.echo(dumps(told).decode())
         if (more := record.n_refused - len(record.refused)) > 0:
             say(f"{record.receiver}: {more} more were refused before these")
+    if not found:
+        say(
+            f"nothing is refused: {', '.join(sorted(kept))}"
+            if kept
+            else f"nothing is refused: no stream was made yet under the prefix {configured.prefix!r}"
+        )
     return FINDINGS if found else DONE

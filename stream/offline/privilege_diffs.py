@@ -73,8 +73,12 @@ def load_names(path: Path) -> Names:
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--names {path} cannot be read as YAML: {type(error).__name__}") from error
+    except OSError as error:
+        raise ConfigError(f"--names {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"--names {path} is no YAML{at}; check the indentation") from error
     try:
         return Names.model_validate(document)
     except ValidationError as error:

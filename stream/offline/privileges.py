@@ -33,7 +33,7 @@ from stream.core.arrival import Arrival, arrive
 from stream.core.catalogues import HeldCatalogues
 from stream.core.judge import Judge
 from stream.core.partition import Partition
-from stream.events import DECISIONS, QUARANTINE, Record, dumps, rfc3339
+from stream.events import DECISIONS, QUARANTINE, Record, counted, dumps, rfc3339
 from stream.policy import Policy
 
 BATCH = 512
@@ -537,8 +537,7 @@ class _Reading:
             life_ms = row.expires_ms - (row.issued_ms if row.issued_ms is not None else now_ms)
             if life_ms <= longest_ms:
                 return ""
-            minutes = round(life_ms / MINUTE_MS)
-            why = f"lives {minutes} minutes" if minutes < 2880 else f"lives {minutes // 60} hours"
+            why = f"lives {counted(round(life_ms / MINUTE_MS), 'minute')}"
         excepted = rules.exception(row.broker, row.kind, row.value)
         if excepted is None:
             return why

@@ -219,11 +219,6 @@ class Breaker:
         """Cases that wait for a person."""
         return sum(len(tenant.held) for tenant in self._tenants.values())
 
-    def holding(self, tenant_name: str) -> list[Held]:
-        """What is held of a tenant, oldest first."""
-        tenant = self._tenants.get(tenant_name)
-        return [] if tenant is None else list(tenant.held.values())
-
 
 def is_ruled(case: Case) -> bool:
     """Whether a case brings revocations for drift, in earnest: what ends with its task is routine, and no wave of errors."""

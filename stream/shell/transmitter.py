@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError
@@ -20,6 +21,7 @@ from stream.events import REVOCATIONS, RISK, STREAMS, Record
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import wire
+from stream.shell.assignor import Assignor
 from stream.shell.clients import TURN_S, stopped, until, watch_broker
 from stream.shell.connection import refused
 from stream.shell.reading import POLL_MS, ends_of, reader, to_end
@@ -58,7 +60,7 @@ class Transmitter:
     draw : callable
         Uniform in [0, 1): the jitter of pauses.
     say : callable
-        Hears when it serves.
+        Hears when it serves, and when it stands by.
     send_refused : bool
         Whether what receivers refused is handed out once more at the start.
 
@@ -81,10 +83,11 @@ class Transmitter:
     ) -> None:
         wire.install()
         self._settings, self._measures, self._say = settings, measures, say
+        self._group = f"{settings.prefix}{settings.group}-transmit"
         self._send_refused = send_refused
         self.streams = Streams(configuration, settings.issuer, keys, self, measures, now_ms, draw)
         self._receivers = tuple(configuration.receivers)
-        self._wanted = False
+        self._wanted = self._stands_by = False
         self._producer: AIOKafkaProducer | None = None
         self._member: AIOKafkaConsumer | None = None
         self._places: list[TopicPartition] = []
@@ -105,11 +108,13 @@ class Transmitter:
         )
         self._member = AIOKafkaConsumer(
             **self._settings.aiokafka(),
-            group_id=f"{self._settings.prefix}{self._settings.group}-transmit",
+            group_id=self._group,
             session_timeout_ms=int(self._settings.session_timeout_s * 1000),
             heartbeat_interval_ms=max(1, int(self._settings.session_timeout_s * 1000 / 4)),
             enable_auto_commit=False,
             auto_offset_reset="latest",
+            # Who serves goes on serving when another one comes; the second strategy is the one that older transmitters know.
+            partition_assignment_strategy=(Assignor, RoundRobinPartitionAssignor),
             client_id="driftline-transmit",
         )
         try:
@@ -146,6 +151,9 @@ class Transmitter:
         while not stop.is_set():
             await self._member.getmany(timeout_ms=POLL_MS)  # our own writes: only the membership matters
             if self._wanted and not self.streams.serves:
+                if self._stands_by:
+                    self._stands_by = False
+                    self._say("takes over: the transmitter that served is gone")
                 await self.streams.take_over(await kept_streams(self._settings))
                 self._say(f"ready: serves {', '.join(self._receivers)}")
                 if self._send_refused:
@@ -157,8 +165,14 @@ class Transmitter:
                 await self.streams.save()
 
     def assigned(self, places: Collection[TopicPartition]) -> None:
-        """It is this transmitter's turn, or another's."""
+        """It is this transmitter's turn, or another's; the group says so again whenever somebody comes or goes."""
         self._wanted = bool(places)
+        if not places and not self._stands_by:
+            self._stands_by = True
+            self._say(
+                f"stands by: another transmitter of the group {self._group} serves, and answers receivers; this one answers 503, and takes "
+                "over once that one is gone"
+            )
 
     async def revoked(self) -> None:
         """Another one may serve next: write down how far each receiver is, and stop."""

@@ -169,12 +169,12 @@ def _token(path: Path) -> str:
 
 
 def _keys(oauth: OAuth) -> tuple[tuple[int, int, int], Mapping[str, Any]]:
-    path = oauth.jwks_file
+    path, whose = oauth.jwks_file, f"oauth.jwks_file {oauth.jwks_file}"
     try:
         stat = path.stat()
-        jwks = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ConfigError(f"oauth.jwks_file: {path} cannot be read as a JWK set") from error
+    except OSError as error:
+        raise ConfigError(f"{whose}: cannot be read: {error.strerror}") from error
+    jwks = jose.read_json(path, whose)
     if not isinstance(jwks, dict):
-        raise ConfigError(f"oauth.jwks_file: {path} is no JWK set")
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino), jose.public_keys(jwks, f"oauth.jwks_file {path}")
+        raise ConfigError(f"{whose}: no JWK set")
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino), jose.public_keys(jwks, whose)

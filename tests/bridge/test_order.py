@@ -107,6 +107,7 @@ def test_a_token_for_somebody_else_is_skipped_and_not_refused(keys: SigningKeys)
         ({"credentials": [{**SID, "broker": "x" * 257}]}, "event"),
         ({"credentials": [{**SID, "kind": ""}]}, "event"),
         ({"iat": int(NOW_S) + 10**12}, "event"),
+        ({"iat": -(2**63)}, "age"),
     ],
 )
 def test_what_does_not_hold_is_refused_with_its_reason(
@@ -131,6 +132,11 @@ def test_a_development_key_is_refused_unless_asked_for(development: SigningKeys)
         order_of(token, trust(development), NOW_S)
     assert refused.value.reason == "key"
     assert order_of(token, trust(development, development=True), NOW_S) is not None
+    before_time = development.sign(
+        claims(iat=-(2**63))
+    ).encode()  # old tokens are taken here, but that is no time
+    with pytest.raises(TokenError, match="iat is no time"):
+        order_of(before_time, trust(development, development=True), NOW_S)
 
 
 def test_a_new_key_is_found_once_the_key_set_has_it(keys: SigningKeys, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_second_transmitter_stands_by_and_takes_over_where_a_killed_one_stoppe
                 scene.settings, other, scene.signer.path, tmp_path / "second" / "log", "--dev"
             )
             with second:
-                second.wait_said("listens on")
+                second.wait_said("stands by: another transmitter of the group stand-by.")
                 publish(scene.settings, *sent[:3])
                 until(lambda: len(endpoint.taken) >= 3)
                 with pytest.raises(urllib.error.HTTPError) as away:
@@ -211,7 +211,10 @@ def test_a_second_transmitter_stands_by_and_takes_over_where_a_killed_one_stoppe
                 first.process.kill()
                 first.process.wait()
                 publish(scene.settings, *sent[3:])
+                second.wait_said("takes over: the transmitter that served is gone")
                 second.wait_said("ready: serves")
+                assert second.said().count("stands by: ") == 1
+                assert "stands by: " not in first.said()
                 until(lambda: set(endpoint.taken) == set(sent))
                 assert scene.call(f"http://127.0.0.1:{other_port}/ssf/stream")[0]["aud"] == DESK
                 assert second.stop() == 0
@@ -294,6 +297,9 @@ def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Setting
 
     with Endpoint(answer) as endpoint:
         scene = Scene(bus, tmp_path, "refused.", endpoint.url)
+        with scene.transmitter("--refused") as printed:
+            assert printed.process.wait(30) == 0
+        assert "nothing is refused: no stream was made yet under the prefix 'refused.'" in printed.said()
         with scene.transmitter() as running:
             running.wait_said("ready: serves")
             publish(scene.settings, scene.signer.revocation("s-1"))
@@ -311,6 +317,7 @@ def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Setting
             assert again.stop() == 0
         with scene.transmitter("--refused") as printed:
             assert printed.process.wait(30) == 0
+        assert "nothing is refused: desk, idp" in printed.said()
         with scene.transmitter("--check") as asked:
             assert asked.process.wait(30) == 0
         assert "idp: https://idp.acme.test/set: ok, its endpoint answers" in asked.said()
@@ -320,6 +327,11 @@ def test_what_was_refused_is_printed_and_a_check_asks_each_endpoint(bus: Setting
     with TransmitProcess(scene.settings, scene.config, scene.signer.path, tmp_path / "plain") as refused:
         assert refused.process.wait(30) == 2
     assert "without TLS" in refused.said()
+    with TransmitProcess(
+        scene.settings, scene.config, scene.signer.path, tmp_path / "plain-check", "--check"
+    ) as refused:
+        assert refused.process.wait(30) == 2
+    assert "try it on loopback with --dev" in refused.said()
 
 
 @pytest.mark.slow

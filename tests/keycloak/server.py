@@ -25,7 +25,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -37,8 +36,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from stream.shell.broker import _die_with_parent
 from tests.cluster import free_ports
+from tests.process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 POM = Path(__file__).with_name("pom.xml")
@@ -202,7 +201,7 @@ def secret(client: str) -> str:
     return f"{client}-test-secret"
 
 
-class Keycloak:
+class Keycloak(ServerProcess):
     """One Keycloak process with the realm, as a context manager.
 
     Its data outlive `kill` and `stop`; `start` after either goes on with them. The process dies with the thread that
@@ -228,9 +227,8 @@ class Keycloak:
         self.port = port or free[0]
         self._management = free[1]
         self._features = features
-        self._process: subprocess.Popen[bytes] | None = None
         self._admin_token: tuple[float, str] | None = None
-        self.log = self.directory / "keycloak.log"
+        super().__init__(self.directory / "keycloak.log")
 
     # The process.
 
@@ -243,15 +241,6 @@ class Keycloak:
     def issuer(self) -> str:
         """The realm's address, which its tokens name as ``iss``."""
         return f"{self.url}/realms/{REALM}"
-
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs, paused or not."""
-        return self._process.pid if self.running() and self._process is not None else None
-
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
         """Start the server and wait until it is ready; the realm is imported where it is not there yet.
@@ -283,16 +272,7 @@ class Keycloak:
             f"--http-management-port={self._management}",
             "--log-level=INFO,io.smallrye.health:ERROR",
         ]
-        with self.log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                [*_java(self.directory), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                env=kept | given,
-                preexec_fn=_die_with_parent,
-                start_new_session=True,
-            )
+        self.launch([*_java(self.directory), *options], kept | given)
         try:
             self._wait()
         except BaseException:
@@ -304,48 +284,16 @@ class Keycloak:
         deadline = time.monotonic() + READY_S
         while not self.ready():
             if not self.running():
-                raise KeycloakError(f"Keycloak ended: {self._tail()}")
+                raise KeycloakError(f"Keycloak ended: {self.said()}")
             if time.monotonic() > deadline:
-                raise KeycloakError(f"Keycloak is not ready after {READY_S:.0f} s: {self._tail()}")
+                raise KeycloakError(f"Keycloak is not ready after {READY_S:.0f} s: {self.said()}")
             time.sleep(0.2)
-
-    def _tail(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def ready(self) -> bool:
         """Whether the server says that it is."""
         with contextlib.suppress(OSError, http.client.HTTPException):
             return _ask(self._management, "GET", "/health/ready", limit_s=5.0).status == 200
         return False
-
-    def kill(self) -> None:
-        """SIGKILL: no farewell to anybody."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(10)
-
-    def pause(self) -> None:
-        """SIGSTOP: connections are taken, nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT after `pause`."""
-        self._signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """A controlled shutdown, SIGKILL after 20 seconds."""
-        if self._process is None or not self.running():
-            return
-        self.resume()
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
 
     def __enter__(self) -> Self:
         try:

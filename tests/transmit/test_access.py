@@ -10,10 +10,12 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from models.errors import ConfigError, StateError
 from stream.bridge.configuration import read_as
 from stream.bridge.provider import Unavailable
+from stream.cli.main import app
 from stream.transmit.access import Access, Caller, Denied
 from stream.transmit.configuration import PUSH, Configuration
 from stream.transmit.sealing import Seal
@@ -235,3 +237,20 @@ def test_an_rsa_key_of_1024_bits_vouches_for_nobody(tmp_path: Path) -> None:
         Access(Configuration.model_validate_json(json.dumps(content)), lambda: NOW)
     with pytest.raises(ValidationError):
         Configuration.model_validate({**content, "oauth": {"issuer": SSO}})
+
+
+def test_the_help_of_the_command_tells_what_its_exit_codes_mean() -> None:
+    told = CliRunner().invoke(app, ["transmit", "--help"], env={"COLUMNS": "200"}).stdout
+    for said in (
+        "Exit 0: ended as told",
+        "--refused: nothing was refused",
+        "Exit 1: --check: an endpoint does not",
+    ):
+        assert said in told
+
+
+def test_a_key_file_of_the_oauth_server_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.json"
+    content = document(tmp_path, oauth={"issuer": SSO, "audience": HERE, "jwks_file": str(gone)})
+    with pytest.raises(ConfigError, match=r"oauth.jwks_file .*gone\.json: cannot be read: No such file"):
+        Access(Configuration.model_validate_json(json.dumps(content)), lambda: NOW)

@@ -775,6 +775,23 @@ def test_a_demand_without_issuers_is_refused_at_the_start(tmp_path: Path) -> Non
     assert run.decisions[-1]["marks"] == []
 
 
+def test_a_demand_of_a_tenant_without_an_issuer_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "issuers.json"
+    file.write_text(json.dumps({"acme": a.issuers()}), encoding="utf-8")
+    known = Settings(attestation_issuers=file)
+    demand = AttestationDemand(tenants={"acme": True, "other": True, "sandbox": False})
+    with pytest.raises(ConfigError, match=r"of 'other', but .*issuers.json names no issuer of theirs"):
+        bootstrap.judge_with(known, release(demand))
+    bootstrap.judge_with(known, release(AttestationDemand(tenants={"acme": True, "sandbox": False})))
+    bootstrap.judge_with(known, release(DEMANDED))
+    file.write_text('{"acme": []}', encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"demands attested declarations, but .*issuers.json names no issuer:"
+    ):
+        bootstrap.judge_with(known, release(DEMANDED))
+    bootstrap.judge_with(known, release(FREE))
+
+
 def test_keys_for_other_purposes_are_left_out_and_old_and_new_ones_held_together() -> None:
     old, new = (ECKey.generate_key("P-256", auto_kid=True) for _ in range(2))
     x509 = {**STRANGER.as_dict(private=False), "use": "x509-svid"}
@@ -811,7 +828,7 @@ def test_an_issuer_may_have_an_audience_a_typ_and_claims_of_its_own() -> None:
 SVID, OAUTH = a.issuers()[0], a.issuers()[1]
 EDDSA = OKPKey.generate_key("Ed25519", auto_kid=True)
 WRONG: dict[str, tuple[Any, str]] = {
-    "no JSON": ("{", "cannot be read"),
+    "no JSON": ("{", "no JSON: .* at line 1, column "),
     "a list": ([], "expected"),
     "no list": ({"acme": {}}, "expected"),
     "no issuer": ({"acme": [{}]}, "acme.0.kind"),
@@ -824,31 +841,39 @@ WRONG: dict[str, tuple[Any, str]] = {
     "an svid's typ": ({"acme": [{**SVID, "typ": "JWT"}]}, "kind oauth alone"),
     "no keys": ({"acme": [{**OAUTH, "jwks": {}}]}, "no JWK set"),
     "no object": ({"acme": [{**OAUTH, "jwks": {"keys": ["x"]}}]}, "no JWK set"),
-    "a file that is not there": ({"acme": [{**OAUTH, "jwks": "gone.json"}]}, "cannot be read"),
+    "a file that is not there": (
+        {"acme": [{**OAUTH, "jwks": "gone.json"}]},
+        "keys gone.json: cannot be read: No such file",
+    ),
     "keys of another use alone": (
         {"acme": [{**SVID, "jwks": a.public(STRANGER, use="sig")}]},
-        "at least one key",
+        'at least one key with "use": "jwt-svid"; the keys there have use \'sig\'$',
     ),
+    "no key at all": ({"acme": [{**OAUTH, "jwks": {"keys": []}}]}, "or without any; there are no keys$"),
+    "keys of no use": ({"acme": [{**SVID, "jwks": a.public(STRANGER)}]}, "the keys there have use none$"),
     "no kid": (
         {"acme": [{**OAUTH, "jwks": {"keys": [ECKey.generate_key("P-256").as_dict(private=False)]}}]},
-        "without a kid",
+        r"keys\[0\]: a key without a kid",
     ),
     "one kid twice": (
         {"acme": [{**OAUTH, "jwks": [a.public(STRANGER, kid="k"), a.public(a.BEARER, kid="k")]}]},
-        "two keys with the kid",
+        "key 'k': two keys with the kid 'k'; keep one",
     ),
-    "private": ({"acme": [{**OAUTH, "jwks": {"keys": [STRANGER.as_dict(private=True)]}}]}, "private"),
+    "private": (
+        {"acme": [{**OAUTH, "jwks": {"keys": [STRANGER.as_dict(private=True)]}}]},
+        f"key '{STRANGER.kid}': a private key; give the public one",
+    ),
     "another algorithm": (
         {"acme": [{**OAUTH, "jwks": a.public(a.KEYS[a.IDP], alg="PS256")}]},
-        "RS256 or ES256",
+        "alg 'PS256' is an algorithm that is not read; have it sign with RS256 or ES256",
     ),
     "a secret": (
         {"acme": [{**OAUTH, "jwks": {"keys": [{"kty": "oct", "kid": "k", "k": "c2VjcmV0"}]}}]},
-        "expected RSA",
+        "key 'k': kty is 'oct'; expected RSA",
     ),
     "another curve": (
-        {"acme": [{**OAUTH, "jwks": a.public(ECKey.generate_key("P-384", auto_kid=True))}]},
-        "P-256",
+        {"acme": [{**OAUTH, "jwks": a.public(ECKey.generate_key("P-384", auto_kid=True), kid="k")}]},
+        "key 'k': its curve is 'P-384'; expected RSA of 2048 bits, P-256",
     ),
     "EdDSA in a bundle": ({"acme": [{**SVID, "jwks": a.public(EDDSA, use="jwt-svid")}]}, "RS256 or ES256"),
 }
@@ -861,3 +886,29 @@ def test_a_file_of_issuers_that_is_wrong_is_refused_at_the_start(what: str, tmp_
     file.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
     with pytest.raises(ConfigError, match=says):
         load_issuers(file, a.OURS)
+
+
+@pytest.mark.filterwarnings("ignore:Key size")
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"n": "?"}, "it cannot be read: its members make no key of its kind"),
+        ({"e": None}, "it cannot be read: .*'e' "),
+        ({"n": "w" * 171}, "1024 bits; expected RSA of 2048 bits"),
+        ({"kty": None}, "kty is missing; expected RSA"),
+        ({"kty": "EC"}, "its curve is missing; expected RSA"),
+        ({"kty": "EC", "crv": "Ed25519"}, "it cannot be read"),
+        ({"d": "c2VjcmV0"}, "it cannot be read|a private key"),
+    ],
+)
+def test_a_key_that_is_refused_is_named_by_its_kid_with_the_reason_and_nothing_else_of_it(
+    change: Mapping[str, Any], why: str, tmp_path: Path
+) -> None:
+    entry = {**RSAKey.generate_key(2048).as_dict(private=False), "kid": "2026-03", **change}
+    file = tmp_path / "issuers.json"
+    file.write_text(json.dumps({"acme": [{**OAUTH, "jwks": {"keys": [entry]}}]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"of tenant 'acme': key '2026-03': (?:{why})") as refused:
+        load_issuers(file, a.OURS)
+    for member in ("n", "d"):
+        value = str(entry.get(member))
+        assert len(value) < 4 or value not in str(refused.value)

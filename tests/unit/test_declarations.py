@@ -302,12 +302,12 @@ def test_a_demand_without_keys_is_refused_at_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ("{", "cannot be read"),
+        ("{", "no JSON: .* at line 1, column "),
         ("[]", "expected"),
         ('{"a": {}}', "no JWK set"),
-        ('{"a": {"keys": ["x"]}}', "expected RSA"),
-        ('{"a": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}', "expected RSA"),
-        ('{"a": {"keys": [{"kty": "EC", "crv": "P-256"}]}}', "cannot be read"),
+        ('{"a": {"keys": ["x"]}}', r"tenant 'a': keys\[0\]: no JSON object; expected RSA"),
+        ('{"a": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}', "kty is 'oct'; expected RSA"),
+        ('{"a": {"keys": [{"kty": "EC", "crv": "P-256"}]}}', "cannot be read: .*'x' is required"),
         (json.dumps({"a": public(ECKey.generate_key("P-384"))}), "P-256"),
         (json.dumps({"a": {"keys": [{"kty": "RSA", "e": "AQAB", "n": "w" * 171}]}}), "2048"),
         (json.dumps({"a": {"keys": [OTHER.as_dict(private=True)]}}), "a private key"),
@@ -321,3 +321,11 @@ def test_keys_that_cannot_be_trusted_are_refused_by_tenant_and_never_shown(
     with pytest.raises(ConfigError, match=says) as refused:
         load_keys(file)
     assert OTHER.as_dict(private=True)["d"] not in str(refused.value)
+
+
+def test_a_file_of_keys_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.json: cannot be read: No such file or directory$"):
+        load_keys(tmp_path / "gone.json")
+    for variable in ("activation_jwks", "opinion_jwks"):
+        with pytest.raises(ConfigError, match=r"_JWKS .*gone\.json, .*: cannot be read: No such file"):
+            bootstrap.judge(Settings(**{variable: tmp_path / "gone.json"}))

@@ -246,7 +246,7 @@ def test_a_report_tells_tools_actions_resources_data_and_lives() -> None:
     assert (pat["declared"], pat["without_an_end"], pat["needed_minutes"]) == (2, 1, 0.0)
     assert [(row["value"], row["why"]) for row in document["long_lived"]] == [
         ("p-1", "no end was declared"),
-        ("p-2", "lives 17520 hours"),
+        ("p-2", "lives 1,051,200 minutes"),
     ]
     assert [(row["value"], row["minutes_left"] is None) for row in document["outlive_their_task"]] == [
         ("p-1", True),
@@ -539,7 +539,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_shows_a_table_json_and_what_may_go(policy: Path) -> None:
     shown = run(policy=policy)
     assert shown.exit_code == 0, shown.output
-    for text in ("code-assistant of acme: 6 sessions on 1 days", "repo:write", "lives 87648 hours"):
+    for text in ("code-assistant of acme: 6 sessions on 1 day, ", "repo:write", "lives 5,258,880 minutes"):
         assert text in shown.stdout
     document = json.loads(run("--json", "--agent", "code-assistant", policy=policy).stdout)
     (agent,) = document["agents"]
@@ -571,11 +571,49 @@ def test_a_log_in_parts_is_read_as_one_and_what_stands_in_two_parts_counts_once(
         (("--as", "ldap"), "oauth, keycloak, aws"),
         (("--as", "keycloak"), "--names"),
         (("--agent", "nobody"), "its agents are 'code-assistant', 'desk-assistant'"),
-        (("--names", "/nowhere.yaml"), "/nowhere.yaml"),
+        (("--as", "aws", "--names", "/nowhere.yaml"), "/nowhere.yaml cannot be read: No such file"),
+        (("--names", "/nowhere.yaml"), "say with --as what, oauth, keycloak, aws"),
+        (("--as", "oauth", "--json"), "--json and --as exclude each other"),
     ],
 )
 def test_a_wrong_option_is_refused_with_the_mend(arguments: tuple[str, ...], said: str) -> None:
     assert said in str(run(*arguments).exception)
+
+
+@pytest.mark.parametrize("form", ["aws", "keycloak", "oauth"])
+def test_an_agent_of_whom_nothing_is_to_be_applied_is_said_to_be_one(form: str, tmp_path: Path) -> None:
+    other = {**FORGE, "broker": "other"}
+    values = [declared(), b.declared("t", agent={"id": "clerk"}, credentials=[other])]
+    log, names = tmp_path / "log.jsonl", tmp_path / "names.yaml"
+    log.write_bytes(b.as_log_lines(b.log(values)))
+    names.write_text(f"{{version: 1, brokers: {{forge: {{provider: {form}}}}}}}", encoding="utf-8")
+    done = CliRunner().invoke(
+        app, ["privileges", str(log), "--as", form, "--names", str(names), "--agent", "clerk"]
+    )
+    assert done.exit_code == 0, done.output
+    assert (
+        f"nothing for clerk: it declared no credential of a broker that --names calls {form}" in done.stderr
+    )
+
+
+def test_an_agent_without_a_role_at_aws_is_told_as_one(tmp_path: Path) -> None:
+    log, names = tmp_path / "log.jsonl", tmp_path / "names.yaml"
+    log.write_bytes(b.as_log_lines(b.log([declared()])))
+    names.write_text("{version: 1, brokers: {forge: {provider: aws}}}", encoding="utf-8")
+    done = CliRunner().invoke(app, ["privileges", str(log), "--as", "aws", "--names", str(names)])
+    assert "--names has no role for default/coder at forge: add it to clients" in done.stderr
+
+
+def test_one_of_something_is_told_as_one_and_all_durations_in_minutes(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    ends = {"issued": "2026-01-01T00:00:00Z", "expires": "2026-01-03T00:00:00Z"}
+    log.write_bytes(b.as_log_lines(b.log([declared("s", {**FORGE, **ends}), called(), {"type": "odd"}])))
+    done = CliRunner().invoke(app, ["privileges", str(log)], env={"COLUMNS": "200"})
+    assert "1 session on 1 day, 1 call (0 alerted on)" in done.stdout
+    assert "(lives 2,880 minutes; needed for 0 minutes)" in done.stdout
+    assert "lives 2,880 minutes" in done.stdout
+    assert " hours" not in done.stdout
+    assert "1 record was refused and counts for nothing" in done.stderr
 
 
 def test_a_policy_that_says_nothing_of_credentials_is_the_one_it_was(policy: Path, tmp_path: Path) -> None:
@@ -728,9 +766,9 @@ def test_a_long_life_is_told_with_its_exception_and_by_the_data_of_the_calls() -
     records = [(record, None) for record in b.log(values)]
     (agent,) = report(records, b.judge(release._replace(policy=policy))).agents.values()
     assert agent.long_lived == {
-        ("forge", "pat", "p-0"): "lives 1440 minutes; excepted until 2026-01-01 (ada)",
-        ("forge", "pat", "p-1"): "lives 1440 minutes; its exception ran out on 2025-12-31 (ada)",
-        ("forge", "pat", "p-2"): "lives 1440 minutes",
+        ("forge", "pat", "p-0"): "lives 1,440 minutes; excepted until 2026-01-01 (ada)",
+        ("forge", "pat", "p-1"): "lives 1,440 minutes; its exception ran out on 2025-12-31 (ada)",
+        ("forge", "pat", "p-2"): "lives 1,440 minutes",
         ("forge", "jti", "f-1"): "a credential lives longer than 30 minutes, or for ever",
     }
 
