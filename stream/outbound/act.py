@@ -137,27 +137,34 @@ class Actor:
         return self.containment.next_deadline(partition)
 
     def standing(self) -> dict[str, int]:
-        """How many cases wait for a person, or for a broker, by what they wait for."""
-        return {"held": self.breaker.n_held, **self.containment.count()._asdict()}
+        """How many cases wait for a person, or for a broker, by what they wait for, and how many nobody can rule on any more."""
+        waiting = {"held": self.breaker.n_held, "dropped": self.breaker.n_dropped}
+        return waiting | self.containment.count()._asdict()
 
     def _act(self, record: Record) -> list[Output]:
-        # Before the record counts: what is late is late, though it come with this very one.
-        outputs = _alerts(self.containment.pass_time(record.partition, record.timestamp_ms))
-        try:
-            read = read_case(record)
-            if isinstance(read, HeldResolved):
-                outputs += self._resolve(record, self._ruling(read))
-            elif isinstance(read, OutcomeTold):
-                outputs += _alerts(self.containment.take(record.partition, read.tenant, read.outcome))
-            elif isinstance(read, Case):
-                outputs += self._case(record, read)
-        except ContractError as error:
-            outputs.append(refusal(record, error.reason, error.detail))
-        except (DriftlineError, OSError):
-            raise  # a key that cannot be read
-        except Exception as error:  # nobody foresaw it: the record is put aside, and stops nobody
-            outputs.append(refusal(record, "internal", type(error).__name__))
+        # Time before the record: what is late is late, though it come with this very one.
+        outputs: list[Output] = []
+        for step in (self._pass_time, self._read):
+            try:
+                outputs += step(record)
+            except ContractError as error:
+                outputs.append(refusal(record, error.reason, error.detail))
+            except (DriftlineError, OSError):
+                raise  # a key that cannot be read
+            except Exception as error:  # nobody foresaw it: the record is put aside, and stops nobody
+                outputs.append(refusal(record, "internal", type(error).__name__))
         return outputs
+
+    def _pass_time(self, record: Record) -> list[Output]:
+        return _alerts(self.containment.pass_time(record.partition, record.timestamp_ms))
+
+    def _read(self, record: Record) -> list[Output]:
+        read = read_case(record)
+        if isinstance(read, HeldResolved):
+            return self._resolve(record, self._ruling(read))
+        if isinstance(read, OutcomeTold):
+            return _alerts(self.containment.take(record.partition, read.tenant, read.outcome))
+        return self._case(record, read) if isinstance(read, Case) else []
 
     def _case(self, record: Record, case: Case) -> list[Output]:
         outputs: list[Output] = []

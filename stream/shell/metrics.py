@@ -94,7 +94,7 @@ class Measures:
         text = "Decisions confirmed, repeats after a crash included."
         self.decisions = counter("decisions", text, "verdict")
         self.outputs = counter("outputs", "Records confirmed by the broker, by topic.", "topic")
-        text = "Sessions whose revocations for drift are held, awaited of a broker, failed there or overdue."
+        text = "Sessions whose revocations for drift are held, dropped, awaited of a broker, failed there or overdue."
         self.revocations = gauge("revocations", text, "standing")
         self.quarantine = counter("quarantine", "Records quarantined, by reason.", "reason")
         self.ticks = counter("ticks", "Clock ticks appended to quiet partitions.")

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contracts import CredentialRef, Outcome
-from stream.events import ALERTS, CASES, FEEDBACK, OUTCOMES, QUARANTINE, Output, Record, dumps, rfc3339
+from stream.events import (
+    ALERTS,
+    CASES,
+    FEEDBACK,
+    OUTCOMES,
+    QUARANTINE,
+    REVOCATIONS,
+    Output,
+    Record,
+    dumps,
+    rfc3339,
+)
 from stream.outbound import containment
 from stream.outbound.act import Actor
 from stream.outbound.claims import SESSION_REVOKED, credential_id
@@ -238,7 +249,7 @@ def test_no_more_cases_of_a_partition_are_followed_than_fit_and_the_latest_ones_
     actor = Actor(KEYS)
     elsewhere = [each._replace(partition=4) for each in log(revoked(9))]
     actor.act([*elsewhere, *log(*(revoked(n) for n in range(5)))])
-    assert actor.standing() == {"held": 0, "awaited": 3, "failed": 0, "overdue": 0}
+    assert actor.standing() == {"held": 0, "dropped": 0, "awaited": 3, "failed": 0, "overdue": 0}
     assert findings(actor.act(at((1, outcome(0, "failed"))))) == []
     assert findings(actor.act(at((1, outcome(4, "failed")))))
     told = [each._replace(partition=4) for each in at((1, outcome(9, "failed")))]
@@ -309,7 +320,11 @@ def test_a_ruling_of_another_tenant_on_this_opening_sends_nothing_when_it_is_rea
     stage.act(records)
     after = Actor(KEYS, rulings().read)
     after.recall(records, stage.held())
-    assert after.standing() == stage.actor.standing() == {"held": 1, "awaited": 0, "failed": 0, "overdue": 0}
+    assert (
+        after.standing()
+        == stage.actor.standing()
+        == {"held": 1, "dropped": 0, "awaited": 0, "failed": 0, "overdue": 0}
+    )
 
 
 def test_what_a_person_sent_is_waited_for_by_whoever_takes_over_however_long_it_was_held() -> None:
@@ -380,9 +395,9 @@ def test_the_standing_of_revocations_is_counted() -> None:
     actor = Actor(KEYS)
     told = [(1.0, outcome(1, "failed")), (1.0, outcome(2))]
     actor.act(at(*((0, revoked(n)) for n in range(4)), *told))
-    assert actor.standing() == {"held": 0, "awaited": 2, "failed": 1, "overdue": 0}
+    assert actor.standing() == {"held": 0, "dropped": 0, "awaited": 2, "failed": 1, "overdue": 0}
     actor.act(at((9, None)))
-    assert actor.standing() == {"held": 0, "awaited": 0, "failed": 1, "overdue": 2}
+    assert actor.standing() == {"held": 0, "dropped": 0, "awaited": 0, "failed": 1, "overdue": 2}
 
 
 def test_a_token_that_names_no_credential_is_not_followed() -> None:
@@ -479,3 +494,13 @@ def test_a_worker_that_takes_over_says_what_the_one_before_would_have(
     rest = after.act(records[acknowledged:])
     assert [*_said(first), *_said(rest)] == _said(Actor(KEYS, rulings().read).act(records))
     assert set(_said(lost)) <= set(_said(rest))
+
+
+def test_time_that_fails_stops_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Actor(KEYS)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(actor.containment, "pass_time", fail)
+    assert [output.topic for output in actor.act(log(revoked()))] == [QUARANTINE, ALERTS, REVOCATIONS]
