@@ -313,7 +313,7 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
     known.clear()
     with pytest.warns(UserWarning, match="for a trial alone"):
         receiver["run"]("", development.jwks(), *whom, *ours, dev=True)
-    assert (len(killed), len(told), known) == (2, 2, {claims["jti"]})
+    assert (len(killed), len(told), known) == (2, 3, {claims["jti"]})
 
 
 def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.contracts import Case
 from stream.core.partition import Partition
@@ -12,6 +14,7 @@ from stream.core.releases import Release
 from stream.events import CASES, ENDS, REVOCATIONS, Record
 from stream.outbound.act import Actor, plan
 from stream.outbound.claims import CREDENTIALS_RELEASED
+from stream.policy import ModeOf
 from stream.shell.outputs import claims_of
 from tests import builders as b
 from tests.unit.test_breaker import KEYS
@@ -147,6 +150,65 @@ def test_after_drift_took_all_the_end_tells_nothing() -> None:
     assert run.cases[-1]["kind"] == "ended"
     assert released(run) == [("s", "lease/2", "not_for_task")]
     assert told(run) == []
+
+
+def test_what_fell_in_shadow_alone_is_told_at_the_end_of_a_session_that_is_enforced() -> None:
+    made = saying({}, "shadow", units=10_000)
+    rows = [ModeOf(agent="a", mode="enforce")]
+    release = made._replace(policy=made.policy.model_copy(update={"modes": rows}))
+    child = {"root_session_id": "p", "parent_session_id": "p", "agent": {"id": "a"}}
+    drift = b.called("p", 1, tool="wire_money", arguments={"to": "desk@evil.example", "text": "zq"})
+    values = [holding("p"), holding("c", LONG, **child), drift, b.ended("c", 1, root_session_id="p")]
+    run = b.play(values, bundled=release)
+    assert told(run) == [("c", ["lease/2"])]
+    assert [out.topic for out in Actor(KEYS).act(records(run)) if out.topic in (REVOCATIONS, ENDS)] == [ENDS]
+
+
+WORDS = st.sampled_from([None, True, False])
+HOLDINGS = st.dictionaries(st.integers(0, 2), WORDS, max_size=3)
+
+
+@given(
+    st.lists(HOLDINGS, min_size=1, max_size=5),
+    st.dictionaries(st.integers(0, 2), st.sampled_from(["revoke", "release", "nothing"])),
+    st.sampled_from([1, 3, 512]),
+    st.data(),
+)
+def test_each_credential_goes_one_way_and_only_by_the_end_of_its_last_holder(
+    sessions: list[dict[int, bool | None]], ends: dict[int, str], batch: int, data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(sessions))))
+    held = [
+        [
+            {"broker": "vault", "kind": f"k{n}", "value": "v", "issued_for_task": word}
+            for n, word in each.items()
+        ]
+        for each in sessions
+    ]
+    values = [
+        *(holding(f"s{n}", *each) for n, each in enumerate(held)),
+        *(b.ended(f"s{n}", 1) for n in order),
+    ]
+    release = saying({"vault": {f"k{n}": end for n, end in ends.items()}})
+    run = b.play(values, batch, bundled=release)
+    went: dict[tuple[str, str], str] = {}
+    for case in run.cases:
+        for each in [*case["sets"], *case["end_sets"]]:
+            ((event,),) = [each["claims"]["events"].values()]
+            for way in ("driftline_credentials", "driftline_released"):
+                for ref in event.get(way, ()):
+                    assert went.setdefault((case["session_id"], ref["kind"]), way) == way
+    expected = {}
+    for place, n in enumerate(order):
+        for kind, word in sessions[n].items():
+            if any(kind in sessions[later] for later in order[place + 1 :]):
+                continue
+            end = ends.get(kind, "release")
+            if word or (word is None and end == "revoke"):
+                expected[f"s{n}", f"k{kind}"] = "driftline_credentials"
+            elif end != "nothing":
+                expected[f"s{n}", f"k{kind}"] = "driftline_released"
+    assert went == expected
 
 
 def records(run: b.Run) -> list[Record]:
