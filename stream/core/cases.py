@@ -199,7 +199,9 @@ class Cases:
         if told and move.kind == "standing":
             dossier.alerted = True
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
-        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(case.model_dump())))
+        # Most cases have none: they are the bytes that they were before there were any.
+        document = case.model_dump(exclude=None if end_sets else {"end_sets"})
+        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(document)))
 
     def _change(self, item: Call | Close | Unjudged | Opined, move: Move, number: int) -> Change:
         session, release, now_ms = item.session, item.release, item.now_ms

@@ -46,7 +46,7 @@ def released(run: b.Run) -> list[tuple[str, str, str]]:
 
 def told(run: b.Run) -> list[tuple[str, list[str]]]:
     """For each word to brokers on what an end released whose session it is of, and which credentials it names."""
-    sets = [(case["session_id"], each) for case in run.cases for each in case["end_sets"]]
+    sets = [(case["session_id"], each) for case in run.cases for each in case.get("end_sets", ())]
     assert all(each["topic"] == ENDS for _, each in sets)
     events = [(session, each["claims"]["events"][CREDENTIALS_RELEASED]) for session, each in sets]
     return [(session, [ref["value"] for ref in event["driftline_released"]]) for session, event in events]
@@ -193,7 +193,7 @@ def test_each_credential_goes_one_way_and_only_by_the_end_of_its_last_holder(
     run = b.play(values, batch, bundled=release)
     went: dict[tuple[str, str], str] = {}
     for case in run.cases:
-        for each in [*case["sets"], *case["end_sets"]]:
+        for each in [*case["sets"], *case.get("end_sets", ())]:
             ((event,),) = [each["claims"]["events"].values()]
             for way in ("driftline_credentials", "driftline_released"):
                 for ref in event.get(way, ()):
