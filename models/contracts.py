@@ -392,7 +392,7 @@ class CredentialRef(Outbound):
 
 
 class ReleasedCredential(CredentialRef):
-    """A credential that a session's end leaves alone: it was not issued for the task, or another session holds it."""
+    """A credential that a session's end leaves alone: another open session holds it, or else it was not issued for the task."""
 
     why: Literal["not_for_task", "held_elsewhere"]
 
@@ -412,7 +412,7 @@ class PathStep(Outbound):
 class Signed(Outbound):
     """Claims that act signs as they stand and publishes to `topic`."""
 
-    topic: Literal["agent.revocations.v1", "agent.risk.v1"]
+    topic: Literal["agent.revocations.v1", "agent.risk.v1", "agent.ends.v1"]
     claims: dict[str, Any]
 
 
@@ -434,6 +434,8 @@ class Case(Outbound):
     ``case_id`` is one for a session; ``record_id`` one for this change. ``finding`` and ``sets`` are final:
     act sends, holds or groups them and signs, and adds nothing. ``kind`` ``ended``: the session is over, which
     closes no case that the SOC was told of; of ``credentials`` its end revokes those that are not ``released``.
+    ``end_sets`` are the tokens for `agent.ends.v1`, apart from ``sets``: an act that is older than that topic
+    ignores the field, and sends the rest.
     """
 
     schema_version: Literal[1] = 1
@@ -462,6 +464,7 @@ class Case(Outbound):
     inherited_from: str | None
     finding: dict[str, Any] | None
     sets: list[Signed]
+    end_sets: list[Signed] = []
     release: str
     policy: str
     core: str
@@ -569,7 +572,7 @@ class ReleaseRecord(Outbound):
     token: str
 
 
-# ------------------------------------------- agent.revocations.v1 and agent.risk.v1: what the tokens hold
+# ---------------------- agent.revocations.v1, agent.risk.v1 and agent.ends.v1: what the tokens hold
 
 
 class SessionSubject(Outbound):
@@ -603,6 +606,18 @@ class RiskLevelChange(Outbound):
     initiating_entity: Literal["policy", "system"]
 
 
+class CredentialsReleased(Outbound):
+    """An event of our own: what a session that is over held, and its end left alive. It asks for nothing.
+
+    The list is not called as that of a revocation is, so that nobody takes the one for the other.
+    """
+
+    event_timestamp: int
+    initiating_entity: Literal["system"]
+    reason_admin: Annotated[dict[str, str], Field(min_length=1)]
+    driftline_released: Annotated[list[CredentialRef], Field(min_length=1)]
+
+
 class SessionRevokedEvents(Outbound):
     """The one event of a revocation."""
 
@@ -617,6 +632,14 @@ class RiskLevelChangeEvents(Outbound):
     risk_level_change: Annotated[
         RiskLevelChange,
         Field(alias="https://schemas.openid.net/secevent/caep/event-type/risk-level-change"),
+    ]
+
+
+class CredentialsReleasedEvents(Outbound):
+    """The one event of an end that released something."""
+
+    credentials_released: Annotated[
+        CredentialsReleased, Field(alias="urn:uuid:01f01c84-f32b-4c1d-9d37-bcae5bdc2175")
     ]
 
 
@@ -641,3 +664,9 @@ class RiskClaims(TokenClaims):
     """Payload of a signed change of risk."""
 
     events: RiskLevelChangeEvents
+
+
+class ReleasedClaims(TokenClaims):
+    """Payload of a signed word on what an end released."""
+
+    events: CredentialsReleasedEvents

@@ -30,6 +30,7 @@ EVENTS, DECISIONS, CASES = "agent.events.v1", "agent.decisions.v1", "agent.cases
 ALERTS = "agent.alerts.v1"
 REVOCATIONS: Final = "agent.revocations.v1"
 RISK: Final = "agent.risk.v1"
+ENDS: Final = "agent.ends.v1"
 QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 HELD: Final = "agent.held.v1"

@@ -194,6 +194,11 @@ class Credentials(_Part):
         return found.until_ms if found is not None else None
 
 
+End = Literal["revoke", "release", "nothing"]
+"""What the end of a session means to a credential of which its declaration does not say whether it was issued for the task: dead; left
+alone, and its broker told; left alone."""
+
+
 class Policy(_Part):
     """Everything a security engineer decides, see the comments in ``policy.yaml``."""
 
@@ -205,7 +210,9 @@ class Policy(_Part):
     families: FamilyCounts = FamilyCounts()
     signals: dict[str, Consequence] = Field(default_factory=dict)
     credential_max_hours: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 24
+    ends: dict[str, dict[str, End]] = Field(default_factory=dict)
     task_credentials: dict[str, list[str]] = Field(default_factory=dict)
+    """The older spelling of ``revoke`` in `ends`."""
     loop_calls: Annotated[int, Field(ge=2, le=64)] = 5
     calm_calls: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
@@ -260,6 +267,11 @@ class Policy(_Part):
         rows = ((tenant, agent), (None, agent), (tenant, None)) if self.modes else ()
         return next((self._modes[row] for row in rows if row in self._modes), self.mode) == "enforce"
 
+    def at_end(self, broker: str, kind: str) -> End:
+        """What the end of a session means to credentials of a broker and kind."""
+        listed: End = "revoke" if kind in self.task_credentials.get(broker, ()) else "release"
+        return self.ends.get(broker, {}).get(kind, listed)
+
     @property
     def mode_told(self) -> str:
         """The mode, and for how many another one holds."""
@@ -287,7 +299,14 @@ class Policy(_Part):
         if not self.credentials.scopes:  # without lists it never speaks
             content["signals"].pop("identity.credential_beyond_scope", None)
         content["modes"].sort(key=dumps)
-        for younger in ("modes", "sensitive", "data_classes", "task_credentials"):
+        # However it is spelled, one meaning is one policy; `release` is what no word means.
+        said = [(broker, kind, end) for broker, of in self.ends.items() for kind, end in of.items()]
+        for broker, kind in sorted((broker, kind) for broker, kind, end in said if end == "revoke"):
+            kinds = content["task_credentials"].setdefault(broker, [])
+            if kind not in kinds:
+                kinds.append(kind)
+        content["ends"] = sorted((broker, kind) for broker, kind, end in said if end == "nothing")
+        for younger in ("modes", "sensitive", "data_classes", "task_credentials", "ends"):
             if not content[younger]:
                 del content[younger]
         if self.limits.open_mib == Limits().open_mib:
@@ -339,6 +358,7 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     except ValidationError as error:
         raise _refusal(error, tree, name) from error
     _check_signals(policy, tree, name)
+    _check_ends(policy, tree, name)
     return policy
 
 
@@ -398,6 +418,17 @@ def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
         else:
             continue
         raise ConfigError(f"{name}, line {_line(tree, ['signals', signal])}: {problem}")
+
+
+def _check_ends(policy: Policy, tree: yaml.Node | None, name: str) -> None:
+    """Raise `ConfigError` where the policy called `name` says two things of one kind of credential."""
+    for broker, kinds in policy.task_credentials.items():
+        for kind in kinds:
+            if (end := policy.at_end(broker, kind)) != "revoke":
+                raise ConfigError(
+                    f"{name}, line {_line(tree, ['ends', broker, kind])}: ends.{broker}.{kind}: {end} here, but revoke by "
+                    "task_credentials, its older spelling; strike the kind from one of them"
+                )
 
 
 def _line(node: yaml.Node | None, path: Sequence[int | str]) -> int:

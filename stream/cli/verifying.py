@@ -71,7 +71,7 @@ def revocation(
         bool, typer.Option("--dev", help="For trials: take what a development key signed too.")
     ] = False,
 ) -> None:
-    """Check the signature and claims of revocations, of whatever age.
+    """Check the signature and claims of revocations, of whatever age. A token of what an end released is none, and is refused.
 
     Exit 0: all hold; with --audience: all that are for you, and at least one is.
 
@@ -129,6 +129,7 @@ class _Judged(NamedTuple):
 
 def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None, *, dev: bool) -> _Judged:
     """A token as a receiver judges it that knows these keys; without an `audience` it is whoever the token names."""
+    from stream.outbound.claims import CREDENTIALS_RELEASED
     from stream.outbound.keys import DEVELOPMENT
     from stream.outbound.tokens import key_id_of, verify_token
     from stream.shell.outputs import claims_of
@@ -139,6 +140,11 @@ def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None,
         claims = verify_token(token, keys, issuer, named[0] if named else "")
     except ContractError as error:
         return _Judged("refused", f"refused, {error}")
+    if CREDENTIALS_RELEASED in claims["events"]:
+        return _Judged(
+            "refused",
+            "refused, event: no revocation; it names credentials that an end released, to be left alive",
+        )
     development = key_id_of(token).startswith(DEVELOPMENT)
     if development and not dev:
         return _Judged(

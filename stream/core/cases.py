@@ -15,12 +15,13 @@ import msgspec
 from models.contracts import Case, CredentialRef, Evidence, PathStep, RevocationBudget, Standing, Verdict
 from models.forest.units import UNITS
 from models.session import Dossier, Identity, PathRow, Session
+from stream.core.credentials import announced
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
 from stream.events import CASES, CORE, REVOCATIONS, Output, clipped, dumps, rfc3339, short_hash
 from stream.outbound.change import RANK, Change, Receivers
-from stream.outbound.claims import signed_sets
+from stream.outbound.claims import signed_end_sets, signed_sets
 from stream.outbound.findings import finding, is_told
 from stream.policy import Policy
 
@@ -183,11 +184,13 @@ class Cases:
         number, dossier.change = dossier.change, dossier.change + 1
         change = self._change(item, move, number)
         told, sets = is_told(change), signed_sets(change, self._receivers)
+        end_sets = signed_end_sets(change, self._receivers)
         by_drift = move.cause == "drift" and any(signed.topic == REVOCATIONS for signed in sets)
         case = change.case.model_copy(
             update={
                 "finding": finding(change, runbook_url=self._receivers.runbook_url) if told else None,
                 "sets": sets,
+                "end_sets": end_sets,
                 "budget": _budget(item.release.policy) if by_drift else None,
             }
         )
@@ -196,7 +199,9 @@ class Cases:
         if told and move.kind == "standing":
             dossier.alerted = True
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
-        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(case.model_dump())))
+        # Most cases have none: they are the bytes that they were before there were any.
+        document = case.model_dump(exclude=None if end_sets else {"end_sets"})
+        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(document)))
 
     def _change(self, item: Call | Close | Unjudged | Opined, move: Move, number: int) -> Change:
         session, release, now_ms = item.session, item.release, item.now_ms
@@ -253,6 +258,7 @@ class Cases:
             revoked=dossier.revoked,
             withheld=dossier.withheld,
             in_earnest=move.in_earnest,
+            announced=announced(case.released, release.policy),
         )
 
 

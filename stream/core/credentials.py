@@ -1,10 +1,13 @@
-"""Which credentials an honest end takes: those issued for the task that no other open session of the tenant holds."""
+"""Which credentials an honest end takes: those issued for the task that no other open session of the tenant holds.
+
+Of those that it leaves alone the last holder's end tells, where the policy does not say ``nothing``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from models.contracts import Credential, ReleasedCredential
+from models.contracts import Credential, CredentialRef, ReleasedCredential
 from models.session import HELD, CredentialRow, Session
 from stream.events import short_hash
 from stream.policy import Policy
@@ -29,14 +32,17 @@ def spent_by(session: Session, left: Sequence[ReleasedCredential]) -> bytes:
     return b"".join(sorted(gone))
 
 
+def is_for_task(row: CredentialRow, policy: Policy) -> bool:
+    """Whether a credential was issued for its session's task: the declaration's word goes before the policy's."""
+    return policy.at_end(row.broker, row.kind) == "revoke" if row.for_task is None else row.for_task
+
+
 def released(session: Session, policy: Policy, is_held: Callable[[bytes], bool]) -> list[ReleasedCredential]:
     """Of a session that is over, the credentials that its end leaves alone; `is_held` by another open one."""
     kept = []
     for row in session.credentials:
-        for_task = row.for_task
-        if for_task is None:
-            for_task = row.kind in policy.task_credentials.get(row.broker, ())
-        if for_task and not is_held(print_of(session.tenant, row)):
+        held = is_held(print_of(session.tenant, row))
+        if not held and is_for_task(row, policy):
             continue
         kept.append(
             ReleasedCredential(
@@ -44,7 +50,16 @@ def released(session: Session, policy: Policy, is_held: Callable[[bytes], bool])
                 kind=row.kind,
                 value=row.value,
                 scope=row.scope,
-                why="held_elsewhere" if for_task else "not_for_task",
+                why="held_elsewhere" if held else "not_for_task",
             )
         )
     return kept
+
+
+def announced(left: Iterable[ReleasedCredential], policy: Policy) -> list[CredentialRef]:
+    """Of those that an end leaves alone, the credentials that it gives up for good and that the policy lets brokers hear of."""
+    return [
+        CredentialRef(broker=ref.broker, kind=ref.kind, value=ref.value, scope=ref.scope)
+        for ref in left
+        if ref.why == "not_for_task" and policy.at_end(ref.broker, ref.kind) != "nothing"
+    ]

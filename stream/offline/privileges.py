@@ -31,6 +31,7 @@ from models.text.fingerprints import data_class
 from stream import events
 from stream.core.arrival import Arrival, arrive
 from stream.core.catalogues import HeldCatalogues
+from stream.core.credentials import is_for_task
 from stream.core.judge import Judge
 from stream.core.partition import Partition
 from stream.events import DECISIONS, QUARANTINE, Record, counted, dumps, rfc3339
@@ -649,11 +650,8 @@ class _Reading:
         if opened is None:
             return
         for ref, row in opened.rows.items():
-            for_task = row.for_task
-            if for_task is None:
-                for_task = row.kind in self._policy.task_credentials.get(row.broker, ())
             left = None if row.expires_ms is None else row.expires_ms - arrival.time_ms
-            if not for_task and (left is None or left > 0):
+            if not is_for_task(row, self._policy) and (left is None or left > 0):
                 before = opened.agent.outlives.get(ref, 0)
                 opened.agent.outlives[ref] = None if left is None or before is None else max(left, before)
 

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from models.contracts import SCHEMA_VERSION, Case, ClockTick, HeldResolved, OutcomeTold, Signed
 from models.errors import ContractError, DecodeError, DriftlineError, SchemaError
-from stream.events import ALERTS, CORE, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
+from stream.events import ALERTS, CORE, ENDS, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
 from stream.outbound import alarm
 from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
+from stream.outbound.claims import CREDENTIALS_RELEASED
 from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
@@ -38,12 +39,12 @@ class Plan(NamedTuple):
 def plan(case: Case, ruling: Ruling = SENT) -> Plan:
     """What of a case is sent now.
 
-    Shadow mode sends no revocation, nor does a breaker that holds it. Everything else goes out at once: grouping (one campaign
-    over many sessions) does not exist yet, and this is the place for it.
+    Shadow mode sends brokers nothing: neither a revocation, nor what an end released. Nor does a breaker that holds a revocation send it.
+    Everything else goes out at once: grouping (one campaign over many sessions) does not exist yet, and this is the place for it.
     """
     revokes = case.enforced and ruling.held_by is None and not ruling.dropped
     sets = [signed for signed in case.sets if revokes or signed.topic != REVOCATIONS]
-    return Plan(case.finding, sets)
+    return Plan(case.finding, [*sets, *(case.end_sets if case.enforced else ())])
 
 
 def _nobody(token: str) -> Resolution:
@@ -313,12 +314,12 @@ def read_case(record: Record) -> FromLog:
 
 
 def check_set(case: Case, signed: Signed) -> None:
-    """A token speaks of its own case and tenant only, whatever was written into the case log.
+    """A token speaks of its own case and tenant only, and lies where its event belongs, whatever was written into the case log.
 
     Raises
     ------
     TokenError
-        It names another case, session or tenant.
+        It names another case, session or tenant, or what was released would lie among revocations.
     """
     subject = signed.claims.get("sub_id")
     named = subject if isinstance(subject, dict) else {}
@@ -328,3 +329,5 @@ def check_set(case: Case, signed: Signed) -> None:
         raise TokenError("subject", "sub_id.session is not the case's session")
     if named.get("tenant") != {"format": "opaque", "id": case.tenant}:
         raise TokenError("subject", "sub_id.tenant is not the case's tenant")
+    if (CREDENTIALS_RELEASED in signed.claims.get("events", ())) != (signed.topic == ENDS):
+        raise TokenError("event", f"the event does not belong on {signed.topic}")

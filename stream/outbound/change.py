@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from models.contracts import Case, Evidence, Standing
+from models.contracts import Case, CredentialRef, Evidence, Standing
 
 RANK: dict[Standing, int] = {"quiet": 0, "closed": 0, "watch": 1, "alert": 2, "contained": 3}
 """How much a standing calls for; a case that is closed calls for nothing any more."""
@@ -68,6 +68,8 @@ class Change:
         What drift called for before this change was told in shadow alone.
     in_earnest : bool
         What shadow alone had revoked is revoked for good now.
+    announced : sequence of CredentialRef
+        Credentials that the end of the session leaves alive, and of which brokers are told.
     """
 
     case: Case
@@ -83,6 +85,7 @@ class Change:
     revoked: bool = False
     withheld: bool = False
     in_earnest: bool = False
+    announced: Sequence[CredentialRef] = ()
 
     @property
     def peak(self) -> Standing:

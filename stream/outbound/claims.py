@@ -8,18 +8,21 @@ Standards: SET (RFC 8417), OpenID SSF 1.0 and CAEP 1.0, subject identifiers (RFC
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from models.contracts import CredentialRef, Signed, Standing
-from stream.events import REVOCATIONS, RISK, clipped, dumps, short_hash
+from stream.events import ENDS, REVOCATIONS, RISK, clipped, dumps, short_hash
 from stream.outbound.change import Change, Receivers
 
 SESSION_REVOKED = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
 RISK_LEVEL_CHANGE = "https://schemas.openid.net/secevent/caep/event-type/risk-level-change"
+
+CREDENTIALS_RELEASED = "urn:uuid:01f01c84-f32b-4c1d-9d37-bcae5bdc2175"
+"""An event of our own: CAEP knows none that says that a credential lives on and nobody uses it. No domain is ours to name it by."""
 
 MAX_CREDENTIALS_BYTES = 32 * 1024
 """Bytes of credential references in one token; a broker with more gets a further token, none is cut."""
@@ -43,7 +46,7 @@ def signed_sets(change: Change, receivers: Receivers) -> list[Signed]:
     revokes = (
         (case.after == "contained" and not change.revoked)
         or case.inherited_from is not None
-        or (case.kind == "ended" and (change.withheld or not change.revoked))
+        or _is_honest_end(change)
     )
     sets: list[Signed] = []
     if revokes:
@@ -54,6 +57,19 @@ def signed_sets(change: Change, receivers: Receivers) -> list[Signed]:
         risk = risk_claims(change, receivers.issuer, receivers.risk_audience)
         sets.append(Signed(topic=RISK, claims=risk))
     return sets
+
+
+def signed_end_sets(change: Change, receivers: Receivers) -> list[Signed]:
+    """The claims that tell brokers what the end of a session leaves alive; none where drift took all before."""
+    if not _is_honest_end(change):
+        return []
+    claims = released_claims(change, receivers.issuer, receivers.audiences)
+    return [Signed(topic=ENDS, claims=each) for each in claims]
+
+
+def _is_honest_end(change: Change) -> bool:
+    """Whether a session is over whose credentials drift did not take before, or in shadow alone."""
+    return change.case.kind == "ended" and (change.withheld or not change.revoked)
 
 
 def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -77,20 +93,41 @@ def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str])
     case = change.case
     if case.cause == "internal":
         return []
-    by_audience: dict[str, dict[bytes, CredentialRef]] = {}
     spared = {(ref.broker, ref.kind, ref.value) for ref in case.released}
-    for ref in case.credentials:
-        if (ref.broker, ref.kind, ref.value) in spared:
-            continue
+    taken = [ref for ref in case.credentials if (ref.broker, ref.kind, ref.value) not in spared]
+    event = _Event(SESSION_REVOKED, "session-revoked", _revoked)
+    return _one_for_each(change, issuer, audiences, taken, event)
+
+
+def released_claims(change: Change, issuer: str, audiences: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Claims of the tokens that say what an end leaves alive, for each audience and with ids as `revocation_claims` has them."""
+    event = _Event(CREDENTIALS_RELEASED, "credentials-released", _released)
+    return _one_for_each(change, issuer, audiences, change.announced, event)
+
+
+class _Event(NamedTuple):
+    """An event about credentials: its type, what its ids are made with, and what it says of some of them."""
+
+    uri: str
+    name: str
+    of: Callable[[Change, Sequence[CredentialRef]], dict[str, Any]]
+
+
+def _one_for_each(
+    change: Change, issuer: str, audiences: Mapping[str, str], refs: Iterable[CredentialRef], event: _Event
+) -> list[dict[str, Any]]:
+    """Claims about `refs`: a token for each audience, or several where one does not take them all."""
+    case = change.case
+    by_audience: dict[str, dict[bytes, CredentialRef]] = {}
+    for ref in refs:
         audience = audiences.get(ref.broker) or default_audience(ref.broker)
         by_audience.setdefault(audience, {})[dumps(ref.model_dump())] = ref
     claims = []
-    for audience, refs in sorted(by_audience.items()):
-        for part, group in enumerate(_grouped(refs)):
+    for audience, theirs in sorted(by_audience.items()):
+        for part, group in enumerate(_grouped(theirs)):
             suffix = () if part == 0 else (str(part),)
-            jti = short_hash("session-revoked", case.case_id, case.cause, audience, *suffix)
-            event = _revoked(change, group)
-            claims.append(_claims(change, issuer, audience, jti, {SESSION_REVOKED: event}))
+            jti = short_hash(event.name, case.case_id, case.cause, audience, *suffix)
+            claims.append(_claims(change, issuer, audience, jti, {event.uri: event.of(change, group)}))
     return claims
 
 
@@ -114,14 +151,28 @@ def _revoked(change: Change, refs: Sequence[CredentialRef]) -> dict[str, Any]:
         entity, why = "policy", "Agent session drifted from its declared intent"
     else:
         entity, why = "system", "Agent session is over"
-    reason = f"{why}: {clipped(case.reason, MAX_REASON)}" if case.reason else why
     return {
         "event_timestamp": change.time_ms // 1000,
         "initiating_entity": entity,
-        "reason_admin": {"en": f"{reason} (case {case.case_id})"},
+        "reason_admin": _reason(change, why),
         "driftline_cause": case.cause,
         "driftline_credentials": [ref.model_dump() for ref in refs],
     }
+
+
+def _released(change: Change, refs: Sequence[CredentialRef]) -> dict[str, Any]:
+    return {
+        "event_timestamp": change.time_ms // 1000,
+        "initiating_entity": "system",
+        "reason_admin": _reason(change, "Agent session is over and these credentials live on"),
+        "driftline_released": [ref.model_dump() for ref in refs],
+    }
+
+
+def _reason(change: Change, why: str) -> dict[str, str]:
+    case = change.case
+    reason = f"{why}: {clipped(case.reason, MAX_REASON)}" if case.reason else why
+    return {"en": f"{reason} (case {case.case_id})"}
 
 
 def _claims(

@@ -20,7 +20,7 @@ from joserfc.errors import (
 from joserfc.jwk import KeySet, RSAKey
 
 from models.errors import ContractError
-from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
+from stream.outbound.claims import CREDENTIALS_RELEASED, RISK_LEVEL_CHANGE, SESSION_REVOKED
 
 TOKEN_TYPE = "secevent+jwt"
 ALGORITHMS = ("RS256",)
@@ -72,12 +72,12 @@ def check_claims(claims: Mapping[str, Any]) -> None:
     subject = claims.get("sub_id")
     if not isinstance(subject, dict) or not _is_text(subject.get("format")):
         raise TokenError("subject", "sub_id must be a subject identifier")
-    if uri in (SESSION_REVOKED, RISK_LEVEL_CHANGE):
-        _check_caep(uri, event, subject)
+    if uri in (SESSION_REVOKED, RISK_LEVEL_CHANGE, CREDENTIALS_RELEASED):
+        _check_event(uri, event, subject)
 
 
-def _check_caep(uri: str, event: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
-    """What CAEP asks of its events beside that, and that the subject names one session."""
+def _check_event(uri: str, event: Mapping[str, Any], subject: Mapping[str, Any]) -> None:
+    """What CAEP asks of its events beside that, and we of our own, and that the subject names one session."""
     session = subject.get("session") if subject["format"] == "complex" else None
     if not isinstance(session, dict) or not _is_text(session.get("format")):
         raise TokenError("subject", "sub_id.session is required: without it every session would match")
@@ -91,6 +91,10 @@ def _check_caep(uri: str, event: Mapping[str, Any], subject: Mapping[str, Any]) 
             raise TokenError("event", "reason_admin must map a language to a text")
         if event.get("initiating_entity") not in ("admin", "user", "policy", "system"):
             raise TokenError("event", "initiating_entity must be admin, user, policy or system")
+    elif uri == CREDENTIALS_RELEASED:
+        released = event.get("driftline_released")
+        if not isinstance(released, list) or not released or "driftline_credentials" in event:
+            raise TokenError("event", "driftline_released must list credentials, and nothing else may")
     else:
         if not _is_text(event.get("principal")):
             raise TokenError("event", "principal must be a non-empty string")

@@ -20,6 +20,7 @@ from models.contracts import (
     OutcomeTold,
     QuarantineHeaders,
     ReleaseActivated,
+    ReleasedClaims,
     ReleaseRecord,
     RevocationClaims,
     RiskClaims,
@@ -32,6 +33,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     EVENTS,
     FEEDBACK,
     HELD,
@@ -148,6 +150,9 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(ALERTS, "Findings for the SOC", ("send",), (), payload=_FINDING),
     Contract(REVOCATIONS, "Signed revocations", ("send",), (RevocationClaims,), TOKEN, payload=_COMPACT_JWS),
     Contract(RISK, "Signed changes of risk", ("send",), (RiskClaims,), TOKEN, payload=_COMPACT_JWS),
+    Contract(
+        ENDS, "Signed word on what ends released", ("send",), (ReleasedClaims,), TOKEN, payload=_COMPACT_JWS
+    ),
     Contract(
         QUARANTINE,
         "Input that could not be read",

@@ -17,6 +17,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     FEEDBACK,
     HELD,
     OUTCOMES,
@@ -145,6 +146,7 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("worker", ALERTS, "write", "act: for the SOC")
     yield topic("worker", REVOCATIONS, "write", "act: for credential brokers")
     yield topic("worker", RISK, "write", "act: for receivers of risk levels")
+    yield topic("worker", ENDS, "write", "act: for credential brokers")
     yield group("worker", "judge", "judge: its consumer group")
     yield group("worker", "act", "act: its consumer group")
     yield topic("soc", ALERTS, "read", "the alerts")
@@ -152,6 +154,7 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("soc", DECISIONS, "read", "what each alert rests on")
     yield group("soc", "soc", "to go on where the reader stopped")
     yield topic("broker", REVOCATIONS, "read", "which credentials to kill")
+    yield topic("broker", ENDS, "read", "which credentials live on unused")
     yield group("broker", "broker", "to go on where the reader stopped")
     yield topic("bridge", REVOCATIONS, "read", "which credentials to kill")
     yield topic("bridge", OUTCOMES, "read", "what was done already")

@@ -18,7 +18,18 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from models.errors import BrokerError, DriftlineError
-from stream.events import ALERTS, CASES, DECISIONS, FEEDBACK, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    ENDS,
+    FEEDBACK,
+    HELD,
+    OUTCOMES,
+    QUARANTINE,
+    REVOCATIONS,
+    RISK,
+)
 from stream.settings import Settings
 from stream.shell.act_stage import Acting, ActStage
 from stream.shell.checkpoints import state_topic
@@ -98,7 +109,7 @@ def _checked_counts(settings: Settings) -> dict[str, int]:
     """Partitions of every topic, by base name; `BrokerError` where one is missing or has a number that cannot work."""
     counts = partition_counts(settings)
     states = [state_topic(base) for base in settings.input_topics]
-    outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK, HELD, FEEDBACK, OUTCOMES]
+    outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK, ENDS, HELD, FEEDBACK, OUTCOMES]
     missing = [
         settings.topic(base) for base in [*settings.input_topics, *states, *outputs] if base not in counts
     ]

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.events import ALERTS, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS, printable
+from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, QUARANTINE, REVOCATIONS, printable
 from stream.shell.outputs import Seen, claims_of
 
 STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
@@ -39,7 +39,7 @@ class Board:
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
         self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
-        self.n_judged = self.n_quarantined = self.n_contained = 0
+        self.n_judged = self.n_quarantined = self.n_contained = self.n_released = 0
         self.outcomes: Counter[str] = Counter()
         self.raised: dict[str, dict[str, Any]] = {}
         self._seen: set[str] = set()
@@ -62,6 +62,7 @@ class Board:
             DECISIONS: self._decision,
             ALERTS: self._alert,
             REVOCATIONS: self._revocation,
+            ENDS: self._release,
             OUTCOMES: self._outcome,
         }
         count.get(seen.topic, self._refusal)(document)
@@ -117,6 +118,10 @@ class Board:
         self._notable.append(
             Text.assemble(("REVOKE  ", "bold red"), plain(credentials, 60), "  ", plain(why, 140))
         )
+
+    def _release(self, document: dict[str, Any]) -> None:
+        event: dict[str, Any] = next(iter(document.get("events", {}).values()), {})
+        self.n_released += len(event.get("driftline_released", ()))
 
     def _outcome(self, document: dict[str, Any]) -> None:
         status = str(document.get("status"))
@@ -174,6 +179,8 @@ class Board:
         parts += [f"{self.n_alerts} alerts", f"{self.n_revocations} revocations for drift"]
         if self.n_ended:
             parts.append(f"{self.n_ended} as sessions ended")
+        if self.n_released:
+            parts.append(f"{self.n_released} credentials released")
         dead = sum(self.outcomes[status] for status in ("done", "already_gone", "wider"))
         if dead:
             parts.append(f"{dead} credentials dead")
@@ -206,7 +213,7 @@ def _table(decisions: list[dict[str, Any]]) -> Table:
 
 def _document(seen: Seen) -> tuple[str, dict[str, Any]] | None:
     """What tells a record from its repeats, and its document; None for something unreadable."""
-    if seen.topic == REVOCATIONS:
+    if seen.topic in (REVOCATIONS, ENDS):
         claims = claims_of(seen.value)
         return str(claims.get("jti", "")), claims
     if seen.topic == QUARANTINE:

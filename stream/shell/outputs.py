@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from models.errors import BrokerError
-from stream.events import ALERTS, DECISIONS, OUTCOMES, QUARANTINE, REVOCATIONS
+from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, QUARANTINE, REVOCATIONS
 from stream.settings import Settings
 from stream.shell.connection import refused
 
-SHOWN = (DECISIONS, ALERTS, REVOCATIONS, OUTCOMES, QUARANTINE)
+SHOWN = (DECISIONS, ALERTS, REVOCATIONS, ENDS, OUTCOMES, QUARANTINE)
 
 _log = logging.getLogger("driftline.watch")
 

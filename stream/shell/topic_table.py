@@ -9,6 +9,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     FEEDBACK,
     HELD,
     OUTCOMES,
@@ -90,6 +91,14 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
         Topic(ALERTS, "tenant", "output", n, 365 * DAY_MS, "OCSF detection findings for the SOC"),
         Topic(REVOCATIONS, "tenant", "output", n, 30 * DAY_MS, "signed CAEP session-revoked tokens"),
         Topic(RISK, "tenant", "output", n, 30 * DAY_MS, "signed CAEP risk-level-change tokens"),
+        Topic(
+            ENDS,
+            "tenant",
+            "output",
+            n,
+            30 * DAY_MS,
+            "signed word on credentials that ended sessions released",
+        ),
         Topic(
             QUARANTINE, "the input's", "output", n, 30 * DAY_MS, "input that could not be read, byte for byte"
         ),

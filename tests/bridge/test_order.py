@@ -17,7 +17,7 @@ from models.errors import ConfigError
 from stream.bridge.keys import KeyFile
 from stream.bridge.order import MAX_TOKEN, REMEMBERED_S, Trust, order_of
 from stream.events import dumps
-from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED, credential_id
+from stream.outbound.claims import CREDENTIALS_RELEASED, RISK_LEVEL_CHANGE, SESSION_REVOKED, credential_id
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TokenError
 
@@ -97,6 +97,7 @@ def test_a_token_for_somebody_else_is_skipped_and_not_refused(keys: SigningKeys)
             },
             "event",
         ),
+        ({"events": {CREDENTIALS_RELEASED: {"event_timestamp": 1, "driftline_released": [SID]}}}, "event"),
         ({"credentials": [{"broker": "sso"}]}, "event"),
         ({"credentials": "sid"}, "event"),
         ({"sub_id": {"format": "complex", "session": {"format": "opaque", "id": "s"}}}, "event"),

@@ -18,7 +18,7 @@ from typing import cast
 import pytest
 
 from models.contracts import EVENT_TYPES
-from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.events import ALERTS, CASES, DECISIONS, ENDS, EVENTS, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
@@ -81,14 +81,16 @@ def test_worker_killed_anywhere_decides_as_replay_does(settings: Settings, tmp_p
         wait_until(
             lambda: len(claims(live(settings, REVOCATIONS))) >= len(claims(expected[REVOCATIONS])), third
         )
+        wait_until(lambda: len(claims(live(settings, ENDS))) >= len(claims(expected[ENDS])), third)
         code, _ = third.stop()
     assert code == 0, log.read_text()
     for base in (DECISIONS, CASES, ALERTS):
         assert by_root(live(settings, base)) == by_root(expected[base]), (half, base)
-    for base in (REVOCATIONS, RISK):
+    for base in (REVOCATIONS, RISK, ENDS):
         assert claims(live(settings, base)) == claims(expected[base]), (half, base)
     assert n > 100
     assert expected[REVOCATIONS], "the samples revoke something, or this test proves little"
+    assert expected[ENDS], "and an end of theirs releases something"
 
 
 def test_worker_stopped_gracefully_is_quick_and_judges_nothing_twice(

@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from stream.core import cases
-from stream.events import ALERTS, CASES, DECISIONS, EVENTS, QUARANTINE, REVOCATIONS, RISK
+from stream.events import ALERTS, CASES, DECISIONS, ENDS, EVENTS, QUARANTINE, REVOCATIONS, RISK
 from stream.shell import stage
 from tests.chaos.faults import SCENARIOS, Scenario
 from tests.chaos.scene import Scene, SceneError
@@ -43,6 +43,7 @@ COMPARED = {
     "alerts": ALERTS,
     "revocations": REVOCATIONS,
     "risk changes": RISK,
+    "words on what ends released": ENDS,
     "quarantined records": QUARANTINE,
 }
 QUIET_S = 45.0

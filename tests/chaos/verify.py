@@ -25,6 +25,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     EVENTS,
     QUARANTINE,
     REVOCATIONS,
@@ -39,7 +40,7 @@ from stream.shell.export import log_line
 from stream.shell.outputs import claims_of
 from tests.chaos.worker import core, judge_of
 
-TOPICS = (EVENTS, DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE)
+TOPICS = (EVENTS, DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, ENDS, QUARANTINE)
 READ_S = 120.0
 _BATCH = 512
 
@@ -258,7 +259,7 @@ def compare(bus: Bus, reference: Reference, older: Reference | None = None) -> F
         counts[f"{base} repeated"] = len(values) - counts[base]
 
     following = bus.following()
-    for base in (ALERTS, REVOCATIONS, RISK):
+    for base in (ALERTS, REVOCATIONS, RISK, ENDS):
         told = [_content(base, value) for value in bus.values(base)]
         want = {_content(base, output.value): where for output, where in following if output.topic == base}
         differences += _sets_differ(base, set(told), want)
@@ -366,7 +367,7 @@ def unsigned(bus: Bus, jwks: Mapping[str, Any]) -> list[str]:
     """Tokens on the bus whose signature is not of `jwks`."""
     keys = KeySet.import_key_set(jwks)  # type: ignore[arg-type]
     found: list[str] = []
-    for base in (REVOCATIONS, RISK):
+    for base in (REVOCATIONS, RISK, ENDS):
         for value in set(bus.values(base)):
             try:
                 jws.deserialize_compact(value, keys, algorithms=["RS256"])

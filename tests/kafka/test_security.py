@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from stream.bridge.order import addressee
-from stream.events import ALERTS, CASES, DECISIONS, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.events import ALERTS, CASES, DECISIONS, ENDS, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import export, topics
@@ -56,7 +56,7 @@ WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR = (
 )
 ACME_AGENTS, BETA_AGENTS = "driftline-producer-acme", "driftline-producer-beta"
 STATE = state_topic(ACME)
-OUTPUTS = (DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, QUARANTINE, STATE, state_topic(BETA))
+OUTPUTS = (DECISIONS, CASES, ALERTS, REVOCATIONS, RISK, ENDS, QUARANTINE, STATE, state_topic(BETA))
 PROTOCOLS = ("SASL_SSL", "SSL")
 
 
@@ -252,6 +252,7 @@ def test_worker_runs_end_to_end_and_each_right_on_the_list_is_used_and_no_other_
         wait_until(lambda: bool(live(everything, REVOCATIONS)), running)
         wait_until(lambda: bool(live(everything, RISK)), running)
         wait_until(lambda: bool(live(everything, HELD)), running)
+        wait_until(lambda: bool(live(everything, ENDS)), running)
         tick = dumps({"type": "clock.tick"})
         for base in INPUTS:
             wait_until(lambda base=base: tick in {v for _, v in live(everything, base)}, running)  # type: ignore[misc]
@@ -383,6 +384,7 @@ def readers(installed: Installation, tmp_path: Path) -> None:
     assert read_error(soc, DECISIONS, f"{group}-soc") == ""
     assert read_error(soc, HELD) == ""
     assert read_error(broker, REVOCATIONS, f"{group}-broker") == ""
+    assert read_error(broker, ENDS, f"{group}-broker") == ""
     assert read_error(receiver, RISK, f"{group}-risk") == ""
     code, out, err = driftline(installed.of(ONCALL), "topics", "dump", QUARANTINE, cwd=tmp_path)
     assert code == 0, err
@@ -430,13 +432,13 @@ def test_a_producer_reads_nothing_not_even_its_own_input(installed: Installation
 
 
 def test_readers_read_their_own_topics_and_write_none(installed: Installation) -> None:
-    for base in (ACME, STATE, CASES, REVOCATIONS, QUARANTINE, RISK):
+    for base in (ACME, STATE, CASES, REVOCATIONS, QUARANTINE, RISK, ENDS):
         assert read_error(installed.of(SOC), base) == REFUSED
     for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
         assert read_error(installed.of(BROKER), base) == REFUSED
-    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK):
+    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, RISK, ENDS):
         assert read_error(installed.of(BRIDGE), base) == REFUSED
-    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, OUTCOMES):
+    for base in (ACME, STATE, CASES, ALERTS, DECISIONS, QUARANTINE, OUTCOMES, ENDS):
         assert read_error(installed.of(TRANSMIT), base) == REFUSED
     for base in (ACME, STATE, REVOCATIONS, DECISIONS, QUARANTINE):
         assert read_error(installed.of(RECEIVER), base) == REFUSED

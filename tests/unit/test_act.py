@@ -12,9 +12,9 @@ from joserfc import jws
 from joserfc.jwk import KeySet
 
 from models.contracts import Case, Signed
-from stream.events import ALERTS, CASES, CORE, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
+from stream.events import ALERTS, CASES, CORE, ENDS, QUARANTINE, REVOCATIONS, RISK, Output, Record, dumps
 from stream.outbound.act import Actor, plan
-from stream.outbound.claims import RISK_LEVEL_CHANGE, SESSION_REVOKED
+from stream.outbound.claims import CREDENTIALS_RELEASED, RISK_LEVEL_CHANGE, SESSION_REVOKED
 from stream.outbound.keys import SigningKeys
 
 SUBJECT = {
@@ -46,6 +46,20 @@ LEVEL = {
             "principal": "SESSION",
             "current_level": "HIGH",
             "event_timestamp": 1_767_258_000,
+        }
+    },
+}
+
+
+RELEASED = {
+    **REVOKE,
+    "jti": "j-3",
+    "events": {
+        CREDENTIALS_RELEASED: {
+            "event_timestamp": 1_767_258_000,
+            "initiating_entity": "system",
+            "reason_admin": {"en": "over"},
+            "driftline_released": [{"broker": "vault", "kind": "lease", "value": "1", "scope": None}],
         }
     },
 }
@@ -207,6 +221,23 @@ def test_act_never_signs_claims_that_reach_beyond_the_case(actor: Actor, claims:
     outputs = actor.act([a_record(case)])
     assert topics(outputs) == [ALERTS, RISK, QUARANTINE]
     assert dict(outputs[-1].headers)["reason"] == b"schema"
+
+
+@pytest.mark.parametrize(
+    ("topic", "claims"), [(REVOCATIONS, RELEASED), (RISK, RELEASED), (ENDS, REVOKE), (ENDS, LEVEL)]
+)
+def test_act_signs_no_release_for_another_topic_and_nothing_else_for_its_own(
+    actor: Actor, topic: str, claims: dict[str, Any]
+) -> None:
+    case = a_case(sets=[], end_sets=[{"topic": topic, "claims": claims}])
+    outputs = actor.act([a_record(case)])
+    assert topics(outputs) == [ALERTS, QUARANTINE]
+    assert f"does not belong on {topic}" in dict(outputs[-1].headers)["detail"].decode()
+
+
+def test_act_sends_what_an_end_released_behind_the_rest(actor: Actor) -> None:
+    case = a_case(end_sets=[{"topic": ENDS, "claims": RELEASED}])
+    assert topics(actor.act([a_record(case)])) == [ALERTS, REVOCATIONS, RISK, ENDS]
 
 
 @given(value=st.binary(max_size=200))

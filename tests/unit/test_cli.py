@@ -18,6 +18,7 @@ from joserfc.jwk import RSAKey
 
 from models.release.registry import BUNDLED
 from models.training.dataset import text_digest
+from tests import builders as b
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +126,32 @@ def test_a_token_that_does_not_hold_is_never_skipped(signed: Path, whom: str) ->
     done = of_revocations(signed, "--audience", whom, file="bad.txt")
     assert done.returncode == 1
     assert "line 4: refused, signature" in done.stdout
+
+
+def test_what_an_end_released_is_no_revocation_and_is_refused_as_such_whomever_it_is_for(
+    signed: Path,
+) -> None:
+    credential = {"broker": "ledger", "kind": "lease", "value": "l-1"}
+    (signed / "log.jsonl").write_bytes(
+        b.as_log_lines(b.log([b.declared(credentials=[credential]), b.ended(seq=1)]))
+    )
+    with_key = {"DRIFTLINE_SIGNING_KEY_FILE": "key.json"}
+    done = run("replay", "log.jsonl", "--all", "--mode", "enforce", cwd=signed, **with_key)
+    (token,) = [
+        base64.b64decode(row["value_b64"]).decode()
+        for row in map(json.loads, done.stdout.splitlines())
+        if row["topic"] == "agent.ends.v1"
+    ]
+    (signed / "token.txt").write_text(token)
+    for whom in ((), ("--audience", LEDGER), ("--audience", "https://vault.example.com/set")):
+        judged = of_revocations(signed, *whom, file="token.txt")
+        assert judged.returncode == 1
+        assert judged.stdout.startswith(
+            "line 1: refused, event: no revocation; it names credentials that an end released"
+        )
+    # Among the outputs of a replay it is passed over: it lies on a topic of its own.
+    (signed / "both.jsonl").write_text((signed / "all.jsonl").read_text() + done.stdout)
+    assert of_revocations(signed, file="both.jsonl").returncode == 0
 
 
 def test_what_a_development_key_signed_holds_only_for_a_trial_which_is_said(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from stream.events import DECISIONS, OUTCOMES, REVOCATIONS
 from stream.offline.files import read_records
 from stream.offline.replay import replay
 from stream.outbound.act import Actor
-from stream.outbound.claims import default_audience
+from stream.outbound.claims import CREDENTIALS_RELEASED, default_audience
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import verify_token
 from stream.policy import load_policy
@@ -271,6 +271,13 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
     for wrong, now in ((forged, 0), (foreign, 0), (b"\xff", 0), (token, claims["iat"] + 46 * 86_400)):
         with pytest.raises(receiver["Refused"]):
             receiver["accepted"](wrong, keys, *whom, now)
+    event = {
+        "driftline_released": [{"broker": "ledger", "kind": "lease", "value": "l-1"}],
+        "event_timestamp": 0,
+    }
+    released = named.sign({**claims, "events": {CREDENTIALS_RELEASED: event}}).encode()
+    with pytest.raises(receiver["Refused"], match="another event"):
+        receiver["accepted"](released, keys, *whom, 0)
     theirs = KeySet.import_key_set(cast(Any, development.jwks()))
     with pytest.raises(receiver["Refused"], match="development key"):
         receiver["accepted"](foreign, theirs, *whom, 0)
@@ -286,7 +293,7 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
             receiver["accepted"](wrong, theirs, *whom, late, dev=True)
 
     fresh = named.sign({**claims, "iat": 4_000_000_000}).encode()
-    bus = Bus([Taken(fresh), Taken(fresh), Taken(forged)])
+    bus = Bus([Taken(fresh), Taken(fresh), Taken(forged), Taken(released)])
     killed: list[dict[str, Any]] = []
     known: set[str] = set()
     told: list[Any] = []
@@ -297,16 +304,16 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
     ((topic, key, value),) = bus.sent
     outcome = Outcome.model_validate_json(value)
     assert (topic, key, outcome.jti, outcome.status) == (OUTCOMES, b"acme", claims["jti"], "done")
-    assert (known, len(told), bus.committed) == ({claims["jti"]}, 1, 3)
+    assert (known, len(told), bus.committed) == ({claims["jti"]}, 2, 4)
 
     tried = Bus([Taken(foreign)])
     receiver |= {"KafkaConsumer": lambda *_, **__: tried}
     receiver["run"]("", development.jwks(), *whom, *ours)
-    assert (len(killed), len(told)) == (1, 2)
+    assert (len(killed), len(told)) == (1, 3)
     known.clear()
     with pytest.warns(UserWarning, match="for a trial alone"):
         receiver["run"]("", development.jwks(), *whom, *ours, dev=True)
-    assert (len(killed), len(told), known) == (2, 2, {claims["jti"]})
+    assert (len(killed), len(told), known) == (2, 3, {claims["jti"]})
 
 
 def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:

@@ -1,14 +1,23 @@
-"""What a session's end revokes: what was issued for its task, and nothing that another open session holds."""
+"""What a session's end takes: what was issued for its task, and nothing that another open session holds; what it releases is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from models.contracts import Case
 from stream.core.partition import Partition
-from stream.events import REVOCATIONS
+from stream.core.releases import Release
+from stream.events import CASES, ENDS, REVOCATIONS, Record
+from stream.outbound.act import Actor, plan
+from stream.outbound.claims import CREDENTIALS_RELEASED
+from stream.policy import ModeOf
+from stream.shell.outputs import claims_of
 from tests import builders as b
+from tests.unit.test_breaker import KEYS
 
 LEASE = {"broker": "vault", "kind": "lease", "value": "lease/1", "issued_for_task": True}
 LONG = {"broker": "vault", "kind": "lease", "value": "lease/2"}
@@ -35,12 +44,201 @@ def released(run: b.Run) -> list[tuple[str, str, str]]:
     return [(case["session_id"], ref["value"], ref["why"]) for case in run.cases for ref in case["released"]]
 
 
+def told(run: b.Run) -> list[tuple[str, list[str]]]:
+    """For each word to brokers on what an end released whose session it is of, and which credentials it names."""
+    sets = [(case["session_id"], each) for case in run.cases for each in case.get("end_sets", ())]
+    assert all(each["topic"] == ENDS for _, each in sets)
+    events = [(session, each["claims"]["events"][CREDENTIALS_RELEASED]) for session, each in sets]
+    return [(session, [ref["value"] for ref in event["driftline_released"]]) for session, event in events]
+
+
+def saying(ends: dict[str, dict[str, str]], mode: str = "enforce", units: int = 0) -> Release:
+    made = b.release(scorer=b.ConstantScorer(units), mode=mode)
+    return made._replace(policy=made.policy.model_copy(update={"ends": ends}))
+
+
 def test_an_end_revokes_what_was_issued_for_the_task_and_releases_the_rest() -> None:
     denied = {**SHORT, "value": "j-2", "issued_for_task": False}
     run = b.play([holding("s", LEASE, LONG, SHORT, denied), b.ended("s", 1)])
     assert {value for _, values in revoked(run) for value in values} == {"lease/1", "j-1"}
     assert released(run) == [("s", "lease/2", "not_for_task"), ("s", "j-2", "not_for_task")]
     assert [ref["value"] for ref in run.cases[0]["credentials"]] == ["lease/1", "lease/2", "j-1", "j-2"]
+    assert sorted(told(run)) == [("s", ["j-2"]), ("s", ["lease/2"])]  # a token for each audience
+
+
+@pytest.mark.parametrize(
+    ("declared", "policy", "becomes"),
+    [
+        (None, None, "told"),
+        (None, "release", "told"),
+        (None, "revoke", "revoked"),
+        (None, "nothing", "silent"),
+        # A declaration's word on its own credential goes before the policy's on its kind; what lives on may still be passed over in
+        # silence.
+        (True, "release", "revoked"),
+        (True, "nothing", "revoked"),
+        (False, "revoke", "told"),
+        (False, "release", "told"),
+        (False, "nothing", "silent"),
+    ],
+)
+def test_the_declaration_says_whether_an_end_takes_a_credential_and_else_the_policy_does(
+    declared: bool | None, policy: str | None, becomes: str
+) -> None:
+    held = {**LONG, "issued_for_task": declared}
+    ends = {"vault": {"lease": policy}} if policy is not None else {}
+    run = b.play([holding("s", held), b.ended("s", 1)], bundled=saying(ends))
+    named = [("s", ["lease/2"])]
+    assert (revoked(run), told(run)) == (
+        named if becomes == "revoked" else [],
+        named if becomes == "told" else [],
+    )
+    assert released(run) == ([] if becomes == "revoked" else [("s", "lease/2", "not_for_task")])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 512])
+@pytest.mark.parametrize("first", ["s", "t"])
+def test_the_last_holder_s_end_tells_of_a_shared_credential_and_no_other_does(batch: int, first: str) -> None:
+    last = "t" if first == "s" else "s"
+    values = [
+        holding("s", LONG),
+        holding("t", {**LONG, "scope": "less"}),
+        b.ended(first, 1),
+        b.ended(last, 1),
+    ]
+    run = b.play(values, batch)
+    assert released(run) == [(first, "lease/2", "held_elsewhere"), (last, "lease/2", "not_for_task")]
+    assert told(run) == [(last, ["lease/2"])]
+    assert revoked(run) == []
+
+
+def test_what_one_session_had_for_its_task_and_another_only_borrowed_is_told_by_neither_but_revoked_by_the_last() -> (
+    None
+):
+    borrowed = {**LEASE, "issued_for_task": False}
+    run = b.play([holding("s", borrowed), holding("t", LEASE), b.ended("s", 1), b.ended("t", 1)])
+    assert released(run) == [("s", "lease/1", "held_elsewhere")]
+    assert (told(run), revoked(run)) == ([], [("t", ["lease/1"])])
+
+
+@pytest.mark.parametrize("how", ["ended", "idle", "evicted"])
+def test_however_a_session_ends_brokers_are_told_what_lives_on(how: str) -> None:
+    after = {
+        "ended": [(1, b.ended("s", 1))],
+        "idle": [(2 * IDLE_S, b.declared("u"))],
+        "evicted": [(1, b.declared("u"))],
+    }
+    run = b.play_stamped(
+        [(0, holding("s", LONG)), *after[how]], **({"open_sessions": 1} if how == "evicted" else {})
+    )
+    assert told(run) == [("s", ["lease/2"])]
+    assert run.cases[0]["kind"] == "ended"
+
+
+def test_a_tree_that_ends_together_tells_for_each_session_what_it_gave_up() -> None:
+    child = {"root_session_id": "p", "parent_session_id": "p"}
+    values = [holding("p", LONG), holding("k", LONG, **child), b.ended("p", 1)]
+    assert told(b.play(values)) == [("p", ["lease/2"]), ("k", ["lease/2"])]
+    alone = b.play([*values[:2], b.ended("k", 1, root_session_id="p"), b.ended("p", 1)])
+    assert told(alone) == [("p", ["lease/2"])]
+
+
+def test_after_drift_took_all_the_end_tells_nothing() -> None:
+    drift = b.called("s", 1, tool="wire_money", arguments={"to": "desk@evil.example", "text": "zq"})
+    run = b.play([holding("s", LEASE, LONG), drift, b.ended("s", 2)], bundled=saying({}, units=10_000))
+    assert revoked(run) == [("s", ["lease/1", "lease/2"])]
+    assert run.cases[-1]["kind"] == "ended"
+    assert released(run) == [("s", "lease/2", "not_for_task")]
+    assert told(run) == []
+
+
+def test_what_fell_in_shadow_alone_is_told_at_the_end_of_a_session_that_is_enforced() -> None:
+    made = saying({}, "shadow", units=10_000)
+    rows = [ModeOf(agent="a", mode="enforce")]
+    release = made._replace(policy=made.policy.model_copy(update={"modes": rows}))
+    child = {"root_session_id": "p", "parent_session_id": "p", "agent": {"id": "a"}}
+    drift = b.called("p", 1, tool="wire_money", arguments={"to": "desk@evil.example", "text": "zq"})
+    values = [holding("p"), holding("c", LONG, **child), drift, b.ended("c", 1, root_session_id="p")]
+    run = b.play(values, bundled=release)
+    assert told(run) == [("c", ["lease/2"])]
+    assert [out.topic for out in Actor(KEYS).act(records(run)) if out.topic in (REVOCATIONS, ENDS)] == [ENDS]
+
+
+WORDS = st.sampled_from([None, True, False])
+HOLDINGS = st.dictionaries(st.integers(0, 2), WORDS, max_size=3)
+
+
+@given(
+    st.lists(HOLDINGS, min_size=1, max_size=5),
+    st.dictionaries(st.integers(0, 2), st.sampled_from(["revoke", "release", "nothing"])),
+    st.sampled_from([1, 3, 512]),
+    st.data(),
+)
+def test_each_credential_goes_one_way_and_only_by_the_end_of_its_last_holder(
+    sessions: list[dict[int, bool | None]], ends: dict[int, str], batch: int, data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(sessions))))
+    held = [
+        [
+            {"broker": "vault", "kind": f"k{n}", "value": "v", "issued_for_task": word}
+            for n, word in each.items()
+        ]
+        for each in sessions
+    ]
+    values = [
+        *(holding(f"s{n}", *each) for n, each in enumerate(held)),
+        *(b.ended(f"s{n}", 1) for n in order),
+    ]
+    release = saying({"vault": {f"k{n}": end for n, end in ends.items()}})
+    run = b.play(values, batch, bundled=release)
+    went: dict[tuple[str, str], str] = {}
+    for case in run.cases:
+        for each in [*case["sets"], *case.get("end_sets", ())]:
+            ((event,),) = [each["claims"]["events"].values()]
+            for way in ("driftline_credentials", "driftline_released"):
+                for ref in event.get(way, ()):
+                    assert went.setdefault((case["session_id"], ref["kind"]), way) == way
+    expected = {}
+    for place, n in enumerate(order):
+        for kind, word in sessions[n].items():
+            if any(kind in sessions[later] for later in order[place + 1 :]):
+                continue
+            end = ends.get(kind, "release")
+            if word or (word is None and end == "revoke"):
+                expected[f"s{n}", f"k{kind}"] = "driftline_credentials"
+            elif end != "nothing":
+                expected[f"s{n}", f"k{kind}"] = "driftline_released"
+    assert went == expected
+
+
+def records(run: b.Run) -> list[Record]:
+    made = [out for out in run.outputs if out.topic == CASES]
+    return [Record(CASES, 0, n, 0, "none", out.key, (), out.value) for n, out in enumerate(made)]
+
+
+@pytest.mark.parametrize(("mode", "topics"), [("enforce", [REVOCATIONS, ENDS]), ("shadow", [])])
+def test_in_shadow_brokers_are_told_nothing_and_else_both_without_an_alert(
+    mode: str, topics: list[str]
+) -> None:
+    run = b.play([holding("s", LEASE, LONG), b.ended("s", 1)], bundled=saying({}, mode))
+    assert told(run) == [("s", ["lease/2"])]  # what it would be stands in the case, as a revocation does
+    assert [out.topic for out in Actor(KEYS).act(records(run))] == topics
+    (case,) = run.cases
+    assert [signed.topic for signed in plan(Case.model_validate(case)).sets] == topics
+
+
+def test_a_case_that_is_read_again_tells_the_same_by_whatever_worker_and_batch() -> None:
+    values = [holding("s", LEASE, LONG, SHORT), holding("t", LONG), b.ended("s", 1), b.ended("t", 1)]
+    runs = [b.play(values, batch) for batch in (1, 512)]
+    assert [run.cases for run in runs] == [runs[0].cases] * 2
+    log = records(runs[0])
+    once, again = ([out.value for out in Actor(KEYS).act(log) if out.topic == ENDS] for _ in range(2))
+    assert len(once) == 1
+    assert [claims_of(token) for token in once] == [claims_of(token) for token in again]
+    two = [claims_of(out.value) for out in Actor(KEYS).act([*log, *log]) if out.topic == ENDS]
+    assert [claims["jti"] for claims in two] == [claims_of(once[0])["jti"]] * 2
+    revocations = {each["claims"]["jti"] for case in runs[0].cases for each in case["sets"]}
+    assert two[0]["jti"] not in revocations
 
 
 @pytest.mark.parametrize("batch", [1, 2, 512])

@@ -20,6 +20,7 @@ SHIPPED = (Path(__file__).parents[2] / "stream" / "policy.yaml").read_text(encod
 EXCEPTION = (
     "{broker: forge, kind: pat, value: docs-bot, owner: docs, reason: no app yet, expires: 2026-06-30}"
 )
+LEAST = "version: 1\nname: x\nmode: shadow\nthresholds: {watch: 0.1, alert: 0.2, revoke: 0.3}\n"
 OLDEST = "d9362e785d42"
 """Digest of a policy of required parts alone, noted: what decisions of it were signed and chained under."""
 
@@ -67,6 +68,8 @@ def line_of(text: str, part: str) -> int:
         ("  tombstones: 200000 ", "  tombstones: 99999999999999999999 ", "equal to 9007199254740992"),
         ("  idle_minutes: 60 ", "  idle_minutes: .inf ", "idle_minutes: it should be a finite number"),
         ("tools: {}", "attestations: {bound: true}", "bound has no effect where no attestation is required"),
+        ("  demo: {jti: revoke}", "  demo: {jti: kill}", "'revoke', 'release' or 'nothing'"),
+        ("  demo: {jti: revoke}", "  demo: [jti]", "ends.demo: "),
     ],
 )
 def test_an_invalid_policy_is_refused_with_its_line_and_the_mend(old: str, new: str, mend: str) -> None:
@@ -92,7 +95,7 @@ def test_a_policy_without_a_required_part_is_refused_by_its_name() -> None:
 
 
 def test_what_is_wrong_inside_a_list_is_refused_with_its_own_line() -> None:
-    text = SHIPPED.replace("  demo: [jti]", "  demo:\n    - jti\n    - [lease]")
+    text = f"{SHIPPED}task_credentials:\n  demo:\n    - jti\n    - [lease]\n"
     with pytest.raises(ConfigError, match=rf"line {line_of(text, '- [lease]')}: task_credentials\.demo\.1: "):
         parse_policy(text, "mine.yaml")
 
@@ -145,6 +148,8 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
         ("modes: []", "modes: [{agent: a, mode: enforce}]"),
         ("revocations: {confirm_minutes: null}", "revocations: {confirm_minutes: 5}"),
         ("task_credentials: {}", "task_credentials: {vault: [lease]}"),
+        ("ends: {}", "ends: {vault: {lease: revoke}}"),
+        ("ends: {vault: {lease: release}}", "ends: {vault: {lease: nothing}}"),
         ("signatures: {required: false}", "signatures: {required: true}"),
         ("credentials: {longest_minutes: {}}", "credentials: {longest_minutes: {sensitive: 30}}"),
         ("credentials: {exceptions: []}", f"credentials: {{exceptions: [{EXCEPTION}]}}"),
@@ -158,11 +163,59 @@ def test_a_field_counts_in_the_digest_only_where_it_is_not_at_its_default(
     at_its_default: str, otherwise: str
 ) -> None:
     """So that an upgrade, which brings fields, renames no policy that says nothing of them."""
-    least = "version: 1\nname: x\nmode: shadow\nthresholds: {watch: 0.1, alert: 0.2, revoke: 0.3}\n"
-    digest = parse_policy(least, "a").digest
+    digest = parse_policy(LEAST, "a").digest
     assert digest == OLDEST
-    assert parse_policy(least + at_its_default, "b").digest == digest
-    assert parse_policy(least + otherwise, "c").digest != digest
+    assert parse_policy(LEAST + at_its_default, "b").digest == digest
+    assert parse_policy(LEAST + otherwise, "c").digest != digest
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        # Noted before there was `ends`: decisions of such policies were chained under them, and releases signed.
+        ("task_credentials: {vault: [token, lease], demo: [jti]}", "cc409785fdd8"),
+        ("task_credentials: {vault: []}", "6fb1d6ed4043"),
+    ],
+)
+def test_a_policy_of_the_older_spelling_is_the_one_it_was(text: str, digest: str) -> None:
+    assert parse_policy(LEAST + text, "a").digest == digest
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "ends: {demo: {jti: revoke}, vault: {lease: revoke}}",
+        "ends: {vault: {lease: revoke, token: release}, demo: {jti: revoke}}",
+        "ends: {vault: {lease: revoke}}\ntask_credentials: {demo: [jti], vault: [lease]}",
+    ],
+)
+def test_one_meaning_of_an_end_is_one_policy_however_it_is_spelled(ends: str) -> None:
+    older = parse_policy(f"{LEAST}task_credentials: {{demo: [jti], vault: [lease]}}", "a")
+    assert parse_policy(LEAST + ends, "b").digest == older.digest
+
+
+def test_what_the_end_of_a_session_means_is_said_by_broker_and_kind_and_else_it_releases() -> None:
+    text = "ends: {vault: {lease: revoke, token: nothing, pki: release}}\ntask_credentials: {demo: [jti]}"
+    said = parse_policy(LEAST + text, "a")
+    assert [said.at_end("vault", kind) for kind in ("lease", "token", "pki", "jti")] == [
+        "revoke",
+        "nothing",
+        "release",
+        "release",
+    ]
+    assert (said.at_end("demo", "jti"), said.at_end("demo", "lease")) == ("revoke", "release")
+    assert load_policy().at_end("demo", "jti") == "revoke"
+
+
+@pytest.mark.parametrize("end", ["release", "nothing"])
+def test_two_words_on_one_kind_are_refused_where_the_younger_one_stands(end: str) -> None:
+    text = f"{LEAST}task_credentials: {{vault: [token, lease]}}\nends:\n  vault:\n    token: revoke\n    lease: {end}\n"
+    with pytest.raises(ConfigError) as refused:
+        parse_policy(text, "mine.yaml")
+    assert str(refused.value).startswith(
+        f"mine.yaml, line 9: ends.vault.lease: {end} here, but revoke by task_credentials"
+    )
+    assert "strike the kind from one of them" in str(refused.value)
 
 
 @pytest.mark.parametrize(

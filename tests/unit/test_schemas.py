@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from models import contracts
-from models.contracts import RevocationClaims, RiskClaims
+from models.contracts import ReleasedClaims, RevocationClaims, RiskClaims
 from stream.events import dumps
-from stream.outbound.claims import revocation_claims, risk_claims
+from stream.outbound.claims import released_claims, revocation_claims, risk_claims
 from stream.outbound.findings import finding
 from stream.schemas.__main__ import main
 from stream.schemas.asyncapi import asyncapi
@@ -32,6 +33,7 @@ TOPICS = {
     "agent.alerts.v1",
     "agent.revocations.v1",
     "agent.risk.v1",
+    "agent.ends.v1",
     "agent.quarantine.v1",
     "agent.releases.v1",
 }
@@ -193,6 +195,14 @@ def test_risk_claims_fit_their_contract() -> None:
     claims = risk_claims(CHANGE, "https://driftline.example.com/ssf", "https://soc.example.com/set")
     assert RiskClaims.model_validate(claims).model_dump(by_alias=True, exclude_unset=True) == claims
     assert valid("agent.risk.v1", claims)
+    assert not valid("agent.revocations.v1", claims)
+
+
+def test_claims_of_what_an_end_released_fit_their_contract_and_not_that_of_a_revocation() -> None:
+    change = replace(CHANGE, announced=CHANGE.case.credentials)
+    (claims,) = released_claims(change, "https://driftline.example.com/ssf", {})
+    assert ReleasedClaims.model_validate(claims).model_dump(by_alias=True, exclude_unset=True) == claims
+    assert valid("agent.ends.v1", claims)
     assert not valid("agent.revocations.v1", claims)
 
 

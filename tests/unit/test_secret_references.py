@@ -186,6 +186,9 @@ def test_the_state_between_two_records_holds_no_secret() -> None:
 def test_what_an_end_leaves_alone_is_named_by_its_digest() -> None:
     run = b.play([b.declared(credentials=[{**HELD, "issued_for_task": False}]), b.ended("s", 1)])
     assert [one["value"] for one in run.cases[0]["released"]] == [digest(SECRET)]
+    ((event,),) = [each["claims"]["events"].values() for each in run.cases[0]["end_sets"]]
+    assert [one["value"] for one in event["driftline_released"]] == [digest(SECRET)]
+    assert SECRET[6:].encode() not in everything(run)
 
 
 def test_the_same_secret_in_a_call_is_the_one_declared_and_another_is_not() -> None:

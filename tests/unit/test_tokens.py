@@ -18,10 +18,12 @@ from models.errors import ConfigError, ContractError
 from stream.events import dumps
 from stream.outbound.change import Change
 from stream.outbound.claims import (
+    CREDENTIALS_RELEASED,
     MAX_REASON,
     RISK_LEVEL_CHANGE,
     SESSION_REVOKED,
     default_audience,
+    released_claims,
     revocation_claims,
     risk_claims,
     risk_levels,
@@ -84,6 +86,48 @@ def vault_claims() -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------ claims
+
+
+def released_change(**changes: Any) -> Change:
+    return some_change(**{"kind": "ended", "cause": "ended", "announced": [LEASE, SID], **changes})
+
+
+def test_claims_of_what_an_end_released_are_one_token_for_each_audience_with_an_id_of_its_own() -> None:
+    claims = released_claims(released_change(), ISSUER, AUDIENCES)
+    named = {c["aud"]: c["events"][CREDENTIALS_RELEASED]["driftline_released"] for c in claims}
+    assert named == {VAULT: [LEASE.model_dump()], AUDIENCES["keycloak"]: [SID.model_dump()]}
+    assert claims == released_claims(released_change(), ISSUER, AUDIENCES)
+    of_revocations = {c["jti"] for c in revocation_claims(released_change(), ISSUER, AUDIENCES)}
+    assert len({c["jti"] for c in claims} | of_revocations) == 4
+    assert b"driftline_credentials" not in dumps(claims)
+    assert all(c["sub_id"] == vault_claims()["sub_id"] for c in claims)
+
+
+def test_more_than_one_token_takes_comes_in_several_and_each_credential_in_one() -> None:
+    many = [CredentialRef(broker="vault", kind="lease", value=f"{n:04}" + "v" * 200) for n in range(400)]
+    claims = released_claims(released_change(announced=many), ISSUER, AUDIENCES)
+    named = [ref["value"] for c in claims for ref in c["events"][CREDENTIALS_RELEASED]["driftline_released"]]
+    assert len(claims) > 1
+    assert sorted(named) == [ref.value for ref in many]
+    assert len({c["jti"] for c in claims}) == len(claims)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"driftline_released": []},
+        {"driftline_released": None},
+        {"driftline_released": {"broker": "vault"}},
+        {"driftline_credentials": [LEASE.model_dump()]},
+        {"event_timestamp": "now"},
+    ],
+)
+def test_a_release_of_another_shape_is_not_signed(keys: SigningKeys, change: dict[str, Any]) -> None:
+    good = next(c for c in released_claims(released_change(), ISSUER, AUDIENCES) if c["aud"] == VAULT)
+    assert verify_token(keys.sign(good), keys.jwks(), ISSUER, VAULT) == good
+    bad = {**good, "events": {CREDENTIALS_RELEASED: {**good["events"][CREDENTIALS_RELEASED], **change}}}
+    with pytest.raises(TokenError, match="event"):
+        keys.sign(bad)
 
 
 def test_revocation_claims_of_two_brokers_are_one_token_for_each_audience() -> None:

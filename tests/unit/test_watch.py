@@ -73,6 +73,19 @@ def test_board_tells_of_credentials_that_went_with_their_session(tmp_path: Path)
     assert board.headline().plain.endswith("0 alerts · 0 revocations for drift · 1 as sessions ended")
 
 
+def test_board_counts_what_ends_released_in_its_headline_alone(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    judge, actor = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
+    board = Board()
+    held = [{"broker": "vault", "kind": "lease", "value": value} for value in ("l-1", "l-2")]
+    events = ((record, None) for record in b.log([b.declared(credentials=held), b.ended(seq=1)]))
+    for output in [*replay.replay(events, judge, actor)] * 2:
+        if output.topic != CASES:
+            board.feed(Seen(output.topic, output.key, output.headers, output.value, 0.0))
+    assert board.headline().plain.endswith("0 revocations for drift · 2 credentials released")
+    assert not any(word in line for line in shown(board, 120, 30) for word in ("REVOKE", "REFUSED", "l-1"))
+
+
 def shown(board: Board, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height)
     console.print(board)
