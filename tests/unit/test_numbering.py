@@ -78,7 +78,7 @@ def test_gaps_beyond_those_that_are_remembered_are_forgotten_oldest_first() -> N
 
 
 def test_of_a_finished_session_numbers_are_compared_and_none_counted() -> None:
-    tomb = Tombstone(1, 0, 0, "ended", 0, 3, b"", "r", 0, None, Dossier(), 0, None, Terms())
+    tomb = Tombstone(1, 0, 0, b"", "ended", 0, 3, b"", "r", 0, None, Dossier(), 0, None, Terms())
     told = [number_event(tomb, n, 0, seq, LIMIT) for n, seq in ((7, 9), (7, 9), (8, 1))]
     assert told == ["new", "duplicate", "new"]
     assert tomb.next_seq == 3
