@@ -351,6 +351,7 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
         ) from error
     if not isinstance(document, dict):
         raise ConfigError(f"{name}, line 1: a policy is a mapping; start from the shipped policy.yaml")
+    _check_said_once(tree, name)
     if mode is not None:
         document |= {"mode": mode, "modes": []}  # for everybody
     try:
@@ -406,6 +407,23 @@ def _problem(error: ErrorDetails) -> str:
     none = _NONE.get(expected) if error["loc"] != ("thresholds",) else None
     mend = f"; write {none} for none, or leave the line away" if none else ""
     return f"is empty; expected {expected}{mend}"
+
+
+def _check_said_once(node: yaml.Node | None, name: str) -> None:
+    """Raise `ConfigError` where the policy called `name` has a key twice: YAML takes the last, and what stood before would be lost."""
+    if isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _check_said_once(each, name)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line, told = key.start_mark.line + 1, str(key.value)
+            if told in lines and key.tag != "tag:yaml.org,2002:merge":
+                raise ConfigError(
+                    f"{name}, line {line}: {printable(told)}: stands in line {lines[told]} already; make one of the two"
+                )
+            lines[told] = line
+            _check_said_once(value, name)
 
 
 def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:

@@ -68,8 +68,10 @@ def declare(
     measure_names(session)
     if event.intent is not None:
         before, session.terms = session.terms, Terms(calls=session.terms.calls, writes=session.terms.writes)
-        widen(session, event.intent, catalogue, readers, key)
-        _keep_within(session.terms, before)
+        try:
+            widen(session, event.intent, catalogue, readers, key)
+        finally:  # one that fails half way frees no session of what narrowed it
+            _keep_within(session.terms, before)
 
 
 def _keep_within(terms: Terms, before: Terms) -> None:

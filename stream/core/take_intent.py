@@ -59,15 +59,14 @@ class IntentTaker:
             self._offer(session, event.tools, arrival.offered)
         release = draft.release(session)
         catalogue = draft.catalogues.of(session, release)
-        intents.declare(session, event, catalogue, release.readers, self._deployment.fingerprint_key)
+        try:
+            intents.declare(session, event, catalogue, release.readers, self._deployment.fingerprint_key)
+        finally:  # a record that fails half way leaves no holder that nobody counts: a session keeps what it holds
+            if len(session.credentials) > n_held:
+                self._hold_credentials(session)
         if catalogue is not None:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:
-            # At once with its count: a record that fails in between would leave a holder that nobody counts.
-            prints = [print_of(session.tenant, row) for row in session.credentials]
-            draft.hold(session, b"".join(prints))
-            for row, its_print in zip(session.credentials, prints, strict=True):
-                row.spent = draft.is_spent(its_print)
             if len(event.credentials or ()) > len(session.credentials):
                 draft.count("credentials_cut")
             above = [copy.copy(each) for _, each in self._trees.above(session) if isinstance(each, Session)]
@@ -102,6 +101,13 @@ class IntentTaker:
         changes.note(session, before, after, self._deployment.fingerprint_key)
         _relate(session, after)
         intents.fit(session)
+
+    def _hold_credentials(self, session: Session) -> None:
+        """Count `session` among the holders of its credentials, and note which of these an end took before."""
+        prints = [print_of(session.tenant, row) for row in session.credentials]
+        self._draft.hold(session, b"".join(prints))
+        for row, its_print in zip(session.credentials, prints, strict=True):
+            row.spent = self._draft.is_spent(its_print)
 
     def _counts(self, arrival: Arrival, event: Signable, session: Session) -> bool:
         """Whether what says what a session is for counts; what lacks a signature or an attestation demanded widens nothing.

@@ -43,8 +43,9 @@ def plan(case: Case, ruling: Ruling = SENT) -> Plan:
     Everything else goes out at once: grouping (one campaign over many sessions) does not exist yet, and this is the place for it.
     """
     revokes = case.enforced and ruling.held_by is None and not ruling.dropped
-    sets = [signed for signed in case.sets if revokes or signed.topic != REVOCATIONS]
-    return Plan(case.finding, [*sets, *(case.end_sets if case.enforced else ())])
+    goes = {REVOCATIONS: revokes, ENDS: case.enforced}  # in whichever list a token stands
+    sets = [signed for signed in (*case.sets, *case.end_sets) if goes.get(signed.topic, True)]
+    return Plan(case.finding, sets)
 
 
 def _nobody(token: str) -> Resolution:
@@ -329,5 +330,7 @@ def check_set(case: Case, signed: Signed) -> None:
         raise TokenError("subject", "sub_id.session is not the case's session")
     if named.get("tenant") != {"format": "opaque", "id": case.tenant}:
         raise TokenError("subject", "sub_id.tenant is not the case's tenant")
-    if (CREDENTIALS_RELEASED in signed.claims.get("events", ())) != (signed.topic == ENDS):
+    events = signed.claims.get("events")
+    is_released = isinstance(events, dict) and CREDENTIALS_RELEASED in events
+    if is_released != (signed.topic == ENDS):
         raise TokenError("event", f"the event does not belong on {signed.topic}")

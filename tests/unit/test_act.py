@@ -235,6 +235,23 @@ def test_act_signs_no_release_for_another_topic_and_nothing_else_for_its_own(
     assert f"does not belong on {topic}" in dict(outputs[-1].headers)["detail"].decode()
 
 
+@pytest.mark.parametrize("events", [None, 5, "x", [], {}])
+def test_events_of_another_shape_keep_the_rest_of_a_case_from_nobody(actor: Actor, events: Any) -> None:
+    forged = {"topic": ENDS, "claims": {**RELEASED, "events": events}}
+    outputs = actor.act([a_record(a_case(end_sets=[forged]))])
+    assert topics(outputs) == [ALERTS, REVOCATIONS, RISK, QUARANTINE]
+    assert dict(outputs[-1].headers)["reason"] == b"schema"
+
+
+@pytest.mark.parametrize("field", ["sets", "end_sets"])
+@pytest.mark.parametrize(("topic", "claims"), [(REVOCATIONS, REVOKE), (ENDS, RELEASED)])
+def test_shadow_tells_brokers_nothing_in_whichever_list_it_stands(
+    field: str, topic: str, claims: dict[str, Any]
+) -> None:
+    case = a_case(**{"sets": [], field: [{"topic": topic, "claims": claims}], "enforced": False})
+    assert plan(Case.model_validate(case)).sets == []
+
+
 def test_act_sends_what_an_end_released_behind_the_rest(actor: Actor) -> None:
     case = a_case(end_sets=[{"topic": ENDS, "claims": RELEASED}])
     assert topics(actor.act([a_record(case)])) == [ALERTS, REVOCATIONS, RISK, ENDS]

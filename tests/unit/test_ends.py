@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contracts import Case
+from stream.core import intents
 from stream.core.partition import Partition
 from stream.core.releases import Release
 from stream.events import CASES, ENDS, REVOCATIONS, Record
@@ -162,6 +163,22 @@ def test_what_fell_in_shadow_alone_is_told_at_the_end_of_a_session_that_is_enfor
     run = b.play(values, bundled=release)
     assert told(run) == [("c", ["lease/2"])]
     assert [out.topic for out in Actor(KEYS).act(records(run)) if out.topic in (REVOCATIONS, ENDS)] == [ENDS]
+
+
+def test_a_declaration_that_fails_half_way_leaves_a_holder_that_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = intents.widen
+
+    def fail_once(*_: Any) -> None:
+        monkeypatch.setattr(intents, "widen", whole)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(intents, "widen", fail_once)
+    run = b.play([holding("s", LEASE), holding("t", LEASE), b.ended("t", 1), b.ended("s", 1)])
+    assert run.counters["internal"] == 1
+    assert released(run) == [("t", "lease/1", "held_elsewhere")]
+    assert revoked(run) == [("s", ["lease/1"])]
 
 
 WORDS = st.sampled_from([None, True, False])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stream.core import intents
 from stream.core.releases import Release
 from tests import builders as b
 
@@ -305,6 +306,34 @@ def test_a_session_that_begins_afresh_lists_no_more_data_than_before(
         called(TOP, 3),
     )
     assert spoken == [True]
+
+
+def test_a_declaration_that_fails_half_way_frees_no_session_of_its_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = intents._take_clauses
+
+    def fail_once(*given: Any) -> None:
+        monkeypatch.setattr(intents, "_take_clauses", whole)
+        raise ZeroDivisionError
+
+    def fail(*_: Any) -> None:
+        monkeypatch.setattr(intents, "_take_clauses", fail_once)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("stream.core.take.observe_result", fail)
+    run = b.play(
+        [
+            declared(TOP, {"data_classes": ["public"]}),
+            b.returned(TOP, 1, call="x", root_session_id=TOP),
+            declared(TOP, {"data_classes": ["payroll"]}, seq=2),
+            declared(TOP, seq=3),
+            called(TOP, 4),
+        ],
+        bundled=classed(),
+    )
+    assert run.counters["internal"] == 2
+    assert "data_class_not_allowed" in against(run)[-1]
 
 
 def test_what_would_have_passed_names_the_list_of_data() -> None:

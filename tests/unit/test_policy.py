@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from models.errors import ConfigError
 from stream.cli.main import app
 from stream.cli.verifying import SOON_DAYS, ending_exceptions
-from stream.policy import Levels, Limits, levels, load_policy, parse_policy
+from stream.policy import Levels, Limits, levels, load_policy, parse_policy, read_policy
 from stream.signals.registry import BY_ID
 from tests import builders as b
 
@@ -87,6 +87,15 @@ def test_an_invalid_policy_is_refused_with_its_line_and_the_mend(old: str, new: 
 def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"mine\.yaml, line \d+:"):
         parse_policy(text, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 113)],
+)
+def test_what_stands_twice_is_refused_and_not_lost(text: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=rf"line {line}: .* already; make one of the two"):
+        parse_policy(text + read_policy()[0], "p.yaml")
 
 
 def test_a_policy_without_a_required_part_is_refused_by_its_name() -> None:
