@@ -22,7 +22,9 @@ from stream.events import dumps, printable, short_hash
 from stream.signals.registry import BY_ID
 from stream.signals.signal import Consequence
 
-ClassName = Annotated[str, Field(min_length=1, max_length=256)]
+ClassName = Annotated[str, Field(max_length=256, pattern=r"\S")]
+_SERVED = re.compile(r"^mcp__.+?__")
+"""What MCP clients put before a tool's own name."""
 
 
 class _Part(BaseModel):
@@ -217,7 +219,7 @@ class Policy(_Part):
     calm_calls: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 10
     tools: dict[str, Action] = Field(default_factory=dict)
     sensitive: dict[str, bool] = Field(default_factory=dict)
-    data_classes: dict[ClassName, list[str]] = Field(default_factory=dict)
+    data_classes: dict[ClassName, list[Annotated[str, Field(min_length=1)]]] = Field(default_factory=dict)
     excerpts: bool = False
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
@@ -247,9 +249,15 @@ class Policy(_Part):
         return handled
 
     def data_classes_of(self, tools: Set[str]) -> list[str]:
-        """The classes of data that any of `tools` handles, in order of their names."""
+        """The classes of data that any of `tools` handles, in order of their names.
+
+        A tool is listed as agents call it, or without what an MCP client puts before it (``mcp__server__``).
+        """
         handled = self._handled
-        return sorted({name for tool in tools for name in handled.get(tool, ())}) if handled else []
+        if not handled:
+            return []
+        listed = (handled.get(tool) or handled.get(_SERVED.sub("", tool)) or [] for tool in tools)
+        return sorted({name for names in listed for name in names})
 
     @field_validator("modes")
     @classmethod
@@ -271,6 +279,15 @@ class Policy(_Part):
         """What the end of a session means to credentials of a broker and kind."""
         listed: End = "revoke" if kind in self.task_credentials.get(broker, ()) else "release"
         return self.ends.get(broker, {}).get(kind, listed)
+
+    @property
+    def silenced(self) -> list[str]:
+        """Signals that lead to nothing by themselves though this policy has lists for them."""
+        lists = {
+            "scope.data_class_not_allowed": self.data_classes,
+            "identity.credential_beyond_scope": self.credentials.scopes,
+        }
+        return [name for name, listed in lists.items() if listed and self.signals.get(name, "none") == "none"]
 
     @property
     def mode_told(self) -> str:
@@ -305,6 +322,7 @@ class Policy(_Part):
             kinds = content["task_credentials"].setdefault(broker, [])
             if kind not in kinds:
                 kinds.append(kind)
+        content["data_classes"] = {name: sorted(set(tools)) for name, tools in self.data_classes.items()}
         content["ends"] = sorted((broker, kind) for broker, kind, end in said if end == "nothing")
         for younger in ("modes", "sensitive", "data_classes", "task_credentials", "ends"):
             if not content[younger]:

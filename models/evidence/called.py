@@ -26,6 +26,7 @@ class CalledTool(msgspec.Struct, frozen=True):
     name : of the tool
     inner : of what is called through it the first that does most; the tool itself where nothing is
     offered : which of these two the catalogue is asked about
+    spelled : names of the tool and of all that is called through it, as they stand in the call
     names : of the tool and of all that is called through it; their proper names too
     own_facts : of the tool by itself
     inner_facts : of what is called through it
@@ -39,6 +40,7 @@ class CalledTool(msgspec.Struct, frozen=True):
     name: str
     inner: str
     offered: str
+    spelled: frozenset[str]
     names: set[str]
     own_facts: ToolFacts
     inner_facts: ToolFacts
@@ -65,13 +67,15 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
     inner, facts = _strongest([(name, inside(name)) for name in through]) if through else (tool, own)
     if tool in context.policy_on_tools.classes:
         facts = facts._replace(action=own.action)
-    names = {tool, *through}
+    spelled = frozenset((tool, *through))
+    names = set(spelled)
     if catalogue is not None:
         names |= {catalogue.proper[name] for name in names if name in catalogue.proper}
     return CalledTool(
         name=tool,
         inner=inner,
         offered=inner if catalogue is not None and inner in catalogue.tools else tool,
+        spelled=spelled,
         names=names,
         own_facts=own,
         inner_facts=facts,

@@ -215,7 +215,7 @@ def policy(
 ) -> None:
     """Check a policy file; exit 1 when it is not valid, 2 when it cannot be read.
 
-    Says which exceptions for long-lived credentials run out within 30 days, or did.
+    Says which exceptions for long-lived credentials run out within 30 days, or did, and which signals have lists but no consequence.
     """
     from models.release import registry
     from stream.policy import levels, parse_policy, read_policy
@@ -231,6 +231,10 @@ def policy(
     typer.echo(f"valid, mode {loaded.mode_told}, digest {loaded.digest}")
     for text in ending_exceptions(loaded.credentials, datetime.now(UTC).date()):
         say(text)
+    for signal in loaded.silenced:
+        say(
+            f"{signal} leads to nothing, though this policy has lists for it: set it under signals to watch, alert or deny"
+        )
 
 
 def ending_exceptions(rules: Credentials, today: date) -> list[str]:

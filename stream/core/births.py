@@ -117,6 +117,7 @@ def shell_of(tomb: Tombstone, arrival: Arrival) -> Session:
         epoch=tomb.epoch,
         agent=tomb.agent,
         calls=tomb.calls,
+        terms=tomb.terms,
         dossier=tomb.dossier,
     )
 

@@ -192,7 +192,7 @@ def _take_data_classes(session: Session, listed: Sequence[str], key: bytes) -> N
     """Add the classes of data that an intent lists: as with actions a declaration restricts, and an amendment begins no list."""
     terms = session.terms
     if terms.data or session.intent_digest is None:
-        more = (data_class_print(name, key) for name in listed[:MAX_DATA_CLASSES])
+        more = (data_class_print(name, key) for name in listed if name and not name.isspace())
         terms.data = list(dict.fromkeys((*terms.data, *more)))[:MAX_DATA_CLASSES]
 
 

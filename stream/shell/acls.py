@@ -154,7 +154,7 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("soc", DECISIONS, "read", "what each alert rests on")
     yield group("soc", "soc", "to go on where the reader stopped")
     yield topic("broker", REVOCATIONS, "read", "which credentials to kill")
-    yield topic("broker", ENDS, "read", "which credentials live on unused")
+    yield topic("broker", ENDS, "read", "which credentials outlive a session that held them")
     yield group("broker", "broker", "to go on where the reader stopped")
     yield topic("bridge", REVOCATIONS, "read", "which credentials to kill")
     yield topic("bridge", OUTCOMES, "read", "what was done already")

@@ -142,7 +142,7 @@ class CredentialOfEndedTask(CallSignal):
     shipped = "watch"
     remedy = Remedy(otherwise="a credential that was issued for this task")
     runbook = Runbook(
-        benign="a host that declares its one credential as issued for each task; a task that was silent for longer than `idle_minutes` and goes on in a new session",
+        benign="a host that declares its one credential as issued for each task; a task that was silent for longer than `idle_minutes` and goes on in a new session; sub-agents one after another with a credential that the session above them did not declare",
         look="ask the broker for which task it was issued, and whether it died with it",
         do="have the broker issue one for each task; if the call went through, the end of the other task revoked nothing",
     )

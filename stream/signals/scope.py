@@ -101,7 +101,7 @@ class DataClassNotAllowed(CallSignal):
     silent_in = "hr-leave-balance"
 
     def check(self, call: ObservedCall) -> Statement | None:
-        handled = call.knobs.data_classes_of(call.evidence.tool.names)
+        handled = call.knobs.data_classes_of(call.evidence.tool.spelled)
         if not handled:
             return None
         key = call.evidence.context.key

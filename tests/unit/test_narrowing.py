@@ -267,6 +267,38 @@ def test_a_call_is_held_to_the_classes_of_data_that_its_session_and_those_above_
     assert beyond(*values) == [spoken]
 
 
+@pytest.mark.parametrize(
+    ("tool", "spoken"),
+    [
+        ("mcp__hr__read_payslip", True),
+        ("mcp__hr_of_acme__read_payslip", True),
+        ("mcp__read_payslip", False),
+        ("hr__read_payslip", False),
+        ("read_payslips", False),
+    ],
+)
+def test_a_tool_is_listed_as_it_is_called_or_without_its_server_whatever_else_is_served(
+    tool: str, spoken: bool
+) -> None:
+    one, many = (
+        [{"name": tool}],
+        [{"name": name} for name in (tool, "mcp__web__fetch", "mcp__web__find", "other")],
+    )
+    for tools in (None, one, many):
+        values = declared(TOP, {"data_classes": ["public"]}, tools=tools), called(TOP, 1, tool)
+        assert beyond(*values) == [spoken]
+
+
+def test_after_its_end_a_session_may_do_no_more_than_before() -> None:
+    values = declared(TOP, {"data_classes": ["public"], "actions": ["read"]}), b.ended(TOP, 1), called(TOP, 2)
+    [spoke] = against(b.play(values, bundled=classed()))
+    assert {"after_end", "data_class_not_allowed", "action_not_allowed"} <= spoke
+
+
+def test_a_blank_name_of_a_class_restricts_nothing() -> None:
+    assert beyond(declared(TOP, {"data_classes": ["", "  "]}), called(TOP, 1)) == [False]
+
+
 def test_an_amendment_adds_classes_of_data_to_a_list_and_begins_none() -> None:
     def amended(session: str, seq: int, *classes: str) -> dict[str, Any]:
         return b.event(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from models.errors import ConfigError
 from stream.cli.main import app
 from stream.cli.verifying import SOON_DAYS, ending_exceptions
-from stream.policy import Levels, Limits, levels, load_policy, parse_policy, read_policy
+from stream.policy import Credentials, Levels, Limits, levels, load_policy, parse_policy, read_policy
 from stream.signals.registry import BY_ID
 from tests import builders as b
 
@@ -298,3 +298,21 @@ def test_thresholds_that_do_not_rise_are_refused() -> None:
     falling = parse_policy(SHIPPED.replace("  watch: {budget: 0.05}", "  watch: 0.95"), "a")
     with pytest.raises(ConfigError, match="must rise from watch to alert to revoke"):
         levels(falling, lambda budget: round(9000 - budget * 1000))
+
+
+def test_lists_whose_signal_leads_to_nothing_are_told() -> None:
+    listed = {
+        "data_classes": {"payroll": ["salary_lookup"]},
+        "credentials": Credentials(scopes={"b": {"s": ["t"]}}),
+    }
+    policy = load_policy().model_copy(update=listed)
+    assert (load_policy().silenced, policy.silenced) == ([], [])
+    silent = policy.model_copy(update={"signals": {"scope.data_class_not_allowed": "none"}})
+    assert silent.silenced == ["scope.data_class_not_allowed", "identity.credential_beyond_scope"]
+
+
+def test_the_order_of_tools_in_a_class_of_data_is_no_other_policy() -> None:
+    one, other = ({"payroll": names} for names in (["a", "b"], ["b", "a", "a"]))
+    digests = {load_policy().model_copy(update={"data_classes": each}).digest for each in (one, other)}
+    assert len(digests) == 1
+    assert load_policy().digest not in digests
