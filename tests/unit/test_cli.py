@@ -477,3 +477,14 @@ def test_a_file_that_is_no_labelled_recording_is_told_from_one(tmp_path: Path) -
     done = run("evaluate", "notes.jsonl", cwd=tmp_path)
     assert done.returncode == 3
     assert done.stderr == "driftline: not a labelled recorded session: 'source' is missing\n"
+
+
+def test_verify_policy_tells_of_lists_whose_signal_leads_to_nothing(tmp_path: Path) -> None:
+    text = (ROOT / "stream" / "policy.yaml").read_text(encoding="utf-8")
+    listed = text.replace("data_classes: {}", "data_classes: {payroll: [salary_lookup]}")
+    (tmp_path / "new.yaml").write_text(listed)
+    (tmp_path / "old.yaml").write_text(listed.replace("  scope.data_class_not_allowed: deny\n", ""))
+    new, old = (run("verify", "policy", name, cwd=tmp_path) for name in ("new.yaml", "old.yaml"))
+    assert (new.returncode, old.returncode) == (0, 0)
+    assert "scope.data_class_not_allowed" not in new.stderr
+    assert "scope.data_class_not_allowed leads to nothing" in old.stderr
