@@ -231,8 +231,9 @@ class Policy(_Part):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, without what was looked up for the original."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("_modes", "_handled"):
-            vars(copied).pop(name, None)
+        for name, member in vars(type(self)).items():
+            if isinstance(member, cached_property):
+                vars(copied).pop(name, None)
         return copied
 
     @property

@@ -23,6 +23,14 @@ def prints_in(holds: bytes) -> set[bytes]:
     return {holds[at : at + HELD] for at in range(0, len(holds), HELD)}
 
 
+def count_prints(counts: dict[bytes, int], holds: bytes, by: int) -> None:
+    """Count each of the prints in `holds` so many times more; what is counted no more is dropped."""
+    for each in prints_in(holds):
+        counts[each] = counts.get(each, 0) + by
+        if not counts[each]:
+            del counts[each]
+
+
 def spent_by(session: Session, left: Sequence[ReleasedCredential]) -> bytes:
     """Prints of the credentials that the end of `session` takes: all but those that are `left` alone."""
     kept = {(each.broker, each.kind, each.value) for each in left}

@@ -11,7 +11,7 @@ import msgspec
 from models.errors import ArtefactError
 from models.session import Session, Tombstone, dump, load
 from stream.core.catalogues import HeldCatalogues
-from stream.core.credentials import prints_in
+from stream.core.credentials import count_prints
 from stream.core.partition import LEDGER, Ledger, Partition
 from stream.core.references import SecretReference
 from stream.core.releases import Release
@@ -121,13 +121,11 @@ class Draft:
     def hold(self, session: Session, more: bytes) -> None:
         """Let an open session hold `more` prints of credentials, each new to it."""
         session.holds += more
-        for each in prints_in(more):
-            self._holders[each] = self._holders.get(each, 0) + 1
+        count_prints(self._holders, more, 1)
 
     def let_go(self, session: Session) -> None:
         """Note that a session that ends holds its credentials no longer."""
-        for each in prints_in(session.holds):
-            self._holders[each] = self._holders.get(each, 0) - 1
+        count_prints(self._holders, session.holds, -1)
 
     def holders(self, credential: bytes) -> int:
         """Open sessions that hold the credential of this print."""
@@ -146,8 +144,7 @@ class Draft:
         self.ledger.ends += 1
         self.catalogues.release(session)
         self._states[key] = tomb
-        for each in prints_in(tomb.spent):
-            self._spent[each] = self._spent.get(each, 0) + 1
+        count_prints(self._spent, tomb.spent, 1)
         self._recent.pop(key, None)
         self._ended[key] = None
         self.n_open -= 1
@@ -164,8 +161,7 @@ class Draft:
         """Drop a tombstone: its id may be born again."""
         tomb = self._states.pop(key, None)
         spent = tomb.spent if isinstance(tomb, Tombstone) else self.base.tombs[key][2]
-        for each in prints_in(spent):
-            self._spent[each] = self._spent.get(each, 0) - 1
+        count_prints(self._spent, spent, -1)
         self.changed.pop(key, None)
         self._ended.pop(key, None)
         self._forgotten.add(key)

@@ -8,14 +8,14 @@ adds what can be derived from them: who is oldest, and who belongs to which tree
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from models.session import Head, Stone, place, unpacked
-from stream.core.credentials import prints_in
+from stream.core.credentials import count_prints
 from stream.events import short_hash
 
 LEDGER = "ledger"
@@ -77,18 +77,16 @@ class Partition:
         # earlier, longest idle first. Only a record without the broker's stamp makes one. All others are in clock order.
         self.strays: list[tuple[int, int, str]] = []
         self._latest_ms = 0  # of the clocks in order
-        self.tombs: dict[
-            str, tuple[int, int, bytes]
-        ] = {}  # key -> (clock_ms, order, spent), in the order of ends
+        # Key -> (clock_ms, order, spent), in the order of ends.
+        self.tombs: dict[str, tuple[int, int, bytes]] = {}
         # Open sessions below a root, under the key that the root's own state has or would have.
         self.trees: dict[str, dict[str, None]] = {}
         self._tree_of: dict[str, str] = {}
         self.catalogue_uses: dict[str, int] = {}
         self._digests: dict[str, str] = {}  # one text for each catalogue, whoever uses it
-        self.holders: dict[bytes, int] = {}  # open sessions that hold a credential, by its print
-        self.spent: dict[
-            bytes, int
-        ] = {}  # tombstones of whose task alone a credential was issued, by its print
+        # By a credential's print: open sessions that hold it, and tombstones of those for whose task alone it was issued.
+        self.holders: dict[bytes, int] = {}
+        self.spent: dict[bytes, int] = {}
         self.weight = 0  # of all open sessions, in bytes
 
     @classmethod
@@ -141,7 +139,7 @@ class Partition:
             self._forget(key)
             if end is not None:
                 self.tombs[key] = end
-                _count(self.spent, prints_in(end[2]), 1)
+                count_prints(self.spent, end[2], 1)
         if key in self._tree_of:
             tree = self._tree_of.pop(key)
             members = self.trees[tree]
@@ -156,7 +154,7 @@ class Partition:
             self.catalogue_uses[held.catalogue] -= 1
             if not self.catalogue_uses[held.catalogue]:
                 del self.catalogue_uses[held.catalogue], self._digests[held.catalogue]
-        _count(self.holders, prints_in(held.holds), -1)
+        count_prints(self.holders, held.holds, -1)
 
     def _leave(self, key: str, held: Place | None) -> None:
         """Take an open session from the strays, if it is one."""
@@ -170,7 +168,7 @@ class Partition:
         """Take a finished session from those that are remembered, if it is one."""
         tomb = self.tombs.pop(key, None)
         if tomb is not None:
-            _count(self.spent, prints_in(tomb[2]), -1)
+            count_prints(self.spent, tomb[2], -1)
 
     def _place_open(self, key: str, state: Head, held: Place | None) -> None:
         self._forget(key)
@@ -178,7 +176,7 @@ class Partition:
         if catalogue is not None:
             catalogue = self._digests.setdefault(catalogue, catalogue)
             self.catalogue_uses[catalogue] = self.catalogue_uses.get(catalogue, 0) + 1
-        _count(self.holders, prints_in(state.holds), 1)
+        count_prints(self.holders, state.holds, 1)
         self.weight += state.weight
         ours, other = (self.declared, self.undeclared) if state.declared else (self.undeclared, self.declared)
         other.pop(key, None)
@@ -194,11 +192,3 @@ class Partition:
             tree = state_key(state.tenant, state.root, state.root)
             self.trees.setdefault(tree, {})[key] = None
             self._tree_of[key] = tree
-
-
-def _count(counts: dict[bytes, int], prints: Iterable[bytes], by: int) -> None:
-    """Count each of `prints` so many times more; what is counted no more is dropped."""
-    for each in prints:
-        counts[each] = counts.get(each, 0) + by
-        if not counts[each]:
-            del counts[each]
