@@ -14,6 +14,7 @@ from stream.events import CASES, REVOCATIONS, Record, dumps
 from stream.offline.files import documents_in, is_log, log_record
 from stream.outbound.act import read_case
 from stream.outbound.breaker import Breaker
+from stream.outbound.claims import taken
 
 EXAMPLES = 5
 
@@ -107,8 +108,7 @@ def _take(made: Report, breaker: Breaker, case: Case) -> None:
         made.alerted.add(case.case_id)
     if not any(signed.topic == REVOCATIONS for signed in case.sets):
         return
-    released = {(ref.broker, ref.kind, ref.value) for ref in case.released}
-    refs = [ref for ref in case.credentials if (ref.broker, ref.kind, ref.value) not in released]
+    refs = taken(case)
     if case.cause == "ended":
         if case.case_id not in made.revoked:
             made.ended.update((ref.broker, ref.kind) for ref in refs)

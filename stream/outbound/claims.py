@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from models.contracts import CredentialRef, Signed, Standing
+from models.contracts import Case, CredentialRef, Signed, Standing
 from stream.events import ENDS, REVOCATIONS, RISK, clipped, dumps, short_hash
 from stream.outbound.change import Change, Receivers
 
@@ -93,10 +93,14 @@ def revocation_claims(change: Change, issuer: str, audiences: Mapping[str, str])
     case = change.case
     if case.cause == "internal":
         return []
-    spared = {(ref.broker, ref.kind, ref.value) for ref in case.released}
-    taken = [ref for ref in case.credentials if (ref.broker, ref.kind, ref.value) not in spared]
     event = _Event(SESSION_REVOKED, "session-revoked", _revoked)
-    return _one_for_each(change, issuer, audiences, taken, event)
+    return _one_for_each(change, issuer, audiences, taken(case), event)
+
+
+def taken(case: Case) -> list[CredentialRef]:
+    """The credentials that a revocation of `case` is of: all but those that its end releases."""
+    spared = {(ref.broker, ref.kind, ref.value) for ref in case.released}
+    return [ref for ref in case.credentials if (ref.broker, ref.kind, ref.value) not in spared]
 
 
 def released_claims(change: Change, issuer: str, audiences: Mapping[str, str]) -> list[dict[str, Any]]:
