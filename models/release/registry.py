@@ -1,6 +1,6 @@
 """Models on disk: a skops file and a manifest that says what it is.
 
-Never pickle: skops rebuilds only the types listed here, and the manifest's digest ties the bytes to what was
+Never pickle: the file is read as data (`models.release.estimator`), and the manifest's digest ties the bytes to what was
 trained and measured.
 """
 
@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
-import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from models.contracts import Family
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
@@ -25,6 +22,7 @@ from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.forest import allowances, attribution, trees, units
 from models.forest.trees import Forest
 from models.forest.units import Floats, Ints
+from models.release import estimator
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 MODEL_FILE = "model.skops"
@@ -32,13 +30,6 @@ MANIFEST_FILE = "manifest.json"
 OUT_OF_FOLD_FILE = "out_of_fold.npz"
 """What training leaves beside a model: scores by models that did not learn from a call's domain. No part of a release."""
 MANIFEST_VERSION = 1
-
-TRUSTED = (
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-)
-"""Types beyond skops's own list that a model file may hold. Widening it is a change of code, on purpose."""
 
 NEVER = units.UNITS + 1
 """A threshold that no score reaches: the budget cannot be kept otherwise."""
@@ -114,33 +105,6 @@ def _threshold(measured: Sequence[tuple[float, int]], budget: float) -> int:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def save(directory: Path, pipeline: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``model.skops`` and ``manifest.json``; returns the manifest as written.
-
-    Parameters
-    ----------
-    pipeline : the calibrated estimator that `models.training.fit` fits
-    manifest : at least `features`, `features_version` and `thresholds`; format, digest and the library's
-        version are added here
-    """
-    missing = {"features", "features_version", "thresholds"} - set(manifest)
-    if missing:
-        raise ArtefactError(f"the manifest lacks {', '.join(sorted(missing))}")
-    trees.from_sklearn(pipeline)  # what cannot be scored is not written
-    directory.mkdir(parents=True, exist_ok=True)
-    target = directory / MODEL_FILE
-    skops.io.dump(pipeline, target, compression=8, compresslevel=9)  # 8: deflate
-    full = {
-        **manifest,
-        "manifest_version": MANIFEST_VERSION,
-        "model_file": MODEL_FILE,
-        "sha256": digest_of(target),
-        "sklearn": sklearn.__version__,
-    }
-    write_manifest(directory, full)
-    return full
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
@@ -226,15 +190,13 @@ def load(
             " retrain with `driftline train`"
         )
     try:
-        pipeline = skops.io.loads(data, trusted=list(TRUSTED))
-    except UntrustedTypesFoundException as error:
-        raise ArtefactError(f"{path} holds types that are not trusted: {error}") from error
-    except Exception as error:  # skops passes on whatever zip, JSON or numpy raise on damaged bytes
+        forest = trees.from_sklearn(estimator.read(data), allowances.shifts_of(features))
+    except ArtefactError as error:
+        raise ArtefactError(f"{path} cannot be read as a model: {error}") from error
+    except Exception as error:  # whatever zip, JSON or numpy raise on damaged bytes
         raise ArtefactError(
-            f"{path} cannot be read as a model ({error}); it was written by scikit-learn"
-            f" {manifest.get('sklearn')}, installed is {sklearn.__version__}"
+            f"{path} cannot be read as a model ({error}); it was written by scikit-learn {manifest.get('sklearn')}"
         ) from error
-    forest = trees.from_sklearn(pipeline, allowances.shifts_of(features))
     if forest.n_features != len(features):
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"

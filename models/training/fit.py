@@ -14,7 +14,7 @@ from models.errors import DatasetError
 from models.forest import allowances, trees
 from models.forest.units import Floats, Ints
 from models.release import registry
-from models.training import evaluate
+from models.training import artefact, evaluate
 from models.training.boosting import Progress, fit, out_of_fold, silent
 from models.training.calibrate import thresholds
 from models.training.dataset import LEFT_OUT, Calls
@@ -140,7 +140,7 @@ def typical(X: Floats, calls: Calls) -> list[int]:
 
 def write(trained: Trained, calls: Calls, directory: Path) -> registry.Model:
     """Save, with the scores out of fold of `calls`, and read back what was saved."""
-    manifest = registry.save(directory, trained.pipeline, trained.manifest)
+    manifest = artefact.save(directory, trained.pipeline, trained.manifest)
     ids = np.array([session.session_id for session in calls.sessions])
     np.savez_compressed(
         directory / registry.OUT_OF_FOLD_FILE,

@@ -19,7 +19,7 @@ from models.errors import DatasetError
 from models.evidence.features import registry as features
 from models.forest import odds, trees, units
 from models.release import registry
-from models.training import boosting, calibrate, dataset, evaluate, rates, recipes
+from models.training import artefact, boosting, calibrate, dataset, evaluate, rates, recipes
 from models.training import fit as train
 from models.training.dataset import LabelledSession
 from models.training.recipes import Recipe
@@ -167,7 +167,7 @@ def test_a_scenario_made_from_a_recording_is_never_among_them() -> None:
 def kept_says_the_same(directory: Path, pipeline: Any, X: np.ndarray) -> trees.Forest:
     """What is read back of a saved model, whose log odds are those of scikit-learn."""
     manifest = {"features": list(FEATURES), "features_version": 1, "thresholds": {"0.01": 9000}}
-    registry.save(directory, pipeline, manifest)
+    artefact.save(directory, pipeline, manifest)
     forest = registry.load(directory, FEATURES, 1).forest
     odds = pipeline.calibrated_classifiers_[0].estimator.decision_function(X)
     assert forest.sums(X) / 2.0**units.LEAF_BITS == pytest.approx(odds, abs=1e-7)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
 from models.forest import allowances
 from models.release import registry
+from models.training import artefact
 from tests.builders import first
 
 FEATURES = ("a.one", "a.two", "b.three")
@@ -47,7 +50,7 @@ def pipeline() -> Any:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    registry.save(tmp_path / "candidate", pipeline(), PAPERS)
+    artefact.save(tmp_path / "candidate", pipeline(), PAPERS)
     return tmp_path / "candidate"
 
 
@@ -65,7 +68,7 @@ def test_a_saved_model_scores_as_the_pipeline_it_came_from(saved: Path) -> None:
 
 
 def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_path: Path) -> None:
-    registry.save(tmp_path / "twin", pipeline(), PAPERS)
+    artefact.save(tmp_path / "twin", pipeline(), PAPERS)
     X = np.random.default_rng(7).normal(size=(300, 3))
     twin = registry.load(tmp_path / "twin", FEATURES, 4)
     assert np.array_equal(twin.score(X, first(X)), registry.load(saved, FEATURES, 4).score(X, first(X)))
@@ -122,11 +125,46 @@ def test_an_untrusted_type_is_refused_even_with_a_right_digest(saved: Path) -> N
         registry.load(saved, FEATURES, 4)
 
 
-def test_trusted_bytes_that_are_no_boosting_model_are_refused(saved: Path) -> None:
-    skops.io.dump({"a": [1, 2]}, saved / registry.MODEL_FILE)
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ({"a": [1, 2]}, "not trusted"),
+        ([1, 2], "boosting"),
+        (pipeline().calibrated_classifiers_[0].estimator, "boosting"),  # not calibrated
+    ],
+    ids=["dict", "list", "bare"],
+)
+def test_trusted_bytes_that_are_no_calibrated_boosting_model_are_refused(
+    saved: Path, held: Any, told: str
+) -> None:
+    skops.io.dump(held, saved / registry.MODEL_FILE)
     rewrite(saved, sha256=registry.digest_of(saved / registry.MODEL_FILE))
-    with pytest.raises(ArtefactError, match="boosting"):
+    with pytest.raises(ArtefactError, match=told):
         registry.load(saved, FEATURES, 4)
+
+
+def test_a_file_laid_out_by_another_version_is_refused(saved: Path) -> None:
+    path = saved / registry.MODEL_FILE
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    layout = json.loads(parts["schema.json"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**parts, "schema.json": json.dumps({**layout, "protocol": 3}).encode()}.items():
+            archive.writestr(name, data)
+    rewrite(saved, sha256=registry.digest_of(path))
+    with pytest.raises(ArtefactError, match="protocol 3, 2 is read"):
+        registry.load(saved, FEATURES, 4)
+
+
+def test_a_worker_s_model_loads_without_scikit_learn() -> None:
+    """It takes seconds and some 100 MB to import, for each worker that starts."""
+    program = (
+        "import sys; from stream import bootstrap; from stream.settings import Settings;"
+        "bootstrap.judge(Settings(), mode='enforce');"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'sklearn', 'skops', 'scipy', 'pandas'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_bytes_that_are_no_archive_are_refused(saved: Path) -> None:
@@ -139,7 +177,7 @@ def test_bytes_that_are_no_archive_are_refused(saved: Path) -> None:
 def test_the_model_file_holds_no_pickle(saved: Path) -> None:
     with zipfile.ZipFile(saved / registry.MODEL_FILE) as archive:
         assert {Path(name).suffix for name in archive.namelist()} <= {".json", ".npy"}
-    assert skops.io.get_untrusted_types(file=saved / registry.MODEL_FILE) == sorted(registry.TRUSTED)
+    assert skops.io.get_untrusted_types(file=saved / registry.MODEL_FILE) == sorted(artefact.TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +210,7 @@ def test_a_model_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> 
 
 def test_saving_without_thresholds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="thresholds"):
-        registry.save(tmp_path, pipeline(), {"features": [], "features_version": 1})
+        artefact.save(tmp_path, pipeline(), {"features": [], "features_version": 1})
     assert list(tmp_path.iterdir()) == []
 
 
