@@ -33,6 +33,8 @@ Signature = Annotated[str, Field(max_length=2048)]
 Attestation = Annotated[str, Field(max_length=8192)]
 """A compact JWS that an issuer of workload identity signed, for Driftline's audience alone (docs/identity.md)."""
 Action = Literal["read", "write", "execute"]
+KINDS: tuple[Action, ...] = ("read", "write", "execute")
+"""The kinds of action, from the least to the most."""
 Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
 Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
 Family = Literal["intent", "provenance", "scope", "sequence", "tempo", "identity", "content"]

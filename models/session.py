@@ -18,8 +18,9 @@ from models.heads.handover import ANSWERS
 from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
 from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
+from models.text.quotes import MAX_ASKED_BYTES
 
-VERSION = 20
+VERSION = 21
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -62,6 +63,10 @@ MAX_PATH = 16
 MAX_PATH_BYTES = 2048
 """Bytes of a dossier's path, which lives on in the tombstone: 16 calls with ids of usual length."""
 
+MAX_HEADLINE = 240
+"""Bytes of an alert's title that its case keeps."""
+MAX_TOOL, MAX_TOOL_BYTES = 60, 384
+"""Characters of a called tool's name that are kept, and bytes of all of them: of further tools alerts tell the number of the call."""
 
 Refusal = Literal[
     "unreadable",  # no compact JWS with an object in it
@@ -104,6 +109,7 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     )
     clause: int  # the clause of the intent that it was made for, -1 without any
     discovers: bool  # its tool looks up tools, see `models.tools.discovery`
+    tool: int  # its name's place in `Session.tools`; -1 where that has no room for it
 
 
 class SaidRow(msgspec.Struct, array_like=True, gc=False):
@@ -192,6 +198,10 @@ class Dossier(msgspec.Struct, array_like=True, gc=False):
     first_alert_ms: int = 0
     families: list[Family] = []
     path: list[PathRow] = []
+    # title of its latest alert, and the gravest severity and confidence that were told: what is told of its end has no other
+    headline: str = ""
+    severity: int = 0
+    confidence: int = 0
 
 
 class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
@@ -274,6 +284,9 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     accounts: bytes = b""
     user_issuer: str | None = None  # who issued the user's identity, see `models.contracts.Agent`
     identity: Identity | None = None  # None: no attestation came, and none was demanded
+    # for whoever reads an alert
+    quote: str = ""  # what was asked, as far as the policy lets alerts quote it
+    tools: list[str] = []  # names of the tools that were called, each once
 
     @property
     def usable(self) -> bool:
@@ -310,6 +323,8 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.heard)
             + sum(16 + len(row.prints) + len(row.fetcher) for row in self.said)
             + 48 * len(self.window)
+            + len(self.quote)
+            + sum(map(len, self.tools))
         )
 
 
@@ -342,8 +357,9 @@ _FETCHERS = (2 * MAX_FETCHER + 2) * MAX_SAID
 _WORDS = 2 * (MAX_INTENT + MAX_HEARD) + _FETCHERS
 _TOOLS = 4 * MAX_CHANGED + 8 * MAX_GONE + 4 * MAX_DISCOVERED + 32
 _ADDRESSED = 8 * MAX_ADDRESSED + 8
+_TOLD = MAX_ASKED_BYTES + MAX_HEADLINE + MAX_TOOL_BYTES
 _BESIDE_NAMES = (
-    WINDOW * 43
+    WINDOW * 44
     + 8 * MAX_SEEN
     + 19 * MAX_GAPS
     + MAX_PATH_BYTES
@@ -351,12 +367,13 @@ _BESIDE_NAMES = (
     + _SAID
     + _TOOLS
     + _ADDRESSED
+    + _TOLD
     + 1024
 )
-"""Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, numbers and digests at most, headers included."""
+"""Bytes of a session's window, events, gaps, path, meaning, what calls said, what became of tools, what alerts tell, numbers and digests at most, headers included."""
 _IDENTITY = 256
 """Bytes of a packed `Identity` beside its names at most, its print among what the session holds included."""
-SURE_PRINTS = 1472
+SURE_PRINTS = 1344
 """Fingerprints that any session has room for."""
 
 

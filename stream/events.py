@@ -36,7 +36,9 @@ OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 HELD: Final = "agent.held.v1"
 STREAMS: Final = "agent.streams.v1"
 
-CORE = "38"
+PACKAGE = "0.1.0"
+"""Version of the package, as findings name the product: a constant, since nothing of the machine shapes an output."""
+CORE = "39"
 """Version of everything that shapes an output; a golden test forces it to change when an output does."""
 
 Headers = tuple[tuple[str, bytes], ...]

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from models.contracts import MAX_WHOLE, MOST_MINUTES, Action
 from models.errors import ConfigError
 from models.forest.units import UNITS
+from models.text.quotes import Quotes
 from models.tools.facts import PolicySays
 from stream.events import dumps, printable, short_hash
 from stream.signals.registry import BY_ID
@@ -221,6 +222,7 @@ class Policy(_Part):
     sensitive: dict[str, bool] = Field(default_factory=dict)
     data_classes: dict[ClassName, list[Annotated[str, Field(min_length=1)]]] = Field(default_factory=dict)
     excerpts: bool = False
+    quotes: Quotes = "masked"
     limits: Limits = Limits()
     signatures: Signatures = Signatures()
     attestations: AttestationDemand = AttestationDemand()
@@ -310,6 +312,8 @@ class Policy(_Part):
             del content["revocations"]
         elif self.revocations.confirm_minutes is None:
             del content["revocations"]["confirm_minutes"]
+        if self.quotes == "masked":
+            del content["quotes"]
         if self.credentials == Credentials():
             del content["credentials"]
         else:

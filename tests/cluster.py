@@ -14,6 +14,7 @@ is missing a container is tried, and ``KAFKA_BOOTSTRAP`` beats both, for tests o
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -50,6 +51,15 @@ def class_path() -> str:
     if java is None:
         raise ClusterError("java 17 or later is not on the PATH")
     done = JARS / "pom.xml"
+    JARS.parent.mkdir(exist_ok=True)
+    with JARS.with_name("kafka.lock").open("w") as lock:  # workers of one run ask at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch(done, maven)
+    return str(JARS / "*")
+
+
+def _fetch(done: Path, maven: str | None) -> None:
+    """Have the jars lie where they belong, those of this version of the pom."""
     if not done.exists() or done.read_bytes() != POM.read_bytes():
         if maven is None:
             raise ClusterError("mvn is not on the PATH, and Kafka's jars are not in build/kafka")
@@ -61,9 +71,7 @@ def class_path() -> str:
             raise ClusterError(f"maven could not fetch Kafka's jars: {result.stdout[-600:]}")
         shutil.copy(POM, fresh / "pom.xml")
         shutil.rmtree(JARS, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run was quicker
-            fresh.rename(JARS)
-    return str(JARS / "*")
+        fresh.rename(JARS)
 
 
 def free_ports(n: int) -> list[int]:

@@ -14,15 +14,17 @@ import msgspec
 
 from models.contracts import Case, CredentialRef, Evidence, PathStep, RevocationBudget, Standing, Verdict
 from models.forest.units import UNITS
-from models.session import Dossier, Identity, PathRow, Session
+from models.session import MAX_HEADLINE, Dossier, Identity, PathRow, Session
 from stream.core.credentials import announced
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
 from stream.events import CASES, CORE, REVOCATIONS, Output, clipped, dumps, rfc3339, short_hash
-from stream.outbound.change import RANK, Change, Receivers
+from stream.outbound import alert_text
+from stream.outbound.change import RANK, Change, Deed, Receivers
 from stream.outbound.claims import signed_end_sets, signed_sets
 from stream.outbound.findings import finding, is_told
+from stream.outbound.severity import confidence_of, severity_of
 from stream.policy import Policy
 
 MAX_REASON = 600
@@ -51,6 +53,7 @@ class Move(NamedTuple):
     inherited: str | None = None  # the session with which this one falls
     in_earnest: bool = False  # what shadow alone had revoked is revoked for good
     enforced: bool | None = None  # None: by the mode of the session itself
+    deed: Deed | None = None  # the call that led to it
 
 
 class Cases:
@@ -198,6 +201,8 @@ class Cases:
             dossier.over = False  # a call came after the end
         if told and move.kind == "standing":
             dossier.alerted = True
+            dossier.headline = alert_text.title(change).encode()[:MAX_HEADLINE].decode(errors="ignore")
+            dossier.severity, dossier.confidence = severity_of(change), confidence_of(change)
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
         # Most cases have none: they are the bytes that they were before there were any.
         document = case.model_dump(exclude=None if end_sets else {"end_sets"})
@@ -259,6 +264,10 @@ class Cases:
             withheld=dossier.withheld,
             in_earnest=move.in_earnest,
             announced=announced(case.released, release.policy),
+            deed=move.deed,
+            headline=dossier.headline,
+            severity=dossier.severity,
+            confidence=dossier.confidence,
         )
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from models.contracts import FAMILIES, Evidence, Family, Standing
+from models.contracts import FAMILIES, KINDS, Evidence, Family, Standing
+from models.evidence.called import ACTIONS
 from models.forest.units import UNITS
 from models.reading.pieces import Mark
 from models.session import PathRow, path_within
+from models.text import quotes
+from models.text.documents import leaves
 from stream.core import words
 from stream.core.cases import Cases, Move, attested_by, case_id_of, is_revoked, next_standing
 from stream.core.items import Call, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
 from stream.events import CORE, DECISIONS, Output, clipped, dumps, rfc3339, short_hash
+from stream.outbound.change import Deed
 from stream.signals import registry
 from stream.signals.signal import Raised
 
@@ -137,9 +141,7 @@ class Decisions:
                 "time": rfc3339(call.time_ms),
                 "tool": event.tool,
                 "verdict": ruling.verdict,
-                "would_pass": clipped(
-                    words.would_pass(ruling, score, level, policy, judgement.speaking, call.marks), 400
-                ),
+                "would_pass": _would_pass(call, judgement),
             }
         )
         head, tail = head[:-1] + b",", tail[1:]
@@ -171,8 +173,39 @@ class Decisions:
             verdict=ruling.verdict,
             score=judgement.score,
             in_earnest=in_earnest,
+            deed=_deed(call, judgement),
         )
         self._cases.move(call, move)
+
+
+def _deed(call: Call, judgement: Judgement) -> Deed:
+    """The call as an alert tells it."""
+    session, policy, ruling = call.session, call.release.policy, judgement.ruling
+    arguments = (raised.evidence.argument for raised in judgement.speaking)
+    paths = {argument.path for argument in arguments if argument is not None}
+    found = {leaf.path: leaf.text for leaf in leaves(call.event.arguments)[0] if leaf.path in paths}
+    known = ((row.seq, row.tool) for row in session.window)
+    return Deed(
+        seq=call.seq,
+        tool=call.event.tool,
+        action=call.action,
+        declared=session.declared,
+        asked=session.quote,
+        allowed=[action for action in KINDS if session.terms.actions >> ACTIONS[action] & 1],
+        tools={seq: session.tools[tool] for seq, tool in known if tool >= 0},
+        quoted={path: quotes.value(text, policy.quotes) for path, text in found.items()},
+        shares=judgement.shares,
+        would_pass=_would_pass(call, judgement),
+        by_rule=ruling.by == "signal",
+    )
+
+
+def _would_pass(call: Call, judgement: Judgement) -> str:
+    release = call.release
+    told = words.would_pass(
+        judgement.ruling, judgement.score, release.levels, release.policy, judgement.speaking, call.marks
+    )
+    return clipped(told, 400)
 
 
 def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:

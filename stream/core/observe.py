@@ -20,6 +20,8 @@ from models.session import (
     MAX_SAID,
     MAX_SAID_PRINTS,
     MAX_SAID_TOTAL,
+    MAX_TOOL,
+    MAX_TOOL_BYTES,
     SURE_PRINTS,
     WINDOW,
     CallRow,
@@ -54,6 +56,7 @@ def observe_call(
         delegation.named,
         delegation.clause,
         catalogue is not None and evidence.tool.name in catalogue.discovering,
+        _place_of(session, event.tool[:MAX_TOOL]),
     )
     session.window = [*session.window, row][-WINDOW:]
     said = SaidRow(row.call, _prints_said(evidence, key), _fetcher(evidence))
@@ -104,6 +107,15 @@ def _prints_said(evidence: CallEvidence, key: bytes) -> bytes:
             break
         prints.update(tokens_said.said)
     return as_prints(prints)[:MAX_SAID_PRINTS].astype("<u4").tobytes()
+
+
+def _place_of(session: Session, tool: str) -> int:
+    """The place of a tool's name among those that the session called, which it joins; -1 where there is no room for it."""
+    if tool not in session.tools:
+        if sum(len(each.encode()) for each in session.tools) + len(tool.encode()) > MAX_TOOL_BYTES:
+            return -1
+        session.tools = [*session.tools, tool]
+    return session.tools.index(tool)
 
 
 def observe_result(

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.contracts import CatalogueChanged, IntentAmended, SessionDeclared, Signable, Tool
 from models.session import Session
+from models.text import quotes
 from models.tools.catalogue import Catalogue
 from stream.core import changes, intents
 from stream.core.arrival import Arrival
@@ -64,6 +65,8 @@ class IntentTaker:
         finally:  # a record that fails half way leaves no holder that nobody counts: a session keeps what it holds
             if len(session.credentials) > n_held:
                 self._hold_credentials(session)
+        if event.intent is not None:
+            session.quote = quotes.asked(event.intent.text, release.policy.quotes)
         if catalogue is not None:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:

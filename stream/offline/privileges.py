@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from models.contracts import (
+    KINDS,
     Action,
     CatalogueChanged,
     ControlEvent,
@@ -44,7 +45,6 @@ NAMELESS = "(no name)"
 REFUSED = frozenset({"deny", "revoke"})
 """Verdicts on calls that should not have run: what such a call needed need not be kept."""
 
-ACTIONS: tuple[Action, ...] = ("read", "write", "execute")
 State = Literal["used", "unused", "unknown"]
 Ref = tuple[str, str, str]
 """Broker, kind and value of a credential."""
@@ -186,7 +186,7 @@ class Agent:
     @property
     def granted_actions(self) -> set[Action]:
         """Those that some session allowed."""
-        return set(ACTIONS) if self.unrestricted else self.allowed
+        return set(KINDS) if self.unrestricted else self.allowed
 
     def document(self, enough: Enough) -> dict[str, Any]:
         """What is known of the agent, as JSON."""
@@ -208,10 +208,10 @@ class Agent:
                 "never_offered": sorted(self.tools.keys() - self.offered.keys()) if self.offered else [],
             },
             "actions": {
-                "granted": [action for action in ACTIONS if action in self.granted_actions],
+                "granted": [action for action in KINDS if action in self.granted_actions],
                 "sessions_without_a_limit": self.unrestricted,
-                "used": {action: self.actions[action] for action in ACTIONS if self.actions[action]},
-                "unused": [a for a in ACTIONS if a in self.granted_actions and not self.actions[a]],
+                "used": {action: self.actions[action] for action in KINDS if self.actions[action]},
+                "unused": [a for a in KINDS if a in self.granted_actions and not self.actions[a]],
             },
             "resources": {
                 "named_by_calls": sorted(name for name, used in self.named.items() if used),
@@ -229,7 +229,7 @@ class Agent:
             "least": {
                 "scopes": [_named(scope) for scope, holding in held if holding.state == "used"],
                 "undecided_scopes": [_named(scope) for scope, holding in held if holding.state == "unknown"],
-                "actions": [a for a in ACTIONS if a in self.granted_actions and self.actions[a]],
+                "actions": [a for a in KINDS if a in self.granted_actions and self.actions[a]],
                 "tools": sorted(self.offered.keys() & self.tools.keys()),
             },
             "undeclared_credentials": [_of(ref) | {"calls": n} for ref, n in self.undeclared.most_common()],
@@ -491,7 +491,7 @@ class _Reading:
             return  # a second declaration widens nothing
         opened.declared = True
         bits = state.terms.actions
-        agent.allowed |= {action for action in ACTIONS if bits >> PLACES[action] & 1}
+        agent.allowed |= {action for action in KINDS if bits >> PLACES[action] & 1}
         if not bits and not opened.unrestricted:
             opened.unrestricted = True
             agent.unrestricted += 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from models.contracts import Case, CredentialRef, Evidence, Standing
+from models.contracts import Action, Case, CredentialRef, Evidence, Family, Standing
 
 RANK: dict[Standing, int] = {"quiet": 0, "closed": 0, "watch": 1, "alert": 2, "contained": 3}
 """How much a standing calls for; a case that is closed calls for nothing any more."""
@@ -36,6 +36,35 @@ class Receivers(NamedTuple):
     audiences: Mapping[str, str]
     risk_audience: str
     runbook_url: str | None = None
+
+
+class Deed(NamedTuple):
+    """The call that a change comes from, as an alert tells it.
+
+    Attributes
+    ----------
+    seq, tool, action : its place among the session's calls, what was called, and what that may do
+    declared : whether there is an intent
+    asked : what the intent asks for, as far as the policy lets alerts quote it
+    allowed : the kinds of action that the declaration allows; none: it does not say
+    tools : names of the session's calls, by their places, as far as they are known
+    quoted : values of arguments by their paths, as far as the policy lets alerts quote them
+    shares : what each family adds to the score, in hundredths of log odds; only where the score is told
+    would_pass : what would have passed, as the decision has it
+    by_rule : whether a signal led to the verdict, not the score
+    """
+
+    seq: int
+    tool: str
+    action: Action
+    declared: bool = True
+    asked: str = ""
+    allowed: Sequence[Action] = ()
+    tools: Mapping[int, str] = {}
+    quoted: Mapping[str, str] = {}
+    shares: Sequence[tuple[Family, int]] = ()
+    would_pass: str = ""
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +99,11 @@ class Change:
         What shadow alone had revoked is revoked for good now.
     announced : sequence of CredentialRef
         Credentials that the end of the session leaves alive, and of which brokers are told.
+    deed : Deed or None
+        The call that led to it; None where none did.
+    headline, severity, confidence : str, int, int
+        Title of the case's latest alert, and the gravest severity and confidence that were told, as OCSF numbers them; empty and 0
+        where none was.
     """
 
     case: Case
@@ -86,6 +120,10 @@ class Change:
     withheld: bool = False
     in_earnest: bool = False
     announced: Sequence[CredentialRef] = ()
+    deed: Deed | None = None
+    headline: str = ""
+    severity: int = 0
+    confidence: int = 0
 
     @property
     def peak(self) -> Standing:

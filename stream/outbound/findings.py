@@ -13,9 +13,11 @@ from urllib.parse import quote
 
 from models.contracts import FAMILIES, CredentialRef, Evidence, Family, PathStep
 from stream.events import clipped
+from stream.outbound import alert_text
 from stream.outbound.change import RANK, Change
-from stream.outbound.frameworks import DRIVERS, attacks, frameworks
-from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
+from stream.outbound.frameworks import attacks, frameworks
+from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified, product
+from stream.outbound.severity import confidence_of, severity_of
 
 BROKER_LAG_MS = 15 * 60 * 1000
 """Longest delay between a revocation and its effect that a broker's vendor documents: 15 minutes, Entra with
@@ -58,7 +60,7 @@ class _Shown(NamedTuple):
     """The parts of a change that a finding shows, within its limits, what drives it first."""
 
     families: list[Family]
-    title: str
+    signals: list[str]
     path: list[PathStep]
     evidence: list[Evidence]
     credentials: list[CredentialRef]
@@ -78,13 +80,14 @@ def _shown(change: Change) -> _Shown:
     ranked = sorted(
         change.evidence, key=lambda each: (not each.supports, -each.value, each.family, each.name)
     )
+    cited = {tool for _, tool in alert_text.cited(change) if tool}
     return _Shown(
         families,
-        DRIVERS[families[0]].title if families else "drift from the declared intent",
+        [alert_text.signal_of(each) for each in alert_text.leading(change)],
         path,
         ranked[:MAX_EVIDENCE],
         case.credentials[:MAX_CREDENTIALS],
-        sorted({step.tool[:MAX_NAME] for step in path}),
+        sorted(cited | {step.tool[:MAX_NAME] for step in path}),
     )
 
 
@@ -109,7 +112,7 @@ def finding(change: Change, *, runbook_url: str | None = None) -> dict[str, Any]
         "action": "Observed",
         "disposition_id": 19,
         "disposition": "Alert",
-        "message": _message(change, shown.title),
+        "message": _message(change),
         "metadata": {
             "version": OCSF_VERSION,
             "profiles": list(PROFILES),
@@ -117,14 +120,14 @@ def finding(change: Change, *, runbook_url: str | None = None) -> dict[str, Any]
             "sequence": case.change,
             "correlation_uid": case.root_session_id,
             "tenant_uid": case.tenant,
-            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": case.core},
+            "product": product(case.core),
         },
         "actor": _actor(change),
         "finding_info": _info(change, shown),
         "evidences": [_evidence(each, by_call) for each in shown.evidence],
         "resources": [{"uid": tool, "name": tool, "type": "tool"} for tool in shown.tools],
         "observables": _observables(case.user, shown.tools),
-        "remediation": {"desc": _next_steps(change, shown.families)},
+        "remediation": {"desc": _next_steps(change)},
         "unmapped": _unmapped(change, shown),
     }
     if runbook_url is not None:
@@ -141,10 +144,9 @@ def finding(change: Change, *, runbook_url: str | None = None) -> dict[str, Any]
 
 def _classified(change: Change) -> dict[str, Any]:
     """Class, activity, severity, confidence and risk, each as OCSF numbers it and in its words."""
-    contained = "contained" in (change.peak, change.case.after)
-    severity, risk = (5, 4) if contained else (4, 3)
+    severity, confidence = severity_of(change), confidence_of(change)
+    risk = severity - 1
     percent = max(0, min(100, round(change.case.score * 100)))
-    confidence = 3 if percent >= 80 else 2 if percent >= 50 else 1
     closed = _is_closed(change)
     activity = _CLOSED if closed else _UPDATED if RANK[change.peak] >= RANK["alert"] else _CREATED
     return {
@@ -170,8 +172,8 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
     case = change.case
     return {
         "uid": case.case_id,
-        "title": f"Agent session drift: {shown.title}",
-        "desc": clipped(case.reason, MAX_REASON) or shown.title,
+        "title": alert_text.title(change),
+        "desc": alert_text.description(change),
         "types": list(shown.families),
         "first_seen_time": min(change.first_time_ms, change.time_ms),
         "last_seen_time": change.time_ms,
@@ -182,8 +184,8 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
             "type": "Behavioral",
             "version": case.release,
         },
-        "attacks": attacks(shown.families),
-        "related_events": [_related(step) for step in shown.path],
+        "attacks": attacks(shown.signals),
+        "related_events": _related(change, shown.path),
         "related_events_count": len(case.path),
     }
 
@@ -206,7 +208,10 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         "policy": case.policy,
         "core": case.core,
         "score": case.score,
-        "frameworks": frameworks(shown.families),
+        "reason": clipped(case.reason, MAX_REASON),
+        "shares": _shares(change),
+        "would_pass": change.deed.would_pass if change.deed is not None else "",
+        "frameworks": frameworks(shown.signals),
         "exposure": exposure(change),
         "credentials": [
             {"broker": ref.broker, "kind": ref.kind, "value": ref.value} for ref in shown.credentials
@@ -278,22 +283,32 @@ def _exposed(revocation: str, until_ms: int | None, note: str) -> dict[str, Any]
     return {"revocation": revocation, "worst_case_until": until_ms, "note": note}
 
 
-def _message(change: Change, title: str) -> str:
+def _message(change: Change) -> str:
+    """One line: who, in which session, and what changed."""
     case = change.case
-    session = case.session_id[:MAX_NAME]
-    if case.kind == "ended":
-        return f"Session {session} is over; its case stays open"
+    session = f"Session {case.session_id[:MAX_NAME]}"
     mode = "" if case.enforced else " (shadow)"
+    if case.kind == "ended":
+        return f"{session} is over; its case stays open"
+    if _is_closed(change):
+        return f"{session}: its calls are said to serve what was asked; the case is closed{mode}"
+    told = alert_text.did(change)
     if case.cause == "opinion":
-        if _is_closed(change):
-            return f"Session {session}: its calls are said to serve what was asked; the case is closed{mode}"
-        return f"Session {session}: {title}, by a second opinion{mode}"
+        return f"{session}, by a second opinion: {told}{mode}"
     if change.over:
-        return f"Session {session} goes on after its end: {title}{mode}"
+        return f"{session} goes on after its end: {told}{mode}"
     if case.after == "contained":
         asked = "would be revoked" if not case.enforced else "revocation requested"
-        return f"Session {session}: {title}; {asked}{mode}"
-    return f"Session {session}: {title}{mode}"
+        return f"{session}: {told}; {asked}{mode}"
+    return f"{session}: {told}{mode}"
+
+
+def _shares(change: Change) -> dict[str, int]:
+    """What of the score's rise over a typical honest call comes from which family, in per cent, most first."""
+    raising = {family: part for family, part in (change.deed.shares if change.deed else ()) if part > 0}
+    whole = sum(raising.values())
+    ranked = sorted(raising.items(), key=lambda each: -each[1])
+    return {family: round(100 * part / whole) for family, part in ranked}
 
 
 def _actor(change: Change) -> dict[str, Any]:
@@ -308,7 +323,28 @@ def _actor(change: Change) -> dict[str, Any]:
     return actor
 
 
-def _related(step: PathStep) -> dict[str, Any]:
+def _related(change: Change, path: Sequence[PathStep]) -> list[dict[str, Any]]:
+    """The calls of the case, and those that evidence rests on beside them, in order: the way from source to sink."""
+    on_path = {step.call_seq for step in path}
+    sources = [
+        (call, _source(change, call, tool)) for call, tool in alert_text.cited(change) if call not in on_path
+    ]
+    events = sorted(
+        [*sources[:MAX_CALLS], *((step.call_seq, _step(step)) for step in path)], key=lambda each: each[0]
+    )
+    return [event for _, event in events]
+
+
+def _source(change: Change, call: int, tool: str) -> dict[str, Any]:
+    return {
+        "uid": f"{change.case.case_id}#{call}",
+        "type": "call",
+        "title": f"call {call}: {tool}" if tool else f"call {call}",
+        "desc": "the evidence rests on it",
+    }
+
+
+def _step(step: PathStep) -> dict[str, Any]:
     return {
         "uid": step.decision_id,
         "type": "decision",
@@ -347,8 +383,8 @@ def _observables(user: str | None, tools: Sequence[str]) -> list[dict[str, Any]]
     return observables
 
 
-def _next_steps(change: Change, families: Sequence[Family]) -> str:
-    """Two or three steps, each with where to look."""
+def _next_steps(change: Change) -> str:
+    """Steps, each with where to look."""
     case = change.case
     if case.kind == "ended":
         return (
@@ -360,15 +396,10 @@ def _next_steps(change: Change, families: Sequence[Family]) -> str:
             "A second opinion says that the calls of this case serve what was asked, so the case is closed. Look at it if"
             " you do not trust whoever gave it; opinions.close_cases in the policy takes that right away."
         )
-    steps = [DRIVERS[family].steps for family in families[:2]]
     if case.after == "contained" and case.enforced:
-        steps.append(
-            "Check that each broker confirmed; reissue credentials only after the owner has answered."
-        )
+        last = "Check that each broker confirmed; reissue credentials only after the owner has answered."
     elif case.after == "contained":
-        steps.append(
-            "Nothing was revoked (shadow): if this is real, revoke the credentials named here by hand."
-        )
+        last = "Nothing was revoked (shadow): if this is real, revoke the credentials named here by hand."
     else:
-        steps.append("If this is real, end the session; if not, record the case as a false positive.")
-    return " ".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+        last = "If this is real, end the session; its credentials live on."
+    return alert_text.steps(change, last)

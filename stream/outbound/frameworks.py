@@ -1,7 +1,7 @@
-"""What a family of evidence means to an analyst, and where the public frameworks put it.
+"""Where the public frameworks put what a signal tells: only what its evidence supports is named.
 
-The mapping is a judgement, not a rule: OWASP's agentic (ASI) and non-human identity (NHI) risks, CSA MAESTRO
-layers, NIST AI RMF functions and MITRE ATLAS techniques.
+The mapping is a judgement, not a rule: OWASP's agentic (ASI, 2026) and non-human identity (NHI, 2025) risks, CSA MAESTRO
+layers, NIST AI RMF 1.0 functions and MITRE ATLAS techniques.
 """
 
 from __future__ import annotations
@@ -9,107 +9,90 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from models.contracts import Family
-
 ATLAS_VERSION = "5.6.0"
 
 
-class Driver(NamedTuple):
-    """What a family means to an analyst, and where the frameworks put it (a judgement, not a rule)."""
+class Places(NamedTuple):
+    """Where the frameworks put what a signal tells."""
 
-    title: str
-    steps: str
-    asi: tuple[str, ...]
-    nhi: tuple[str, ...]
-    maestro: tuple[str, ...]
-    nist: tuple[str, ...]
-    atlas: tuple[str, ...]
+    asi: tuple[str, ...] = ()
+    nhi: tuple[str, ...] = ()
+    maestro: tuple[str, ...] = ()
+    nist: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
 
 
-DRIVERS: dict[Family, Driver] = {
-    "intent": Driver(
-        "actions outside the declared intent",
-        "Compare the calls listed here with what the user asked for, over the whole session.",
-        ("ASI01",),
-        (),
-        ("L3", "L1"),
-        ("MEASURE 2.4", "MANAGE 2.4"),
-        ("AML.T0051",),
+_NOT_ASKED = Places(("ASI01",), (), ("L3",), ("MEASURE 2.4", "MANAGE 2.4"))
+_TAKEN_FROM_ANSWER = Places(
+    ("ASI01",), (), ("L2", "L3"), ("MEASURE 2.7", "MANAGE 4.1"), ("AML.T0051.001", "AML.T0053")
+)
+_LEAVES = Places(("ASI02",), (), ("L2", "L7"), ("MEASURE 2.7", "MANAGE 4.1"), ("AML.T0086",))
+_UNKNOWN_TOOL = Places(("ASI04",), ("NHI3",), ("L7", "L3"), ("GOVERN 6.1", "MANAGE 3.1"))
+_BEYOND_GRANT = Places(("ASI03",), ("NHI5",), ("L6",), ("MEASURE 2.7", "MANAGE 2.4"))
+_STALE_CREDENTIAL = Places(("ASI03",), ("NHI1",), ("L6",), ("MANAGE 2.4", "GOVERN 1.5"))
+_BORROWED = Places(("ASI03", "ASI07"), ("NHI9",), ("L6",), ("MANAGE 2.4", "GOVERN 1.5"), ("AML.T0012",))
+_ROGUE = Places(("ASI10",), (), ("L5",), ("MEASURE 3.1", "MANAGE 4.3"))
+
+PLACES: dict[str, Places] = {
+    "intent.not_asked": _NOT_ASKED,
+    "intent.grave_act": Places(
+        ("ASI01", "ASI02"), (), ("L3",), ("MEASURE 2.4", "MANAGE 2.4"), ("AML.T0053",)
     ),
-    "provenance": Driver(
-        "an untrusted value reached a sink",
-        "Find the call whose result the marked argument came from, and who controls that source.",
-        ("ASI01", "ASI02"),
-        (),
-        ("L2", "L3"),
-        ("MEASURE 2.7", "MANAGE 4.1"),
-        ("AML.T0051.001", "AML.T0053"),
+    "intent.other_address": _NOT_ASKED,
+    "provenance.foreign_destination": _TAKEN_FROM_ANSWER,
+    "provenance.unexplained_destination": _NOT_ASKED,
+    "provenance.private_data_leaves": _LEAVES,
+    "scope.tool_unknown": _UNKNOWN_TOOL,
+    "scope.unknown_tool_reads": _UNKNOWN_TOOL,
+    "scope.tool_changed": Places(
+        ("ASI04",), ("NHI3",), ("L7", "L3"), ("GOVERN 6.1", "MANAGE 3.1"), ("AML.T0110",)
     ),
-    "scope": Driver(
-        "an action beyond the declared scope",
-        "Ask the agent's owner whether this tool and this resource belong to the task.",
-        ("ASI02", "ASI03", "ASI04"),
-        ("NHI5", "NHI3"),
-        ("L3", "L6", "L7"),
-        ("MEASURE 2.6", "MANAGE 2.4"),
-        ("AML.T0053",),
-    ),
-    "sequence": Driver(
-        "harmless steps that add up",
-        "Read the path from its first call: which private data was read, and where could it leave.",
-        ("ASI02",),
-        ("NHI2",),
-        ("L2", "L7"),
-        ("MEASURE 2.7", "MANAGE 4.1"),
-        ("AML.T0086",),
-    ),
-    "tempo": Driver(
-        "a pace unlike the task",
-        "Look for loops and bursts in the last hour of the session, and at the budget it declared.",
-        ("ASI10",),
-        (),
-        ("L5",),
-        ("MEASURE 3.1", "MANAGE 4.3"),
-        (),
-    ),
-    "identity": Driver(
-        "an identity or credential that does not fit",
-        "Check who issued the credential, for which workload, and when it should have expired.",
-        ("ASI03",),
-        ("NHI1", "NHI7", "NHI9"),
-        ("L6",),
-        ("MANAGE 2.4", "GOVERN 1.5"),
-        ("AML.T0012", "AML.T0055"),
-    ),
-    "content": Driver(
-        "a tool result that instructs the agent",
-        "Read the result that speaks to the agent, and take it out of reach of other sessions.",
-        ("ASI01", "ASI06"),
-        (),
-        ("L1", "L2"),
-        ("MEASURE 2.4", "MEASURE 2.7"),
-        ("AML.T0051.001",),
+    "scope.action_not_allowed": Places(("ASI02", "ASI03"), ("NHI5",), ("L6",), ("MEASURE 2.6", "MANAGE 2.4")),
+    "scope.data_class_not_allowed": _BEYOND_GRANT,
+    "sequence.trifecta": Places(("ASI02",), (), ("L2", "L7"), ("MEASURE 2.7", "MANAGE 4.1")),
+    "sequence.lured": Places(("ASI01",), (), ("L2", "L3"), ("MEASURE 2.7", "MANAGE 4.1"), ("AML.T0051.001",)),
+    "sequence.denied_before": _ROGUE,
+    "tempo.loop": Places(("ASI10", "ASI08"), (), ("L5",), ("MEASURE 3.1", "MANAGE 4.3")),
+    "tempo.budget_overrun": _ROGUE,
+    "identity.credential_expired": _STALE_CREDENTIAL,
+    "identity.credential_undeclared": _BEYOND_GRANT,
+    "identity.credential_long_lived": Places(("ASI03",), ("NHI7",), ("L6",), ("MANAGE 2.4", "GOVERN 1.5")),
+    "identity.credential_beyond_scope": _BEYOND_GRANT,
+    "identity.credential_of_ended_task": _STALE_CREDENTIAL,
+    "identity.credential_of_another": _BORROWED,
+    "identity.declared_for_another": _BORROWED,
+    "identity.signed_by_another": _BORROWED,
+    "identity.token_replayed": _BORROWED,
+    "identity.token_shared": Places(("ASI03",), ("NHI9",), ("L6",), ("MANAGE 2.4", "GOVERN 1.5")),
+    "identity.attestation_refused": Places(("ASI03",), ("NHI4",), ("L6",), ("MANAGE 2.4", "GOVERN 1.5")),
+    "identity.after_end": _STALE_CREDENTIAL,
+    "identity.after_revocation": Places(("ASI03", "ASI10"), ("NHI1",), ("L6",), ("MANAGE 2.4", "MANAGE 4.3")),
+    "content.talks_to_agent": Places(
+        ("ASI01",), (), ("L1", "L2"), ("MEASURE 2.4", "MEASURE 2.7"), ("AML.T0051.001",)
     ),
 }
+"""For each signal the published ids that it alone supports."""
 
 # MITRE ATLAS 5.6.0. A tactic is given only where the matrix names exactly one that fits.
 _TACTICS = {
     "AML.TA0005": "Execution",
+    "AML.TA0006": "Persistence",
     "AML.TA0010": "Exfiltration",
 }
 _TECHNIQUES: dict[str, tuple[str, str | None]] = {
     "AML.T0012": ("Valid Accounts", None),
     "AML.T0051": ("LLM Prompt Injection", "AML.TA0005"),
     "AML.T0053": ("AI Agent Tool Invocation", "AML.TA0005"),
-    "AML.T0055": ("Unsecured Credentials", None),
     "AML.T0086": ("Exfiltration via AI Agent Tool Invocation", "AML.TA0010"),
+    "AML.T0110": ("AI Agent Tool Poisoning", "AML.TA0006"),
 }
 _SUB_TECHNIQUES = {"AML.T0051.001": "Indirect"}
 
 
-def attacks(families: Sequence[Family]) -> list[dict[str, Any]]:
+def attacks(signals: Sequence[str]) -> list[dict[str, Any]]:
+    """OCSF's ``attacks`` of the signals that speak against a call."""
     attacked = []
-    for uid in dict.fromkeys(uid for family in families for uid in DRIVERS[family].atlas):
+    for uid in _gathered(signals, lambda places: places.atlas):
         parent = uid if uid in _TECHNIQUES else uid.rsplit(".", 1)[0]
         name, tactic = _TECHNIQUES[parent]
         attack: dict[str, Any] = {"version": ATLAS_VERSION, "technique": {"uid": parent, "name": name}}
@@ -121,13 +104,16 @@ def attacks(families: Sequence[Family]) -> list[dict[str, Any]]:
     return attacked
 
 
-def frameworks(families: Sequence[Family]) -> dict[str, list[str]]:
-    def gather(pick: Callable[[Driver], tuple[str, ...]]) -> list[str]:
-        return list(dict.fromkeys(uid for family in families for uid in pick(DRIVERS[family])))
-
+def frameworks(signals: Sequence[str]) -> dict[str, list[str]]:
+    """Ids of the other frameworks of the signals that speak against a call."""
     return {
-        "owasp_asi": gather(lambda driver: driver.asi),
-        "owasp_nhi": gather(lambda driver: driver.nhi),
-        "csa_maestro": gather(lambda driver: driver.maestro),
-        "nist_ai_rmf": gather(lambda driver: driver.nist),
+        "owasp_asi": _gathered(signals, lambda places: places.asi),
+        "owasp_nhi": _gathered(signals, lambda places: places.nhi),
+        "csa_maestro": _gathered(signals, lambda places: places.maestro),
+        "nist_ai_rmf": _gathered(signals, lambda places: places.nist),
     }
+
+
+def _gathered(signals: Sequence[str], pick: Callable[[Places], tuple[str, ...]]) -> list[str]:
+    known = (PLACES[signal] for signal in signals if signal in PLACES)
+    return list(dict.fromkeys(uid for places in known for uid in pick(places)))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from models.contracts import Case
 from stream.events import milliseconds
-from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified
+from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified, product
 
 
 class Subject(NamedTuple):
@@ -95,7 +95,7 @@ def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
             "uid": notice.uid,
             "correlation_uid": notice.correlation,
             "tenant_uid": subject.tenant,
-            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": subject.core},
+            "product": product(subject.core),
         },
         "finding_info": {
             "uid": notice.about,

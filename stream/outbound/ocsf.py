@@ -10,13 +10,21 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from stream.events import PACKAGE
+
 OCSF_VERSION = "1.8.0"
 PROFILES = ("security_control", "host")
 
 ACTIVITY = {1: "Create", 2: "Update", 3: "Close"}
-SEVERITY = {4: "High", 5: "Critical"}
+SEVERITY = {2: "Low", 3: "Medium", 4: "High", 5: "Critical"}
 CONFIDENCE = {1: "Low", 2: "Medium", 3: "High"}
-RISK_LEVEL = {3: "High", 4: "Critical"}
+RISK_LEVEL = {1: "Low", 2: "Medium", 3: "High", 4: "Critical"}
+
+
+def product(core: str) -> dict[str, Any]:
+    """What made a finding: the package, and the core that judged."""
+    feature = {"name": "core", "version": core}
+    return {"name": "Driftline", "vendor_name": "Driftline", "version": PACKAGE, "feature": feature}
 
 
 def classified(activity: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ class TalksToAgent(CallSignal):
     """Some result of this session talks to the agent instead of answering it; told of every later call."""
 
     id = "content.talks_to_agent"
+    deed = "calls {tool} after {source} spoke to the agent"
     unit = "0 to 1"
     shipped = "watch"
     runbook = Runbook(

@@ -38,6 +38,7 @@ class CredentialExpired(CallSignal):
     """The credential named, or every one declared, was past its end at the call's own time."""
 
     id = "identity.credential_expired"
+    deed = "calls {tool} with an expired credential"
     shipped = "deny"
     remedy = Remedy(otherwise="a credential that is valid at the time of the call")
     runbook = Runbook(
@@ -60,6 +61,7 @@ class CredentialUndeclared(CallSignal):
     """The call names a credential that its session, which declared others, did not declare."""
 
     id = "identity.credential_undeclared"
+    deed = "calls {tool} with a credential that it did not declare"
     shipped = "alert"
     remedy = Remedy(otherwise="a declaration that lists this credential")
     runbook = Runbook(
@@ -80,6 +82,7 @@ class CredentialLongLived(CallSignal):
     """A credential declared with its time of issue lives longer than 24 hours (`credential_max_hours`), or for ever; where the policy says `credentials.longest_minutes`, longer than that for this call's data, and from the session's beginning where no issue was declared. An exception of the policy, until it runs out, makes it context."""
 
     id = "identity.credential_long_lived"
+    deed = "calls {tool} with a credential that lives too long"
     shipped = "watch"
     remedy = Remedy(otherwise="a credential that lives no longer than the policy allows")
     runbook = Runbook(
@@ -116,6 +119,7 @@ class CredentialBeyondScope(CallSignal):
     """The policy lists the scopes that let this tool be called (`credentials.scopes`), and the credential was declared with others."""
 
     id = "identity.credential_beyond_scope"
+    deed = "calls {tool} beyond the scope of its credential"
     shipped = "watch"
     remedy = Remedy(otherwise="a credential with a scope that the policy lists for this tool")
     runbook = Runbook(
@@ -139,6 +143,7 @@ class CredentialOfEndedTask(CallSignal):
     """The credential that the call names, or every one declared, was issued for the task of another session alone, which was over before."""
 
     id = "identity.credential_of_ended_task"
+    deed = "calls {tool} with the credential of a task that is over"
     shipped = "watch"
     remedy = Remedy(otherwise="a credential that was issued for this task")
     runbook = Runbook(
@@ -158,6 +163,7 @@ class CredentialOfAnother(CallSignal):
     """A credential that the call names, or may have used, was issued to another workload (`issued_to`) than the one that acts."""
 
     id = "identity.credential_of_another"
+    deed = "calls {tool} with another workload's credential"
     shipped = "alert"
     remedy = Remedy(otherwise="a credential that was issued to this workload")
     runbook = Runbook(
@@ -182,6 +188,7 @@ class DeclaredForAnother(CallSignal):
     """An attestation that holds names another agent than its declaration does, another than attested the session before, or another user."""
 
     id = "identity.declared_for_another"
+    deed = "calls {tool} in the name of another agent"
     shipped = "alert"
     remedy = Remedy(otherwise="a declaration in the name of the workload that makes it")
     runbook = Runbook(
@@ -205,6 +212,7 @@ class SignedByAnother(CallSignal):
     """An attestation names the key of its bearer (`cnf`), and another key signed the event, or none did."""
 
     id = "identity.signed_by_another"
+    deed = "calls {tool} by the signature of another workload"
     shipped = "alert"
     remedy = Remedy(otherwise="an event signed with the key that its attestation names")
     runbook = Runbook(
@@ -225,6 +233,7 @@ class TokenReplayed(CallSignal):
     """An attestation is for another session than it came in."""
 
     id = "identity.token_replayed"
+    deed = "calls {tool} with the token of another session"
     shipped = "alert"
     remedy = Remedy(otherwise="an attestation issued for this session")
     runbook = Runbook(
@@ -245,6 +254,7 @@ class TokenShared(CallSignal):
     """An attestation that names no session came in another session of this partition too, which was still open."""
 
     id = "identity.token_shared"
+    deed = "calls {tool} with a token that another session came with"
     shipped = "watch"
     remedy = Remedy(otherwise="an attestation of its own for each session")
     runbook = Runbook(
@@ -265,6 +275,7 @@ class AttestationRefused(CallSignal):
     """An attestation that came in this session tells nothing: forged, expired, for another audience, or of another form."""
 
     id = "identity.attestation_refused"
+    deed = "calls {tool} though its attestation was refused"
     shipped = "watch"
     remedy = Remedy(
         otherwise="an attestation by a known issuer, for Driftline alone, that is valid when it comes"
@@ -286,6 +297,7 @@ class AfterEnd(CallSignal):
     """The session was over before this call."""
 
     id = "identity.after_end"
+    deed = "calls {tool} after its end"
     shipped = "alert"
     remedy = Remedy(otherwise="a new session, declared before the call")
     runbook = Runbook(
@@ -303,6 +315,7 @@ class AfterRevocation(HistorySignal):
     """The session was revoked before this call; in shadow too, where nothing was taken away."""
 
     id = "identity.after_revocation"
+    deed = "calls {tool} after it was revoked"
     shipped = "deny"
     remedy = Remedy(otherwise="a new session with new credentials")
     runbook = Runbook(

@@ -19,6 +19,7 @@ class NotAsked(CallSignal):
     """The call acts, the intent names less than 30 % of its arguments, and asks for no such action or hardly speaks of this tool."""
 
     id = "intent.not_asked"
+    deed = "calls {tool}, which the intent does not ask for"
     unit = "share of argument characters in the intent"
     remedy = Remedy(clauses=(ASKS_FOR_ACT,))
     runbook = Runbook(
@@ -49,6 +50,7 @@ class GraveAct(CallSignal):
     """The call deletes, decides who gets in (passwords, rights, members, keys), or touches a store of secrets such as `.ssh`, and an intent has no word for it; of deletions and access it names less than 30 % and leaves them to no source."""
 
     id = "intent.grave_act"
+    deed = "calls {tool}, a grave act that nobody asked for"
     shipped = "alert"
     remedy = Remedy(clauses=(ASKS_FOR_ACT,))
     runbook = Runbook(
@@ -75,6 +77,7 @@ class OtherAddress(CallSignal):
     """All mail addresses that the call writes to, or the account that it pays to (arguments named as `to`, `cc`, `attendees` or `iban` are), stand neither in the user's intent and amendments nor in an answer, though he names one of that kind."""
 
     id = "intent.other_address"
+    deed = "calls {tool}, its {argument} not the one that was named"
     shipped = "alert"
     remedy = Remedy(clauses=(NAMES_DESTINATION,))
     runbook = Runbook(

@@ -14,6 +14,7 @@ class ToolUnknown(CallSignal):
     """The tool is not in the catalogue that the session declared, nor joined it or stood in the answer of a tool that looks up tools, and the call acts."""
 
     id = "scope.tool_unknown"
+    deed = "calls {tool}, which it was not offered"
     shipped = "watch"
     remedy = Remedy(otherwise="a catalogue that holds this tool")
     runbook = Runbook(
@@ -34,6 +35,7 @@ class UnknownToolReads(CallSignal):
     """As `scope.tool_unknown`, but the call only reads, as far as its name or the policy tells."""
 
     id = "scope.unknown_tool_reads"
+    deed = "reads with {tool}, which it was not offered"
     shipped = "watch"
     remedy = ToolUnknown.remedy
     runbook = ToolUnknown.runbook
@@ -49,6 +51,7 @@ class ToolChanged(CallSignal):
     """The tool is declared otherwise (description, parameters, annotations) than when the session was first offered it."""
 
     id = "scope.tool_changed"
+    deed = "calls {tool}, which was declared anew while the session ran"
     shipped = "watch"
     remedy = Remedy(otherwise="a tool that stays as it was declared")
     runbook = Runbook(
@@ -68,13 +71,14 @@ class ActionNotAllowed(CallSignal):
     """The declaration, or that of a session it works for, lists actions (`intent.actions`), and this tool's class (read, write, execute) is not among them."""
 
     id = "scope.action_not_allowed"
+    deed = "calls {tool}, which does more than the intent allows"
     unit = "0 read, 1 write, 2 execute"
     shipped = "deny"
     remedy = Remedy(clauses=(ALLOWS_ACTION,))
     runbook = Runbook(
         benign="a tool taken for something else than it is; a list that is too short",
-        look="look at the decision's `action`",
-        do="class the tool under `tools` of the policy, or declare the action",
+        look="see what the call did, and ask the agent's owner whether the task needs it",
+        do="if it does, declare the action, or class the tool under `tools` of the policy; if not, undo what it did",
     )
     speaks_in = "finance-invoice-iban-swap"
     silent_in = "finance-pay-new-supplier"
@@ -90,6 +94,7 @@ class DataClassNotAllowed(CallSignal):
     """The declaration, or that of a session it works for, lists classes of data (`intent.data_classes`), and this tool handles one (`data_classes` of the policy) that is not among them."""
 
     id = "scope.data_class_not_allowed"
+    deed = "calls {tool}, which handles data that the task does not list"
     unit = "classes"
     shipped = "deny"
     remedy = Remedy(clauses=(LISTS_DATA,))

@@ -27,6 +27,7 @@ class Trifecta(CallSignal):
     """Private data was read, foreign content was read, and this call leads out, which the user did not ask for; not back to the one system that all private data was read from."""
 
     id = "sequence.trifecta"
+    deed = "calls {tool}, a way out for private data beside foreign content"
     shipped = "watch"
     remedy = Remedy(clauses=(ASKS_FOR_ACT, NAMES_DESTINATION))
     runbook = Runbook(
@@ -43,7 +44,7 @@ class Trifecta(CallSignal):
             return None
         honest = call.asked_out and not by_url
         return Statement(
-            f"private data (call {session.last_private}), foreign content (call {session.last_open}) and now a way out"
+            f"private data from call {session.last_private}, foreign content from call {session.last_open} and now a way out"
             + (", which was asked for" if honest else ""),
             supports=not honest,
             calls=[session.last_private, session.last_open, call.here],
@@ -54,6 +55,7 @@ class Lured(CallSignal):
     """A line of a result leads to this call sooner than the intent does, or results speak of this tool more than the intent does."""
 
     id = "sequence.lured"
+    deed = "calls {tool}, as {source} suggests"
     unit = "log odds by which the line leads to this call sooner"
     remedy = Remedy(clauses=(ASKS_FOR_ACT,))
     runbook = Runbook(
@@ -90,6 +92,7 @@ class DeniedBefore(HistorySignal):
     """An earlier call of the session was denied, and a signal that denies speaks again."""
 
     id = "sequence.denied_before"
+    deed = "goes on with {tool} after a call was denied"
     remedy = Remedy(otherwise="a new session, in which nothing was denied")
     runbook = Runbook(
         benign="a host that does not tell the agent that its call was refused, so that it tries again",

@@ -101,6 +101,9 @@ class Signal(Generic[Subject]):
     ----------
     id : str
         ``<family>.<name>``, as in a policy.
+    deed : str
+        What the agent does, for an alert's title: a clause without a subject, with ``{tool}``, and ``{argument}`` or ``{source}``
+        where its evidence names one.
     unit : str
         Of the values it states.
     shipped : Consequence
@@ -118,6 +121,7 @@ class Signal(Generic[Subject]):
     """
 
     id: ClassVar[str]
+    deed: ClassVar[str]
     unit: ClassVar[str] = "flag"
     shipped: ClassVar[Consequence] = "none"
     remedy: ClassVar[Remedy] = Remedy()

@@ -11,12 +11,13 @@ class Loop(CallSignal):
     """This very call, tool and arguments, was made five times (`loop_calls`) within 64 calls."""
 
     id = "tempo.loop"
+    deed = "makes the same call of {tool} again and again"
     unit = "equal calls"
     shipped = "watch"
     remedy = Remedy(otherwise="fewer equal calls")
     runbook = Runbook(
         benign="polling, retries after an error",
-        look="look at the results between",
+        look="look at what was answered between these calls",
         do="raise `loop_calls` where agents poll by design",
     )
     silent_in = "support-bulk-refund"
@@ -32,12 +33,13 @@ class BudgetOverrun(CallSignal):
     """More calls, acts or seconds than the budget of the declaration, or of a session it works for, with all that sub-agents did."""
 
     id = "tempo.budget_overrun"
+    deed = "calls {tool} beyond its budget"
     shipped = "alert"
     remedy = Remedy(otherwise="a larger budget in the declaration")
     runbook = Runbook(
         benign="a budget too small for the task",
-        look="see what the calls beyond it did",
-        do="declare a larger budget",
+        look="see what the calls beyond the budget did",
+        do="if the task needs them, declare a larger budget",
     )
     speaks_in = "finance-slow-creep"
     silent_in = "support-bulk-refund"

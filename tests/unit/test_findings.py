@@ -7,7 +7,7 @@ from ocsf_json_schema import get_ocsf_schema
 
 from models.contracts import FAMILIES, ArgumentRef, CredentialRef, Evidence, PathStep
 from stream.events import dumps, rfc3339
-from stream.outbound.change import Change
+from stream.outbound.change import Change, Deed
 from stream.outbound.findings import BROKER_LAG_MS, dedup_key, exposure, finding, is_told
 from stream.outbound.ocsf import problems
 from tests.builders import changed
@@ -46,6 +46,11 @@ def an_evidence(**changes: Any) -> Evidence:
     )
 
 
+def a_deed(**changes: Any) -> Deed:
+    told = Deed(2, "http.post", "write", asked="Pay the March invoice", tools={1: "read_mail"})
+    return told._replace(**changes)
+
+
 def some_change(**changes: Any) -> Change:
     return changed(
         **{
@@ -78,6 +83,7 @@ def some_change(**changes: Any) -> Change:
             "policy": "p-1",
             "core": "1",
             "max_credential_expiry_ms": NINE + 3_600_000,
+            "deed": a_deed(),
             **changes,
         }
     )
@@ -89,12 +95,33 @@ CHANGES = {
     "alert becomes containment": some_change(before="alert", after="contained"),
     "alert returns": some_change(before="watch", peak="contained"),
     "end": some_change(
-        before="contained", after="contained", peak="contained", kind="ended", cause="ended", verdict=None
+        before="contained",
+        after="contained",
+        peak="contained",
+        kind="ended",
+        cause="ended",
+        verdict=None,
+        evidence=[],
+        deed=None,
+        headline="Asked “Pay the March invoice”, invoice-bot calls http.post",
+        severity=4,
+        confidence=3,
     ),
+    "opinion": some_change(cause="opinion", evidence=[], deed=None),
+    "inherited": some_change(after="contained", inherited_from="s-0", evidence=[], deed=None),
+    "undeclared": some_change(deed=a_deed(declared=False, asked="")),
     "goes on": some_change(before="alert", after="alert", peak="alert", over=True),
     "shadow": some_change(after="contained", enforced=False),
     "bare": some_change(
-        families=[], evidence=[], path=[], credentials=[], agent=None, spiffe_id=None, user=None, reason=""
+        families=[],
+        evidence=[],
+        path=[],
+        credentials=[],
+        agent=None,
+        spiffe_id=None,
+        user=None,
+        reason="",
+        deed=None,
     ),
     "every family": some_change(families=list(FAMILIES)),
 }
@@ -159,19 +186,18 @@ def test_problems_of_a_finding_with_one_wrong_field_names_that_field(
 
 
 @pytest.mark.parametrize(
-    ("name", "activity", "severity"),
+    ("name", "activity"),
     [
-        ("first alert", 1, 4),
-        ("first containment", 1, 5),
-        ("alert becomes containment", 2, 5),
-        ("alert returns", 2, 5),
-        ("end", 2, 5),
-        ("goes on", 2, 4),
+        ("first alert", 1),
+        ("first containment", 1),
+        ("alert becomes containment", 2),
+        ("alert returns", 2),
+        ("end", 2),
+        ("goes on", 2),
     ],
 )
-def test_finding_activity_and_severity_follow_the_case(name: str, activity: int, severity: int) -> None:
-    event = finding(CHANGES[name])
-    assert (event["activity_id"], event["severity_id"]) == (activity, severity)
+def test_finding_activity_follows_the_case(name: str, activity: int) -> None:
+    assert finding(CHANGES[name])["activity_id"] == activity
 
 
 def test_finding_uid_and_dedup_key_stay_the_same_through_a_case() -> None:
@@ -255,14 +281,17 @@ def test_exposure_states_the_worst_case_that_the_facts_allow(
     assert (told["revocation"], told["worst_case_until"]) == (revocation, until)
 
 
-def test_finding_maps_families_to_framework_ids() -> None:
-    event = finding(some_change())
-    assert event["unmapped"]["frameworks"]["owasp_asi"] == ["ASI01", "ASI02"]
-    assert {attack["technique"]["uid"] for attack in event["finding_info"]["attacks"]} == {
-        "AML.T0051",
-        "AML.T0053",
-        "AML.T0086",
-    }
+def test_a_finding_names_the_framework_ids_that_its_evidence_supports_and_no_other() -> None:
+    told = [an_evidence(name="foreign_destination"), an_evidence(family="scope", name="tool_changed")]
+    silent = an_evidence(family="identity", name="token_replayed", supports=False)
+    event = finding(some_change(evidence=[*told, silent]))
+    assert event["unmapped"]["frameworks"]["owasp_asi"] == ["ASI01", "ASI04"]
+    assert event["unmapped"]["frameworks"]["owasp_nhi"] == ["NHI3"]
+    techniques = [attack["technique"]["uid"] for attack in event["finding_info"]["attacks"]]
+    assert techniques == ["AML.T0051", "AML.T0053", "AML.T0110"]
+    # That it goes on after a revocation says nothing of an injection.
+    again = finding(some_change(evidence=[an_evidence(family="identity", name="after_revocation")]))
+    assert "attacks" not in again["finding_info"]
 
 
 def test_finding_runbook_lies_where_the_deployment_says() -> None:

@@ -1,0 +1,201 @@
+"""What an alert says in words: its title, what was asked, what was done instead and why that is drift, and what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from models.contracts import Evidence
+from stream.events import clipped
+from stream.outbound.change import Change, Deed
+from stream.signals.registry import BY_ID
+from stream.signals.signal import Runbook
+
+MAX_TITLE, MAX_DESC = 300, 1200
+MAX_AGAINST = 3
+"""Further statements that the description gives; the evidence has them all."""
+MAX_WHO, MAX_TOOL = 128, 60
+
+TELLING = (
+    "identity.after_revocation",
+    "identity.after_end",
+    "identity.signed_by_another",
+    "identity.declared_for_another",
+    "identity.token_replayed",
+    "identity.credential_of_another",
+    "provenance.private_data_leaves",
+    "intent.other_address",
+    "provenance.foreign_destination",
+    "intent.grave_act",
+    "provenance.unexplained_destination",
+    "identity.credential_expired",
+    "identity.credential_undeclared",
+    "scope.data_class_not_allowed",
+    "scope.action_not_allowed",
+    "sequence.trifecta",
+    "scope.tool_changed",
+    "tempo.budget_overrun",
+    "tempo.loop",
+    "identity.credential_beyond_scope",
+    "identity.credential_of_ended_task",
+    "identity.attestation_refused",
+    "identity.token_shared",
+    "identity.credential_long_lived",
+    "scope.tool_unknown",
+    "scope.unknown_tool_reads",
+    "sequence.lured",
+    "intent.not_asked",
+    "sequence.denied_before",
+    "content.talks_to_agent",
+)
+"""Signals by how much they tell whoever reads one line: what was done and to whose good before what was broken."""
+_CALL = re.compile(r"\bcall (\d{1,9})\b(?! \()")
+_PLACE = {name: place for place, name in enumerate(TELLING)}
+
+
+def leading(change: Change) -> list[Evidence]:
+    """What speaks against the call, what tells most first."""
+    speaking = [each for each in change.evidence if each.supports]
+    return sorted(speaking, key=lambda each: _PLACE.get(signal_of(each), len(TELLING)))
+
+
+def signal_of(evidence: Evidence) -> str:
+    """The id of the signal that an evidence is of."""
+    return f"{evidence.family}.{evidence.name}"
+
+
+def title(change: Change) -> str:
+    """One line: what was asked, and what the agent does."""
+    deed = change.deed
+    if deed is None:
+        return clipped(change.headline or did(change), MAX_TITLE)
+    if deed.asked:
+        return clipped(f"Asked “{deed.asked}”, {did(change)}", MAX_TITLE)
+    return clipped(did(change) if deed.declared else f"Without a declared intent, {did(change)}", MAX_TITLE)
+
+
+def did(change: Change) -> str:
+    """What the agent does, or what else brought the change about."""
+    agent = (change.case.agent or "the agent")[:MAX_WHO]
+    if change.deed is None:
+        return f"{agent}: {_without_call(change)}"
+    return f"{agent} {_did(change, change.deed)}"
+
+
+def description(change: Change) -> str:
+    """Three sentences at most: asked, did, why that is drift."""
+    deed = change.deed
+    if deed is None:
+        return clipped(f"{_capital(_without_call(change))}.", MAX_DESC)
+    told = leading(change)
+    lines = [
+        _asked(change, deed),
+        f"In call {deed.seq} it {_did(change, deed, in_full=True)}{_quoted(deed, told)}.",
+    ]
+    if against := [_with_tools(each.text, deed) for each in told[1 : 1 + MAX_AGAINST]]:
+        lines.append(f"Against it speaks also: {'; '.join(against)}.")
+    return clipped(" ".join(lines), MAX_DESC)
+
+
+def steps(change: Change, next_step: str) -> str:
+    """Three or four steps: what to look at, what an honest cause would be, what to do, and what became of the credential."""
+    told = leading(change)
+    runbook = _runbook(told)
+    lines = []
+    if runbook is not None:
+        lines = [
+            f"{_capital(runbook.look)}",
+            f"It may be honest: {runbook.benign}",
+            f"{_capital(runbook.do)}",
+        ]
+    lines.append(next_step)
+    return " ".join(
+        f"{number}. {line}{'' if line[-1:] in '.?' else '.'}" for number, line in enumerate(lines, 1)
+    )
+
+
+def cited(change: Change) -> list[tuple[int, str]]:
+    """The calls that evidence rests on, each with its tool, in order; of those whose tool is not known the number alone."""
+    if change.deed is None:
+        return []
+    tools = {**change.deed.tools, change.deed.seq: change.deed.tool}
+    calls = sorted({call for each in leading(change) for call in each.calls})
+    return [(call, tools.get(call, "")[:MAX_TOOL]) for call in calls]
+
+
+def _runbook(told: Sequence[Evidence]) -> Runbook | None:
+    known = (BY_ID[name] for each in told if (name := signal_of(each)) in BY_ID)
+    return next((signal.runbook for signal in known), None)
+
+
+def _asked(change: Change, deed: Deed) -> str:
+    case = change.case
+    user, agent = (case.user or "The user")[:MAX_WHO], (case.agent or "the agent")[:MAX_WHO]
+    if not deed.declared:
+        return f"Nobody declared what {agent} was asked."
+    allowed = f", and allowed it to {' and '.join(deed.allowed)}" if deed.allowed else ""
+    what = f": “{deed.asked}”" if deed.asked else " for what the policy lets no alert quote"
+    return f"{user} asked {agent}{what}{allowed}."
+
+
+def _did(change: Change, deed: Deed, *, in_full: bool = False) -> str:
+    """A clause without a subject."""
+    told = leading(change)
+    tool = deed.tool[:MAX_TOOL]
+    first = next((each for each in told if signal_of(each) in BY_ID), None)
+    if first is None:
+        return f"calls {tool}, which does not fit what was asked"
+    signal = BY_ID[signal_of(first)]
+    argument = _name_of(first.argument.path) if first.argument is not None else "value"
+    clause = signal.deed.format(tool=tool, argument=argument, source=_source(first, deed, in_full=in_full))
+    # What is forbidden goes without saying only where that is what the title is about.
+    forbidden = next((each.text for each in told if signal_of(each) == "scope.action_not_allowed"), None)
+    if forbidden is not None and signal.id != "scope.action_not_allowed" and not in_full:
+        clause += f", though {forbidden}"
+    return clause
+
+
+def _source(evidence: Evidence, deed: Deed, *, in_full: bool) -> str:
+    """Where something comes from: the answer of the first call that an evidence cites beside the call itself."""
+    call = next((call for call in evidence.calls if call != deed.seq), None)
+    if call is None:
+        return "what is declared of a tool" if evidence.name == "foreign_destination" else "an answer"
+    tool = deed.tools.get(call)
+    if tool is None:
+        return f"the answer of call {call}"
+    return f"the answer of {tool[:MAX_TOOL]}{f' (call {call})' if in_full else ''}"
+
+
+def _quoted(deed: Deed, told: Sequence[Evidence]) -> str:
+    """The first argument at issue, as far as it may be quoted."""
+    arguments = (each.argument for each in told if each.argument is not None)
+    argument = next(arguments, None)
+    shown = deed.quoted.get(argument.path) if argument is not None else None
+    return f" ({_name_of(argument.path)}: “{shown}”)" if argument is not None and shown else ""
+
+
+def _with_tools(text: str, deed: Deed) -> str:
+    """A statement with the tool behind each call that it cites."""
+
+    def named(found: re.Match[str]) -> str:
+        tool = deed.tools.get(int(found[1]))
+        return f"{found[0]} ({tool})" if tool else found[0]
+
+    return _CALL.sub(named, text)
+
+
+def _name_of(path: str) -> str:
+    """An argument's name for people: of a place in a list that of the list."""
+    names = [step for step in path.split(".") if not step.isdigit()]
+    return (".".join(names) or "value")[:MAX_TOOL]
+
+
+def _without_call(change: Change) -> str:
+    case = change.case
+    if case.inherited_from is not None:
+        return f"revoked with session {case.inherited_from[:MAX_WHO]}, for which it works"
+    return case.reason or "drift from what was asked"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
