@@ -60,30 +60,26 @@ class _Shown(NamedTuple):
     """The parts of a change that a finding shows, within its limits, what drives it first."""
 
     families: list[Family]
+    driver: str
     signals: list[str]
     path: list[PathStep]
     evidence: list[Evidence]
     credentials: list[CredentialRef]
     tools: list[str]
 
-    @property
-    def driver(self) -> str:
-        """The family that a runbook is looked up by."""
-        return self.families[0] if self.families else "drift"
-
 
 def _shown(change: Change) -> _Shown:
     case = change.case
     families = [family for family in dict.fromkeys(case.families) if family in FAMILIES]
     path = case.path[-MAX_PATH:]
+    leading = alert_text.leading(change)
     # What supports the verdict comes first, so that the cut falls on what does not.
-    ranked = sorted(
-        change.evidence, key=lambda each: (not each.supports, -each.value, each.family, each.name)
-    )
+    ranked = [*leading, *(each for each in change.evidence if not each.supports)]
     cited = {tool for _, tool in alert_text.cited(change) if tool}
     return _Shown(
         families,
-        [alert_text.signal_of(each) for each in alert_text.leading(change)],
+        leading[0].family if leading else families[0] if families else "drift",
+        [alert_text.signal_of(each) for each in leading],
         path,
         ranked[:MAX_EVIDENCE],
         case.credentials[:MAX_CREDENTIALS],
@@ -185,8 +181,8 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
             "version": case.release,
         },
         "attacks": attacks(shown.signals),
-        "related_events": _related(change, shown.path),
-        "related_events_count": len(case.path),
+        "related_events": (related := _related(change, shown.path)),
+        "related_events_count": len(related) + len(case.path) - len(shown.path),
     }
 
 

@@ -87,7 +87,10 @@ _FINDING: dict[str, Any] = {
         "category_uid": {"const": 2},
         "activity_id": {"enum": [1, 2, 3], "description": "1 Create, 2 Update, 3 Close"},
         "type_uid": {"enum": [200401, 200402, 200403]},
-        "severity_id": {"enum": [4, 5], "description": "4 High: alert; 5 Critical: contained"},
+        "severity_id": {
+            "enum": [2, 3, 4, 5],
+            "description": "2 Low, 3 Medium, 4 High, 5 Critical: by impact and confidence (docs/alerts.md)",
+        },
         "time": {"type": "integer", "description": "milliseconds since 1970"},
         "finding_info": {
             "type": "object",

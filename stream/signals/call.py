@@ -10,6 +10,7 @@ from models.evidence.call import CallEvidence
 from models.evidence.called import ACTIONS
 from models.evidence.origins import LeafOrigin, share
 from models.session import CredentialRow, Session, Tombstone
+from models.text import quotes
 from models.text.index import DESCRIBED
 from stream.events import milliseconds, short_hash
 
@@ -195,7 +196,7 @@ class ObservedCall(NamedTuple):
             path=leaf.leaf.path[:256],
             length=len(text),
             hash=short_hash(self.evidence.context.key, text, size=8),
-            excerpt=text[:40] if self.knobs.excerpts else "*" * min(8, len(text)),
+            excerpt=quotes.value(text, "full")[:40] if self.knobs.excerpts else "*" * min(8, len(text)),
         )
 
 

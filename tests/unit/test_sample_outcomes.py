@@ -55,6 +55,5 @@ def test_a_revoked_sample_carries_a_revocation_and_a_finding_in_its_case() -> No
     ]
     contained = next(c for c in cases if c["after"] == "contained")
     assert contained["finding"]["finding_info"]["uid"] == contained["case_id"]
-    driver = contained["families"][0]
-    assert contained["finding"]["remediation"]["references"] == [f"https://wiki.example.com/soc/{driver}"]
+    assert contained["finding"]["remediation"]["references"] == ["https://wiki.example.com/soc/provenance"]
     assert [s["topic"] for s in contained["sets"]].count("agent.revocations.v1") == 1
