@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
+.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
 .DEFAULT_GOAL := help
 
 help:
@@ -68,6 +68,9 @@ evaluate places forms adversary compare shipped: export OMP_WAIT_POLICY := PASSI
 
 evaluate: setup recordings
 	@$(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
+
+volume: setup
+	@$(BIN)/python -m benchmarks.volume $(if $(DOCS),--docs)
 
 shipped: setup recordings
 	@$(BIN)/python -m benchmarks.shipped --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

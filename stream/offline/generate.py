@@ -32,6 +32,7 @@ class Profile(NamedTuple):
     unfinished : share of sessions that never end
     tenant : whose they are
     run : prefix of session ids (``<run>-gen-...``)
+    thief : who orders all attacks; empty: another one in each session
     """
 
     hijacked: float = 0.1
@@ -40,6 +41,7 @@ class Profile(NamedTuple):
     unfinished: float = 0.0
     tenant: str = "acme"
     run: str = ""
+    thief: str = ""
 
 
 USUAL = Profile()
@@ -61,6 +63,8 @@ def plan(seed: int, index: int, profile: Profile = USUAL) -> Plan:
     domains = world().domains
     domain = domains[rng.randrange(len(domains))]
     slots = _slots(rng, domain)
+    if profile.thief:
+        slots["thief"] = profile.thief
     name = f"gen-{seed}-{index:06d}"
     session_id = f"{profile.run}-{name}" if profile.run else name
     credential = {"broker": "demo", "kind": "jti", "value": session_id}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from models.errors import ContractError, DecodeError, DriftlineError, SchemaErro
 from stream.events import ALERTS, CORE, ENDS, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
 from stream.outbound import alarm
 from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
+from stream.outbound.campaigns import Campaigns
 from stream.outbound.claims import CREDENTIALS_RELEASED
 from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
@@ -29,23 +30,14 @@ FromLog = Case | HeldResolved | OutcomeTold | ClockTick
 SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))
 
 
-class Plan(NamedTuple):
-    """What goes out for a case now."""
-
-    finding: dict[str, Any] | None
-    sets: list[Signed]
-
-
-def plan(case: Case, ruling: Ruling = SENT) -> Plan:
-    """What of a case is sent now.
+def plan(case: Case, ruling: Ruling = SENT) -> list[Signed]:
+    """The tokens of a case that are sent now.
 
     Shadow mode sends brokers nothing: neither a revocation, nor what an end released. Nor does a breaker that holds a revocation send it.
-    Everything else goes out at once: grouping (one campaign over many sessions) does not exist yet, and this is the place for it.
     """
     revokes = case.enforced and ruling.held_by is None and not ruling.dropped
     goes = {REVOCATIONS: revokes, ENDS: case.enforced}  # in whichever list a token stands
-    sets = [signed for signed in (*case.sets, *case.end_sets) if goes.get(signed.topic, True)]
-    return Plan(case.finding, sets)
+    return [signed for signed in (*case.sets, *case.end_sets) if goes.get(signed.topic, True)]
 
 
 def _nobody(token: str) -> Resolution:
@@ -65,7 +57,7 @@ class Actor:
 
     def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
         self._keys, self._rulings = keys, rulings
-        self.breaker, self.containment = Breaker(), Containment()
+        self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
         # By record id: what a ruling may be about, while records are acted on.
         self._held: dict[str, Record] = {}
 
@@ -97,7 +89,7 @@ class Actor:
 
     def forget(self) -> None:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
-        self.breaker, self.containment = Breaker(), Containment()
+        self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
 
     def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
         """Note cases that were acted on before, so that this worker knows what the one before knew of them; sends nothing.
@@ -119,6 +111,15 @@ class Actor:
             self.breaker.hold(each.tenant, each.held)
             self.breaker.reopen(each.tenant, each.scope, each.held.breaker)
 
+    def recall_alerts(self, records: Iterable[Record]) -> None:
+        """Note the findings that went out before, from the topic of alerts, in order: which campaigns are known."""
+        for record in records:
+            if b'"target"' in (record.value or b""):
+                with suppress(orjson.JSONDecodeError):
+                    finding = orjson.loads(record.value or b"")
+                    if isinstance(finding, dict):
+                        self.campaigns.take(finding, record.partition)
+
     def _recall(self, record: Record, waited: Mapping[tuple[str, str], list[tuple[int, Case]]]) -> None:
         read, at_ms = read_case(record), record.timestamp_ms
         if isinstance(read, HeldResolved):
@@ -131,7 +132,7 @@ class Actor:
         elif isinstance(read, OutcomeTold):
             self.containment.take(record.partition, read.tenant, read.outcome)
         elif isinstance(read, Case):
-            sets = plan(read, self.breaker.rule(read)).sets
+            sets = plan(read, self.breaker.rule(read))
             self.containment.sent(read, sets, record.partition, at_ms)
 
     def next_deadline(self, partition: int) -> int | None:
@@ -172,9 +173,9 @@ class Actor:
         outputs: list[Output] = []
         key = case.tenant.encode()
         ruling = self.breaker.rule(case)
-        finding, sets = plan(case, ruling)
-        if finding is not None:
-            outputs.append(Output(ALERTS, key, (), dumps(finding)))
+        sets = plan(case, ruling)
+        told = self.campaigns.take(case.finding, record.partition) if case.finding is not None else ()
+        outputs += [Output(ALERTS, key, (), dumps(finding)) for finding in told]
         if ruling.opens is not None:
             outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, ruling.opens))))
         if ruling.held_by is not None:

@@ -97,6 +97,14 @@ def description(change: Change) -> str:
     return clipped(" ".join(lines), MAX_DESC)
 
 
+def target(change: Change) -> str | None:
+    """What cases of one campaign have in common: what is done, and the keyed hash of the value that it is done to; None without one."""
+    for each in leading(change):
+        if each.argument is not None:
+            return f"{signal_of(each)}:{each.argument.hash}"
+    return None
+
+
 def steps(change: Change, next_step: str) -> str:
     """Three or four steps: what to look at, what an honest cause would be, what to do, and what became of the credential."""
     told = leading(change)

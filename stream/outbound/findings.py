@@ -181,8 +181,10 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
             "version": case.release,
         },
         "attacks": attacks(shown.signals),
-        "related_events": (related := _related(change, shown.path)),
-        "related_events_count": len(related) + len(case.path) - len(shown.path),
+        "related_events": _related(change, shown.path),
+        "related_events_count": len(
+            {step.call_seq for step in case.path} | {call for call, _ in alert_text.cited(change)}
+        ),
     }
 
 
@@ -206,6 +208,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         "score": case.score,
         "reason": clipped(case.reason, MAX_REASON),
         "shares": _shares(change),
+        **({"target": target} if (target := alert_text.target(change)) is not None else {}),
         "would_pass": change.deed.would_pass if change.deed is not None else "",
         "frameworks": frameworks(shown.signals),
         "exposure": exposure(change),

@@ -44,7 +44,7 @@ class Notice(NamedTuple):
     analytic : id and name of what found it
     activity : 1 begins, 2 goes on, 3 closes
     calls : whether it calls somebody
-    status, action, disposition : as OCSF numbers them, and in its words
+    status, action, disposition, severity : as OCSF numbers them, and in its words
     revocation, until_ms : what became of the revocation, and until when credentials may work at worst
     """
 
@@ -66,6 +66,7 @@ class Notice(NamedTuple):
     status: tuple[int, str] = NEW
     action: tuple[int, str] = OBSERVED
     disposition: tuple[int, str] = ALERT
+    severity: int = 5
 
 
 def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
@@ -75,13 +76,13 @@ def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
     event: dict[str, Any] = {
         **classified(notice.activity),
         "time": time_ms,
-        "severity_id": 5,
-        "severity": SEVERITY[5],
+        "severity_id": notice.severity,
+        "severity": SEVERITY[notice.severity],
         "is_alert": notice.calls,
         "confidence_id": 3,
         "confidence": CONFIDENCE[3],
-        "risk_level_id": 4,
-        "risk_level": RISK_LEVEL[4],
+        "risk_level_id": notice.severity - 1,
+        "risk_level": RISK_LEVEL[notice.severity - 1],
         "status_id": notice.status[0],
         "status": notice.status[1],
         "action_id": notice.action[0],

@@ -144,6 +144,7 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("worker", HELD, "read", "act: what is held")
     yield topic("worker", HELD, "write", "act: what the circuit breaker holds")
     yield topic("worker", ALERTS, "write", "act: for the SOC")
+    yield topic("worker", ALERTS, "read", "act: which campaigns are known")
     yield topic("worker", REVOCATIONS, "write", "act: for credential brokers")
     yield topic("worker", RISK, "write", "act: for receivers of risk levels")
     yield topic("worker", ENDS, "write", "act: for credential brokers")

@@ -1,6 +1,7 @@
 """The act stage: cases in, alerts and signed revocations out.
 
-What act knows of the past is read back from the log of cases, and from what stands as held, when a partition is taken over. A
+What act knows of the past is read back from the log of cases, from what stands as held, and from its own alerts, when a partition is taken
+over. A
 person's ruling on what is held comes on the topic of feedback, what became of a revocation on that of outcomes; both count once they
 stand among the tenant's cases.
 """
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from models.contracts import HeldResolved, Outcome, OutcomeTold
 from stream.events import CASES, FEEDBACK, HELD, OUTCOMES, Output, Record, dumps, refusal
-from stream.shell.act_past import read_cases, read_held
+from stream.shell.act_past import read_alerts, read_cases, read_held
 from stream.shell.stage import Stage, StageContext
 from stream.shell.transport import Assignment, Place
 
@@ -36,6 +37,9 @@ class Acting(Protocol):
 
     def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
         """Note cases that were acted on before, and what the topic of what is held has."""
+
+    def recall_alerts(self, records: Iterable[Record]) -> None:
+        """Note alerts that went out before."""
 
     def next_deadline(self, partition: int) -> int | None:
         """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
@@ -118,6 +122,8 @@ class ActStage(Stage):
         if before:
             cases = await read_cases(self.settings, place, before, at_ms)
             self.actor.recall(cases, await read_held(self.settings, place[1]))
+            async for alerts in read_alerts(self.settings, place[1], at_ms):
+                self.actor.recall_alerts(alerts)
         self._known.add(place)
 
 

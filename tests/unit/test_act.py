@@ -161,10 +161,10 @@ def test_act_on_the_end_of_a_session_sends_its_revocation_and_no_alert(actor: Ac
 
 def test_plan_of_an_enforced_case_is_all_that_it_carries() -> None:
     case = Case.model_validate(a_case())
-    assert plan(case) == (
-        case.finding,
-        [Signed(topic="agent.revocations.v1", claims=REVOKE), Signed(topic="agent.risk.v1", claims=LEVEL)],
-    )
+    assert plan(case) == [
+        Signed(topic="agent.revocations.v1", claims=REVOKE),
+        Signed(topic="agent.risk.v1", claims=LEVEL),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_shadow_tells_brokers_nothing_in_whichever_list_it_stands(
     field: str, topic: str, claims: dict[str, Any]
 ) -> None:
     case = a_case(**{"sets": [], field: [{"topic": topic, "claims": claims}], "enforced": False})
-    assert plan(Case.model_validate(case)).sets == []
+    assert plan(Case.model_validate(case)) == []
 
 
 def test_act_sends_what_an_end_released_behind_the_rest(actor: Actor) -> None:

@@ -241,7 +241,7 @@ def test_in_shadow_brokers_are_told_nothing_and_else_both_without_an_alert(
     assert told(run) == [("s", ["lease/2"])]  # what it would be stands in the case, as a revocation does
     assert [out.topic for out in Actor(KEYS).act(records(run))] == topics
     (case,) = run.cases
-    assert [signed.topic for signed in plan(Case.model_validate(case)).sets] == topics
+    assert [signed.topic for signed in plan(Case.model_validate(case))] == topics
 
 
 def test_a_case_that_is_read_again_tells_the_same_by_whatever_worker_and_batch() -> None:

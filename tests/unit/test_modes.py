@@ -47,7 +47,7 @@ def drift(name: str, seq: int = 1, **more: Any) -> dict[str, Any]:
 def revoked(made: b.Run) -> list[str]:
     """Sessions whose credentials act revokes, in order."""
     cases = [Case.model_validate(case) for case in made.cases]
-    return [case.session_id for case in cases if any(s.topic == REVOCATIONS for s in plan(case).sets)]
+    return [case.session_id for case in cases if any(s.topic == REVOCATIONS for s in plan(case))]
 
 
 @pytest.mark.parametrize(
