@@ -48,7 +48,7 @@ check: setup
 # Keycloak comes last, in one process: one server for all its tests, half a gigabyte that is not there beside Kafka.
 test: setup
 	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka and not keycloak'
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m '(broker or kafka) and not keycloak' tests/chaos tests/kafka tests/broker
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m '(broker or kafka) and not keycloak' tests/chaos tests/kafka tests/broker
 	@$(BIN)/python -m pytest -q -m keycloak
 
 lint: setup

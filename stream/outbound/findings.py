@@ -292,8 +292,6 @@ def _message(change: Change) -> str:
     if _is_closed(change):
         return f"{session}: its calls are said to serve what was asked; the case is closed{mode}"
     told = alert_text.did(change)
-    if case.cause == "opinion":
-        return f"{session}, by a second opinion: {told}{mode}"
     if change.over:
         return f"{session} goes on after its end: {told}{mode}"
     if case.after == "contained":
@@ -302,12 +300,12 @@ def _message(change: Change) -> str:
     return f"{session}: {told}{mode}"
 
 
-def _shares(change: Change) -> dict[str, int]:
+def _shares(change: Change) -> list[dict[str, Any]]:
     """What of the score's rise over a typical honest call comes from which family, in per cent, most first."""
     raising = {family: part for family, part in (change.deed.shares if change.deed else ()) if part > 0}
     whole = sum(raising.values())
     ranked = sorted(raising.items(), key=lambda each: -each[1])
-    return {family: round(100 * part / whole) for family, part in ranked}
+    return [{"family": family, "percent": round(100 * part / whole)} for family, part in ranked]
 
 
 def _actor(change: Change) -> dict[str, Any]:

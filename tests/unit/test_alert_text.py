@@ -249,7 +249,7 @@ def test_the_page_shows_the_alert_as_it_is() -> None:
     page = (SAMPLES.parents[1] / "docs" / "alerts.md").read_text(encoding="utf-8")
     shown = page.split("<!-- sample begins -->")[1].split("<!-- sample ends -->")[0]
     alert = next(a for a in alerts() if a["actor"]["session"]["uid"] == "finance-invoice-iban-swap")
-    shares = ", ".join(f"{family} {part} %" for family, part in alert["unmapped"]["shares"].items())
+    shares = ", ".join(f"{each['family']} {each['percent']} %" for each in alert["unmapped"]["shares"])
     said = f"{alert['severity']}, confidence {alert['confidence']}, score {alert['unmapped']['score']}, by {shares}"
     assert shown.split("\n")[1:-1] == [f"> **{alert['finding_info']['title']}**", ">", f"> {said}"]
 

@@ -66,7 +66,7 @@ def test_one_that_a_watched_call_drifts_makes_it_an_alert() -> None:
     assert (case["cause"], case["before"], case["after"]) == ("opinion", "watch", "alert")
     assert case["reason"] == "a second opinion by second model on call 2: it does not serve what was asked"
     assert case["finding"]["is_alert"]
-    assert case["finding"]["message"].endswith("by a second opinion")
+    assert case["finding"]["message"].endswith(case["reason"])
     assert played.session.dossier.standing == "alert"
     assert not any(each["topic"] == "agent.revocations.v1" for each in case["sets"])
 
