@@ -292,7 +292,7 @@ def _message(change: Change) -> str:
     if _is_closed(change):
         return f"{session}: its calls are said to serve what was asked; the case is closed{mode}"
     told = alert_text.did(change)
-    if change.over:
+    if change.over and case.cause != "opinion":
         return f"{session} goes on after its end: {told}{mode}"
     if case.after == "contained":
         asked = "would be revoked" if not case.enforced else "revocation requested"
