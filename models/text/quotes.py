@@ -87,7 +87,7 @@ def _without_secrets(text: str) -> str:
 
 def _within(text: str, most: int) -> str:
     """Printable, and cut at a word where it is too long."""
-    shown = "".join(each if each.isprintable() else " " for each in text)
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     if len(shown) <= most:
         return shown
     cut = shown[: most - 1]
