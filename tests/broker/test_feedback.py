@@ -35,8 +35,8 @@ def run(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def watched(world: World, until: str) -> list[dict[str, Any]]:
-    """Lines of `driftline watch` about session s-1 from the beginning, up to one that holds `until`, and what Ctrl-C adds."""
+def watched(world: World, topics: set[str]) -> list[dict[str, Any]]:
+    """Lines of `driftline watch` about session s-1 from the beginning, until all `topics` and the last verdict came, and what Ctrl-C adds."""
     command = [
         sys.executable,
         "-m",
@@ -47,16 +47,18 @@ def watched(world: World, until: str) -> list[dict[str, Any]]:
         "--session",
         "s-1",
     ]
-    lines = []
+    lines: list[dict[str, Any]] = []
+    verdict: Any = None
     with subprocess.Popen(
         command, env=world.environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as watch:
         assert watch.stdout is not None
         for line in watch.stdout:
-            lines.append(line)
-            if until in line:
+            lines.append(json.loads(line))
+            verdict = lines[-1]["value"].get("unmapped", {}).get("feedback", {}).get("verdict", verdict)
+            if verdict == "reopen" and {each["topic"] for each in lines} >= topics:
                 watch.send_signal(signal.SIGINT)
-    return [json.loads(line) for line in lines]
+    return lines
 
 
 def documents(records: list[Any]) -> list[dict[str, Any]]:
@@ -135,8 +137,7 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
         assert table.index("reopen") < table.index("false_positive")
         assert len(world.read(REVOCATIONS, lambda _: False, 2)) == revoked
 
-        lines = watched(world, until='"verdict":"reopen"')
-        assert {line["topic"] for line in lines} >= {ALERTS, DECISIONS, REVOCATIONS}
+        lines = watched(world, {ALERTS, DECISIONS, REVOCATIONS})
         assert {line["value"]["session_id"] for line in lines if line["topic"] == DECISIONS} == {"s-1"}
 
         recorded = tmp_path / "recorded.jsonl"
