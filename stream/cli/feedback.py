@@ -14,8 +14,13 @@ from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
+    from stream.core.judge import Judge
+    from stream.offline.proposal import Backtest, Proposal, Reason
     from stream.offline.verdicts import Verdict
     from stream.settings import Settings
+
+SHOWN = 20
+"""Sessions and calls of a backtest that are named in the terminal."""
 
 
 def feedback(
@@ -36,14 +41,16 @@ def feedback(
             help="Private JWK that signs it; workers trust its public half.",
         ),
     ] = None,
-    comment: Annotated[str, typer.Option(help="Why, in at most 1,000 characters.")] = "",
+    comment: Annotated[str, typer.Option(help="Why, in at most 1,000 characters; no secrets.")] = "",
     wait: Annotated[
         float, typer.Option(min=0, max=3600, help="Seconds to wait until the alerts tell of it.")
     ] = 30,
     listed: Annotated[
         bool, typer.Option("--list", help="What was said, of CASE or of all, newest first.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="--list as JSON, for machines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="--list or --propose as JSON, for machines.")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -54,20 +61,37 @@ def feedback(
         Path | None,
         typer.Option(help="With --labels: recorded sessions; those that were judged are written, labelled."),
     ] = None,
+    propose: Annotated[
+        bool,
+        typer.Option(
+            "--propose",
+            help="Show the change of the policy that would have let CASE pass, with its price; applies nothing, needs no broker.",
+        ),
+    ] = False,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --propose: events that hold the case, and any other to test the change on; may be given again."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="With --propose: the last day of it, such as 2026-06-30.")
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """Say what a case was, and so close it or open it again; or see what was said."""
+    """Say what a case was, and so close it or open it again; or see what was said, and what would have let it pass."""
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    asked = [
-        name for name, given in (("--verdict", verdict), ("--list", listed), ("--labels", labels)) if given
-    ]
+    given = (("--verdict", verdict), ("--list", listed), ("--labels", labels), ("--propose", propose))
+    asked = [name for name, it in given if it]
     if len(asked) > 1:
         raise ConfigError(f"{' and '.join(asked)} exclude each other")
     if sessions is not None and labels is None:
         raise ConfigError("--sessions goes with --labels")
     if labels is not None:
         _write_labels(configured, labels, sessions)
+    elif propose:
+        _propose(configured, case, by, comment, until, log or [], as_json)
     elif verdict is not None:
         _give(configured, case, verdict, by, key, comment, wait)
     else:
@@ -180,3 +204,107 @@ def _write_labels(configured: Settings, out: Path, sessions: Path | None) -> Non
     say(
         f"{len(written)} of {len(rows)} cases written to {out}; in {torn} of them people disagree, and the last word counts"
     )
+
+
+def _propose(
+    configured: Settings,
+    case: str | None,
+    by: str | None,
+    comment: str,
+    until: str | None,
+    files: list[Path],
+    as_json: bool,
+) -> None:
+    from datetime import date
+
+    from models.release import readers, registry
+    from stream import bootstrap
+    from stream.events import dumps, printable
+    from stream.offline import proposal
+    from stream.policy import Policy, parse_policy, read_policy
+
+    wanted = (("the case", case), ("--log", files), ("--by", by), ("--comment", comment), ("--until", until))
+    lacking = [name for name, given in wanted if not given]
+    if case is None or not by or until is None or lacking:
+        raise ConfigError(
+            f"a proposal needs {' and '.join(lacking)} too: the events, who answers for it, why, and its last day"
+        )
+    if any(str(file) == "-" for file in files):
+        raise ConfigError("--log is read several times, so it cannot be standard input; name a file")
+    try:
+        reason = proposal.Reason(
+            " ".join(printable(comment).split()), " ".join(by.split()), date.fromisoformat(until)
+        )
+    except ValueError as error:
+        raise ConfigError(f"--until is {until!r}; expected a day such as 2026-06-30") from error
+    text, name = read_policy(configured.policy_path)
+    policy = parse_policy(text, name)
+    model, read = registry.load(configured.model_dir), readers.load_beside(configured.model_dir)
+
+    def judge(of: Policy) -> Judge:
+        return bootstrap.judge_with(configured, bootstrap.make_release(model, of, read))
+
+    before = proposal.judged(files, judge(policy), case=case)
+    found = proposal.case_in(before, case)
+
+    def passes(of: Policy) -> bool:
+        tree = proposal.judged(files, judge(of), root=found.root)
+        return (found.tenant, found.session) not in tree.sessions()
+
+    made = proposal.proposal(text, policy, before, case, reason, passes)
+    if made is None:
+        say(
+            "the policy has no word that lets this case pass: it knows no exception for a score, nor for one tenant, agent or tool. "
+            "would_pass in its decisions says what the user could have declared; `modes` keeps an agent of one tenant from being "
+            "revoked; `driftline calibrate` raises thresholds for everybody"
+        )
+        raise typer.Exit(FINDINGS)
+    after = proposal.judged(files, judge(parse_policy(made.text, name)))
+    tested = proposal.backtest(before, after, found, proposal.labels_in(files))
+    change = proposal.diff(text, made.text, Path(name).name)
+    if as_json:
+        document = {
+            "diff": change,
+            "scope": made.scope,
+            "ends_by_itself": made.ends,
+            "backtest": tested._asdict(),
+        }
+        typer.echo(dumps(document | {"owner": reason.owner, "reason": reason.why, "until": until}).decode())
+    else:
+        _show_proposal(made, reason, tested)
+        typer.echo(change, nl=False)
+
+
+def _show_proposal(made: Proposal, reason: Reason, tested: Backtest) -> None:
+    """Print whom a change holds for and what it would have silenced; `patch` passes over these lines."""
+    from stream.shell.board import plain
+
+    ends = (
+        f"it ends with {reason.until}"
+        if made.ends
+        else f"the policy knows no end for it: look again by {reason.until}"
+    )
+    lines = [
+        "A proposal, not applied. Review it, `driftline verify policy` it, and restart the workers drained.",
+        f"scope: {made.scope}",
+        f"reason: {reason.why}",
+        f"owner: {reason.owner}; {ends}",
+        f"backtest of {tested.n_calls} calls: {tested.calls[0]} calls of {tested.sessions[0]} sessions alert today, "
+        f"{tested.calls[1]} of {tested.sessions[1]} with the change",
+        f"sessions silenced, by label: {', '.join(f'{n} {label}' for label, n in sorted(tested.sessions_silenced.items())) or 'none'}",
+        f"beside this case: {_some(tested.of_others)}",
+        f"attacks among them, by their labels: {_some(tested.attacks)}",
+    ]
+    lines += [
+        f"  {each['session_id']} call {each['call_seq']} {each['tool']}: {each['verdict']} today, {each['label']}"
+        for each in tested.silenced[:SHOWN]
+    ]
+    if len(tested.silenced) > SHOWN:
+        lines.append(f"  and {len(tested.silenced) - SHOWN} calls more; --json has all")
+    for line in lines:
+        typer.echo(plain(line, 2000) if not line.startswith(" ") else f"  {plain(line, 400)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})" if names else "none"
