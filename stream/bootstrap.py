@@ -183,7 +183,9 @@ def actor(settings: Settings) -> Actor:
     """The actor that `settings` describe, with its signing keys."""
     keys = None
     if settings.responder_jwks is not None:
-        keys = _read_jwks(settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held")
+        keys = _read_jwks(
+            settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held and give feedback"
+        )
     rulings = SignedResolutions(keys, settings.issuer)
     verdicts = SignedFeedback(keys, settings.issuer)
     signing = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir)
