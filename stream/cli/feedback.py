@@ -14,6 +14,7 @@ from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
+    from models.contracts import Action
     from stream.core.judge import Judge
     from stream.offline.proposal import Backtest, Proposal, Reason
     from stream.offline.verdicts import Verdict
@@ -77,6 +78,12 @@ def feedback(
     until: Annotated[
         str | None, typer.Option(help="With --propose: the last day of it, such as 2026-06-30.")
     ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --propose: what a tool does that was taken for something else, such as nightly_report=read."
+        ),
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -91,7 +98,7 @@ def feedback(
     if labels is not None:
         _write_labels(configured, labels, sessions)
     elif propose:
-        _propose(configured, case, by, comment, until, log or [], as_json)
+        _propose(configured, case, by, comment, until, log or [], tool or [], as_json)
     elif verdict is not None:
         _give(configured, case, verdict, by, key, comment, wait)
     else:
@@ -157,7 +164,7 @@ def _list(configured: Settings, case: str | None, as_json: bool) -> None:
 
 
 def _show(said: Sequence[Verdict]) -> None:
-    """Print what was said; the last word on a case is marked."""
+    """Print what was said, readable on 80 columns; of each case the last word is marked: it counts."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -168,21 +175,18 @@ def _show(said: Sequence[Verdict]) -> None:
     if not said:
         console.print("nothing was said")
         return
-    table = Table("time", "tenant", "session", "agent", "verdict", "counts", "by", "comment")
-    table.add_column("case", min_width=32, no_wrap=True)  # people copy it
+    table = Table(box=None, pad_edge=False)
+    table.add_column("when (UTC)", no_wrap=True)
+    table.add_column("verdict, by", max_width=24, overflow="fold")
+    table.add_column("case, session, comment", min_width=32, overflow="fold")  # people copy the case
     for each in said:
-        cells = (
-            (each.time, 30),
-            (each.tenant, 40),
-            (each.session_id, 40),
-            (each.agent, 30),
-            (each.verdict, 16),
-            ("yes" if each.stands else "", 4),
-            (each.by, 64),
-            (each.comment, 200),
-            (each.case_id, 64),
+        about = (each.case_id, f"{each.tenant}: {each.session_id}, {each.agent or 'no agent'}", each.comment)
+        table.add_row(
+            Text(plain(each.time[:16].replace("T", " "), 16)),
+            # People's words are no markup.
+            Text(f"{plain(each.verdict, 16)}{', counts' if each.stands else ''}\n{plain(each.by, 64)}"),
+            Text("\n".join(plain(line, 1000) for line in about if line)),
         )
-        table.add_row(*(Text(plain(text, most)) for text, most in cells))  # people's words are no markup
     console.print(table)
 
 
@@ -213,6 +217,7 @@ def _propose(
     comment: str,
     until: str | None,
     files: list[Path],
+    tools: list[str],
     as_json: bool,
 ) -> None:
     from datetime import date
@@ -251,10 +256,11 @@ def _propose(
         tree = proposal.judged(files, judge(of), root=found.root)
         return (found.tenant, found.session) not in tree.sessions()
 
-    made = proposal.proposal(text, policy, before, case, reason, passes)
+    made = proposal.proposal(text, policy, before, case, reason, passes, _classes(tools))
     if made is None:
         say(
-            "the policy has no word that lets this case pass: it knows no exception for a score, nor for one tenant, agent or tool. "
+            "the policy has no word that lets this case pass: it knows no exception for a score, nor for one tenant or agent. --tool NAME=read "
+            "tries whether a tool was taken for something else; "
             "would_pass in its decisions says what the user could have declared; `modes` keeps an agent of one tenant from being "
             "revoked; `driftline calibrate` raises thresholds for everybody"
         )
@@ -273,6 +279,22 @@ def _propose(
     else:
         _show_proposal(made, reason, tested)
         typer.echo(change, nl=False)
+
+
+def _classes(tools: Sequence[str]) -> dict[str, Action]:
+    """What tools do, as ``--tool NAME=read`` says it."""
+    from typing import get_args
+
+    from models.contracts import Action
+
+    found: dict[str, Action] = {}
+    for each in tools:
+        name, _, said = each.rpartition("=")
+        action = next((known for known in get_args(Action) if known == said), None)
+        if not name or action is None:
+            raise ConfigError(f"--tool is {each!r}; expected NAME=read, NAME=write or NAME=execute")
+        found[name] = action
+    return found
 
 
 def _show_proposal(made: Proposal, reason: Reason, tested: Backtest) -> None:

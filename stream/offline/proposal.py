@@ -1,14 +1,14 @@
 """A change of the policy that would have let a case pass, as a diff, with a backtest of what else it would have silenced.
 
-Nothing is applied. What a policy can say today of one credential is an exception with owner, reason and last day; of a signal only what it leads to
-for everybody. A score knows no exception, so a case by score has no proposal.
+Nothing is applied. What a policy can say today of one credential is an exception with owner, reason and last day; of one tool what it does; of a
+signal only what it leads to for everybody. A score knows no exception, so a case by score has no proposal but what a tool does.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
-from models.contracts import CredentialRef
+from models.contracts import Action, CredentialRef
 from models.errors import ConfigError, InputError
 from stream.core.judge import Judge
 from stream.events import CASES, DECISIONS, printable
@@ -122,6 +122,7 @@ def proposal(
     case: str,
     reason: Reason,
     passes: Callable[[Policy], bool],
+    does: Mapping[str, Action] | None = None,
 ) -> Proposal | None:
     """The narrowest change that lets the case pass; None where the policy has no word for it.
 
@@ -130,6 +131,7 @@ def proposal(
     text, policy : the policy in force, as its file has it and as it was read
     before : what it made of the records
     passes : whether no call of the case's session would alert under another policy
+    does : what tools do, on the word of whoever asks: nobody else may call a tool that acts a reader
     """
     calls = [each for each in before.alarms.values() if each["case_id"] == case]
     speaking = list(dict.fromkeys(chain.from_iterable(_stopping(call, policy) for call in calls)))
@@ -137,9 +139,11 @@ def proposal(
     if EXCEPTED in speaking:
         refs = _used(calls, before.credentials)
         candidates.append(_excepted(text, refs, reason))
+    note = _note(case_in(before, case), calls, case, reason)
+    if does:
+        candidates.append(_classed(text, policy, does, note))
     causes = [signal for signal in speaking if signal not in FOLLOWS]
     chosen = [[signal] for signal in causes] + ([causes] if len(causes) > 1 else [])
-    note = _note(case_in(before, case), calls, case, reason)
     candidates.append(_quieter(text, policy, chosen, note))
     return next(
         (each for each in chain.from_iterable(candidates) if passes(parse_policy(each.text, "proposal"))),
@@ -169,6 +173,15 @@ def _excepted(text: str, refs: Sequence[CredentialRef], reason: Reason) -> Itera
     if refs:
         named = ", ".join(printable(f"{ref.broker} {ref.kind} {ref.value}") for ref in refs)
         yield Proposal(changed, f"the credential {named} of whoever uses it, and {EXCEPTED} alone", True)
+
+
+def _classed(text: str, policy: Policy, does: Mapping[str, Action], note: str) -> Iterator[Proposal]:
+    changed = text
+    for tool, action in does.items():
+        changed = with_tool(changed, tool, action, note)
+    if parse_policy(changed, "proposal").tools == policy.tools | dict(does):
+        tools = ", ".join(printable(f"{tool} ({action})") for tool, action in does.items())
+        yield Proposal(changed, f"the tool {tools} of all tenants and agents, in every judgement", False)
 
 
 def _quieter(text: str, policy: Policy, chosen: Iterable[Sequence[str]], note: str) -> Iterator[Proposal]:
@@ -229,6 +242,35 @@ def with_exception(text: str, entry: str) -> str:
     else:
         raise _by_hand(entry)
     return "\n".join(lines) + "\n"
+
+
+def with_tool(text: str, tool: str, action: Action, note: str) -> str:
+    """A policy's text with the class of one more tool, the note behind it where lines allow that.
+
+    >>> print(with_tool("tools: {}  # ours", "a: b", "read", "why"))
+    tools:
+      "a: b": read  # why
+      # ours
+    >>> with_tool("tools: {c: write}", "a", "read", "why")
+    'tools: {"a": read, c: write}'
+    """
+    name = yaml.safe_dump(tool, default_style='"', allow_unicode=True, width=10**6).rstrip("\n")
+    section = _child(yaml.compose(text, Loader=yaml.SafeLoader), "tools")
+    if section is None:
+        return f"{text.rstrip()}\ntools:\n  {name}: {action}  # {note}\n"
+    if _child(section, tool) is not None:
+        return with_values(text, "tools", {tool: action})
+    start, end = section.start_mark.index, section.end_mark.index
+    if not section.value:
+        rest = text[end:].lstrip(" ")
+        behind = "  " if rest.startswith("#") else ""
+        line = "" if rest.startswith("\n") or not rest else "\n"
+        return f"{text[:start].rstrip(' ')}\n  {name}: {action}  # {note}{line}{behind}{rest}"
+    if isinstance(section, yaml.MappingNode) and section.flow_style:
+        return f"{text[: start + 1]}{name}: {action}, {text[start + 1 :]}"
+    lines, at = text.split("\n"), section.start_mark
+    lines[at.line : at.line] = [f"{' ' * at.column}{name}: {action}  # {note}"]
+    return "\n".join(lines)
 
 
 def _by_hand(entry: str) -> ConfigError:

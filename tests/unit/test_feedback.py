@@ -15,6 +15,7 @@ from models.contracts import Feedback
 from models.errors import SchemaError
 from stream import feedback as tokens
 from stream import jose
+from stream.cli.feedback import _show
 from stream.events import ALERTS, CASES, FEEDBACK, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.feedback import TOKEN_TYPE, SignedFeedback, sign
 from stream.offline.verdicts import first_alarms, labelled, labels, subject, verdicts
@@ -307,3 +308,24 @@ def test_a_recorded_session_that_was_judged_is_read_as_a_labelled_one() -> None:
     other = labels(verdicts(_said_of(*words, said("benign", tenant="other", case_id="case-9"))), {})
     twins = {each["session_id"]: each["label"] for each in labelled(recorded, other)}
     assert twins["s-1"] == "unclear"
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_what_was_said_is_shown_whole_and_never_as_markup(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    case = "e4e7719c26c3595f37a8db28d0972f77"
+    words = [
+        said(case_id=case, by="[/bold]eve"),
+        said("reopen", 1000, case_id=case, comment="[link=x]\x1b[31m"),
+    ]
+    _show(verdicts(_said_of(*words)))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.count(case) == 2
+    assert shown.count("last word") == 1
+    for word in ("[/bold]eve", "[link=x] [31m", "2026-01-01 09:00", "acme: s-1, invoices"):
+        assert word in shown
+    _show([])
+    assert capsys.readouterr().out == "nothing was said\n"

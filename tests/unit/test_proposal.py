@@ -18,9 +18,19 @@ from typer.testing import CliRunner
 from models.contracts import CredentialRef
 from models.errors import ConfigError
 from stream.cli.main import app
-from stream.offline.proposal import EXCEPTED, Case, Judged, Reason, backtest, proposal, with_exception
+from stream.offline.proposal import (
+    EXCEPTED,
+    Case,
+    Judged,
+    Reason,
+    backtest,
+    proposal,
+    with_exception,
+    with_tool,
+)
 from stream.offline.recorded import TENANT
 from stream.policy import load_policy, parse_policy, read_policy
+from tests import builders as b
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
 EXPIRED, LONG_LIVED, BY_SCORE = (
@@ -206,3 +216,44 @@ def test_no_reason_owner_or_credential_writes_policy(reason: str, owner: str, va
         assert changed.model_dump() | {"credentials": 0} == plain | {"credentials": 0}
     else:
         assert changed.model_dump() == plain | {"signals": policy.signals | {EXCEPTED: "watch"}}
+
+
+def test_what_a_tool_does_is_proposed_on_the_word_of_whoever_asks(tmp_path: Path) -> None:
+    policy, events = tmp_path / "policy.yaml", tmp_path / "events.jsonl"
+    policy.write_text(read_policy()[0])
+    declared = b.declared("s", tenant="acme", intent={"text": "Reconcile the ledger.", "actions": ["read"]})
+    called = b.called("s", 1, "run_report", tenant="acme", arguments={})
+    events.write_text("".join(json.dumps(event) + "\n" for event in (declared, called)))
+    case = case_of(events)
+    wide = json.loads(propose(case, events, policy=policy).stdout)
+    assert wide["scope"].startswith("all tenants, agents and tools: of the signal scope.action_not_allowed")
+    told = json.loads(
+        propose(case, events, policy=policy, more=("--json", "--tool", "run_report=read")).stdout
+    )
+    assert told["scope"].startswith("the tool run_report (read) of all tenants")
+    assert parse_policy(patched(told["diff"], policy), "p").tools == {"run_report": "read"}
+    assert told["backtest"]["sessions"] == [1, 0]
+    # A word that helps nothing is not proposed, and one that is none is refused.
+    other = json.loads(propose(case, events, policy=policy, more=("--json", "--tool", "another=read")).stdout)
+    assert other["diff"] == wide["diff"]
+    wrong = propose(case, events, more=("--tool", "run_report"))
+    assert isinstance(wrong.exception, ConfigError)
+
+
+@given(
+    WORDS,
+    st.sampled_from(
+        [
+            "name: a\n",
+            "tools: {}\n  # an example\nlast: 1\n",
+            "tools: {}",
+            "tools: {x: write}\nlast: 1\n",
+            "tools:\n    # said\n    x: write  # why\n    y: read\nlast: 1\n",
+        ]
+    ),
+)
+def test_a_tool_is_added_whatever_it_is_called_and_everything_else_stays(tool: str, text: str) -> None:
+    before = yaml.safe_load(text)
+    after = yaml.safe_load(with_tool(text, tool, "read", "why"))
+    assert after.pop("tools") == (before.pop("tools", None) or {}) | {tool: "read"}
+    assert after == before
