@@ -317,15 +317,15 @@ def test_what_was_said_is_shown_whole_and_never_as_markup(
     monkeypatch.setenv("COLUMNS", str(width))
     case = "e4e7719c26c3595f37a8db28d0972f77"
     words = [
-        said(case_id=case, by="[/bold]eve"),
+        said(case_id=case, by="[/bold]eve.fischer-lindqvist@security.acme.example"),
         said("reopen", 1000, case_id=case, comment="[link=x]\x1b[31m"),
     ]
     _show(verdicts(_said_of(*words)))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
     assert shown.count(case) == 2
-    assert shown.count("last word") == 1
-    for word in ("[/bold]eve", "[link=x] [31m", "2026-01-01 09:00", "acme: s-1, invoices"):
+    assert shown.count("reopen, counts") == shown.count(", counts") == 1
+    for word in ("[/bold]eve.fischer", "[link=x] [31m", "2026-01-01 09:00", "acme: s-1, invoices"):
         assert word in shown
     _show([])
     assert capsys.readouterr().out == "nothing was said\n"
