@@ -204,9 +204,10 @@ def _write_labels(configured: Settings, out: Path, sessions: Path | None) -> Non
     rows = labels(said, first)
     written = rows if sessions is None else list(labelled(read_sessions(sessions), rows))
     out.write_bytes(b"".join(dumps(row) + b"\n" for row in written))
-    torn = sum(row["conflict"] for row in rows)
+    torn, what = sum(row["conflict"] for row in rows), "cases" if sessions is None else "labelled sessions"
     say(
-        f"{len(written)} of {len(rows)} cases written to {out}; in {torn} of them people disagree, and the last word counts"
+        f"{len(written)} {what} written to {out}; {len(rows)} cases were judged, on {torn} of them people disagree, and the last word "
+        "counts"
     )
 
 
