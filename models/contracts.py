@@ -523,15 +523,44 @@ class OutcomeTold(Inbound):
     schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
 
 
-class Feedback(Inbound):
-    """An analyst's verdict on an alert."""
+class FeedbackGiven(Inbound):
+    """An analyst's verdict on a case; the token says which, and what (docs/feedback.md)."""
 
-    case_id: Identifier
-    verdict: Literal["true_positive", "false_positive", "benign", "unsure"]
-    analyst: Identifier
-    time: Annotated[AwareDatetime, Field(strict=False)]
-    comment: Annotated[str, Field(max_length=4096)] | None = None
+    type: Literal["feedback.given"]
+    tenant: Identifier
+    token: Annotated[str, Field(max_length=16_384)]
     schema_version: Annotated[int, Field(ge=1, le=MAX_WHOLE)] = 1
+
+
+class Feedback(Inbound):
+    """What such a token claims: with it a case is closed, or opened again, by one who remembers nothing of the case.
+
+    Attributes
+    ----------
+    root_session_id
+        What the case's alerts correlate to.
+    agent
+        Empty where the alert names none.
+    severity_id, enforced
+        As the alert has them: a verdict changes neither.
+    by
+        Who says it. The verdict with the latest ``time`` counts, whatever arrives last.
+    """
+
+    tenant: Identifier
+    case_id: Identifier
+    root_session_id: Identifier
+    session_id: Identifier
+    agent: Annotated[str, Field(max_length=256)]
+    severity_id: Annotated[int, Field(ge=0, le=6)]
+    enforced: bool
+    verdict: Literal["true_positive", "false_positive", "benign", "unsure", "reopen"]
+    by: Annotated[str, Field(min_length=1, max_length=64)]
+    time: Annotated[
+        AwareDatetime,
+        Field(strict=False, ge=datetime(2020, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
+    ]
+    comment: Annotated[str, Field(max_length=1024)]
 
 
 # --------------------------------------------------------------------------- agent.quarantine.v1

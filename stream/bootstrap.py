@@ -18,6 +18,7 @@ from stream.core.deployment import Deployment
 from stream.core.judge import Judge
 from stream.core.releases import Release
 from stream.declarations import load_keys
+from stream.feedback import SignedFeedback
 from stream.opinions import SignedOpinions
 from stream.outbound.act import Actor
 from stream.outbound.change import Receivers
@@ -182,9 +183,13 @@ def actor(settings: Settings) -> Actor:
     """The actor that `settings` describe, with its signing keys."""
     keys = None
     if settings.responder_jwks is not None:
-        keys = _read_jwks(settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held")
+        keys = _read_jwks(
+            settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held and give feedback"
+        )
     rulings = SignedResolutions(keys, settings.issuer)
-    return Actor(SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir), rulings.read)
+    verdicts = SignedFeedback(keys, settings.issuer)
+    signing = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir)
+    return Actor(signing, rulings.read, verdicts.read)
 
 
 def spare_the_collector() -> None:

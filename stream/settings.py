@@ -88,8 +88,8 @@ class Settings:
         Public JWK set of those who may give second opinions (``driftline advise``, a person's tool); without it there are none. The
         same for every worker and replay, as the keys shape cases; read at the start.
     responder_jwks : Path or None
-        Public JWK set of those who may send or drop revocations that the circuit breaker holds (``driftline held``); None trusts
-        nobody. The same for every worker; read at the start.
+        Public JWK set of those who may send or drop revocations that the circuit breaker holds (``driftline held``), and say what a case
+        was (``driftline feedback``); None trusts nobody. The same for every worker; read at the start.
     declaration_jwks : Path or None
         Public JWK set of each tenant (a JSON object), where the policy demands signed declarations. The same
         for every worker and replay, as the keys shape decisions; read at the start.

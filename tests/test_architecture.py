@@ -20,6 +20,7 @@ SHELL = {
     "act_stage.py",
     "judge_stage.py",
     "send.py",
+    "case_feedback.py",
     "advise.py",
     "demo.py",
     "outputs.py",

@@ -15,6 +15,7 @@ import typer
 from models.errors import DriftlineError
 from stream.cli import (
     bridging,
+    feedback,
     holding,
     learning,
     offline,
@@ -68,6 +69,7 @@ for command in (
     bridging.bridge,
     transmitting.transmit,
     holding.held,
+    feedback.feedback,
     shadowing.shadow_report,
     privileges.privileges,
     playing.send,

@@ -91,11 +91,30 @@ def watch(
     beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Show what is already there, too.")
     ] = False,
+    severity: Annotated[
+        str | None,
+        typer.Option(
+            help="Findings of this severity or a higher one alone: informational, low, medium, high, critical, fatal."
+        ),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="What is of this tenant alone.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help="What is of this agent alone, by its declared id.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="What is of this session alone.")] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="A JSON object a line, with topic, key and value; nothing else."),
+    ] = False,
 ) -> None:
     """Decisions, alerts, revocations and refusals as they happen.
 
-    In a pipe: a line for each, the topic and then JSON; none for a call that is allowed.
+    In a pipe: a line for each, the topic and then JSON; none for a call that is allowed. What does not say what is asked after (severity,
+    tenant, agent, session) is left out.
     """
+    from stream.shell.selection import Selection, severity_of
     from stream.shell.watch import watch as show
 
-    show(settings(bootstrap=bootstrap, prefix=prefix), beginning=beginning)
+    selection = Selection(severity_of(severity) if severity is not None else 0, tenant, agent, session)
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    show(configured, beginning=beginning, selection=selection, as_json=as_json)

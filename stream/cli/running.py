@@ -219,6 +219,8 @@ def announce(configured: Settings, judge: Judge | None, actor: Actor | None, voi
     if actor is not None and configured.signing_key_file is None:
         voice.warn("signing with a development key; set DRIFTLINE_SIGNING_KEY_FILE")
     if actor is not None and configured.responder_jwks is None:
-        voice.warn("nobody may rule on what the circuit breaker holds; set DRIFTLINE_RESPONDER_JWKS")
+        voice.warn(
+            "nobody may rule on what the circuit breaker holds, or say what a case was; set DRIFTLINE_RESPONDER_JWKS"
+        )
     if "example.com" in configured.issuer:
         voice.warn("the issuer is an example; set DRIFTLINE_ISSUER")

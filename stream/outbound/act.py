@@ -14,10 +14,31 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from models.contracts import SCHEMA_VERSION, Case, ClockTick, HeldResolved, OutcomeTold, Signed
+from models.contracts import (
+    SCHEMA_VERSION,
+    Case,
+    ClockTick,
+    Feedback,
+    FeedbackGiven,
+    HeldResolved,
+    OutcomeTold,
+    Signed,
+)
 from models.errors import ContractError, DecodeError, DriftlineError, SchemaError
-from stream.events import ALERTS, CORE, ENDS, HELD, REVOCATIONS, Headers, Output, Record, dumps, refusal
-from stream.outbound import alarm
+from stream.events import (
+    ALERTS,
+    CORE,
+    ENDS,
+    HELD,
+    REVOCATIONS,
+    Headers,
+    Output,
+    Record,
+    dumps,
+    milliseconds,
+    refusal,
+)
+from stream.outbound import alarm, feedback
 from stream.outbound.breaker import SENT, Breaker, Held, Resolution, Ruling, standing
 from stream.outbound.campaigns import Campaigns
 from stream.outbound.claims import CREDENTIALS_RELEASED
@@ -25,8 +46,10 @@ from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
-FromLog = Case | HeldResolved | OutcomeTold | ClockTick
+FromLog = Case | HeldResolved | FeedbackGiven | OutcomeTold | ClockTick
 """What stands in the log of cases."""
+MAX_AHEAD_MS = 300_000
+"""How far ahead of the broker the time of a verdict may be: the latest one counts, so none may lie in the future."""
 SET_HEADERS = (("content-type", f"application/{TOKEN_TYPE}".encode()), ("core", CORE.encode()))
 
 
@@ -44,6 +67,10 @@ def _nobody(token: str) -> Resolution:
     raise SchemaError("control", "nobody is trusted to rule on what is held; set DRIFTLINE_RESPONDER_JWKS")
 
 
+def _unheard(token: str) -> tuple[Feedback, str]:
+    raise SchemaError("control", "nobody is trusted to give feedback; set DRIFTLINE_RESPONDER_JWKS")
+
+
 class Actor:
     """Turns cases into alerts and signed Security Event Tokens.
 
@@ -53,10 +80,17 @@ class Actor:
         What signs the tokens.
     rulings : callable
         Verifies the token of a ruling on what is held, or raises `SchemaError`.
+    verdicts : callable
+        Verifies the token of an analyst's verdict, and gives it with the id of its key, or raises `SchemaError`.
     """
 
-    def __init__(self, keys: SigningKeys, rulings: Callable[[str], Resolution] = _nobody) -> None:
-        self._keys, self._rulings = keys, rulings
+    def __init__(
+        self,
+        keys: SigningKeys,
+        rulings: Callable[[str], Resolution] = _nobody,
+        verdicts: Callable[[str], tuple[Feedback, str]] = _unheard,
+    ) -> None:
+        self._keys, self._rulings, self._verdicts = keys, rulings, verdicts
         self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
         # By record id: what a ruling may be about, while records are acted on.
         self._held: dict[str, Record] = {}
@@ -165,6 +199,8 @@ class Actor:
         read = read_case(record)
         if isinstance(read, HeldResolved):
             return self._resolve(record, self._ruling(read))
+        if isinstance(read, FeedbackGiven):
+            return self._feedback(record, read)
         if isinstance(read, OutcomeTold):
             return _alerts(self.containment.take(record.partition, read.tenant, read.outcome))
         return self._case(record, read) if isinstance(read, Case) else []
@@ -193,6 +229,17 @@ class Actor:
         if ruling.tenant != read.tenant:
             raise SchemaError("control", "the ruling is for another tenant")
         return ruling
+
+    def _feedback(self, record: Record, read: FeedbackGiven) -> list[Output]:
+        """Say what an analyst said of a case: all of it stands in the token, so nothing is kept, and it may be said twice."""
+        said, key = self._verdicts(read.token)
+        if said.tenant != read.tenant:
+            raise SchemaError("control", "the feedback is for another tenant")
+        if record.timestamp_type == "append" and milliseconds(said.time) > record.timestamp_ms + MAX_AHEAD_MS:
+            raise SchemaError(
+                "control", "the feedback lies ahead of the broker's time; set the clock where it is signed"
+            )
+        return _alerts([feedback.finding(said, key)])
 
     def _resolve(self, record: Record, ruling: Resolution) -> list[Output]:
         """Send or drop what an opening held before this place of the log, and say so."""
@@ -264,15 +311,16 @@ def _headers(held: Held, scope: str) -> Headers:
     )
 
 
-_OTHERS: dict[str, type[HeldResolved | OutcomeTold | ClockTick]] = {
+_OTHERS: dict[str, type[HeldResolved | FeedbackGiven | OutcomeTold | ClockTick]] = {
     "held.resolved": HeldResolved,
+    "feedback.given": FeedbackGiven,
     "outcome.told": OutcomeTold,
     "clock.tick": ClockTick,
 }
 
 
 def read_case(record: Record) -> FromLog:
-    """The case in `record`, or what stands among cases: a ruling, an outcome, a tick.
+    """The case in `record`, or what stands among cases: a ruling, a verdict, an outcome, a tick.
 
     Raises
     ------

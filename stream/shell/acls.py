@@ -139,7 +139,7 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
     yield topic("worker", CASES, "write", "judge: changes of state, for act")
     yield topic("worker", QUARANTINE, "write", "both stages: what could not be read")
     yield topic("worker", CASES, "read", "act: what to do about")
-    yield topic("worker", FEEDBACK, "read", "act: rulings on what is held")
+    yield topic("worker", FEEDBACK, "read", "act: verdicts of analysts, rulings on what is held")
     yield topic("worker", OUTCOMES, "read", "act: what became of revocations")
     yield topic("worker", HELD, "read", "act: what is held")
     yield topic("worker", HELD, "write", "act: what the circuit breaker holds")

@@ -1,9 +1,8 @@
 """The act stage: cases in, alerts and signed revocations out.
 
 What act knows of the past is read back from the log of cases, from what stands as held, and from its own alerts, when a partition is taken
-over. A
-person's ruling on what is held comes on the topic of feedback, what became of a revocation on that of outcomes; both count once they
-stand among the tenant's cases.
+over. A person's ruling on what is held, and an analyst's verdict, come on the topic of feedback, what became of a revocation on that of
+outcomes; all count once they stand among the tenant's cases.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from models.contracts import HeldResolved, Outcome, OutcomeTold
+from models.contracts import FeedbackGiven, HeldResolved, Outcome, OutcomeTold
 from stream.events import CASES, FEEDBACK, HELD, OUTCOMES, Output, Record, dumps, refusal
 from stream.shell.act_past import read_alerts, read_cases, read_held
 from stream.shell.stage import Stage, StageContext
@@ -128,25 +126,33 @@ class ActStage(Stage):
 
 
 def forwarded(records: Iterable[Record], base: str) -> list[Output]:
-    """What counts once it stands among the cases of its tenant: outcomes, and rulings on what is held among the rest of feedback."""
+    """What counts once it stands among the cases of its tenant: outcomes, verdicts of analysts, and rulings on what is held."""
     outputs = []
     for record in records:
-        told: HeldResolved | OutcomeTold
-        if base == FEEDBACK:
-            with suppress(ValidationError, TypeError):
-                # Whether it is signed is found out where it counts: in the log that all workers read alike.
-                told = HeldResolved.model_validate_json(record.value or b"")
-                outputs.append(_case_record(told))
-            continue
+        told: HeldResolved | FeedbackGiven | OutcomeTold
         try:
-            tenant = (record.key or b"").decode()
-            outcome = Outcome.model_validate_json(record.value or b"")
-            told = OutcomeTold(type="outcome.told", tenant=tenant, outcome=outcome)
+            if base == FEEDBACK:
+                # Whether it is signed by whom is found out where it counts: in the log that all workers read alike.
+                told = _SIGNED.validate_json(record.value or b"")
+            else:
+                tenant = (record.key or b"").decode()
+                outcome = Outcome.model_validate_json(record.value or b"")
+                told = OutcomeTold(type="outcome.told", tenant=tenant, outcome=outcome)
             outputs.append(_case_record(told))
         except (ValidationError, UnicodeDecodeError, TypeError):
-            outputs.append(refusal(record, "schema", "not an outcome, keyed by its tenant"))
+            wanted = _UNSIGNED if base == FEEDBACK else "not an outcome, keyed by its tenant"
+            outputs.append(refusal(record, "schema", wanted))
     return outputs
 
 
-def _case_record(told: HeldResolved | OutcomeTold) -> Output:
+_SIGNED: TypeAdapter[HeldResolved | FeedbackGiven] = TypeAdapter(
+    Annotated[HeldResolved | FeedbackGiven, Field(discriminator="type")]
+)
+_UNSIGNED = (
+    "neither feedback.given nor held.resolved, with tenant and a signed token: feedback counts only signed; `driftline feedback` "
+    "writes it (docs/feedback.md)"
+)
+
+
+def _case_record(told: HeldResolved | FeedbackGiven | OutcomeTold) -> Output:
     return Output(CASES, told.tenant.encode(), (), dumps(told.model_dump(mode="json", exclude_none=True)))

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, QUARANTINE, REVOCATIONS, printable
 from stream.shell.outputs import Seen, claims_of
+from stream.shell.selection import Selection
 
 STYLES = {"allow": "green", "abstain": "dim", "alert": "yellow", "deny": "magenta", "revoke": "bold red"}
 
@@ -35,7 +36,8 @@ def plain(text: object, limit: int = 80) -> str:
 class Board:
     """What the live view shows: counts, and the latest of each kind."""
 
-    def __init__(self, *, latest: int = 40) -> None:
+    def __init__(self, *, latest: int = 40, selection: Selection | None = None) -> None:
+        self._selection = selection or Selection()
         self.verdicts: Counter[str] = Counter()
         self.sessions: set[tuple[str, str]] = set()
         self.n_alerts = self.n_updates = self.n_revocations = self.n_ended = 0
@@ -50,11 +52,13 @@ class Board:
         self._drift: deque[str] = deque(maxlen=1000)  # tokens of late that drift led to
 
     def feed(self, seen: Seen) -> dict[str, Any] | None:
-        """Take one record in; gives its document, or None for a repeat or something unreadable."""
+        """Take one record in; gives its document, or None for a repeat, something unreadable or what nobody asked for."""
         read = _document(seen)
         if read is None:
             return None
         identity, document = read
+        if not self._selection.takes(seen, document):
+            return None
         if (seen.topic + identity) in self._seen:
             return None  # decided again after a crash: the same record
         self._seen.add(seen.topic + identity)

@@ -72,6 +72,7 @@ RULING = {
     "token": sign(Resolution("acme", "none", "send", "ada"), ISSUER, KEY),
     "schema_version": 1,
 }
+VERDICT = {"type": "feedback.given", "tenant": "acme", "token": "x.y.z", "schema_version": 1}
 
 
 def numbers(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -171,8 +172,8 @@ def test_a_record_of_the_case_log_with_a_huge_number_stops_nobody(place: int, ke
             assert "internal" not in reasons(next_owner.act(records_of(good[-1])))
 
 
-@pytest.mark.parametrize(("document", "base"), [(OUTCOME, OUTCOMES), (RULING, FEEDBACK)])
-def test_an_outcome_or_a_ruling_with_a_huge_number_stops_nobody(
+@pytest.mark.parametrize(("document", "base"), [(OUTCOME, OUTCOMES), (RULING, FEEDBACK), (VERDICT, FEEDBACK)])
+def test_an_outcome_a_ruling_or_a_verdict_with_a_huge_number_stops_nobody(
     document: dict[str, Any], base: str, keys: SigningKeys
 ) -> None:
     for at in numbers(document):

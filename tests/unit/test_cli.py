@@ -407,6 +407,7 @@ def test_help_of_every_command_is_there(tmp_path: Path) -> None:
         "replay",
         "train",
         "evaluate",
+        "feedback",
         "import",
         "verify",
     ):

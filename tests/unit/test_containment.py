@@ -367,11 +367,12 @@ def test_an_outcome_that_no_reader_could_keep_goes_to_quarantine_and_stops_nobod
     actor.recall([*at((0, revoked())), record], ())
 
 
-def test_a_ruling_that_no_reader_could_keep_is_passed_by() -> None:
+def test_a_ruling_that_no_reader_could_keep_goes_to_quarantine() -> None:
     value = json.dumps(
         {"type": "held.resolved", "tenant": "acme", "token": "x", "schema_version": 10**23}
     ).encode()
-    assert forwarded([Record(FEEDBACK, 0, 1, NINE_MS, "append", b"acme", (), value)], FEEDBACK) == []
+    (refused,) = forwarded([Record(FEEDBACK, 0, 1, NINE_MS, "append", b"acme", (), value)], FEEDBACK)
+    assert refused.topic == QUARANTINE
 
 
 def test_what_nobody_foresaw_puts_a_record_aside_and_the_next_one_is_acted_on(
@@ -432,7 +433,7 @@ def test_outcomes_become_records_of_their_tenants_and_garbage_goes_to_quarantine
     after = record._replace(offset=1, value=forward.value)
     assert len(findings(Actor(KEYS).act([record, after]))) == 1
     assert [each.topic for each in refused] == [QUARANTINE] * 4
-    assert forwarded([good], FEEDBACK) == []
+    assert [each.topic for each in forwarded([good], FEEDBACK)] == [QUARANTINE]
     assert Outcome.model_validate_json(dumps(orjson.loads(forward.value)["outcome"])).status == "done"
 
 

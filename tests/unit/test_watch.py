@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
+from models.errors import ConfigError
 from stream import bootstrap
-from stream.events import CASES, DECISIONS, QUARANTINE, dumps
+from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, QUARANTINE, RISK, dumps
 from stream.offline import files, replay
 from stream.outbound.act import Actor
 from stream.settings import Settings
 from stream.shell.board import Board
-from stream.shell.outputs import Seen
-from stream.shell.watch import _Lost
+from stream.shell.outputs import SHOWN, Seen
+from stream.shell.selection import Selection, severity_of
+from stream.shell.watch import _Lost, line_of
 from tests import builders as b
 from tests.unit.test_breaker import KEYS
 from tests.unit.test_containment import at, outcome, revoked
 
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=2)
+)
 SAMPLE = Path(__file__).parents[2] / "stream" / "samples" / "19-finance-invoice-iban-swap.jsonl"
 
 
@@ -147,3 +156,75 @@ def test_a_lost_broker_stands_in_the_headline_until_one_answers(monkeypatch: pyt
         (away, True),
     ]
     assert board.headline().plain.endswith(away)
+
+
+def some(**asked: Any) -> Board:
+    return Board(selection=Selection(**asked))
+
+
+def fed(board: Board, seen: Iterable[Seen]) -> list[tuple[str, dict[str, Any]]]:
+    return [(each.topic, found) for each in seen if (found := board.feed(each)) is not None]
+
+
+def test_a_watcher_sees_what_was_asked_after_and_counts_that_alone(tmp_path: Path) -> None:
+    everything = outputs(tmp_path)
+    whole = fed(Board(), everything)
+    (session,) = {document["session_id"] for topic, document in whole if topic == DECISIONS}
+    assert fed(some(session=session), everything) == [
+        (topic, document) for topic, document in whole if topic != RISK and topic != CASES
+    ]
+    board = some(session="another")
+    assert fed(board, everything) == []
+    assert board.headline().plain.startswith("0 sessions · 0 calls")
+    alerts = [(topic, document) for topic, document in whole if topic == ALERTS]
+    for least in range(1, 7):
+        graver = [(topic, document) for topic, document in alerts if document["severity_id"] >= least]
+        assert fed(some(severity=least), everything) == graver
+    assert alerts
+    assert not graver
+
+
+def test_an_outcome_is_of_whom_its_case_is() -> None:
+    told = {"jti": "j", "broker": "sso", "status": "done", "time": "t", "case_id": "c"}
+    decision = {"decision_id": "d", "tenant": "acme", "session_id": "s", "agent": "a", "case_id": "c"}
+    first = Seen(DECISIONS, b"s", (), dumps(decision), 0.0)
+    later = Seen(OUTCOMES, b"acme", (), dumps(told), 0.0)
+    refused = Seen(QUARANTINE, b"s", (("offset", b"1"),), b"", 0.0)
+    for asked, n in (
+        ({"agent": "a"}, 2),
+        ({"session": "s"}, 3),
+        ({"tenant": "acme"}, 2),
+        ({"agent": "b"}, 0),
+    ):
+        assert len(fed(some(**asked), [first, later, refused])) == n
+    assert len(fed(some(agent="a"), [later, first])) == 1  # nobody knows yet whose it is
+    assert len(fed(some(tenant="acme"), [later])) == 1
+
+
+def test_a_watcher_remembers_a_bounded_number_of_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.shell.selection.REMEMBERED", 3)
+    board = some(tenant="acme")
+    for n in range(9):
+        document = {"decision_id": str(n), "tenant": "acme", "case_id": f"c-{n}"}
+        board.feed(Seen(DECISIONS, b"s", (), dumps(document), 0.0))
+    assert list(board._selection._cases) == ["c-6", "c-7", "c-8"]
+
+
+@given(st.dictionaries(st.sampled_from(["actor", "metadata", "sub_id", "severity_id", "tenant"]), JSON))
+def test_no_shape_of_a_document_stops_a_watcher(document: dict[str, Any]) -> None:
+    selection = Selection(severity=3, tenant="acme", agent="a", session="s")
+    for topic in SHOWN:
+        assert not selection.takes(Seen(topic, None, (), b"", 0.0), document)
+
+
+def test_severities_are_ocsf_s_whatever_their_case() -> None:
+    assert (severity_of("High"), severity_of("critical")) == (4, 5)
+    with pytest.raises(ConfigError, match="expected one of informational"):
+        severity_of("urgent")
+
+
+def test_a_line_of_json_has_topic_key_and_document() -> None:
+    seen = Seen(DECISIONS, b"s", (), b"", 0.0)
+    assert line_of(seen, {"b": 1, "a": "\n"}) == (
+        b'{"key":"s","topic":"agent.decisions.v1","value":{"a":"\\n","b":1}}\n'
+    )

@@ -1,0 +1,352 @@
+"""A change of the policy that would have let a case pass, as a diff, with a backtest of what else it would have silenced.
+
+Nothing is applied. What a policy can say today of one credential is an exception with owner, reason and last day; of one tool what it does; of a
+signal only what it leads to for everybody. A score knows no exception, so a case by score has no proposal but what a tool does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import yaml
+
+from models.contracts import Action, CredentialRef
+from models.errors import ConfigError, InputError
+from stream.core.judge import Judge
+from stream.events import CASES, DECISIONS, printable
+from stream.offline.calibration import with_values
+from stream.offline.files import documents_in, is_recorded, read_records
+from stream.offline.recorded import TENANT
+from stream.offline.replay import replay
+from stream.policy import Policy, parse_policy
+
+ALARMING = frozenset({"alert", "deny", "revoke"})
+EXCEPTED = "identity.credential_long_lived"
+"""The signal that a policy can except a single credential from."""
+FOLLOWS = frozenset({"identity.after_revocation", "sequence.denied_before"})
+"""Signals that only say that an earlier call was not let pass."""
+ATTACKS = frozenset({"hijacked", "unseen", "acted", "overreach", "complied"})
+"""Labels of recorded sessions that drifted."""
+
+Place = tuple[str, str, int]
+"""Tenant, session and number of a call."""
+
+
+class Reason(NamedTuple):
+    """Why, who answers for it, and the last day on which it is to hold."""
+
+    why: str
+    owner: str
+    until: date
+
+
+class Proposal(NamedTuple):
+    """A policy that lets a case pass.
+
+    Attributes
+    ----------
+    text : the policy file, changed
+    scope : for whom it would hold, in words
+    ends : whether the policy itself ends it at the last day
+    """
+
+    text: str
+    scope: str
+    ends: bool
+
+
+@dataclass
+class Judged:
+    """What a policy made of some records: the calls that were not let pass, and how many were judged."""
+
+    alarms: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    credentials: list[CredentialRef] = field(default_factory=list)
+    n_calls: int = 0
+
+    def sessions(self) -> set[tuple[str, str]]:
+        """Tenant and session of those with an alarm."""
+        return {place[:2] for place in self.alarms}
+
+
+class Case(NamedTuple):
+    """A case found in the records: whose it is, and the key under which its tree of sessions lies."""
+
+    tenant: str
+    root: str
+    session: str
+    agent: str
+
+
+def judged(files: Iterable[Path], judge: Judge, *, case: str = "", root: str | None = None) -> Judged:
+    """The alarms that files lead to, each a log of its own, and the credentials of one case; with `root` of that tree of sessions alone."""
+    found = Judged()
+    logs = (read_records(path) for path in files)
+    some = (log if root is None else (each for each in log if each[0].key == root.encode()) for log in logs)
+    for output in chain.from_iterable(replay(log, judge) for log in some):
+        if output.topic == DECISIONS:
+            decision = orjson.loads(output.value)
+            found.n_calls += 1
+            if decision["verdict"] in ALARMING:
+                place = decision["tenant"], decision["session_id"], decision["call_seq"]
+                found.alarms.setdefault(place, decision)
+        elif output.topic == CASES and case and (told := orjson.loads(output.value))["case_id"] == case:
+            refs = (CredentialRef.model_validate(ref) for ref in told["credentials"])
+            found.credentials += (ref for ref in refs if ref not in found.credentials)
+    return found
+
+
+def case_in(before: Judged, case: str) -> Case:
+    """The session of a case; `InputError` where no alarm belongs to it."""
+    decision = next((each for each in before.alarms.values() if each["case_id"] == case), None)
+    if decision is None:
+        raise InputError(
+            f"no call in these files alerts for a case {case[:64]!r} under this policy; give the events that it was judged from "
+            "(`driftline topics dump agent.events.v1`), and the policy that judged it"
+        )
+    tenant, root, session = (decision[name] for name in ("tenant", "root_session_id", "session_id"))
+    return Case(tenant, root, session, decision["agent"] or "")
+
+
+def proposal(
+    text: str,
+    policy: Policy,
+    before: Judged,
+    case: str,
+    reason: Reason,
+    passes: Callable[[Policy], bool],
+    does: Mapping[str, Action] | None = None,
+) -> Proposal | None:
+    """The narrowest change that lets the case pass; None where the policy has no word for it.
+
+    Parameters
+    ----------
+    text, policy : the policy in force, as its file has it and as it was read
+    before : what it made of the records
+    passes : whether no call of the case's session would alert under another policy
+    does : what tools do, on the word of whoever asks: nobody else may call a tool that acts a reader
+    """
+    calls = [each for each in before.alarms.values() if each["case_id"] == case]
+    speaking = list(dict.fromkeys(chain.from_iterable(_stopping(call, policy) for call in calls)))
+    candidates: list[Iterator[Proposal]] = []
+    if EXCEPTED in speaking:
+        refs = _used(calls, before.credentials)
+        candidates.append(_excepted(text, refs, reason))
+    note = _note(case_in(before, case), calls, case, reason)
+    if does:
+        candidates.append(_classed(text, policy, does, note))
+    causes = [signal for signal in speaking if signal not in FOLLOWS]
+    chosen = [[signal] for signal in causes] + ([causes] if len(causes) > 1 else [])
+    candidates.append(_quieter(text, policy, chosen, note))
+    return next(
+        (each for each in chain.from_iterable(candidates) if passes(parse_policy(each.text, "proposal"))),
+        None,
+    )
+
+
+def _stopping(call: dict[str, Any], policy: Policy) -> list[str]:
+    """The signals that a call is not let pass for."""
+    speak = (f"{each['family']}.{each['name']}" for each in call["evidence"] if each["supports"])
+    return [signal for signal in speak if policy.signals.get(signal) in ("alert", "deny")]
+
+
+def _used(calls: Sequence[dict[str, Any]], held: Sequence[CredentialRef]) -> list[CredentialRef]:
+    """Of the credentials of a case those that its calls used; all where they do not say."""
+    used = {call["credential"] for call in calls}
+    return [ref for ref in held if f"{ref.broker}/{ref.kind}/{ref.value}" in used] or list(held)
+
+
+def _excepted(text: str, refs: Sequence[CredentialRef], reason: Reason) -> Iterator[Proposal]:
+    changed = text
+    for ref in refs:
+        said = {"owner": reason.owner, "reason": reason.why, "expires": reason.until}
+        row = {"broker": ref.broker, "kind": ref.kind, "value": ref.value, **said}
+        entry = yaml.safe_dump(row, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+        changed = with_exception(changed, entry.rstrip("\n"))
+    if refs:
+        named = ", ".join(printable(f"{ref.broker} {ref.kind} {ref.value}") for ref in refs)
+        yield Proposal(changed, f"the credential {named} of whoever uses it, and {EXCEPTED} alone", True)
+
+
+def _classed(text: str, policy: Policy, does: Mapping[str, Action], note: str) -> Iterator[Proposal]:
+    changed = text
+    for tool, action in does.items():
+        changed = with_tool(changed, tool, action, note)
+    if parse_policy(changed, "proposal").tools == policy.tools | dict(does):
+        tools = ", ".join(printable(f"{tool} ({action})") for tool, action in does.items())
+        yield Proposal(changed, f"the tool {tools} of all tenants and agents, in every judgement", False)
+
+
+def _quieter(text: str, policy: Policy, chosen: Iterable[Sequence[str]], note: str) -> Iterator[Proposal]:
+    for signals in chosen:
+        wanted = policy.signals | dict.fromkeys(signals, "watch")
+        for value in (f"watch  # {note}", "watch"):  # within braces a comment would swallow what follows
+            changed = with_values(text, "signals", dict.fromkeys(signals, value))
+            try:
+                if parse_policy(changed, "proposal").signals == wanted:
+                    what = " and ".join(signals)
+                    scope = f"all tenants, agents and tools: of the signal {what} a policy knows no narrower scope"
+                    yield Proposal(changed, scope, False)
+                    break
+            except ConfigError:
+                continue
+
+
+def _note(of: Case, calls: Sequence[dict[str, Any]], case: str, reason: Reason) -> str:
+    tools = ", ".join(dict.fromkeys(str(call["tool"]) for call in calls))
+    return printable(
+        f"case {case}, tenant {of.tenant}, agent {of.agent or 'unnamed'}, {tools}: {reason.why}; owner {reason.owner}, "
+        f"look again by {reason.until}"
+    )
+
+
+def with_exception(text: str, entry: str) -> str:
+    """A policy's text with one more entry, in YAML's braces, among the exceptions of its credentials.
+
+    Raises
+    ------
+    ConfigError
+        The section is written in a way that this does not change; the entry is in the message.
+
+    >>> print(with_exception("name: a", "{broker: b}"))
+    name: a
+    credentials:
+      exceptions:
+        - {broker: b}
+    <BLANKLINE>
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    section = _child(root, "credentials")
+    lines = text.rstrip("\n").split("\n")
+    if section is None:
+        lines += ["credentials:", "  exceptions:", f"    - {entry}"]
+    elif isinstance(section, yaml.MappingNode) and not section.flow_style:
+        listed = _child(section, "exceptions")
+        first = section.value[0][0].start_mark
+        margin = " " * first.column
+        if listed is None:
+            lines[first.line : first.line] = [f"{margin}exceptions:", f"{margin}  - {entry}"]
+        elif isinstance(listed, yaml.SequenceNode) and not listed.flow_style:
+            # The first stays where it is: a block's own end lies beyond the comments behind it.
+            at = listed.start_mark
+            lines[at.line : at.line] = [f"{' ' * at.column}- {entry}"]
+        else:
+            raise _by_hand(entry)
+    else:
+        raise _by_hand(entry)
+    return "\n".join(lines) + "\n"
+
+
+def with_tool(text: str, tool: str, action: Action, note: str) -> str:
+    """A policy's text with the class of one more tool, the note behind it where lines allow that.
+
+    >>> print(with_tool("tools: {}  # ours", "a: b", "read", "why"))
+    tools:
+      "a: b": read  # why
+      # ours
+    >>> with_tool("tools: {c: write}", "a", "read", "why")
+    'tools: {"a": read, c: write}'
+    """
+    name = yaml.safe_dump(tool, default_style='"', allow_unicode=True, width=10**6).rstrip("\n")
+    section = _child(yaml.compose(text, Loader=yaml.SafeLoader), "tools")
+    if section is None:
+        return f"{text.rstrip()}\ntools:\n  {name}: {action}  # {note}\n"
+    if _child(section, tool) is not None:
+        return with_values(text, "tools", {tool: action})
+    start, end = section.start_mark.index, section.end_mark.index
+    if not section.value:
+        rest = text[end:].lstrip(" ")
+        behind = "  " if rest.startswith("#") else ""
+        line = "" if rest.startswith("\n") or not rest else "\n"
+        return f"{text[:start].rstrip(' ')}\n  {name}: {action}  # {note}{line}{behind}{rest}"
+    if isinstance(section, yaml.MappingNode) and section.flow_style:
+        return f"{text[: start + 1]}{name}: {action}, {text[start + 1 :]}"
+    lines, at = text.split("\n"), section.start_mark
+    lines[at.line : at.line] = [f"{' ' * at.column}{name}: {action}  # {note}"]
+    return "\n".join(lines)
+
+
+def _by_hand(entry: str) -> ConfigError:
+    return ConfigError(
+        f"the policy writes its credentials or their exceptions in braces; write them in lines of their own first, or add by hand: {entry}"
+    )
+
+
+def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for key, value in pairs if key.value == name), None)
+
+
+def diff(before: str, after: str, name: str) -> str:
+    """The change of a policy file as a unified diff."""
+    lines = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(*lines, f"a/{name}", f"b/{name}"))
+
+
+class Backtest(NamedTuple):
+    """What a change would have silenced.
+
+    Attributes
+    ----------
+    n_calls : judged
+    calls : alarms before, after
+    sessions : that alert before, after
+    silenced : alarms that are none any more, in the order of the records: session, tool, verdict before, and the session's label
+    sessions_silenced : counts of sessions with no alarm left, by label
+    attacks : sessions of these whose label says that they drifted
+    of_others : sessions with no alarm left beside the case's
+    """
+
+    n_calls: int
+    calls: tuple[int, int]
+    sessions: tuple[int, int]
+    silenced: list[dict[str, Any]]
+    sessions_silenced: dict[str, int]
+    attacks: list[str]
+    of_others: list[str]
+
+
+def backtest(before: Judged, after: Judged, case: Case, labels: dict[str, str]) -> Backtest:
+    """`before` against `after`; `labels` of recorded sessions, by id."""
+
+    def label(tenant: str, session: str) -> str:
+        return labels.get(session, "unlabelled") if tenant == TENANT else "unlabelled"
+
+    gone = {place: call for place, call in before.alarms.items() if place not in after.alarms}
+    quiet = sorted(before.sessions() - after.sessions())
+    return Backtest(
+        before.n_calls,
+        (len(before.alarms), len(after.alarms)),
+        (len(before.sessions()), len(after.sessions())),
+        [
+            {
+                "tenant": tenant,
+                "session_id": session,
+                "call_seq": seq,
+                "tool": call["tool"],
+                "verdict": call["verdict"],
+                "label": label(tenant, session),
+            }
+            for (tenant, session, seq), call in gone.items()
+        ],
+        dict(Counter(label(*each) for each in quiet)),
+        [session for tenant, session in quiet if label(tenant, session) in ATTACKS],
+        [session for tenant, session in quiet if (tenant, session) != (case.tenant, case.session)],
+    )
+
+
+def labels_in(paths: Iterable[Path]) -> dict[str, str]:
+    """The labels of the recorded sessions in files, by session."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for _, _, document in documents_in(path):
+            if is_recorded(document) and isinstance(document.get("label"), str):
+                found[str(document.get("session_id"))] = document["label"]
+    return found

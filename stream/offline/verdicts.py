@@ -1,0 +1,194 @@
+"""What analysts said of cases, read off the findings that tell of it, and as labels to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+LABELS: Mapping[str, str] = {
+    "true_positive": "hijacked",
+    "false_positive": "benign",
+    "benign": "benign",
+    "unsure": "unclear",
+    "reopen": "unclear",
+}
+"""The label of a recorded session (`models.training.dataset`) that a verdict stands for; ``unclear`` teaches nothing."""
+_ALARMING = frozenset({"alert", "deny", "revoke"})
+
+
+class Subject(NamedTuple):
+    """A case as its alerts tell of it, as far as a verdict on it needs that."""
+
+    tenant: str
+    case_id: str
+    root_session_id: str
+    session_id: str
+    agent: str
+    severity_id: int
+    enforced: bool
+
+
+class Verdict(NamedTuple):
+    """What an analyst said of a case; `key` is the id of the key that signed it, `stands` whether it is the last word on the case."""
+
+    time: str
+    tenant: str
+    session_id: str
+    agent: str
+    case_id: str
+    verdict: str
+    by: str
+    key: str
+    comment: str
+    uid: str
+    root_session_id: str
+    stands: bool = False
+
+
+def subject(findings: Iterable[Any], case: str) -> Subject | None:
+    """The case of that id among findings; None where none tells of it. Its severity is the highest that was told."""
+    found: Subject | None = None
+    for each in findings:
+        info = _member(each, "finding_info")
+        if info.get("uid") != case:
+            continue
+        told = _subject(each)
+        if told is not None:
+            highest = max(told.severity_id, found.severity_id if found is not None else 0)
+            found = told._replace(severity_id=highest)
+    return found
+
+
+def verdicts(findings: Iterable[Any]) -> list[Verdict]:
+    """What was said, each once, newest first; of each case the one with the latest time stands, whatever came last."""
+    said: dict[str, Verdict] = {}
+    for each in findings:
+        told, about = _member(_member(each, "unmapped"), "feedback"), _subject(each)
+        if about is None or told.get("verdict") not in LABELS:
+            continue
+        uid = str(_member(each, "metadata").get("uid"))
+        said[uid] = Verdict(
+            str(told.get("time")),
+            about.tenant,
+            about.session_id,
+            about.agent,
+            about.case_id,
+            str(told["verdict"]),
+            str(told.get("by")),
+            str(told.get("key")),
+            str(each.get("comment") or ""),
+            uid,
+            about.root_session_id,
+        )
+    ranked = sorted(said.values(), key=lambda each: (each.time, each.uid), reverse=True)
+    last: dict[str, str] = {}
+    for each in ranked:
+        last.setdefault(each.case_id, each.uid)
+    return [each._replace(stands=last[each.case_id] == each.uid) for each in ranked]
+
+
+def first_alarms(decisions: Iterable[Any], of: Iterable[Verdict]) -> dict[str, int]:
+    """The first call, from 0, that each case's session was alerted on, by case; `decisions` are read once."""
+    cases = {(each.tenant, each.root_session_id, each.session_id): each.case_id for each in of}
+    first: dict[str, int] = {}
+    for each in decisions:
+        if not isinstance(each, dict) or each.get("verdict") not in _ALARMING:
+            continue
+        place = str(each.get("tenant")), str(each.get("root_session_id")), str(each.get("session_id"))
+        case, seq = cases.get(place), each.get("call_seq")
+        if case is not None and isinstance(seq, int):
+            first[case] = min(seq, first.get(case, seq))
+    return first
+
+
+def labels(said: Iterable[Verdict], first: Mapping[str, int]) -> list[dict[str, Any]]:
+    """One row for each case, oldest last word first.
+
+    Parameters
+    ----------
+    said : iterable of Verdict
+        Newest first, as `verdicts` gives them.
+    first : mapping of case to int
+        The first call that was alerted on: in a confirmed case the first bad one.
+
+    Notes
+    -----
+    The last word counts, and all words are kept. A case is in conflict where the last words of two people call for different labels;
+    who only asked to look again, or is unsure, contradicts nobody.
+    """
+    cases: dict[str, list[Verdict]] = {}
+    for each in said:
+        cases.setdefault(each.case_id, []).append(each)
+    rows = []
+    for case, words in cases.items():
+        last, label = words[0], LABELS[words[0].verdict]
+        of_each = {each.by: LABELS[each.verdict] for each in reversed(words)}
+        rows.append(
+            {
+                "session_id": last.session_id,
+                "root_session_id": last.root_session_id,
+                "tenant": last.tenant,
+                "case_id": case,
+                "verdict": last.verdict,
+                "label": label,
+                "first_bad_seq": first.get(case) if label == "hijacked" else None,
+                "by": last.by,
+                "time": last.time,
+                "conflict": len(set(of_each.values()) - {"unclear"}) > 1,
+                "said": [
+                    {"verdict": w.verdict, "by": w.by, "key": w.key, "time": w.time, "comment": w.comment}
+                    for w in words
+                ],
+            }
+        )
+    return rows[::-1]
+
+
+def labelled(
+    recorded: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Recorded sessions that were judged by people, with the label in place of their own, for `models.training.dataset`.
+
+    A session whose id two tenants have is ``unclear``: it teaches nothing.
+    """
+    by_session: dict[str, Mapping[str, Any]] = {}
+    twice = set()
+    for row in rows:
+        twice |= {row["session_id"]} & by_session.keys()
+        by_session[row["session_id"]] = row
+    for session in recorded:
+        found = by_session.get(str(session.get("session_id")))
+        if found is None:
+            continue
+        certain = session["session_id"] not in twice
+        yield {
+            "source": "feedback",
+            "suite": found["tenant"],
+            "user_task_id": session["session_id"],
+            **session,
+            "label": found["label"] if certain else "unclear",
+            "first_bad_seq": found["first_bad_seq"] if certain else None,
+            "labelled_by": found["by"],
+        }
+
+
+def _subject(finding: Any) -> Subject | None:
+    metadata, actor = _member(finding, "metadata"), _member(finding, "actor")
+    session = _member(actor, "session").get("uid")
+    if not isinstance(session, str):
+        return None
+    severity = finding.get("severity_id")
+    return Subject(
+        str(metadata.get("tenant_uid")),
+        str(_member(finding, "finding_info").get("uid")),
+        str(metadata.get("correlation_uid")),
+        session,
+        str(actor.get("app_name") or ""),
+        severity if isinstance(severity, int) and 0 <= severity <= 6 else 0,
+        _member(finding, "unmapped").get("enforced") is True,
+    )
+
+
+def _member(value: Any, name: str) -> dict[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}

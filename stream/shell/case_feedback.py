@@ -1,0 +1,64 @@
+"""An analyst's verdict on its way to the bus, and what was said, as the alerts have it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from models.contracts import Feedback
+from stream.events import ALERTS, FEEDBACK, dumps, rfc3339
+from stream.offline.verdicts import Subject
+from stream.outbound.feedback import uid_of
+from stream.settings import Settings
+from stream.shell import export
+from stream.shell.send import Message, play
+
+
+def documents(settings: Settings, base: str) -> Iterator[Any]:
+    """The JSON documents of a topic up to its present end; what is none is passed by.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or the topic is missing.
+    """
+    for record, _ in export.records(settings, base):
+        with suppress(orjson.JSONDecodeError):
+            yield orjson.loads(record.value or b"")
+
+
+def verdict_on(subject: Subject, verdict: str, by: str, comment: str) -> Feedback:
+    """What an analyst says of a case now."""
+    said = {"verdict": verdict, "by": by, "comment": comment, "time": rfc3339(round(time.time() * 1000))}
+    return Feedback.model_validate(subject._asdict() | said)
+
+
+def give(settings: Settings, said: Feedback, token: str) -> None:
+    """Send a signed verdict on its way; it counts once a worker that trusts its key has read it.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or it does not take the record.
+    """
+    value = dumps({"type": "feedback.given", "tenant": said.tenant, "token": token})
+    play(settings, [Message(FEEDBACK, said.tenant.encode(), (), value)], None)
+
+
+def told(settings: Settings, said: Feedback, within_s: float) -> bool:
+    """Whether the finding of a verdict is among the alerts within that time; raises as `documents`."""
+    deadline, uid = time.monotonic() + within_s, uid_of(said)
+    while not any(_uid(each) == uid for each in documents(settings, ALERTS)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _uid(finding: Any) -> Any:
+    metadata = finding.get("metadata") if isinstance(finding, dict) else None
+    return metadata.get("uid") if isinstance(metadata, dict) else None

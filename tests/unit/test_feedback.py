@@ -1,0 +1,331 @@
+"""What an analyst says of a case: signed, told once, reversible, and the same whoever reads it and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey
+
+from models.contracts import Feedback
+from models.errors import SchemaError
+from stream import feedback as tokens
+from stream import jose
+from stream.cli.feedback import _show
+from stream.events import ALERTS, CASES, FEEDBACK, QUARANTINE, Output, Record, dumps, rfc3339
+from stream.feedback import TOKEN_TYPE, SignedFeedback, sign
+from stream.offline.verdicts import first_alarms, labelled, labels, subject, verdicts
+from stream.outbound.act import MAX_AHEAD_MS, Actor
+from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, closes
+from stream.outbound.findings import dedup_key
+from stream.outbound.ocsf import problems
+from stream.resolutions import SignedResolutions
+from stream.shell.act_stage import forwarded
+from tests.unit.test_breaker import AUDIENCE, KEY, KEYS, a_case, a_ruling, log, rulings
+
+NINE_MS = 1_767_258_000_000
+PUBLIC = {"keys": [KEY.as_dict(private=False)]}
+BY_VERDICT = {
+    "true_positive": (3, 4, "Resolved", False),
+    "false_positive": (3, 3, "Suppressed", False),
+    "benign": (3, 3, "Suppressed", False),
+    "unsure": (2, 2, "In Progress", False),
+    "reopen": (2, 1, "New", True),
+}
+
+
+def said(verdict: str = "false_positive", after_ms: int = 0, **changes: Any) -> Feedback:
+    document = {
+        "tenant": "acme",
+        "case_id": "case-1",
+        "root_session_id": "s-1",
+        "session_id": "s-1",
+        "agent": "invoices",
+        "severity_id": 5,
+        "enforced": True,
+        "verdict": verdict,
+        "by": "ada",
+        "time": rfc3339(NINE_MS + after_ms),
+        "comment": "the payee is ours",
+        **changes,
+    }
+    return Feedback.model_validate(document)
+
+
+def record_of(feedback: Feedback, key: Any = KEY, audience: str = AUDIENCE, **changes: Any) -> dict[str, Any]:
+    token = sign(feedback, audience, key)
+    return {"type": "feedback.given", "tenant": feedback.tenant, "token": token, **changes}
+
+
+def actor() -> Actor:
+    return Actor(KEYS, rulings().read, SignedFeedback(PUBLIC, AUDIENCE).read)
+
+
+def findings(outputs: Sequence[Output]) -> list[dict[str, Any]]:
+    return [orjson.loads(each.value) for each in outputs if each.topic == ALERTS]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_verdict_becomes_a_finding_of_its_case_by_the_official_schema(verdict: str) -> None:
+    (output,) = actor().act(log(record_of(said(verdict))))
+    assert (output.topic, output.key) == (ALERTS, b"acme")
+    found = orjson.loads(output.value)
+    assert problems(found) == []
+    activity, status_id, status, calls = BY_VERDICT[verdict]
+    assert (found["activity_id"], found["status_id"], found["status"]) == (activity, status_id, status)
+    assert (found["is_alert"], closes(verdict)) == (calls, activity == 3)
+    assert found["finding_info"]["uid"] == "case-1"
+    assert found["unmapped"]["dedup_key"] == dedup_key("acme", "s-1")
+    told = {"verdict": verdict, "by": "ada", "key": "on-call", "time": rfc3339(NINE_MS)}
+    assert found["unmapped"]["feedback"] == told
+    assert (found["severity_id"], found["severity"], found["time"]) == (5, "Critical", NINE_MS)
+    assert found["comment"] == "the payee is ours"
+    assert found["actor"] == {"session": {"uid": "s-1"}, "app_name": "invoices"}
+
+
+def test_a_verdict_of_a_case_that_act_never_saw_is_told_all_the_same_and_revokes_nothing() -> None:
+    outputs = actor().act(log(record_of(said("true_positive", agent="", severity_id=1))))
+    assert [each.topic for each in outputs] == [ALERTS]
+    (found,) = findings(outputs)
+    assert "app_name" not in found["actor"]
+    assert problems(found) == []
+
+
+def test_a_comment_is_data_without_secrets_and_control_characters() -> None:
+    secret = "ghp_" + "a1" * 18
+    told = record_of(said(comment=f"see\x1b[31m <b>{secret}</b>\nnow"))
+    assert secret not in str(jose.decoded(told["token"].split(".")[1]))
+    (found,) = findings(actor().act(log(told)))
+    assert secret not in dumps(found).decode()
+    assert found["comment"].startswith("see [31m <b>secret-sha256:")
+    assert found["comment"].isprintable()
+    assert len(cleaned("x " * 512)) <= MAX_COMMENT
+    assert "comment" not in findings(actor().act(log(record_of(said(comment="")))))[0]
+
+
+def test_the_same_words_signed_again_have_the_same_id_and_others_another() -> None:
+    again = [record_of(said()), record_of(said())]
+    assert again[0]["token"] != again[1]["token"]  # ECDSA draws a number
+    one, two, later = findings(actor().act(log(*again, record_of(said(after_ms=1)))))
+    assert one == two
+    assert one["metadata"]["uid"] != later["metadata"]["uid"]
+
+
+def _other_type(feedback: Feedback) -> dict[str, Any]:
+    claims = feedback.model_dump(mode="json") | {"aud": AUDIENCE}
+    token = jose.token_of("driftline-held+jwt", claims, KEY)
+    return {"type": "feedback.given", "tenant": "acme", "token": token}
+
+
+def _claims(**changes: Any) -> dict[str, Any]:
+    claims = said().model_dump(mode="json") | {"aud": AUDIENCE, **changes}
+    return {"type": "feedback.given", "tenant": "acme", "token": jose.token_of(TOKEN_TYPE, claims, KEY)}
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (record_of(said(), key=ECKey.generate_key("P-256", auto_kid=True)), "no key is known by this kid"),
+        (record_of(said(), audience="https://another.example"), "its aud does not name"),
+        (record_of(said(), tenant="other"), "for another tenant"),
+        (_other_type(said()), "its typ is not"),
+        (_claims(verdict="delete"), "its verdict: "),
+        (_claims(by="a\nb"), "its by is no name"),
+        (_claims(time="yesterday"), "its time: "),
+        (_claims(time="1970-01-01T00:00:00Z"), "its time: "),
+        (_claims(comment="x" * 1025), "its comment: "),
+        (_claims(severity_id=True), "its severity_id is missing or of another type"),
+        (_claims(case_id=""), "its case_id: "),
+        (record_of(said()) | {"token": "x.y.z"}, "the feedback is not valid"),
+        (record_of(said(after_ms=MAX_AHEAD_MS + 1000)), "ahead of the broker's time"),
+    ],
+)
+def test_feedback_that_no_trusted_key_signed_for_here_goes_to_quarantine_and_says_why(
+    document: dict[str, Any], why: str
+) -> None:
+    (output,) = actor().act(log(document))
+    headers = dict(output.headers)
+    assert (output.topic, headers["reason"]) == (QUARANTINE, b"control")
+    assert why in headers["detail"].decode()
+    assert "payee" not in headers["detail"].decode()
+
+
+def test_without_keys_nobody_gives_feedback_and_the_reason_names_the_setting() -> None:
+    for nobody in (Actor(KEYS), Actor(KEYS, verdicts=SignedFeedback(None, AUDIENCE).read)):
+        (output,) = nobody.act(log(record_of(said())))
+        assert b"DRIFTLINE_RESPONDER_JWKS" in dict(output.headers)["detail"]
+
+
+def test_a_token_for_one_purpose_serves_no_other() -> None:
+    with pytest.raises(SchemaError, match="typ"):
+        SignedResolutions(PUBLIC, AUDIENCE).read(record_of(said())["token"])
+    with pytest.raises(SchemaError, match="typ"):
+        SignedFeedback(PUBLIC, AUDIENCE).read(a_ruling("b")["token"])
+    assert Feedback.model_fields["by"].metadata[1].max_length == tokens.MAX_BY
+
+
+def test_feedback_counts_once_it_stands_among_cases_and_unsigned_feedback_is_put_aside_with_the_mend() -> (
+    None
+):
+    unsigned = {"case_id": "case-1", "verdict": "benign", "analyst": "ada", "time": "2026-01-01T09:00:00Z"}
+    values = [dumps(record_of(said())), dumps(unsigned), b"{}", b"\xff", None]
+    records = [Record(FEEDBACK, 0, n, NINE_MS, "append", b"x", (), value) for n, value in enumerate(values)]
+    first, *aside = forwarded(records, FEEDBACK)
+    assert (first.topic, first.key) == (CASES, b"acme")
+    assert [each.topic for each in aside] == [QUARANTINE] * 4
+    assert b"driftline feedback" in dict(aside[0].headers)["detail"]
+    case = Record(CASES, 3, 0, NINE_MS, "append", first.key, (), first.value)
+    assert len(findings(actor().act([case]))) == 1
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from([*VERDICTS, "case"]), st.integers(0, 3), st.integers(0, 5)), max_size=12
+)
+
+
+def _documents(steps: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
+    return [
+        a_case(n, place) if word == "case" else record_of(said(word, minute * 1000, case_id=f"case-{n}"))
+        for place, (word, n, minute) in enumerate(steps)
+    ]
+
+
+@given(STEPS, st.integers(0, 12))
+def test_acting_twice_or_after_a_takeover_tells_the_same_verdicts_with_the_same_ids(
+    steps: Sequence[tuple[str, int, int]], at: int
+) -> None:
+    records = log(*_documents(steps))
+    whole = _told(actor().act(records))
+    twice = actor()
+    assert _told([*twice.act(records), *twice.act(records)]) == whole * 2
+    heir = actor()
+    heir.recall(records[:at], ())
+    assert _told(heir.act(records[at:])) == _told(actor().act(records[at:]))
+    assert _told([out for record in records for out in actor().act([record])]) == whole
+
+
+@given(STEPS)
+def test_a_verdict_moves_no_revocation(steps: Sequence[tuple[str, int, int]]) -> None:
+    documents = _documents(steps)
+    mixed = actor().act(log(*documents))
+    alone = actor().act(log(*(each for each in documents if "type" not in each)))
+    assert [o.value for o in mixed if o.topic not in (ALERTS, QUARANTINE)] == [
+        o.value for o in alone if o.topic not in (ALERTS, QUARANTINE)
+    ]
+
+
+def _told(outputs: Sequence[Output]) -> list[bytes]:
+    return [each.value for each in outputs if each.topic == ALERTS and b'"feedback":' in each.value]
+
+
+def _said_of(*words: Feedback) -> list[dict[str, Any]]:
+    return findings(actor().act(log(*(record_of(word) for word in words))))
+
+
+def test_the_last_word_on_a_case_is_the_one_with_the_latest_time_whatever_arrives_last() -> None:
+    early, late = said("false_positive", 0), said("reopen", 5000, by="bob")
+    other = said("benign", 9000, case_id="case-2", session_id="s-2")
+    for order in ((early, late, other), (late, early, other, early)):
+        listed = verdicts(_said_of(*order))
+        assert [(each.verdict, each.stands) for each in listed] == [
+            ("benign", True),
+            ("reopen", True),
+            ("false_positive", False),
+        ]
+
+
+def test_the_subject_of_a_case_is_read_off_its_alerts() -> None:
+    alert = {
+        "severity_id": 4,
+        "metadata": {"tenant_uid": "acme", "correlation_uid": "s-0"},
+        "actor": {"session": {"uid": "s-1"}, "app_name": "invoices"},
+        "finding_info": {"uid": "case-1"},
+        "unmapped": {"enforced": True},
+    }
+    opening = {"finding_info": {"uid": "b"}, "severity_id": 5}
+    found = subject([[], {}, opening, alert, {**alert, "severity_id": 3}], "case-1")
+    assert found == ("acme", "case-1", "s-0", "s-1", "invoices", 4, True)
+    assert subject([alert, opening], "b") is None
+    assert subject([alert], "case") is None
+
+
+def test_labels_keep_all_words_tell_conflicts_and_let_the_last_word_count() -> None:
+    second = {"case_id": "case-2", "session_id": "s-2", "root_session_id": "s-2"}
+    words = [
+        said("false_positive", 0),
+        said("true_positive", 1000, by="bob"),
+        said("true_positive", 0, **second),
+        said("unsure", 500, by="eve", **second),
+        said("true_positive", 900, **second),
+    ]
+    decisions = [
+        {"tenant": "acme", "root_session_id": f"s-{n}", "session_id": f"s-{n}", "verdict": v, "call_seq": c}
+        for n, v, c in ((1, "allow", 0), (1, "deny", 4), (1, "alert", 2), (2, "revoke", 7), (3, "alert", 1))
+    ]
+    listed = verdicts(_said_of(*words))
+    first = first_alarms([None, *decisions], [each for each in listed if each.stands])
+    rows = {row["case_id"]: row for row in labels(listed, first)}
+    assert rows["case-1"]["conflict"] is True
+    assert rows["case-2"]["conflict"] is False
+    assert (rows["case-1"]["label"], rows["case-1"]["first_bad_seq"]) == ("hijacked", 2)
+    assert (rows["case-2"]["label"], rows["case-2"]["first_bad_seq"]) == ("hijacked", 7)
+    assert [word["verdict"] for word in rows["case-1"]["said"]] == ["true_positive", "false_positive"]
+    withdrawn = verdicts(_said_of(*words, said("reopen", 2000)))
+    assert labels(withdrawn, {})[-1] | {"said": 0} == rows["case-1"] | {
+        "verdict": "reopen",
+        "label": "unclear",
+        "first_bad_seq": None,
+        "by": "ada",
+        "time": rfc3339(NINE_MS + 2000),
+        "conflict": False,
+        "said": 0,
+    }
+
+
+def test_a_recorded_session_that_was_judged_is_read_as_a_labelled_one() -> None:
+    from models.training.dataset import of_record, target_of
+
+    calls = [{"tool": "pay", "args": {}, "result": "ok"}] * 3
+    recorded = [{"session_id": f"s-{n}", "intent": "Pay.", "calls": calls} for n in range(4)]
+    words = [
+        said("true_positive"),
+        said("benign", case_id="case-2", session_id="s-2"),
+        said("unsure", case_id="case-3", session_id="s-3"),
+    ]
+    rows = labels(verdicts(_said_of(*words)), {"case-1": 1})
+    read = {each["session_id"]: of_record(each, {}) for each in labelled(recorded, rows)}
+    assert {name: each.kind for name, each in read.items()} == {
+        "s-1": "hijacked",
+        "s-2": "benign",
+        "s-3": "unclear",
+    }
+    assert [target_of(read["s-1"], seq) for seq in range(3)] == [0, 1, -1]
+    assert [target_of(read["s-2"], seq) for seq in range(3)] == [0, 0, 0]
+    other = labels(verdicts(_said_of(*words, said("benign", tenant="other", case_id="case-9"))), {})
+    twins = {each["session_id"]: each["label"] for each in labelled(recorded, other)}
+    assert twins["s-1"] == "unclear"
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_what_was_said_is_shown_whole_and_never_as_markup(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    case = "e4e7719c26c3595f37a8db28d0972f77"
+    words = [
+        said(case_id=case, by="[/bold]eve.fischer-lindqvist@security.acme.example"),
+        said("reopen", 1000, case_id=case, comment="[link=x]\x1b[31m"),
+    ]
+    _show(verdicts(_said_of(*words)))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.count(case) == 2
+    assert shown.count("reopen, counts") == shown.count(", counts") == 1
+    for word in ("[/bold]eve.fischer", "[link=x] [31m", "2026-01-01 09:00", "acme: s-1, invoices"):
+        assert word in shown
+    _show([])
+    assert capsys.readouterr().out == "nothing was said\n"
