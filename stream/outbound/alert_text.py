@@ -106,7 +106,7 @@ def target(change: Change) -> str | None:
 
 
 def steps(change: Change, next_step: str) -> str:
-    """Three or four steps: what to look at, what an honest cause would be, what to do, and what became of the credential."""
+    """Up to five steps: what to look at, what an honest cause would be, what to do, the credential, and the commands for more."""
     told = leading(change)
     runbook = _runbook(told)
     lines = []
@@ -116,10 +116,15 @@ def steps(change: Change, next_step: str) -> str:
             f"It may be honest: {runbook.benign}",
             f"{_capital(runbook.do)}",
         ]
-    lines.append(next_step)
+    lines += [next_step, _commands(change)]
     return " ".join(
         f"{number}. {line}{'' if line[-1:] in '.?' else '.'}" for number, line in enumerate(lines, 1)
     )
+
+
+def _commands(change: Change) -> str:
+    case = change.case.case_id
+    return f"driftline show {case} tells the session; driftline feedback {case} --verdict false_positive closes a false alarm"
 
 
 def cited(change: Change) -> list[tuple[int, str]]:

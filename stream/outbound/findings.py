@@ -158,9 +158,14 @@ def _classified(change: Change) -> dict[str, Any]:
         "risk_level_id": risk,
         "risk_level": RISK_LEVEL[risk],
         "risk_score": percent,
-        # Whoever works on the case says when that is no longer so; a session's end does not.
-        "status_id": 3 if closed else 1,
-        "status": "Suppressed" if closed else "New",
+        # Whoever works on the case says when that is no longer so: a session's end leaves it as it is.
+        **(
+            {}
+            if change.case.kind == "ended"
+            else {"status_id": 3, "status": "Suppressed"}
+            if closed
+            else {"status_id": 1, "status": "New"}
+        ),
     }
 
 
@@ -385,8 +390,8 @@ def _next_steps(change: Change) -> str:
     case = change.case
     if case.kind == "ended":
         return (
-            "The session is over and its case is not: see what its calls did, then close the case. If it was a false"
-            " alarm, would_pass in its decisions says what would have let the calls through."
+            f"The session is over and its case is not. driftline show {case.case_id} tells what its calls did; driftline feedback"
+            f" {case.case_id} --verdict true_positive closes it, or false_positive: then --propose says what would let the calls pass."
         )
     if _is_closed(change):
         return (

@@ -44,7 +44,7 @@ class Notice(NamedTuple):
     analytic : id and name of what found it
     activity : 1 begins, 2 goes on, 3 closes
     calls : whether it calls somebody
-    status, action, disposition, severity : as OCSF numbers them, and in its words
+    status, action, disposition, severity : as OCSF numbers them, and in its words; no status: it stays as whoever works on it left it
     revocation, until_ms : what became of the revocation, and until when credentials may work at worst
     """
 
@@ -63,7 +63,7 @@ class Notice(NamedTuple):
     until_ms: int | None = None
     time_ms: int | None = None
     actor: dict[str, Any] | None = None
-    status: tuple[int, str] = NEW
+    status: tuple[int, str] | None = NEW
     action: tuple[int, str] = OBSERVED
     disposition: tuple[int, str] = ALERT
     severity: int = 5
@@ -83,8 +83,6 @@ def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
         "confidence": CONFIDENCE[3],
         "risk_level_id": notice.severity - 1,
         "risk_level": RISK_LEVEL[notice.severity - 1],
-        "status_id": notice.status[0],
-        "status": notice.status[1],
         "action_id": notice.action[0],
         "action": notice.action[1],
         "disposition_id": notice.disposition[0],
@@ -123,6 +121,8 @@ def finding(subject: Subject, notice: Notice) -> dict[str, Any]:
             },
         },
     }
+    if notice.status is not None:
+        event["status_id"], event["status"] = notice.status
     if notice.actor is not None:
         event["actor"] = notice.actor
     return event
