@@ -15,6 +15,7 @@ import typer
 from models.errors import DriftlineError
 from stream.cli import (
     bridging,
+    covering,
     holding,
     learning,
     offline,
@@ -70,6 +71,7 @@ for command in (
     holding.held,
     shadowing.shadow_report,
     privileges.privileges,
+    covering.coverage,
     playing.send,
     playing.watch,
     offline.replay,
