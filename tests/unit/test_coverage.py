@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -17,8 +19,12 @@ from stream.core.items import Mark
 from stream.events import CASES, DECISIONS, EVENTS, Record, dumps
 from stream.offline.coverage import MENDS, NAMELESS, Agent, Coverage
 from stream.offline.files import read_any
+from stream.offline.replay import run_replay
+from stream.settings import Settings
 from stream.shell.metrics import Measures
 from tests import builders as b
+from tests.cluster import ROOT
+from tests.unit.test_samples import SAMPLES
 
 AGENT = {"id": "clerk"}
 TENANTS: dict[str, str | None] = {EVENTS: None}
@@ -295,6 +301,67 @@ def test_hostile_names_reach_the_terminal_on_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["coverage", "--file", str(outputs)])
     assert "\x1b" not in done.stdout
     assert "[red]" in done.stdout
+
+
+# ------------------------------------------------------------------ the page
+
+PAGE = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE)
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, cell by cell."""
+    below = PAGE.split(f"{heading}\n", 1)[1]
+    table = re.search(r"^\|.*\n\| ---.*\n((?:\|.*\n)+)", below, re.M)
+    assert table is not None
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    assert len(NAMED) > 50
+    sources = {file: (ROOT / file).read_text(encoding="utf-8") for file, _ in NAMED}
+    assert [
+        (file, name) for file, name in NAMED if not re.search(rf"^def {name}\(", sources[file], re.M)
+    ] == []
+
+
+def test_what_is_met_or_met_in_part_names_a_test_and_what_is_not_names_none() -> None:
+    must = rows_below("### The fields that it calls MUST")
+    should = rows_below("### Of those that it calls SHOULD")
+    rules = rows_below("### Its rules")
+    aarm = rows_below("## AARM")
+    states = [(row[2], row[-1]) for row in must]
+    states += [(row[1], row[-1]) for row in (*should, *rules)]
+    states += [(row[3], row[-1]) for row in aarm]
+    assert {state for state, _ in states} == {"met", "in part", "not met"}
+    assert [row for row in states if (row[0] == "not met") != (row[1].strip("| ") == "-")] == []
+    assert [row[0].strip("| ") for row in aarm] == [f"R{n}" for n in range(1, 10)]
+    counts = Counter(row[2] for row in must)
+    assert len(must) == 50
+    said = f"Of 50, {counts['met']} are met, {counts['in part']} in part, {counts['not met']} not."
+    assert said in PAGE
+
+
+def test_the_page_tells_of_every_finding_and_of_metrics_that_there_are() -> None:
+    findings = PAGE.split("| finding | counts |", 1)[1].split("\n\n", 1)[0].replace(" ", "_")
+    assert [what for what in MENDS if what not in findings] == []
+    known = {metric.name for metric in Measures().registry.collect()}
+    named = set(re.findall(r"`(driftline_\w+?)(?:_total)?(?:\{[^`]*)?`", PAGE))
+    assert named
+    assert named - known == set()
+    assert set(re.findall(r'mark="(\w+)"', PAGE)) <= set(get_args(Mark))
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_the_command_says_of_the_samples(tmp_path: Path) -> None:
+    events = tmp_path / "samples.jsonl"
+    events.write_bytes(b"".join(file.read_bytes() for file in sorted(SAMPLES.glob("*.jsonl"))))
+    outputs = tmp_path / "all.jsonl"
+    with outputs.open("w", encoding="utf-8") as out:
+        run_replay(events, True, None, Settings(state_dir=tmp_path), out)
+    done = CliRunner().invoke(app, ["coverage", "--file", str(outputs), "--file", str(events)])
+    shown = PAGE.split("```\n", 2)[1]
+    assert shown.strip() == done.stdout[done.stdout.index("globex, (no name): ") :].strip()
 
 
 # ------------------------------------------------------------------ the worker's metrics

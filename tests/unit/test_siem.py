@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -28,7 +29,7 @@ from sigma.validation import SigmaValidator
 from sigma.validators.core import validators
 
 from models.contracts import Decision
-from stream.events import ALERTS, DECISIONS
+from stream.events import ALERTS, DECISIONS, dumps
 from stream.offline.replay import run_replay
 from stream.outbound.act import Actor
 from stream.settings import Settings
@@ -240,6 +241,15 @@ def fields_of(rule: SigmaRule) -> set[str]:
     }
 
 
+DECISION_FIELDS = {*Decision.model_fields, "evidence.name", "evidence.family"}
+
+
+def alert_fields(made: Any) -> set[str]:
+    """The paths of all alerts that the samples, and a budget that is used up, lead to."""
+    rows = [row for maker in (shipped, more_drift_than_the_budget) for row in made(maker)]
+    return {name for row in rows if row["topic"] == ALERTS for name, _ in flattened(row["value"])}
+
+
 # ------------------------------------------------------------------ the tests
 
 
@@ -310,17 +320,7 @@ def test_the_rules_satisfy_pysigma_s_validators() -> None:
 def test_a_rule_asks_for_fields_that_records_have(path: Path, made: Any) -> None:
     base = next(rule for rule in rules_in(path) if isinstance(rule, SigmaRule))
     asked = fields_of(base) | set(told(path).fields if isinstance(told(path), SigmaRule) else ())
-    if base.logsource.service == "decisions":
-        known = {*Decision.model_fields, *(f"evidence.{name}" for name in ("name", "family"))}
-    else:
-        makers = (shipped, more_drift_than_the_budget)
-        known = {
-            name
-            for maker in makers
-            for row in made(maker)
-            if row["topic"] == ALERTS
-            for name, _ in flattened(row["value"])
-        }
+    known = DECISION_FIELDS if base.logsource.service == "decisions" else alert_fields(made)
     assert asked - known == set()
 
 
@@ -360,3 +360,50 @@ def test_a_rule_becomes_one_query_of_each_siem(siem: str, path: Path, backend: A
         assert "'" not in query  # to the backend a path is a piece of text, which equals nothing
     elif isinstance(backend, ESQLBackend):
         assert query.startswith("from driftline-decisions ")
+
+
+# ------------------------------------------------------------------ the page
+
+PAGE = (ROOT / "docs" / "siem.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_every_rule_with_its_level() -> None:
+    listed = re.findall(r"^\| `((?:alert|decision|several)_\w+)` \| (\w+) \|", PAGE, re.M)
+    assert listed == [(path.stem, str(told(path).level).lower()) for path in RULES]
+
+
+@pytest.mark.slow
+def test_the_page_maps_fields_that_records_have(made: Any) -> None:
+    table = PAGE.split("| what | alert (OCSF) | decision |", 1)[1].split("\n\n", 1)[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    assert len(rows) > 15
+    for place, known in ((1, alert_fields(made)), (2, DECISION_FIELDS)):
+        named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row[place])}
+        assert named - known == set()
+
+
+@pytest.mark.slow
+def test_the_page_s_searches_ask_for_fields_that_records_have(made: Any) -> None:
+    searches = [
+        line for block in re.findall(r"^```\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()
+    ]
+    searches = [
+        line for line in searches if "driftline-" in line or "_CL" in line or "index=driftline" in line
+    ]
+    assert len(searches) == 16
+    dotted = {name for line in searches for name in re.findall(r"\b[a-z]\w*(?:\.\w+)+\b", line)}
+    assert dotted - alert_fields(made) == set()
+    for line in searches:
+        if "alerts" not in line and "Alerts" not in line:
+            compared = set(re.findall(r'\b(\w+) ?={1,2} ?(?:"|true|false|revoke)', line))
+            assert compared - DECISION_FIELDS == set()
+
+
+@pytest.mark.slow
+def test_an_alert_s_top_time_is_the_only_one_that_splunk_s_prefix_meets(made: Any) -> None:
+    for row in made(shipped):
+        text = dumps(row["value"]).decode()
+        if row["topic"] == ALERTS:
+            assert re.findall(r'"time":(\d+)', text) == [str(row["value"]["time"])]
+        elif row["topic"] == DECISIONS:
+            assert re.search(r'"time":"([^"]+)"', text)[1] == row["value"]["time"]
