@@ -388,7 +388,9 @@ def test_the_page_s_searches_ask_for_fields_that_records_have(made: Any) -> None
         line for block in re.findall(r"^```\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()
     ]
     searches = [
-        line for line in searches if "driftline-" in line or "_CL" in line or "index=driftline" in line
+        line
+        for line in searches
+        if "from driftline-" in line or "=driftline-" in line or "_CL" in line or "index=driftline" in line
     ]
     assert len(searches) == 16
     dotted = {name for line in searches for name in re.findall(r"\b[a-z]\w*(?:\.\w+)+\b", line)}
@@ -401,9 +403,10 @@ def test_the_page_s_searches_ask_for_fields_that_records_have(made: Any) -> None
 
 @pytest.mark.slow
 def test_an_alert_s_top_time_is_the_only_one_that_splunk_s_prefix_meets(made: Any) -> None:
-    for row in made(shipped):
+    rows = [row for row in made(shipped) if row["topic"] in TOPICS.values()]
+    for row in rows:
         text = dumps(row["value"]).decode()
         if row["topic"] == ALERTS:
             assert re.findall(r'"time":(\d+)', text) == [str(row["value"]["time"])]
-        elif row["topic"] == DECISIONS:
+        else:
             assert re.search(r'"time":"([^"]+)"', text)[1] == row["value"]["time"]
