@@ -39,8 +39,8 @@ class ClusterError(RuntimeError):
     """Kafka could not be had or started; the text says what is missing."""
 
 
-def class_path() -> str:
-    """Kafka's jars, fetched once for a version of the pom.
+def class_path(pom: Path = POM, jars: Path = JARS) -> str:
+    """The jars that `pom` names, Kafka's own, fetched into `jars` once for a version of the pom.
 
     Raises
     ------
@@ -50,28 +50,28 @@ def class_path() -> str:
     java, maven = shutil.which("java"), shutil.which("mvn")
     if java is None:
         raise ClusterError("java 17 or later is not on the PATH")
-    done = JARS / "pom.xml"
-    JARS.parent.mkdir(exist_ok=True)
-    with JARS.with_name("kafka.lock").open("w") as lock:  # workers of one run ask at once
+    jars.parent.mkdir(exist_ok=True)
+    with jars.with_name(f"{jars.name}.lock").open("w") as lock:  # workers of one run ask at once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _fetch(done, maven)
-    return str(JARS / "*")
+        _fetch(pom, jars, maven)
+    return str(jars / "*")
 
 
-def _fetch(done: Path, maven: str | None) -> None:
+def _fetch(pom: Path, jars: Path, maven: str | None) -> None:
     """Have the jars lie where they belong, those of this version of the pom."""
-    if not done.exists() or done.read_bytes() != POM.read_bytes():
+    done = jars / "pom.xml"
+    if not done.exists() or done.read_bytes() != pom.read_bytes():
         if maven is None:
-            raise ClusterError("mvn is not on the PATH, and Kafka's jars are not in build/kafka")
-        fresh = JARS.with_name(f"kafka.{os.getpid()}")
+            raise ClusterError(f"mvn is not on the PATH, and Kafka's jars are not in build/{jars.name}")
+        fresh = jars.with_name(f"{jars.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
-        fetch = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        fetch = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
         result = subprocess.run([*fetch, f"-DoutputDirectory={fresh}"], capture_output=True, text=True)
         if result.returncode != 0:
             raise ClusterError(f"maven could not fetch Kafka's jars: {result.stdout[-600:]}")
-        shutil.copy(POM, fresh / "pom.xml")
-        shutil.rmtree(JARS, ignore_errors=True)
-        fresh.rename(JARS)
+        shutil.copy(pom, fresh / "pom.xml")
+        shutil.rmtree(jars, ignore_errors=True)
+        fresh.rename(jars)
 
 
 def free_ports(n: int) -> list[int]:

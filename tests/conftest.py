@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis
 
 from stream.settings import Settings
 from stream.shell import topics
-from tests.cluster import Cluster, ClusterError, class_path, container
+from tests.cluster import ROOT, Cluster, ClusterError, class_path, container
 from tests.keycloak.server import Keycloak, KeycloakError, distribution
 
 # The same examples each time, however busy the machine is.
@@ -56,6 +56,16 @@ def jars() -> None:
         class_path()
     except ClusterError as error:
         _absent(f"NOT RUN: Apache Kafka is needed ({error})")
+
+
+@pytest.fixture(scope="session")
+def connect_jars() -> str:
+    """The class path of Kafka Connect's standalone worker and its file sink."""
+    try:
+        return class_path(ROOT / "tests" / "connect.pom.xml", ROOT / "build" / "connect")
+    except ClusterError as error:
+        _absent(f"NOT RUN: Kafka Connect is needed ({error})")
+    return ""
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import typer
 from models.errors import DriftlineError
 from stream.cli import (
     bridging,
+    covering,
     feedback,
     holding,
     learning,
@@ -72,6 +73,7 @@ for command in (
     feedback.feedback,
     shadowing.shadow_report,
     privileges.privileges,
+    covering.coverage,
     playing.send,
     playing.watch,
     offline.replay,

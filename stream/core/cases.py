@@ -30,7 +30,7 @@ from stream.policy import Policy
 MAX_REASON = 600
 """Characters of a case's reason."""
 
-_OVER = {
+OVER = {
     "ended": "the session ended",
     "idle": "the session was idle for longer than the limit",
     "evicted": "the partition's or the tree's limit of open sessions was reached",
@@ -139,7 +139,7 @@ class Cases:
         before, is_open = dossier.standing, dossier.alerted or dossier.revoked
         dossier.standing = before if is_open else "closed"
         if is_open or item.session.credentials or before != "quiet":
-            self._write(item, Move("ended", "ended", before, dossier.standing, _OVER[item.how]))
+            self._write(item, Move("ended", "ended", before, dossier.standing, OVER[item.how]))
         dossier.over = True
 
     def opined(self, item: Opined) -> str:

@@ -93,6 +93,8 @@ class Measures:
         self.records = counter("records", "Input records read, by stage.", "stage")
         text = "Decisions confirmed, repeats after a crash included."
         self.decisions = counter("decisions", text, "verdict")
+        text = "Decisions with a mark, by mark: what was unusual about the record or the session."
+        self.marked = counter("marked_decisions", text, "mark")
         self.outputs = counter("outputs", "Records confirmed by the broker, by topic.", "topic")
         text = "Sessions whose revocations for drift are held, dropped, awaited of a broker, failed there or overdue."
         self.revocations = gauge("revocations", text, "standing")
@@ -125,8 +127,11 @@ class Measures:
         """Count a batch whose outputs the broker has confirmed; `stamps_ms` are its records' timestamps."""
         for topic, n in collections.Counter(output.topic for output in outputs).items():
             self.outputs.labels(topic).inc(n)
-        for verdict, n in collections.Counter(_verdict(o) for o in outputs if o.topic == DECISIONS).items():
+        decided = [output for output in outputs if output.topic == DECISIONS]
+        for verdict, n in collections.Counter(_verdict(output) for output in decided).items():
             self.decisions.labels(verdict).inc(n)
+        for mark, n in collections.Counter(mark for output in decided for mark in _marks(output)).items():
+            self.marked.labels(mark).inc(n)
         refused = (dict(o.headers).get("reason", b"?") for o in outputs if o.topic == QUARANTINE)
         for reason, n in collections.Counter(refused).items():
             self.quarantine.labels(reason.decode()).inc(n)
@@ -153,3 +158,10 @@ def _verdict(output: Output) -> str:
     # Keys are sorted, and no other key of a decision is called so: cheaper than parsing the record.
     start = output.value.rfind(b'"verdict":"')
     return output.value[start + 11 : output.value.find(b'"', start + 11)].decode() if start >= 0 else "?"
+
+
+def _marks(output: Output) -> list[str]:
+    # The same; a mark is a word of ours, so that the list holds no bracket.
+    start = output.value.rfind(b'"marks":[') + 9
+    listed = output.value[start : output.value.find(b"]", start)] if start >= 9 else b""
+    return [mark.strip(b'"').decode() for mark in listed.split(b",") if mark]

@@ -317,10 +317,11 @@ def test_finding_of_calls_after_the_end_says_that_the_session_goes_on() -> None:
     assert event["unmapped"]["exposure"]["revocation"] == "not requested"
 
 
-def test_finding_of_an_end_promises_nothing_for_a_verdict_that_nothing_reads() -> None:
-    steps = finding(CHANGES["end"])["remediation"]["desc"]
-    assert "verdict" not in steps
-    assert "driftline feedback" in steps
+def test_a_finding_names_the_commands_for_its_case() -> None:
+    for name in ("first alert", "end"):
+        steps = finding(CHANGES[name])["remediation"]["desc"]
+        assert "driftline show case-1" in steps
+        assert "driftline feedback case-1 --verdict" in steps
 
 
 @pytest.mark.parametrize(
