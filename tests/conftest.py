@@ -58,14 +58,25 @@ def jars() -> None:
         _absent(f"NOT RUN: Apache Kafka is needed ({error})")
 
 
+def _jars_of(name: str) -> str:
+    """The class path of what ``tests/<name>.pom.xml`` names."""
+    try:
+        return class_path(ROOT / "tests" / f"{name}.pom.xml", ROOT / "build" / name)
+    except ClusterError as error:
+        _absent(f"NOT RUN: {name} is needed ({error})")
+    return ""
+
+
 @pytest.fixture(scope="session")
 def connect_jars() -> str:
-    """The class path of Kafka Connect's standalone worker and its file sink."""
-    try:
-        return class_path(ROOT / "tests" / "connect.pom.xml", ROOT / "build" / "connect")
-    except ClusterError as error:
-        _absent(f"NOT RUN: Kafka Connect is needed ({error})")
-    return ""
+    """Kafka Connect's standalone worker and its file sink."""
+    return _jars_of("connect")
+
+
+@pytest.fixture(scope="session")
+def lucene_jars() -> str:
+    """Lucene and its query parser."""
+    return _jars_of("lucene")
 
 
 @pytest.fixture(scope="session")
