@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,14 +59,29 @@ def jars() -> None:
         _absent(f"NOT RUN: Apache Kafka is needed ({error})")
 
 
+def _jars_of(name: str) -> str:
+    """The class path of what ``tests/<name>.pom.xml`` names."""
+    try:
+        return class_path(ROOT / "tests" / f"{name}.pom.xml", ROOT / "build" / name)
+    except ClusterError as error:
+        _absent(f"NOT RUN: {name} is needed ({error})")
+    return ""
+
+
 @pytest.fixture(scope="session")
 def connect_jars() -> str:
-    """The class path of Kafka Connect's standalone worker and its file sink."""
-    try:
-        return class_path(ROOT / "tests" / "connect.pom.xml", ROOT / "build" / "connect")
-    except ClusterError as error:
-        _absent(f"NOT RUN: Kafka Connect is needed ({error})")
-    return ""
+    """Kafka Connect's standalone worker and its file sink."""
+    return _jars_of("connect")
+
+
+@pytest.fixture(scope="session")
+def lucene_jars() -> str:
+    """Lucene and its query parser, for a program that Java compiles as it starts it."""
+    jars = _jars_of("lucene")
+    modules = subprocess.run(["java", "--list-modules"], capture_output=True, text=True, check=True).stdout
+    if "jdk.compiler" not in modules:
+        pytest.skip("NOT RUN: a JDK is needed, and the java on the PATH is a JRE")
+    return jars
 
 
 @pytest.fixture(scope="session")

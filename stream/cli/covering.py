@@ -81,15 +81,14 @@ def _of_bus(configured: Settings, events: bool) -> Iterator[Record]:
     from stream.events import CASES, DECISIONS
     from stream.shell import export
 
-    for base in (DECISIONS, CASES):
-        yield from (record for record, _ in export.records(configured, base))
-    for base in configured.input_topics if events else ():
+    yield from (record for record, _ in export.records(configured, DECISIONS))
+    for base in (CASES, *(configured.input_topics if events else ())):
         try:
             yield from (record for record, _ in export.records(configured, base))
         except (
             BrokerError
-        ) as error:  # the SOC's account may not read them; the report then says what it does not know
-            say(f"events are left out: {error}")
+        ) as error:  # the SOC's account may read neither; the report then says what it does not know
+            say(f"{base} is left out: {error}")
 
 
 def _show(made: Coverage, agents: list[Agent]) -> None:

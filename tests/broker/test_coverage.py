@@ -50,5 +50,5 @@ def test_the_bus_is_covered_as_files_are_and_what_cannot_be_read_is_said(tmp_pat
     assert without_events == said("--file", str(outputs))[0]
     assert "events" not in without_events["read"]
     assert f"p.{EVENTS}" not in elsewhere.stderr
-    assert "events are left out: topic p.other.events.v1 does not exist" in elsewhere.stderr
+    assert "other.events.v1 is left out: topic p.other.events.v1 does not exist" in elsewhere.stderr
     assert json.loads(elsewhere.stdout)["agents"] == without_events["agents"]

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sqlite3
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import product
@@ -207,16 +208,16 @@ def session_of(topic: str, record: Json) -> str | None:
 
 
 def matched(path: Path, records: Iterable[Json]) -> list[Json]:
-    """Rows that a rule finds, by the query that pySigma makes of it for SQLite."""
+    """Rows that a rule finds, by the query that pySigma makes of it for SQLite; ``place`` is a record's among `records`."""
     rules = rules_in(path)
     base = next(rule for rule in rules if isinstance(rule, SigmaRule))
     topic = TOPICS[str(base.logsource.service)]
     wanted = {*fields_of(base), "session_id", "tenant"}
     table = sqlite3.connect(":memory:")
     table.row_factory = sqlite3.Row
-    columns = [*sorted(wanted), "timestamp", "session"]
+    columns = [*sorted(wanted), "timestamp", "session", "place"]
     table.execute(f"CREATE TABLE logs ({', '.join(f'`{name}`' for name in columns)})")
-    for row in records:
+    for place, row in enumerate(records):
         if row["topic"] != topic:
             continue
         values: Values = {name: [] for name in wanted}
@@ -225,7 +226,7 @@ def matched(path: Path, records: Iterable[Json]) -> list[Json]:
                 values[name].append(value)
         # A field of many values matches by any of them: a row for each way to choose. No rule says "not".
         for chosen in product(*(values[name] or [None] for name in sorted(wanted))):
-            held = (*chosen, row["value"]["time"], session_of(topic, row["value"]))
+            held = (*chosen, row["value"]["time"], session_of(topic, row["value"]), place)
             table.execute(f"INSERT INTO logs VALUES ({', '.join('?' * len(columns))})", held)
     (query,) = sqliteBackend().convert(SigmaCollection.load_ruleset([path]))
     return [dict(row) for row in table.execute(query)]
@@ -300,6 +301,35 @@ def test_the_evaluator_tells_a_rule_that_matches_everything_from_one_that_matche
         source["detection"]["selection"] = {"verdict": verdict}
         (tmp_path / "rule.yml").write_text(yaml.safe_dump(source), encoding="utf-8")
         assert len(matched(tmp_path / "rule.yml", decisions)) == count
+
+
+@pytest.mark.slow
+def test_lucene_finds_the_rows_that_sqlite_finds(lucene_jars: str, made: Any) -> None:
+    """What Elasticsearch and OpenSearch are sent, read by the parser that both build on, over the same records."""
+    rows = [row for maker, _ in set(MADE.values()) for row in made(maker) if row["topic"] in TOPICS.values()]
+    paths = [path for path in RULES if isinstance(told(path), SigmaRule)]
+    wanted = sorted({field for path in paths for rule in rules_in(path) for field in fields_of(rule)})
+    sent = []
+    for row in rows:
+        # A rule is sought in the index of its topic: here the topic is a field beside the others.
+        values = [("topic", row["topic"]), *flattened(row["value"])]
+        words = [
+            (name, dumps(value).decode().strip('"')) for name, value in values if name in (*wanted, "topic")
+        ]
+        sent.append("\t".join(part for pair in words for part in pair))
+    for path in paths:
+        topic = TOPICS[str(told(path).logsource.service)]
+        for backend in (LuceneBackend(pipeline("elastic")), OpensearchLuceneBackend()):
+            (query,) = backend.convert(SigmaCollection.load_ruleset([path]))
+            sent.append(f"?\ttopic:{topic} AND ({query})")
+    command = ["java", "-cp", lucene_jars, str(ROOT / "tests" / "Lucene.java")]
+    done = subprocess.run(command, input="\n".join(sent), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answers = iter(done.stdout.split("\n"))
+    for path in paths:
+        for _ in range(2):
+            by_lucene = {int(number) for number in next(answers).split()}
+            assert by_lucene == {row["place"] for row in matched(path, rows)}, path.stem
 
 
 def test_each_rule_has_a_record_that_it_matches_and_a_name_that_is_its_file_s() -> None:
