@@ -14,6 +14,7 @@ import typer
 
 from models.errors import DriftlineError
 from stream.cli import (
+    auditing,
     bridging,
     holding,
     learning,
@@ -70,6 +71,8 @@ for command in (
     holding.held,
     shadowing.shadow_report,
     privileges.privileges,
+    auditing.audit,
+    auditing.show,
     playing.send,
     playing.watch,
     offline.replay,

@@ -11,13 +11,16 @@ import hashlib
 import json
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from stream.events import ALERTS, CASES, Record, dumps
+from models.errors import InputError
+from stream.events import Record, dumps
+from stream.offline.files import documents_in
 
 MAX_TOLD = 1000
 """Findings, and notes, that are kept; all are counted."""
@@ -125,6 +128,8 @@ class Verifier:
         Ends of chains that were noted before: each must still be in its chain.
     keep_heads : bool
         Whether the report has the ends of all chains.
+    begins : dict of partition to offset
+        Where the log begins: above offset 0 nothing tells what was there before, for it may have aged out.
     """
 
     def __init__(
@@ -133,20 +138,26 @@ class Verifier:
         heads: Mapping[Name, str] | None = None,
         *,
         keep_heads: bool = False,
+        begins: dict[int, int] | None = None,
     ) -> None:
         self.report = Report()
         self._cited, self._heads, self._keep_heads = dict(cited or {}), dict(heads or {}), keep_heads
         self._links: defaultdict[Name, bytearray] = defaultdict(bytearray)
         self._cores: dict[str, int] = {}
         self._topic = ""
-        self._begin: dict[int, int] = {}  # by partition, the first offset that is there
-        self._any_aged = False
+        self._begins = begins if begins is not None else {}
+
+    def pass_over(self, record: Record) -> None:
+        """Note where the log begins, by a record of whatever session."""
+        self._begins.setdefault(record.partition, record.offset)
+
+    def _is_aged(self, partition: int) -> bool:
+        return partition >= 0 and self._begins[partition] > 0
 
     def add(self, record: Record) -> None:
         """Take one record of the topic of decisions."""
         self._topic = record.topic
-        # A log that begins above offset 0 tells nothing of what was there before: it may have aged out.
-        self._any_aged |= record.partition >= 0 and self._begin.setdefault(record.partition, record.offset) > 0
+        self.pass_over(record)
         place = (record.topic, record.partition, record.offset)
         document = _read(record.value)
         if document is None:
@@ -193,7 +204,7 @@ class Verifier:
         if not count:
             return
         text = f"{by} its decisions, and none of it is there"
-        if self._any_aged:
+        if any(map(self._is_aged, self._begins)):
             self._note(name, f"{text}: they may have aged out")
         else:
             self._found("cut", name, None, None, text)
@@ -205,8 +216,7 @@ class Verifier:
                 self.report.repeats += 1
         chained = [links[at] for at in first.values()]
         order = {link.digest: at for at, link in enumerate(chained)}
-        is_aged = chained[0].partition >= 0 and self._begin[chained[0].partition] > 0
-        begins_early = is_aged and chained[0].previous != _START
+        begins_early = self._is_aged(chained[0].partition) and chained[0].previous != _START
         followers: defaultdict[bytes, list[_Link]] = defaultdict(list)
         for at, link in enumerate(chained):
             followers[link.previous].append(link)
@@ -219,7 +229,9 @@ class Verifier:
             elif before is not None and before > at:
                 self._fault("reordered", name, link, "it stands before the decision that it follows")
         if begins_early:
-            self._note(name, f"its decisions before call {chained[0].call_seq} are gone: aged out, or removed")
+            self._note(
+                name, f"its decisions before call {chained[0].call_seq} are gone: aged out, or removed"
+            )
         for previous, some in followers.items():
             self._forks(name, some, is_start=previous == _START)
         self._ends(name, chained, is_aged=begins_early)
@@ -232,7 +244,8 @@ class Verifier:
                 self._note(name, f"two versions judged call {link.call_seq}; the first counts")
             elif is_start and not same:
                 self._note(
-                    name, f"its chain begins anew at {self._where(link)}: its id was used again, or state was lost"
+                    name,
+                    f"its chain begins anew at {self._where(link)}: its id was used again, or state was lost",
                 )
             else:
                 self._fault("forked", name, link, "another decision stands in the same place of the chain")
@@ -248,12 +261,20 @@ class Verifier:
                 self._note(name, f"decisions that cases or alerts cite are gone: of call {calls}")
             elif gone:
                 self._found(
-                    "cut", name, gone[0], None, f"cases or alerts cite decisions that are not there: of call {calls}"
+                    "cut",
+                    name,
+                    gone[0],
+                    None,
+                    f"cases or alerts cite decisions that are not there: of call {calls}",
                 )
         head = self._heads.pop(name, None)
         if head is not None and _digest(head) not in {link.digest for link in chained}:
             self._found(
-                "cut", name, None, None, "the head noted before is not in its chain: it was cut, or written anew"
+                "cut",
+                name,
+                None,
+                None,
+                "the head noted before is not in its chain: it was cut, or written anew",
             )
         if self._keep_heads:
             self.report.heads[name] = chained[-1].digest.hex(), len(chained)
@@ -282,21 +303,47 @@ def verify(
     """What is wrong with the chains in `logs`, of which each holds all decisions of its sessions: a partition, or a whole file."""
     for log in logs:
         for record in log:
+            verifier.pass_over(record)
             if only is None or (name := name_of(record.value)) is None or only(name):
                 verifier.add(record)
         verifier.close()
     return verifier.finish()
 
 
-def cited(records: Iterable[Record], into: dict[Name, dict[str, int]]) -> Iterator[Record]:
-    """Note in `into` which decisions cases and alerts in `records` name; passes all records on."""
+def note_cited(
+    records: Iterable[Record], into: dict[Name, dict[str, int]], only: Callable[[Name], bool] = lambda _: True
+) -> None:
+    """Note in `into` which decisions the cases and alerts in `records` name, each with its call."""
     for record in records:
-        document = _object(record.value) if record.topic.endswith((CASES, ALERTS)) else None
-        if document is not None:
-            name, path = (_of_alert if record.topic.endswith(ALERTS) else _of_case)(document)
-            if name is not None and path:
-                into.setdefault(name, {}).update(path)
-        yield record
+        document = _object(record.value)
+        if document is None:
+            continue
+        name, path = _of_case(document) if "record_id" in document else _of_alert(document)
+        if name is not None and path and only(name):
+            into.setdefault(name, {}).update(path)
+
+
+def write_heads(heads: Mapping[Name, tuple[str, int]]) -> bytes:
+    """The ends of chains as JSON lines, to be noted where nobody else writes."""
+    rows = ({**named(name), "digest": digest, "decisions": n} for name, (digest, n) in sorted(heads.items()))
+    return b"".join(dumps(row) + b"\n" for row in rows)
+
+
+def read_heads(path: Path) -> dict[Name, str]:
+    """What `write_heads` wrote.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or a line has another shape.
+    """
+    heads: dict[Name, str] = {}
+    for number, _, row in documents_in(path):
+        name = _name(row) if isinstance(row, dict) else None
+        if name is None or not isinstance(row.get("digest"), str):
+            raise InputError(f"{path}, line {number}: no head of a chain; write them with --heads-out")
+        heads[name] = row["digest"]
+    return heads
 
 
 def _of_case(case: Mapping[str, Any]) -> tuple[Name | None, dict[str, int]]:
