@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ConfigError
+from models.errors import BrokerError, ConfigError, InputError
 from stream.cli.options import Bootstrap, Prefix, settings
 from stream.cli.terminal import progress
 
@@ -124,6 +124,7 @@ def _built(
     prefix: str | None,
     **more: Any,
 ) -> Trail:
+    from stream.events import DECISIONS
     from stream.offline import trail as story
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
@@ -135,10 +136,14 @@ def _built(
 
         source = Bus(configured)
     with progress("records read") as done:
-        made = story.build(
-            source, session, configured.input_topics, tenant=tenant, root=root, progress=done, **more
-        )
-    return made
+        try:
+            return story.build(
+                source, session, configured.input_topics, tenant=tenant, root=root, progress=done, **more
+            )
+        except InputError:
+            if not files and DECISIONS in source.unread:
+                raise BrokerError(source.unread[DECISIONS]) from None
+            raise
 
 
 def _signatures(jwks: Path | None, issuer: str | None) -> Callable[[bytes], str]:

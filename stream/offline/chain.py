@@ -26,6 +26,7 @@ MAX_TOLD = 1000
 """Findings, and notes, that are kept; all are counted."""
 _LINK = struct.Struct("<32s32s8s8siqqH")
 _START = bytes(32)
+_FORKED = "another decision stands in the same place of the chain"
 
 
 class Name(NamedTuple):
@@ -141,7 +142,8 @@ class Verifier:
         begins: dict[int, int] | None = None,
     ) -> None:
         self.report = Report()
-        self._cited, self._heads, self._keep_heads = dict(cited or {}), dict(heads or {}), keep_heads
+        self.cited = dict(cited or {})
+        self._heads, self._keep_heads = dict(heads or {}), keep_heads
         self._links: defaultdict[Name, bytearray] = defaultdict(bytearray)
         self._cores: dict[str, int] = {}
         self._topic = ""
@@ -194,7 +196,7 @@ class Verifier:
     def finish(self) -> Report:
         """Judge what is left, and sessions of which nothing came at all."""
         self.close()
-        for name, ids in self._cited.items():
+        for name, ids in self.cited.items():
             self._absent(name, len(ids), "cases and alerts cite")
         for name in self._heads:
             self._absent(name, 1, "a head was noted of")
@@ -232,27 +234,45 @@ class Verifier:
             self._note(
                 name, f"its decisions before call {chained[0].call_seq} are gone: aged out, or removed"
             )
-        for previous, some in followers.items():
-            self._forks(name, some, is_start=previous == _START)
+        self._beginnings(name, chained)
+        followers.pop(_START, None)
+        for some in followers.values():
+            self._forks(name, some)
         self._ends(name, chained, is_aged=begins_early)
 
-    def _forks(self, name: Name, some: list[_Link], *, is_start: bool) -> None:
-        """Several decisions that follow the same one: an honest log has them only where two cores judged one record."""
+    def _forks(self, name: Name, some: list[_Link]) -> None:
+        """Several decisions that follow the same one: an honest log has them only where two versions judged one record."""
         for link in some[1:]:
-            same = [each for each in some if each.event == link.event and each is not link]
-            if same and all(each.core != link.core for each in same):
-                self._note(name, f"two versions judged call {link.call_seq}; the first counts")
-            elif is_start and not same:
-                self._note(
-                    name,
-                    f"its chain begins anew at {self._where(link)}: its id was used again, or state was lost",
-                )
-            else:
-                self._fault("forked", name, link, "another decision stands in the same place of the chain")
+            if not self._is_judged_twice(name, link, some):
+                self._fault("forked", name, link, _FORKED)
+
+    def _is_judged_twice(self, name: Name, link: _Link, some: list[_Link]) -> bool:
+        same = [each for each in some if each.event == link.event and each is not link]
+        if not same or any(each.core == link.core for each in same):
+            return False
+        self._note(name, f"two versions judged call {link.call_seq}; the first counts")
+        return True
+
+    def _beginnings(self, name: Name, chained: list[_Link]) -> None:
+        """Several beginnings: each ends the chain before it, or it is a fork."""
+        begun: dict[bytes, int] = {}  # by digest, where its chain begins
+        last: dict[int, int] = {}
+        for at, link in enumerate(chained):
+            begun[link.digest] = at if link.previous == _START else begun.get(link.previous, -1)
+            last[begun[link.digest]] = at
+        starts = [at for at, link in enumerate(chained) if link.previous == _START]
+        for at in starts[1:]:
+            link = chained[at]
+            if any(last[earlier] > at for earlier in starts if earlier < at):
+                self._fault("forked", name, link, _FORKED)
+            elif not self._is_judged_twice(name, link, [chained[each] for each in starts]):
+                place = at_place((self._topic, link.partition, link.offset))
+                why = "its id was used again, or state was lost"
+                self._note(name, f"its chain begins anew at call {link.call_seq}, {place}: {why}")
 
     def _ends(self, name: Name, chained: list[_Link], *, is_aged: bool) -> None:
         """Hold a chain against what others noted of it."""
-        cited = self._cited.pop(name, {})
+        cited = self.cited.pop(name, {})
         if cited:
             there = {link.decision for link in chained}
             gone = sorted({seq for one, seq in cited.items() if _print(one) not in there})
@@ -278,9 +298,6 @@ class Verifier:
             )
         if self._keep_heads:
             self.report.heads[name] = chained[-1].digest.hex(), len(chained)
-
-    def _where(self, link: _Link) -> str:
-        return f"call {link.call_seq}, {at_place((self._topic, link.partition, link.offset))}"
 
     def _fault(self, fault: Fault, name: Name, link: _Link, text: str) -> None:
         self._found(fault, name, link.call_seq, (self._topic, link.partition, link.offset), text)

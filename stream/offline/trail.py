@@ -10,7 +10,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +60,8 @@ from stream.offline.files import bus_records
 from stream.offline.values import plain, shown
 
 TOKENS = (REVOCATIONS, RISK, ENDS)
+MAX_TOLD = 8
+"""Values that a sentence names."""
 MAX_LISTED = 256
 """Tools, credentials, members of a list that one entry names."""
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
@@ -103,11 +105,14 @@ class Files:
         self._paths = paths
 
     def read(self, bases: Collection[str], root: str | None = None) -> Iterator[Record]:
-        """As `Source` has it; of a file nothing tells which topics are whole, so a topic of which nothing is there is empty."""
+        """As `Source` has it; a topic of which nothing is there counts as not read, for nothing tells that it is empty."""
+        missing = set(bases)
         for path in self._paths:
             for record in bus_records(path):
-                if self.base(record.topic) in bases:
+                if (base := self.base(record.topic)) in bases:
+                    missing.discard(base)
                     yield record
+        self.unread |= dict.fromkeys(missing, "no record of it is in the files")
 
 
 @dataclass
@@ -245,10 +250,14 @@ def build(
     is_case = session != asked
     gathered: dict[Name, _Gathered] = {}
     begins: dict[int, int] = {}
+    rulings: list[Record] = []  # people's, of whatever session: they are few
     needle = _needle(session)
     for base, record in reading.of((*inputs, DECISIONS, CASES, HELD, ALERTS, QUARANTINE), root):
         if base == DECISIONS:
             begins.setdefault(record.partition, record.offset)
+        elif base == HELD and not record.value:
+            rulings.append(record)
+            continue
         if not _may_name(record, needle):
             continue
         document = _object(record.value)
@@ -267,6 +276,7 @@ def build(
         gathered[name].take(base, record, document, is_event=base in inputs)
     name = _the_one(gathered, asked)
     found = gathered[name]
+    found.take_rulings(rulings)
     mine = case_id_of(*name)
     for base, record in reading.of((*TOKENS, OUTCOMES, FEEDBACK), None):
         claims = _claims(record.value) if base in TOKENS else None
@@ -278,13 +288,17 @@ def build(
             if document is not None and document.get("case_id") == mine:
                 found.take_told(base, record, document)
     unread = dict(source.unread)
-    entries = found.in_order()
     can = {
         "events": not set(inputs) & set(unread),
         "decisions": DECISIONS not in unread,
         "outcomes": OUTCOMES not in unread,
     }
-    return Trail(name, _with_gaps(entries, found, can), reading.counts, unread, found.chain.finish(), values)
+    entries = found.in_order()
+    if can["decisions"]:
+        steps = (step for entry in entries if entry.kind == "case" for step in entry.data["path"])
+        found.chain.cited[name] = {str(step["decision_id"]): int(_number(step["call_seq"])) for step in steps}
+    chain = found.chain.finish()
+    return Trail(name, _with_gaps(entries, chain, can), reading.counts, unread, chain, values)
 
 
 class _Reading:
@@ -446,6 +460,20 @@ class _Gathered:
                 self._keep(base, jti, _token(base, record, claims, self._signed(record.value or b"")))
             )
 
+    def take_rulings(self, records: Sequence[Record]) -> None:
+        """What people ruled on openings of the breaker that held the session's revocations."""
+        held = {each.data["breaker"]: each.data["record_id"] for each in self.others if each.kind == "held"}
+        for record in records:
+            headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+            breaker = _text(headers.get("breaker"))
+            if breaker not in held or self._is_repeat(HELD, _content(record, None, is_event=False)):
+                continue
+            by, action = _text(headers.get("by")), _text(headers.get("action"))
+            data = {"breaker": breaker, "by": by, "action": action, "record_id": held[breaker]}
+            text = f"{by} ruled on what {breaker} held: {action}"
+            made = Entry("ruling", rfc3339(record.timestamp_ms), text, _place(record), data)
+            self.others.append(self._keep(HELD, _content(record, None, is_event=False), made))
+
     def take_told(self, base: str, record: Record, document: dict[str, Any]) -> None:
         """What others told of the session's case."""
         if not self._is_repeat(base, record.value or b""):
@@ -509,7 +537,7 @@ class _Gathered:
                 placed.append(((at, 0.5, rank, entry.time), entry))
                 continue
             of_case = cases.get(data.get("record_id", "")) or by_jti.get(data.get("jti", ""))
-            if entry.kind in ("outcome", "feedback") and of_case is not None:
+            if entry.kind in ("ruling", "outcome", "feedback") and of_case is not None:
                 of_case = max(of_case, (by_time, -1))
             at, number = of_case if of_case is not None else (by_time, 1 << 30)
             placed.append(((at, 1, number, rank, entry.time, entry.text), entry))
@@ -646,8 +674,6 @@ def _said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any
         return "catalogue", text, {"joined": tools[:MAX_LISTED], "left": left[:MAX_LISTED]}
     if isinstance(event, ToolCalled):
         arguments = shown(event.arguments, values=values)
-        given = ", ".join(f"{_text(row['path'], 40)} {_text(row['text'], 60)}" for row in arguments[:6])
-        more = f" and {len(arguments) - 6} more" if len(arguments) > 6 else ""
         used = _reference(event.credential) if event.credential is not None else None
         data: dict[str, Any] = {
             "call_id": event.call_id,
@@ -655,11 +681,13 @@ def _said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any
             "arguments": arguments,
             "credential": used,
         }
-        return "called", f"called {_text(event.tool)}" + (f" with {given}{more}" if given else ""), data
+        given = f" with {_rows(arguments)}" if arguments else ""
+        return "called", f"called {_text(event.tool)}{given}", data
     if isinstance(event, ToolReturned):
         result = shown(event.result, values=values)
         data = {"call_id": event.call_id, "status": event.status, "result": result if values else len(result)}
-        return "returned", f"call {_text(event.call_id)} returned {event.status}", data
+        told = f": {_rows(result)}" if values and result else ""
+        return "returned", f"call {_text(event.call_id)} returned {event.status}{told}", data
     if isinstance(event, OpinionGiven):
         claims = _claims(event.token.encode()) or {}
         data = {member: _text(claims.get(member)) for member in ("by", "opinion", "decision_id")}
@@ -669,6 +697,14 @@ def _said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any
         f"the session ended: {_text(event.reason)}" if event.reason else "the session ended",
         {"reason": _text(event.reason, 1024)},
     )
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Values of arguments or of a result on one line; `Entry.data` has them all, and whole."""
+    given = ", ".join(
+        f"{_text(row['path'], 60)} {_text(row['text'], 200)}".strip() for row in rows[:MAX_TOLD]
+    )
+    return given if len(rows) <= MAX_TOLD else f"{given} and {len(rows) - MAX_TOLD} more"
 
 
 def _declared(event: SessionDeclared) -> tuple[str, str, dict[str, Any]]:
@@ -934,7 +970,8 @@ def _outcome(record: Record, outcome: dict[str, Any]) -> Entry:
     }
     took = f", {data['latency_ms']} ms after the revocation" if type(data["latency_ms"]) is int else ""
     detail = f": {data['detail']}" if data.get("detail") else ""
-    text = f"{data.get('broker')} {data.get('kind') or ''}: {_text(outcome.get('status'), 20)}{took}{detail}"
+    whose = f"{data.get('broker')} {data.get('kind') or ''}".rstrip()
+    text = f"{whose}: {_text(outcome.get('status'), 20)}{took}{detail}"
     return Entry("outcome", str(outcome.get("time")), text, _place(record), data)
 
 
@@ -966,7 +1003,7 @@ _MADE: dict[str, Callable[[Record, dict[str, Any]], Entry | None]] = {
 # ------------------------------------------------------------------------ what is not there
 
 
-def _with_gaps(entries: list[Entry], found: _Gathered, can: Mapping[str, bool]) -> list[Entry]:
+def _with_gaps(entries: list[Entry], chain: Report, can: Mapping[str, bool]) -> list[Entry]:
     """The entries, and between them what is missing, as far as what `can` be read tells."""
     told: list[Entry] = []
     for entry in entries:
@@ -974,6 +1011,16 @@ def _with_gaps(entries: list[Entry], found: _Gathered, can: Mapping[str, bool]) 
         told += (Entry("gap", entry.time, text, None, {"gap": gap}) for gap, text in _of_entry(entry, can))
     end = entries[-1].time if entries else ""
     told += (Entry("gap", end, text, None, {"gap": gap}) for gap, text in _of_all(entries, can))
+    told += (
+        Entry(
+            "gap",
+            end,
+            f"the chain of decisions does not hold: {found.text}",
+            None,
+            {"gap": "chain", "fault": found.fault},
+        )
+        for found in chain.findings
+    )
     return told
 
 
@@ -1004,6 +1051,8 @@ def _of_all(entries: list[Entry], can: Mapping[str, bool]) -> Iterator[tuple[str
     )
     if not ended:
         yield "not_ended", "nothing tells that the session ended: it may be open, or was left without a word"
+    if by_kind["held"] and not by_kind["ruling"]:
+        yield "held", "its revocations are held, and no person has ruled on them"
     asked = {each.data["jti"]: each for each in entries if each.kind == "revocation"}
     answered = {each.data["jti"] for each in entries if each.kind == "outcome"}
     for jti, each in asked.items():
@@ -1077,13 +1126,6 @@ def _missing(numbers: Collection[int], last: int) -> Iterator[tuple[int, int]]:
         if number > expected:
             yield expected, number - 1
         expected = number + 1
-
-
-def as_rows(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Values of arguments or of a result on one line."""
-    return ", ".join(
-        f"{_text(row['path'], 60)} {_text(row['text'], 400)} ({row['length']})".strip() for row in rows
-    )
 
 
 def where(entry: Entry) -> str:
@@ -1197,5 +1239,7 @@ def steps(trail: Trail) -> list[str]:
     # That a session is over is news, and what to do about its case stands in what called somebody.
     told = [each.data["steps"] for each in ([one for one in alerts if one.data["is_alert"]] or alerts)]
     if told:
-        return [part.strip() for part in re.split(r"(?<=[.!?])\s+(?=\d+\. |[A-Z])", told[-1]) if part.strip()]
+        # Numbered, or sentence by sentence.
+        between = r"\s+(?=\d+\. )" if told[-1].startswith("1. ") else r"(?<=[.!?])\s+(?=[A-Z])"
+        return re.split(between, told[-1])
     return ["nothing: no alert was raised" if not trail.chain.faults else "see why the chain does not hold"]

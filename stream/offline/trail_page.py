@@ -71,8 +71,11 @@ def facts(trail: Trail) -> Iterator[tuple[str, str]]:
     for note in chain.notes:
         yield "chain", note
     yield "values", "shown, without secrets" if trail.values else "masked"
-    for base, why in sorted(trail.unread.items()):
-        yield "not read", f"{base}: {why}"
+    for why in sorted(set(trail.unread.values())):
+        yield (
+            "not read",
+            f"{', '.join(sorted(base for base in trail.unread if trail.unread[base] == why))}: {why}",
+        )
 
 
 def _row(entry: Entry) -> str:
