@@ -322,7 +322,8 @@ def chain(
             keep_heads=heads_out is not None,
         )
         logs, unread_too = _logs(files, configured, (DECISIONS,), root, done)
-        report = chains.verify(logs, verifier, only)
+        narrowed = any(each is not None for each in (session, tenant, root))
+        report = chains.verify(logs, verifier, only if narrowed else None)
     if DECISIONS in unread_too:
         raise BrokerError(unread_too[DECISIONS])
     for base, why in unread.items():

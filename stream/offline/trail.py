@@ -19,11 +19,14 @@ from typing import Any, Protocol
 import orjson
 from joserfc import jws
 from joserfc.errors import JoseError
+from pydantic import ValidationError
 
 from models.contracts import (
+    Case,
     CatalogueChanged,
     ControlEvent,
     Credential,
+    Decision,
     Intent,
     IntentAmended,
     OpinionGiven,
@@ -124,7 +127,7 @@ class Entry:
     kind : str
         ``declared``, ``amended``, ``catalogue``, ``called``, ``returned``, ``opinion``, ``ended``, ``refused`` (an event that breaks
         the contract), ``decided``, ``case``, ``alert``, ``revocation``, ``risk``, ``released``, ``held``, ``ruling``, ``outcome``,
-        ``feedback``, ``quarantined``, or ``gap``.
+        ``feedback``, ``quarantined``, ``unreadable`` (no decision or case, though its topic says so), or ``gap``.
     time : str
         As the record itself says it; of a gap, of the step before.
     text : str
@@ -143,6 +146,8 @@ class Entry:
     place: tuple[str, int, int] | None
     data: dict[str, Any] = field(default_factory=dict)
     repeats: int = 0
+    stamp_ms: int = 0  # of its record on the bus; 0 where it has none
+    late_ms: int = 0  # of a decision: how long after its call it came there
 
     def document(self) -> dict[str, Any]:
         """It as JSON."""
@@ -442,15 +447,14 @@ class _Gathered:
         content = _content(record, document, is_event=is_event)
         if self._is_repeat(base, content):
             return
-        made = self._event(record, document or {}) if is_event else _MADE[base](record, document or {})
-        if made is None:
-            return
+        made = self._event(record, document or {}) if is_event else _made(base, record, document or {})
         self._keep(base, content, made)
+        made.stamp_ms = record.timestamp_ms if record.timestamp_type != "none" else 0
         if is_event:
             self._clock_ms = max(self._clock_ms, _stamp(record, made.time))
             self.events.append((self._clock_ms, made))
         else:
-            (self.decisions if base == DECISIONS else self.others).append(made)
+            (self.decisions if made.kind == "decided" else self.others).append(made)
 
     def take_token(self, base: str, record: Record, claims: dict[str, Any]) -> None:
         """A signed token of the session's case: one however often, and with whichever key, it is signed."""
@@ -574,8 +578,10 @@ def _spine(
         clock = _ms(entry.time)
         if calls:
             before = calls.popleft() if len(calls) > 1 else calls[0]
-            clock, entry.data["call_seen"] = seen[before][0], True
-            seen[before][1].data["decided"] = True
+            clock, call = seen[before][0], seen[before][1]
+            call.data["decided"] = entry.data["call_seen"] = True
+            if call.stamp_ms and entry.stamp_ms:
+                entry.late_ms = entry.stamp_ms - call.stamp_ms
         steps.append(((before, n), clock, entry))
         at_call[entry.data["decision_id"]] = entry
     steps.sort(key=lambda step: step[0])
@@ -586,23 +592,8 @@ def _spine(
     return spine, at_call
 
 
-_RANK = {
-    kind: at
-    for at, kind in enumerate(
-        (
-            "case",
-            "alert",
-            "held",
-            "ruling",
-            "revocation",
-            "risk",
-            "released",
-            "outcome",
-            "feedback",
-            "quarantined",
-        )
-    )
-}
+_RANKED = "case alert held ruling revocation risk released outcome feedback quarantined unreadable"
+_RANK = {kind: at for at, kind in enumerate(_RANKED.split())}
 
 
 _IDS = {"event_id": "id", "call_id": "call_id", "tool": "tool"}
@@ -802,9 +793,7 @@ def _decided(record: Record, decision: dict[str, Any]) -> Entry:
     return Entry("decided", str(decision.get("time")), text, _place(record), data)
 
 
-def _case(record: Record, case: dict[str, Any]) -> Entry | None:
-    if not isinstance(case.get("record_id"), str) or type(case.get("change")) is not int:
-        return None
+def _case(record: Record, case: dict[str, Any]) -> Entry:
     members = (
         "record_id",
         "change",
@@ -961,17 +950,15 @@ def _token(base: str, record: Record, claims: dict[str, Any], signature: str) ->
 
 
 def _outcome(record: Record, outcome: dict[str, Any]) -> Entry:
-    members = ("jti", "status", "latency_ms", "survives_until")
-    data = {member: outcome.get(member) for member in members}
-    data |= {
-        member: _text(outcome[member], 1024)
-        for member in ("broker", "kind", "credential", "detail", "survives")
-        if outcome.get(member)
-    }
-    took = f", {data['latency_ms']} ms after the revocation" if type(data["latency_ms"]) is int else ""
-    detail = f": {data['detail']}" if data.get("detail") else ""
-    whose = f"{data.get('broker')} {data.get('kind') or ''}".rstrip()
-    text = f"{whose}: {_text(outcome.get('status'), 20)}{took}{detail}"
+    texts = ("jti", "status", "broker", "kind", "credential", "detail", "survives", "survives_until")
+    data: dict[str, Any] = {member: _text(outcome[member], 1024) for member in texts if outcome.get(member)}
+    data["jti"] = data.get("jti", "")
+    took, latency = "", outcome.get("latency_ms")
+    if type(latency) is int:
+        data["latency_ms"], took = latency, f", {latency} ms after the revocation"
+    detail = f": {data['detail']}" if "detail" in data else ""
+    whose = " ".join(data[member] for member in ("broker", "kind") if member in data)
+    text = f"{whose}: {data.get('status')}{took}{detail}"
     return Entry("outcome", str(outcome.get("time")), text, _place(record), data)
 
 
@@ -991,7 +978,18 @@ def _feedback(record: Record, feedback: dict[str, Any]) -> Entry:
     )
 
 
-_MADE: dict[str, Callable[[Record, dict[str, Any]], Entry | None]] = {
+def _made(base: str, record: Record, document: dict[str, Any]) -> Entry:
+    """The entry of a record that names its session; one that is not what its topic has is told as such."""
+    if (contract := _CONTRACTS.get(base)) is not None:
+        try:
+            document = contract.model_validate(document, extra="ignore").model_dump()
+        except (ValidationError, RecursionError):
+            return Entry("unreadable", "", "a record that breaks the contract of its topic", _place(record))
+    return _MADE[base](record, document)
+
+
+_CONTRACTS: dict[str, type[Decision | Case]] = {DECISIONS: Decision, CASES: Case}
+_MADE: dict[str, Callable[[Record, dict[str, Any]], Entry]] = {
     DECISIONS: _decided,
     CASES: _case,
     HELD: _held,
@@ -1001,6 +999,10 @@ _MADE: dict[str, Callable[[Record, dict[str, Any]], Entry | None]] = {
 
 
 # ------------------------------------------------------------------------ what is not there
+
+
+LATE_MS = 60_000
+"""A verdict that comes later than this after its call was waited for by nobody (chosen)."""
 
 
 def _with_gaps(entries: list[Entry], chain: Report, can: Mapping[str, bool]) -> list[Entry]:
@@ -1029,6 +1031,12 @@ def _of_entry(entry: Entry, can: Mapping[str, bool]) -> Iterator[tuple[str, str]
     if entry.kind == "called" and can["decisions"] and not data.get("decided"):
         yield "undecided", f"no decision on call {_text(data['call_id'])}: a missing verdict is not an allow"
     if entry.kind == "decided":
+        if entry.late_ms > LATE_MS:
+            took = counted(entry.late_ms // 1000, "second")
+            yield (
+                "late",
+                f"call {data['call_seq']} was on the bus {took} before its verdict: an outage, or a backlog",
+            )
         if "refused" in data["marks"]:
             yield "refused", f"call {_text(data['call_id'])} was not judged: its record was refused"
         elif data["verdict"] == "abstain":

@@ -17,7 +17,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border-top: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; font-variant-numeric: tabular-nums; }
+tbody td:nth-child(-n+2) { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.facts th { white-space: nowrap; width: 12rem; }
 .where, summary { color: var(--quiet); font-size: .85em; }
 .bad td:nth-child(2) { color: var(--bad); font-weight: 600; }
 .gap td { color: var(--gap); }
@@ -36,13 +37,14 @@ def page(trail: Trail) -> Iterator[str]:
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
         f"<title>How access was used: {_told(name.session)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>How access was used: {_told(name.session)}</h1>\n<table>\n"
+        f'<h1>How access was used: {_told(name.session)}</h1>\n<table class="facts"><thead>\n'
     )
     for label, text in facts(trail):
         yield f'<tr><th scope="row">{escape(label)}</th><td>{_told(text)}</td></tr>\n'
-    yield "</table>\n"
+    yield "</thead></table>\n"
     gaps = trail.of("gap")
-    yield f"<h2>What is not there ({len(gaps)})</h2>\n<p>A missing verdict is not an allow.</p>\n<ul>\n"
+    said = "A missing verdict is not an allow." if gaps else "None."
+    yield f"<h2>Gaps ({len(gaps)})</h2>\n<p>What is missing, or went on all the same. {said}</p>\n<ul>\n"
     for gap in gaps:
         yield f"<li>{_told(gap.text)}</li>\n"
     yield (

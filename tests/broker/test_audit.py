@@ -131,7 +131,7 @@ def steps(document: str, *but: str) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in each.items() if name not in ("place", "repeats")}
         for each in json.loads(document)["trail"]
-        if each["kind"] not in but and each.get("gap") != "no_outcome"
+        if each["kind"] not in but and each.get("gap") not in ("no_outcome", "late")
     ]
 
 
