@@ -464,7 +464,9 @@ def test_records_of_any_shape_stop_no_story(data: st.DataObject) -> None:
 
 def test_a_decision_that_is_none_is_told_in_its_session_s_story() -> None:
     records = [
-        each._replace(value=(each.value or b"").replace(b'"call_seq":1,', b'"call_seq":"one",'))
+        each._replace(
+            value=(each.value or b"").replace(b'"call_seq":1,"case_id"', b'"call_seq":"one","case_id"')
+        )
         if each.topic == DECISIONS
         else each
         for each in sample()
