@@ -278,7 +278,7 @@ def chain(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE]...",
+            metavar="FILE",
             help="Dumps of agent.decisions.v1, or output of `replay`, with cases and alerts if at hand (default: the bus).",
         ),
     ] = None,
