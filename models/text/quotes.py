@@ -40,7 +40,7 @@ def asked(text: str, quotes: Quotes) -> str:
     """
     if quotes == "none":
         return ""
-    told = _without_secrets(" ".join(text[: 8 * MAX_ASKED].split()))
+    told = without_secrets(" ".join(text[: 8 * MAX_ASKED].split()))
     if quotes == "masked":
         told = _VALUE.sub(lambda found: masked(found[0]), told)
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")
@@ -55,7 +55,7 @@ def value(text: str, quotes: Quotes) -> str:
     if quotes == "none":
         return ""
     plain = " ".join(text[: 4 * MAX_VALUE].split())
-    safe = _without_secrets(plain)
+    safe = without_secrets(plain)
     return _within(masked(safe) if quotes == "masked" else safe, MAX_VALUE)
 
 
@@ -79,7 +79,7 @@ def masked(word: str) -> str:
     return f"{before}{inner[:2]}…{inner[-2:]}{after}"
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
     """`text` with nothing left of secrets and numbers of cards."""
     hidden = re.sub(rf"{DIGEST}[0-9a-f]{{64}}", HIDDEN, digested(text))
     return _CARD.sub(HIDDEN, hidden)

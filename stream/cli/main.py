@@ -14,6 +14,7 @@ import typer
 
 from models.errors import DriftlineError
 from stream.cli import (
+    auditing,
     bridging,
     covering,
     feedback,
@@ -74,6 +75,8 @@ for command in (
     shadowing.shadow_report,
     privileges.privileges,
     covering.coverage,
+    auditing.audit,
+    auditing.show,
     playing.send,
     playing.watch,
     offline.replay,

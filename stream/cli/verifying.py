@@ -1,28 +1,31 @@
-"""``driftline verify``: a revocation's signature, an alert's schema, a policy file, a release."""
+"""``driftline verify``: a revocation's signature, an alert's schema, a policy file, a release, the chain of decisions."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from models.errors import ConfigError, ContractError, InputError
+from models.errors import BrokerError, ConfigError, ContractError, InputError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import settings
-from stream.cli.terminal import say
+from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
+    from stream.events import Record
+    from stream.offline.chain import Report
     from stream.outbound.keys import SigningKeys
     from stream.policy import Credentials
     from stream.settings import Settings
 
 SOON_DAYS = 30
-app = typer.Typer(help="Check a revocation, an alert, a policy or a release.")
+app = typer.Typer(help="Check a revocation, an alert, a policy, a release or the chain of decisions.")
 
 
 @app.callback(invoke_without_command=True)
@@ -30,7 +33,7 @@ def verify(
     ctx: typer.Context,
     jwks_out: Annotated[Path | None, typer.Option(help="Write this installation's public keys here.")] = None,
 ) -> None:
-    """Check a revocation, an alert, a policy or a release."""
+    """Check a revocation, an alert, a policy, a release or the chain of decisions."""
     if jwks_out is not None:
         _write_own_keys(settings(), jwks_out)
     elif ctx.invoked_subcommand is None:
@@ -83,7 +86,7 @@ def revocation(
     if file is None:
         raise InputError("name a file with tokens, or - for standard input")
     _see_that_it_can_be_read(file)
-    keys = _keys_to_verify_with(configured) if jwks is None else _keys_of(jwks)
+    keys = _keys_to_verify_with(configured) if jwks is None else keys_of(jwks)
     became: Counter[str] = Counter()
     named: set[str] = set()
     for number, token in tokens(file):
@@ -157,7 +160,7 @@ def _judged(token: str, keys: dict[str, Any], issuer: str, audience: str | None,
     return _Judged("hold", text, frozenset(named), development)
 
 
-def _keys_of(path: Path) -> dict[str, Any]:
+def keys_of(path: Path) -> dict[str, Any]:
     """The public keys in the file at `path`."""
     from stream.outbound.tokens import TokenError, key_set
 
@@ -268,3 +271,120 @@ def release(
     typer.echo(f"usable, {model.name}, digest {model.digest}")
     if directory is not None and (file := directory / "policy.yaml").exists():
         typer.echo(f"release {release_digest(directory, load_policy(file))}")
+
+
+@app.command()
+def chain(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Dumps of agent.decisions.v1, or output of `replay`, with cases and alerts if at hand (default: the bus).",
+        ),
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Only this root session: one partition of the bus is read.")
+    ] = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="Ends of chains noted before: each must still be in its chain.")
+    ] = None,
+    heads_out: Annotated[
+        Path | None,
+        typer.Option(help="Note the ends of all chains here, to be kept where nobody else writes."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Check that no decision is missing, altered, out of order or told twice otherwise; exit 1 when one is.
+
+    A chain that was cut at its end looks like one that goes on: only cases and alerts that cite what is gone, or --heads, tell.
+    """
+    from stream.events import ALERTS, CASES, DECISIONS, dumps
+    from stream.offline import chain as chains
+
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    noted = chains.read_heads(heads) if heads is not None else {}
+    cited: dict[chains.Name, dict[str, int]] = {}
+
+    def only(name: chains.Name) -> bool:
+        return session in (None, name.session) and tenant in (None, name.tenant) and root in (None, name.root)
+
+    with progress("records read") as done:
+        logs, unread = _logs(files, configured, (CASES, ALERTS), None, done)
+        for log in logs:
+            chains.note_cited(log, cited, only)
+        verifier = chains.Verifier(
+            cited,
+            {name: head for name, head in noted.items() if only(name)},
+            keep_heads=heads_out is not None,
+        )
+        logs, unread_too = _logs(files, configured, (DECISIONS,), root, done)
+        narrowed = any(each is not None for each in (session, tenant, root))
+        report = chains.verify(logs, verifier, only if narrowed else None)
+    if DECISIONS in unread_too:
+        raise BrokerError(unread_too[DECISIONS])
+    for base, why in unread.items():
+        say(f"{base} is not held against the chain: {why}")
+    if not (report.decisions or report.faults):
+        raise InputError("there is no decision to check: nothing was judged, or the session has another name")
+    if heads_out is not None:
+        heads_out.write_bytes(chains.write_heads(report.heads))
+    if as_json:
+        typer.echo(dumps(report.document()).decode())
+    else:
+        _tell(report)
+    if not report.holds:
+        raise typer.Exit(FINDINGS)
+
+
+def _logs(
+    files: list[Path] | None,
+    configured: Settings,
+    bases: Collection[str],
+    root: str | None,
+    done: Callable[[int], None],
+) -> tuple[Iterator[Iterator[Record]], dict[str, str]]:
+    """Logs of these topics, each whole: partitions of the bus, or all files as one; and which topics could not be read, once they are."""
+    from stream.offline.trail import Files
+    from stream.shell.export import Bus
+
+    count = 0
+
+    def counting(log: Iterable[Record]) -> Iterator[Record]:
+        nonlocal count
+        for record in log:
+            count += 1
+            if count % 1000 == 0:
+                done(count)
+            yield record
+
+    if files:
+        return iter([counting(Files(files, configured.base).read(bases))]), {}
+    bus = Bus(configured)
+    return map(counting, bus.logs(bases, root)), bus.unread
+
+
+def _tell(report: Report) -> None:
+    """Print what was found in chains, and what that proves."""
+    from stream.events import counted, printable
+    from stream.offline.chain import MAX_TOLD, at_place
+
+    for found in report.findings:
+        whose = (
+            f"{found.name.tenant}, session {found.name.session}" if found.name is not None else "no session"
+        )
+        call = f", call {found.call_seq}" if found.call_seq is not None else ""
+        place = f" ({at_place(found.place)})" if found.place is not None else ""
+        typer.echo(printable(f"{found.fault}: {whose}{call}: {found.text}{place}"))
+    if (more := report.faults.total() - MAX_TOLD) > 0:
+        typer.echo(f"and {more} more")
+    for note in report.notes:
+        say(printable(note))
+    faults = ", ".join(f"{n} {fault}" for fault, n in sorted(report.faults.items())) or "no fault"
+    repeats = f"{counted(report.repeats, 'repeat')}, {report.outside} outside their chain"
+    typer.echo(
+        f"{counted(report.sessions, 'session')}, {counted(report.decisions, 'decision')} ({repeats}): {faults}"
+    )

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 import orjson
 
 from models.errors import ConfigError, InputError
-from stream.events import EVENTS, Record, dumps
+from stream.events import DECISIONS, EVENTS, Record, dumps
 from stream.offline.recorded import events_of
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -155,6 +155,47 @@ def numbered(
                 root = document.get("root_session_id") or document.get("session_id")
             yield n, plain_record(raw, root if isinstance(root, str) else None, offset), None
             offset += 1
+
+
+def bus_records(path: Path | str) -> Iterator[Record]:
+    """Records of whatever topics a file has: logs, outputs of ``replay`` with ``--all`` or without, events, recorded sessions.
+
+    What has no place on a bus has partition -1, and its line as offset.
+
+    Raises
+    ------
+    InputError
+        As of `read_records`.
+    """
+    for n, raw, document in documents_in(path):
+        if is_log(document):
+            yield log_record(document, f"{path}, line {n}")[0]
+        elif is_recorded(document):
+            for event in events_at(f"{path}, line {n}", document, None):
+                yield Record(EVENTS, -1, n, 0, "none", None, (), dumps(event))
+        elif isinstance(document, dict) and "topic" in document:
+            yield output_record(document, n, f"{path}, line {n}")
+        else:
+            is_decision = isinstance(document, dict) and "decision_id" in document
+            yield Record(DECISIONS if is_decision else EVENTS, -1, n, 0, "none", None, (), raw)
+
+
+def output_record(row: dict[str, Any], line: int, where: str) -> Record:
+    """A line of ``replay --all`` as a record; `where` it stands, for the error.
+
+    Raises
+    ------
+    InputError
+        It has another shape.
+    """
+    try:
+        value = dumps(row["value"]) if "value" in row else base64.b64decode(row["value_b64"])
+        headers = tuple((str(name), str(text).encode()) for name, text in row.get("headers") or ())
+        return Record(
+            str(row["topic"]), -1, line, 0, "none", str(row.get("key") or "").encode(), headers, value
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{where}: not an output of driftline replay --all ({error!r})") from error
 
 
 def events_at(

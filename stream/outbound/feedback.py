@@ -8,7 +8,7 @@ from models.contracts import Feedback
 from models.text.secrets import digested
 from stream.events import CORE, clipped, milliseconds, printable, rfc3339, short_hash
 from stream.outbound.findings import dedup_key
-from stream.outbound.ocsf import OCSF_VERSION, PROFILES, SEVERITY, classified
+from stream.outbound.ocsf import OCSF_VERSION, PROFILES, SEVERITY, classified, product
 
 MAX_COMMENT = 1000
 """Characters of a comment that are told."""
@@ -114,7 +114,7 @@ def finding(said: Feedback, key: str) -> dict[str, Any]:
             "uid": uid_of(said),
             "correlation_uid": said.root_session_id,
             "tenant_uid": said.tenant,
-            "product": {"name": "Driftline", "vendor_name": "Driftline", "version": CORE},
+            "product": product(CORE),
         },
         "actor": actor,
         "finding_info": {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from models.errors import BrokerError
-from stream.events import TIMESTAMP_TYPES, Record, dumps
+from stream.events import DECISIONS, TIMESTAMP_TYPES, Record, dumps, murmur2_partition
 from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.connection import refused
@@ -53,8 +54,73 @@ def records(
     BrokerError
         No broker answers, or the topic is missing.
     """
-    wire.install()
     name = settings.topic(base)
+    with _consumer(settings, name) as consumer:
+        known = consumer.partitions_for_topic(name)
+        if not known:
+            raise BrokerError(_unseen(settings, name))
+        for number in sorted(known if partitions is None else partitions):
+            for record in _records_in(consumer, TopicPartition(name, number)):
+                yield record, len(known)
+
+
+class Bus:
+    """Topics of a cluster, each read to its present end, as far as this principal may read them.
+
+    Attributes
+    ----------
+    unread : dict of str to str
+        By the base name of a topic that is missing or may not be read: what to do about it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.unread: dict[str, str] = {}
+        self.base = settings.base
+        self._settings = settings
+
+    def read(self, bases: Collection[str], root: str | None = None) -> Iterator[Record]:
+        """Records of these topics, one after the other; with `root`, of topics keyed by it that session's partition alone.
+
+        Raises
+        ------
+        BrokerError
+            No broker answers.
+        """
+        for log in self.logs(bases, root):
+            yield from log
+
+    def logs(self, bases: Collection[str], root: str | None = None) -> Iterator[Iterator[Record]]:
+        """As `read`, each partition by itself; it must be read before the next one is asked for."""
+        by_root = {*self._settings.input_topics, DECISIONS}
+        with _consumer(self._settings, "the topics") as consumer:
+            for base in bases:
+                name = self._settings.topic(base)
+                known = sorted(consumer.partitions_for_topic(name) or ())
+                if not known:
+                    self.unread[base] = _unseen(self._settings, name)
+                if root is not None and known and base in by_root:
+                    known = [murmur2_partition(root.encode(), len(known))]
+                for number in known:
+                    yield self._log(consumer, base, TopicPartition(name, number))
+
+    def _log(self, consumer: Any, base: str, place: TopicPartition) -> Iterator[Record]:
+        try:
+            yield from _records_in(consumer, place)
+        except TopicAuthorizationFailedError:
+            self.unread[base] = _unseen(self._settings, place.topic)
+
+
+def _unseen(settings: Settings, name: str) -> str:
+    return (
+        f"topic {name} does not exist at {settings.bootstrap}, or this principal may not read it; run "
+        "`driftline topics create`, see `driftline topics --acls`"
+    )
+
+
+@contextmanager
+def _consumer(settings: Settings, what: str) -> Iterator[Any]:
+    """A consumer without a group; its failures as `BrokerError`."""
+    wire.install()
     try:
         consumer = KafkaConsumer(
             **settings.kafka(),
@@ -66,17 +132,9 @@ def records(
     except (KafkaError, OSError) as error:
         raise refused(settings, error) from error
     try:
-        known = consumer.partitions_for_topic(name)
-        if not known:
-            raise BrokerError(
-                f"topic {name} does not exist at {settings.bootstrap}, or this principal may not read it; run "
-                "`driftline topics create`, see `driftline topics --acls`"
-            )
-        for number in sorted(known if partitions is None else partitions):
-            for record in _records_in(consumer, TopicPartition(name, number)):
-                yield record, len(known)
+        yield consumer
     except KafkaError as error:
-        raise BrokerError(f"reading {name} failed: {type(error).__name__}") from error
+        raise BrokerError(f"reading {what} failed: {type(error).__name__}") from error
     finally:
         consumer.close()
 

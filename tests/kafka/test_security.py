@@ -412,6 +412,32 @@ def test_watch_shows_a_reader_what_it_may_read_and_says_what_not(
     assert "may not read it" in told
 
 
+def test_audit_shows_a_reader_the_story_that_it_may_read_and_says_what_not(
+    installed: Installation, tmp_path: Path
+) -> None:
+    name = {"tenant": "acme", "root_session_id": "audited", "session_id": "audited"}
+    case = {**name, "record_id": "r", "change": 0, "time": "2026-03-02T09:00:00Z"}
+    event = {**name, "type": "session.ended", "id": "1", "time": "2026-03-02T09:00:00Z"}
+    held = Message(HELD, b"acme", (("breaker", b"b-1"),), dumps(case))
+    another = Message(DECISIONS, b"r", (), b'{"verdict":"deny","decision_id":"x"}')
+    play(installed.of(ADMIN), [held, another, Message(ACME, b"audited", (), dumps(event))], None)
+    code, out, err = driftline(installed.of(SOC), "audit", "audited", "--format", "json", cwd=tmp_path)
+    assert code == 0, err
+    told = json.loads(out)
+    assert [each["kind"] for each in told["trail"] if each["kind"] != "gap"] == ["held"]
+    assert {ACME, BETA, CASES, REVOCATIONS, QUARANTINE, OUTCOMES} <= set(told["not_read"])
+    assert not {ALERTS, DECISIONS, HELD} & set(told["not_read"])
+    # Who writes a topic sees that it is there, and may not read it all the same.
+    code, out, err = driftline(installed.of(WORKER), "audit", "audited", "--format", "json", cwd=tmp_path)
+    assert code == 0, err
+    told = json.loads(out)
+    assert {"ended", "held"} <= {each["kind"] for each in told["trail"]}
+    assert DECISIONS in told["not_read"]
+    code, out, err = driftline(installed.of(RECEIVER), "show", "audited", cwd=tmp_path)
+    assert (code, out) == (4, "")
+    assert "may not read it" in err
+
+
 def test_outcomes_are_the_bridge_s_memory_and_nobody_else_may_write_them(installed: Installation) -> None:
     writers = {
         one.principal for one in installed.rights if one.name.endswith(OUTCOMES) and one.operation == "write"
