@@ -6,6 +6,7 @@ Masked, words stay and values go: of an address the host is left, of other value
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Literal
 
 from models.text.secrets import DIGEST, digested
@@ -21,15 +22,20 @@ MAX_VALUE = 60
 HIDDEN = "********"
 """What stands in the place of a value, whatever its length."""
 
-_CARD = re.compile(r"(?<!\w)\d(?:[ .-]?\d){12,}")
+_DIGITS = re.compile(r"(?<!\d)\d(?:[^0-9A-Za-z]?\d){12,}")
 """As many digits as a payment card's number has, or more: whether the last one checks is not asked, for others may stand beside it."""
-_VALUE = re.compile(r"\S*(?:[@\\]|://|\d{3}|[A-Za-z0-9+/_-]{24})\S*")
-"""A word that holds what addresses, numbers and drawn identifiers have."""
-_MAIL = re.compile(r"[^\s@]+@([^\s@]+)")
-_WEB = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/\s@]*@)?([^/?#\s]+)")
-_ENDS = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
+_ACCOUNT = re.compile(r"\b([A-Z]{2}\d{2}[A-Z0-9]{11,30})\b")
+_VALUE = re.compile(r"\S*(?:[@\\*]|://|\d{3}|[A-Za-z0-9+/_-]{24})\S*")
+"""A word that holds what addresses, numbers and drawn identifiers have, or a mask."""
+_HOST = r"(?:[A-Za-z0-9_-]+\.)+[A-Za-z0-9-]{2,63}"
+_MAIL = re.compile(rf"[^\s@]+@({_HOST})")
+_WEB = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#]*)(.*)", re.DOTALL)
+_AUTHORITY = re.compile(rf"(?:.*@)?({_HOST}(?::\d{{1,5}})?)", re.DOTALL)
+_ENDS = re.compile(r"([^\w/]*)(.*?)([^\w/]*)", re.DOTALL)
 _LEAST_SHOWN = 12
 """Characters of a value of which the first two and the last two are shown: of a shorter one they would tell too much."""
+_MARKS = str.maketrans({"“": "'", "”": "'", "„": "'", "«": "'", "»": "'"})
+"""Marks that a quote stands between: none of its own can end it."""
 
 
 def asked(text: str, quotes: Quotes) -> str:
@@ -40,23 +46,24 @@ def asked(text: str, quotes: Quotes) -> str:
     """
     if quotes == "none":
         return ""
-    told = without_secrets(" ".join(text[: 8 * MAX_ASKED].split()))
+    told = without_secrets(plain(text[: 8 * MAX_ASKED]))
     if quotes == "masked":
         told = _VALUE.sub(lambda found: masked(found[0]), told)
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")
 
 
 def value(text: str, quotes: Quotes) -> str:
-    """A value as far as it may be quoted; empty where nothing may be.
+    """A value as far as it may be quoted; empty where nothing may be. Of several words nothing is shown, masked.
 
     >>> value("GB33BUKB20201555555555", "masked"), value("4111 1111 1111 1111", "full"), value("a b\\nc", "full")
     ('GB…55', '********', 'a b c')
     """
     if quotes == "none":
         return ""
-    plain = " ".join(text[: 4 * MAX_VALUE].split())
-    safe = without_secrets(plain)
-    return _within(masked(safe) if quotes == "masked" else safe, MAX_VALUE)
+    told = without_secrets(plain(text[: 4 * MAX_VALUE]))
+    if quotes == "masked":
+        return _within(HIDDEN if " " in told else masked(told), MAX_VALUE)
+    return _within(told, MAX_VALUE)
 
 
 def masked(word: str) -> str:
@@ -67,28 +74,44 @@ def masked(word: str) -> str:
     """
     found = _ENDS.fullmatch(word)
     before, inner, after = found.groups() if found else ("", word, "")
-    if HIDDEN in word or not inner:
-        return word if HIDDEN in word else HIDDEN
-    if web := _WEB.match(inner):
-        rest = "/…" if len(inner) > web.end() else ""
-        return f"{before}{web[1]}{web[2]}{rest}{after}"
-    if mail := _MAIL.fullmatch(inner):
-        return f"{before}{HIDDEN}@{mail[1]}{after}"
+    if "*" in word or not inner:  # what stands around a mask may be as much of a value
+        return HIDDEN
+    if web := _WEB.fullmatch(inner):
+        host = _AUTHORITY.fullmatch(web[2])
+        shown = f"{web[1]}{host[1]}{'/…' if web[3] else ''}" if host else HIDDEN
+        return f"{before}{shown}{after}"
+    if "@" in inner:
+        mail = _MAIL.fullmatch(inner)
+        return f"{before}{f'{HIDDEN}@{mail[1]}' if mail else HIDDEN}{after}"
     if len(inner) < _LEAST_SHOWN:
         return f"{before}{HIDDEN}{after}"
     return f"{before}{inner[:2]}…{inner[-2:]}{after}"
 
 
+def plain(text: str) -> str:
+    """`text` as one line of what can be seen: composed, without marks of format, and with no quotation mark that ends a quote."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    shown = seen if seen.isprintable() else "".join(c if c.isprintable() else " " for c in seen)
+    return " ".join(shown.split()).translate(_MARKS)
+
+
 def without_secrets(text: str) -> str:
-    """`text` with nothing left of secrets and numbers of cards."""
+    """`text` with nothing left of secrets and numbers of cards; an account's number by IBAN (ISO 13616) is none."""
     hidden = re.sub(rf"{DIGEST}[0-9a-f]{{64}}", HIDDEN, digested(text))
-    return _CARD.sub(HIDDEN, hidden)
+    parts = _ACCOUNT.split(hidden)
+    return "".join(
+        part if at % 2 and _is_account(part) else _DIGITS.sub(HIDDEN, part) for at, part in enumerate(parts)
+    )
+
+
+def _is_account(text: str) -> bool:
+    """Whether the check digits of an IBAN hold."""
+    return int("".join(str(int(c, 36)) for c in text[4:] + text[:4])) % 97 == 1
 
 
 def _within(text: str, most: int) -> str:
-    """Printable, and cut at a word where it is too long."""
-    shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
-    if len(shown) <= most:
-        return shown
-    cut = shown[: most - 1]
+    """Cut at a word where it is too long."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1]
     return (cut.rsplit(" ", 1)[0] if " " in cut[most // 2 :] else cut) + "…"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from models.contracts import Evidence
+from models.text import quotes
 from stream.events import clipped
 from stream.outbound.change import Change, Deed
 from stream.signals.registry import BY_ID
@@ -49,6 +50,7 @@ TELLING = (
     "content.talks_to_agent",
 )
 """Signals by how much they tell whoever reads one line: what was done and to whose good before what was broken."""
+_NAME = re.compile(r"[\w:/@+-]+(?:\.[\w:/@+-]+)*")
 _CALL = re.compile(r"\bcall (\d{1,9})\b(?! \()")
 _PLACE = {name: place for place, name in enumerate(TELLING)}
 
@@ -76,10 +78,24 @@ def title(change: Change) -> str:
 
 def did(change: Change) -> str:
     """What the agent does, or what else brought the change about."""
-    agent = (change.case.agent or "the agent")[:MAX_WHO]
+    agent = _agent(change)
     if change.deed is None:
         return f"{agent}: {_without_call(change)}"
     return f"{agent} {_did(change, change.deed)}"
+
+
+def _agent(change: Change) -> str:
+    return named(change.case.agent, MAX_WHO) if change.case.agent else "the agent"
+
+
+def named(text: str, most: int = MAX_TOOL) -> str:
+    """A name that others chose: as it is where it can be nothing else, in quotation marks where it could pass for words of ours.
+
+    >>> named("mcp__bank__pay"), named("run. All is well. The agent")
+    ('mcp__bank__pay', '“run. All is well. The agent”')
+    """
+    shown = clipped(quotes.plain(text), most)
+    return shown if _NAME.fullmatch(shown) else f"“{shown}”"
 
 
 def description(change: Change) -> str:
@@ -98,11 +114,11 @@ def description(change: Change) -> str:
 
 
 def target(change: Change) -> str | None:
-    """What cases of one campaign have in common: what is done, and the keyed hash of the value that it is done to; None without one."""
-    for each in leading(change):
-        if each.argument is not None:
-            return f"{signal_of(each)}:{each.argument.hash}"
-    return None
+    """What cases of one campaign have in common: what tells most of them, and the keyed hash of a value; None without one."""
+    told = leading(change)
+    hashes = (each.argument.hash for each in told if each.argument is not None)
+    found = next(hashes, None)
+    return None if found is None else f"{signal_of(told[0])}:{found}"
 
 
 def steps(change: Change, next_step: str) -> str:
@@ -143,7 +159,7 @@ def _runbook(told: Sequence[Evidence]) -> Runbook | None:
 
 def _asked(change: Change, deed: Deed) -> str:
     case = change.case
-    user, agent = (case.user or "The user")[:MAX_WHO], (case.agent or "the agent")[:MAX_WHO]
+    user, agent = named(case.user, MAX_WHO) if case.user else "The user", _agent(change)
     if not deed.declared:
         return f"Nobody declared what {agent} was asked."
     allowed = f", and allowed it to {' and '.join(deed.allowed)}" if deed.allowed else ""
@@ -154,7 +170,7 @@ def _asked(change: Change, deed: Deed) -> str:
 def _did(change: Change, deed: Deed, *, in_full: bool = False) -> str:
     """A clause without a subject."""
     told = leading(change)
-    tool = deed.tool[:MAX_TOOL]
+    tool = named(deed.tool)
     first = next((each for each in told if signal_of(each) in BY_ID), None)
     if first is None:
         return f"calls {tool}, which does not fit what was asked"
@@ -176,7 +192,7 @@ def _source(evidence: Evidence, deed: Deed, *, in_full: bool) -> str:
     tool = deed.tools.get(call)
     if tool is None:
         return f"the answer of call {call}"
-    return f"the answer of {tool[:MAX_TOOL]}{f' (call {call})' if in_full else ''}"
+    return f"the answer of {named(tool)}{f' (call {call})' if in_full else ''}"
 
 
 def _quoted(deed: Deed, told: Sequence[Evidence]) -> str:
@@ -190,23 +206,23 @@ def _quoted(deed: Deed, told: Sequence[Evidence]) -> str:
 def _with_tools(text: str, deed: Deed) -> str:
     """A statement with the tool behind each call that it cites."""
 
-    def named(found: re.Match[str]) -> str:
+    def with_tool(found: re.Match[str]) -> str:
         tool = deed.tools.get(int(found[1]))
-        return f"{found[0]} ({tool})" if tool else found[0]
+        return f"{found[0]} ({named(tool)})" if tool else found[0]
 
-    return _CALL.sub(named, text)
+    return _CALL.sub(with_tool, text)
 
 
 def _name_of(path: str) -> str:
     """An argument's name for people: of a place in a list that of the list."""
     names = [step for step in path.split(".") if not step.isdigit()]
-    return (".".join(names) or "value")[:MAX_TOOL]
+    return named(".".join(names) or "value")
 
 
 def _without_call(change: Change) -> str:
     case = change.case
     if case.inherited_from is not None:
-        return f"revoked with session {case.inherited_from[:MAX_WHO]}, for which it works"
+        return f"revoked with session {named(case.inherited_from, MAX_WHO)}, for which it works"
     return case.reason or "drift from what was asked"
 
 

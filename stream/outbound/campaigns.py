@@ -15,11 +15,14 @@ from stream.outbound.notice import Notice, Subject, finding
 
 DAY_MS = 86_400_000
 MAX_CAMPAIGNS, MAX_CHANGES = 2_000, 1_000
-"""Campaigns of a partition that are known, and changes of cases of each, the latest: some 0.5 KiB a campaign and 0.2 a change. Of an older
-campaign each session alerts by itself; an older change that is read again counts as another session."""
+"""Campaigns of a partition that are known, and changes and cases of each, the latest: some 0.5 KiB a campaign and 0.3 a change. Of an older
+campaign each session alerts by itself; an older case that is heard of again counts as another session."""
 MAX_TITLE = 300
-_CREATE = 1  # activity of OCSF
 _ANALYTIC = "driftline.campaign", "Driftline campaigns"
+
+
+_Kind = tuple[str, bool, bool]
+"""The standing that a case came to, whether that is enforced, and whether the session goes on after its end."""
 
 
 class _Told(NamedTuple):
@@ -53,19 +56,25 @@ class _Campaign:
         )
         self.title = _text(info, "title")[:MAX_TITLE]
         self._count = self._severity = 0
+        self._kinds: set[_Kind] = set()
+        self._cases: OrderedDict[str, None] = OrderedDict()
         self._told: OrderedDict[str, _Told] = OrderedDict()
 
-    def take(self, change: str, severity: int, *, is_new: bool) -> _Told:
-        """Note a change of a case; `is_new`: it is the first that the SOC hears of its session."""
+    def take(self, change: str, case: str, severity: int, kind: _Kind) -> _Told:
+        """Note a change of a case. It calls where it is the first, graver than all before it, or of a kind that none before it was."""
         if (known := self._told.get(change)) is not None:
             return known
-        is_first, graver = not self._count, severity > self._severity
-        self._count += is_new or is_first
+        alone = severity > self._severity or kind not in self._kinds
+        is_new = case not in self._cases
+        self._count += is_new
         self._severity = max(self._severity, severity)
-        news = is_new and not is_first and _is_round(self._count)
-        told = self._told[change] = _Told(self._count, self._severity, is_first or graver, news)
-        if len(self._told) > MAX_CHANGES:
-            self._told.popitem(last=False)
+        self._kinds.add(kind)
+        self._cases[case] = None
+        news = is_new and self._count > 1 and _is_round(self._count)
+        told = self._told[change] = _Told(self._count, self._severity, alone, news)
+        for held in (self._told, self._cases):
+            if len(held) > MAX_CHANGES:
+                held.popitem(last=False)
         return told
 
 
@@ -73,27 +82,34 @@ class Campaigns:
     """The campaigns of the partitions at hand."""
 
     def __init__(self) -> None:
-        self._partitions: dict[int, OrderedDict[str, _Campaign]] = {}
+        self._partitions: dict[int, OrderedDict[tuple[str, str, int], _Campaign]] = {}
 
     def take(self, finding: dict[str, Any], number: int) -> list[dict[str, Any]]:
         """Count a case's finding to its campaign: what it becomes, and behind it that of the campaign where there is news.
 
-        A finding that calls nobody, or has no target, stays as it is. A session that is graver than all before it alerts.
+        A finding that calls nobody, or has no target, stays as it is.
         """
         metadata, unmapped = _member(finding, "metadata"), _member(finding, "unmapped")
         target, time_ms, severity = unmapped.get("target"), finding.get("time"), finding.get("severity_id")
         calls = finding.get("is_alert") or "campaign" in unmapped
         if not calls or not isinstance(target, str) or type(time_ms) is not int or type(severity) is not int:
             return [finding]
-        uid = short_hash("campaign", _text(metadata, "tenant_uid"), target, str(time_ms // DAY_MS))
+        key = _text(metadata, "tenant_uid"), target, time_ms // DAY_MS
         known = self._partitions.setdefault(number, OrderedDict())
-        campaign = known.get(uid)
+        case = _text(_member(finding, "finding_info"), "uid")
+        campaign = known.get(key)
         if campaign is None:
-            campaign = known[uid] = _Campaign(uid, finding, time_ms)
+            # By its first case too: one that was forgotten and comes again is another.
+            uid = short_hash("campaign", *map(str, key), case)
+            campaign = known[key] = _Campaign(uid, finding, time_ms)
             if len(known) > MAX_CAMPAIGNS:
                 known.popitem(last=False)
-        is_new = finding.get("activity_id") == _CREATE
-        told = campaign.take(_text(metadata, "uid"), severity, is_new=is_new)
+        kind = (
+            _text(_member(unmapped, "standing"), "after"),
+            unmapped.get("enforced") is True,
+            unmapped.get("after_end") is True,
+        )
+        told = campaign.take(_text(metadata, "uid"), case, severity, kind)
         said = [finding if told.alone else _joined(finding, campaign, told)]
         return [*said, _incident(campaign, told, time_ms)] if told.news else said
 

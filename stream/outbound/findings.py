@@ -213,6 +213,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         "score": case.score,
         "reason": clipped(case.reason, MAX_REASON),
         "shares": _shares(change),
+        "after_end": change.over and case.kind == "standing",
         **({"target": target} if (target := alert_text.target(change)) is not None else {}),
         "would_pass": change.deed.would_pass if change.deed is not None else "",
         "frameworks": frameworks(shown.signals),

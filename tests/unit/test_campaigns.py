@@ -30,6 +30,7 @@ def drifted(
     *,
     again: int = 0,
     at_ms: int = NOON,
+    **more: Any,
 ) -> Case:
     """The case of a session that drifted to a target."""
     argument = an_evidence().argument
@@ -41,9 +42,26 @@ def drifted(
         "tenant": tenant,
         "session_id": f"s-{session}",
     }
-    beside = {"severity": severity, "score": 0.6, "peak": "alert" if again else None}
-    change = some_change(**named, **beside, evidence=[told], time=rfc3339(at_ms), time_ms=at_ms)
+    beside = {
+        "severity": severity,
+        "score": 0.6,
+        "peak": "alert" if again else None,
+        "evidence": [told],
+        **more,
+    }
+    change = some_change(**named, **beside, time=rfc3339(at_ms), time_ms=at_ms)
     return change.case.model_copy(update={"finding": finding(change)})
+
+
+TOLD = an_evidence(name="foreign_destination")
+
+
+def test_a_decoy_alert_of_its_own_hides_no_session_from_a_campaign() -> None:
+    decoys = [drifted(n, f"own-{n}", severity=2, score=0.3) for n in range(10)]
+    grave = [drifted(n, "thief", severity=5, again=1, after="contained") for n in range(10)]
+    outputs = told([case for pair in zip(decoys, grave, strict=True) for case in pair])[1::2]
+    assert calling(outputs) == [1, 1, *[0] * 8]
+    assert [len(said) for said in outputs] == [1, 2, 1, 1, 2, 1, 1, 1, 1, 2]
 
 
 def told(cases: list[Case]) -> list[list[dict[str, Any]]]:
@@ -80,8 +98,26 @@ def test_of_many_sessions_with_one_target_the_first_and_the_campaign_call() -> N
 
 @pytest.mark.parametrize(
     "second",
-    [drifted(1, target="other"), drifted(1, tenant="globex"), drifted(1, severity=5)],
-    ids=["target", "tenant", "graver"],
+    [
+        drifted(1, target="other"),
+        drifted(1, tenant="globex"),
+        drifted(1, severity=5),
+        drifted(1, after="contained"),
+        drifted(0, again=1, after="contained"),
+        drifted(0, again=1, over=True),
+        drifted(1, enforced=False),
+        drifted(1, evidence=[an_evidence(family="identity", name="after_revocation", argument=None), TOLD]),
+    ],
+    ids=[
+        "target",
+        "tenant",
+        "graver",
+        "contained",
+        "itself contained",
+        "goes on",
+        "otherwise enforced",
+        "signal",
+    ],
 )
 def test_what_is_new_alerts(second: Case) -> None:
     assert all(calling(told([drifted(0), second])))
@@ -119,6 +155,11 @@ def test_a_forged_finding_stops_nothing() -> None:
 def test_beyond_the_bound_the_oldest_is_forgotten_and_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaigns, "MAX_CAMPAIGNS", 2)
     assert calling(told([drifted(0, "a"), drifted(1, "b"), drifted(2, "c"), drifted(3, "a")])) == [1, 1, 1, 1]
+    again = told(
+        [drifted(0, "a"), drifted(1, "a"), drifted(2, "b"), drifted(3, "c"), drifted(4, "a"), drifted(5, "a")]
+    )
+    first, second = again[1][1], again[5][1]
+    assert first["metadata"]["uid"] != second["metadata"]["uid"]  # another one, not the same told otherwise
 
 
 def test_a_case_that_is_read_twice_is_counted_once_and_told_as_before() -> None:
