@@ -284,3 +284,9 @@ def murmur2(key: bytes) -> int:
 def murmur2_partition(key: bytes, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives to `key`."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+@lru_cache(maxsize=1 << 14)
+def case_id_of(tenant: str, root: str, session: str) -> str:
+    """The id of a session's case: one for a session, whatever becomes of it."""
+    return short_hash("case", tenant, root, session)

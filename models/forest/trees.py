@@ -128,6 +128,8 @@ def _spans(nodes: Any) -> tuple[list[tuple[int, int, int]], list[int]]:
     def visit(at: int) -> None:
         if nodes["is_leaf"][at]:
             order.append(at)
+            if len(order) > LEAVES_MAX:  # also where nodes lead round, or to one another twice
+                raise ArtefactError(f"a tree has more than {LEAVES_MAX} leaves; retrain it")
             return
         first = len(order)
         visit(int(nodes["left"][at]))
@@ -159,8 +161,6 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
     ruled: list[list[_Node]] = [[] for _ in range(n_features)]
     for tree, nodes in enumerate(grown):
         inner, order = _spans(nodes)
-        if len(order) > LEAVES_MAX:
-            raise ArtefactError(f"a tree has {len(order)} leaves, at most {LEAVES_MAX} are read; retrain it")
         if nodes["is_categorical"].any():
             raise ArtefactError("categorical splits are not read; retrain on numeric features")
         for at, first, beyond in inner:
@@ -169,6 +169,8 @@ def from_sklearn(calibrated: Any, shifts: Shifts = ()) -> Forest:
                 raise ArtefactError(
                     "a split names a feature that the model does not have; reinstall the model"
                 )
+            if nodes["num_threshold"][at] != nodes["num_threshold"][at]:
+                raise ArtefactError("a split has no threshold; reinstall the model")
             kept = _ALL ^ _Bits((1 << beyond) - (1 << first))
             missing_right = not nodes["missing_go_to_left"][at]
             ruled[feature].append((float(nodes["num_threshold"][at]), missing_right, tree, kept))

@@ -28,6 +28,8 @@ TYPES = frozenset(
     }
 )
 """Types whose attributes are read. Widening it is a change of code, on purpose."""
+MAX_BYTES = 256 << 20
+"""Bytes of all that the file holds, unpacked: the bundled model's has 5 MiB."""
 PROTOCOL = 2
 """Version of skops's tree that is understood."""
 
@@ -57,6 +59,8 @@ def read(data: bytes) -> Any:
         Where its bytes are damaged.
     """
     archive = zipfile.ZipFile(BytesIO(data))
+    if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+        raise ArtefactError(f"it unpacks to more than {MAX_BYTES >> 20} MiB")
     root = json.loads(archive.read("schema.json"))
     if root["protocol"] != PROTOCOL:
         raise ArtefactError(f"it is laid out by skops's protocol {root['protocol']}, {PROTOCOL} is read")

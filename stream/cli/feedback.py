@@ -141,7 +141,7 @@ def _give(
     becomes = "closed" if closes(verdict) else "open"
     if not wait:
         typer.echo(f"the case will be {becomes} once a worker has read it: {verdict}, says {by}")
-    elif case_feedback.told(configured, said, wait):
+    elif case_feedback.told(configured, said, str(signing.kid), wait):
         typer.echo(f"the case is {becomes}: {verdict}, says {by}")
     else:
         typer.echo(

@@ -7,7 +7,6 @@ of a state is changed here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -19,7 +18,7 @@ from stream.core.credentials import announced
 from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
-from stream.events import CASES, CORE, REVOCATIONS, Output, clipped, dumps, rfc3339, short_hash
+from stream.events import CASES, CORE, REVOCATIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
 from stream.outbound import alert_text
 from stream.outbound.change import RANK, Change, Deed, Receivers
 from stream.outbound.claims import signed_end_sets, signed_sets
@@ -300,12 +299,6 @@ def _step(row: PathRow) -> PathStep:
         score=row.score / UNITS,
         time=rfc3339(row.time_ms),
     )
-
-
-@lru_cache(maxsize=1 << 14)
-def case_id_of(tenant: str, root: str, session: str) -> str:
-    """The id of a session's case: one for a session, whatever becomes of it."""
-    return short_hash("case", tenant, root, session)
 
 
 def _is_explained(path: Sequence[PathRow]) -> bool:

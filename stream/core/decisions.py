@@ -17,11 +17,11 @@ from models.session import PathRow, path_within
 from models.text import quotes
 from models.text.documents import leaves
 from stream.core import words
-from stream.core.cases import Cases, Move, attested_by, case_id_of, is_revoked, next_standing
+from stream.core.cases import Cases, Move, attested_by, is_revoked, next_standing
 from stream.core.items import Call, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
-from stream.events import CORE, DECISIONS, Output, clipped, dumps, rfc3339, short_hash
+from stream.events import CORE, DECISIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
 from stream.outbound.change import Deed
 from stream.signals import registry
 from stream.signals.signal import Raised

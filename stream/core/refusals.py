@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from stream.core.arrival import EARLIEST_MS, LATEST_MS
-from stream.core.cases import case_id_of
 from stream.core.items import Call, Named, Refused
 from stream.core.releases import PolicyNames
-from stream.events import CORE, DECISIONS, Output, dumps, rfc3339, short_hash
+from stream.events import CORE, DECISIONS, Output, case_id_of, dumps, rfc3339, short_hash
 
 _WOULD_PASS = "the call sent again as the contract has it, docs/schemas/agent.events.v1.json"
 

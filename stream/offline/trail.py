@@ -37,7 +37,6 @@ from models.contracts import (
 )
 from models.errors import ContractError, InputError
 from stream import events
-from stream.core.cases import case_id_of
 from stream.core.references import hidden
 from stream.events import (
     ALERTS,
@@ -51,6 +50,7 @@ from stream.events import (
     REVOCATIONS,
     RISK,
     Record,
+    case_id_of,
     clipped,
     counted,
     dumps,

@@ -81,10 +81,10 @@ def verdicts(findings: Iterable[Any]) -> list[Verdict]:
             about.root_session_id,
         )
     ranked = sorted(said.values(), key=lambda each: (each.time, each.uid), reverse=True)
-    last: dict[str, str] = {}
+    last: dict[tuple[str, str], str] = {}
     for each in ranked:
-        last.setdefault(each.case_id, each.uid)
-    return [each._replace(stands=last[each.case_id] == each.uid) for each in ranked]
+        last.setdefault((each.tenant, each.case_id), each.uid)
+    return [each._replace(stands=last[each.tenant, each.case_id] == each.uid) for each in ranked]
 
 
 def first_alarms(decisions: Iterable[Any], of: Iterable[Verdict]) -> dict[str, int]:
@@ -113,16 +113,16 @@ def labels(said: Iterable[Verdict], first: Mapping[str, int]) -> list[dict[str, 
 
     Notes
     -----
-    The last word counts, and all words are kept. A case is in conflict where the last words of two people call for different labels;
+    The last word counts, and all words are kept. A case is in conflict where the last words of two people, or of two keys, call for different labels;
     who only asked to look again, or is unsure, contradicts nobody.
     """
-    cases: dict[str, list[Verdict]] = {}
+    cases: dict[tuple[str, str], list[Verdict]] = {}
     for each in said:
-        cases.setdefault(each.case_id, []).append(each)
+        cases.setdefault((each.tenant, each.case_id), []).append(each)
     rows = []
-    for case, words in cases.items():
+    for (_, case), words in cases.items():
         last, label = words[0], LABELS[words[0].verdict]
-        of_each = {each.by: LABELS[each.verdict] for each in reversed(words)}
+        of_each = {(each.by, each.key): LABELS[each.verdict] for each in reversed(words)}
         rows.append(
             {
                 "session_id": last.session_id,

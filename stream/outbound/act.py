@@ -34,6 +34,7 @@ from stream.events import (
     Headers,
     Output,
     Record,
+    case_id_of,
     dumps,
     milliseconds,
     refusal,
@@ -235,6 +236,8 @@ class Actor:
         said, key = self._verdicts(read.token)
         if said.tenant != read.tenant:
             raise SchemaError("control", "the feedback is for another tenant")
+        if said.case_id != case_id_of(said.tenant, said.root_session_id, said.session_id):
+            raise SchemaError("control", "the feedback's case is not that of its session")
         if record.timestamp_type == "append" and milliseconds(said.time) > record.timestamp_ms + MAX_AHEAD_MS:
             raise SchemaError(
                 "control", "the feedback lies ahead of the broker's time; set the clock where it is signed"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from models.contracts import Feedback
 from models.text.secrets import digested
-from stream.events import CORE, clipped, milliseconds, printable, rfc3339, short_hash
+from stream.events import CORE, clipped, dumps, milliseconds, printable, rfc3339, short_hash
 from stream.outbound.findings import dedup_key
 from stream.outbound.ocsf import OCSF_VERSION, PROFILES, SEVERITY, classified, product
 
@@ -78,12 +78,10 @@ def cleaned(comment: str) -> str:
     return clipped(" ".join(printable(digested(comment)).split()), MAX_COMMENT)
 
 
-def uid_of(said: Feedback) -> str:
-    """The id of what was said: the same whenever the same is said again, whatever its token's signature."""
-    time = rfc3339(milliseconds(said.time))
-    return short_hash(
-        "feedback", said.tenant, said.case_id, said.verdict, said.by, time, cleaned(said.comment)
-    )
+def uid_of(said: Feedback, key: str) -> str:
+    """The id of what was said by a key: the same whenever the same is said again, whatever its token's signature."""
+    told = said.model_dump() | {"time": rfc3339(milliseconds(said.time)), "comment": cleaned(said.comment)}
+    return short_hash("feedback", key, dumps(told).decode())
 
 
 def finding(said: Feedback, key: str) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def finding(said: Feedback, key: str) -> dict[str, Any]:
         "metadata": {
             "version": OCSF_VERSION,
             "profiles": list(PROFILES),
-            "uid": uid_of(said),
+            "uid": uid_of(said, key),
             "correlation_uid": said.root_session_id,
             "tenant_uid": said.tenant,
             "product": product(CORE),

@@ -49,9 +49,9 @@ def give(settings: Settings, said: Feedback, token: str) -> None:
     play(settings, [Message(FEEDBACK, said.tenant.encode(), (), value)], None)
 
 
-def told(settings: Settings, said: Feedback, within_s: float) -> bool:
-    """Whether the finding of a verdict is among the alerts within that time; raises as `documents`."""
-    deadline, uid = time.monotonic() + within_s, uid_of(said)
+def told(settings: Settings, said: Feedback, key: str, within_s: float) -> bool:
+    """Whether the finding of a verdict, signed by the key of that id, is among the alerts within that time; raises as `documents`."""
+    deadline, uid = time.monotonic() + within_s, uid_of(said, key)
     while not any(_uid(each) == uid for each in documents(settings, ALERTS)):
         if time.monotonic() > deadline:
             return False

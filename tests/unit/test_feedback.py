@@ -16,11 +16,11 @@ from models.errors import SchemaError
 from stream import feedback as tokens
 from stream import jose
 from stream.cli.feedback import _show
-from stream.events import ALERTS, CASES, FEEDBACK, QUARANTINE, Output, Record, dumps, rfc3339
+from stream.events import ALERTS, CASES, FEEDBACK, QUARANTINE, Output, Record, case_id_of, dumps, rfc3339
 from stream.feedback import TOKEN_TYPE, SignedFeedback, sign
 from stream.offline.verdicts import first_alarms, labelled, labels, subject, verdicts
 from stream.outbound.act import MAX_AHEAD_MS, Actor
-from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, closes
+from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, closes, finding
 from stream.outbound.findings import dedup_key
 from stream.outbound.ocsf import problems
 from stream.resolutions import SignedResolutions
@@ -38,10 +38,12 @@ BY_VERDICT = {
 }
 
 
+CASE = case_id_of("acme", "s-1", "s-1")
+
+
 def said(verdict: str = "false_positive", after_ms: int = 0, **changes: Any) -> Feedback:
     document = {
         "tenant": "acme",
-        "case_id": "case-1",
         "root_session_id": "s-1",
         "session_id": "s-1",
         "agent": "invoices",
@@ -53,7 +55,8 @@ def said(verdict: str = "false_positive", after_ms: int = 0, **changes: Any) -> 
         "comment": "the payee is ours",
         **changes,
     }
-    return Feedback.model_validate(document)
+    ids = (str(document[name]) for name in ("tenant", "root_session_id", "session_id"))
+    return Feedback.model_validate({"case_id": case_id_of(*ids), **document})
 
 
 def record_of(feedback: Feedback, key: Any = KEY, audience: str = AUDIENCE, **changes: Any) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def test_a_verdict_becomes_a_finding_of_its_case_by_the_official_schema(verdict:
     activity, status_id, status, calls = BY_VERDICT[verdict]
     assert (found["activity_id"], found["status_id"], found["status"]) == (activity, status_id, status)
     assert (found["is_alert"], closes(verdict)) == (calls, activity == 3)
-    assert found["finding_info"]["uid"] == "case-1"
+    assert found["finding_info"]["uid"] == CASE
     assert found["unmapped"]["dedup_key"] == dedup_key("acme", "s-1")
     told = {"verdict": verdict, "by": "ada", "key": "on-call", "time": rfc3339(NINE_MS)}
     assert found["unmapped"]["feedback"] == told
@@ -171,7 +174,7 @@ def test_a_token_for_one_purpose_serves_no_other() -> None:
 def test_feedback_counts_once_it_stands_among_cases_and_unsigned_feedback_is_put_aside_with_the_mend() -> (
     None
 ):
-    unsigned = {"case_id": "case-1", "verdict": "benign", "analyst": "ada", "time": "2026-01-01T09:00:00Z"}
+    unsigned = {"case_id": CASE, "verdict": "benign", "analyst": "ada", "time": "2026-01-01T09:00:00Z"}
     values = [dumps(record_of(said())), dumps(unsigned), b"{}", b"\xff", None]
     records = [Record(FEEDBACK, 0, n, NINE_MS, "append", b"x", (), value) for n, value in enumerate(values)]
     first, *aside = forwarded(records, FEEDBACK)
@@ -189,7 +192,7 @@ STEPS = st.lists(
 
 def _documents(steps: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
     return [
-        a_case(n, place) if word == "case" else record_of(said(word, minute * 1000, case_id=f"case-{n}"))
+        a_case(n, place) if word == "case" else record_of(said(word, minute * 1000, session_id=f"s-{n}"))
         for place, (word, n, minute) in enumerate(steps)
     ]
 
@@ -226,9 +229,30 @@ def _said_of(*words: Feedback) -> list[dict[str, Any]]:
     return findings(actor().act(log(*(record_of(word) for word in words))))
 
 
+def test_a_verdict_counts_in_its_tenant_alone_and_each_key_speaks_for_itself() -> None:
+    own, foreign = said("true_positive"), said("false_positive", 9000, tenant="globex", case_id=CASE)
+    listed = verdicts([finding(own, "k-1"), finding(foreign, "k-2")])
+    assert [each.stands for each in listed if each.tenant == "acme"] == [True]
+    assert {row["tenant"]: row["label"] for row in labels(listed, {})} == {
+        "acme": "hijacked",
+        "globex": "benign",
+    }
+    again = said("true_positive", severity_id=1)
+    two = verdicts([finding(own, "k-1"), finding(again, "k-2")])
+    assert len(two) == 2
+    against = verdicts([finding(own, "k-1"), finding(said("false_positive", 9000), "k-2")])
+    assert labels(against, {})[0]["conflict"] is True
+
+
+def test_a_verdict_on_a_case_that_is_not_its_session_s_is_refused() -> None:
+    (aside,) = actor().act(log(record_of(said(case_id=case_id_of("acme", "s-9", "s-9")))))
+    assert aside.topic == QUARANTINE
+    assert b"not that of its session" in dict(aside.headers)["detail"]
+
+
 def test_the_last_word_on_a_case_is_the_one_with_the_latest_time_whatever_arrives_last() -> None:
     early, late = said("false_positive", 0), said("reopen", 5000, by="bob")
-    other = said("benign", 9000, case_id="case-2", session_id="s-2")
+    other = said("benign", 9000, session_id="s-2")
     for order in ((early, late, other), (late, early, other, early)):
         listed = verdicts(_said_of(*order))
         assert [(each.verdict, each.stands) for each in listed] == [
@@ -243,18 +267,18 @@ def test_the_subject_of_a_case_is_read_off_its_alerts() -> None:
         "severity_id": 4,
         "metadata": {"tenant_uid": "acme", "correlation_uid": "s-0"},
         "actor": {"session": {"uid": "s-1"}, "app_name": "invoices"},
-        "finding_info": {"uid": "case-1"},
+        "finding_info": {"uid": CASE},
         "unmapped": {"enforced": True},
     }
     opening = {"finding_info": {"uid": "b"}, "severity_id": 5}
-    found = subject([[], {}, opening, alert, {**alert, "severity_id": 3}], "case-1")
-    assert found == ("acme", "case-1", "s-0", "s-1", "invoices", 4, True)
+    found = subject([[], {}, opening, alert, {**alert, "severity_id": 3}], CASE)
+    assert found == ("acme", CASE, "s-0", "s-1", "invoices", 4, True)
     assert subject([alert, opening], "b") is None
     assert subject([alert], "case") is None
 
 
 def test_labels_keep_all_words_tell_conflicts_and_let_the_last_word_count() -> None:
-    second = {"case_id": "case-2", "session_id": "s-2", "root_session_id": "s-2"}
+    second = {"session_id": "s-2", "root_session_id": "s-2"}
     words = [
         said("false_positive", 0),
         said("true_positive", 1000, by="bob"),
@@ -269,13 +293,13 @@ def test_labels_keep_all_words_tell_conflicts_and_let_the_last_word_count() -> N
     listed = verdicts(_said_of(*words))
     first = first_alarms([None, *decisions], [each for each in listed if each.stands])
     rows = {row["case_id"]: row for row in labels(listed, first)}
-    assert rows["case-1"]["conflict"] is True
+    assert rows[CASE]["conflict"] is True
     assert rows["case-2"]["conflict"] is False
-    assert (rows["case-1"]["label"], rows["case-1"]["first_bad_seq"]) == ("hijacked", 2)
+    assert (rows[CASE]["label"], rows[CASE]["first_bad_seq"]) == ("hijacked", 2)
     assert (rows["case-2"]["label"], rows["case-2"]["first_bad_seq"]) == ("hijacked", 7)
-    assert [word["verdict"] for word in rows["case-1"]["said"]] == ["true_positive", "false_positive"]
+    assert [word["verdict"] for word in rows[CASE]["said"]] == ["true_positive", "false_positive"]
     withdrawn = verdicts(_said_of(*words, said("reopen", 2000)))
-    assert labels(withdrawn, {})[-1] | {"said": 0} == rows["case-1"] | {
+    assert labels(withdrawn, {})[-1] | {"said": 0} == rows[CASE] | {
         "verdict": "reopen",
         "label": "unclear",
         "first_bad_seq": None,
@@ -293,10 +317,10 @@ def test_a_recorded_session_that_was_judged_is_read_as_a_labelled_one() -> None:
     recorded = [{"session_id": f"s-{n}", "intent": "Pay.", "calls": calls} for n in range(4)]
     words = [
         said("true_positive"),
-        said("benign", case_id="case-2", session_id="s-2"),
-        said("unsure", case_id="case-3", session_id="s-3"),
+        said("benign", session_id="s-2"),
+        said("unsure", session_id="s-3"),
     ]
-    rows = labels(verdicts(_said_of(*words)), {"case-1": 1})
+    rows = labels(verdicts(_said_of(*words)), {CASE: 1})
     read = {each["session_id"]: of_record(each, {}) for each in labelled(recorded, rows)}
     assert {name: each.kind for name, each in read.items()} == {
         "s-1": "hijacked",
@@ -305,7 +329,7 @@ def test_a_recorded_session_that_was_judged_is_read_as_a_labelled_one() -> None:
     }
     assert [target_of(read["s-1"], seq) for seq in range(3)] == [0, 1, -1]
     assert [target_of(read["s-2"], seq) for seq in range(3)] == [0, 0, 0]
-    other = labels(verdicts(_said_of(*words, said("benign", tenant="other", case_id="case-9"))), {})
+    other = labels(verdicts(_said_of(*words, said("benign", tenant="other"))), {})
     twins = {each["session_id"]: each["label"] for each in labelled(recorded, other)}
     assert twins["s-1"] == "unclear"
 
@@ -315,15 +339,14 @@ def test_what_was_said_is_shown_whole_and_never_as_markup(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    case = "e4e7719c26c3595f37a8db28d0972f77"
     words = [
-        said(case_id=case, by="[/bold]eve.fischer-lindqvist@security.acme.example"),
-        said("reopen", 1000, case_id=case, comment="[link=x]\x1b[31m"),
+        said(by="[/bold]eve.fischer-lindqvist@security.acme.example"),
+        said("reopen", 1000, comment="[link=x]\x1b[31m"),
     ]
     _show(verdicts(_said_of(*words)))
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
-    assert shown.count(case) == 2
+    assert shown.count(CASE) == 2
     assert shown.count("reopen, counts") == shown.count(", counts") == 1
     for word in ("[/bold]eve.fischer", "[link=x] [31m", "2026-01-01 09:00", "acme: s-1, invoices"):
         assert word in shown

@@ -20,8 +20,8 @@ from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import ArtefactError, ConfigError, DigestMismatch, FeaturesMismatch
-from models.forest import allowances
-from models.release import registry
+from models.forest import allowances, trees
+from models.release import estimator, registry
 from models.training import artefact
 from tests.builders import first
 
@@ -218,3 +218,18 @@ def test_the_null_model_answers_the_base_rate_and_flags_nothing() -> None:
     null = registry.NullModel(0.0312)
     assert null.score(np.zeros((3, 9)), first(np.zeros((3, 9)))).tolist() == [312, 312, 312]
     assert null.threshold(0.05) > 10_000
+
+
+def test_a_tree_whose_nodes_lead_to_one_another_twice_is_refused_before_it_is_walked() -> None:
+    depth = 40
+    nodes = np.zeros(depth + 1, dtype=[("is_leaf", "?"), ("left", "i4"), ("right", "i4")])
+    nodes["left"] = nodes["right"] = np.arange(1, depth + 2)
+    nodes["is_leaf"][depth] = True
+    with pytest.raises(ArtefactError, match="more than 32 leaves"):
+        trees._spans(nodes)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimator, "MAX_BYTES", 1000)
+    with pytest.raises(ArtefactError, match="unpacks to more"):
+        registry.load(saved, FEATURES, 4)

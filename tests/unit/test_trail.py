@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from models.errors import ConfigError, InputError
 from stream import bootstrap
 from stream.cli.main import app
-from stream.core.cases import case_id_of
 from stream.events import (
     ALERTS,
     CASES,
@@ -33,6 +32,7 @@ from stream.events import (
     REVOCATIONS,
     RISK,
     Record,
+    case_id_of,
     dumps,
 )
 from stream.offline import trail as story
