@@ -67,6 +67,8 @@ MAX_TOLD = 8
 """Values that a sentence names."""
 MAX_LISTED = 256
 """Tools, credentials, members of a list that one entry names."""
+_CONTROL = frozenset(("release.activated", "clock.tick"))
+"""Events that are of no session, whatever stands in them."""
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
 _PLAIN_RUN = re.compile(r'[^"\\/\x00-\x1f]+')
 """What JSON can write in one other way alone, as ``\\u`` and four digits."""
@@ -410,7 +412,7 @@ def _named_by(
         names = key == session or f'"{session}"'.encode() in (record.value or b"")
         return Name(inputs.get(origin) or "default", key or session, session) if names else None
     told = document.get("session_id")
-    if not isinstance(told, str):
+    if not isinstance(told, str) or (base in inputs and str(document.get("type")) in _CONTROL):
         return None
     above, tenant = document.get("root_session_id"), document.get("tenant")
     return Name(
@@ -452,6 +454,8 @@ class _Gathered:
         if self._is_repeat(base, content):
             return
         made = self._event(record, document or {}) if is_event else _made(base, record, document or {})
+        if made is None:
+            return
         self._keep(base, content, made)
         made.stamp_ms = record.timestamp_ms if record.timestamp_type != "none" else 0
         if is_event:
@@ -498,7 +502,8 @@ class _Gathered:
         self._known[base, _digest(content)] = entry
         return entry
 
-    def _event(self, record: Record, document: Mapping[str, Any]) -> Entry:
+    def _event(self, record: Record, document: Mapping[str, Any]) -> Entry | None:
+        """The entry of an event; None of one that steers the worker, and is of no session."""
         place = _place(record)
         try:
             event = events.parse(record.value).event
@@ -506,7 +511,8 @@ class _Gathered:
             text = f"an event that breaks the contract ({error.reason})"
             ids = {name: _text(document.get(member)) for name, member in _IDS.items() if document.get(member)}
             return Entry("refused", _text(document.get("time")), text, place, {"reason": error.reason, **ids})
-        assert not isinstance(event, ControlEvent)  # those name no session
+        if isinstance(event, ControlEvent):
+            return None
         event = hidden(event)
         kind, text, data = _said_by(event, self._values)
         data = {"event_id": event.id, "event_seq": event.seq, **data}

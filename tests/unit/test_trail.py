@@ -488,6 +488,14 @@ def test_a_decision_that_is_none_is_told_in_its_session_s_story() -> None:
     assert {"undecided", "decisions", "chain"} <= set(gaps(trail))
 
 
+def test_an_event_that_steers_the_worker_is_of_no_session_whatever_it_names() -> None:
+    records = of_session([b.declared(), b.called(seq=1)])
+    tick = told({"type": "clock.tick", "session_id": "s", "tenant": "globex"}, EVENTS, key=b"s", at=9)
+    assert build(Told([*records, tick]), "s", INPUTS).entries == build(Told(records), "s", INPUTS).entries
+    with pytest.raises(InputError, match="no record"):
+        build(Told([tick]), "s", INPUTS)
+
+
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\"'&<!--\x1b[31m"
 
 
