@@ -19,7 +19,7 @@ from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from stream.events import Record
-    from stream.offline.chain import Report, Verifier
+    from stream.offline.chain import Report
     from stream.outbound.keys import SigningKeys
     from stream.policy import Credentials
     from stream.settings import Settings
@@ -322,8 +322,6 @@ def chain(
             keep_heads=heads_out is not None,
         )
         logs, unread_too = _logs(files, configured, (DECISIONS,), root, done)
-        if not files and root is None:
-            logs = _counted_in(verifier, logs)
         narrowed = any(each is not None for each in (session, tenant, root))
         report = chains.verify(logs, verifier, only if narrowed else None)
     if DECISIONS in unread_too:
@@ -367,13 +365,6 @@ def _logs(
         return iter([counting(Files(files, configured.base).read(bases))]), {}
     bus = Bus(configured)
     return map(counting, bus.logs(bases, root)), bus.unread
-
-
-def _counted_in(verifier: Verifier, logs: Iterable[Iterator[Record]]) -> Iterator[Iterator[Record]]:
-    """The partitions of the topic of decisions, counted for the verifier as they come."""
-    for log in logs:
-        verifier.partitions += 1
-        yield log
 
 
 def _tell(report: Report) -> None:

@@ -332,13 +332,17 @@ class Verifier:
 def verify(
     logs: Iterable[Iterable[Record]], verifier: Verifier, only: Callable[[Name], bool] | None = None
 ) -> Report:
-    """What is wrong with the chains in `logs`, of which each holds all decisions of its sessions: a partition, or a whole file."""
+    """What is wrong with the chains in `logs`, of which each holds all decisions of its sessions: all partitions, or one log alone."""
+    count = 0
     for log in logs:
+        count += 1
         for record in log:
             verifier.pass_over(record)
             if only is None or (name := name_of(record.value)) is None or only(name):
                 verifier.add(record)
         verifier.close()
+    if count > 1:
+        verifier.partitions = count
     return verifier.finish()
 
 
