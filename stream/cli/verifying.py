@@ -167,7 +167,7 @@ def keys_of(path: Path) -> dict[str, Any]:
     try:
         keys: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         key_set(keys)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JWK set: {error}") from error
     except TokenError as error:
         raise InputError(f"{path}: {error.detail}") from error

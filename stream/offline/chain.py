@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -19,11 +20,12 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from models.errors import InputError
-from stream.events import Record, dumps
+from stream.events import Record, dumps, murmur2_partition
 from stream.offline.files import documents_in
 
 MAX_TOLD = 1000
 """Findings, and notes, that are kept; all are counted."""
+_CALL = re.compile(r"[0-9]{1,9}")
 _LINK = struct.Struct("<32s32s8s8siqqH")
 _START = bytes(32)
 _FORKED = "another decision stands in the same place of the chain"
@@ -131,6 +133,11 @@ class Verifier:
         Whether the report has the ends of all chains.
     begins : dict of partition to offset
         Where the log begins: above offset 0 nothing tells what was there before, for it may have aged out.
+
+    Attributes
+    ----------
+    partitions : int
+        How many the topic has, which tells where a session would be of which nothing is there; 0: not known.
     """
 
     def __init__(
@@ -148,6 +155,7 @@ class Verifier:
         self._cores: dict[str, int] = {}
         self._topic = ""
         self._begins = begins if begins is not None else {}
+        self.partitions = 0
 
     def pass_over(self, record: Record) -> None:
         """Note where the log begins, by a record of whatever session."""
@@ -155,6 +163,11 @@ class Verifier:
 
     def _is_aged(self, partition: int) -> bool:
         return partition >= 0 and self._begins[partition] > 0
+
+    def _may_have_aged(self, root: str) -> bool:
+        """Whether the partition of a root session, or any if it is not known, has lost its beginning."""
+        its = murmur2_partition(root.encode(errors="replace"), self.partitions) if self.partitions else -1
+        return self._is_aged(its) if its in self._begins else any(map(self._is_aged, self._begins))
 
     def add(self, record: Record) -> None:
         """Take one record of the topic of decisions."""
@@ -206,7 +219,7 @@ class Verifier:
         if not count:
             return
         text = f"{by} its decisions, and none of it is there"
-        if any(map(self._is_aged, self._begins)):
+        if self._may_have_aged(name.root):
             self._note(name, f"{text}: they may have aged out")
         else:
             self._found("cut", name, None, None, text)
@@ -219,13 +232,15 @@ class Verifier:
         chained = [links[at] for at in first.values()]
         order = {link.digest: at for at, link in enumerate(chained)}
         begins_early = self._is_aged(chained[0].partition) and chained[0].previous != _START
+        # What the first one follows has aged out for all that follow it.
+        aged = chained[0].previous if begins_early else None
         followers: defaultdict[bytes, list[_Link]] = defaultdict(list)
         for at, link in enumerate(chained):
             followers[link.previous].append(link)
             if link.previous == _START:
                 continue
             before = order.get(link.previous)
-            if before is None and not (at == 0 and begins_early):
+            if before is None and link.previous != aged:
                 text = "the decision before it is missing, or was altered together with its digest"
                 self._fault("missing", name, link, text)
             elif before is not None and before > at:
@@ -317,13 +332,17 @@ class Verifier:
 def verify(
     logs: Iterable[Iterable[Record]], verifier: Verifier, only: Callable[[Name], bool] | None = None
 ) -> Report:
-    """What is wrong with the chains in `logs`, of which each holds all decisions of its sessions: a partition, or a whole file."""
+    """What is wrong with the chains in `logs`, of which each holds all decisions of its sessions: all partitions, or one log alone."""
+    count = 0
     for log in logs:
+        count += 1
         for record in log:
             verifier.pass_over(record)
             if only is None or (name := name_of(record.value)) is None or only(name):
                 verifier.add(record)
         verifier.close()
+    if count > 1:
+        verifier.partitions = count
     return verifier.finish()
 
 
@@ -384,7 +403,7 @@ def _of_alert(alert: Mapping[str, Any]) -> tuple[Name | None, dict[str, int]]:
     for each in events if isinstance(events, list) else ():
         if isinstance(each, dict) and each.get("type") == "decision" and isinstance(each.get("uid"), str):
             number = str(each.get("title", "")).removeprefix("call ").partition(":")[0]
-            path[each["uid"]] = int(number) if number.isdecimal() else -1
+            path[each["uid"]] = int(number) if _CALL.fullmatch(number) else -1
     return name, path
 
 

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,7 +68,11 @@ MAX_TOLD = 8
 """Values that a sentence names."""
 MAX_LISTED = 256
 """Tools, credentials, members of a list that one entry names."""
+_CONTROL = frozenset(("release.activated", "clock.tick"))
+"""Events that are of no session, whatever stands in them."""
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
+_OFFSET = re.compile(r"[0-9]{1,18}")
+"""A partition or an offset as a header has it: Kafka's have 63 bits."""
 _PLAIN_RUN = re.compile(r'[^"\\/\x00-\x1f]+')
 """What JSON can write in one other way alone, as ``\\u`` and four digits."""
 
@@ -410,7 +415,7 @@ def _named_by(
         names = key == session or f'"{session}"'.encode() in (record.value or b"")
         return Name(inputs.get(origin) or "default", key or session, session) if names else None
     told = document.get("session_id")
-    if not isinstance(told, str):
+    if not isinstance(told, str) or (base in inputs and str(document.get("type")) in _CONTROL):
         return None
     above, tenant = document.get("root_session_id"), document.get("tenant")
     return Name(
@@ -452,6 +457,8 @@ class _Gathered:
         if self._is_repeat(base, content):
             return
         made = self._event(record, document or {}) if is_event else _made(base, record, document or {})
+        if made is None:
+            return
         self._keep(base, content, made)
         made.stamp_ms = record.timestamp_ms if record.timestamp_type != "none" else 0
         if is_event:
@@ -461,12 +468,14 @@ class _Gathered:
             (self.decisions if made.kind == "decided" else self.others).append(made)
 
     def take_token(self, base: str, record: Record, claims: dict[str, Any]) -> None:
-        """A signed token of the session's case: one however often, and with whichever key, it is signed."""
-        jti = str(claims.get("jti")).encode()
-        if not self._is_repeat(base, jti):
-            self.others.append(
-                self._keep(base, jti, _token(base, record, claims, self._signed(record.value or b"")))
-            )
+        """A signed token of the session's case: one however often it is signed, as long as it says the same and holds alike."""
+        signature = self._signed(record.value or b"")
+        try:
+            content = dumps([signature, claims])
+        except TypeError:
+            content = record.value or b""
+        if not self._is_repeat(base, content):
+            self.others.append(self._keep(base, content, _token(base, record, claims, signature)))
 
     def take_rulings(self, records: Sequence[Record]) -> None:
         """What people ruled on openings of the breaker that held the session's revocations."""
@@ -479,7 +488,7 @@ class _Gathered:
             by, action = _text(headers.get("by")), _text(headers.get("action"))
             data = {"breaker": breaker, "by": by, "action": action, "record_id": held[breaker]}
             text = f"{by} ruled on what {breaker} held: {action}"
-            made = Entry("ruling", rfc3339(record.timestamp_ms), text, _place(record), data)
+            made = Entry("ruling", _at(record.timestamp_ms), text, _place(record), data)
             self.others.append(self._keep(HELD, _content(record, None, is_event=False), made))
 
     def take_told(self, base: str, record: Record, document: dict[str, Any]) -> None:
@@ -498,7 +507,8 @@ class _Gathered:
         self._known[base, _digest(content)] = entry
         return entry
 
-    def _event(self, record: Record, document: Mapping[str, Any]) -> Entry:
+    def _event(self, record: Record, document: Mapping[str, Any]) -> Entry | None:
+        """The entry of an event; None of one that steers the worker, and is of no session."""
         place = _place(record)
         try:
             event = events.parse(record.value).event
@@ -506,7 +516,8 @@ class _Gathered:
             text = f"an event that breaks the contract ({error.reason})"
             ids = {name: _text(document.get(member)) for name, member in _IDS.items() if document.get(member)}
             return Entry("refused", _text(document.get("time")), text, place, {"reason": error.reason, **ids})
-        assert not isinstance(event, ControlEvent)  # those name no session
+        if isinstance(event, ControlEvent):
+            return None
         event = hidden(event)
         kind, text, data = _said_by(event, self._values)
         data = {"event_id": event.id, "event_seq": event.seq, **data}
@@ -535,13 +546,14 @@ class _Gathered:
             cases[entry.data["record_id"]] = where
             by_jti |= dict.fromkeys(entry.data["tokens"], where)
             placed.append(((*where[:1], 1, where[1], 0, "", ""), entry))
+        logs = self._logs(index)
         for entry in self.others:
             if entry.kind == "case":
                 continue
             data, by_time = entry.data, bisect_right(clocks, _ms(entry.time)) - 1
             rank = _RANK[entry.kind]
             if entry.kind == "quarantined":
-                at = self._before(data["origin"], index, by_time)
+                at = _before(logs.get(data["origin"][:2], []), data["origin"][2], by_time)
                 placed.append(((at, 0.5, rank, entry.time), entry))
                 continue
             of_case = cases.get(data.get("record_id", "")) or by_jti.get(data.get("jti", ""))
@@ -551,15 +563,25 @@ class _Gathered:
             placed.append(((at, 1, number, rank, entry.time, entry.text), entry))
         return [entry for _, entry in sorted(placed, key=lambda each: each[0])]
 
-    def _before(self, origin: tuple[str, int, int], index: Mapping[int, int], otherwise: int) -> int:
-        """The last event that stands before a place of the topic of events; `otherwise` where none of that partition is there."""
-        there = [
-            (entry.place[2], index[id(entry)])
-            for _, entry in self.events
-            if entry.place is not None and entry.place[:2] == origin[:2]
-        ]
-        before = [at for offset, at in there if offset <= origin[2]]
-        return max(before, default=-1) if there else otherwise
+    def _logs(self, index: Mapping[int, int]) -> dict[tuple[str, int], list[tuple[int, int]]]:
+        """By topic and partition, in order: offsets of the session's events, each with the furthest place that any up to it has."""
+        logs: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+        for _, entry in self.events:
+            if entry.place is not None:
+                logs[entry.place[:2]].append((entry.place[2], index[id(entry)]))
+        for log in logs.values():
+            log.sort()
+            furthest = accumulate((at for _, at in log), max)
+            log[:] = [(offset, at) for (offset, _), at in zip(log, furthest, strict=True)]
+        return dict(logs)
+
+
+def _before(log: list[tuple[int, int]], offset: int, otherwise: int) -> int:
+    """The last event that stands before a place of a log; `otherwise` where none of that log is there."""
+    if not log:
+        return otherwise
+    at = bisect_right(log, offset, key=lambda each: each[0])
+    return log[at - 1][1] if at else -1
 
 
 def _spine(
@@ -898,7 +920,7 @@ def _held(record: Record, case: dict[str, Any]) -> Entry:
 def _quarantined(record: Record, document: dict[str, Any]) -> Entry:
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     numbers = [
-        int(text) if text.isdecimal() else -1
+        int(text) if _OFFSET.fullmatch(text) else -1
         for text in (headers.get("partition", ""), headers.get("offset", ""))
     ]
     reason, detail = _text(headers.get("reason"), 40), _text(headers.get("detail"), 400)
@@ -972,11 +994,13 @@ def _feedback(record: Record, feedback: dict[str, Any]) -> Entry:
         for member in ("verdict", "by", "comment")
         if feedback.get(member)
     }
+    # Who may say it signs with a key of their own, which the issuer's key set does not hold.
+    data["signature"] = "unverified"
     comment = f": {data['comment']}" if "comment" in data else ""
     return Entry(
         "feedback",
         str(feedback.get("time")),
-        f"{data.get('by')} says {data.get('verdict')}{comment}",
+        f"{data.get('by')} says {data.get('verdict')} (signature not verified here){comment}",
         _place(record),
         data,
     )
@@ -1070,12 +1094,18 @@ def _of_all(entries: list[Entry], can: Mapping[str, bool]) -> Iterator[tuple[str
     for jti, each in asked.items():
         if can["outcomes"] and jti not in answered:
             yield "no_outcome", f"nobody told what became of the revocation for {each.data['audience']}"
-    for each in asked.values():
-        if each.data["signature"] not in ("verified", "unverified"):
-            yield (
-                "signature",
-                f"the revocation for {each.data['audience']} does not hold: {each.data['signature']}",
-            )
+    for each in entries:
+        if each.kind in _SIGNED and each.data["signature"] not in ("verified", "unverified"):
+            whose = f" for {each.data['audience']}" if each.kind == "revocation" else ""
+            yield "signature", f"{_SIGNED[each.kind]}{whose} does not hold: {each.data['signature']}"
+
+
+_SIGNED = {
+    "revocation": "the revocation",
+    "risk": "a change of risk",
+    "released": "word of what an end released",
+}
+"""Kinds of entries that are tokens of the issuer, each as a sentence calls it."""
 
 
 def _of_events(entries: list[Entry], by_kind: Counter[str]) -> Iterator[tuple[str, str]]:

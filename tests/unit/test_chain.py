@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from models.errors import InputError
 from stream.cli.main import app
-from stream.events import ALERTS, CASES, DECISIONS, Record, dumps
+from stream.cli.verifying import keys_of
+from stream.events import ALERTS, CASES, DECISIONS, Record, dumps, murmur2_partition
 from stream.offline import chain
 from stream.offline.chain import Name, Report, Verifier, verify
 from stream.offline.replay import line_of
@@ -167,6 +168,33 @@ def test_a_log_that_begins_above_its_first_offset_may_have_aged_out_and_one_from
     assert "aged out, or removed" in aged.notes[0]
 
 
+def test_what_two_cores_made_of_a_record_behind_the_beginning_that_aged_out_is_no_fault() -> None:
+    log = [value for value in decisions() if json.loads(value)["session_id"] == "s"]
+    twin = remade(log[1], core="999")
+    aged = checked([log[1], twin, *log[2:]], first=7)
+    assert aged.holds
+    assert "two versions judged call 1; the first counts" in aged.notes[1]
+    assert dict(checked([log[1], remade(log[1], score=0.0), *log[2:]], first=7).faults) == {"forked": 1}
+    assert dict(checked([log[1], *log[3:]], first=7).faults) == {"missing": 1}
+
+
+def test_a_session_taken_out_whole_may_have_aged_out_only_where_its_own_partition_has() -> None:
+    name, log = Name("default", "s", "s"), decisions()
+    others = [value for value in log if json.loads(value)["session_id"] != "s"]
+    its = murmur2_partition(b"s", 2)
+
+    def report(aged: int, *, is_one_log: bool = False) -> Report:
+        logs = [
+            records([remade(others[0], session_id=f"u-{at}")], at, first=500 * (at == aged)) for at in (0, 1)
+        ]
+        return verify([[*logs[0], *logs[1]]] if is_one_log else logs, Verifier({name: {"gone": 0}}))
+
+    assert "cut" in report(1 - its).faults
+    assert "cut" not in report(its).faults
+    assert "cut" not in report(1 - its, is_one_log=True).faults  # how many partitions there are nothing tells
+    assert "cut" in report(-1, is_one_log=True).faults
+
+
 def test_an_id_that_is_used_again_begins_a_chain_anew_which_is_told() -> None:
     run = b.Run(b.judge(scorer=b.ConstantScorer(100), tombstone_hours=1.0, idle_minutes=1.0))
     day = 86_400
@@ -215,6 +243,25 @@ def test_alerts_cite_as_cases_do() -> None:
     assert of_alert
     for name, path in of_alert.items():
         assert path.items() <= of_case[name].items()
+
+
+def test_a_number_of_thousands_of_digits_in_an_alert_is_no_call() -> None:
+    event = {"type": "decision", "uid": "d", "title": "call " + "1" * 5000}
+    alert = {
+        "metadata": {"tenant_uid": "a", "correlation_uid": "s"},
+        "actor": {"session": {"uid": "s"}},
+        "finding_info": {"related_events": [event]},
+    }
+    cited = dict[Name, dict[str, int]]()
+    chain.note_cited([Record(ALERTS, 0, 0, 0, "create", None, (), dumps(alert))], cited)
+    assert cited == {Name("a", "s", "s"): {"d": -1}}
+
+
+def test_keys_nested_without_end_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is no JWK set"):
+        keys_of(keys)
 
 
 @given(st.integers(0, 2**32))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -191,7 +192,9 @@ def test_outcome_feedback_and_rulings_are_of_the_case_whoever_told_them() -> Non
     ]
     trail = build(Told([*sample(), *others, *more]), SESSION, INPUTS)
     assert [each.repeats for each in trail.of("outcome")] == [1]
-    assert trail.of("feedback")[0].text == "ada says true_positive: called the supplier"
+    said = trail.of("feedback")[0]
+    assert said.text == "ada says true_positive (signature not verified here): called the supplier"
+    assert said.data["signature"] == "unverified"
     assert [each.data["by"] for each in trail.of("ruling")] == ["ada"]
     order = kinds(trail)
     assert order.index("revocation") < order.index("outcome") < order.index("ended")
@@ -486,6 +489,67 @@ def test_a_decision_that_is_none_is_told_in_its_session_s_story() -> None:
     trail = build(Told(records), SESSION, INPUTS)
     assert [each.place for each in trail.of("unreadable")] == [(DECISIONS, 0, 1)]
     assert {"undecided", "decisions", "chain"} <= set(gaps(trail))
+
+
+def test_an_event_that_steers_the_worker_is_of_no_session_whatever_it_names() -> None:
+    records = of_session([b.declared(), b.called(seq=1)])
+    tick = told({"type": "clock.tick", "session_id": "s", "tenant": "globex"}, EVENTS, key=b"s", at=9)
+    assert build(Told([*records, tick]), "s", INPUTS).entries == build(Told(records), "s", INPUTS).entries
+    with pytest.raises(InputError, match="no record"):
+        build(Told([tick]), "s", INPUTS)
+
+
+@pytest.mark.parametrize("topic", [REVOCATIONS, RISK])
+def test_a_token_that_does_not_hold_is_a_gap_and_hides_none_of_the_same_id(topic: str) -> None:
+    real = next(each for each in sample() if each.topic == topic)
+    claims = claims_of(real.value or b"")
+    forged = real._replace(offset=90, value=unsigned({**claims, "sub_id": {"user": "eve"}}).encode())
+    same = real._replace(offset=91, value=unsigned(claims).encode())
+
+    def signed(token: bytes) -> str:
+        return "refused, signature" if token.endswith(b".c2ln") else "verified"
+
+    whole = build(Told(sample()), SESSION, INPUTS, signed=signed)
+    trail = build(Told([forged, same, *sample(), real]), SESSION, INPUTS, signed=signed)
+    assert gaps(trail) == [*gaps(whole), "signature", "signature"]
+    found = [each for each in trail.entries if each.data.get("jti") == claims["jti"]]
+    assert sorted((each.data["signature"], each.repeats) for each in found) == [
+        ("refused, signature", 0),
+        ("refused, signature", 0),
+        ("verified", 1),
+    ]
+
+
+@pytest.mark.parametrize("stamp", [-1, 10**18, -(10**18)])
+def test_numbers_that_nobody_would_write_stop_no_story(stamp: int) -> None:
+    case = next(each for each in sample() if each.topic == CASES)
+    held = case._replace(topic=HELD, headers=(("breaker", b"b-1"),))
+    ruled = (("breaker", b"b-1"), ("action", b"send"), ("by", b"ada"))
+    digits = (("topic", EVENTS.encode()), ("partition", b"0"), ("offset", b"1" * 5000))
+    more = [
+        held,
+        Record(HELD, 0, 1, stamp, "create", b"acme", ruled, b""),
+        told({"session_id": SESSION, "tenant": "acme"}, QUARANTINE, headers=digits),
+    ]
+    trail = build(Told([*sample(), *more]), SESSION, INPUTS)
+    assert [each.time for each in trail.of("ruling")] == [""]
+    assert [each.data["origin"] for each in trail.of("quarantined")] == [(EVENTS, 0, -1)]
+
+
+def test_events_and_what_was_refused_between_them_are_put_in_order_in_no_more_than_their_sum() -> None:
+    size = 4000
+    log = b.log([b.declared(), *(b.called(seq=n) for n in range(1, size))])
+    headers = [("topic", EVENTS.encode()), ("partition", b"0")]
+    refused = [
+        told({"session_id": "s", "n": n}, QUARANTINE, headers=(*headers, ("offset", b"%d" % n)))
+        for n in range(size)
+    ]
+    began = perf_counter()
+    trail = build(Told([*log, *refused]), "s", INPUTS)
+    took = perf_counter() - began
+    there = [each for each in trail.entries if each.kind != "gap"]
+    assert [each.kind == "quarantined" for each in there] == [False, True] * size
+    assert took < 8
 
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\"'&<!--\x1b[31m"
