@@ -25,8 +25,9 @@ NO_SETTINGS = (
     *("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP"),
     *("ADVISE_ENDPOINT", "ADVISE_MODEL", "ADVISE_TOKEN_FILE", "OPINION_KEY_FILE"),
     *("BRIDGE_CONFIG", "BRIDGE_JWKS", "RESPONDER_KEY_FILE", "TRANSMIT_CONFIG"),
+    *("CONSOLE_TOKEN_FILE", "CONSOLE_CERTIFICATE_FILE", "CONSOLE_KEY_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge`` and ``transmit``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit`` and ``console``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""

@@ -24,7 +24,7 @@ hypothesis.load_profile("driftline")
 REQUIRED = os.environ.get("DRIFTLINE_REQUIRE_ALL") == "1"
 
 
-def _absent(message: str) -> None:
+def absent(message: str) -> None:
     """Skip with one loud line, or fail where CI requires it."""
     if REQUIRED:
         pytest.fail(message)
@@ -46,7 +46,7 @@ def recorded() -> Path:
     """The folder of recorded sessions."""
     folder = os.environ.get("DRIFTLINE_DATA")
     if not folder:
-        _absent("NOT RUN: recorded sessions are needed; set DRIFTLINE_DATA to their folder")
+        absent("NOT RUN: recorded sessions are needed; set DRIFTLINE_DATA to their folder")
     return Path(folder or "")
 
 
@@ -56,7 +56,7 @@ def jars() -> None:
     try:
         class_path()
     except ClusterError as error:
-        _absent(f"NOT RUN: Apache Kafka is needed ({error})")
+        absent(f"NOT RUN: Apache Kafka is needed ({error})")
 
 
 def _jars_of(name: str) -> str:
@@ -64,7 +64,7 @@ def _jars_of(name: str) -> str:
     try:
         return class_path(ROOT / "tests" / f"{name}.pom.xml", ROOT / "build" / name)
     except ClusterError as error:
-        _absent(f"NOT RUN: {name} is needed ({error})")
+        absent(f"NOT RUN: {name} is needed ({error})")
     return ""
 
 
@@ -105,7 +105,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except Exception as failure:  # no runtime, no image: each client has errors of its own
                 reasons.append(f"no container either: {type(failure).__name__}")
         if not address:
-            _absent(f"NOT RUN: Apache Kafka is needed ({'; '.join(reasons)})")
+            absent(f"NOT RUN: Apache Kafka is needed ({'; '.join(reasons)})")
         yield address
 
 
@@ -115,7 +115,7 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     try:
         distribution()
     except KeycloakError as error:
-        _absent(f"NOT RUN: Keycloak is needed ({error})")
+        absent(f"NOT RUN: Keycloak is needed ({error})")
     with Keycloak(tmp_path_factory.mktemp("keycloak") / "server") as server:
         yield server
 

@@ -30,6 +30,7 @@ SHELL = {
     "oauth_server.py",
     "bridge.py",
     "verifying.py",
+    "consoling.py",
     "transmitter.py",
 }
 """Modules that may read the time: they live in it."""

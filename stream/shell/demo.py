@@ -6,7 +6,9 @@ the demo, and nothing is left behind.
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import re
 import tempfile
 import threading
 import time
@@ -137,9 +139,19 @@ def run(
             # Together: each waits for the first join of a group.
             processes: list[Watched] = [] if isinstance(scene, str) else [running.enter_context(scene)]
             processes.append(running.enter_context(ChildProcess(settings, Path(scratch) / "worker.log")))
+            pages = _console(settings, Path(scratch))
+            if pages is not None:
+                processes.append(running.enter_context(pages))
             with console.status("the worker and the bridge are joining their groups ..."):
                 for process in processes:
                     process.await_ready()
+            if pages is not None:
+                address = re.search(r"https?://\S+", pages.ready())
+                console.print(
+                    f"console, while this runs: {address[0].rstrip(';') if address else pages.ready()}"
+                )
+            else:
+                console.print("[dim]no console: pip install 'driftline\\[console]'")
             feed = _Feed(settings, played, rate)
             complete = _show(console, settings, processes, feed, sum(awaited))
             lived = None if isinstance(scene, str) else Lived(scene.issued, len(scene.alive()))
@@ -153,6 +165,13 @@ def run(
     elif feed.board.n_quarantined and not feed.board.n_judged:
         raise InputError(f"nothing could be judged: {feed.board.n_quarantined} records were refused")
     return 0 if complete else 1
+
+
+def _console(settings: Settings, scratch: Path) -> ChildProcess | None:
+    """``driftline console`` beside the demo, on a free port; None where the extra ``console`` is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "jinja2")):
+        return None
+    return ChildProcess(settings, scratch / "console.log", ("console", "--port", "0"))
 
 
 class _Feed(threading.Thread):

@@ -63,6 +63,13 @@ class ChildProcess:
             time.sleep(0.1)
         raise BrokerError(f"the {self._name} was not ready within {READY_S:.0f} s: {self._last_line()}")
 
+    def ready(self) -> str:
+        """What it said when it was ready."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return next(
+            (line.partition("driftline: ready")[2] for line in lines if "driftline: ready" in line), ""
+        )
+
     def check(self) -> None:
         """Raise `DriftlineError` with its last words if it has ended."""
         if self._process.poll() is not None:

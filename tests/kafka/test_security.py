@@ -21,10 +21,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from stream.bridge.order import addressee
-from stream.events import ALERTS, CASES, DECISIONS, ENDS, HELD, OUTCOMES, QUARANTINE, REVOCATIONS, RISK, dumps
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    ENDS,
+    FEEDBACK,
+    HELD,
+    OUTCOMES,
+    QUARANTINE,
+    REVOCATIONS,
+    RISK,
+    dumps,
+)
 from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
 from stream.shell import export, topics
@@ -37,6 +50,7 @@ from stream.shell.send import Message, play
 from stream.shell.send import messages as in_file
 from tests import builders as b
 from tests.secured import ADMIN, Authority, Poison, Secured, password
+from tests.unit.test_console import finding
 from tests.worker import Worker, live, wait_until
 
 pytestmark = [
@@ -436,6 +450,34 @@ def test_audit_shows_a_reader_the_story_that_it_may_read_and_says_what_not(
     code, out, err = driftline(installed.of(RECEIVER), "show", "audited", cwd=tmp_path)
     assert (code, out) == (4, "")
     assert "may not read it" in err
+
+
+def test_the_console_shows_a_soc_its_cases_and_says_what_it_may_not_read(
+    installed: Installation, tmp_path: Path
+) -> None:
+    play(installed.of(ADMIN), [Message(ALERTS, b"acme", (), dumps(finding("shown-to-the-soc")))], None)
+    with start(installed.of(SOC), "console", "--port", "0", cwd=tmp_path) as running:
+        try:
+            assert running.stderr is not None
+            said = next(line for line in running.stderr if "the console is at" in line)
+            address = re.findall(r"http://[\d.:]+", said)[0]
+            deadline = time.monotonic() + 20
+            while "shown-to-the-soc" not in httpx2.get(address).text:
+                assert time.monotonic() < deadline, re.sub(
+                    "<[^>]*>", " ", httpx2.get(f"{address}/health").text
+                )
+                time.sleep(0.5)
+            health = httpx2.get(f"{address}/health").text
+        finally:
+            running.terminate()
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "Traceback" not in err
+    assert password(SOC) not in err
+    for base in (*INPUTS, CASES, REVOCATIONS, ENDS, OUTCOMES, FEEDBACK):
+        assert re.search(rf"<td>{re.escape(base)}</td><td>0</td><td>–</td><td>not read: ", health), base
+    for base in (ALERTS, DECISIONS, HELD):
+        assert not re.search(rf"<td>{re.escape(base)}</td><td>\d+</td><td>–</td>", health), base
 
 
 def test_outcomes_are_the_bridge_s_memory_and_nobody_else_may_write_them(installed: Installation) -> None:

@@ -294,9 +294,12 @@ def test_labels_keep_all_words_tell_conflicts_and_let_the_last_word_count() -> N
     first = first_alarms([None, *decisions], [each for each in listed if each.stands])
     rows = {row["case_id"]: row for row in labels(listed, first)}
     assert rows[CASE]["conflict"] is True
-    assert rows["case-2"]["conflict"] is False
+    assert rows[case_id_of("acme", "s-2", "s-2")]["conflict"] is False
     assert (rows[CASE]["label"], rows[CASE]["first_bad_seq"]) == ("hijacked", 2)
-    assert (rows["case-2"]["label"], rows["case-2"]["first_bad_seq"]) == ("hijacked", 7)
+    assert (
+        rows[case_id_of("acme", "s-2", "s-2")]["label"],
+        rows[case_id_of("acme", "s-2", "s-2")]["first_bad_seq"],
+    ) == ("hijacked", 7)
     assert [word["verdict"] for word in rows[CASE]["said"]] == ["true_positive", "false_positive"]
     withdrawn = verdicts(_said_of(*words, said("reopen", 2000)))
     assert labels(withdrawn, {})[-1] | {"said": 0} == rows[CASE] | {

@@ -1,0 +1,64 @@
+"""``driftline console``: cases, sessions and the fleet, live in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.errors import ConfigError
+from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.terminal import say
+
+
+def console(
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Beyond loopback it takes a token and TLS.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8800,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name by which browsers reach it, with :port where that is another (repeatable); other names are refused."
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_CONSOLE_TOKEN_FILE",
+            help="One line: what to sign in with, 32 characters or more.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(envvar="DRIFTLINE_CONSOLE_CERTIFICATE_FILE", help="Certificate and chain for TLS, PEM."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="DRIFTLINE_CONSOLE_KEY_FILE", help="Its key, PEM, unencrypted.")
+    ] = None,
+    days: Annotated[
+        float, typer.Option(min=0, help="How many days back to read; 0: all that the bus keeps.")
+    ] = 7.0,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Cases by risk, each session as a story, the fleet and its health, live in a browser, until Ctrl-C.
+
+    It reads the bus alone, as far as its principal may, and writes nothing. On loopback nobody has to sign in.
+    """
+    try:
+        from stream.console.serving import Listen, serve
+    except ImportError as error:
+        raise ConfigError(
+            f"driftline console needs {error.name}, which the extra console brings: pip install 'driftline[console]'"
+        ) from error
+    from stream.shell import logs
+
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    listen = Listen(host, port, tuple(name or ()), token_file, certificate, key).checked()
+    logs.configure(configured.log_format, verbose=False, fixed={})
+    since_ms = round((time.time() - days * 86_400) * 1000) if days else None
+    asyncio.run(serve(configured, listen, since_ms=since_ms, say=say))

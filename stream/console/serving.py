@@ -1,0 +1,188 @@
+"""The console's listener: where it may listen, over what, and for whom; uvicorn and the reader of the bus in one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from models.errors import ConfigError
+from stream.console.bus import Follower
+from stream.console.guard import Access, token_in
+from stream.console.index import Index
+from stream.console.site import application
+from stream.settings import Settings
+from stream.shell.clients import told_to_stop
+from stream.tls import is_loopback
+
+ANY = ("0.0.0.0", "::")
+"""Every address of the machine, which is no name to ask by."""
+MAX_CONNECTIONS = 256
+KEEP_ALIVE_S, STOP_S = 20, 2
+MAX_HEAD = 16_384
+"""Bytes of a request's line and headers."""
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where the console listens.
+
+    Attributes
+    ----------
+    names : host names by which browsers reach it, beside `host`; each with its port where that is another than `port`
+    token_file, certificate_file, key_file : None where there is none
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8800
+    names: Sequence[str] = ()
+    token_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    def checked(self) -> Listen:
+        """It, if it is safe.
+
+        Raises
+        ------
+        ConfigError
+            It is not loopback and lacks a token or TLS, or is no address to reach, or a file is no good.
+        """
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ConfigError("--certificate and --key go together; give both, or neither")
+        if not is_loopback(self.host):
+            missing = [
+                what
+                for what, there in (
+                    ("a token (--token-file, DRIFTLINE_CONSOLE_TOKEN_FILE)", self.token_file is not None),
+                    ("TLS (--certificate and --key)", self.certificate_file is not None),
+                )
+                if not there
+            ]
+            if missing:
+                raise ConfigError(
+                    f"a console on {self.host} would be open to the network: it needs {' and '.join(missing)}; or listen on 127.0.0.1"
+                )
+            if self.host in ANY and not self.names:
+                raise ConfigError(
+                    f"{self.host} is no name by which a browser asks: say --name console.example.com as well"
+                )
+        if self.token_file is not None:
+            token_in(self.token_file)
+        if self.certificate_file is not None and self.key_file is not None:
+            try:
+                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                    self.certificate_file, self.key_file
+                )
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"the certificate {self.certificate_file} and its key cannot be used: {error}; PEM files that belong together"
+                ) from error
+        return self
+
+    def access(self, port: int) -> Access:
+        """Who may see it, and under which names, now that its port is known."""
+        is_secure = self.certificate_file is not None
+        names = {
+            self.host,
+            *self.names,
+            *(("localhost", "127.0.0.1", "::1") if is_loopback(self.host) else ()),
+        }
+        hosts = {f"[{name}]" if name.count(":") > 1 else name for name in names}
+        implied = port == (443 if is_secure else 80)
+        with_port = {host if _has_port(host) or implied else f"{host}:{port}" for host in hosts}
+        return Access(frozenset(with_port), self.token_file, is_secure)
+
+    def address(self, port: int) -> str:
+        """Where a browser finds it: by the first name, if it has one."""
+        host = next(iter(self.names), self.host)
+        host = f"[{host}]" if host.count(":") > 1 and "]" not in host else host
+        scheme = "http" if self.certificate_file is None else "https"
+        return f"{scheme}://{host}" if _has_port(host) else f"{scheme}://{host}:{port}"
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition("]")[2].rpartition(":")[2].isdecimal() and ":" in host.rpartition("]")[2]
+
+
+async def serve(
+    settings: Settings, listen: Listen, *, since_ms: int | None, say: Callable[[str], None]
+) -> None:
+    """Read and serve until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    ConfigError
+        The address is taken.
+    BrokerError
+        The first connection to the broker fails.
+    """
+    stop = told_to_stop()
+    index = Index(settings.input_topics, settings.base)
+    follower = Follower(settings, index, since_ms)
+    bound = _bound(listen)
+    port = bound.getsockname()[1]
+    access = listen.access(port)
+    server = _Server(
+        uvicorn.Config(
+            application(index, access, closing=stop),
+            ssl_certfile=listen.certificate_file,
+            ssl_keyfile=listen.key_file,
+            lifespan="off",
+            http="h11",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=MAX_HEAD,
+        )
+    )
+    reading = asyncio.create_task(follower.run())
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    told = asyncio.create_task(stop.wait())
+    say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
+    try:
+        await asyncio.wait({reading, serving, told}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (reading, serving):
+            if task.done():
+                task.result()
+    finally:
+        stop.set()
+        server.should_exit = True
+        told.cancel()
+        reading.cancel()
+        await asyncio.gather(reading, serving, told, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, whose signals are this program's own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are handled already."""
+        yield
+
+
+def _bound(listen: Listen) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, proto, _, address = found[0]
+        bound = socket.socket(family, kind, proto)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(MAX_CONNECTIONS)  # who asks before the first turn is answered then
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"the console cannot listen on {listen.host}:{listen.port} ({error}); choose another port with --port"
+        ) from error
+    return bound

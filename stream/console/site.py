@@ -1,0 +1,296 @@
+"""The console's pages: an ASGI application over an `Index`, rendered on the server, with a hundred lines of script to keep them live."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from models.errors import InputError
+from stream.console import listing
+from stream.console.guard import LOGIN_S, WRONG_S, Access, Guard
+from stream.console.index import Alarm, Index, Row
+from stream.console.story import FATES, Story, told
+from stream.events import counted, printable, rfc3339
+from stream.outbound.ocsf import CONFIDENCE, SEVERITY
+
+ASSETS = {
+    "console.css": "text/css; charset=utf-8",
+    "console.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+MAX_LIVE = 64
+"""Pages that are kept live at once; a further one is told to come back."""
+LOOK_S, BEAT_S = 0.5, 15.0
+"""How often a live page's server looks for news; how often it says that it is there."""
+MAX_STORIES = 32
+"""Stories that are remembered: pages in view ask for the same ones again and again."""
+MAX_FORM = 4_096
+"""Bytes of what is posted to sign in."""
+
+
+def application(index: Index, access: Access, *, closing: asyncio.Event | None = None) -> Starlette:
+    """The pages over `index`, for whoever `access` lets in; `closing` ends the pages that are kept live."""
+    site = Site(index, access, closing or asyncio.Event())
+    routes = [
+        Route("/", site.cases),
+        Route("/sessions/{case_id:uuid}", site.session),
+        Route("/overview", site.overview),
+        Route("/health", site.health),
+        Route("/live", site.live),
+        Route("/login", site.login, methods=["GET", "POST"]),
+        Route("/logout", site.logout, methods=["POST"]),
+        Route("/static/{name}", site.asset),
+    ]
+    made = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, access=access)],
+        exception_handlers={404: site.not_found, 500: site.failed},
+    )
+    made.router.redirect_slashes = False
+    return made
+
+
+class Site:
+    """What each address answers."""
+
+    def __init__(self, index: Index, access: Access, closing: asyncio.Event) -> None:
+        self._index, self._access, self._closing = index, access, closing
+        self._born = secrets.token_hex(4)  # versions of a console that was started anew are others
+        self._n_live = 0
+        self._stories: OrderedDict[str, tuple[tuple[Any, ...], Story]] = OrderedDict()
+        at = files("stream.console") / "static"
+        self._assets = {name: (at / name).read_bytes() for name in ASSETS}
+        self._pages = environment(
+            {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self._assets.items()}
+        )
+
+    async def cases(self, request: Request) -> Response:
+        """Cases, or all sessions, the riskiest first."""
+        filters = listing.Filters.read(request.query_params)
+        number = request.query_params.get("page", "1")
+        found = listing.listed(
+            self._index, filters, int(number) if number.isdecimal() and len(number) < 7 else 1
+        )
+        return self._page(
+            "cases.html", request, filters=filters, found=found, choices=listing.choices(self._index)
+        )
+
+    async def session(self, request: Request) -> Response:
+        """One session's story."""
+        row = self._index.rows.get(request.path_params["case_id"].hex)
+        if row is None:
+            return self._not_found(
+                request,
+                "The console holds no such session. It may have gone to make room, or have been before the console began to "
+                "read: `driftline show CASE` reads it from the bus.",
+            )
+        try:
+            story = await self._story(row)
+        except InputError as error:
+            return self._not_found(request, str(error))
+        return self._page("session.html", request, story=story, row=row)
+
+    async def _story(self, row: Row) -> Story:
+        """A session's story, told anew only where something was heard of it since."""
+        state = row.records, row.left_out, row.calls, row.fate, row.finding, tuple(self._index.unread)
+        known = self._stories.pop(row.case_id, None)
+        if known is None or known[0] != state:
+            known = state, await run_in_threadpool(told, self._index, row)
+        self._stories[row.case_id] = known
+        while len(self._stories) > MAX_STORIES:
+            self._stories.popitem(last=False)
+        return known[1]
+
+    async def overview(self, request: Request) -> Response:
+        """The fleet at a glance."""
+        return self._page(
+            "overview.html",
+            request,
+            over=listing.overview(self._index),
+            bars=listing.bars(self._index, 24, 60),
+            campaigns=self._alarms(campaigns=True),
+        )
+
+    async def health(self, request: Request) -> Response:
+        """Whether judging keeps up, by which policy and release, and what this reader may not read."""
+        delays = sorted(self._index.delays_ms)
+        quantiles = (
+            {q: delays[min(len(delays) - 1, len(delays) * q // 100)] for q in (50, 99)} if delays else {}
+        )
+        in_force = sorted(self._index.in_force.values(), key=lambda each: -each.last_ms)
+        return self._page(
+            "health.html",
+            request,
+            bars=listing.bars(self._index, 60, 1),
+            delays=quantiles,
+            n_delays=len(delays),
+            in_force=in_force,
+        )
+
+    async def live(self, request: Request) -> Response:
+        """Server-sent events: an event whenever there is more to see than the page, or the last event, has."""
+        if self._n_live >= MAX_LIVE:
+            return PlainTextResponse("too many pages are kept live; close some\n", 503, {"Retry-After": "30"})
+        seen = request.headers.get("last-event-id") or request.query_params.get("seen", "")
+        return StreamingResponse(
+            self._events(request, seen), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
+
+    async def _events(self, request: Request, seen: str) -> AsyncIterator[bytes]:
+        self._n_live += 1
+        try:
+            yield b"retry: 2000\n\n"
+            quiet_s = 0.0
+            while not self._closing.is_set() and not await request.is_disconnected():
+                now = self._version()
+                if now != seen:
+                    yield f"id: {now}\nevent: news\ndata: {now}\n\n".encode()
+                    seen, quiet_s = now, 0.0
+                elif quiet_s >= BEAT_S:
+                    yield b": still here\n\n"
+                    quiet_s = 0.0
+                await asyncio.sleep(LOOK_S)
+                quiet_s += LOOK_S
+        finally:
+            self._n_live -= 1
+
+    async def login(self, request: Request) -> Response:
+        """The form, and what it posts."""
+        if self._access.token_file is None:
+            return RedirectResponse("/", 303)
+        if request.method != "POST":
+            return self._page("login.html", request, wrong=False)
+        given = await _posted(request)
+        if given is None or not self._access.is_token(given):
+            await asyncio.sleep(WRONG_S)
+            return self._page("login.html", request, status=403, wrong=True)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            self._access.cookie,
+            self._access.sign_in(),
+            max_age=int(LOGIN_S),
+            path="/",
+            secure=self._access.is_secure,
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """Forget who signed in."""
+        self._access.sign_out(request.headers.get("cookie", ""))
+        answer = RedirectResponse("/login", 303)
+        answer.delete_cookie(
+            self._access.cookie, path="/", secure=self._access.is_secure, httponly=True, samesite="strict"
+        )
+        return answer
+
+    async def asset(self, request: Request) -> Response:
+        """A file of the package, by its name in a list: no path is made of what is asked for."""
+        name = request.path_params["name"]
+        if name not in self._assets:
+            return self._not_found(request, "There is no such file.")
+        return Response(self._assets[name], media_type=ASSETS[name])
+
+    async def not_found(self, request: Request, error: Exception) -> Response:
+        """What an address answers that leads nowhere."""
+        return self._not_found(request, "There is no such page.")
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """What a failure answers: nothing of it."""
+        return PlainTextResponse("the console failed; its log says how\n", 500)
+
+    def _not_found(self, request: Request, text: str) -> Response:
+        return self._page("error.html", request, status=404, text=text)
+
+    def _alarms(self, *, campaigns: bool = False) -> list[Alarm]:
+        """What is open of the circuit breaker, or the campaigns; the latest first."""
+        found = (
+            each for each in self._index.alarms.values() if each.is_open and each.is_campaign is campaigns
+        )
+        return sorted(found, key=lambda each: -each.time_ms)
+
+    def _version(self) -> str:
+        return f"{self._born}-{self._index.version}"
+
+    def _page(self, name: str, request: Request, status: int = 200, **shown: Any) -> Response:
+        """A page, rendered with what every page shows."""
+        signed_in = self._access.token_file is not None and name != "login.html"
+        text = self._pages.get_template(name).render(
+            path=request.url.path,
+            version=self._version(),
+            index=self._index,
+            signed_in=signed_in,
+            alarms_open=self._alarms(),
+            **shown,
+        )
+        return HTMLResponse(text, status)
+
+
+async def _posted(request: Request) -> str | None:
+    """The token in a form; None where there is none, or too much."""
+    from urllib.parse import parse_qs
+
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM:
+            return None
+    values = parse_qs(body.decode("ascii", errors="replace"), max_num_fields=4).get("token", [])
+    return values[0].strip() if len(values) == 1 else None
+
+
+def environment(digests: Mapping[str, str]) -> Environment:
+    """What renders the pages: everything is escaped, and every text is one line of printable characters."""
+    made = Environment(
+        loader=PackageLoader("stream.console", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"asset": lambda name: f"/static/{name}?v={digests[name]}", "fates": FATES}
+    made.globals["here"] = _here
+    made.filters |= {
+        "utc": _utc,
+        "counted": counted,
+        "severity": lambda number: SEVERITY.get(number, "none"),
+        "confidence": lambda number: CONFIDENCE.get(number, ""),
+        "took": _took,
+        "number": lambda number: f"{number:,}",
+    }
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """What others wrote loses what no screen shows, above all what turns the direction of writing."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
+
+
+@pass_context
+def _here(context: Context, path: str) -> str:
+    return Markup(' aria-current="page"') if context["path"] == path else ""
+
+
+def _utc(time_ms: int) -> str:
+    return rfc3339(time_ms)[:19].replace("T", " ") if 0 < time_ms < 253_370_764_800_000 else "–"
+
+
+def _took(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s" if ms < 120_000 else f"{ms / 60_000:.0f} min"

@@ -1,0 +1,479 @@
+"""One session as a page tells it: its trail (`stream.offline.trail`), the finding that stands for its case, and what may not be read."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from models.errors import InputError
+from stream.console.index import FLAGGED, Index, Kept, Row, listed, member, shares
+from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, REVOCATIONS, clipped, milliseconds, rfc3339
+from stream.offline import trail as trails
+from stream.offline.trail import Entry, Trail
+
+MAX_CALLS = 500
+"""Calls that the page lists; of more the first ones, the last ones and all flagged ones that have room."""
+MAX_SINKS, MAX_NODES = 6, 16
+"""Acts whose provenance is drawn, the gravest first; calls in the drawing."""
+
+FATES = {
+    "done": "dead: its broker confirmed it",
+    "requested": "revocation requested; nobody confirmed it yet",
+    "failed": "ALIVE: its broker could not revoke it",
+    "overdue": "MAY BE ALIVE: its broker is late",
+    "shadow": "alive: shadow mode revokes nothing",
+    "nothing to revoke": "the session named no credential",
+    "not requested": "alive: no revocation was asked for",
+    "": "not told",
+}
+"""``unmapped.exposure.revocation`` in words."""
+
+
+class Call(NamedTuple):
+    """One call of the story.
+
+    Attributes
+    ----------
+    number : int
+        ``call_seq``; -1 of one that was never judged.
+    did : str
+        What came back, and whether it ran.
+    """
+
+    number: int
+    time: str
+    tool: str
+    action: str
+    arguments: str
+    verdict: str
+    score: float | None
+    why: str
+    would_pass: str
+    did: str
+    families: Sequence[str]
+    enforced: bool
+
+
+class Node(NamedTuple):
+    """A call in the drawing of provenance, or what stands in a call's place; `y` is its middle."""
+
+    label: str
+    text: str
+    kind: str
+    y: int
+
+
+class Edge(NamedTuple):
+    """From a source to a sink: an arc left of the nodes, `depth` wide, under the numbers of its evidence."""
+
+    path: str
+    family: str
+    numbers: str
+    x: float
+    y: float
+
+
+class Said(NamedTuple):
+    """Evidence of where something came from, as the drawing numbers it."""
+
+    number: int
+    family: str
+    text: str
+    sources: Sequence[int]
+
+
+class Drawing(NamedTuple):
+    """Where values came from, and where they went."""
+
+    nodes: Sequence[Node]
+    edges: Sequence[Edge]
+    said: Sequence[Said]
+    height: int
+    left_out: int
+
+
+class Moment(NamedTuple):
+    """A step from exposure to containment, and how long after the one before."""
+
+    label: str
+    time: str
+    text: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the page of a session shows."""
+
+    row: Row
+    asked: Sequence[str]
+    asked_why: str
+    did: str
+    would_pass: str
+    shares: Sequence[tuple[str, str]]
+    evidence: Sequence[tuple[str, str]]
+    calls: Sequence[Call]
+    calls_left_out: int
+    drawing: Drawing | None
+    moments: Sequence[Moment]
+    access: Sequence[tuple[str, int, str]]
+    fate: str
+    fates: Sequence[str]
+    steps: Sequence[str]
+    missing: Sequence[str]
+    chain: str
+    chain_holds: bool
+    unread: Mapping[str, str]
+
+
+def told(index: Index, row: Row) -> Story:
+    """The story of a session, of what is kept of it.
+
+    Raises
+    ------
+    InputError
+        Nothing that is kept names the session.
+    """
+    if row.name is None:
+        raise InputError("only tokens tell of this session: no record names it yet")
+    tenant, root, session = row.name
+    source = Kept(index, row)
+    trail = trails.build(source, session, index.inputs, tenant=tenant, root=root)
+    finding = _finding(source, row.finding)
+    reads_events = not set(index.inputs) & set(source.unread)
+    calls = _calls(trail)
+    shown = _most_telling(calls)
+    return Story(
+        row=row,
+        asked=[each.text for each in trail.of("declared", "amended")],
+        asked_why=_why_not_asked(trail, reads_events),
+        did=_told_of(member(finding, "finding_info").get("desc")),
+        would_pass=_told_of(member(finding, "unmapped").get("would_pass")),
+        shares=shares(member(finding, "unmapped")),
+        evidence=[
+            (str(data.get("family")), _told_of(data.get("text")))
+            for data in (member(each, "data") for each in listed(finding.get("evidences")))
+            if data.get("supports")
+        ],
+        calls=shown,
+        calls_left_out=len(calls) - len(shown),
+        drawing=_drawing(trail, finding),
+        moments=_moments(trail, row),
+        access=_access(trail),
+        fate=FATES.get(row.fate, row.fate),
+        fates=_fates(trail, source.unread),
+        steps=_steps(finding),
+        missing=_missing(trail, row, source.unread, reads_events),
+        chain=_chain(trail, row),
+        chain_holds=trail.chain.holds or row.left_out > 0 or row.begins > 0,
+        unread=dict(sorted(source.unread.items())),
+    )
+
+
+def _finding(source: Kept, uid: str) -> dict[str, Any]:
+    for record in source.read((ALERTS,)):
+        if uid and uid.encode() in (record.value or b""):
+            document = orjson.loads(record.value or b"")
+            if isinstance(document, dict) and member(document, "metadata").get("uid") == uid:
+                return document
+    return {}
+
+
+def _told_of(text: Any) -> str:
+    return clipped(text, 1_500) if isinstance(text, str) else ""
+
+
+def _why_not_asked(trail: Trail, reads_events: bool) -> str:
+    if trail.of("declared", "amended"):
+        return ""
+    if not reads_events:
+        return "The declaration is not shown: this reader may not read the topic of events. The alert quotes of it what the policy allows."
+    return "No declaration is here: nobody declared an intent, or it has aged out."
+
+
+def _calls(trail: Trail) -> list[Call]:
+    """Every call: as it was sent, judged and answered."""
+    sent = {each.data["call_id"]: each for each in trail.of("called")}
+    answers = {each.data["call_id"]: each for each in trail.of("returned")}
+    judged: set[str] = set()
+    calls = []
+    for entry in trail.entries:
+        if entry.kind == "decided":
+            judged.add(entry.data["call_id"])
+            calls.append(_judged(entry, sent, answers))
+        elif entry.kind == "called" and not entry.data.get("decided"):
+            why = "no decision on it: a missing verdict is not an allow"
+            calls.append(
+                Call(
+                    -1, entry.time, entry.data["tool"], "", _given(entry), "none", None, why, "", "", (), True
+                )
+            )
+    return calls
+
+
+def _judged(entry: Entry, sent: Mapping[str, Entry], answers: Mapping[str, Entry]) -> Call:
+    data, answer, call = entry.data, answers.get(entry.data["call_id"]), sent.get(entry.data["call_id"])
+    stopped = data["verdict"] in ("deny", "revoke")
+    did = "" if answer is None else f"returned {answer.data['status']}"
+    if stopped and answer is not None and answer.data["status"] == "ok":
+        did = "it ran all the same"
+    score = data["score"]
+    return Call(
+        data["call_seq"] if type(data["call_seq"]) is int else -1,
+        entry.time,
+        data["tool"],
+        str(data["action"] or ""),
+        "" if call is None else _given(call),
+        str(data["verdict"]),
+        float(score) if isinstance(score, int | float) else None,
+        _against(data),
+        data["would_pass"] if data["verdict"] in FLAGGED else "",
+        did,
+        [str(each) for each in data["families"] or ()] if data["verdict"] in FLAGGED else (),
+        bool(data["enforced"]),
+    )
+
+
+def _against(data: Mapping[str, Any]) -> str:
+    """What speaks against a call; where nothing does, how its decision explains itself."""
+    said = [str(each["text"]) for each in data["evidence"] if each["supports"]]
+    if said and data["verdict"] in FLAGGED:
+        return clipped("; ".join(said), 1_000)
+    return "nothing speaks against it" if data["verdict"] == "allow" else str(data["why"])
+
+
+def _given(call: Entry) -> str:
+    return clipped(call.text.partition(" with ")[2], 240)
+
+
+def _most_telling(calls: list[Call]) -> list[Call]:
+    if len(calls) <= MAX_CALLS:
+        return calls
+    flagged = [at for at, each in enumerate(calls) if each.verdict in FLAGGED][: MAX_CALLS // 2]
+    others = [*range(MAX_CALLS // 4), *range(len(calls) - MAX_CALLS // 4, len(calls))]
+    return [calls[at] for at in sorted({*flagged, *others})]
+
+
+NO_CALL = {
+    "foreign_destination": (-2, "the catalogue", "what is declared of tools"),
+    "unexplained_destination": (-1, "nobody", "in no result, and not in the intent"),
+}
+"""Where a value came from that no earlier call brought, by the name of the evidence."""
+_GRAVE = {"revoke": 3, "deny": 2, "alert": 1}
+
+
+def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
+    """Which earlier call each flagged one rests on, drawn; None where no evidence names any."""
+    judged = {each.data["call_seq"]: each for each in trail.of("decided") if each.data["call_seq"] != -1}
+    flagged = [each for each in judged.values() if each.data["verdict"] in FLAGGED]
+    flagged.sort(key=lambda each: (-_GRAVE[each.data["verdict"]], each.data["call_seq"]))
+    resting = [(each.data["call_seq"], list(each.data["evidence"])) for each in flagged]
+    if not judged:
+        evidence = [member(each, "data") for each in finding.get("evidences") or () if isinstance(each, dict)]
+        sinks = [max(_whole(each.get("calls")), default=-1) for each in evidence]
+        resting = [(max(sinks, default=-1), evidence)]
+    said: list[Said] = []
+    pairs: dict[tuple[int, int], list[Said]] = {}
+    for sink, evidence in resting[:MAX_SINKS]:
+        for each in evidence:
+            if not (sources := _sources(each, sink)) or not each.get("supports"):
+                continue
+            one = Said(len(said) + 1, str(each.get("family")), clipped(str(each.get("text")), 300), sources)
+            said.append(one)
+            for source in sources:
+                pairs.setdefault((source, sink), []).append(one)
+    numbers = sorted({call for pair in pairs for call in pair})
+    if not numbers:
+        return None
+    numbers, cut = numbers[:MAX_NODES], numbers[MAX_NODES:]
+    names = _tools_of(finding)
+    sinks_drawn = {sink for _, sink in pairs}
+    nodes: list[Node] = []
+    at: dict[int, int] = {}
+    for place, number in enumerate(numbers):
+        at[number] = y = 34 + place * 68
+        entry = judged.get(number)
+        tool = entry.data["tool"] if entry is not None else names.get(number, "")
+        kind = "sink" if number in sinks_drawn else "source"
+        label, text = f"call {number}: {tool}".removesuffix(": "), _in_short(entry, kind)
+        label, text = next((each[1:] for each in NO_CALL.values() if each[0] == number), (label, text))
+        nodes.append(Node(clipped(label, 38), text, kind, y))
+    edges = [
+        _edge(at[source], at[sink], at[sink] - at[source], those)
+        for (source, sink), those in pairs.items()
+        if source in at and sink in at
+    ]
+    return Drawing(nodes, edges, said, 68 * len(numbers), len(cut))
+
+
+def _sources(evidence: Mapping[str, Any], sink: int) -> list[int]:
+    """The calls before `sink` that an evidence rests on; for one of provenance that rests on none, what stands in their place."""
+    calls = [call for call in _whole(evidence.get("calls")) if 0 <= call < sink]
+    other = NO_CALL.get(str(evidence.get("name"))) if evidence.get("family") == "provenance" else None
+    return calls or ([other[0]] if other is not None and sink >= 0 else [])
+
+
+def _edge(y0: int, y1: int, span: int, said: Sequence[Said]) -> Edge:
+    """An arc from the left side of one node to that of another; `x` 130 is where nodes begin."""
+    depth = min(100, 24 + span // 5)
+    x = 130
+    path = (
+        f"M {x} {y0 + 8} C {x - depth * 1.3:.0f} {y0 + 8}, {x - depth * 1.3:.0f} {y1 - 8}, {x - 7} {y1 - 8}"
+    )
+    family = "provenance" if any(each.family == "provenance" for each in said) else said[0].family
+    shown = ",".join(str(each.number) for each in said[:4]) + ("…" if len(said) > 4 else "")
+    return Edge(path, family, shown, x - depth * 0.97, (y0 + y1) / 2 + 4)
+
+
+def _in_short(entry: Entry | None, kind: str) -> str:
+    if entry is None:
+        return "source" if kind == "source" else "the call of the alert"
+    score = entry.data["score"]
+    figure = f" {score:.2f}" if isinstance(score, float | int) else ""
+    return f"{entry.data['action']} · {entry.data['verdict']}{figure}"
+
+
+_CALL = re.compile(r"call (\d{1,9}): (.+)", re.S)
+
+
+def _tools_of(finding: Mapping[str, Any]) -> dict[int, str]:
+    """The tools of the calls that a finding lists."""
+    related = listed(member(finding, "finding_info").get("related_events"))
+    found = (_CALL.match(str(each.get("title"))) for each in related)
+    return {int(each[1]): each[2] for each in found if each is not None}
+
+
+def _moments(trail: Trail, row: Row) -> list[Moment]:
+    """From the answer that exposed the session to its credential's end."""
+    decided = trail.of("decided")
+    flagged = [each for each in decided if each.data["verdict"] in FLAGGED]
+    moments: list[tuple[str, str, str]] = []
+    if flagged:
+        first = flagged[0]
+        by_number = {each.data["call_seq"]: each for each in decided}
+        answers = {each.data["call_id"]: each for each in trail.of("returned")}
+        sources = {
+            call
+            for each in first.data["evidence"]
+            if each["supports"]
+            for call in _sources(each, first.data["call_seq"])
+        }
+        source = by_number.get(min((call for call in sources if call >= 0), default=-1))
+        if source is None and NO_CALL["foreign_destination"][0] in sources:
+            for declared in trail.of("declared")[:1]:
+                moments.append(("exposed", declared.time, "by what is declared of a tool"))
+        elif source is not None:
+            answer = answers.get(source.data["call_id"])
+            number, tool = source.data["call_seq"], source.data["tool"]
+            moments.append(("exposed", (answer or source).time, f"by what call {number} of {tool} returned"))
+        act = f"call {first.data['call_seq']} of {first.data['tool']}: {first.data['verdict']}"
+        moments.append(("acted, and judged", first.time, act))
+    for each in trail.of("revocation")[:1]:
+        moments.append(("revocation sent", each.time, f"for {each.data['audience']}"))
+    if not trail.of("revocation") and row.asked_ms:
+        moments.append(("revocation requested", _rfc3339(row.asked_ms), "as the alert says"))
+    dead = [
+        each for each in trail.of("outcome") if each.data.get("status") in ("done", "already_gone", "wider")
+    ]
+    if dead:
+        moments.append(("credential dead", dead[-1].time, clipped(dead[-1].text, 160)))
+    elif row.dead_ms:
+        moments.append(("credential dead", _rfc3339(row.dead_ms), "as its broker told"))
+    made, before = [], 0
+    for label, time, text in moments:
+        now = _ms(time)
+        made.append(Moment(label, time, text, _took(now - before) if before and now else ""))
+        before = now or before
+    return made
+
+
+def _access(trail: Trail) -> list[tuple[str, int, str]]:
+    """What the session used its access for: by kind of action how many calls, and of which tools."""
+    used: dict[str, Counter[str]] = {}
+    for each in trail.of("decided"):
+        if each.data["call_seq"] != -1:
+            used.setdefault(str(each.data["action"]), Counter())[each.data["tool"]] += 1
+    summed = []
+    for action in ("read", "write", "execute"):
+        if tools := used.get(action):
+            names = [tool for tool, _ in tools.most_common()]
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            summed.append((action, tools.total(), ", ".join(names[:8]) + more))
+    return summed
+
+
+def _fates(trail: Trail, unread: Mapping[str, str]) -> list[str]:
+    """What became of the credentials, in detail, as far as it may be read."""
+    lines = [] if REVOCATIONS in unread else trails.fate(trail)
+    hidden = [base for base in (REVOCATIONS, OUTCOMES) if base in unread]
+    if hidden:
+        lines.append(f"Not read here: {', '.join(hidden)}. What stands above is what the alerts tell.")
+    return lines
+
+
+def _steps(finding: Mapping[str, Any]) -> list[str]:
+    """What to do, a step a line."""
+    text = member(finding, "remediation").get("desc")
+    parts = re.split(r"(?<=[.!?]) (?=\d{1,2}\. )", text) if isinstance(text, str) else []
+    return [re.sub(r"^\d{1,2}\. ", "", part) for part in parts]
+
+
+def _missing(trail: Trail, row: Row, unread: Mapping[str, str], reads_events: bool) -> list[str]:
+    """What is not there, as far as this reader could see it if it were."""
+    said = []
+    if row.left_out or row.begins > 0:
+        session = trail.name.session
+        said.append(
+            f"The console does not hold all of this session (it begins at call {max(row.begins, 0)}, {row.left_out} records are left "
+            f"out): `driftline show {clipped(session, 60)}` reads it from the bus."
+        )
+    for each in trail.of("gap"):
+        if each.data["gap"] == "not_ended" and (not reads_events or CASES in unread):
+            continue  # whose end would be told on topics that are not read
+        said.append(each.text)
+    return said
+
+
+def _chain(trail: Trail, row: Row) -> str:
+    if DECISIONS in trail.unread:
+        return "Decisions are not read here, so their chain is not checked"
+    if row.left_out or row.begins > 0:
+        return "The console does not hold all decisions; driftline verify chain checks them on the bus"
+    if trail.chain.holds:
+        return f"The chain of its {trail.chain.decisions} decisions holds"
+    return "THE CHAIN OF ITS DECISIONS DOES NOT HOLD: " + "; ".join(
+        each.text for each in trail.chain.findings[:3]
+    )
+
+
+def _whole(values: Any) -> list[int]:
+    return [each for each in values if type(each) is int] if isinstance(values, list | tuple) else []
+
+
+def _ms(time: str) -> int:
+    try:
+        return milliseconds(datetime.fromisoformat(time))
+    except (ValueError, TypeError):
+        return 0
+
+
+def _rfc3339(time_ms: int) -> str:
+    return rfc3339(time_ms) if 0 <= time_ms < 253_370_764_800_000 else ""
+
+
+def _took(ms: int) -> str:
+    if ms < 0:
+        return "before that"
+    return (
+        f"{ms} ms later"
+        if ms < 1000
+        else f"{ms / 1000:.1f} s later"
+        if ms < 120_000
+        else f"{ms / 60_000:.0f} min later"
+    )

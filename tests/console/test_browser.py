@@ -1,0 +1,232 @@
+"""The console's pages in a real browser: in both themes, on a desk and on a phone, without one violation of their policy."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from stream.console.guard import Access
+from stream.console.index import Index
+from stream.console.site import application
+from stream.events import ALERTS, EVENTS, Record
+from tests.conftest import absent
+from tests.unit.test_console import PAYLOADS, TOKEN, attacked, finding, indexed, records, told
+
+__all__ = ["records"]
+pytestmark = pytest.mark.slow
+SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective + " " + event.blockedURI));
+"""
+
+
+class Served:
+    """A console over an index, on loopback."""
+
+    def __init__(self, made: Index, token_file: Path | None = None) -> None:
+        self.index, self._closing = made, asyncio.Event()
+        config = uvicorn.Config(
+            "",
+            host="127.0.0.1",
+            port=0,
+            lifespan="off",
+            log_config=None,
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        socket = config.bind_socket()
+        self.host = f"127.0.0.1:{socket.getsockname()[1]}"
+        config.app = application(made, Access({self.host}, token_file), closing=self._closing)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = shutil.which("chromium")
+        try:
+            # In CI everything runs as root, where Chromium's own sandbox cannot.
+            yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except Error:
+            if found is not None:
+                raise
+            absent("NOT RUN: Chromium is needed; apt-get install chromium, or playwright install chromium")
+
+
+@pytest.fixture(scope="module")
+def serve(records: list[Record]) -> Iterator[Any]:
+    running: list[Served] = []
+
+    def start(made: Index, token_file: Path | None = None) -> Served:
+        running.append(Served(made, token_file))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+
+
+class Watched:
+    """A browser's page, and all that it complained of."""
+
+    def __init__(self, browser: Browser, theme: Any, size: str) -> None:
+        width, height = SIZES[size]
+        self._context = browser.new_context(
+            color_scheme=theme, viewport={"width": width, "height": height}, has_touch=size == "phone"
+        )
+        self._context.add_init_script(WATCH)
+        self.page: Page = self._context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on(
+            "console",
+            lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None,
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def violations(self) -> Sequence[str]:
+        return [*self.page.evaluate("window.violations"), *self.complaints]
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.close()
+
+
+def paths(made: Index) -> list[str]:
+    return ["/", "/?show=all", "/overview", "/health", *(f"/sessions/{case_id}" for case_id in made.rows)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_each_page_opens_without_a_violation_or_an_error_and_fits(
+    browser: Browser, serve: Any, records: list[Record], theme: str, size: str
+) -> None:
+    served = serve(indexed(records))
+    with Watched(browser, theme, size) as seen:
+        for path in paths(served.index):
+            seen.page.goto(f"http://{served.host}{path}")
+            seen.page.wait_for_selector("#state:text('live')")
+            assert seen.violations() == [], path
+            assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            ground = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert ground == ("rgb(20, 23, 27)" if theme == "dark" else "rgb(255, 255, 255)")
+        assert {url.split("/")[2] for url in seen.requests} == {served.host}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_stored_attacks_do_not_run(browser: Browser, serve: Any, records: list[Record], payload: str) -> None:
+    served = serve(attacked(records, payload))
+    with Watched(browser, "dark", "desk") as seen:
+        for path in [
+            *paths(served.index),
+            f"/?q={payload[:40]}&tool=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        ]:
+            seen.page.goto(f"http://{served.host}{path}")
+            seen.page.wait_for_selector("#state:text('live')")
+            assert seen.violations() == [], path
+            assert seen.page.evaluate("document.scripts.length") == 1
+        # What comes live goes another way into the page.
+        seen.page.goto(f"http://{served.host}/")
+        seen.page.wait_for_selector("#state:text('live')")
+        new = finding(f"{payload}new", 5, finding_info={"uid": "x", "title": f"{payload} fresh"})
+        served.index.take(told(ALERTS, new))
+        seen.page.wait_for_selector("text=fresh", timeout=15_000)
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.scripts.length") == 1
+
+
+def test_the_policy_is_watched_at_all(browser: Browser, serve: Any, records: list[Record]) -> None:
+    served = serve(indexed(records))
+    with Watched(browser, "light", "desk") as seen:
+        seen.page.goto(f"http://{served.host}/")
+        seen.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('img'), {src: 'https://evil.example/x'}))"
+        )
+        seen.page.wait_for_function("window.violations.length > 0")
+        assert seen.complaints
+
+
+def test_keys_lead_through_the_list_and_back_and_toggle_the_theme(browser: Browser, serve: Any) -> None:
+    served = serve(indexed([told(ALERTS, finding(f"s-{n}", 5 - n)) for n in range(3)]))
+    with Watched(browser, "light", "desk") as seen:
+        page = seen.page
+        page.goto(f"http://{served.host}/?agent=agent")
+        for key in ("j", "j", "k", "j"):
+            page.keyboard.press(key)
+        focused = page.evaluate("document.activeElement.closest('li').querySelector('.who').textContent")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/sessions/*")
+        assert "s-1" in page.title()
+        assert "s-1" in focused
+        page.keyboard.press("u")
+        page.wait_for_url("**/?agent=agent")
+        page.keyboard.press("?")
+        assert page.evaluate("document.getElementById('keys').open")
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        assert page.evaluate("document.activeElement.id") == "search"
+        page.keyboard.type("jt?")  # letters, not keys
+        assert page.evaluate("document.activeElement.value") == "jt?"
+        page.keyboard.press("Escape")
+        page.keyboard.press("t")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        page.reload()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        assert seen.violations() == []
+
+
+def test_a_page_shows_what_comes_and_keeps_the_place(browser: Browser, serve: Any) -> None:
+    served = serve(indexed([told(ALERTS, finding("first", 3))]))
+    with Watched(browser, "dark", "desk") as seen:
+        page = seen.page
+        page.goto(f"http://{served.host}/")
+        page.wait_for_selector("#state:text('live')")
+        page.keyboard.press("j")
+        served.index.take(told(ALERTS, finding("second", 5)))
+        page.wait_for_selector("h1:text('2 cases')")
+        assert "first" in page.evaluate("document.activeElement.closest('li').textContent")
+        assert "second" in page.inner_text("#list li >> nth=0")
+        assert seen.violations() == []
+
+
+def test_signing_in_works_in_a_browser_and_a_reload_stays_signed_in(
+    browser: Browser, serve: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
+    served = serve(Index({EVENTS: None}), tmp_path / "token")
+    with Watched(browser, "light", "phone") as seen:
+        page = seen.page
+        page.goto(f"http://{served.host}/health")
+        page.wait_for_url("**/login")
+        page.fill("input[name=token]", TOKEN)
+        page.click("main button")
+        page.wait_for_selector("#state:text('live')")
+        page.goto(f"http://{served.host}/health")
+        assert page.inner_text("h1") == "Health"
+        assert page.evaluate("document.cookie") == ""
+        page.click("text=Sign out")
+        page.wait_for_url("**/login")
+        assert seen.violations() == []
