@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from stream.events import rfc3339, short_hash
-from stream.outbound.notice import Notice, Subject, finding
+from stream.outbound.notice import LATEST_MS, Notice, Subject, finding
 
 DAY_MS = 86_400_000
 MAX_CAMPAIGNS, MAX_CHANGES = 2_000, 1_000
@@ -93,6 +93,8 @@ class Campaigns:
         target, time_ms, severity = unmapped.get("target"), finding.get("time"), finding.get("severity_id")
         calls = finding.get("is_alert") or "campaign" in unmapped
         if not calls or not isinstance(target, str) or type(time_ms) is not int or type(severity) is not int:
+            return [finding]
+        if not 0 <= time_ms < LATEST_MS:
             return [finding]
         key = _text(metadata, "tenant_uid"), target, time_ms // DAY_MS
         known = self._partitions.setdefault(number, OrderedDict())

@@ -16,7 +16,7 @@ from models.contracts import Case, Outcome, Signed
 from stream.events import REVOCATIONS, clipped, milliseconds, short_hash
 from stream.outbound.claims import credential_id, credentials_of
 from stream.outbound.findings import dedup_key
-from stream.outbound.notice import ACCESS_REVOKED, DENIED, ERROR, Notice, Subject, finding
+from stream.outbound.notice import ACCESS_REVOKED, DENIED, ERROR, LATEST_MS, Notice, Subject, finding
 
 MAX_OPEN, MAX_CONTAINED = 2_000, 500
 """Cases of a partition that are followed, and contained ones that are remembered, the latest of each: some 3 KiB each, 17 KiB where a
@@ -24,8 +24,6 @@ case has 16 credentials (measured). Nothing more is said of an older one."""
 MAX_NAMED = 8
 """Credentials that a finding names."""
 MAX_NAME, MAX_DETAIL = 64, 160
-LATEST_MS = 253_402_300_799_000
-"""The end of the year 9999, after which Python has no dates."""
 DEAD = ("done", "already_gone", "wider")
 _ANALYTIC = "driftline.containment", "Driftline containment"
 

@@ -9,6 +9,9 @@ from models.contracts import Case
 from stream.events import milliseconds
 from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified, product
 
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999, after which Python has no dates."""
+
 
 class Subject(NamedTuple):
     """What a notice takes over of the case that led to it."""

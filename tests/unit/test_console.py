@@ -404,7 +404,11 @@ def test_a_story_is_told_anew_once_something_was_heard_of_its_session(records: l
     assert "one_more" not in pages.get(f"/sessions/{case.case_id}").text
     assert case.name is not None
     names = {"root_session_id": case.name.root, "session_id": case.name.session}
-    made.take(told(DECISIONS, {**_decision("s", 5), **names, "tool": "one_more"}))
+    decided = [json.loads(record.value or b"") for record in records if record.topic == DECISIONS]
+    more = next(each for each in reversed(decided) if names.items() <= each.items())
+    made.take(
+        told(DECISIONS, {**more, "decision_id": "f" * 32, "call_seq": 99, "tool": "one_more"}, at=10_000)
+    )
     assert "one_more" in pages.get(f"/sessions/{case.case_id}").text
 
 
