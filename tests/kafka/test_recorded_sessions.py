@@ -1,7 +1,7 @@
 """Recorded AgentDojo sessions through Apache Kafka and a worker that is killed in the middle.
 
 Decisions equal what ``driftline replay`` prints for what ``driftline topics dump`` exported, byte for byte.
-``make check-recorded`` plays all of them (73,328 calls), a build a sixth; the suite plays DRIFTLINE_SESSIONS of them
+``make check-recorded`` plays all of them (73,328 calls), a build a tenth; the suite plays DRIFTLINE_SESSIONS of them
 (2,000).
 """
 
