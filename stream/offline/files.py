@@ -238,6 +238,8 @@ def log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
             tuple((str(k), str(v).encode()) for k, v in pairs),
             base64.b64decode(value) if value is not None else None,
         )
+        if not (0 <= record.partition < 2**31 and 0 <= record.offset < 2**63):
+            raise ValueError("no log has such a partition or offset")
         return record, int(row["partitions"]) if row.get("partitions") else None
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise InputError(

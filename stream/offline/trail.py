@@ -1268,6 +1268,8 @@ def fate(trail: Trail) -> list[str]:
         lines.append(
             "shadow: a revocation was decided, and none was sent; the credentials live until they expire"
         )
+    if not lines and REVOCATIONS in trail.unread:
+        return ["revocations were not read: what was asked for is not known"]
     return lines or ["no revocation was asked for"]
 
 

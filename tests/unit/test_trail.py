@@ -695,3 +695,29 @@ def test_every_record_of_all_samples_is_in_the_story_of_one_session_and_of_no_ot
         if b"Revocations are held" not in (record.value or b"")
     ]
     assert sorted(told_of) == sorted(of_all)
+
+
+def test_what_became_of_credentials_is_not_told_where_revocations_were_not_read() -> None:
+    unread = {REVOCATIONS: "may not be read"}
+    assert story.fate(build(Told(sample(), unread), SESSION, INPUTS)) == [
+        "revocations were not read: what was asked for is not known"
+    ]
+
+
+@pytest.mark.parametrize(("name", "number"), [("offset", 2**63), ("partition", 2**31), ("offset", -1)])
+def test_a_record_that_no_log_can_have_is_refused_in_a_sentence(
+    name: str, number: int, tmp_path: Path
+) -> None:
+    row = {
+        "topic": "agent.decisions.v1",
+        "partition": 0,
+        "offset": 0,
+        "timestamp_ms": 0,
+        "timestamp_type": "create",
+    }
+    (tmp_path / "log.jsonl").write_text(
+        json.dumps({**row, "key": None, "value_b64": "", name: number}) + "\n"
+    )
+    done = CliRunner().invoke(app, ["verify", "chain", str(tmp_path / "log.jsonl")])
+    assert done.exit_code != 0
+    assert not done.exception or isinstance(done.exception, SystemExit | InputError)
