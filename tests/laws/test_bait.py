@@ -26,7 +26,7 @@ from models.text.vectors import pack
 from tests import builders as b
 
 LAW = settings(
-    max_examples=80, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 AT = {name: n for n, name in enumerate(FEATURES)}
 

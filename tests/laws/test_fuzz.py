@@ -185,10 +185,10 @@ def test_no_stamp_of_the_broker_raises(stamp: int, later: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_20_000_mutated_records_break_no_invariant_and_other_batches_give_the_same_bytes() -> None:
+def test_8_000_mutated_records_break_no_invariant_and_other_batches_give_the_same_bytes() -> None:
     """A slice of `make fuzz`, which judges a million (docs/security.md)."""
-    found = fuzz.run(20_000, 3, sample=6_000)
-    assert found["judged_again_in_other_batches"] > 5_000
+    found = fuzz.run(8_000, 3, sample=2_500)
+    assert found["judged_again_in_other_batches"] > 2_000
     assert {"decode", "schema", "type", "key", "partition", "time", "control"} <= set(found["quarantine"])
     assert {"allow", "alert", "abstain", "revoke"} <= set(found["decisions"])
     assert found["peaks"]["open sessions"] == fuzz.LIMITS["open_sessions"]
