@@ -34,6 +34,7 @@ from stream.shell.broker import EmbeddedBroker
 from stream.shell.demo import SAMPLES
 from stream.shell.outputs import claims_of
 from stream.shell.send import Message, Sender
+from tests.unit.test_trail import unsigned
 
 ROOT = Path(__file__).parents[2]
 SESSION, TENANT = "finance-invoice-iban-swap", "acme"
@@ -176,12 +177,13 @@ def test_outcome_and_feedback_on_the_bus_enter_the_story_and_a_topic_that_is_not
     feedback = {
         "case_id": claims["txn"],
         "verdict": "true_positive",
-        "analyst": "ada",
+        "by": "ada",
         "time": "2026-03-03T08:00:00Z",
     }
     with Sender(world.settings) as sender:
         sender.send(Message(OUTCOMES, TENANT.encode(), (), dumps(outcome)))
-        sender.send(Message(FEEDBACK, TENANT.encode(), (), dumps(feedback)))
+        given = {"type": "feedback.given", "tenant": TENANT, "token": unsigned(feedback)}
+        sender.send(Message(FEEDBACK, TENANT.encode(), (), dumps(given)))
     shown = world.told("show", claims["txn"])
     assert "; ledger: done\n" in shown
     assert "ada says true_positive" in shown
