@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,23 @@ def watched(world: World, topics: set[str]) -> list[dict[str, Any]]:
         command, env=world.environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as watch:
         assert watch.stdout is not None
+        limit = threading.Timer(120, watch.kill)  # a line that never comes must not hold up the suite
+        limit.start()
         for line in watch.stdout:
             lines.append(json.loads(line))
             verdict = lines[-1]["value"].get("unmapped", {}).get("feedback", {}).get("verdict", verdict)
             if verdict == "reopen" and {each["topic"] for each in lines} >= topics:
-                watch.send_signal(signal.SIGINT)
+                _interrupt(watch)
+        limit.cancel()
     return lines
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C until it is heard: what comes while a client's callback runs may be lost."""
+    process.send_signal(signal.SIGINT)
+    again = threading.Timer(5, lambda: process.poll() is None and _interrupt(process))
+    again.daemon = True
+    again.start()
 
 
 def documents(records: list[Any]) -> list[dict[str, Any]]:
