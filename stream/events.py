@@ -67,6 +67,20 @@ class Record(NamedTuple):
     headers: Headers
     value: bytes | None
 
+    @classmethod
+    def of(cls, item: Any) -> Record:
+        """A record as the consumers of kafka-python and aiokafka deliver it."""
+        return cls(
+            item.topic,
+            item.partition,
+            item.offset,
+            item.timestamp,
+            TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
+            item.key,
+            tuple((name, value) for name, value in item.headers or ()),
+            item.value,
+        )
+
 
 class Output(NamedTuple):
     """One record to publish; ``topic`` is the base name, without the configured prefix."""
@@ -97,6 +111,29 @@ def dumps(value: Any) -> bytes:
     b'{"a":[0.5,null],"b":1}'
     """
     return orjson.dumps(value, option=_SORTED)
+
+
+def object_in(value: bytes | None) -> dict[str, Any] | None:
+    """The JSON object that a record's value is; None where it is none.
+
+    >>> object_in(b'{"a":1}'), object_in(b"[]"), object_in(b"{"), object_in(None)
+    ({'a': 1}, None, None, None)
+    """
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def member(document: Any, name: str) -> dict[str, Any]:
+    """The object that a document of whatever shape has under a name; an empty one where it has none.
+
+    >>> member({"a": {"b": 1}}, "a"), member({"a": 1}, "a"), member([], "a")
+    ({'b': 1}, {}, {})
+    """
+    found = document.get(name) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def short_hash(*parts: str | bytes, size: int = 16) -> str:
@@ -154,6 +191,18 @@ def rfc3339(time_ms: int) -> str:
 def milliseconds(moment: datetime) -> int:
     """Whole milliseconds since 1970 of an aware `moment`, exact (no float on the way)."""
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def moment_ms(text: Any) -> int:
+    """Milliseconds since 1970 of a time of day as RFC 3339 writes it; 0 where a text is none.
+
+    >>> moment_ms("1970-01-01T00:00:01Z"), moment_ms("soon"), moment_ms(None)
+    (1000, 0, 0)
+    """
+    try:
+        return milliseconds(datetime.fromisoformat(text))
+    except (ValueError, TypeError):
+        return 0
 
 
 class Parsed(NamedTuple):

@@ -34,25 +34,8 @@ class Heard(NamedTuple):
     key: str
 
 
-class SignedFeedback:
-    """Verifies the tokens of ``feedback.given`` records.
-
-    Parameters
-    ----------
-    jwks : mapping
-        Public keys of those who may give feedback; None: nobody may.
-    audience : str
-        This installation, as tokens name it: its issuer.
-
-    Raises
-    ------
-    ConfigError
-        A key is private, weak or unreadable, see `stream.jose`.
-    """
-
-    def __init__(self, jwks: Mapping[str, Any] | None, audience: str) -> None:
-        self._keys = {} if jwks is None else jose.public_keys(jwks, "responders' keys")
-        self._audience = audience
+class SignedFeedback(jose.Responders):
+    """Verifies the tokens of ``feedback.given`` records."""
 
     def read(self, token: str) -> Heard:
         """What `token` says, verified; raises `SchemaError` with reason ``control`` otherwise."""

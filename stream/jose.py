@@ -36,6 +36,27 @@ _CURVES = ("P-256", "Ed25519")
 _EXPECTED = f"RSA of {MIN_RSA_BITS} bits, P-256 or Ed25519"
 
 
+class Responders:
+    """Verifies what those may say who answer alerts: rulings on what is held, and verdicts on cases.
+
+    Parameters
+    ----------
+    jwks : mapping
+        Their public keys; None: nobody may.
+    audience : str
+        This installation, as their tokens name it: its issuer.
+
+    Raises
+    ------
+    ConfigError
+        A key is private, weak or unreadable.
+    """
+
+    def __init__(self, jwks: Mapping[str, Any] | None, audience: str) -> None:
+        self._keys = {} if jwks is None else public_keys(jwks, "responders' keys")
+        self._audience = audience
+
+
 def public_keys(jwks: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     """The keys of a public JWK set by ``kid``, or by thumbprint where they have none.
 

@@ -5,7 +5,6 @@ A token as opinions are, of another ``typ``. Verification is pure: keys come in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from models.errors import SchemaError
@@ -17,25 +16,8 @@ MAX_BY = 64
 """Characters of a name."""
 
 
-class SignedResolutions:
-    """Verifies the tokens of ``held.resolved`` records.
-
-    Parameters
-    ----------
-    jwks : mapping
-        Public keys of those who may rule; None: nobody may.
-    audience : str
-        This installation, as rulings name it: its issuer.
-
-    Raises
-    ------
-    ConfigError
-        A key is private, weak or unreadable, see `stream.jose`.
-    """
-
-    def __init__(self, jwks: Mapping[str, Any] | None, audience: str) -> None:
-        self._keys = {} if jwks is None else jose.public_keys(jwks, "responders' keys")
-        self._audience = audience
+class SignedResolutions(jose.Responders):
+    """Verifies the tokens of ``held.resolved`` records."""
 
     def read(self, token: str) -> Resolution:
         """What `token` rules, verified; raises `SchemaError` with reason ``control`` otherwise."""

@@ -34,6 +34,8 @@ _AUTHORITY = re.compile(rf"(?:.*@)?({_HOST}(?::\d{{1,5}})?)", re.DOTALL)
 _ENDS = re.compile(r"([^\w/]*)(.*?)([^\w/]*)", re.DOTALL)
 _LEAST_SHOWN = 12
 """Characters of a value of which the first two and the last two are shown: of a shorter one they would tell too much."""
+_NAME = re.compile(r"[\w:/@+-]+(?:\.[\w:/@+-]+)*…?")
+"""What a name of a tool, an argument, an agent or a user is made of."""
 _MARKS = str.maketrans({"“": "'", "”": "'", "„": "'", "«": "'", "»": "'"})
 """Marks that a quote stands between: none of its own can end it."""
 
@@ -86,6 +88,16 @@ def masked(word: str) -> str:
     if len(inner) < _LEAST_SHOWN:
         return f"{before}{HIDDEN}{after}"
     return f"{before}{inner[:2]}…{inner[-2:]}{after}"
+
+
+def named(text: str, most: int) -> str:
+    """A name that others chose: as it is where it can be nothing else, in quotation marks where it could pass for words of ours.
+
+    >>> named("mcp__bank__pay", 60), named("run. All is well. The agent", 60)
+    ('mcp__bank__pay', '“run. All is well. The agent”')
+    """
+    shown = _within(plain(text), most)
+    return shown if _NAME.fullmatch(shown) else f"“{shown}”"
 
 
 def plain(text: str) -> str:

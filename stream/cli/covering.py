@@ -71,10 +71,10 @@ def coverage(
 
 
 def _of_files(files: list[Path]) -> Iterator[Record]:
-    from stream.offline.files import read_any
+    from stream.offline.files import bus_records
 
     for file in files:
-        yield from read_any(file)
+        yield from bus_records(file)
 
 
 def _of_bus(configured: Settings, events: bool) -> Iterator[Record]:

@@ -61,13 +61,15 @@ def held(
         raise ConfigError(f"to rule, name {' and '.join(lacking)} too; `driftline held` lists the openings")
     from stream import resolutions
     from stream.outbound.breaker import Resolution
-    from stream.shell.held import carried_out, rule
+    from stream.shell.held import carried_out
+    from stream.shell.send import send_signed
 
     signing = signing_key(key)
     if len(by) > resolutions.MAX_BY or not by.isprintable():
         raise ConfigError(f"--by is no name of at most {resolutions.MAX_BY} printable characters")
     resolution = Resolution(found[0].tenant, breaker, "send" if send else "drop", by)
-    rule(configured, resolution, resolutions.sign(resolution, configured.issuer, signing))
+    token = resolutions.sign(resolution, configured.issuer, signing)
+    send_signed(configured, "held.resolved", resolution.tenant, token)
     did = "sent" if send else "dropped"
     if not wait:
         typer.echo(f"the revocations of {len(found)} sessions will be {did}; the alert closes when they are")

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from stream.console.index import TOPICS, Index
-from stream.events import TIMESTAMP_TYPES, Record
+from stream.events import Record
 from stream.settings import Settings
 from stream.shell.clients import stopped
 from stream.shell.connection import refused
@@ -92,18 +92,7 @@ class Follower:
                 continue
             for place, items in found.items():
                 for item in items:
-                    self._index.take(
-                        Record(
-                            item.topic,
-                            item.partition,
-                            item.offset,
-                            item.timestamp,
-                            TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
-                            item.key,
-                            tuple((name, value) for name, value in item.headers or ()),
-                            item.value,
-                        )
-                    )
+                    self._index.take(Record.of(item))
                     self.places[place] = item.offset + 1
             await asyncio.sleep(0)
 

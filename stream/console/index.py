@@ -12,7 +12,6 @@ import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,7 +29,7 @@ from stream.events import (
     Record,
     case_id_of,
     clipped,
-    milliseconds,
+    moment_ms,
 )
 from stream.offline.chain import Name, name_of_alert
 from stream.shell.outputs import claims_of
@@ -259,7 +258,7 @@ class Index:
         row = self._of(Name(of, root if isinstance(root, str) else session, session))
         if row is None:
             return None
-        _passes(row, _moment(document.get("time")))
+        _passes(row, moment_ms(document.get("time")))
         kind, event_id = document.get("type"), document.get("id")
         if kind == "session.declared":
             agent = document.get("agent")
@@ -278,7 +277,7 @@ class Index:
         number, verdict, time_ms = (
             document.get("call_seq"),
             document.get("verdict"),
-            _moment(document.get("time")),
+            moment_ms(document.get("time")),
         )
         _passes(row, time_ms)
         row.agent = row.agent or _name(document.get("agent"))
@@ -507,13 +506,6 @@ def _passes(row: Row, time_ms: int) -> None:
     if time_ms > 0:
         row.first_ms = min(row.first_ms or time_ms, time_ms)
         row.last_ms = max(row.last_ms, time_ms)
-
-
-def _moment(time: Any) -> int:
-    try:
-        return milliseconds(datetime.fromisoformat(time))
-    except (ValueError, TypeError):
-        return 0
 
 
 def _name(value: Any) -> str:

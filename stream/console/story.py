@@ -6,14 +6,22 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from models.errors import InputError
 from stream.console.index import FLAGGED, Index, Kept, Row, listed, member, shares
-from stream.events import ALERTS, CASES, DECISIONS, OUTCOMES, REVOCATIONS, clipped, milliseconds, rfc3339
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    OUTCOMES,
+    REVOCATIONS,
+    clipped,
+    moment_ms,
+    rfc3339,
+)
 from stream.offline import trail as trails
 from stream.offline.trail import Entry, Trail
 
@@ -387,7 +395,7 @@ def _moments(trail: Trail, row: Row) -> list[Moment]:
         moments.append(("credential dead", _rfc3339(row.dead_ms), "as its broker told"))
     made, before = [], 0
     for label, time, text in moments:
-        now = _ms(time)
+        now = moment_ms(time)
         made.append(Moment(label, time, text, _took(now - before) if before and now else ""))
         before = now or before
     return made
@@ -454,13 +462,6 @@ def _chain(trail: Trail, row: Row) -> str:
 
 def _whole(values: Any) -> list[int]:
     return [each for each in values if type(each) is int] if isinstance(values, list | tuple) else []
-
-
-def _ms(time: str) -> int:
-    try:
-        return milliseconds(datetime.fromisoformat(time))
-    except (ValueError, TypeError):
-        return 0
 
 
 def _rfc3339(time_ms: int) -> str:

@@ -19,11 +19,9 @@ from stream.core.items import Call, Close, Offered, Opined, Unjudged
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling
 from stream.events import CASES, CORE, REVOCATIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
-from stream.outbound import alert_text
 from stream.outbound.change import RANK, Change, Deed, Receivers
 from stream.outbound.claims import signed_end_sets, signed_sets
 from stream.outbound.findings import finding, is_told
-from stream.outbound.severity import confidence_of, severity_of
 from stream.policy import Policy
 
 MAX_REASON = 600
@@ -185,12 +183,13 @@ class Cases:
         dossier = item.session.dossier
         number, dossier.change = dossier.change, dossier.change + 1
         change = self._change(item, move, number)
-        told, sets = is_told(change), signed_sets(change, self._receivers)
+        told = finding(change, runbook_url=self._receivers.runbook_url) if is_told(change) else None
+        sets = signed_sets(change, self._receivers)
         end_sets = signed_end_sets(change, self._receivers)
         by_drift = move.cause == "drift" and any(signed.topic == REVOCATIONS for signed in sets)
         case = change.case.model_copy(
             update={
-                "finding": finding(change, runbook_url=self._receivers.runbook_url) if told else None,
+                "finding": told,
                 "sets": sets,
                 "end_sets": end_sets,
                 "budget": _budget(item.release.policy) if by_drift else None,
@@ -198,10 +197,11 @@ class Cases:
         )
         if move.kind == "standing" and move.cause != "opinion":
             dossier.over = False  # a call came after the end
-        if told and move.kind == "standing":
+        if told is not None and move.kind == "standing":
             dossier.alerted = True
-            dossier.headline = alert_text.title(change).encode()[:MAX_HEADLINE].decode(errors="ignore")
-            dossier.severity, dossier.confidence = severity_of(change), confidence_of(change)
+            headline: str = told["finding_info"]["title"]
+            dossier.headline = headline.encode()[:MAX_HEADLINE].decode(errors="ignore")
+            dossier.severity, dossier.confidence = told["severity_id"], told["confidence_id"]
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
         # Most cases have none: they are the bytes that they were before there were any.
         document = case.model_dump(exclude=None if end_sets else {"end_sets"})

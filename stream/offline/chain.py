@@ -17,10 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import orjson
-
 from models.errors import InputError
-from stream.events import Record, dumps, murmur2_partition
+from stream.events import Record, dumps, murmur2_partition, object_in
 from stream.offline.files import documents_in
 
 MAX_TOLD = 1000
@@ -351,7 +349,7 @@ def note_cited(
 ) -> None:
     """Note in `into` which decisions the cases and alerts in `records` name, each with its call."""
     for record in records:
-        document = _object(record.value)
+        document = object_in(record.value)
         if document is None:
             continue
         name, path = _of_case(document) if "record_id" in document else _of_alert(document)
@@ -419,7 +417,7 @@ def name_of_alert(alert: Mapping[str, Any]) -> Name | None:
 
 def name_of(value: bytes | None) -> Name | None:
     """The session that a decision, or a case, is of."""
-    document = _object(value)
+    document = object_in(value)
     return _name(document) if document is not None else None
 
 
@@ -443,17 +441,9 @@ def at_place(place: tuple[str, int, int]) -> str:
 _TEXTS = ("tenant", "root_session_id", "session_id", "digest", "previous", "decision_id", "event_id", "core")
 
 
-def _object(value: bytes | None) -> dict[str, Any] | None:
-    try:
-        document = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
 def _read(value: bytes | None) -> dict[str, Any] | None:
     """A decision with all that its chain is made of; None where anything of that is missing."""
-    document = _object(value)
+    document = object_in(value)
     if (
         document is None
         or not all(isinstance(document.get(member), str) for member in _TEXTS)

@@ -247,25 +247,6 @@ def log_record(row: dict[str, Any], where: str) -> tuple[Record, int | None]:
         ) from error
 
 
-def read_any(path: Path | str) -> Iterator[Record]:
-    """Records of whatever topics a file holds: logs, one after another, the output of ``replay --all``, or plain events.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or a line of a log has another shape.
-    """
-    for number, raw, document in documents_in(path):
-        if is_log(document):
-            yield log_record(document, f"{path}, line {number}")[0]
-        elif isinstance(document, dict) and "topic" in document:
-            yield plain_record(dumps(document.get("value")), None, number)._replace(
-                topic=str(document["topic"])
-            )
-        else:
-            yield plain_record(raw, None, number)
-
-
 def read_sessions(path: Path | str) -> Sequence[dict[str, Any]]:
     """The recorded sessions of a file."""
     with open_text(path) as lines:

@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +54,10 @@ from stream.events import (
     clipped,
     counted,
     dumps,
+    member,
     milliseconds,
+    moment_ms,
+    object_in,
     printable,
     rfc3339,
 )
@@ -270,7 +272,7 @@ def build(
             continue
         if not _may_name(record, needle):
             continue
-        document = _object(record.value)
+        document = object_in(record.value)
         name = _named_by(base, record, document, session, inputs)
         if (
             name is None
@@ -294,11 +296,11 @@ def build(
             if claims is not None and claims.get("txn") == mine:
                 found.take_token(base, record, claims)
         elif base == FEEDBACK:
-            document = _claims(str((_object(record.value) or {}).get("token")).encode())
+            document = _claims(str((object_in(record.value) or {}).get("token")).encode())
             if document is not None and document.get("case_id") == mine and "verdict" in document:
                 found.take_told(base, record, document)
         elif mine.encode() in (record.value or b"") or b"\\u" in (record.value or b""):
-            document = _object(record.value)
+            document = object_in(record.value)
             if document is not None and document.get("case_id") == mine:
                 found.take_told(base, record, document)
     unread = dict(source.unread)
@@ -340,7 +342,7 @@ def _session_of_case(reading: _Reading, asked: str) -> str | None:
     for base, record in reading.of((CASES, ALERTS, DECISIONS), None):
         if needle not in (record.value or b""):
             continue
-        document = _object(record.value) or {}
+        document = object_in(record.value) or {}
         name = name_of_alert(document) if base == ALERTS else _full_name(document)
         if name is not None and case_id_of(*name) == asked:
             reading.counts.clear()
@@ -379,14 +381,6 @@ def _may_name(record: Record, needle: bytes) -> bool:
     """Whether a record may name the session, told without reading its JSON."""
     value = record.value or b""
     return needle in value or b"\\u" in value or needle in (record.key or b"")
-
-
-def _object(value: bytes | None) -> dict[str, Any] | None:
-    try:
-        document = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _full_name(document: Mapping[str, Any]) -> Name | None:
@@ -537,7 +531,7 @@ class _Gathered:
         for entry in sorted(
             (each for each in self.others if each.kind == "case"), key=lambda each: each.data["change"]
         ):
-            at = bisect_right(clocks, _ms(entry.time)) - 1
+            at = bisect_right(clocks, moment_ms(entry.time)) - 1
             last = entry.data["path"][-1]["decision_id"] if entry.data["path"] else ""
             if entry.data["by_call"] and last in at_call:
                 at = index[id(at_call.pop(last))]
@@ -550,7 +544,7 @@ class _Gathered:
         for entry in self.others:
             if entry.kind == "case":
                 continue
-            data, by_time = entry.data, bisect_right(clocks, _ms(entry.time)) - 1
+            data, by_time = entry.data, bisect_right(clocks, moment_ms(entry.time)) - 1
             rank = _RANK[entry.kind]
             if entry.kind == "quarantined":
                 at = _before(logs.get(data["origin"][:2], []), data["origin"][2], by_time)
@@ -601,7 +595,7 @@ def _spine(
     at_call, before = {}, -1
     for n, entry in enumerate(decisions):
         calls = waiting.get((entry.data["event_id"], entry.data["call_id"]))
-        clock = _ms(entry.time)
+        clock = moment_ms(entry.time)
         if calls:
             before = calls.popleft() if len(calls) > 1 else calls[0]
             clock, call = seen[before][0], seen[before][1]
@@ -645,14 +639,7 @@ def _place(record: Record) -> tuple[str, int, int]:
 
 def _stamp(record: Record, time: str) -> int:
     """When a record happened by the session's clock: as the broker stamped it, else as it says."""
-    return record.timestamp_ms if record.timestamp_type == "append" else _ms(time)
-
-
-def _ms(time: str) -> int:
-    try:
-        return milliseconds(datetime.fromisoformat(time))
-    except (ValueError, TypeError):
-        return 0
+    return record.timestamp_ms if record.timestamp_type == "append" else moment_ms(time)
 
 
 def _at(value: Any) -> str:
@@ -880,8 +867,8 @@ def _reference_of(ref: Mapping[str, Any]) -> str:
 
 
 def _alert(record: Record, alert: dict[str, Any]) -> Entry:
-    info, meta = _member(alert, "finding_info"), _member(alert, "metadata")
-    exposure = _member(_member(alert, "unmapped"), "exposure")
+    info, meta = member(alert, "finding_info"), member(alert, "metadata")
+    exposure = member(member(alert, "unmapped"), "exposure")
     data = {
         "record_id": str(meta.get("uid")),
         "case_id": info.get("uid"),
@@ -889,7 +876,7 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
         "says": _text(alert.get("message"), 600),
         "severity": _text(alert.get("severity"), 20),
         "is_alert": alert.get("is_alert"),
-        "steps": _text(_member(alert, "remediation").get("desc"), 2000),
+        "steps": _text(member(alert, "remediation").get("desc"), 2000),
         "exposure": {
             name: exposure[name] for name in ("revocation", "worst_case_until", "note") if name in exposure
         },
@@ -897,11 +884,6 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
     return Entry(
         "alert", _at(alert.get("time")), f"alert, {data['severity']}: {data['says']}", _place(record), data
     )
-
-
-def _member(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = document.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _held(record: Record, case: dict[str, Any]) -> Entry:
@@ -935,7 +917,7 @@ def _quarantined(record: Record, document: dict[str, Any]) -> Entry:
     }
     return Entry(
         "quarantined",
-        time if isinstance(time, str) and _ms(time) else "",
+        time if isinstance(time, str) and moment_ms(time) else "",
         f"refused and put aside ({reason}): {detail}",
         _place(record),
         data,
@@ -943,7 +925,7 @@ def _quarantined(record: Record, document: dict[str, Any]) -> Entry:
 
 
 def _token(base: str, record: Record, claims: dict[str, Any], signature: str) -> Entry:
-    uri, event = next(iter(_member(claims, "events").items()), ("", {}))
+    uri, event = next(iter(member(claims, "events").items()), ("", {}))
     event = event if isinstance(event, dict) else {}
     refs = [
         _reference_of(each)

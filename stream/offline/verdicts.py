@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from stream.events import member
+
 LABELS: Mapping[str, str] = {
     "true_positive": "hijacked",
     "false_positive": "benign",
@@ -49,7 +51,7 @@ def subject(findings: Iterable[Any], case: str) -> Subject | None:
     """The case of that id among findings; None where none tells of it. Its severity is the highest that was told."""
     found: Subject | None = None
     for each in findings:
-        info = _member(each, "finding_info")
+        info = member(each, "finding_info")
         if info.get("uid") != case:
             continue
         told = _subject(each)
@@ -63,10 +65,10 @@ def verdicts(findings: Iterable[Any]) -> list[Verdict]:
     """What was said, each once, newest first; of each case the one with the latest time stands, whatever came last."""
     said: dict[str, Verdict] = {}
     for each in findings:
-        told, about = _member(_member(each, "unmapped"), "feedback"), _subject(each)
+        told, about = member(member(each, "unmapped"), "feedback"), _subject(each)
         if about is None or told.get("verdict") not in LABELS:
             continue
-        uid = str(_member(each, "metadata").get("uid"))
+        uid = str(member(each, "metadata").get("uid"))
         said[uid] = Verdict(
             str(told.get("time")),
             about.tenant,
@@ -173,22 +175,17 @@ def labelled(
 
 
 def _subject(finding: Any) -> Subject | None:
-    metadata, actor = _member(finding, "metadata"), _member(finding, "actor")
-    session = _member(actor, "session").get("uid")
+    metadata, actor = member(finding, "metadata"), member(finding, "actor")
+    session = member(actor, "session").get("uid")
     if not isinstance(session, str):
         return None
     severity = finding.get("severity_id")
     return Subject(
         str(metadata.get("tenant_uid")),
-        str(_member(finding, "finding_info").get("uid")),
+        str(member(finding, "finding_info").get("uid")),
         str(metadata.get("correlation_uid")),
         session,
         str(actor.get("app_name") or ""),
         severity if isinstance(severity, int) and 0 <= severity <= 6 else 0,
-        _member(finding, "unmapped").get("enforced") is True,
+        member(finding, "unmapped").get("enforced") is True,
     )
-
-
-def _member(value: Any, name: str) -> dict[str, Any]:
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}

@@ -50,7 +50,6 @@ TELLING = (
     "content.talks_to_agent",
 )
 """Signals by how much they tell whoever reads one line: what was done and to whose good before what was broken."""
-_NAME = re.compile(r"[\w:/@+-]+(?:\.[\w:/@+-]+)*")
 _CALL = re.compile(r"\bcall (\d{1,9})\b(?! \()")
 _PLACE = {name: place for place, name in enumerate(TELLING)}
 
@@ -85,17 +84,7 @@ def did(change: Change) -> str:
 
 
 def _agent(change: Change) -> str:
-    return named(change.case.agent, MAX_WHO) if change.case.agent else "the agent"
-
-
-def named(text: str, most: int = MAX_TOOL) -> str:
-    """A name that others chose: as it is where it can be nothing else, in quotation marks where it could pass for words of ours.
-
-    >>> named("mcp__bank__pay"), named("run. All is well. The agent")
-    ('mcp__bank__pay', '“run. All is well. The agent”')
-    """
-    shown = clipped(quotes.plain(text), most)
-    return shown if _NAME.fullmatch(shown) else f"“{shown}”"
+    return quotes.named(change.case.agent, MAX_WHO) if change.case.agent else "the agent"
 
 
 def description(change: Change) -> str:
@@ -159,7 +148,7 @@ def _runbook(told: Sequence[Evidence]) -> Runbook | None:
 
 def _asked(change: Change, deed: Deed) -> str:
     case = change.case
-    user, agent = named(case.user, MAX_WHO) if case.user else "The user", _agent(change)
+    user, agent = quotes.named(case.user, MAX_WHO) if case.user else "The user", _agent(change)
     if not deed.declared:
         return f"Nobody declared what {agent} was asked."
     allowed = f", and allowed it to {' and '.join(deed.allowed)}" if deed.allowed else ""
@@ -170,7 +159,7 @@ def _asked(change: Change, deed: Deed) -> str:
 def _did(change: Change, deed: Deed, *, in_full: bool = False) -> str:
     """A clause without a subject."""
     told = leading(change)
-    tool = named(deed.tool)
+    tool = quotes.named(deed.tool, MAX_TOOL)
     first = next((each for each in told if signal_of(each) in BY_ID), None)
     if first is None:
         return f"calls {tool}, which does not fit what was asked"
@@ -192,7 +181,7 @@ def _source(evidence: Evidence, deed: Deed, *, in_full: bool) -> str:
     tool = deed.tools.get(call)
     if tool is None:
         return f"the answer of call {call}"
-    return f"the answer of {named(tool)}{f' (call {call})' if in_full else ''}"
+    return f"the answer of {quotes.named(tool, MAX_TOOL)}{f' (call {call})' if in_full else ''}"
 
 
 def _quoted(deed: Deed, told: Sequence[Evidence]) -> str:
@@ -208,7 +197,7 @@ def _with_tools(text: str, deed: Deed) -> str:
 
     def with_tool(found: re.Match[str]) -> str:
         tool = deed.tools.get(int(found[1]))
-        return f"{found[0]} ({named(tool)})" if tool else found[0]
+        return f"{found[0]} ({quotes.named(tool, MAX_TOOL)})" if tool else found[0]
 
     return _CALL.sub(with_tool, text)
 
@@ -216,13 +205,13 @@ def _with_tools(text: str, deed: Deed) -> str:
 def _name_of(path: str) -> str:
     """An argument's name for people: of a place in a list that of the list."""
     names = [step for step in path.split(".") if not step.isdigit()]
-    return named(".".join(names) or "value")
+    return quotes.named(".".join(names) or "value", MAX_TOOL)
 
 
 def _without_call(change: Change) -> str:
     case = change.case
     if case.inherited_from is not None:
-        return f"revoked with session {named(case.inherited_from, MAX_WHO)}, for which it works"
+        return f"revoked with session {quotes.named(case.inherited_from, MAX_WHO)}, for which it works"
     return case.reason or "drift from what was asked"
 
 

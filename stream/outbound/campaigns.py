@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from stream.events import rfc3339, short_hash
+from stream.events import member, rfc3339, short_hash
 from stream.outbound.notice import LATEST_MS, Notice, Subject, finding
 
 DAY_MS = 86_400_000
@@ -42,14 +42,14 @@ class _Campaign:
 
     def __init__(self, uid: str, finding: dict[str, Any], time_ms: int) -> None:
         metadata, info, unmapped = (
-            _member(finding, name) for name in ("metadata", "finding_info", "unmapped")
+            member(finding, name) for name in ("metadata", "finding_info", "unmapped")
         )
         self.uid = uid
         self.subject = Subject(
             tenant=_text(metadata, "tenant_uid"),
             case_id=_text(info, "uid"),
             root_session_id=_text(metadata, "correlation_uid"),
-            session_id=_text(_member(_member(finding, "actor"), "session"), "uid"),
+            session_id=_text(member(member(finding, "actor"), "session"), "uid"),
             time=rfc3339(time_ms),
             core=_text(unmapped, "core"),
             policy=_text(unmapped, "policy"),
@@ -89,7 +89,7 @@ class Campaigns:
 
         A finding that calls nobody, or has no target, stays as it is.
         """
-        metadata, unmapped = _member(finding, "metadata"), _member(finding, "unmapped")
+        metadata, unmapped = member(finding, "metadata"), member(finding, "unmapped")
         target, time_ms, severity = unmapped.get("target"), finding.get("time"), finding.get("severity_id")
         calls = finding.get("is_alert") or "campaign" in unmapped
         if not calls or not isinstance(target, str) or type(time_ms) is not int or type(severity) is not int:
@@ -98,7 +98,7 @@ class Campaigns:
             return [finding]
         key = _text(metadata, "tenant_uid"), target, time_ms // DAY_MS
         known = self._partitions.setdefault(number, OrderedDict())
-        case = _text(_member(finding, "finding_info"), "uid")
+        case = _text(member(finding, "finding_info"), "uid")
         campaign = known.get(key)
         if campaign is None:
             # By its first case too: one that was forgotten and comes again is another.
@@ -107,7 +107,7 @@ class Campaigns:
             if len(known) > MAX_CAMPAIGNS:
                 known.popitem(last=False)
         kind = (
-            _text(_member(unmapped, "standing"), "after"),
+            _text(member(unmapped, "standing"), "after"),
             unmapped.get("enforced") is True,
             unmapped.get("after_end") is True,
         )
@@ -127,11 +127,6 @@ def _is_round(count: int) -> bool:
     while count >= 10 and count % 10 == 0:
         count //= 10
     return count in (1, 2, 5)
-
-
-def _member(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _text(value: dict[str, Any], name: str) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from models.contracts import Case, Outcome, Signed
-from stream.events import REVOCATIONS, clipped, milliseconds, short_hash
+from stream.events import REVOCATIONS, clipped, member, milliseconds, short_hash
 from stream.outbound.claims import credential_id, credentials_of
 from stream.outbound.findings import dedup_key
 from stream.outbound.notice import ACCESS_REVOKED, DENIED, ERROR, LATEST_MS, Notice, Subject, finding
@@ -76,8 +76,8 @@ class _Followed:
 
     def __init__(self, case: Case) -> None:
         told = case.finding or {}
-        self.actor = _member(told, "actor") or {"session": {"uid": case.session_id}}
-        until = _member(_member(told, "unmapped"), "exposure").get("worst_case_until")
+        self.actor = member(told, "actor") or {"session": {"uid": case.session_id}}
+        until = member(member(told, "unmapped"), "exposure").get("worst_case_until")
         self.until_ms = until if isinstance(until, int) else None
         self.subject = Subject.of(case)
         self.confirm_minutes = 0.0
@@ -247,11 +247,6 @@ def _said(followed: _Followed, at_ms: int, cause: str) -> list[dict[str, Any]]:
     # A credential that came to light since makes it another record.
     uid = short_hash(standing, subject.case_id, cause, str(len(followed.credentials)))
     return [finding(subject, notice._replace(uid=uid, time_ms=at_ms))]
-
-
-def _member(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _contained(followed: _Followed) -> Notice:

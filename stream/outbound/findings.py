@@ -62,6 +62,7 @@ class _Shown(NamedTuple):
     families: list[Family]
     driver: str
     signals: list[str]
+    cited: list[tuple[int, str]]
     path: list[PathStep]
     evidence: list[Evidence]
     credentials: list[CredentialRef]
@@ -75,15 +76,16 @@ def _shown(change: Change) -> _Shown:
     leading = alert_text.leading(change)
     # What supports the verdict comes first, so that the cut falls on what does not.
     ranked = [*leading, *(each for each in change.evidence if not each.supports)]
-    cited = {tool for _, tool in alert_text.cited(change) if tool}
+    cited = alert_text.cited(change)
     return _Shown(
         families,
         leading[0].family if leading else families[0] if families else "drift",
         [alert_text.signal_of(each) for each in leading],
+        cited,
         path,
         ranked[:MAX_EVIDENCE],
         case.credentials[:MAX_CREDENTIALS],
-        sorted(cited | {step.tool[:MAX_NAME] for step in path}),
+        sorted({tool for _, tool in cited if tool} | {step.tool[:MAX_NAME] for step in path}),
     )
 
 
@@ -158,15 +160,16 @@ def _classified(change: Change) -> dict[str, Any]:
         "risk_level_id": risk,
         "risk_level": RISK_LEVEL[risk],
         "risk_score": percent,
-        # Whoever works on the case says when that is no longer so: a session's end leaves it as it is.
-        **(
-            {}
-            if change.case.kind == "ended"
-            else {"status_id": 3, "status": "Suppressed"}
-            if closed
-            else {"status_id": 1, "status": "New"}
-        ),
+        **_status(change),
     }
+
+
+def _status(change: Change) -> dict[str, Any]:
+    """Where the case stands. Whoever works on it says when that is no longer so: a session's end leaves it as it is."""
+    if change.case.kind == "ended":
+        return {}
+    status, name = (3, "Suppressed") if _is_closed(change) else (1, "New")
+    return {"status_id": status, "status": name}
 
 
 def _info(change: Change, shown: _Shown) -> dict[str, Any]:
@@ -186,9 +189,9 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
             "version": case.release,
         },
         "attacks": attacks(shown.signals),
-        "related_events": _related(change, shown.path),
+        "related_events": _related(case.case_id, shown),
         "related_events_count": len(
-            {step.call_seq for step in case.path} | {call for call, _ in alert_text.cited(change)}
+            {step.call_seq for step in case.path} | {call for call, _ in shown.cited}
         ),
     }
 
@@ -326,21 +329,17 @@ def _actor(change: Change) -> dict[str, Any]:
     return actor
 
 
-def _related(change: Change, path: Sequence[PathStep]) -> list[dict[str, Any]]:
+def _related(case_id: str, shown: _Shown) -> list[dict[str, Any]]:
     """The calls of the case, and those that evidence rests on beside them, in order: the way from source to sink."""
-    on_path = {step.call_seq for step in path}
-    sources = [
-        (call, _source(change, call, tool)) for call, tool in alert_text.cited(change) if call not in on_path
-    ]
-    events = sorted(
-        [*sources[:MAX_CALLS], *((step.call_seq, _step(step)) for step in path)], key=lambda each: each[0]
-    )
-    return [event for _, event in events]
+    on_path = {step.call_seq for step in shown.path}
+    sources = [(call, _source(case_id, call, tool)) for call, tool in shown.cited if call not in on_path]
+    steps = ((step.call_seq, _step(step)) for step in shown.path)
+    return [event for _, event in sorted([*sources[:MAX_CALLS], *steps], key=lambda each: each[0])]
 
 
-def _source(change: Change, call: int, tool: str) -> dict[str, Any]:
+def _source(case_id: str, call: int, tool: str) -> dict[str, Any]:
     return {
-        "uid": f"{change.case.case_id}#{call}",
+        "uid": f"{case_id}#{call}",
         "type": "call",
         "title": f"call {call}: {tool}" if tool else f"call {call}",
         "desc": "the evidence rests on it",

@@ -10,12 +10,11 @@ from typing import Any
 import orjson
 
 from models.contracts import Feedback
-from stream.events import ALERTS, FEEDBACK, dumps, rfc3339
+from stream.events import ALERTS, rfc3339
 from stream.offline.verdicts import Subject
 from stream.outbound.feedback import uid_of
 from stream.settings import Settings
 from stream.shell import export
-from stream.shell.send import Message, play
 
 
 def documents(settings: Settings, base: str) -> Iterator[Any]:
@@ -35,18 +34,6 @@ def verdict_on(subject: Subject, verdict: str, by: str, comment: str) -> Feedbac
     """What an analyst says of a case now."""
     said = {"verdict": verdict, "by": by, "comment": comment, "time": rfc3339(round(time.time() * 1000))}
     return Feedback.model_validate(subject._asdict() | said)
-
-
-def give(settings: Settings, said: Feedback, token: str) -> None:
-    """Send a signed verdict on its way; it counts once a worker that trusts its key has read it.
-
-    Raises
-    ------
-    BrokerError
-        No broker answers, or it does not take the record.
-    """
-    value = dumps({"type": "feedback.given", "tenant": said.tenant, "token": token})
-    play(settings, [Message(FEEDBACK, said.tenant.encode(), (), value)], None)
 
 
 def told(settings: Settings, said: Feedback, key: str, within_s: float) -> bool:

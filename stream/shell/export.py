@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from models.errors import BrokerError
-from stream.events import DECISIONS, TIMESTAMP_TYPES, Record, dumps, murmur2_partition
+from stream.events import DECISIONS, Record, dumps, murmur2_partition
 from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.connection import refused
@@ -153,13 +153,4 @@ def _records_in(consumer: Any, place: TopicPartition) -> Iterator[Record]:
         for item in items:
             if item.offset >= end:
                 break
-            yield Record(
-                place.topic,
-                place.partition,
-                item.offset,
-                item.timestamp,
-                TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
-                item.key,
-                tuple((header, value) for header, value in item.headers or ()),
-                item.value,
-            )
+            yield Record.of(item)

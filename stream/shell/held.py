@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import orjson
 
-from stream.events import FEEDBACK, HELD, dumps
-from stream.outbound.breaker import Resolution, standing
+from stream.events import HELD
+from stream.outbound.breaker import standing
 from stream.settings import Settings
 from stream.shell import export
-from stream.shell.send import Message, play
 
 
 class Waiting(NamedTuple):
@@ -59,18 +58,6 @@ def waiting(settings: Settings) -> list[Waiting]:
             )
         )
     return sorted(found, key=lambda each: each.time)
-
-
-def rule(settings: Settings, resolution: Resolution, token: str) -> None:
-    """Send a signed ruling on its way; the workers carry it out when they read it, if they trust who signed it.
-
-    Raises
-    ------
-    BrokerError
-        No broker answers, or it does not take the record.
-    """
-    value = dumps({"type": "held.resolved", "tenant": resolution.tenant, "token": token})
-    play(settings, [Message(FEEDBACK, resolution.tenant.encode(), (), value)], None)
 
 
 def carried_out(settings: Settings, breaker: str, within_s: float) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from models.errors import ConfigError
-from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, REVOCATIONS
+from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, REVOCATIONS, member
 from stream.shell.outputs import Seen
 
 SEVERITIES = {"informational": 1, "low": 2, "medium": 3, "high": 4, "critical": 5, "fatal": 6}
@@ -87,18 +87,18 @@ def _about(seen: Seen, document: dict[str, Any]) -> _About:
             _text(document, "case_id"),
         )
     if seen.topic == ALERTS:
-        actor, severity = _member(document, "actor"), document.get("severity_id")
+        actor, severity = member(document, "actor"), document.get("severity_id")
         return _About(
-            _text(_member(document, "metadata"), "tenant_uid"),
-            _text(_member(actor, "session"), "uid"),
+            _text(member(document, "metadata"), "tenant_uid"),
+            _text(member(actor, "session"), "uid"),
             _text(actor, "app_name"),
-            _text(_member(document, "finding_info"), "uid"),
+            _text(member(document, "finding_info"), "uid"),
             severity if isinstance(severity, int) else 0,
         )
     if seen.topic in (REVOCATIONS, ENDS):
-        subject = _member(document, "sub_id")
-        tenant, session = _text(_member(subject, "tenant"), "id"), _text(_member(subject, "session"), "id")
-        application = _member(subject, "application")
+        subject = member(document, "sub_id")
+        tenant, session = _text(member(subject, "tenant"), "id"), _text(member(subject, "session"), "id")
+        application = member(subject, "application")
         # A URI there is the workload's identity; the declared id stands in other records of the case.
         agent = _text(application, "id") if application.get("format") == "opaque" else None
         return _About(tenant, session, agent, _text(document, "txn"))
@@ -106,11 +106,6 @@ def _about(seen: Seen, document: dict[str, Any]) -> _About:
     if seen.topic == OUTCOMES:
         return _About(key, case=_text(document, "case_id"))
     return _About(session=key)  # quarantine: the input's key is the session
-
-
-def _member(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _text(value: dict[str, Any], name: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from models.errors import BrokerError, ContractError, InputError
-from stream.events import EVENTS, QUARANTINE, Headers, Record, dumps, parse
+from stream.events import EVENTS, FEEDBACK, QUARANTINE, Headers, Record, dumps, parse
 from stream.offline.files import documents_in, events_at, is_log, is_recorded, load_tools, read_records
 from stream.settings import Settings
 from stream.shell.connection import refused
@@ -254,6 +254,23 @@ def play(
             if progress is not None:
                 progress(sender.sent)
     return sender.sent
+
+
+def send_signed(settings: Settings, kind: str, tenant: str, token: str) -> None:
+    """Send a person's signed word on its way; it counts once a worker that trusts its key has read it.
+
+    Parameters
+    ----------
+    kind : str
+        Its type on the topic of feedback, such as ``held.resolved``.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or it does not take the record.
+    """
+    value = dumps({"type": kind, "tenant": tenant, "token": token})
+    play(settings, [Message(FEEDBACK, tenant.encode(), (), value)], None)
 
 
 def interleaved(streams: Sequence[Sequence[Message]]) -> list[Message]:

@@ -186,7 +186,7 @@ class ObservedCall(NamedTuple):
     def source(self, call: int) -> str:
         """Where something comes from, to be read: an answer, or what was declared of a tool."""
         if call == DESCRIBED:
-            return f"what the catalogue says of {self.evidence.arguments.planted}"
+            return f"what the catalogue says of {named(str(self.evidence.arguments.planted))}"
         return f"the result of call {call}"
 
     def reference(self, leaf: LeafOrigin) -> ArgumentRef:
@@ -245,3 +245,8 @@ def _private(leaves: Sequence[LeafOrigin], last_private: int) -> PrivateData:
         if characters and "://" in leaf.leaf.text:
             in_url += characters
     return PrivateData(carried, in_url)
+
+
+def named(name: str) -> str:
+    """What others named, an argument's path or a tool, as a statement tells it: none can pass for words of ours."""
+    return quotes.named(name, 256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.evidence.called import ACTIONS
 from models.evidence.gravity import asked_for, gravity
 from models.evidence.recipients import unnamed_recipient
-from stream.signals.call import ASKED_AFFINITY, ObservedCall
+from stream.signals.call import ASKED_AFFINITY, ObservedCall, named
 from stream.signals.signal import ASKS_FOR_ACT, NAMES_DESTINATION, CallSignal, Remedy, Runbook, Statement
 
 _CLASSES = tuple(ACTIONS)
@@ -92,7 +92,7 @@ class OtherAddress(CallSignal):
         if unnamed is None:
             return None
         return Statement(
-            f"the intent names another {unnamed.what} than the one in {unnamed.leaf.leaf.path}, which nobody named",
+            f"the intent names another {unnamed.what} than the one in {named(unnamed.leaf.leaf.path)}, which nobody named",
             argument=call.reference(unnamed.leaf),
         )
 

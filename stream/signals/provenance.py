@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.signals.call import PRIVATE_CHARACTERS, Destination, ObservedCall
+from stream.signals.call import PRIVATE_CHARACTERS, Destination, ObservedCall, named
 from stream.signals.signal import (
     ASKS_FOR_ACT,
     NAMES_DESTINATION,
@@ -41,7 +41,7 @@ class ForeignDestination(CallSignal):
             return None
         destination = call.destination
         return Statement(
-            f"the destination {destination.leaf.leaf.path} comes from {call.source(source)}, not from the intent",
+            f"the destination {named(destination.leaf.leaf.path)} comes from {call.source(source)}, not from the intent",
             destination.results / 1000,
             calls=[source, call.here],
             argument=call.reference(destination.leaf),
@@ -70,7 +70,7 @@ class UnexplainedDestination(CallSignal):
         if destination.nowhere < UNEXPLAINED_NOWHERE or destination.intent >= UNEXPLAINED_INTENT:
             return None
         return Statement(
-            f"the destination {destination.leaf.leaf.path} appears in no result and not in the intent",
+            f"the destination {named(destination.leaf.leaf.path)} appears in no result and not in the intent",
             destination.nowhere / 1000,
             supports=call.session.declared,
             calls=[call.here],

@@ -30,7 +30,6 @@ from stream.events import (
     QUARANTINE,
     REVOCATIONS,
     RISK,
-    TIMESTAMP_TYPES,
     Output,
     Record,
 )
@@ -86,19 +85,7 @@ class Log:
             assert time.monotonic() < deadline, f"{self.name} could not be read back within {READ_S:.0f} s"
             for place, items in self._consumer.poll(timeout_ms=500).items():
                 n_read += len(items)
-                self.records[place.partition].extend(
-                    Record(
-                        self.name,
-                        place.partition,
-                        item.offset,
-                        item.timestamp,
-                        TIMESTAMP_TYPES.get(item.timestamp_type, "none"),
-                        item.key,
-                        tuple((name, value) for name, value in item.headers or ()),
-                        item.value,
-                    )
-                    for item in items
-                )
+                self.records[place.partition].extend(Record.of(item) for item in items)
         return n_read
 
     def all(self) -> list[Record]:

@@ -18,7 +18,7 @@ from stream.cli.main import app
 from stream.core.items import Mark
 from stream.events import CASES, DECISIONS, EVENTS, Record, dumps
 from stream.offline.coverage import MENDS, NAMELESS, Agent, Coverage
-from stream.offline.files import read_any
+from stream.offline.files import bus_records
 from stream.offline.replay import run_replay
 from stream.settings import Settings
 from stream.shell.metrics import Measures
@@ -287,7 +287,7 @@ def test_a_file_may_hold_any_topics(tmp_path: Path) -> None:
     outputs, inputs = written(tmp_path, good("s"))
     together = tmp_path / "both.jsonl"
     together.write_bytes(outputs.read_bytes() + inputs.read_bytes() + b.as_log_lines(b.log(good("t"))))
-    topics = [record.topic for record in read_any(together)]
+    topics = [record.topic for record in bus_records(together)]
     assert topics.count(EVENTS) == 8
     assert DECISIONS in topics
 
