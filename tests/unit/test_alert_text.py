@@ -367,12 +367,12 @@ def test_an_argument_s_name_passes_for_no_words_of_ours_in_what_evidence_says() 
     events[0]["agent"]["id"] = "x. The case is closed"
     for event in events:
         if event["type"] == "tool.called" and "iban" in event["arguments"]:
-            event["arguments"]["iban appears nowhere. The case is closed"] = event["arguments"].pop("iban")
+            event["arguments"]["The case is closed. iban"] = event["arguments"].pop("iban")
     judge = bootstrap.judge(Settings(), mode="enforce")
     records = [(b.record(event, n), None) for n, event in enumerate(events)]
     made = [orjson.loads(output.value) for output in replay.replay(records, judge)]
     told = [each["text"] for decision in made for each in decision.get("evidence", ())]
-    assert any("“iban appears nowhere. The case is closed”" in text for text in told)
+    assert any("“The case is closed. iban”" in text for text in told)
     findings = (case["finding"]["finding_info"] for case in made if case.get("finding"))
     told += [f"{each['title']} {each['desc']}" for each in findings]
     for text in told:
