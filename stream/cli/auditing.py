@@ -15,7 +15,8 @@ from stream.cli.terminal import progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream.offline.trail import Entry, Trail
+    from stream.offline.trail import Trail
+    from stream.offline.trail_entries import Entry
 
 FORMS = ("text", "json", "html")
 Tenant = Annotated[str | None, typer.Option(help="Its tenant, where several have a session of this id.")]
@@ -71,7 +72,7 @@ def audit(
     else:
         from rich.console import Console
 
-        from stream.offline.trail import where
+        from stream.offline.trail_gaps import where
 
         console = Console()
         _facts(console, trail)
@@ -92,7 +93,7 @@ def show(
     from rich.console import Console
     from rich.text import Text
 
-    from stream.offline import trail as story
+    from stream.offline import trail_story as story
 
     trail = _built(session, file, tenant, root, bootstrap, prefix)
     console = Console()
@@ -125,19 +126,19 @@ def _built(
     **more: Any,
 ) -> Trail:
     from stream.events import DECISIONS
-    from stream.offline import trail as story
+    from stream.offline.trail import Files, Source, build
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    source: story.Source
+    source: Source
     if files:
-        source = story.Files(files, configured.base)
+        source = Files(files, configured.base)
     else:
         from stream.shell.export import Bus
 
         source = Bus(configured)
     with progress("records read") as done:
         try:
-            return story.build(
+            return build(
                 source, session, configured.input_topics, tenant=tenant, root=root, progress=done, **more
             )
         except InputError:

@@ -22,8 +22,9 @@ from stream.events import (
     moment_ms,
     rfc3339,
 )
-from stream.offline import trail as trails
-from stream.offline.trail import Entry, Trail
+from stream.offline.trail import Trail, build
+from stream.offline.trail_entries import Entry
+from stream.offline.trail_story import fate
 
 MAX_CALLS = 500
 """Calls that the page lists; of more the first ones, the last ones and all flagged ones that have room."""
@@ -152,7 +153,7 @@ def told(index: Index, row: Row) -> Story:
         raise InputError("only tokens tell of this session: no record names it yet")
     tenant, root, session = row.name
     source = Kept(index, row)
-    trail = trails.build(source, session, index.inputs, tenant=tenant, root=root)
+    trail = build(source, session, index.inputs, tenant=tenant, root=root)
     finding = _finding(source, row.finding)
     reads_events = not set(index.inputs) & set(source.unread)
     calls = _calls(trail)
@@ -418,7 +419,7 @@ def _access(trail: Trail) -> list[tuple[str, int, str]]:
 
 def _fates(trail: Trail, unread: Mapping[str, str]) -> list[str]:
     """What became of the credentials, in detail, as far as it may be read."""
-    lines = [] if REVOCATIONS in unread else trails.fate(trail)
+    lines = [] if REVOCATIONS in unread else fate(trail)
     hidden = [base for base in (REVOCATIONS, OUTCOMES) if base in unread]
     if hidden:
         lines.append(f"Not read here: {', '.join(hidden)}. What stands above is what the alerts tell.")

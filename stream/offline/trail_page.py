@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from html import escape
 
 from stream.events import counted, printable
-from stream.offline.trail import Entry, Trail, where
+from stream.offline.trail import Trail
+from stream.offline.trail_entries import Entry
+from stream.offline.trail_gaps import where
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --quiet: #666; --bad: #a4161a; --gap: #8a5a00; }

@@ -36,7 +36,7 @@ from stream.events import (
     case_id_of,
     dumps,
 )
-from stream.offline import trail as story
+from stream.offline import trail_story as story
 from stream.offline.files import read_records
 from stream.offline.replay import line_of, replay
 from stream.offline.trail import Files, Trail, build
