@@ -8,7 +8,6 @@ outcomes; all count once they stand among the tenant's cases.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Protocol
 
@@ -16,12 +15,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from models.contracts import FeedbackGiven, HeldResolved, Outcome, OutcomeTold
 from stream.events import CASES, FEEDBACK, HELD, OUTCOMES, Output, Record, dumps, refusal
-from stream.shell.act_past import read_alerts, read_cases, read_held
+from stream.shell.act_past import Recalling, read_back, read_held
 from stream.shell.stage import Stage, StageContext
 from stream.shell.transport import Assignment, Place
 
 
-class Acting(Protocol):
+class Acting(Recalling, Protocol):
     """What the act stage needs of `stream.outbound.act.Actor`."""
 
     def act(self, records: Sequence[Record], held: Iterable[Record] = ()) -> list[Output]:
@@ -32,12 +31,6 @@ class Acting(Protocol):
 
     def forget(self) -> None:
         """Forget what is known of all tenants."""
-
-    def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
-        """Note cases that were acted on before, and what the topic of what is held has."""
-
-    def recall_alerts(self, records: Iterable[Record]) -> None:
-        """Note alerts that went out before."""
 
     def next_deadline(self, partition: int) -> int | None:
         """When a stamp of a partition of cases would lead to something, in ms since 1970; None: nothing is waited for."""
@@ -66,6 +59,7 @@ class ActStage(Stage):
 
     async def batch(self, batches: Mapping[Place, Sequence[Record]]) -> None:
         """Act on cases, then acknowledge them: nothing but the outputs needs to be durable."""
+        await self._read_back()
         outputs: list[Output] = []
         for place, records in batches.items():
             if place[0] != self.settings.topic(CASES):
@@ -73,7 +67,6 @@ class ActStage(Stage):
                     records, OUTCOMES if place[0] == self.settings.topic(OUTCOMES) else FEEDBACK
                 )
                 continue
-            await self._read_back(place, records[0].offset, records[0].timestamp_ms)
             held = await read_held(self.settings, place[1]) if self.actor.rules(records) else ()
             outputs += self.actor.act(records, held)
         stamps_ms = [record.timestamp_ms for records in batches.values() for record in records]
@@ -94,17 +87,17 @@ class ActStage(Stage):
                 for place, before in tuple(self._next.items()):
                     # Records that wait will move the clock themselves.
                     if place[0] == self.settings.topic(CASES) and self.lag(place) == 0:
-                        await self._remind(place, before, round(time.time() * 1000))
+                        await self._remind(place, before)
             except Exception as error:
                 if not self.closed:  # at the end the producer goes first, and a tick that is lost is appended by the next owner
                     self.failed(error)
                 return
 
-    async def _remind(self, place: Place, before: int, now_ms: int) -> None:
+    async def _remind(self, place: Place, before: int) -> None:
         async with self._batches:
             if self.closed or self._next.get(place) != before:
                 return
-            await self._read_back(place, before, now_ms)
+            await self._read_back()
         await self.tick(place, self.actor.next_deadline(place[1]))
 
     def observe(self) -> None:
@@ -113,16 +106,16 @@ class ActStage(Stage):
         for standing, count in self.actor.standing().items():
             self.measures.revocations.labels(standing).set(count)
 
-    async def _read_back(self, place: Place, before: int, at_ms: int) -> None:
-        """Let the actor know what came before an offset of a partition that was taken over."""
-        if place in self._known:
-            return
-        if before:
-            cases = await read_cases(self.settings, place, before, at_ms)
-            self.actor.recall(cases, await read_held(self.settings, place[1]))
-            async for alerts in read_alerts(self.settings, place[1], at_ms):
-                self.actor.recall_alerts(alerts)
-        self._known.add(place)
+    async def _read_back(self) -> None:
+        """Let the actor know what came before the records to come, in every partition of cases that was taken over."""
+        cases = self.settings.topic(CASES)
+        if new := {
+            place: before
+            for place, before in self._next.items()
+            if place[0] == cases and place not in self._known
+        }:
+            await read_back(self.settings, {place[1]: before for place, before in new.items()}, self.actor)
+            self._known.update(new)
 
 
 def forwarded(records: Iterable[Record], base: str) -> list[Output]:

@@ -9,19 +9,21 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.settings import Settings
+from stream.shell import wire
 
 POLL_MS = 200
 
 
 @asynccontextmanager
 async def reader(settings: Settings, places: Collection[TopicPartition]) -> AsyncIterator[Any]:
-    """A consumer without a group, at the beginning of `places`.
+    """A consumer without a group, at the beginning of `places`, which hands out `stream.events.Record`.
 
     Raises
     ------
     KafkaError
         A topic or a partition cannot be read.
     """
+    wire.install()
     consumer = AIOKafkaConsumer(
         **settings.aiokafka(),
         enable_auto_commit=False,

@@ -240,7 +240,6 @@ async def kept_streams(settings: Settings) -> dict[str, StreamRecord]:
     BrokerError
         No broker answers, or a right is missing.
     """
-    wire.install()
     kept: dict[bytes, bytes] = {}
     try:
         async with reader(settings, [TopicPartition(settings.topic(STREAMS), 0)]) as consumer:

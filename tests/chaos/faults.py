@@ -139,7 +139,7 @@ def kill_at_load(scene: Scene) -> None:
         scene.fleet.kill(slot)
         scene.injected(f"worker {slot.number} killed", action="kill")
         scene.wait(lambda: scene.waiting() >= enough, f"{enough} calls waiting", 30)
-        scene.flowing(150)
+        scene.flowing()
     scene.facts["events_per_s"] = round((scene.load.n_sent - sent) / (time.monotonic() - began))
 
 
@@ -218,7 +218,7 @@ def kill_broker(scene: Scene) -> None:
     """SIGKILL of a broker, started again some seconds later."""
     for _ in _turns(scene, range(2 * scene.rounds)):
         scene.kill_node(scene.rng.choice(scene.cluster.nodes), "broker", 4 + 4 * scene.rng.random())
-        scene.flowing(120)
+        scene.flowing()
 
 
 def kill_leader(scene: Scene) -> None:
@@ -228,14 +228,14 @@ def kill_leader(scene: Scene) -> None:
         topic = scene.settings.topic(str(base))
         node = scene.cluster.leader(topic, scene.rng.randrange(PARTITIONS))
         scene.kill_node(node, f"leader of {base}", 6)
-        scene.flowing(120)
+        scene.flowing()
 
 
 def kill_controller(scene: Scene) -> None:
     """SIGKILL of the active controller."""
     for _ in _turns(scene, range(scene.rounds), release=False):
         scene.kill_node(scene.cluster.controller(), "controller", 6)
-        scene.flowing(120)
+        scene.flowing()
 
 
 def lose_majority(scene: Scene) -> None:
@@ -250,7 +250,7 @@ def lose_majority(scene: Scene) -> None:
         second.start()
         scene.whole(150)
         scene.injected("three brokers again", action="start")
-        scene.flowing(150)
+        scene.flowing()
 
 
 def unreachable(scene: Scene) -> None:
@@ -265,7 +265,7 @@ def unreachable(scene: Scene) -> None:
             node.resume()
         scene.injected(f"brokers back after {time.monotonic() - began:.0f} s", action="resume")
         scene.whole(150)
-        scene.flowing(150)
+        scene.flowing()
 
 
 def producer_errors(scene: Scene) -> None:
@@ -288,7 +288,7 @@ def broker_hangs(scene: Scene) -> None:
         node.resume()
         scene.whole(150)
         scene.injected(f"node {node.number} goes on", action="resume")
-        scene.flowing(120)
+        scene.flowing()
 
 
 def late_confirmations(scene: Scene) -> None:
@@ -311,7 +311,7 @@ def late_confirmations(scene: Scene) -> None:
         scene.disarm(slot)
         scene.injected("brokers back about when the producer gave up", action="resume")
         scene.whole(150)
-        scene.flowing(150)
+        scene.flowing()
 
 
 def full_disk(scene: Scene) -> None:
@@ -379,7 +379,7 @@ def lost_state_topic(scene: Scene) -> None:
     make_anew(scene.settings, STATE_TOPIC)
     scene.injected("state topic deleted and made anew", action="remove")
     start()
-    scene.flowing(150)
+    scene.flowing()
 
 
 def foreign_state(scene: Scene) -> None:
@@ -396,7 +396,7 @@ def foreign_state(scene: Scene) -> None:
     producer.close()
     scene.injected(f"{held} partitions with state of another version", action="remove")
     start()
-    scene.flowing(150)
+    scene.flowing()
 
 
 def slow_consumer(scene: Scene) -> None:
@@ -407,7 +407,7 @@ def slow_consumer(scene: Scene) -> None:
         time.sleep(lasts)
         scene.disarm(slot)
         scene.injected(f"no longer {seconds:g} s slow for each batch", action="resume")
-        scene.flowing(120)
+        scene.flowing()
     scene.at(slot, Fault("act.fetched", 1, "slow", seconds=0.5))
     time.sleep(5)
     scene.disarm(slot)

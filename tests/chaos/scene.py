@@ -48,6 +48,11 @@ RESTARTS_WITHOUT_PROGRESS = 6
 """More than this many ends of workers by themselves between two new decisions are a crash loop."""
 STOP_LIMIT_S = 40.0
 """A worker that takes longer to end after SIGTERM is a failure."""
+MOST_WAITING_S = 20.0
+"""Seconds of load that may wait for decisions; beyond, the load waits too. A run takes longer then on a machine that is too slow
+for its rate, and its backlog ends all the same."""
+CALLS_PER_EVENT = 0.42
+"""Of the load's events, those that get a decision (measured)."""
 ON_THE_WIRE_S = 0.3
 """New decisions seen this soon after a fault may have been under way before it."""
 
@@ -135,10 +140,16 @@ def poison(rng: random.Random) -> Event:
 
 
 class Load(threading.Thread):
-    """Plays events at a rate until told to stop; remembers when the broker confirmed each new call."""
+    """Plays events at a rate until told to stop, never far ahead of the decisions; remembers when the broker confirmed each new call."""
 
     def __init__(
-        self, settings: Settings, seed: int, rate: float, poisoned: float, pause: threading.Event
+        self,
+        settings: Settings,
+        seed: int,
+        rate: float,
+        poisoned: float,
+        pause: threading.Event,
+        n_decided: Callable[[], int],
     ) -> None:
         super().__init__(name="load", daemon=True)
         self.confirmed_at: list[float] = []
@@ -149,6 +160,7 @@ class Load(threading.Thread):
         self._settings = settings
         self._ending = threading.Event()
         self._paused = pause
+        self._n_decided = n_decided
         self._rng = random.Random(f"{seed}/load")
         self._events = self._all(seed, poisoned)
         self._known: set[str] = set()
@@ -186,7 +198,7 @@ class Load(threading.Thread):
         began, owed = time.monotonic(), 0
         try:
             while not self._ending.is_set():
-                if self._paused.is_set():
+                if self._paused.is_set() or self._ahead_s() > MOST_WAITING_S:
                     time.sleep(0.05)
                     began, owed = time.monotonic(), 0
                     continue
@@ -207,6 +219,9 @@ class Load(threading.Thread):
             self.errors.append(repr(error))
         finally:
             producer.close(timeout=5)
+
+    def _ahead_s(self) -> float:
+        return (len(self.confirmed_at) - self._n_decided()) / (CALLS_PER_EVENT * self.rate)
 
     def _confirmed(self, _: Any) -> None:
         with self._lock:
@@ -590,7 +605,7 @@ class Scene:
             },
             self.watch,
         )
-        self.load = Load(self.settings, *self._arguments)
+        self.load = Load(self.settings, *self._arguments, lambda: self.watch.n_new)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -629,7 +644,7 @@ class Scene:
         if self.load.errors:
             raise SceneError(f"the load could not be sent: {self.load.errors[0]}")
 
-    def flowing(self, limit_s: float = 90.0) -> None:
+    def flowing(self, limit_s: float = 150.0) -> None:
         """Wait until every partition has new decisions, and no call waits for longer than a second."""
         since = time.monotonic()
         self.wait(lambda: self._decided_again(since) is not None, "decisions in every partition", limit_s)
@@ -667,7 +682,7 @@ class Scene:
         (slot.directory / "armed.json").unlink(missing_ok=True)
 
     def at(
-        self, slot: Slot, fault: Fault, trigger: Callable[[], None] | None = None, limit_s: float = 60.0
+        self, slot: Slot, fault: Fault, trigger: Callable[[], None] | None = None, limit_s: float = 120.0
     ) -> Injected:
         """Arm, bring the point about if it needs that, and wait until the fault was seen."""
         before = self.arm(slot, fault)

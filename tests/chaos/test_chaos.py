@@ -19,10 +19,10 @@ from stream.events import CASES, DECISIONS, QUARANTINE, REVOCATIONS
 from stream.shell import stage
 
 ROOT = Path(__file__).parents[2]
-SEED, RATE, LIMIT_S = 7, 150, 840
+SEED, RATE, LIMIT_S = 7, 100, 1500
 Runs = dict[str, dict[str, Any]]
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(1560)]
 
 
 def _played(brokers: int, scenarios: list[str], directory: Path) -> Runs:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from stream import policy as policies
 from stream.events import CASES, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, QUARANTINE, dumps
@@ -19,6 +21,7 @@ from stream.shell import topics
 from stream.shell.demo import sample_messages
 from stream.shell.send import Message, play
 from stream.shell.topic_check import check
+from tests.broker.test_reading import told_of
 from tests.cluster import Cluster, free_ports
 from tests.worker import Worker, live, make_anew, read, replayed, wait_until
 
@@ -264,3 +267,17 @@ def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_pa
     assert sorted(values) == sorted(value for _, value in expected[DECISIONS]), "none lost, none twice"
     ours = [line for line in log.read_text().splitlines() if " is ours: " in line]
     assert len(ours) < 3 * settings.partitions, "what stayed with the first worker was not read again"
+
+
+def test_act_reads_back_two_hours_of_cases_and_a_day_of_alerts(kafka: str) -> None:
+    settings = Settings(bootstrap=kafka, prefix="past.", partitions=4)
+    topics.create(settings)
+    admin = KafkaAdminClient(**settings.kafka())
+    stamped = {"message.timestamp.type": "CreateTime"}  # only so can a test write into the past
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic(CASES), stamped)])
+    admin.close()
+    told = told_of(settings)
+    assert told.cases == {0: [b"a", b"b"], 1: [b"c", b"d"]}
+    assert told.held == {1: [b"h"]}
+    assert sorted(told.alerts) == [b"x", b"z"]
+    assert told.calls == 2
