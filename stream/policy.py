@@ -144,12 +144,9 @@ class LongestMinutes(_Part):
     other: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None
 
 
-class LongLived(_Part):
-    """A credential that may live longer: who answers for it, why, and the last day (UTC) on which it may."""
+class _Excepted(_Part):
+    """What was looked at and may be: who answers for it, why, and the last day (UTC) on which it may."""
 
-    broker: Annotated[str, Field(min_length=1, max_length=256)]
-    kind: Annotated[str, Field(min_length=1, max_length=256)]
-    value: Annotated[str, Field(min_length=1, max_length=256)]
     owner: Annotated[str, Field(min_length=1, max_length=256)]
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
     expires: Annotated[date, Field(ge=date(1970, 1, 1), le=date(9998, 12, 31))]
@@ -158,6 +155,48 @@ class LongLived(_Part):
     def until_ms(self) -> int:
         """When it runs out, in ms since 1970: at the end of its last day."""
         return ((self.expires - date(1970, 1, 1)).days + 1) * 86_400_000
+
+
+class LongLived(_Excepted):
+    """A credential that may live longer."""
+
+    broker: Annotated[str, Field(min_length=1, max_length=256)]
+    kind: Annotated[str, Field(min_length=1, max_length=256)]
+    value: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+SCORE = "score"
+"""In `ExpectedCalls.lets_pass`: the score, in place of a signal."""
+
+
+class ExpectedCalls(_Excepted):
+    """Calls of one agent's tool that are meant to happen: what is listed of them leads to no more than watch.
+
+    Attributes
+    ----------
+    tenant : of the agent; None: of any
+    agent : by its declared id
+    tool : as the agent calls it, or without what an MCP client puts before it
+    lets_pass : ids of signals, or `SCORE`
+    arguments : by path, without places in lists, the only values that such a call may carry there; it carries one at least
+    """
+
+    tenant: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    agent: Annotated[str, Field(min_length=1, max_length=256)]
+    tool: Annotated[str, Field(min_length=1, max_length=256)]
+    lets_pass: Annotated[list[str], Field(min_length=1, max_length=64)]
+    arguments: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=256)], Annotated[list[str], Field(min_length=1)]],
+        Field(max_length=64),
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _binds_a_score(self) -> Self:
+        if SCORE in self.lets_pass and not self.arguments:
+            raise ValueError(
+                "to let a score pass, say under arguments which values: else whatever the tool does would pass"
+            )
+        return self
 
 
 class Credentials(_Part):
@@ -229,6 +268,7 @@ class Policy(_Part):
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
     credentials: Credentials = Credentials()
+    expected_calls: Annotated[list[ExpectedCalls], Field(max_length=10_000)] = []
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, without what was looked up for the original."""
@@ -283,6 +323,23 @@ class Policy(_Part):
         listed: End = "revoke" if kind in self.task_credentials.get(broker, ()) else "release"
         return self.ends.get(broker, {}).get(kind, listed)
 
+    @cached_property
+    def _expected(self) -> dict[tuple[str, str], list[ExpectedCalls]]:
+        expected: dict[tuple[str, str], list[ExpectedCalls]] = {}
+        for each in self.expected_calls:
+            expected.setdefault((each.agent, each.tool), []).append(each)
+        return expected
+
+    def expected(self, tenant: str, agent: str | None, tool: str, now_ms: int) -> list[ExpectedCalls]:
+        """What holds for calls of a tool by an agent at a moment, whatever their arguments."""
+        if not self.expected_calls or agent is None:
+            return []
+        bare = _SERVED.sub("", tool)
+        listed = [
+            each for name in dict.fromkeys((tool, bare)) for each in self._expected.get((agent, name), ())
+        ]
+        return [each for each in listed if each.tenant in (None, tenant) and now_ms < each.until_ms]
+
     @property
     def silenced(self) -> list[str]:
         """Signals that lead to nothing by themselves though this policy has lists for them."""
@@ -312,6 +369,7 @@ class Policy(_Part):
             del content["revocations"]
         elif self.revocations.confirm_minutes is None:
             del content["revocations"]["confirm_minutes"]
+        content["expected_calls"].sort(key=dumps)
         if self.quotes == "masked":
             del content["quotes"]
         if self.credentials == Credentials():
@@ -329,7 +387,7 @@ class Policy(_Part):
                 kinds.append(kind)
         content["data_classes"] = {name: sorted(set(tools)) for name, tools in self.data_classes.items()}
         content["ends"] = sorted((broker, kind) for broker, kind, end in said if end == "nothing")
-        for younger in ("modes", "sensitive", "data_classes", "task_credentials", "ends"):
+        for younger in ("expected_calls", "modes", "sensitive", "data_classes", "task_credentials", "ends"):
             if not content[younger]:
                 del content[younger]
         if self.limits.open_mib == Limits().open_mib:
@@ -382,6 +440,7 @@ def parse_policy(text: str, name: str, *, mode: str | None = None) -> Policy:
     except ValidationError as error:
         raise _refusal(error, tree, name) from error
     _check_signals(policy, tree, name)
+    _check_expected(policy, tree, name)
     _check_ends(policy, tree, name)
     return policy
 
@@ -459,6 +518,25 @@ def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
         else:
             continue
         raise ConfigError(f"{name}, line {_line(tree, ['signals', signal])}: {problem}")
+
+
+_CONSEQUENCES = ("identity.after_revocation", "sequence.denied_before")
+"""Signals of what an earlier call led to."""
+
+
+def _check_expected(policy: Policy, tree: yaml.Node | None, name: str) -> None:
+    """Raise `ConfigError` where the policy called `name` expects calls with an unknown signal, or with one that says what came of another call."""
+    for n, each in enumerate(policy.expected_calls):
+        for m, signal in enumerate(each.lets_pass):
+            if signal == SCORE or (signal in BY_ID and signal not in _CONSEQUENCES):
+                continue
+            problem = (
+                "it says what came of an earlier call; let that one pass"
+                if signal in BY_ID
+                else f"unknown signal; known are {SCORE}, {', '.join(BY_ID)}"
+            )
+            line = _line(tree, ["expected_calls", n, "lets_pass", m])
+            raise ConfigError(f"{name}, line {line}: {printable(signal)}: {problem}")
 
 
 def _check_ends(policy: Policy, tree: yaml.Node | None, name: str) -> None:

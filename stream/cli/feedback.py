@@ -261,8 +261,8 @@ def _propose(
     made = proposal.proposal(text, policy, before, case, reason, passes, _classes(tools))
     if made is None:
         say(
-            "the policy has no word that lets this case pass: it knows no exception for a score, nor for one tenant or agent. --tool NAME=read "
-            "tries whether a tool was taken for something else; "
+            "the policy has no word that lets this case pass: calls are expected of an agent with a name, and a score passes only for values "
+            "that the evidence cites, which are neither secret nor long. --tool NAME=read tries whether a tool was taken for something else; "
             "would_pass in its decisions says what the user could have declared; `modes` keeps an agent of one tenant from being "
             "revoked; `driftline calibrate` raises thresholds for everybody"
         )

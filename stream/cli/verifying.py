@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stream.events import Record
     from stream.offline.chain import Report
     from stream.outbound.keys import SigningKeys
-    from stream.policy import Credentials
+    from stream.policy import Policy
     from stream.settings import Settings
 
 SOON_DAYS = 30
@@ -218,7 +218,7 @@ def policy(
 ) -> None:
     """Check a policy file; exit 1 when it is not valid, 2 when it cannot be read.
 
-    Says which exceptions for long-lived credentials run out within 30 days, or did, and which signals have lists but no consequence.
+    Says which exceptions for credentials, and which expected calls, run out within 30 days, or did, and which signals have lists but no consequence.
     """
     from models.release import registry
     from stream.policy import levels, parse_policy, read_policy
@@ -232,7 +232,7 @@ def policy(
         typer.echo(str(error))
         raise typer.Exit(FINDINGS) from None
     typer.echo(f"valid, mode {loaded.mode_told}, digest {loaded.digest}")
-    for text in ending_exceptions(loaded.credentials, datetime.now(UTC).date()):
+    for text in ending_exceptions(loaded, datetime.now(UTC).date()):
         say(text)
     for signal in loaded.silenced:
         say(
@@ -240,18 +240,28 @@ def policy(
         )
 
 
-def ending_exceptions(rules: Credentials, today: date) -> list[str]:
-    """What to say of exceptions that ran out, or will within `SOON_DAYS`."""
+def ending_exceptions(rules: Policy, today: date) -> list[str]:
+    """What to say of exceptions and expected calls that ran out, or will within `SOON_DAYS`."""
+    from stream.events import printable
+
+    ending = [
+        *(
+            (each, f"the exception for {each.broker} {each.kind} {each.value}", "replace the credential")
+            for each in rules.credentials.exceptions
+        ),
+        *(
+            (each, f"what is expected of {each.agent} with {each.tool}", "look again")
+            for each in rules.expected_calls
+        ),
+    ]
     told = []
-    for each in rules.exceptions:
+    for each, what, mend in ending:
         days = (each.expires - today).days
-        if days > SOON_DAYS:
-            continue
-        what = f"the exception for {each.broker} {each.kind} {each.value} (owner {each.owner})"
+        said = printable(f"{what} (owner {each.owner})")
         if days < 0:
-            told.append(f"{what} ran out on {each.expires} and counts no more: remove it with the credential")
-        else:
-            told.append(f"{what} runs out on {each.expires}, in {days} days: replace the credential by then")
+            told.append(f"{said} ran out on {each.expires} and counts no more: remove it")
+        elif days <= SOON_DAYS:
+            told.append(f"{said} runs out on {each.expires}, in {days} days: {mend} by then")
     return told
 
 

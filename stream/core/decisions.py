@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 from models.contracts import FAMILIES, KINDS, Evidence, Family, Standing
 from models.evidence.called import ACTIONS
 from models.forest.units import UNITS
-from models.reading.pieces import Mark
+from models.reading.pieces import Mark as Piece
 from models.session import PathRow, path_within
 from models.text import quotes
 from models.text.documents import leaves
 from stream.core import words
 from stream.core.cases import Cases, Move, attested_by, is_revoked, next_standing
-from stream.core.items import Call, Reading
+from stream.core.expected import Expected, expected
+from stream.core.items import Call, Mark, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
 from stream.events import CORE, DECISIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
@@ -46,6 +47,10 @@ class Judgement(NamedTuple):
         Whether the call belongs on the case's path.
     reading : Reading or None
         What a reader made of the call, if one read it.
+    expected : Expected
+        What of the call passes because the policy expects it.
+    marks : list of str
+        What a reader of the decision must know.
     """
 
     ruling: Ruling
@@ -60,6 +65,8 @@ class Judgement(NamedTuple):
     why: str
     noted: bool
     reading: Reading | None
+    expected: Expected
+    marks: list[Mark]
 
 
 class Decisions:
@@ -125,7 +132,7 @@ class Decisions:
                 "explanation": clipped(judgement.why, 1200),
                 "families": judgement.families,
                 "intent_digest": session.intent_digest,
-                "marks": call.marks,
+                "marks": judgement.marks,
                 "policy": self._policy_name(policy),
                 "previous": session.dossier.chain,
                 **_read(judgement.reading),
@@ -203,7 +210,13 @@ def _deed(call: Call, judgement: Judgement) -> Deed:
 def _would_pass(call: Call, judgement: Judgement) -> str:
     release = call.release
     told = words.would_pass(
-        judgement.ruling, judgement.score, release.levels, release.policy, judgement.speaking, call.marks
+        judgement.ruling,
+        judgement.score,
+        release.levels,
+        release.policy,
+        judgement.speaking,
+        judgement.marks,
+        judgement.expected.passing,
     )
     return clipped(told, 400)
 
@@ -220,7 +233,13 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     heard = {raised.evidence.family for raised in speaking}
     families: list[Family] = [family for family in FAMILIES if family in heard]
     ids = [raised.signal.id for raised in speaking]
-    ruling = decide(policy, level, score, families, ids, session.usable)
+    known = expected(
+        policy, session.tenant, session.agent, call.event.tool, call.event.arguments, call.now_ms
+    )
+    ruling = decide(policy, level, score, families, ids, session.usable, known.passing)
+    marks = list(call.marks)
+    if known.rows and ruling != decide(policy, level, score, families, ids, session.usable):
+        marks.append("expected")
     before = dossier.standing
     after = next_standing(dossier, ruling, policy, over=call.over)
     decision_id = short_hash(
@@ -241,11 +260,25 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
         level,
         speaking,
         shares,
-        call.marks,
+        marks,
         reading if noted and score >= level.watch else None,
+        known.rows if "expected" in marks else (),
     )
     return Judgement(
-        ruling, score, signals, speaking, families, before, after, decision_id, shares, why, noted, reading
+        ruling,
+        score,
+        signals,
+        speaking,
+        families,
+        before,
+        after,
+        decision_id,
+        shares,
+        why,
+        noted,
+        reading,
+        known,
+        marks,
     )
 
 
@@ -275,13 +308,15 @@ def _note(call: Call, judgement: Judgement, digest: str) -> None:
     dossier.path = path_within(path)
     cut = path[: len(path) - len(dossier.path)]
     by_signal = any(
-        policy.signals.get(raised.signal.id) in ("alert", "deny") for raised in judgement.speaking
+        policy.signals.get(raised.signal.id) in ("alert", "deny")
+        and raised.signal.id not in judgement.expected.passing
+        for raised in judgement.speaking
     )
     unexplained = any(row.verdict == "alert" and not row.served for row in cut)
     dossier.settled |= ruling.verdict in ("deny", "revoke") or by_signal or unexplained
 
 
-_BEGINS = {Mark.SAID: "intent", Mark.NOWHERE: "nobody", None: None}
+_BEGINS = {Piece.SAID: "intent", Piece.NOWHERE: "nobody", None: None}
 
 
 def _read(reading: Reading | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ Mark = Literal[
     "cut",
     "secret_reference",
     "after_end",
+    "expected",
     "refused",
 ]
 """What whoever reads a decision must know of the session, so as not to trust the decision too far."""

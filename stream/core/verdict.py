@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Literal, NamedTuple
 
 from models.contracts import Family, Verdict
-from stream.policy import Levels, Policy
+from stream.policy import SCORE, Levels, Policy
 from stream.signals.signal import Consequence
 
 _RANK: dict[Consequence, int] = {"none": 0, "watch": 1, "alert": 2, "deny": 3}
@@ -33,6 +33,7 @@ def decide(
     families: Sequence[Family],
     signals: Sequence[str],
     declared: bool,
+    passing: Set[str] = frozenset(),
 ) -> Ruling:
     """What the policy makes of a call.
 
@@ -49,10 +50,12 @@ def decide(
         Those that speak against the call.
     declared : bool
         Whether there is an intent that says something.
+    passing : set of str
+        Signals, or `SCORE`, that lead to no more than watch: the call was expected (`stream.core.expected`).
     """
     n_families = len(corroborating(families))
-    signal, consequence = _strongest(policy, signals)
-    by_score = _by_score(policy, level, score, n_families) if declared else "allow"
+    signal, consequence = _strongest(policy, signals, passing)
+    by_score = _by_score(policy, level, score, n_families) if declared and SCORE not in passing else "allow"
     if by_score == "revoke":
         return Ruling("revoke", True, "score", None)
     enough = policy.families.revoke_by_signal
@@ -71,15 +74,16 @@ def decide(
     return Ruling(passed, watch, "score" if watch else "nothing", None)
 
 
-def _strongest(policy: Policy, signals: Sequence[str]) -> tuple[str | None, Consequence]:
-    """Of the signals the one that leads to most by itself, and to what; content leads to watch at most."""
-    strongest = max(signals, key=lambda s: (_RANK[policy.signals.get(s, "none")], s), default=None)
-    if strongest is None:
-        return None, "none"
-    consequence = policy.signals.get(strongest, "none")
-    if strongest.startswith("content.") and consequence != "none":
-        consequence = "watch"
-    return strongest, consequence
+def _strongest(policy: Policy, signals: Sequence[str], passing: Set[str]) -> tuple[str | None, Consequence]:
+    """Of the signals the one that leads to most by itself, and to what; content, and what may pass, leads to watch at most."""
+
+    def leads_to(signal: str) -> Consequence:
+        consequence = policy.signals.get(signal, "none")
+        quiet = signal in passing or signal.startswith("content.")
+        return "watch" if quiet and consequence != "none" else consequence
+
+    strongest = max(signals, key=lambda s: (_RANK[leads_to(s)], s), default=None)
+    return (None, "none") if strongest is None else (strongest, leads_to(strongest))
 
 
 def _by_score(policy: Policy, level: Levels, score: int, n_families: int) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 
 from models.contracts import Family
 from models.forest.units import UNITS
@@ -10,7 +10,8 @@ from models.reading.page import Led
 from models.reading.pieces import Mark
 from stream.core.items import Reading
 from stream.core.verdict import Ruling
-from stream.policy import Levels, Policy
+from stream.events import printable
+from stream.policy import SCORE, ExpectedCalls, Levels, Policy
 from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, LISTS_DATA, Raised
 
 _TOLD_FIRST: tuple[Family, ...] = (
@@ -42,6 +43,7 @@ def explain(
     shares: Sequence[tuple[Family, int]],
     marks: Collection[str] = (),
     reading: Reading | None = None,
+    expected: Sequence[ExpectedCalls] = (),
 ) -> str:
     """Why, in plain words: what speaks against the call first, then what the policy made of it, and what raised the score."""
     evidence = sorted([raised.evidence for raised in speaking], key=lambda e: _TOLD_FIRST.index(e.family))
@@ -54,7 +56,11 @@ def explain(
     else:
         outcome = _by_score(ruling, score, level, shares, marks)
     read = f"; {_as_read(reading)}" if reading is not None else ""
-    return f"{reasons} ({outcome}{read})"
+    told = (
+        f"; expected until {row.expires}, says {printable(row.owner)}: {printable(row.reason)}"
+        for row in expected
+    )
+    return f"{reasons} ({outcome}{read}{''.join(told)})"
 
 
 def _as_read(reading: Reading) -> str:
@@ -119,6 +125,7 @@ def would_pass(
     policy: Policy,
     speaking: Sequence[Raised],
     marks: Collection[str] = (),
+    passing: Set[str] = frozenset(),
 ) -> str:
     """A change of the call, or of what was declared, that would have passed: all that stood against it, mended.
 
@@ -129,11 +136,13 @@ def would_pass(
     if ruling.verdict in ("allow", "abstain"):
         return ""
     stopping = (
-        raised.signal for raised in speaking if policy.signals.get(raised.signal.id) in ("alert", "deny")
+        raised.signal
+        for raised in speaking
+        if policy.signals.get(raised.signal.id) in ("alert", "deny") and raised.signal.id not in passing
     )
     remedies = [signal.remedy for signal in stopping]
     clauses = [clause for remedy in remedies for clause in remedy.clauses]
-    if score >= min(level.alert, level.revoke):
+    if score >= min(level.alert, level.revoke) and SCORE not in passing:
         kept = [clause for clause in (ALLOWS_ACTION, LISTS_DATA) if clause in clauses]
         clauses = [*kept, ASKS_FOR_ACT, _names(speaking)]
     needed = list(dict.fromkeys(remedy.otherwise for remedy in remedies if remedy.otherwise))

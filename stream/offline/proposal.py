@@ -1,7 +1,7 @@
 """A change of the policy that would have let a case pass, as a diff, with a backtest of what else it would have silenced.
 
-Nothing is applied. What a policy can say today of one credential is an exception with owner, reason and last day; of one tool what it does; of a
-signal only what it leads to for everybody. A score knows no exception, so a case by score has no proposal but what a tool does.
+Nothing is applied. What a policy can say of one credential is an exception, and of one agent's calls of a tool that they are expected, both
+with owner, reason and last day; of one tool what it does; of a signal what it leads to for everybody.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ import yaml
 
 from models.contracts import Action, CredentialRef
 from models.errors import ConfigError, InputError
+from models.text.documents import leaves
+from models.text.secrets import digested
+from stream.core.expected import path_of
 from stream.core.judge import Judge
-from stream.events import CASES, DECISIONS, printable
+from stream.events import CASES, DECISIONS, object_in, printable
 from stream.offline.calibration import with_values
 from stream.offline.files import documents_in, is_recorded, read_records
 from stream.offline.recorded import TENANT
 from stream.offline.replay import replay
-from stream.policy import Policy, parse_policy
+from stream.policy import SCORE, Policy, parse_policy
 
 ALARMING = frozenset({"alert", "deny", "revoke"})
 EXCEPTED = "identity.credential_long_lived"
 """The signal that a policy can except a single credential from."""
 FOLLOWS = frozenset({"identity.after_revocation", "sequence.denied_before"})
 """Signals that only say that an earlier call was not let pass."""
+MAX_VALUE = 256
+"""Characters of an argument's value that an expected call is held to at most: nobody reviews more in a policy."""
 ATTACKS = frozenset({"hijacked", "unseen", "acted", "overreach", "complied"})
 """Labels of recorded sessions that drifted."""
 
@@ -68,6 +73,7 @@ class Judged:
     """What a policy made of some records: the calls that were not let pass, and how many were judged."""
 
     alarms: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the case's calls, by event
     credentials: list[CredentialRef] = field(default_factory=list)
     n_calls: int = 0
 
@@ -85,8 +91,11 @@ class Case(NamedTuple):
     agent: str
 
 
-def judged(files: Iterable[Path], judge: Judge, *, case: str = "", root: str | None = None) -> Judged:
-    """The alarms that files lead to, each a log of its own, and the credentials of one case; with `root` of that tree of sessions alone."""
+def judged(files: Sequence[Path], judge: Judge, *, case: str = "", root: str | None = None) -> Judged:
+    """The alarms that files lead to, each a log of its own, and the credentials and arguments of one case.
+
+    With `root` of that tree of sessions alone.
+    """
     found = Judged()
     logs = (read_records(path) for path in files)
     some = (log if root is None else (each for each in log if each[0].key == root.encode()) for log in logs)
@@ -100,6 +109,11 @@ def judged(files: Iterable[Path], judge: Judge, *, case: str = "", root: str | N
         elif output.topic == CASES and case and (told := orjson.loads(output.value))["case_id"] == case:
             refs = (CredentialRef.model_validate(ref) for ref in told["credentials"])
             found.credentials += (ref for ref in refs if ref not in found.credentials)
+    if calls := {each["event_id"] for each in found.alarms.values() if each["case_id"] == case}:
+        for record, _ in chain.from_iterable(map(read_records, files)):
+            event = object_in(record.value) or {}
+            if event.get("id") in calls and isinstance(event.get("arguments"), dict):
+                found.arguments.setdefault(event["id"], event["arguments"])
     return found
 
 
@@ -139,9 +153,11 @@ def proposal(
     if EXCEPTED in speaking:
         refs = _used(calls, before.credentials)
         candidates.append(_excepted(text, refs, reason))
-    note = _note(case_in(before, case), calls, case, reason)
+    of = case_in(before, case)
+    note = _note(of, calls, case, reason)
     if does:
         candidates.append(_classed(text, policy, does, note))
+    candidates.append(_expected(text, policy, of, calls, before.arguments, reason))
     causes = [signal for signal in speaking if signal not in FOLLOWS]
     chosen = [[signal] for signal in causes] + ([causes] if len(causes) > 1 else [])
     candidates.append(_quieter(text, policy, chosen, note))
@@ -168,8 +184,7 @@ def _excepted(text: str, refs: Sequence[CredentialRef], reason: Reason) -> Itera
     for ref in refs:
         said = {"owner": reason.owner, "reason": reason.why, "expires": reason.until}
         row = {"broker": ref.broker, "kind": ref.kind, "value": ref.value, **said}
-        entry = yaml.safe_dump(row, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-        changed = with_exception(changed, entry.rstrip("\n"))
+        changed = with_exception(changed, _in_braces(row))
     if refs:
         named = ", ".join(printable(f"{ref.broker} {ref.kind} {ref.value}") for ref in refs)
         yield Proposal(changed, f"the credential {named} of whoever uses it, and {EXCEPTED} alone", True)
@@ -182,6 +197,66 @@ def _classed(text: str, policy: Policy, does: Mapping[str, Action], note: str) -
     if parse_policy(changed, "proposal").tools == policy.tools | dict(does):
         tools = ", ".join(printable(f"{tool} ({action})") for tool, action in does.items())
         yield Proposal(changed, f"the tool {tools} of all tenants and agents, in every judgement", False)
+
+
+def _expected(
+    text: str,
+    policy: Policy,
+    of: Case,
+    calls: Sequence[dict[str, Any]],
+    arguments: Mapping[str, dict[str, Any]],
+    reason: Reason,
+) -> Iterator[Proposal]:
+    """The case's calls as expected ones of its agent, for their signals alone, then for the score too; held to the values that evidence cites."""
+    said = {"owner": reason.owner, "reason": reason.why, "expires": reason.until}
+    by_tool: dict[str, list[dict[str, Any]]] = {}
+    for call in calls if of.agent else ():
+        by_tool.setdefault(call["tool"], []).append(call)
+    for scored in (False, True):
+        rows: list[dict[str, Any]] = []
+        for tool, its in by_tool.items():
+            signals = dict.fromkeys(chain.from_iterable(_stopping(call, policy) for call in its))
+            passing = [signal for signal in signals if signal not in FOLLOWS]
+            high = [
+                call
+                for call in its
+                if call["score"] >= min(call["thresholds"]["alert"], call["thresholds"]["revoke"])
+            ]
+            passing += [SCORE] if scored and high else []
+            values = _cited(its, arguments)
+            row: dict[str, Any] = {"tenant": of.tenant, "agent": of.agent, "tool": tool, "lets_pass": passing}
+            rows.append(row | ({"arguments": values} if values else {}))
+        rows = [row for row in rows if row["lets_pass"]]
+        if not rows or any(SCORE in row["lets_pass"] and "arguments" not in row for row in rows):
+            continue
+        changed = text
+        for row in reversed(rows):
+            changed = with_expected(changed, _in_braces(row | said))
+        held = " with the values listed" if all("arguments" in row for row in rows) else ""
+        names = ", ".join(dict.fromkeys(chain.from_iterable(row["lets_pass"] for row in rows)))
+        scope = f"{', '.join(row['tool'] for row in rows)} called{held} by the agent {of.agent} of {of.tenant}, and {names} alone"
+        yield Proposal(changed, printable(scope), True)
+
+
+def _cited(calls: Sequence[dict[str, Any]], arguments: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """By path, the values that the evidence of calls cites; none where one is a secret or too long to be reviewed."""
+    cited: dict[str, list[str]] = {}
+    for call in calls:
+        found = (each["argument"] for each in call["evidence"] if each["supports"] and each["argument"])
+        paths = {path_of(each["path"]) for each in found}
+        for leaf in leaves(arguments.get(call["event_id"], {}))[0]:
+            if (path := path_of(leaf.path)) in paths and leaf.text not in cited.setdefault(path, []):
+                cited[path].append(leaf.text)
+    fits = (
+        len(value) <= MAX_VALUE and digested(value) == value for value in chain.from_iterable(cited.values())
+    )
+    return cited if all(fits) else {}
+
+
+def _in_braces(row: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(
+        dict(row), default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    ).rstrip("\n")
 
 
 def _quieter(text: str, policy: Policy, chosen: Iterable[Sequence[str]], note: str) -> Iterator[Proposal]:
@@ -244,6 +319,34 @@ def with_exception(text: str, entry: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_expected(text: str, entry: str) -> str:
+    """A policy's text with one more entry, in YAML's braces, among the calls that it expects; raises as `with_exception`.
+
+    >>> print(with_expected("expected_calls: []  # ours", "{agent: a}"))
+    expected_calls:  # ours
+      - {agent: a}
+    <BLANKLINE>
+    """
+    listed = _child(yaml.compose(text, Loader=yaml.SafeLoader), "expected_calls")
+    lines = text.rstrip("\n").split("\n")
+    if listed is None:
+        lines += ["expected_calls:", f"  - {entry}"]
+    elif isinstance(listed, yaml.SequenceNode) and not listed.flow_style:
+        at = listed.start_mark
+        lines[at.line : at.line] = [f"{' ' * at.column}- {entry}"]
+    elif (
+        isinstance(listed, yaml.SequenceNode)
+        and not listed.value
+        and listed.start_mark.line == listed.end_mark.line
+    ):
+        line, at, end = listed.start_mark.line, listed.start_mark.column, listed.end_mark.column
+        before, behind = lines[line][:at].rstrip(), lines[line][end:]
+        lines[line : line + 1] = [before + behind, f"  - {entry}"]
+    else:
+        raise _by_hand(entry)
+    return "\n".join(lines) + "\n"
+
+
 def with_tool(text: str, tool: str, action: Action, note: str) -> str:
     """A policy's text with the class of one more tool, the note behind it where lines allow that.
 
@@ -275,7 +378,7 @@ def with_tool(text: str, tool: str, action: Action, note: str) -> str:
 
 def _by_hand(entry: str) -> ConfigError:
     return ConfigError(
-        f"the policy writes its credentials or their exceptions in braces; write them in lines of their own first, or add by hand: {entry}"
+        f"the policy writes what this would add to in braces; write it in lines of its own first, or add by hand: {entry}"
     )
 
 

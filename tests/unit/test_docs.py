@@ -15,7 +15,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from models.contracts import Outcome, Standing
 from stream import bootstrap
-from stream.core import refusals, take_call
+from stream.core import decisions, refusals, take_call
 from stream.core.items import Mark
 from stream.core.judge import Judge
 from stream.events import DECISIONS, OUTCOMES, REVOCATIONS
@@ -329,7 +329,8 @@ def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it()
 
 
 def test_the_page_of_signals_has_each_mark_of_the_code_and_each_standing() -> None:
-    marks, source = set(get_args(Mark)), inspect.getsource(take_call) + inspect.getsource(refusals)
+    marks, modules = set(get_args(Mark)), (take_call, decisions, refusals)
+    source = "".join(map(inspect.getsource, modules))
     assert {"vague", "after_end", "number_late", "number_reused"} < marks
     assert [mark for mark in marks if f'"{mark}"' not in source] == []
     assert {name for (name,) in first_cells(DOCS / "signals.md", "Marks")} == marks

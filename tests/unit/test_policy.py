@@ -91,7 +91,7 @@ def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 113)],
+    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 119)],
 )
 def test_what_stands_twice_is_refused_and_not_lost(text: str, line: int) -> None:
     with pytest.raises(ConfigError, match=rf"line {line}: .* already; make one of the two"):
@@ -253,13 +253,17 @@ def test_what_is_wrong_with_credentials_is_refused_with_its_place(
 
 
 def test_exceptions_that_ran_out_or_soon_will_are_told_with_who_answers_for_them() -> None:
-    rules = parse_policy(f"{SHIPPED}credentials: {{exceptions: [{EXCEPTION}]}}\n", "mine.yaml").credentials
+    calls = "{agent: a, tool: t, lets_pass: [intent.grave_act], owner: ada, reason: r, expires: 2026-06-30}"
+    rules = parse_policy(
+        f"{SHIPPED}credentials: {{exceptions: [{EXCEPTION}]}}\nexpected_calls: [{calls}]\n", "mine.yaml"
+    )
     last = date(2026, 6, 30)
     assert ending_exceptions(rules, last - timedelta(SOON_DAYS + 1)) == []
     for before, said in ((SOON_DAYS, "in 30 days"), (0, "in 0 days"), (-1, "ran out on 2026-06-30")):
-        (text,) = ending_exceptions(rules, last - timedelta(before))
-        assert said in text
-        assert "forge pat docs-bot (owner docs)" in text
+        texts = ending_exceptions(rules, last - timedelta(before))
+        assert all(said in text for text in texts)
+        assert "forge pat docs-bot (owner docs)" in texts[0]
+        assert "expected of a with t (owner ada)" in texts[1]
 
 
 def test_the_command_says_which_exceptions_ran_out_and_the_policy_is_valid(tmp_path: Path) -> None:

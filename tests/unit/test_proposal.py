@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from models.contracts import CredentialRef
 from models.errors import ConfigError
+from models.text.secrets import digested
 from stream.cli.main import app
 from stream.offline.proposal import (
     EXCEPTED,
@@ -26,6 +27,7 @@ from stream.offline.proposal import (
     backtest,
     proposal,
     with_exception,
+    with_expected,
     with_tool,
 )
 from stream.offline.recorded import TENANT
@@ -73,11 +75,55 @@ def patched(diff: str, policy: Path) -> str:
     return copied.read_text()
 
 
+def nameless(sample: Path, folder: Path) -> Path:
+    """The sample, its agent without a name: no call can be expected of it."""
+    events = [json.loads(line) for line in sample.read_text().splitlines()]
+    path = folder / sample.name
+    path.write_text(
+        "".join(
+            json.dumps({**event, **({"agent": {}} if "agent" in event else {})}) + "\n" for event in events
+        )
+    )
+    return path
+
+
+def test_the_case_s_calls_are_expected_of_its_agent_with_their_values_until_the_last_day(
+    tmp_path: Path,
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(read_policy()[0])
+    told = json.loads(propose(case_of(BY_SCORE), BY_SCORE, OTHER, policy=policy).stdout)
+    assert told["ends_by_itself"] is True
+    assert told["scope"] == (
+        "export_customer_table called with the values listed by the agent support-assistant of acme, and scope.action_not_allowed, score alone"
+    )
+    changed = parse_policy(patched(told["diff"], policy), "p")
+    (row,) = changed.expected_calls
+    assert (row.tenant, row.agent, row.tool) == ("acme", "support-assistant", "export_customer_table")
+    assert row.arguments == {"destination": ["https://drop.example.net/in"]}
+    assert (row.owner, row.reason, str(row.expires)) == GIVEN[1::2]
+    assert changed.model_copy(update={"expected_calls": []}) == load_policy(policy)
+    assert told["backtest"]["sessions"] == [2, 1]
+    assert policy.read_text() == read_policy()[0]
+    # Run out before the session began it lets nothing pass; for a score there is no wider word.
+    late = propose(case_of(BY_SCORE), BY_SCORE, policy=policy, more=("--until", "2020-01-01"))
+    assert late.exit_code == 1
+
+
+def test_a_signal_of_one_agent_s_tool_is_proposed_before_the_signal_of_all() -> None:
+    told = json.loads(propose(case_of(EXPIRED), EXPIRED).stdout)
+    assert told["scope"].startswith(
+        "restart_service, get_metrics called by the agent operations-assistant of acme, and identity.credential_expired"
+    )
+    assert "score" not in told["scope"]
+
+
 def test_a_signal_for_everybody_is_proposed_with_its_reason_owner_and_price(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(read_policy()[0])
-    case = case_of(EXPIRED)
-    done = propose(case, EXPIRED, OTHER, policy=policy)
+    expired = nameless(EXPIRED, tmp_path)
+    case = case_of(expired)
+    done = propose(case, expired, OTHER, policy=policy)
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["scope"].startswith("all tenants, agents and tools")
@@ -89,7 +135,7 @@ def test_a_signal_for_everybody_is_proposed_with_its_reason_owner_and_price(tmp_
     (line,) = [line for line in changed.splitlines() if case in line]
     for word in (
         "acme",
-        "operations-assistant",
+        "agent unnamed",
         "restart_service",
         "known: see ticket 7",
         "ada@acme.example",
@@ -120,18 +166,32 @@ def test_a_long_lived_credential_is_excepted_alone_and_until_its_day(tmp_path: P
     assert wide["ends_by_itself"] is False
 
 
-def test_a_case_by_score_has_no_proposal_and_the_command_says_what_there_is() -> None:
-    done = propose(case_of(BY_SCORE), BY_SCORE)
+def test_a_case_by_score_of_an_agent_without_a_name_has_no_proposal_and_the_command_says_what_there_is(
+    tmp_path: Path,
+) -> None:
+    by_score = nameless(BY_SCORE, tmp_path)
+    done = propose(case_of(by_score), by_score)
     assert done.exit_code == 1
-    assert "no exception for a score" in done.stderr
+    assert "calls are expected of an agent with a name" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("value", ["x" * 257, "AKIAIOSFODNN7EXAMPLE"])
+def test_a_value_that_nobody_would_review_or_write_down_binds_no_score(value: str, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_text(
+        BY_SCORE.read_text().replace("https://drop.example.net/in", f"https://drop.example.net/{value}")
+    )
+    done = propose(case_of(events), events, more=())
+    assert done.exit_code == 1
+    assert value not in done.stdout + done.stderr
 
 
 def test_what_else_falls_silent_is_named_and_an_attack_by_its_label(tmp_path: Path) -> None:
     twin = tmp_path / "twin.jsonl"
     twin.write_text(EXPIRED.read_text().replace("cloud-expired-credential", "cloud-expired-twin"))
     done = propose(case_of(EXPIRED), EXPIRED, twin, more=())
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "beside this case: 1 (cloud-expired-twin)" in done.stdout
     assert done.stdout.count("deny today, unlabelled") == 4
 
@@ -199,7 +259,10 @@ def test_no_reason_owner_or_credential_writes_policy(reason: str, owner: str, va
         "tenant": "acme",
         "root_session_id": "s",
         "session_id": "s",
-        "agent": "a\n  b: c",
+        "agent": "",
+        "event_id": "e",
+        "score": 0.1,
+        "thresholds": {"alert": 0.5, "revoke": 0.9},
         "tool": "t\n# d",
         "case_id": "c",
         "credential": None,
@@ -222,6 +285,7 @@ def test_what_a_tool_does_is_proposed_on_the_word_of_whoever_asks(tmp_path: Path
     policy, events = tmp_path / "policy.yaml", tmp_path / "events.jsonl"
     policy.write_text(read_policy()[0])
     declared = b.declared("s", tenant="acme", intent={"text": "Reconcile the ledger.", "actions": ["read"]})
+    declared.pop("agent", None)
     called = b.called("s", 1, "run_report", tenant="acme", arguments={})
     events.write_text("".join(json.dumps(event) + "\n" for event in (declared, called)))
     case = case_of(events)
@@ -238,6 +302,72 @@ def test_what_a_tool_does_is_proposed_on_the_word_of_whoever_asks(tmp_path: Path
     assert other["diff"] == wide["diff"]
     wrong = propose(case, events, more=("--tool", "run_report"))
     assert isinstance(wrong.exception, ConfigError)
+
+
+@given(WORDS, WORDS, WORDS, WORDS, WORDS)
+def test_no_reason_owner_agent_tool_or_value_of_an_expected_call_writes_policy(
+    reason: str, owner: str, agent: str, tool: str, value: str
+) -> None:
+    text = read_policy()[0]
+    policy = parse_policy(text, "p")
+    call = {
+        "tenant": "acme",
+        "root_session_id": "s",
+        "session_id": "s",
+        "agent": agent,
+        "event_id": "e",
+        "score": 0.9,
+        "thresholds": {"alert": 0.5, "revoke": 0.9},
+        "tool": tool,
+        "case_id": "c",
+        "credential": None,
+        "evidence": [
+            {
+                "family": "provenance",
+                "name": "foreign_destination",
+                "supports": True,
+                "argument": {"path": "to.0"},
+            }
+        ],
+    }
+    before = Judged({("acme", "s", 0): call}, arguments={"e": {"to": [value]}})
+    why = Reason(reason, owner, date(2031, 1, 1))
+    made = proposal(text, policy, before, "c", why, lambda of: bool(of.expected_calls))
+    if made is None:
+        assert digested(value) != value
+        return
+    changed = parse_policy(made.text, "p")
+    (row,) = changed.expected_calls
+    assert (row.agent, row.tool, row.owner, row.reason, row.arguments) == (
+        agent,
+        tool,
+        owner,
+        reason,
+        {"to": [value]},
+    )
+    assert changed.model_copy(update={"expected_calls": []}) == policy
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "",
+        "expected_calls: []  # none yet\n",
+        "expected_calls:\n  # the first\n  - {x: 1}\n\n# after\n",
+        "expected_calls:\n- x: 1\n  y: 2\n",
+    ],
+)
+def test_an_expected_call_is_added_and_everything_else_stays(section: str) -> None:
+    for text in (f"name: a  # said\n{section}last: 1\n", f"name: a\n{section}".rstrip("\n")):
+        before, after = yaml.safe_load(text), yaml.safe_load(with_expected(text, "{agent: b}"))
+        rows, old = after.pop("expected_calls"), before.pop("expected_calls", [])
+        assert [each for each in rows if each.get("agent") != "b"] == old
+        assert len(rows) == len(old) + 1
+        assert after == before
+        for comment in ("# said", "# none yet", "# the first", "# after"):
+            assert (comment in text) == (comment in with_expected(text, "{agent: b}"))
+    with pytest.raises(ConfigError, match="add by hand"):
+        with_expected("expected_calls: [{x: 1}]", "{agent: b}")
 
 
 @given(
