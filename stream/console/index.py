@@ -73,12 +73,12 @@ class Row:
         What became of the credential, in the words of ``unmapped.exposure.revocation``.
     asked_ms, dead_ms : int
         When the revocation was asked for, and when all that it named was dead; 0: not told.
-    calls, flagged : int
-        Calls judged; those with a verdict that calls somebody.
+    calls, flagged, after : int
+        Calls judged; those with a verdict that calls somebody; of these, those after a call that revoked.
     begins : int
         Number of the first call of which the decision was read.
     campaign, campaign_case : int, str
-        How many sessions drifted to the same target when this one did, and the case of the first; 0: it was the first, or alone.
+        How many sessions drifted to the same target when the last one joined that was read, and the case of the first, none where it is this one; 0: it is alone.
     left_out : int
         Records beyond what is kept of one session.
     """
@@ -105,6 +105,7 @@ class Row:
     last_ms: int = 0
     calls: int = 0
     flagged: int = 0
+    after: int = 0
     begins: int = -1
     records: int = 0
     left_out: int = 0
@@ -289,12 +290,13 @@ class Index:
         if not row.finding:
             row.standing = _name(document.get("standing"))
         flagged = verdict in FLAGGED
-        _add(row.verdicts, verdict)
         if flagged:
             row.flagged += 1
+            row.after += "revoke" in row.verdicts
             families = document.get("families")
             for family in families[:MAX_SET] if isinstance(families, list) else ():
                 _add(row.families, family)
+        _add(row.verdicts, verdict)
         minute = self.minutes.setdefault((record.timestamp_ms or time_ms) // 60_000, [0, 0])
         minute[0] += 1
         minute[1] += flagged
@@ -356,6 +358,8 @@ class Index:
                 _add(row.families, family)
         if isinstance(campaign.get("sessions"), int):
             row.campaign, row.campaign_case = campaign["sessions"], _name(campaign.get("first_case"))
+            if (first := self.rows.get(row.campaign_case)) is not None:  # it was alone when it alerted
+                first.campaign = max(first.campaign, row.campaign)
         _expose(row, member(unmapped, "exposure"), time_ms, is_told_by_brokers=not is_change)
         for tool in listed(alert.get("resources")):
             _add(row.tools, tool.get("name"))

@@ -24,7 +24,7 @@ from models.errors import InputError
 from stream.console import listing
 from stream.console.guard import LOGIN_S, WRONG_S, Access, Guard
 from stream.console.index import Alarm, Index, Row
-from stream.console.story import FATES, Story, told
+from stream.console.story import FATES, Story, standing, told
 from stream.events import counted, printable, rfc3339
 from stream.outbound.ocsf import CONFIDENCE, SEVERITY
 
@@ -270,6 +270,7 @@ def environment(digests: Mapping[str, str]) -> Environment:
     made.filters |= {
         "utc": _utc,
         "counted": counted,
+        "standing": standing,
         "severity": lambda number: SEVERITY.get(number, "none"),
         "confidence": lambda number: CONFIDENCE.get(number, ""),
         "took": _took,

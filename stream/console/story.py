@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from models.errors import InputError
+from models.text.quotes import Quotes
 from stream.console.index import FLAGGED, Index, Kept, Row, listed, member, shares
+from stream.console.quoting import Given, Letters, Line, given, telling
 from stream.events import (
     ALERTS,
     CASES,
@@ -44,6 +46,26 @@ FATES = {
 """``unmapped.exposure.revocation`` in words."""
 
 
+STANDINGS = {
+    "done": "contained; its credential is dead",
+    "requested": "revoked, not confirmed yet",
+    "failed": "revoked, BUT ITS CREDENTIAL LIVES",
+    "overdue": "revoked, BUT ITS BROKER IS SILENT",
+    "shadow": "would be contained: in shadow nothing is",
+    "nothing to revoke": "contained: it named no credential",
+    "not requested": "contained, and nothing was revoked",
+}
+"""The standing ``contained`` in words, by what became of the credential."""
+
+FOLLOWS = frozenset({"after_revocation", "denied_before"})
+"""Names of evidence that only says what came of an earlier call."""
+
+
+def standing(row: Row) -> str:
+    """Where a session stands, in words that promise no more than was confirmed."""
+    return STANDINGS.get(row.fate, row.standing) if row.standing == "contained" else row.standing
+
+
 class Call(NamedTuple):
     """One call of the story.
 
@@ -53,13 +75,17 @@ class Call(NamedTuple):
         ``call_seq``; -1 of one that was never judged.
     did : str
         What came back, and whether it ran.
+    lines : list of Line
+        Of the answers that it rests on, what has most to do with it.
+    is_after : bool
+        It is flagged for what came of an earlier call alone.
     """
 
     number: int
     time: str
     tool: str
     action: str
-    arguments: str
+    arguments: Sequence[Given]
     verdict: str
     score: float | None
     why: str
@@ -67,6 +93,8 @@ class Call(NamedTuple):
     did: str
     families: Sequence[str]
     enforced: bool
+    lines: Sequence[Line] = ()
+    is_after: bool = False
 
 
 class Node(NamedTuple):
@@ -124,6 +152,7 @@ class Story:
     asked: Sequence[str]
     asked_why: str
     did: str
+    lines: Sequence[Line]
     would_pass: str
     shares: Sequence[tuple[str, str]]
     evidence: Sequence[tuple[str, str]]
@@ -141,8 +170,8 @@ class Story:
     unread: Mapping[str, str]
 
 
-def told(index: Index, row: Row) -> Story:
-    """The story of a session, of what is kept of it.
+def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
+    """The story of a session, of what is kept of it; arguments and answers as far as `quotes` lets them be quoted.
 
     Raises
     ------
@@ -153,16 +182,17 @@ def told(index: Index, row: Row) -> Story:
         raise InputError("only tokens tell of this session: no record names it yet")
     tenant, root, session = row.name
     source = Kept(index, row)
-    trail = build(source, session, index.inputs, tenant=tenant, root=root)
+    trail = build(source, session, index.inputs, tenant=tenant, root=root, values=quotes != "none")
     finding = _finding(source, row.finding)
     reads_events = not set(index.inputs) & set(source.unread)
-    calls = _calls(trail)
+    calls = _calls(trail, quotes)
     shown = _most_telling(calls)
     return Story(
         row=row,
         asked=[each.text for each in trail.of("declared", "amended")],
         asked_why=_why_not_asked(trail, reads_events),
         did=_told_of(member(finding, "finding_info").get("desc")),
+        lines=next((call.lines for call in calls if call.lines), ()),
         would_pass=_told_of(member(finding, "unmapped").get("would_pass")),
         shares=shares(member(finding, "unmapped")),
         evidence=[
@@ -206,59 +236,96 @@ def _why_not_asked(trail: Trail, reads_events: bool) -> str:
     return "No declaration is here: nobody declared an intent, or it has aged out."
 
 
-def _calls(trail: Trail) -> list[Call]:
+def _calls(trail: Trail, quotes: Quotes) -> list[Call]:
     """Every call: as it was sent, judged and answered."""
     sent = {each.data["call_id"]: each for each in trail.of("called")}
     answers = {each.data["call_id"]: each for each in trail.of("returned")}
-    judged: set[str] = set()
-    calls = []
+    letters = Letters(each.data["arguments"] for each in sent.values())
+    answered = {
+        each.data["call_seq"]: (each.data["tool"], answers[each.data["call_id"]].data["result"])
+        for each in trail.of("decided")
+        if each.data["call_id"] in answers and quotes != "none"
+    }
+    calls: list[Call] = []
+    told: set[Line] = set()
     for entry in trail.entries:
+        call = sent.get(entry.data["call_id"]) if entry.kind in ("decided", "called") else None
+        rows = call.data["arguments"] if call is not None else ()
+        shown = given(rows, letters, quotes)
         if entry.kind == "decided":
-            judged.add(entry.data["call_id"])
-            calls.append(_judged(entry, sent, answers))
+            lines = [line for line in _lines(entry.data, rows, answered, quotes) if line not in told]
+            told.update(lines)
+            calls.append(_judged(entry, shown, answers.get(entry.data["call_id"]), lines))
         elif entry.kind == "called" and not entry.data.get("decided"):
             why = "no decision on it: a missing verdict is not an allow"
             calls.append(
-                Call(
-                    -1, entry.time, entry.data["tool"], "", _given(entry), "none", None, why, "", "", (), True
-                )
+                Call(-1, entry.time, entry.data["tool"], "", shown, "none", None, why, "", "", (), True)
             )
     return calls
 
 
-def _judged(entry: Entry, sent: Mapping[str, Entry], answers: Mapping[str, Entry]) -> Call:
-    data, answer, call = entry.data, answers.get(entry.data["call_id"]), sent.get(entry.data["call_id"])
+def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: Sequence[Line]) -> Call:
+    data = entry.data
     stopped = data["verdict"] in ("deny", "revoke")
-    did = "" if answer is None else f"returned {answer.data['status']}"
-    if stopped and answer is not None and answer.data["status"] == "ok":
-        did = "it ran all the same"
-    score = data["score"]
+    did = (
+        ""
+        if answer is None
+        else f"{'it ran all the same, and ' if stopped else ''}returned {answer.data['status']}"
+    )
+    score, speaking = data["score"], [each for each in data["evidence"] if each["supports"]]
+    flagged = data["verdict"] in FLAGGED
     return Call(
         data["call_seq"] if type(data["call_seq"]) is int else -1,
         entry.time,
         data["tool"],
         str(data["action"] or ""),
-        "" if call is None else _given(call),
+        shown,
         str(data["verdict"]),
         float(score) if isinstance(score, int | float) else None,
         _against(data),
-        data["would_pass"] if data["verdict"] in FLAGGED else "",
+        data["would_pass"] if flagged else "",
         did,
-        [str(each) for each in data["families"] or ()] if data["verdict"] in FLAGGED else (),
+        [str(each) for each in data["families"] or ()] if flagged else (),
         bool(data["enforced"]),
+        lines,
+        flagged and bool(speaking) and all(str(each["name"]) in FOLLOWS for each in speaking),
     )
+
+
+MAX_LINES = 2
+"""Lines that are quoted for a call."""
+
+
+def _lines(
+    data: Mapping[str, Any],
+    arguments: Sequence[Mapping[str, Any]],
+    answered: Mapping[int, tuple[str, Sequence[Mapping[str, Any]]]],
+    quotes: Quotes,
+) -> list[Line]:
+    """Of each answer that a flagged call rests on the line that has most to do with it, the most telling ones first."""
+    if data["verdict"] not in FLAGGED:
+        return []
+    sources = {
+        call for each in data["evidence"] if each["supports"] for call in _sources(each, data["call_seq"])
+    }
+    found = []
+    for source in sorted(sources & answered.keys()):
+        tool, answer = answered[source]
+        much, text = telling(answer, data["tool"], arguments, quotes)
+        if text:
+            found.append((-much, Line(source, tool, text)))
+    return [line for _, line in sorted(found)[:MAX_LINES]]
 
 
 def _against(data: Mapping[str, Any]) -> str:
     """What speaks against a call; where nothing does, how its decision explains itself."""
-    said = [str(each["text"]) for each in data["evidence"] if each["supports"]]
+    speaking = [each for each in data["evidence"] if each["supports"]]
+    # What came of an earlier call is said of every later one: it is told where nothing else is.
+    own = [each for each in speaking if str(each["name"]) not in FOLLOWS] or speaking
+    said = [str(each["text"]) for each in own]
     if said and data["verdict"] in FLAGGED:
         return clipped("; ".join(said), 1_000)
     return "nothing speaks against it" if data["verdict"] == "allow" else str(data["why"])
-
-
-def _given(call: Entry) -> str:
-    return clipped(call.text.partition(" with ")[2], 240)
 
 
 def _most_telling(calls: list[Call]) -> list[Call]:
@@ -287,14 +354,21 @@ def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
         evidence = [member(each, "data") for each in finding.get("evidences") or () if isinstance(each, dict)]
         sinks = [max(_whole(each.get("calls")), default=-1) for each in evidence]
         resting = [(max(sinks, default=-1), evidence)]
-    said: list[Said] = []
+    said: dict[tuple[str, str], Said] = {}
     pairs: dict[tuple[int, int], list[Said]] = {}
     for sink, evidence in resting[:MAX_SINKS]:
-        for each in evidence:
-            if not (sources := _sources(each, sink)) or not each.get("supports"):
+        speaking = [
+            each for each in evidence if each.get("supports") and str(each.get("name")) not in FOLLOWS
+        ]
+        # That an answer talks to the agent is said of every later call: it is drawn where nothing else is known.
+        telling = [
+            each for each in speaking if each.get("family") != "content" and _sources(each, sink)
+        ] or speaking
+        for each in telling:
+            if not (sources := _sources(each, sink)):
                 continue
-            one = Said(len(said) + 1, str(each.get("family")), clipped(str(each.get("text")), 300), sources)
-            said.append(one)
+            words = str(each.get("family")), clipped(str(each.get("text")), 300)
+            one = said.setdefault(words, Said(len(said) + 1, *words, sources))
             for source in sources:
                 pairs.setdefault((source, sink), []).append(one)
     numbers = sorted({call for pair in pairs for call in pair})
@@ -318,7 +392,7 @@ def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
         for (source, sink), those in pairs.items()
         if source in at and sink in at
     ]
-    return Drawing(nodes, edges, said, 68 * len(numbers), len(cut))
+    return Drawing(nodes, edges, list(said.values()), 68 * len(numbers), len(cut))
 
 
 def _sources(evidence: Mapping[str, Any], sink: int) -> list[int]:
@@ -367,12 +441,7 @@ def _moments(trail: Trail, row: Row) -> list[Moment]:
         first = flagged[0]
         by_number = {each.data["call_seq"]: each for each in decided}
         answers = {each.data["call_id"]: each for each in trail.of("returned")}
-        sources = {
-            call
-            for each in first.data["evidence"]
-            if each["supports"]
-            for call in _sources(each, first.data["call_seq"])
-        }
+        sources = _exposing(first.data)
         source = by_number.get(min((call for call in sources if call >= 0), default=-1))
         if source is None and NO_CALL["foreign_destination"][0] in sources:
             for declared in trail.of("declared")[:1]:
@@ -400,6 +469,22 @@ def _moments(trail: Trail, row: Row) -> list[Moment]:
         made.append(Moment(label, time, text, _took(now - before) if before and now else ""))
         before = now or before
     return made
+
+
+def _exposing(data: Mapping[str, Any]) -> set[int]:
+    """The calls that the most telling evidence of where a flagged call came from rests on."""
+    speaking = [each for each in data["evidence"] if each["supports"]]
+    ranked = (
+        lambda each: each["family"] == "provenance",
+        lambda each: each["name"] == "lured",
+        lambda each: each["family"] == "content",
+        lambda each: True,
+    )
+    for kind in ranked:
+        found = {call for each in speaking if kind(each) for call in _sources(each, data["call_seq"])}
+        if found:
+            return found
+    return set()
 
 
 def _access(trail: Trail) -> list[tuple[str, int, str]]:

@@ -73,9 +73,9 @@ class Judged:
     """What a policy made of some records: the calls that were not let pass, and how many were judged."""
 
     alarms: dict[Place, dict[str, Any]] = field(default_factory=dict)
-    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the case's calls, by event
     credentials: list[CredentialRef] = field(default_factory=list)
     n_calls: int = 0
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the case's calls, by event
 
     def sessions(self) -> set[tuple[str, str]]:
         """Tenant and session of those with an alarm."""
@@ -254,9 +254,20 @@ def _cited(calls: Sequence[dict[str, Any]], arguments: Mapping[str, dict[str, An
 
 
 def _in_braces(row: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        dict(row), default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
-    ).rstrip("\n")
+    """A row as YAML on one line; where a text would end the line, every text is escaped.
+
+    >>> _in_braces({"owner": "ada", "expires": date(2031, 1, 1)}), _in_braces({"owner": "a\\x85"})
+    ('{owner: ada, expires: 2031-01-01}', '{"owner": "a\\\\N"}')
+    """
+    how: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "width": 10**6}
+    line = yaml.safe_dump(dict(row), allow_unicode=True, **how).rstrip("\n")
+    if line.isprintable():
+        return line
+    days = {name: value for name, value in row.items() if isinstance(value, date)}
+    texts = yaml.safe_dump({k: v for k, v in row.items() if k not in days}, default_style='"', **how).rstrip(
+        "\n"
+    )
+    return f"{texts[:-1]}{''.join(f', {name}: {day}' for name, day in days.items())}}}"
 
 
 def _quieter(text: str, policy: Policy, chosen: Iterable[Sequence[str]], note: str) -> Iterator[Proposal]:

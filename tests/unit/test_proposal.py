@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -176,7 +176,7 @@ def test_a_case_by_score_of_an_agent_without_a_name_has_no_proposal_and_the_comm
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("value", ["x" * 257, "AKIAIOSFODNN7EXAMPLE"])
+@pytest.mark.parametrize("value", ["x" * 257, "ghp_" + "a1B2" * 9])
 def test_a_value_that_nobody_would_review_or_write_down_binds_no_score(value: str, tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text(
@@ -304,7 +304,9 @@ def test_what_a_tool_does_is_proposed_on_the_word_of_whoever_asks(tmp_path: Path
     assert isinstance(wrong.exception, ConfigError)
 
 
+@settings(max_examples=30)
 @given(WORDS, WORDS, WORDS, WORDS, WORDS)
+@example("why\x85", "o\u2028", "a: b", "t\n# c", "\x85")
 def test_no_reason_owner_agent_tool_or_value_of_an_expected_call_writes_policy(
     reason: str, owner: str, agent: str, tool: str, value: str
 ) -> None:
