@@ -260,7 +260,7 @@ def _in_braces(row: Mapping[str, Any]) -> str:
     ('{owner: ada, expires: 2031-01-01}', '{"owner": "a\\\\N"}')
     """
     how: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "width": 10**6}
-    line = yaml.safe_dump(dict(row), allow_unicode=True, **how).rstrip("\n")
+    line: str = yaml.safe_dump(dict(row), allow_unicode=True, **how).rstrip("\n")
     if line.isprintable():
         return line
     days = {name: value for name, value in row.items() if isinstance(value, date)}
