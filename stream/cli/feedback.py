@@ -119,7 +119,6 @@ def _give(
     from stream.offline.verdicts import subject
     from stream.outbound.feedback import MAX_COMMENT, VERDICTS, closes
     from stream.shell import case_feedback
-    from stream.shell.send import send_signed
 
     if verdict not in VERDICTS:
         raise ConfigError(f"--verdict is {verdict!r}; expected one of {', '.join(VERDICTS)}")
@@ -138,7 +137,7 @@ def _give(
             "finding_info.uid (an opening of the circuit breaker is ruled on with `driftline held`)"
         )
     said = case_feedback.verdict_on(found, verdict, by, comment)
-    send_signed(configured, "feedback.given", said.tenant, tokens.sign(said, configured.issuer, signing))
+    case_feedback.give(configured, said, signing)
     becomes = "closed" if closes(verdict) else "open"
     if not wait:
         typer.echo(f"the case will be {becomes} once a worker has read it: {verdict}, says {by}")

@@ -149,11 +149,8 @@ def told(index: Index, row: Row) -> Story:
     InputError
         Nothing that is kept names the session.
     """
-    if row.name is None:
-        raise InputError("only tokens tell of this session: no record names it yet")
-    tenant, root, session = row.name
     source = Kept(index, row)
-    trail = build(source, session, index.inputs, tenant=tenant, root=root)
+    trail = trail_of(index, row, source)
     finding = _finding(source, row.finding)
     reads_events = not set(index.inputs) & set(source.unread)
     calls = _calls(trail)
@@ -183,6 +180,14 @@ def told(index: Index, row: Row) -> Story:
         chain_holds=trail.chain.holds or row.left_out > 0 or row.begins > 0,
         unread=dict(sorted(source.unread.items())),
     )
+
+
+def trail_of(index: Index, row: Row, source: Kept) -> Trail:
+    """The trail of a session, of what is kept of it; raises as `told`."""
+    if row.name is None:
+        raise InputError("only tokens tell of this session: no record names it yet")
+    tenant, root, session = row.name
+    return build(source, session, index.inputs, tenant=tenant, root=root)
 
 
 def _finding(source: Kept, uid: str) -> dict[str, Any]:
