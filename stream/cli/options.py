@@ -40,6 +40,15 @@ def signing_key(path: Path, option: str = "--key") -> Any:
         raise ConfigError(f"{option} {path} cannot be read: {error.strerror}") from error
 
 
+def checked_name(by: str) -> str:
+    """``--by``, if it is a name that feedback may bear; `ConfigError` otherwise."""
+    from stream.feedback import MAX_BY
+
+    if not 0 < len(by) <= MAX_BY or not by.isprintable():
+        raise ConfigError(f"--by is no name of at most {MAX_BY} printable characters")
+    return by
+
+
 def checked_mode(mode: str | None) -> str | None:
     """`mode`, if it is one; `ConfigError` otherwise."""
     if mode not in {None, "shadow", "enforce"}:

@@ -45,6 +45,7 @@ WRONG_S = 0.5
 MAX_QUERY = 2_048
 """Bytes of an address's query."""
 
+
 @dataclass
 class Access:
     """Who may see the console.
@@ -118,9 +119,7 @@ def token_in(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the token file {path} cannot be read ({type(error).__name__})"
-        ) from error
+        raise ConfigError(f"the token file {path} cannot be read ({type(error).__name__})") from error
     if len(token) < SHORTEST_TOKEN:
         raise ConfigError(
             f"{path} holds no token; write one line of at least {SHORTEST_TOKEN} characters: `openssl rand -hex 32 > {path}`"

@@ -52,7 +52,7 @@ def give(settings: Settings, said: Feedback, signing: Any) -> None:
 
 def is_finding_of(finding: Any, said: Feedback, key: str) -> bool:
     """Whether a finding tells of a verdict that the key of that id signed."""
-    return _uid(finding) == uid_of(said, key)
+    return bool(_uid(finding) == uid_of(said, key))
 
 
 def told(settings: Settings, said: Feedback, key: str, within_s: float) -> bool:
