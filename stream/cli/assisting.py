@@ -13,6 +13,8 @@ from stream.cli.consoling import since
 from stream.cli.options import Bootstrap, Prefix, checked_name, settings, signing_key
 from stream.cli.terminal import say
 
+HOST, PORT = "127.0.0.1", 8801
+
 
 def mcp(
     http: Annotated[
@@ -20,8 +22,8 @@ def mcp(
     ] = False,
     host: Annotated[
         str, typer.Option(help="With --http: where to listen. Beyond loopback it takes a token and TLS.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http; 0 takes a free one.")] = 8801,
+    ] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http; 0 takes a free one.")] = PORT,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,6 +81,12 @@ def mcp(
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     if (feedback_key is None) != (by is None):
         raise ConfigError("--feedback-key and --by go together: a verdict says by whom it is")
+    if not http and (host, port, name) != (HOST, PORT, None):
+        raise ConfigError("--host, --port and --name go with --http")
+    if http and feedback_key is not None and token_file is None:
+        raise ConfigError(
+            "--feedback-key with --http takes a token (--token-file), on loopback too: else whoever has an account here speaks as --by"
+        )
     signer = None
     if feedback_key is not None and by is not None:
         signer = FeedbackSigner(configured, checked_name(by), signing_key(feedback_key, "--feedback-key"))

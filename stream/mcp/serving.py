@@ -15,7 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from models.contracts import Feedback
 from stream.console.bus import Follower
-from stream.console.guard import ProgramGuard
+from stream.console.guard import Access, ProgramGuard
 from stream.console.index import Index, Row
 from stream.console.serving import Listen, bound_to, served
 from stream.mcp.answers import Refused, findings
@@ -177,8 +177,12 @@ async def serve(
         return await _over_stdio(made, reading, stop)
     bound = bound_to(listen)
     port = bound.getsockname()[1]
-    access = listen.access(port)
-    # The guard in front knows hosts and tokens; of pages, which alone name an origin, it lets none through.
+    say(f"ready: MCP is at {listen.address(port)}{PATH}; Ctrl-C ends it")
+    await served(over_http(made, listen.access(port)), listen, bound, reading, stop)
+
+
+def over_http(made: Server[Any], access: Access) -> ProgramGuard:
+    """The server as an application, for programs that `access` lets in; a request stands for itself, and leaves nothing behind."""
     app = made.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,
@@ -186,8 +190,7 @@ async def serve(
         max_request_body_size=MAX_BODY,
         transport_security=TransportSecuritySettings(allowed_hosts=sorted(access.hosts), allowed_origins=[]),
     )
-    say(f"ready: MCP is at {listen.address(port)}{PATH}; Ctrl-C ends it")
-    await served(ProgramGuard(app, access), listen, bound, reading, stop)
+    return ProgramGuard(app, access)
 
 
 async def _over_stdio(made: Server[Any], reading: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
