@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -28,7 +31,7 @@ from stream.shell.clients import told_to_stop
 
 PATH = "/mcp"
 MAX_BODY = 65_536
-"""Bytes of a request over HTTP."""
+"""Bytes of a request."""
 TOLD_S = 30.0
 """How long a verdict waits until a worker told of it."""
 
@@ -193,9 +196,47 @@ def over_http(made: Server[Any], access: Access) -> ProgramGuard:
     return ProgramGuard(app, access)
 
 
+class _Lines:
+    """Lines of a pipe, each of bounded length, whose reading can be given up: the SDK's own waits in a thread, which no signal ends."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    def __aiter__(self) -> _Lines:
+        return self
+
+    async def __anext__(self) -> str:
+        try:
+            line = await self._reader.readline()
+        except ValueError:
+            return "\n"  # too long: no message, and the client hears so
+        if not line:
+            raise StopAsyncIteration
+        return line.decode(errors="replace")
+
+
+@asynccontextmanager
+async def _input() -> AsyncIterator[Any]:
+    """Standard input for `stdio_server`; None, its own reading, where that never waits: of a file, or of nothing."""
+    mode = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(0)):
+        yield None
+        return
+    # A terminal is opened anew: what is set of it would hold for the shell, too.
+    source = os.open(os.ttyname(0), os.O_RDONLY) if os.isatty(0) else os.dup(0)
+    reader = asyncio.StreamReader(limit=MAX_BODY)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", buffering=0)
+    )
+    try:
+        yield _Lines(reader)
+    finally:
+        transport.close()
+
+
 async def _over_stdio(made: Server[Any], reading: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
     async def speaking() -> None:
-        async with stdio_server() as (read, write):
+        async with _input() as lines, stdio_server(stdin=lines) as (read, write):
             await made.run(read, write, made.create_initialization_options())
 
     tasks = [asyncio.create_task(each) for each in (reading, speaking())]
