@@ -526,7 +526,7 @@ def explained(index: Index, row: Row, number: int | None) -> Explained:
     by_number = {each.number: each for each in told(index, row).calls}
     mine = by_number.get(data["call_seq"])
     verdict = known(data["verdict"], get_args(Verdict))
-    shadow = ", shadow: not enforced" if verdict in FLAGGED and not data["enforced"] else ""
+    shadow = " (shadow: not enforced)" if verdict in FLAGGED and not data["enforced"] else ""
     score = data["score"]
     figure = f" at a score of {score:.4f}" if isinstance(score, int | float) else ""
     action = known(data["action"], get_args(Action))
@@ -571,7 +571,7 @@ def compared(index: Index, first: Row, second: Row) -> Compared:
         "agent": [row.agent for row in rows],
         "user": [row.user for row in rows],
         "tenant": [row.name.tenant if row.name else "" for row in rows],
-        "what was asked": [found.asked for found in stories],
+        "what was asked": [_intents(trail_of(index, row, Kept(index, row))) for row in rows],
         "campaign": [row.campaign_case or (row.case_id if row.campaign else "") for row in rows],
     }
     same = [name for name, (one, other) in facts.items() if one and one == other]
@@ -590,6 +590,12 @@ def compared(index: Index, first: Row, second: Row) -> Compared:
         second=_side(second, stories[1], families[1] - families[0], second.tools - common),
         notes=notes(index),
     )
+
+
+def _intents(trail: Trail) -> list[str]:
+    """What a session was asked, in full, with the user's changes of mind."""
+    asked = (each.data.get("intent") for each in trail.of("declared", "amended"))
+    return [str(each.get("text")) for each in asked if isinstance(each, dict)]
 
 
 def _side(row: Row, found: Story, families: Collection[str], tools: Collection[str]) -> Side:

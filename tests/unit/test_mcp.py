@@ -192,6 +192,20 @@ def test_an_agent_finds_reads_explains_and_compares(records: list[Record], mode:
     assert (sides["first"]["verdicts"]["revoke"], sides["second"]["verdicts"]) == (2, {"allow": 4})
 
 
+def test_one_request_to_two_agents_is_told_as_the_same(records: list[Record]) -> None:
+    made = read(indexed(records))
+    for record in (each for each in records if each.topic == EVENTS):
+        document = json.loads(record.value or b"{}")
+        if document["session_id"] == DRIFTED:
+            document["session_id"] = document["root_session_id"] = "another"
+            if document["type"] == "session.declared":
+                document["agent"]["id"] = "another-agent"
+            made.take(record._replace(value=dumps(document)))
+    sides, _ = answer(made, "compare_sessions", first=DRIFTED, second="another")
+    assert sides["same"] == ["user", "tenant", "what was asked"]
+    assert sides["different"] == ["agent"]
+
+
 def test_what_analysts_said_is_listed_with_its_case(records: list[Record]) -> None:
     made = read(indexed(records))
     (said,) = answer(made, "list_feedback")[0]["said"]
