@@ -49,11 +49,12 @@ async def over_stdio(environment: dict[str, str], log: Path, *options: str) -> A
             yield client
 
 
-def over_http(address: str, token: str = "", **how: Any) -> Client:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    return Client(
-        streamable_http_client(address, http_client=httpx2.AsyncClient(headers=headers, timeout=60, **how))
-    )
+@asynccontextmanager
+async def over_http(address: str, token: str, **how: Any) -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=60, **how) as http:
+        async with Client(streamable_http_client(address, http_client=http)) as client:
+            yield client
 
 
 async def answer(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
