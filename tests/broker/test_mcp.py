@@ -52,9 +52,11 @@ async def over_stdio(environment: dict[str, str], log: Path, *options: str) -> A
 @asynccontextmanager
 async def over_http(address: str, token: str, **how: Any) -> AsyncIterator[Client]:
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=60, **how) as http:
-        async with Client(streamable_http_client(address, http_client=http)) as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60, **how) as http,
+        Client(streamable_http_client(address, http_client=http)) as client,
+    ):
+        yield client
 
 
 async def answer(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
