@@ -60,5 +60,9 @@ def console(
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     listen = Listen(host, port, tuple(name or ()), token_file, certificate, key).checked()
     logs.configure(configured.log_format, verbose=False, fixed={})
-    since_ms = round((time.time() - days * 86_400) * 1000) if days else None
-    asyncio.run(serve(configured, listen, since_ms=since_ms, say=say))
+    asyncio.run(serve(configured, listen, since_ms=since(days), say=say))
+
+
+def since(days: float) -> int | None:
+    """The moment so many days ago, in milliseconds since 1970; None for 0: all."""
+    return round((time.time() - days * 86_400) * 1000) if days else None

@@ -10,7 +10,7 @@ import typer
 
 from models.errors import ConfigError, InputError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import Bootstrap, Prefix, settings, signing_key
+from stream.cli.options import Bootstrap, Prefix, checked_name, settings, signing_key
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -114,12 +114,10 @@ def _give(
     comment: str,
     wait: float,
 ) -> None:
-    from stream import feedback as tokens
     from stream.events import ALERTS
     from stream.offline.verdicts import subject
     from stream.outbound.feedback import MAX_COMMENT, VERDICTS, closes
     from stream.shell import case_feedback
-    from stream.shell.send import send_signed
 
     if verdict not in VERDICTS:
         raise ConfigError(f"--verdict is {verdict!r}; expected one of {', '.join(VERDICTS)}")
@@ -127,8 +125,7 @@ def _give(
     if case is None or key is None or not by:
         raise ConfigError(f"to say what a case was, name {' and '.join(lacking)} too; alerts name their case")
     signing = signing_key(key)
-    if len(by) > tokens.MAX_BY or not by.isprintable():
-        raise ConfigError(f"--by is no name of at most {tokens.MAX_BY} printable characters")
+    checked_name(by)
     if len(comment) > MAX_COMMENT:
         raise ConfigError(f"--comment has {len(comment)} characters; at most {MAX_COMMENT} are told")
     found = subject(case_feedback.documents(configured, ALERTS), case)
@@ -138,7 +135,7 @@ def _give(
             "finding_info.uid (an opening of the circuit breaker is ruled on with `driftline held`)"
         )
     said = case_feedback.verdict_on(found, verdict, by, comment)
-    send_signed(configured, "feedback.given", said.tenant, tokens.sign(said, configured.issuer, signing))
+    case_feedback.give(configured, said, signing)
     becomes = "closed" if closes(verdict) else "open"
     if not wait:
         typer.echo(f"the case will be {becomes} once a worker has read it: {verdict}, says {by}")

@@ -14,6 +14,7 @@ import typer
 
 from models.errors import DriftlineError
 from stream.cli import (
+    assisting,
     auditing,
     bridging,
     consoling,
@@ -78,6 +79,7 @@ for command in (
     auditing.audit,
     auditing.show,
     consoling.console,
+    assisting.mcp,
     covering.coverage,
     playing.send,
     playing.watch,

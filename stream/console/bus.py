@@ -34,11 +34,15 @@ class Follower:
     ----------
     since_ms : int or None
         Records stamped before are not read, where the broker can tell; None: all.
+    client : str
+        What the broker's logs call this reader.
     """
 
-    def __init__(self, settings: Settings, index: Index, since_ms: int | None) -> None:
+    def __init__(
+        self, settings: Settings, index: Index, since_ms: int | None, client: str = "driftline-console"
+    ) -> None:
         self.places: dict[TopicPartition, int] = {}
-        self._settings, self._index, self._since_ms = settings, index, since_ms
+        self._settings, self._index, self._since_ms, self._client = settings, index, since_ms, client
         self._bases = tuple(dict.fromkeys((*settings.input_topics, *TOPICS)))
         self._forbidden: set[str] = set()
 
@@ -58,7 +62,7 @@ class Follower:
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=self._settings.fetch_wait_ms,
                 max_partition_fetch_bytes=8 * self._settings.message_max_bytes,
-                client_id="driftline-console",
+                client_id=self._client,
             )
             try:
                 await consumer.start()
@@ -120,7 +124,7 @@ class Follower:
 
     async def _partitions(self) -> dict[str, list[int]]:
         """The partitions of each topic that this principal may see; a consumer's own list knows only what it was told to read."""
-        admin = AIOKafkaAdminClient(**self._settings.aiokafka(), client_id="driftline-console")
+        admin = AIOKafkaAdminClient(**self._settings.aiokafka(), client_id=self._client)
         try:
             await admin.start()
             return {

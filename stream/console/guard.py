@@ -44,7 +44,6 @@ WRONG_S = 0.5
 """How long the answer to a wrong token takes."""
 MAX_QUERY = 2_048
 """Bytes of an address's query."""
-OPEN_PATHS = ("/login", "/static/")
 
 
 @dataclass
@@ -120,9 +119,7 @@ def token_in(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the console's token file {path} cannot be read ({type(error).__name__})"
-        ) from error
+        raise ConfigError(f"the token file {path} cannot be read ({type(error).__name__})") from error
     if len(token) < SHORTEST_TOKEN:
         raise ConfigError(
             f"{path} holds no token; write one line of at least {SHORTEST_TOKEN} characters: `openssl rand -hex 32 > {path}`"
@@ -132,6 +129,8 @@ def token_in(path: Path) -> str:
 
 class Guard:
     """The application behind it sees only what may pass."""
+
+    open_paths: tuple[str, ...] = ("/login", "/static/")
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
@@ -156,28 +155,31 @@ class Guard:
         if refusal is not None:
             return await refusal(scope, receive, told)
         if not self._access.allows(headers := Headers(scope=scope)) and not scope["path"].startswith(
-            OPEN_PATHS
+            self.open_paths
         ):
             if "authorization" in headers:
                 await asyncio.sleep(WRONG_S)
-            asks_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-            answer = (
-                RedirectResponse("/login", 303)
-                if asks_page
-                else PlainTextResponse("sign in at /login, or send Authorization: Bearer TOKEN\n", 401)
-            )
-            return await answer(scope, receive, told)
+            return await self._stranger(scope, headers)(scope, receive, told)
         return await self._app(scope, receive, told)
 
+    def _stranger(self, scope: Scope, headers: Headers) -> ASGIApp:
+        """What somebody is answered who has not signed in."""
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("/login", 303)
+        return PlainTextResponse("sign in at /login, or send Authorization: Bearer TOKEN\n", 401)
+
     def _refusal(self, scope: Scope) -> ASGIApp | None:
-        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        """What is answered to a request that may not pass, whoever sends it; None where it may."""
+        headers = Headers(scope=scope)
         # A page elsewhere whose name was pointed at this address asks with its own name (DNS rebinding).
         if headers.getlist("host") not in [[host] for host in self._access.hosts]:
-            return PlainTextResponse(
-                "not the host of this console; see driftline console --help, --name\n", 421
-            )
+            return PlainTextResponse("not a name by which this is asked; see --help, --name\n", 421)
         if len(scope["query_string"]) > MAX_QUERY:
             return PlainTextResponse("the address is too long\n", 414)
+        return self._misused(scope, headers)
+
+    def _misused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        path, method = scope["path"], scope["method"]
         if method not in ("GET", "HEAD", "POST") or (method == "POST" and path not in ("/login", "/logout")):
             return PlainTextResponse("the console only shows\n", 405, {"Allow": "GET, HEAD"})
         if method == "POST" and not self._is_own(headers):
@@ -192,3 +194,20 @@ class Guard:
         origin = headers.get("origin")
         own = f"{self._access.scheme}://{headers['host']}"
         return origin == own or (origin == "null" and headers.get("sec-fetch-site") == "same-origin")
+
+
+class ProgramGuard(Guard):
+    """What stands before an endpoint to which programs post: the same hosts and token, no page and no cookie."""
+
+    open_paths = ()
+
+    def _stranger(self, scope: Scope, headers: Headers) -> ASGIApp:
+        return PlainTextResponse(
+            "send Authorization: Bearer TOKEN\n", 401, {"WWW-Authenticate": 'Bearer realm="driftline"'}
+        )
+
+    def _misused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        # What a page posts names its origin, which the SDK behind refuses; what it only fetches is told by this alone.
+        if headers.get("sec-fetch-site") not in (None, "none"):
+            return PlainTextResponse("asked for by a page\n", 403)
+        return None

@@ -75,6 +75,8 @@ class Row:
         When the revocation was asked for, and when all that it named was dead; 0: not told.
     calls, flagged, after : int
         Calls judged; those with a verdict that calls somebody; of these, those after a call that revoked.
+    feedback_ms : int
+        When an analyst last spoke; -1: nobody did.
     begins : int
         Number of the first call of which the decision was read.
     campaign, campaign_case : int, str
@@ -113,9 +115,9 @@ class Row:
     tools: set[str] = field(default_factory=set)
     families: set[str] = field(default_factory=set)
     verdicts: set[str] = field(default_factory=set)
+    feedback_ms: int = -1
     _sequence: int = -1
     _fate_ms: int = -1
-    _feedback_ms: int = -1
     _blocks: list[bytes] = field(default_factory=list)
     _tail: list[Record] = field(default_factory=list)
     _tail_size: int = 0
@@ -348,7 +350,7 @@ class Index:
         if is_change and isinstance(sequence, int) and sequence >= row._sequence:
             row._sequence = sequence
             row.standing = _name(standing.get("after"))
-            if row._feedback_ms < 0:
+            if row.feedback_ms < 0:
                 row.status = _name(alert.get("status")) or row.status
         # A session that joins a campaign calls nobody by itself, and is a case all the same.
         campaign = member(unmapped, "campaign")
@@ -490,8 +492,8 @@ def _expose(row: Row, exposure: Mapping[str, Any], time_ms: int, *, is_told_by_b
 
 def _say(row: Row, alert: Mapping[str, Any], said: Mapping[str, Any], time_ms: int) -> None:
     """Note what an analyst said of a case; what was said last counts."""
-    if time_ms >= row._feedback_ms:
-        row._feedback_ms, row.status = time_ms, _name(alert.get("status"))
+    if time_ms >= row.feedback_ms:
+        row.feedback_ms, row.status = time_ms, _name(alert.get("status"))
         row.feedback = f"{_name(said.get('verdict'))} by {_name(said.get('by'))}"
 
 

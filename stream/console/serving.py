@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from models.errors import ConfigError
 from stream.console.bus import Follower
@@ -31,10 +33,12 @@ MAX_HEAD = 16_384
 
 @dataclass(frozen=True)
 class Listen:
-    """Where the console listens.
+    """Where the console listens, or another listener under the same rules.
 
     Attributes
     ----------
+    what : str
+        What listens; its token's variable is called after it.
     names : host names by which browsers reach it, beside `host`; each with its port where that is another than `port`
     token_file, certificate_file, key_file : None where there is none
     """
@@ -45,6 +49,7 @@ class Listen:
     token_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    what: str = "console"
 
     def checked(self) -> Listen:
         """It, if it is safe.
@@ -60,18 +65,21 @@ class Listen:
             missing = [
                 what
                 for what, there in (
-                    ("a token (--token-file, DRIFTLINE_CONSOLE_TOKEN_FILE)", self.token_file is not None),
+                    (
+                        f"a token (--token-file, DRIFTLINE_{self.what.upper()}_TOKEN_FILE)",
+                        self.token_file is not None,
+                    ),
                     ("TLS (--certificate and --key)", self.certificate_file is not None),
                 )
                 if not there
             ]
             if missing:
                 raise ConfigError(
-                    f"a console on {self.host} would be open to the network: it needs {' and '.join(missing)}; or listen on 127.0.0.1"
+                    f"{self.what} on {self.host} would be open to the network: it needs {' and '.join(missing)}; or listen on 127.0.0.1"
                 )
             if self.host in ANY and not self.names:
                 raise ConfigError(
-                    f"{self.host} is no name by which a browser asks: say --name console.example.com as well"
+                    f"{self.host} is no name by which anybody asks: say --name {self.what}.example.com as well"
                 )
         if self.token_file is not None:
             token_in(self.token_file)
@@ -126,15 +134,26 @@ async def serve(
     stop = told_to_stop()
     index = Index(settings.input_topics, settings.base)
     follower = Follower(settings, index, since_ms)
-    bound = _bound(listen)
+    bound = bound_to(listen)
     port = bound.getsockname()[1]
-    access = listen.access(port)
+    app = application(index, listen.access(port), closing=stop)
+    say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
+    await served(app, listen, bound, follower.run(), stop)
+
+
+async def served(
+    app: ASGIApp,
+    listen: Listen,
+    bound: socket.socket,
+    reading: Coroutine[Any, Any, None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve an application at `bound`, beside `reading`, until `stop` is set or one of them ends; raises what either does."""
     server = _Server(
         uvicorn.Config(
-            application(index, access, closing=stop),
+            app,
             ssl_certfile=listen.certificate_file,
             ssl_keyfile=listen.key_file,
-            lifespan="off",
             http="h11",
             ws="none",
             proxy_headers=False,
@@ -147,21 +166,20 @@ async def serve(
             h11_max_incomplete_event_size=MAX_HEAD,
         )
     )
-    reading = asyncio.create_task(follower.run())
+    read = asyncio.create_task(reading)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     told = asyncio.create_task(stop.wait())
-    say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
     try:
-        await asyncio.wait({reading, serving, told}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (reading, serving):
+        await asyncio.wait({read, serving, told}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (read, serving):
             if task.done():
                 task.result()
     finally:
         stop.set()
         server.should_exit = True
         told.cancel()
-        reading.cancel()
-        await asyncio.gather(reading, serving, told, return_exceptions=True)
+        read.cancel()
+        await asyncio.gather(read, serving, told, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):
@@ -173,7 +191,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _bound(listen: Listen) -> socket.socket:
+def bound_to(listen: Listen) -> socket.socket:
+    """A socket that listens there; `ConfigError` where that cannot be."""
     try:
         found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, proto, _, address = found[0]
@@ -183,6 +202,6 @@ def _bound(listen: Listen) -> socket.socket:
         bound.listen(MAX_CONNECTIONS)  # who asks before the first turn is answered then
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"the console cannot listen on {listen.host}:{listen.port} ({error}); choose another port with --port"
+            f"{listen.what} cannot listen on {listen.host}:{listen.port} ({error}); choose another port with --port"
         ) from error
     return bound

@@ -96,6 +96,11 @@ class Call(NamedTuple):
     lines: Sequence[Line] = ()
     is_after: bool = False
 
+    @property
+    def carried(self) -> str:
+        """Its arguments on one line."""
+        return ", ".join(" ".join(filter(None, each)) for each in self.arguments)
+
 
 class Node(NamedTuple):
     """A call in the drawing of provenance, or what stands in a call's place; `y` is its middle."""
@@ -178,11 +183,8 @@ def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
     InputError
         Nothing that is kept names the session.
     """
-    if row.name is None:
-        raise InputError("only tokens tell of this session: no record names it yet")
-    tenant, root, session = row.name
     source = Kept(index, row)
-    trail = build(source, session, index.inputs, tenant=tenant, root=root, values=quotes != "none")
+    trail = trail_of(index, row, source, values=quotes != "none")
     finding = _finding(source, row.finding)
     reads_events = not set(index.inputs) & set(source.unread)
     calls = _calls(trail, quotes)
@@ -213,6 +215,14 @@ def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
         chain_holds=trail.chain.holds or row.left_out > 0 or row.begins > 0,
         unread=dict(sorted(source.unread.items())),
     )
+
+
+def trail_of(index: Index, row: Row, source: Kept, *, values: bool = False) -> Trail:
+    """The trail of a session, of what is kept of it, with the `values` of arguments and answers or without; raises as `told`."""
+    if row.name is None:
+        raise InputError("only tokens tell of this session: no record names it yet")
+    tenant, root, session = row.name
+    return build(source, session, index.inputs, tenant=tenant, root=root, values=values)
 
 
 def _finding(source: Kept, uid: str) -> dict[str, Any]:

@@ -71,19 +71,26 @@ def _judged(decided: Entry) -> bool:
 
 def did_instead(trail: Trail) -> list[str]:
     """The gravest call, why, and what would have passed."""
-    grave = {"revoke": 3, "deny": 2, "alert": 1}
     flagged = [each for each in trail.of("decided") if _is_flagged(each)]
-    if not flagged:
+    worst = gravest(trail)
+    if worst is None:
         return ["nothing was flagged"]
-    worst = max(
-        flagged, key=lambda each: (grave.get(str(each.data["verdict"]), 0), number_of(each.data["score"]))
-    )
     lines = [brief(worst)]
     if worst.data["would_pass"]:
         lines.append(f"would have passed: {worst.data['would_pass']}")
     ran = [each.text for each in trail.of("gap") if each.data["gap"] == "ran"]
     others = [f"{counted(len(flagged) - 1, 'other call')} flagged"] if len(flagged) > 1 else []
     return [*lines, *others, *ran[:MAX_SAID]]
+
+
+def gravest(trail: Trail) -> Entry | None:
+    """The decision on the gravest call, by its verdict and its score; None where nothing was flagged."""
+    grave = {"revoke": 3, "deny": 2, "alert": 1}
+    return max(
+        (each for each in trail.of("decided") if _is_flagged(each)),
+        key=lambda each: (grave.get(str(each.data["verdict"]), 0), number_of(each.data["score"])),
+        default=None,
+    )
 
 
 def fate(trail: Trail) -> list[str]:

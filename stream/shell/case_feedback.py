@@ -10,11 +10,13 @@ from typing import Any
 import orjson
 
 from models.contracts import Feedback
+from stream import feedback
 from stream.events import ALERTS, rfc3339
 from stream.offline.verdicts import Subject
 from stream.outbound.feedback import uid_of
 from stream.settings import Settings
 from stream.shell import export
+from stream.shell.send import send_signed
 
 
 def documents(settings: Settings, base: str) -> Iterator[Any]:
@@ -36,10 +38,27 @@ def verdict_on(subject: Subject, verdict: str, by: str, comment: str) -> Feedbac
     return Feedback.model_validate(subject._asdict() | said)
 
 
+def give(settings: Settings, said: Feedback, signing: Any) -> None:
+    """Put a verdict on the bus, signed by a private key.
+
+    Raises
+    ------
+    BrokerError
+        No broker confirmed it.
+    """
+    token = feedback.sign(said, settings.issuer, signing)
+    send_signed(settings, "feedback.given", said.tenant, token)
+
+
+def is_finding_of(finding: Any, said: Feedback, key: str) -> bool:
+    """Whether a finding tells of a verdict that the key of that id signed."""
+    return bool(_uid(finding) == uid_of(said, key))
+
+
 def told(settings: Settings, said: Feedback, key: str, within_s: float) -> bool:
     """Whether the finding of a verdict, signed by the key of that id, is among the alerts within that time; raises as `documents`."""
-    deadline, uid = time.monotonic() + within_s, uid_of(said, key)
-    while not any(_uid(each) == uid for each in documents(settings, ALERTS)):
+    deadline = time.monotonic() + within_s
+    while not any(is_finding_of(each, said, key) for each in documents(settings, ALERTS)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.5)
