@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.contracts import FAMILIES, Action, Family, Standing, Verdict
 from stream.console.index import FLAGGED, Index, Kept, Row
 from stream.console.listing import Filters, is_closed, risk
-from stream.console.quoting import Line
+from stream.console.quoting import Line as Quote
 from stream.console.story import FATES, Call, Story, told, trail_of
 from stream.core.items import Mark
 from stream.events import ALERTS, DECISIONS, clipped, counted, moment_ms, object_in, rfc3339, short_hash
@@ -107,14 +107,6 @@ class Moment(BaseModel):
     what: Untrusted | None = None
 
 
-class Rested(BaseModel):
-    """A line of what an earlier call returned, which a flagged call rests on."""
-
-    call: int
-    tool: Untrusted | None = None
-    returned: Untrusted | None = Field(None, description="Values are masked.")
-
-
 class Judged(BaseModel):
     """A call of a session; a number of -1 was never judged, which is not an allow."""
 
@@ -150,7 +142,9 @@ class CaseStory(Answer):
     asked: list[Untrusted] = []
     asked_unknown: str = ""
     did_instead: Untrusted | None = None
-    rests_on: list[Rested] = []
+    rests_on: Untrusted | None = Field(
+        None, description="Lines of answers that the call rests on, values masked."
+    )
     against_it: list[Because] = []
     score_from: dict[str, int] = Field({}, description="Per cent of the score by family.")
     would_have_passed: Untrusted | None = None
@@ -183,7 +177,9 @@ class Explained(Answer):
     in_short: str
     tool: Untrusted | None = None
     arguments: Untrusted | None = Field(None, description="Masked.")
-    rests_on: list[Rested] = []
+    rests_on: Untrusted | None = Field(
+        None, description="Lines of answers that the call rests on, values masked."
+    )
     against_it: list[Because] = []
     other_evidence: list[Because] = []
     calls_it_rests_on: list[Judged] = []
@@ -490,11 +486,10 @@ def _call(call: Call) -> Judged:
     )
 
 
-def _rests_on(lines: Sequence[Line]) -> list[Rested]:
-    return [
-        Rested(call=each.call, tool=quoted(each.tool, SHORT), returned=quoted(each.text, LINE))
-        for each in lines
-    ]
+def _rests_on(lines: Sequence[Quote]) -> Untrusted | None:
+    # One text, there or not: how many lines there are, and of which calls, is up to whoever wrote them.
+    told_of = "; ".join(f"call {each.call}, {each.tool}, returned: {each.text}" for each in lines)
+    return quoted(told_of or "no line stands out", 2 * LINE)
 
 
 def _because(family: Any, text: Any, name: Any = "", calls: Any = ()) -> Because:
@@ -559,7 +554,7 @@ def explained(index: Index, row: Row, number: int | None) -> Explained:
         f"{verdict}{figure}, by {families}{shadow}",
         tool=quoted(data["tool"], SHORT),
         arguments=quoted(mine.carried, LINE) if mine is not None else None,
-        rests_on=_rests_on(mine.lines) if mine is not None else [],
+        rests_on=_rests_on(mine.lines if mine is not None else ()),
         against_it=[_evidence(each) for each in against[:MAX_LISTED]],
         other_evidence=[_evidence(each) for each in others[: MAX_LISTED // 2]],
         calls_it_rests_on=[_call(each) for each in cited[:MAX_LISTED]],
