@@ -70,7 +70,7 @@ def in_version(finding: dict[str, Any], version: Version) -> dict[str, Any]:
             agent = {"uid": application.get("uid", application.get("name")), **application}
             if (session := member(actor, "session").get("uid")) is not None:
                 agent["instance_uid"] = session
-            told["evidences"] = [{**each, "ai_agent": agent} for each in evidences]
+            told["evidences"] = [{**each, "ai_agent": dict(agent)} for each in evidences]
     if (comment := told.pop("comment", None)) is not None:
         note = {"comment": comment, "created_time": finding["time"]}
         if by := member(member(finding, "unmapped"), "feedback").get("by"):
