@@ -9,6 +9,7 @@ import re
 import unicodedata
 from typing import Literal
 
+from models.text.requests import start_of_request
 from models.text.secrets import DIGEST, digested
 
 Quotes = Literal["none", "masked", "full"]
@@ -41,14 +42,19 @@ _MARKS = str.maketrans({"“": "'", "”": "'", "„": "'", "«": "'", "»": "'"
 
 
 def asked(text: str, quotes: Quotes) -> str:
-    """What an intent begins with, as far as it may be quoted; empty where nothing may be.
+    """What an intent begins with, as far as it may be quoted; empty where nothing may be. What only says who the agent is is left out.
 
+    >>> asked("You are the service desk's assistant. Never promise dates. Please close ticket 47.", "masked")
+    '… Please close ticket 47'
     >>> asked("Pay bill 40-118 to ann@example.org by Friday.\\n Then rest. ", "masked")
     'Pay bill ******** to ********@example.org by Friday. Then rest'
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[: 8 * MAX_ASKED]))
+    start = start_of_request(text)
+    told = without_secrets(plain(text[start : start + 8 * MAX_ASKED]))
+    if start:
+        told = f"… {told}"
     if quotes == "masked":
         told = _VALUE.sub(lambda found: masked(found[0]), told)
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")
