@@ -18,10 +18,11 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from stream import bootstrap
 from stream.console.index import Index
-from stream.events import ALERTS, CASES, EVENTS, Output, Record
+from stream.events import ALERTS, CASES, EVENTS, Output, Record, dumps
 from stream.feedback import SignedFeedback
 from stream.offline import files, replay
 from stream.offline.chain import name_of_alert
+from stream.offline.trail import build
 from stream.offline.verdicts import subject, verdicts
 from stream.outbound.act import Actor
 from stream.outbound.findings import finding
@@ -34,6 +35,7 @@ from tests.unit.test_campaigns import a_record, drifted
 from tests.unit.test_containment import at, outcome, revoked
 from tests.unit.test_feedback import PUBLIC, record_of, said
 from tests.unit.test_findings import CHANGES, NINE, some_change
+from tests.unit.test_trail import INPUTS, SESSION, Told, sample
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "stream" / "samples").glob("*.jsonl"))
@@ -402,3 +404,33 @@ def test_whoever_reads_alerts_reads_both(version: Version) -> None:
     found = subject([told], "case-1")
     assert found is not None
     assert found.agent == "invoice-bot"
+
+
+def test_an_audit_tells_the_same_story_whatever_version_its_alerts_are_in() -> None:
+    def in_other(record: Record) -> Record:
+        if record.topic != ALERTS:
+            return record
+        return record._replace(value=dumps(in_version(orjson.loads(record.value or b""), "1.9.0")))
+
+    before, after = (
+        build(Told(records), SESSION, INPUTS) for records in (sample(), [in_other(each) for each in sample()])
+    )
+    assert len(before.of("alert")) == 2
+    assert [each.text for each in after.entries] == [each.text for each in before.entries]
+
+
+def test_the_page_names_what_moved_as_findings_have_it() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8").split("## OCSF 1.9", 1)[1]
+    told = in_version(finding(some_change()), "1.9.0")
+    (verdict,) = alerts(actor("1.9.0").act(log(record_of(said()))))
+    for path in (
+        "actor.application.name",
+        "evidences.ai_agent",
+        "notes.comment",
+        "notes.owner.name",
+        "notes.created_time",
+    ):
+        assert f"`{path}`" in page
+        place: Any = verdict if path.startswith("notes") else told
+        for step in path.split("."):
+            place = (place[0] if isinstance(place, list) else place)[step]
