@@ -341,8 +341,8 @@ def test_a_replay_in_1_9_says_of_every_sample_what_one_in_1_8_says_and_says_it_a
     settings = Settings(state_dir=tmp_path, attestation_issuers=ROOT / "stream" / "samples" / "issuers.json")
     judge = bootstrap.judge(settings, mode="enforce")
     n_alerts = 0
-    for sample in SAMPLES:
-        judged = replay.replay(files.read_records(sample), judge)
+    for path in SAMPLES:
+        judged = replay.replay(files.read_records(path), judge)
         cases = [
             Record(CASES, 0, n, 0, "none", each.key, each.headers, each.value)
             for n, each in enumerate(each for each in judged if each.topic == CASES)
