@@ -200,41 +200,37 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
     """What OCSF has no place for."""
     case = change.case
     attested = {"attested": dict(change.attested)} if change.attested is not None else {}
-    amount = {1: {"amount": "large"}, -1: {"amount": "trivial"}}.get(step_of_amount(change), {})
-    return (
-        attested
-        | amount
-        | {
-            "dedup_key": dedup_key(case.tenant, case.session_id),
-            "standing": {
-                "before": case.before,
-                "after": case.after,
-                "peak": max(change.peak, case.after, key=RANK.__getitem__),
-            },
-            "verdict": case.verdict,
-            "cause": case.cause,
-            "enforced": case.enforced,
-            "inherited_from": case.inherited_from,
-            "policy": case.policy,
-            "core": case.core,
-            "score": case.score,
-            "reason": clipped(case.reason, MAX_REASON),
-            "shares": _shares(change),
-            "after_end": change.over and case.kind == "standing",
-            **({"target": target} if (target := alert_text.target(change)) is not None else {}),
-            "would_pass": change.deed.would_pass if change.deed is not None else "",
-            "frameworks": frameworks(shown.signals),
-            "exposure": exposure(change),
-            "credentials": [
-                {"broker": ref.broker, "kind": ref.kind, "value": ref.value} for ref in shown.credentials
-            ],
-            "cut": {
-                "credentials": len(case.credentials) - len(shown.credentials),
-                "evidence": len(change.evidence) - len(shown.evidence),
-                "path": len(case.path) - len(shown.path),
-            },
-        }
-    )
+    return attested | {
+        "dedup_key": dedup_key(case.tenant, case.session_id),
+        "standing": {
+            "before": case.before,
+            "after": case.after,
+            "peak": max(change.peak, case.after, key=RANK.__getitem__),
+        },
+        "verdict": case.verdict,
+        "cause": case.cause,
+        "enforced": case.enforced,
+        "inherited_from": case.inherited_from,
+        "policy": case.policy,
+        "core": case.core,
+        "score": case.score,
+        "reason": clipped(case.reason, MAX_REASON),
+        "shares": _shares(change),
+        "after_end": change.over and case.kind == "standing",
+        **({"target": target} if (target := alert_text.target(change)) is not None else {}),
+        **({"amount": "large" if step > 0 else "trivial"} if (step := step_of_amount(change)) else {}),
+        "would_pass": change.deed.would_pass if change.deed is not None else "",
+        "frameworks": frameworks(shown.signals),
+        "exposure": exposure(change),
+        "credentials": [
+            {"broker": ref.broker, "kind": ref.kind, "value": ref.value} for ref in shown.credentials
+        ],
+        "cut": {
+            "credentials": len(case.credentials) - len(shown.credentials),
+            "evidence": len(change.evidence) - len(shown.evidence),
+            "path": len(case.path) - len(shown.path),
+        },
+    }
 
 
 def dedup_key(tenant: str, session_id: str) -> str:

@@ -65,14 +65,17 @@ def in_version(finding: dict[str, Any], version: Version) -> dict[str, Any]:
     if application:
         others = {name: value for name, value in actor.items() if name not in ("app_name", "app_uid")}
         told["actor"] = {**others, "application": application}
-        if evidences := finding.get("evidences"):
+        evidences = finding.get("evidences")
+        if isinstance(evidences, list):
             # A run of an agent is an instance of it; its workload's identity outlives names.
             agent = {"uid": application.get("uid", application.get("name")), **application}
             if (session := member(actor, "session").get("uid")) is not None:
                 agent["instance_uid"] = session
-            told["evidences"] = [{**each, "ai_agent": dict(agent)} for each in evidences]
+            told["evidences"] = [
+                {**each, "ai_agent": dict(agent)} if isinstance(each, dict) else each for each in evidences
+            ]
     if (comment := told.pop("comment", None)) is not None:
-        note = {"comment": comment, "created_time": finding["time"]}
+        note = {"comment": comment, "created_time": finding.get("time")}
         if by := member(member(finding, "unmapped"), "feedback").get("by"):
             note["owner"] = {"name": by}
         told["notes"] = [note]

@@ -146,17 +146,34 @@ def test_nothing_is_lost_and_telling_it_twice_changes_nothing(
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),
-        lambda each: st.dictionaries(
-            st.sampled_from(["metadata", "version", "actor", "app_name", "evidences", "unmapped", "time"]),
-            each,
+        lambda each: (
+            st.lists(each, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "actor",
+                        "app_name",
+                        "session",
+                        "evidences",
+                        "comment",
+                        "unmapped",
+                        "feedback",
+                        "by",
+                        "notes",
+                    ]
+                ),
+                each,
+            )
         ),
         max_leaves=8,
     )
 )
 def test_a_finding_of_whatever_shape_is_told_or_left_alone(value: Any) -> None:
-    if isinstance(value, dict):
-        assert isinstance(in_version(value, "1.9.0"), dict)
-    assert agent_of(value) is None or value
+    shape = value if isinstance(value, dict) else {"actor": value, "evidences": value, "comment": value}
+    told = in_version({**shape, "metadata": {"version": "1.8.0"}}, "1.9.0")
+    assert told["metadata"] == {"version": "1.9.0"}
+    assert [agent_of(each) for each in (told, value)] == [agent_of(told), agent_of(value)]
+    comment_of(told)
 
 
 # ------------------------------------------------------------------ damages
