@@ -9,10 +9,16 @@ from models.lexicons.loader import lexicon
 
 MAX_SCANNED = 8192
 """Characters of a text that are looked through."""
-_WORDS, _VERBS = lexicon("requests"), lexicon("verbs")
+_WORDS = lexicon("requests")
+_VERBS = lexicon("verbs")
 _STANDING, _LATER = _WORDS.words("standing"), _WORDS.words("later")
 _BEGINS = _WORDS.words("asking_verbs").union(
-    *(_VERBS.words(name) for name in ("read", "execute", "write", "destructive", "sending", "leading"))
+    _VERBS.words("read"),
+    _VERBS.words("execute"),
+    _VERBS.words("write"),
+    _VERBS.words("destructive"),
+    _VERBS.words("sending"),
+    _VERBS.words("leading"),
 )
 
 
