@@ -9,13 +9,12 @@ import re
 import unicodedata
 from typing import Literal
 
-from models.text.requests import start_of_request
 from models.text.secrets import DIGEST, digested
 
 Quotes = Literal["none", "masked", "full"]
 
 MAX_ASKED = 140
-"""Characters of an intent that are quoted, from its beginning on."""
+"""Characters of an intent that are quoted."""
 MAX_ASKED_BYTES = 160
 """... and bytes, since a session keeps it."""
 MAX_VALUE = 60
@@ -41,17 +40,16 @@ _MARKS = str.maketrans({"“": "'", "”": "'", "„": "'", "«": "'", "»": "'"
 """Marks that a quote stands between: none of its own can end it."""
 
 
-def asked(text: str, quotes: Quotes) -> str:
-    """What an intent begins with, as far as it may be quoted; empty where nothing may be. What only says who the agent is is left out.
+def asked(text: str, quotes: Quotes, start: int = 0) -> str:
+    """What an intent says from character `start` on, as far as it may be quoted; empty where nothing may be.
 
-    >>> asked("You are the service desk's assistant. Never promise dates. Please close ticket 47.", "masked")
-    '… Please close ticket 47'
     >>> asked("Pay bill 40-118 to ann@example.org by Friday.\\n Then rest. ", "masked")
     'Pay bill ******** to ********@example.org by Friday. Then rest'
+    >>> asked("You are a clerk. Close it.", "masked", 17)
+    '… Close it'
     """
     if quotes == "none":
         return ""
-    start = start_of_request(text)
     told = without_secrets(plain(text[start : start + 8 * MAX_ASKED]))
     if start:
         told = f"… {told}"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text import quotes
-from models.text.requests import MAX_SCANNED, start_of_request
+from models.tools.requests import MAX_SCANNED, start_of_request
 
 ROLE = "You are the service desk's assistant."
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
@@ -50,7 +50,7 @@ SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
     ],
 )
 def test_the_quote_begins_where_something_is_asked(text: str, quoted: str) -> None:
-    assert quotes.asked(text, "full") == quoted
+    assert quotes.asked(text, "full", start_of_request(text)) == quoted
     assert quotes.asked(text, "none") == ""
 
 
@@ -61,7 +61,7 @@ def test_of_the_samples_two_begin_with_a_system_prompt_and_are_quoted_by_their_t
             event = orjson.loads(line)
             text = (event.get("intent") or {}).get("text")
             if text and start_of_request(text):
-                cut[path.stem] = quotes.asked(text, "masked")[:36]
+                cut[path.stem] = quotes.asked(text, "masked", start_of_request(text))[:36]
     assert cut == dict.fromkeys(
         ["35-desk-code-agent", "36-desk-code-agent-asked"], "… Reset the password of Marco Fell, "
     )
@@ -94,7 +94,7 @@ def test_a_quote_is_a_piece_of_its_text_and_bounded(pieces: list[str]) -> None:
     start = start_of_request(text)
     assert 0 <= start <= len(text)
     for how in ("masked", "full"):
-        told = quotes.asked(text, how)  # type: ignore[arg-type]
+        told = quotes.asked(text, how, start)  # type: ignore[arg-type]
         assert len(told) <= quotes.MAX_ASKED
         assert len(told.encode()) <= quotes.MAX_ASKED_BYTES
         assert "4111 1111" not in told

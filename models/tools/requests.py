@@ -6,20 +6,13 @@ import re
 from collections.abc import Iterable
 
 from models.lexicons.loader import lexicon
+from models.tools.verbs import LEADING_VERBS, POWER_VERBS, VERBS
 
 MAX_SCANNED = 8192
 """Characters of a text that are looked through."""
 _WORDS = lexicon("requests")
-_VERBS = lexicon("verbs")
 _STANDING, _LATER = _WORDS.words("standing"), _WORDS.words("later")
-_BEGINS = _WORDS.words("asking_verbs").union(
-    _VERBS.words("read"),
-    _VERBS.words("execute"),
-    _VERBS.words("write"),
-    _VERBS.words("destructive"),
-    _VERBS.words("sending"),
-    _VERBS.words("leading"),
-)
+_BEGINS = _WORDS.words("asking_verbs").union(VERBS, POWER_VERBS, LEADING_VERBS)
 
 
 def _any_of(phrases: Iterable[str]) -> str:
