@@ -189,7 +189,7 @@ def actor(settings: Settings) -> Actor:
     rulings = SignedResolutions(keys, settings.issuer)
     verdicts = SignedFeedback(keys, settings.issuer)
     signing = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir)
-    return Actor(signing, rulings.read, verdicts.read)
+    return Actor(signing, rulings.read, verdicts.read, ocsf_version=settings.ocsf_version)
 
 
 def spare_the_collector() -> None:

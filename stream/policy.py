@@ -123,6 +123,31 @@ class Revocations(_Part):
     confirm_minutes: Annotated[float, Field(gt=0, le=60)] | None = None
 
 
+class Amounts(_Part):
+    """From which sum of money on a call is one step more severe, and below which one step less; None: no sum is."""
+
+    large: Annotated[float, Field(gt=0, le=MAX_WHOLE)] | None = None
+    trivial: Annotated[float, Field(gt=0, le=MAX_WHOLE)] | None = None
+
+    @model_validator(mode="after")
+    def _leave_something_between(self) -> Self:
+        if self.large is not None and self.trivial is not None and self.trivial >= self.large:
+            raise ValueError("trivial must be less than large")
+        return self
+
+    def step(self, amount: float | None) -> Literal[-1, 0, 1]:
+        """By how many steps a call's largest sum moves its severity.
+
+        >>> [Amounts(large=1000.0, trivial=5.0).step(amount) for amount in (None, 4.99, 5, 999.99, 1000)]
+        [0, -1, 0, 0, 1]
+        """
+        if amount is None:
+            return 0
+        if self.large is not None and amount >= self.large:
+            return 1
+        return -1 if self.trivial is not None and amount < self.trivial else 0
+
+
 class ModeOf(_Part):
     """Whom another mode holds for than for the rest: a tenant, an agent by its declared id, or an agent of one tenant."""
 
@@ -267,6 +292,7 @@ class Policy(_Part):
     attestations: AttestationDemand = AttestationDemand()
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
+    amounts: Amounts = Amounts()
     credentials: Credentials = Credentials()
     expected_calls: Annotated[list[ExpectedCalls], Field(max_length=10_000)] = []
 
@@ -372,6 +398,8 @@ class Policy(_Part):
         content["expected_calls"].sort(key=dumps)
         if self.quotes == "masked":
             del content["quotes"]
+        if self.amounts == Amounts():
+            del content["amounts"]
         if self.credentials == Credentials():
             del content["credentials"]
         else:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from models.errors import ConfigError
-from stream.outbound.ocsf import is_web_address
+from stream.outbound.ocsf import OCSF_VERSION, VERSIONS, Version, is_web_address
 from stream.tls import check_client, client_context
 
 ENV_PREFIX = "DRIFTLINE_"
@@ -78,6 +78,9 @@ class Settings:
     runbook_url : str or None
         Web address below which your runbooks lie: an alert links to ``<runbook_url>/<family>``, of the family that
         drives it, or ``/drift``. None gives no link. It stands in cases: the same for every worker and replay.
+    ocsf_version : str
+        The version of OCSF in which alerts go out: 1.8.0, or 1.9.0 where your SIEM reads it (docs/alerts.md). The same for every worker
+        and replay. Whatever reads alerts here reads both.
     signing_key_file : Path or None
         RSA private keys, 2048 bits or more, as PEM, JWK or JWK set; the first signs, all are published. Read
         again when the file changes. None makes a development key in `state_dir` once and keeps it there.
@@ -139,6 +142,7 @@ class Settings:
     audiences: dict[str, str] = field(default_factory=dict)
     risk_audience: str = "https://receiver.example.com/ssf"
     runbook_url: str | None = None
+    ocsf_version: Version = OCSF_VERSION
     signing_key_file: Path | None = None
     activation_jwks: Path | None = None
     releases_dir: Path | None = None
@@ -189,6 +193,8 @@ class Settings:
             raise ConfigError(_wrong("log_format", self.log_format, " or ".join(FORMATS)))
         if self.runbook_url is not None and not is_web_address(self.runbook_url):
             raise ConfigError(_wrong("runbook_url", self.runbook_url, "an http or https address"))
+        if self.ocsf_version not in VERSIONS:
+            raise ConfigError(_wrong("ocsf_version", self.ocsf_version, " or ".join(VERSIONS)))
         if not self.input_topics:
             raise ConfigError('DRIFTLINE_INPUT_TOPICS names no topic; expected {"agent.events.v1": null}')
         for name, least in (

@@ -14,7 +14,7 @@ from models.text.secrets import DIGEST, digested
 Quotes = Literal["none", "masked", "full"]
 
 MAX_ASKED = 140
-"""Characters of an intent that are quoted, from its beginning on."""
+"""Characters of an intent that are quoted."""
 MAX_ASKED_BYTES = 160
 """... and bytes, since a session keeps it."""
 MAX_LINE = 240
@@ -42,15 +42,19 @@ _MARKS = str.maketrans({"“": "'", "”": "'", "„": "'", "«": "'", "»": "'"
 """Marks that a quote stands between: none of its own can end it."""
 
 
-def asked(text: str, quotes: Quotes) -> str:
-    """What an intent begins with, as far as it may be quoted; empty where nothing may be.
+def asked(text: str, quotes: Quotes, start: int = 0) -> str:
+    """What an intent says from character `start` on, as far as it may be quoted; empty where nothing may be.
 
     >>> asked("Pay bill 40-118 to ann@example.org by Friday.\\n Then rest. ", "masked")
     'Pay bill ******** to ********@example.org by Friday. Then rest'
+    >>> asked("You are a clerk. Close it.", "masked", 17)
+    '… Close it'
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[: 8 * MAX_ASKED]))
+    told = without_secrets(plain(text[start : start + 8 * MAX_ASKED]))
+    if start:
+        told = f"… {told}"
     if quotes == "masked":
         told = _VALUE.sub(lambda found: masked(found[0]), told)
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")

@@ -32,6 +32,7 @@ from stream.events import (
     moment_ms,
 )
 from stream.offline.chain import Name, name_of_alert
+from stream.outbound.ocsf import agent_of
 from stream.shell.outputs import claims_of
 
 TOPICS = (ALERTS, DECISIONS, CASES, HELD, REVOCATIONS, ENDS, OUTCOMES, FEEDBACK)
@@ -340,7 +341,7 @@ class Index:
         if row is None:
             return None
         _passes(row, time_ms)
-        row.agent = row.agent or _name(actor.get("app_name"))
+        row.agent = row.agent or _name(agent_of(alert))
         row.user = row.user or _name(member(actor, "user").get("uid"))
         standing, sequence = member(unmapped, "standing"), meta.get("sequence")
         if "feedback" in unmapped:

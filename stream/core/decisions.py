@@ -204,6 +204,7 @@ def _deed(call: Call, judgement: Judgement) -> Deed:
         shares=judgement.shares,
         would_pass=_would_pass(call, judgement),
         by_rule=ruling.by == "signal",
+        amount=policy.amounts.step(call.amount),
     )
 
 

@@ -54,6 +54,7 @@ class Call(NamedTuple):
     marks: list[Mark]
     release: Release
     shown: Shown | None  # what a reader is shown of it, where there is one
+    amount: float | None  # the largest sum of money in its arguments, where the policy weighs sums
     now_ms: int
     below: list[tuple[str, Session]]
 

@@ -14,6 +14,7 @@ from models.session import Session, Tombstone
 from models.text.fingerprints import content_print
 from models.text.index import Index
 from models.text.privacy import HASHED
+from models.tools import amounts
 from stream.core.arrival import Arrival
 from stream.core.births import shell_of
 from stream.core.credentials import print_of
@@ -25,6 +26,7 @@ from stream.core.references import is_secret
 from stream.core.releases import Release
 from stream.core.trees import Trees
 from stream.events import dumps
+from stream.policy import Amounts
 from stream.signals import registry
 from stream.signals.call import circumstances, circumstances_after_end, observe
 
@@ -92,6 +94,7 @@ class CallTaker:
             ),
             release=release,
             shown=_shown(evidence),
+            amount=_amount(context, event, release),
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
         )
@@ -129,6 +132,7 @@ class CallTaker:
             marks=["after_end", *_NUMBERED[novelty], *_of_references(session, event)],
             release=release,
             shown=None,
+            amount=None,
             now_ms=max(clock_ms, tomb.clock_ms),
             below=[],
         )
@@ -210,3 +214,10 @@ def _marks(
 def _of_references(session: Session, event: ToolCalled) -> list[Mark]:
     by_call = event.credential is not None and is_secret(event.credential)
     return ["secret_reference"] if by_call or any(map(is_secret, session.credentials)) else []
+
+
+def _amount(context: CallContext, event: ToolCalled, release: Release) -> float | None:
+    if release.policy.amounts == Amounts() or context.catalogue is None:
+        return None
+    tool = context.catalogue.tools.get(event.tool)
+    return amounts.largest(event.arguments, tool.parameters) if tool is not None else None

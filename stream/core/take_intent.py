@@ -11,6 +11,7 @@ from models.contracts import CatalogueChanged, IntentAmended, SessionDeclared, S
 from models.session import Session
 from models.text import quotes
 from models.tools.catalogue import Catalogue
+from models.tools.requests import start_of_request
 from stream.core import changes, intents
 from stream.core.arrival import Arrival
 from stream.core.catalogues import Packed
@@ -66,7 +67,8 @@ class IntentTaker:
             if len(session.credentials) > n_held:
                 self._hold_credentials(session)
         if event.intent is not None:
-            session.quote = quotes.asked(event.intent.text, release.policy.quotes)
+            text = event.intent.text
+            session.quote = quotes.asked(text, release.policy.quotes, start_of_request(text))
         if catalogue is not None:
             _relate(session, catalogue)
         if len(session.credentials) > n_held:

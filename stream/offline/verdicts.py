@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stream.events import member
+from stream.outbound.ocsf import agent_of, comment_of
 
 LABELS: Mapping[str, str] = {
     "true_positive": "hijacked",
@@ -78,7 +79,7 @@ def verdicts(findings: Iterable[Any]) -> list[Verdict]:
             str(told["verdict"]),
             str(told.get("by")),
             str(told.get("key")),
-            str(each.get("comment") or ""),
+            str(comment_of(each) or ""),
             uid,
             about.root_session_id,
         )
@@ -185,7 +186,7 @@ def _subject(finding: Any) -> Subject | None:
         str(member(finding, "finding_info").get("uid")),
         str(metadata.get("correlation_uid")),
         session,
-        str(actor.get("app_name") or ""),
+        str(agent_of(finding) or ""),
         severity if isinstance(severity, int) and 0 <= severity <= 6 else 0,
         member(finding, "unmapped").get("enforced") is True,
     )

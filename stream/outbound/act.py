@@ -45,6 +45,7 @@ from stream.outbound.campaigns import Campaigns
 from stream.outbound.claims import CREDENTIALS_RELEASED
 from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
+from stream.outbound.ocsf import OCSF_VERSION, Version, in_version
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
 
 FromLog = Case | HeldResolved | FeedbackGiven | OutcomeTold | ClockTick
@@ -83,6 +84,8 @@ class Actor:
         Verifies the token of a ruling on what is held, or raises `SchemaError`.
     verdicts : callable
         Verifies the token of an analyst's verdict, and gives it with the id of its key, or raises `SchemaError`.
+    ocsf_version : str
+        The version of OCSF in which alerts go out; cases hold theirs in `OCSF_VERSION`.
     """
 
     def __init__(
@@ -90,8 +93,11 @@ class Actor:
         keys: SigningKeys,
         rulings: Callable[[str], Resolution] = _nobody,
         verdicts: Callable[[str], tuple[Feedback, str]] = _unheard,
+        *,
+        ocsf_version: Version = OCSF_VERSION,
     ) -> None:
         self._keys, self._rulings, self._verdicts = keys, rulings, verdicts
+        self._ocsf_version: Version = ocsf_version
         self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
         # By record id: what a ruling may be about, while records are acted on.
         self._held: dict[str, Record] = {}
@@ -194,7 +200,7 @@ class Actor:
         return outputs
 
     def _pass_time(self, record: Record) -> list[Output]:
-        return _alerts(self.containment.pass_time(record.partition, record.timestamp_ms))
+        return self._alerts(self.containment.pass_time(record.partition, record.timestamp_ms))
 
     def _read(self, record: Record) -> list[Output]:
         read = read_case(record)
@@ -203,7 +209,7 @@ class Actor:
         if isinstance(read, FeedbackGiven):
             return self._feedback(record, read)
         if isinstance(read, OutcomeTold):
-            return _alerts(self.containment.take(record.partition, read.tenant, read.outcome))
+            return self._alerts(self.containment.take(record.partition, read.tenant, read.outcome))
         return self._case(record, read) if isinstance(read, Case) else []
 
     def _case(self, record: Record, case: Case) -> list[Output]:
@@ -212,9 +218,9 @@ class Actor:
         ruling = self.breaker.rule(case)
         sets = plan(case, ruling)
         told = self.campaigns.take(case.finding, record.partition) if case.finding is not None else ()
-        outputs += [Output(ALERTS, key, (), dumps(finding)) for finding in told]
         if ruling.opens is not None:
-            outputs.append(Output(ALERTS, key, (), dumps(alarm.held(case, ruling.opens))))
+            told = [*told, alarm.held(case, ruling.opens)]
+        outputs += [self._alert(key, finding) for finding in told]
         if ruling.held_by is not None:
             held = Held(ruling.held_by, record.partition, record.offset, case.record_id)
             self.breaker.hold(case.tenant, held)
@@ -242,7 +248,7 @@ class Actor:
             raise SchemaError(
                 "control", "the feedback lies ahead of the broker's time; set the clock where it is signed"
             )
-        return _alerts([feedback.finding(said, key)])
+        return self._alerts([feedback.finding(said, key)])
 
     def _resolve(self, record: Record, ruling: Resolution) -> list[Output]:
         """Send or drop what an opening held before this place of the log, and say so."""
@@ -261,7 +267,7 @@ class Actor:
             self.containment.sent(case, revocations, record.partition, record.timestamp_ms)
         last = cases[-1][1]
         closing = alarm.resolved(last, ruling.breaker, sent=sends, by=ruling.by, count=len(cases))
-        outputs.append(Output(ALERTS, key, (), dumps(closing)))
+        outputs.append(self._alert(key, closing))
         headers = (
             ("action", ruling.action.encode()),
             ("breaker", ruling.breaker.encode()),
@@ -271,6 +277,12 @@ class Actor:
         )
         outputs.append(Output(HELD, key, headers, b""))
         return outputs
+
+    def _alerts(self, found: Sequence[dict[str, Any]]) -> list[Output]:
+        return [self._alert(each["metadata"]["tenant_uid"].encode(), each) for each in found]
+
+    def _alert(self, key: bytes, finding: dict[str, Any]) -> Output:
+        return Output(ALERTS, key, (), dumps(in_version(finding, self._ocsf_version)))
 
     def _signed(self, record: Record, case: Case, sets: Sequence[Signed]) -> list[Output]:
         outputs: list[Output] = []
@@ -288,10 +300,6 @@ class Actor:
             # The rest is sent all the same: sending it again later repeats ids that receivers drop.
             outputs.append(refusal(record, "schema", f"not signed: {'; '.join(refused)}"))
         return outputs
-
-
-def _alerts(found: Sequence[dict[str, Any]]) -> list[Output]:
-    return [Output(ALERTS, each["metadata"]["tenant_uid"].encode(), (), dumps(each)) for each in found]
 
 
 def _held_cases(records: Iterable[Record]) -> dict[tuple[str, str], list[tuple[int, Case]]]:

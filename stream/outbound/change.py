@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from models.contracts import Action, Case, CredentialRef, Evidence, Family, Standing
 
@@ -52,6 +52,7 @@ class Deed(NamedTuple):
     shares : what each family adds to the score, in hundredths of log odds; only where the score is told
     would_pass : what would have passed, as the decision has it
     by_rule : whether a signal led to the verdict, not the score
+    amount : 1 where it moves a large sum of money, by the policy, -1 where a trivial one, else 0
     """
 
     seq: int
@@ -65,6 +66,7 @@ class Deed(NamedTuple):
     shares: Sequence[tuple[Family, int]] = ()
     would_pass: str = ""
     by_rule: bool = False
+    amount: Literal[-1, 0, 1] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

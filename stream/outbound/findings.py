@@ -17,7 +17,7 @@ from stream.outbound import alert_text
 from stream.outbound.change import RANK, Change
 from stream.outbound.frameworks import attacks, frameworks
 from stream.outbound.ocsf import CONFIDENCE, OCSF_VERSION, PROFILES, RISK_LEVEL, SEVERITY, classified, product
-from stream.outbound.severity import confidence_of, severity_of
+from stream.outbound.severity import confidence_of, severity_of, step_of_amount
 
 BROKER_LAG_MS = 15 * 60 * 1000
 """Longest delay between a revocation and its effect that a broker's vendor documents: 15 minutes, Entra with
@@ -218,6 +218,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         "shares": _shares(change),
         "after_end": change.over and case.kind == "standing",
         **({"target": target} if (target := alert_text.target(change)) is not None else {}),
+        **({"amount": "large" if step > 0 else "trivial"} if (step := step_of_amount(change)) else {}),
         "would_pass": change.deed.would_pass if change.deed is not None else "",
         "frameworks": frameworks(shown.signals),
         "exposure": exposure(change),

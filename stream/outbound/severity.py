@@ -33,8 +33,18 @@ def severity_of(change: Change) -> int:
     """
     if change.deed is None:
         return change.severity or (HIGH if change.case.after == "contained" else MEDIUM)
-    impact = _impact(change.deed.action, [each for each in change.evidence if each.supports])
-    return max(change.severity, _SEVERITY[impact][confidence_of(change) - 1])
+    speaking = [each for each in change.evidence if each.supports]
+    now = _SEVERITY[_impact(change.deed.action, speaking)][confidence_of(change) - 1]
+    return max(change.severity, min(CRITICAL, max(LOW, now + step_of_amount(change))))
+
+
+def step_of_amount(change: Change) -> int:
+    """One step up for a call that moves a large sum of money, one down for a trivial one; none for a read, nor down for data that leaves."""
+    deed = change.deed
+    if deed is None or deed.action == "read":
+        return 0
+    leads_out = any(each.supports and f"{each.family}.{each.name}" in _LEADS_OUT for each in change.evidence)
+    return max(0, deed.amount) if leads_out else deed.amount
 
 
 def confidence_of(change: Change) -> int:

@@ -43,7 +43,7 @@ from stream.events import (
     REVOCATIONS,
     RISK,
 )
-from stream.outbound.ocsf import OCSF_VERSION, PROFILES
+from stream.outbound.ocsf import OCSF_VERSION, PROFILES, VERSIONS
 
 JSON, TOKEN, BYTES = "application/json", "application/secevent+jwt", "application/octet-stream"
 
@@ -69,7 +69,8 @@ _FINDING: dict[str, Any] = {
     "description": (
         f"OCSF {OCSF_VERSION} Detection Finding with the profiles {' and '.join(PROFILES)}; "
         "the whole class: "
-        f"https://schema.ocsf.io/{OCSF_VERSION}/classes/detection_finding?profiles={','.join(PROFILES)}"
+        f"https://schema.ocsf.io/{OCSF_VERSION}/classes/detection_finding?profiles={','.join(PROFILES)}. "
+        f"Where DRIFTLINE_OCSF_VERSION says so it is one of OCSF {VERSIONS[-1]}: see docs/alerts.md"
     ),
     "required": [
         "activity_id",

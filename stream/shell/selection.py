@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from models.errors import ConfigError
 from stream.events import ALERTS, DECISIONS, ENDS, OUTCOMES, REVOCATIONS, member
+from stream.outbound.ocsf import agent_of
 from stream.shell.outputs import Seen
 
 SEVERITIES = {"informational": 1, "low": 2, "medium": 3, "high": 4, "critical": 5, "fatal": 6}
@@ -87,11 +88,11 @@ def _about(seen: Seen, document: dict[str, Any]) -> _About:
             _text(document, "case_id"),
         )
     if seen.topic == ALERTS:
-        actor, severity = member(document, "actor"), document.get("severity_id")
+        agent, severity = agent_of(document), document.get("severity_id")
         return _About(
             _text(member(document, "metadata"), "tenant_uid"),
-            _text(member(actor, "session"), "uid"),
-            _text(actor, "app_name"),
+            _text(member(member(document, "actor"), "session"), "uid"),
+            agent if isinstance(agent, str) else None,
             _text(member(document, "finding_info"), "uid"),
             severity if isinstance(severity, int) else 0,
         )

@@ -65,6 +65,7 @@ def test_settings_argument_beats_the_environment() -> None:
         ({"DRIFTLINE_CHECKPOINT_S": "0"}, "more than 0"),
         ({"DRIFTLINE_SESSION_TIMEOUT_S": "0.1"}, "1 to 60"),
         ({"DRIFTLINE_RUNBOOK_URL": "wiki/soc"}, "an http or https address"),
+        ({"DRIFTLINE_OCSF_VERSION": "1.9"}, "DRIFTLINE_OCSF_VERSION is '1.9'; expected 1.8.0 or 1.9.0"),
     ],
 )
 def test_settings_wrong_value_is_refused_with_its_name(environment: dict[str, str], says: str) -> None:
