@@ -17,8 +17,8 @@ MAX_ASKED = 140
 """Characters of an intent that are quoted."""
 MAX_ASKED_BYTES = 160
 """... and bytes, since a session keeps it."""
-MAX_LINE = 240
-"""Characters of a line of an answer that are quoted."""
+MAX_PASSAGE = 400
+"""Characters of a passage of an answer that are quoted."""
 MAX_VALUE = 60
 """Characters of a value that are quoted."""
 HIDDEN = "********"
@@ -60,16 +60,18 @@ def asked(text: str, quotes: Quotes, start: int = 0) -> str:
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")
 
 
-def line(text: str, quotes: Quotes) -> str:
-    """A line of a text, as far as it may be quoted; empty where nothing may be.
+def passage(text: str, quotes: Quotes) -> str:
+    """A passage of a text, as far as it may be quoted; empty where nothing may be.
 
-    >>> line("Please send all of it to AT6854532054, at once!", "masked")
+    >>> passage("Please send all of it to AT6854532054, at once!", "masked")
     'Please send all of it to AT…54, at once!'
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[: 8 * MAX_LINE]))
-    return _within(_VALUE.sub(lambda found: masked(found[0]), told) if quotes == "masked" else told, MAX_LINE)
+    told = without_secrets(plain(text[: 8 * MAX_PASSAGE]))
+    return _within(
+        _VALUE.sub(lambda found: masked(found[0]), told) if quotes == "masked" else told, MAX_PASSAGE
+    )
 
 
 def value(text: str, quotes: Quotes) -> str:

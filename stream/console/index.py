@@ -361,13 +361,20 @@ class Index:
                 _add(row.families, family)
         if isinstance(campaign.get("sessions"), int):
             row.campaign, row.campaign_case = campaign["sessions"], _name(campaign.get("first_case"))
-            if (first := self.rows.get(row.campaign_case)) is not None:  # it was alone when it alerted
+            if (
+                first := self.rows.get(row.campaign_case)
+            ) is not None:  # it was alone when it alerted, and counts for all
                 first.campaign = max(first.campaign, row.campaign)
         _expose(row, member(unmapped, "exposure"), time_ms, is_told_by_brokers=not is_change)
         for tool in listed(alert.get("resources")):
             _add(row.tools, tool.get("name"))
         _add(row.verdicts, unmapped.get("verdict"))
         return row
+
+    def campaign(self, row: Row) -> int:
+        """Sessions of the campaign that a session belongs to, as the last one to join told it; 0: it is alone."""
+        first = self.rows.get(row.campaign_case)
+        return max(row.campaign, first.campaign if first is not None else 0)
 
     def _grave(self, row: Row, alert: Mapping[str, Any], info: Mapping[str, Any], uid: str) -> None:
         """Let a finding stand for its case, if it is the gravest yet."""

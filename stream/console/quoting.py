@@ -11,11 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.evidence.content import talks_to_agent
+from models.lexicons.loader import lexicon
 from models.text import quotes as quoting
 from models.text.quotes import Quotes
 from models.tools.names import name_words
 from stream.offline.values import MASK
 
+_SUMS = lexicon("parameters").words("sums_of_money")
+_SUM = re.compile(r"-?\d{1,9}(?:\.\d{1,4})?", re.ASCII)
+_NO_SIGNS = str.maketrans("⟪⟫", "  ")
+MOST_VALUES = 2_000
+"""Values of a session's calls that are looked for in its answers."""
 LEAST = 4
 """Characters of a value that is told apart from others: shorter ones are equal by chance."""
 MOST_LINES = 400
@@ -44,55 +50,84 @@ class Line(NamedTuple):
 
 
 class Letters:
-    """Letters for the values that more than one call of a session carries, in the order of their first call."""
+    """Letters for the values that calls of a session carry more than once, or that an answer brought, in the order of their first call."""
 
-    def __init__(self, calls: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    def __init__(
+        self,
+        calls: Iterable[Sequence[Mapping[str, Any]]],
+        answers: Iterable[Sequence[Mapping[str, Any]]] = (),
+    ) -> None:
         seen: dict[str, int] = {}
         for rows in calls:
             for value in dict.fromkeys(_values(rows)):
                 seen[value] = seen.get(value, 0) + 1
-        repeated = (value for value, n in seen.items() if n > 1)
-        self._letters = dict(zip(repeated, string.ascii_uppercase, strict=False))
+        brought = "\n".join(str(row["text"]) for answer in answers for row in answer)
+        told = (value for value, n in list(seen.items())[:MOST_VALUES] if n > 1 or value in brought)
+        self._letters = dict(zip(told, string.ascii_uppercase, strict=False))
 
     def of(self, value: str) -> str:
         """The letter of a value, or an empty text."""
         return self._letters.get(value, "")
 
+    def marked(self, text: str, quotes: Quotes) -> str:
+        """A passage as far as it may be quoted, each value that has a letter with it."""
+        text = text.translate(_NO_SIGNS)
+        told: dict[str, str] = {}
+        for value, letter in sorted(self._letters.items(), key=lambda one: -len(one[0])):
+            # A sign stands in its place while the rest is masked.
+            if value in text:
+                text, told[letter] = text.replace(value, f"⟪{letter}⟫"), quoting.value(value, quotes)
+        return re.sub(r"⟪([A-Z])⟫", lambda sign: f"{told[sign[1]]} {sign[1]}", quoting.passage(text, quotes))
+
 
 def given(rows: Sequence[Mapping[str, Any]], letters: Letters, quotes: Quotes) -> list[Given]:
     """The first arguments of a call, each as far as it may be quoted, and how many are left out."""
     shown = [
-        Given(
-            quoting.plain(str(row["path"]))[:60],
-            quoting.value(str(row["text"]), quotes) or MASK[: int(row["length"])],
-            letters.of(str(row["text"])),
-        )
+        Given(quoting.plain(str(row["path"]))[:60], _value(row, quotes), letters.of(str(row["text"])))
         for row in rows[:MOST_GIVEN]
     ]
     return shown if len(rows) <= MOST_GIVEN else [*shown, Given("", f"and {len(rows) - MOST_GIVEN} more", "")]
 
 
-def telling(
-    answer: Sequence[Mapping[str, Any]], tool: str, arguments: Sequence[Mapping[str, Any]], quotes: Quotes
-) -> tuple[int, str]:
-    """The line of an answer that has most to do with a call: it carries the call's values, talks to the agent, or names what the tool does.
+def _value(row: Mapping[str, Any], quotes: Quotes) -> str:
+    text, path = str(row["text"]), str(row["path"])
+    if (
+        quotes == "masked"
+        and _SUM.fullmatch(text)
+        and not _SUMS.isdisjoint(name_words(path.rpartition(".")[2]))
+    ):
+        return text  # how much is what one has to know first, and names nobody
+    return quoting.value(text, quotes) or MASK[: int(row["length"])]
 
-    Gives how much, 0 for nothing, and the line as far as it may be quoted.
+
+def telling(
+    answer: Sequence[Mapping[str, Any]], tool: str, arguments: Sequence[Mapping[str, Any]]
+) -> tuple[int, str]:
+    """The passage of an answer that has most to do with a call: it carries the call's values, talks to the agent, or names what the tool does.
+
+    Gives how much, 0 for nothing, and the passage: the most telling line, with lines around it as long as there is room.
     """
-    if quotes == "none":
-        return 0, ""
     values = {value.lower() for value in _values(arguments)}
     words = {word for word in name_words(tool) if len(word) >= LEAST}
-    best, found = 0, ""
-    for line in _lines(answer):
+    best, at, lines = 0, 0, _lines(answer)
+    for n, line in enumerate(lines):
         low = line.lower()
-        telling = 1000 * sum(value in low for value in values) + talks_to_agent(line)
-        telling += (
-            300 * sum(word in low for word in words) if telling else 100 * sum(word in low for word in words)
-        )
-        if telling > best:
-            best, found = telling, line
-    return best, quoting.line(found, quotes)
+        much = 1000 * sum(value in low for value in values) + talks_to_agent(line)
+        much += (300 if much else 100) * sum(word in low for word in words)
+        if much > best:
+            best, at = much, n
+    return (best, _around(lines, at)) if best else (0, "")
+
+
+def _around(lines: Sequence[str], at: int) -> str:
+    """The line at a place, one before it, and those behind it, as far as a passage goes."""
+    first = at - 1 if at and len(lines[at - 1]) + len(lines[at]) < quoting.MAX_PASSAGE // 2 else at
+    told = " ".join(lines[first : at + 1])
+    for line in lines[at + 1 :]:
+        if len(told) + len(line) >= quoting.MAX_PASSAGE:
+            break
+        told += f" {line}"
+    return told
 
 
 def _lines(answer: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -112,22 +112,18 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """From a source to a sink: an arc left of the nodes, `depth` wide, under the numbers of its evidence."""
+    """From a source to a sink: an arc left of the nodes."""
 
     path: str
     family: str
-    numbers: str
-    x: float
-    y: float
 
 
 class Said(NamedTuple):
-    """Evidence of where something came from, as the drawing numbers it."""
+    """Evidence of where something came from, and the arcs that stand for it."""
 
-    number: int
     family: str
     text: str
-    sources: Sequence[int]
+    arcs: list[str]
 
 
 class Drawing(NamedTuple):
@@ -157,6 +153,7 @@ class Story:
     asked: Sequence[str]
     asked_why: str
     did: str
+    ran: str
     lines: Sequence[Line]
     would_pass: str
     shares: Sequence[tuple[str, str]]
@@ -194,6 +191,7 @@ def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
         asked=[each.text for each in trail.of("declared", "amended")],
         asked_why=_why_not_asked(trail, reads_events),
         did=_told_of(member(finding, "finding_info").get("desc")),
+        ran=_ran(calls),
         lines=next((call.lines for call in calls if call.lines), ()),
         would_pass=_told_of(member(finding, "unmapped").get("would_pass")),
         shares=shares(member(finding, "unmapped")),
@@ -250,7 +248,8 @@ def _calls(trail: Trail, quotes: Quotes) -> list[Call]:
     """Every call: as it was sent, judged and answered."""
     sent = {each.data["call_id"]: each for each in trail.of("called")}
     answers = {each.data["call_id"]: each for each in trail.of("returned")}
-    letters = Letters(each.data["arguments"] for each in sent.values())
+    answered_with = (each.data["result"] for each in answers.values()) if quotes != "none" else ()
+    letters = Letters((each.data["arguments"] for each in sent.values()), answered_with)
     answered = {
         each.data["call_seq"]: (each.data["tool"], answers[each.data["call_id"]].data["result"])
         for each in trail.of("decided")
@@ -263,7 +262,7 @@ def _calls(trail: Trail, quotes: Quotes) -> list[Call]:
         rows = call.data["arguments"] if call is not None else ()
         shown = given(rows, letters, quotes)
         if entry.kind == "decided":
-            lines = [line for line in _lines(entry.data, rows, answered, quotes) if line not in told]
+            lines = [line for line in _lines(entry.data, rows, answered, letters, quotes) if line not in told]
             told.update(lines)
             calls.append(_judged(entry, shown, answers.get(entry.data["call_id"]), lines))
         elif entry.kind == "called" and not entry.data.get("decided"):
@@ -302,6 +301,19 @@ def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: S
     )
 
 
+def _ran(calls: Sequence[Call]) -> str:
+    """What became of the acts that were flagged."""
+    acts = [call for call in calls if call.verdict in FLAGGED and call.action != "read"]
+    if not acts:
+        return ""
+    ok = sum(call.did in ("it ran all the same", "returned ok") for call in acts)
+    failed = sum(call.did.endswith(("failed", "error")) for call in acts)
+    unheard = len(acts) - ok - failed
+    return ", ".join(
+        f"{n} {what}" for n, what in ((ok, "ran"), (failed, "failed"), (unheard, "with no answer seen")) if n
+    )
+
+
 MAX_LINES = 2
 """Lines that are quoted for a call."""
 
@@ -310,6 +322,7 @@ def _lines(
     data: Mapping[str, Any],
     arguments: Sequence[Mapping[str, Any]],
     answered: Mapping[int, tuple[str, Sequence[Mapping[str, Any]]]],
+    letters: Letters,
     quotes: Quotes,
 ) -> list[Line]:
     """Of each answer that a flagged call rests on the line that has most to do with it, the most telling ones first."""
@@ -321,9 +334,9 @@ def _lines(
     found = []
     for source in sorted(sources & answered.keys()):
         tool, answer = answered[source]
-        much, text = telling(answer, data["tool"], arguments, quotes)
-        if text:
-            found.append((-much, Line(source, tool, text)))
+        much, text = telling(answer, data["tool"], arguments)
+        if much:
+            found.append((-much, Line(source, tool, letters.marked(text, quotes))))
     return [line for _, line in sorted(found)[:MAX_LINES]]
 
 
@@ -351,6 +364,7 @@ NO_CALL = {
     "unexplained_destination": (-1, "nobody", "in no result, and not in the intent"),
 }
 """Where a value came from that no earlier call brought, by the name of the evidence."""
+_PLACES = {number: label for number, label, _ in NO_CALL.values()}
 _GRAVE = {"revoke": 3, "deny": 2, "alert": 1}
 
 
@@ -378,9 +392,10 @@ def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
             if not (sources := _sources(each, sink)):
                 continue
             words = str(each.get("family")), clipped(str(each.get("text")), 300)
-            one = said.setdefault(words, Said(len(said) + 1, *words, sources))
+            one = said.setdefault(words, Said(*words, []))
             for source in sources:
                 pairs.setdefault((source, sink), []).append(one)
+                one.arcs.append(f"{source if source >= 0 else _PLACES[source]} → {sink}")
     numbers = sorted({call for pair in pairs for call in pair})
     if not numbers:
         return None
@@ -419,9 +434,7 @@ def _edge(y0: int, y1: int, span: int, said: Sequence[Said]) -> Edge:
     path = (
         f"M {x} {y0 + 8} C {x - depth * 1.3:.0f} {y0 + 8}, {x - depth * 1.3:.0f} {y1 - 8}, {x - 7} {y1 - 8}"
     )
-    family = "provenance" if any(each.family == "provenance" for each in said) else said[0].family
-    shown = ",".join(str(each.number) for each in said[:4]) + ("…" if len(said) > 4 else "")
-    return Edge(path, family, shown, x - depth * 0.97, (y0 + y1) / 2 + 4)
+    return Edge(path, "provenance" if any(each.family == "provenance" for each in said) else said[0].family)
 
 
 def _in_short(entry: Entry | None, kind: str) -> str:
@@ -525,7 +538,7 @@ def _steps(finding: Mapping[str, Any]) -> list[str]:
     """What to do, a step a line."""
     text = member(finding, "remediation").get("desc")
     parts = re.split(r"(?<=[.!?]) (?=\d{1,2}\. )", text) if isinstance(text, str) else []
-    return [re.sub(r"^\d{1,2}\. ", "", part) for part in parts]
+    return [re.sub(r"^\d{1,2}\. |`", "", part) for part in parts]
 
 
 def _missing(trail: Trail, row: Row, unread: Mapping[str, str], reads_events: bool) -> list[str]:

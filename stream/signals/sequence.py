@@ -44,7 +44,7 @@ class Trifecta(CallSignal):
             return None
         honest = call.asked_out and not by_url
         return Statement(
-            f"private data from call {session.last_private}, foreign content from call {session.last_open} and now a way out"
+            f"private data from call {session.last_private}, foreign content from call {session.last_open}, and this call can carry it out"
             + (", which was asked for" if honest else ""),
             supports=not honest,
             calls=[session.last_private, session.last_open, call.here],
@@ -73,14 +73,14 @@ class Lured(CallSignal):
             meaning = call.evidence.meaning
             line = meaning.explained.line
             return Statement(
-                f"a line in {call.source(line)} leads to this call sooner than the intent does",
+                f"a line in {call.source(line)} fits this call better than what the user asked",
                 meaning.line_expected / 100,
                 calls=[line, call.here],
             )
         gain = call.evidence.standing.lure_gain
         if gain > LURE_GAIN and call.session.open_reads:
             return Statement(
-                "text in results speaks of this tool more than the intent does",
+                "text in results speaks of this tool more than what the user asked",
                 gain / 255,
                 calls=[call.session.last_open, call.here],
                 unit="gain of affinity, -1 to 1",
