@@ -30,14 +30,14 @@ def settings(**overrides: Any) -> Settings:
     return Settings.from_environment(**overrides)
 
 
-def signing_key(path: Path) -> Any:
-    """The private JWK of ``--key``; `ConfigError` where there is none that may sign."""
+def signing_key(path: Path, option: str = "--key") -> Any:
+    """The private JWK that an option names; `ConfigError` where there is none that may sign."""
     from stream import jose
 
     try:
-        return jose.private_key(path.read_bytes(), f"--key {path}")
+        return jose.private_key(path.read_bytes(), f"{option} {path}")
     except OSError as error:
-        raise ConfigError(f"--key {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{option} {path} cannot be read: {error.strerror}") from error
 
 
 def checked_mode(mode: str | None) -> str | None:

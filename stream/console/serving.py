@@ -16,6 +16,8 @@ from models.errors import ConfigError
 from stream.console.bus import Follower
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
+from stream.console.provider import Provider
+from stream.console.saying import Saying
 from stream.console.site import application
 from stream.settings import Settings
 from stream.shell.clients import told_to_stop
@@ -37,6 +39,7 @@ class Listen:
     ----------
     names : host names by which browsers reach it, beside `host`; each with its port where that is another than `port`
     token_file, certificate_file, key_file : None where there is none
+    provider : who says who somebody is; None: nobody does
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +48,7 @@ class Listen:
     token_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    provider: Provider | None = None
 
     def checked(self) -> Listen:
         """It, if it is safe.
@@ -52,7 +56,7 @@ class Listen:
         Raises
         ------
         ConfigError
-            It is not loopback and lacks a token or TLS, or is no address to reach, or a file is no good.
+            It is not loopback and lacks TLS, or both a token and a provider, or is no address to reach, or a file is no good.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise ConfigError("--certificate and --key go together; give both, or neither")
@@ -60,7 +64,10 @@ class Listen:
             missing = [
                 what
                 for what, there in (
-                    ("a token (--token-file, DRIFTLINE_CONSOLE_TOKEN_FILE)", self.token_file is not None),
+                    (
+                        "a token (--token-file) or OpenID Connect (--oidc)",
+                        self.token_file is not None or self.provider is not None,
+                    ),
                     ("TLS (--certificate and --key)", self.certificate_file is not None),
                 )
                 if not there
@@ -86,8 +93,8 @@ class Listen:
                 ) from error
         return self
 
-    def access(self, port: int) -> Access:
-        """Who may see it, and under which names, now that its port is known."""
+    def access(self, port: int, *, may_judge: bool = False) -> Access:
+        """Who may see it, and under which names, now that its port is known; `may_judge`: there is a key to sign verdicts with."""
         is_secure = self.certificate_file is not None
         names = {
             self.host,
@@ -97,7 +104,7 @@ class Listen:
         hosts = {f"[{name}]" if name.count(":") > 1 else name for name in names}
         implied = port == (443 if is_secure else 80)
         with_port = {host if _has_port(host) or implied else f"{host}:{port}" for host in hosts}
-        return Access(frozenset(with_port), self.token_file, is_secure)
+        return Access(frozenset(with_port), self.token_file, is_secure, self.provider, may_judge)
 
     def address(self, port: int) -> str:
         """Where a browser finds it: by the first name, if it has one."""
@@ -112,9 +119,14 @@ def _has_port(host: str) -> bool:
 
 
 async def serve(
-    settings: Settings, listen: Listen, *, since_ms: int | None, say: Callable[[str], None]
+    settings: Settings,
+    listen: Listen,
+    *,
+    since_ms: int | None,
+    say: Callable[[str], None],
+    saying: Saying | None = None,
 ) -> None:
-    """Read and serve until SIGTERM or SIGINT.
+    """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were.
 
     Raises
     ------
@@ -128,10 +140,10 @@ async def serve(
     follower = Follower(settings, index, since_ms)
     bound = _bound(listen)
     port = bound.getsockname()[1]
-    access = listen.access(port)
+    access = listen.access(port, may_judge=saying is not None)
     server = _Server(
         uvicorn.Config(
-            application(index, access, closing=stop),
+            application(index, access, closing=stop, saying=saying),
             ssl_certfile=listen.certificate_file,
             ssl_keyfile=listen.key_file,
             lifespan="off",

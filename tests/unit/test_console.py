@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -707,7 +708,8 @@ def test_with_a_token_nothing_is_shown_before_signing_in(records: list[Record], 
     for path in ("/", "/overview", "/health", "/live", "/sessions/0", "/nowhere"):
         assert pages.get(path).status_code == 401
         sent = pages.get(path, headers={"accept": "text/html"})
-        assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+        to = "" if path == "/" else f"?to={quote(path, safe='')}"
+        assert (sent.status_code, sent.headers["location"]) == (303, f"/login{to}")
     assert pages.get("/login").status_code == 200
     wrong = pages.post("/login", data={"token": TOKEN[:-1]}, headers={"origin": HOST})
     assert (wrong.status_code, wrong.headers.get("set-cookie")) == (403, None)
