@@ -127,8 +127,8 @@ class Entrance:
             return self._form(request, begun.to, 403, f"Nobody was signed in: {error}.")
         # A page and no redirect: on one that began elsewhere browsers leave a strict cookie behind.
         answer = self._page("welcome.html", request, to=begun.to, person=person)
-        hours = provider.openid.hours
-        self._let_in(request, answer, self._access.sign_in(person, hours), hours * 3600)
+        life_s = provider.openid.hours * 3600
+        self._let_in(request, answer, self._access.sign_in(person, life_s), life_s)
         self._forget(answer, self._access.begun_cookie, "lax")
         _log.info("%s signed in as %s", person.name, person.role)
         return answer

@@ -175,10 +175,10 @@ class Access:
         """Whether somebody has to sign in."""
         return self.token_file is not None or self.provider is not None
 
-    def sign_in(self, person: Person | None = None, hours: float = LOGIN_S / 3600) -> str:
+    def sign_in(self, person: Person | None = None, life_s: float = LOGIN_S) -> str:
         """A new login's secret, for its cookie: of a person, or of the token, with which it ends too."""
         made = secrets.token_urlsafe(32)
-        self._logins[made] = Login(time.monotonic() + hours * 3600, self._token(), person)
+        self._logins[made] = Login(time.monotonic() + life_s, self._token(), person)
         while len(self._logins) > MAX_LOGINS:
             self._logins.popitem(last=False)
         return made

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from models.errors import ConfigError
 from stream import jose
 from stream.bridge.provider import Unavailable
-from stream.bridge.providers.http import Http, Reply, basic
+from stream.bridge.providers.http import Http, Reply, basic, trusting
 from stream.bridge.providers.settings import Part, Seconds, WebProvider, secret
 from stream.feedback import MAX_BY
 
@@ -144,7 +144,7 @@ class Provider:
         self._told: Mapping[str, Any] = {}
         self._told_s = self._keys_s = 0.0
         self._keys: Mapping[str, Any] = {}
-        Http(self._at(openid.issuer))
+        self._tls = trusting(openid.ca_file)
 
     @property
     def host(self) -> str:
@@ -285,7 +285,7 @@ class Provider:
 
     async def _description(self) -> Mapping[str, Any]:
         """What the provider says of itself; it must be the one that was asked."""
-        if self._now_s() - self._told_s > OLD_S:
+        if not self._told or self._now_s() - self._told_s > OLD_S:
             at = f"{self.openid.issuer.rstrip('/')}/.well-known/openid-configuration"
             reply = await self._ask(at)
             if reply.status != 200 or reply.body is None:
@@ -300,21 +300,19 @@ class Provider:
     async def _ask(
         self, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
     ) -> Reply:
-        parts = urlsplit(url)
         try:
-            http = Http(self._at(f"{parts.scheme}://{parts.netloc}"))
-        except (ValidationError, ConfigError) as error:
+            parts = urlsplit(url)
+            at = WebProvider(url=f"{parts.scheme}://{parts.netloc}", timeout_s=self.openid.timeout_s)
+        except ValueError as error:
             raise Unavailable("the provider names an address that is not https") from error
+        http, method = Http(at, self._tls), "GET" if form is None else "POST"
         try:
-            path = url.removeprefix(f"{parts.scheme}://{parts.netloc}")
-            return await http.call(
-                "GET" if form is None else "POST", path, headers=headers, form=form, refusals_are_final=True
-            )
+            path = url.partition(parts.netloc)[2]
+            return await http.call(method, path, headers=headers, form=form, refusals_are_final=True)
+        except ValueError as error:
+            raise Unavailable("the provider names an address that is none") from error
         finally:
             await http.close()
-
-    def _at(self, url: str) -> WebProvider:
-        return WebProvider(url=url, ca_file=self.openid.ca_file, timeout_s=self.openid.timeout_s)
 
 
 def _moment(value: Any) -> float:

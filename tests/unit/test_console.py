@@ -743,7 +743,7 @@ def test_a_bearer_of_the_token_need_not_sign_in_and_a_new_token_counts_at_once(t
     assert pages.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
 
 
-def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path) -> None:
     made = access(tmp_path)
     pages = client(Index({}), made)
     first = made.sign_in()
@@ -757,8 +757,8 @@ def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path, monkeypatch: py
     (tmp_path / "token").unlink()
     assert pages.get("/", headers={"cookie": f"driftline={last}"}).status_code == 401
     (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
-    monkeypatch.setattr(guard, "LOGIN_S", -1.0)
-    assert pages.get("/", headers={"cookie": f"driftline={made.sign_in()}"}).status_code == 401
+    ended = made.sign_in(life_s=-1.0)
+    assert pages.get("/", headers={"cookie": f"driftline={ended}"}).status_code == 401
 
 
 # ------------------------------------------------------------------------ where it may listen
