@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,7 @@ from models.contracts import Feedback
 from models.errors import ConfigError
 from stream import feedback as tokens
 from stream.console.guard import Access, Once, Visitor
-from stream.offline.verdicts import Subject
+from stream.offline.verdicts import Subject, Verdict
 from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, uid_of
 from stream.shell.case_feedback import verdict_on
 
@@ -102,8 +102,23 @@ class Saying:
             return None
         return found
 
-    async def say(self, access: Access, visitor: Visitor, subject: Subject, form: Mapping[str, str]) -> None:
-        """Sign a verdict and put it on the bus; of a form that was used already nothing more.
+    def _last(self, case_id: str, told: Sequence[Verdict]) -> tuple[str, str, str] | None:
+        """The last word on a case, if this console's key signed it: verdict, name and reason."""
+        waiting = self.waiting(case_id, [each.uid for each in told])
+        if waiting is not None:
+            return waiting.said.verdict, waiting.said.by, cleaned(waiting.said.comment)
+        mine = (each for each in told if each.stands and each.key == self.key_id)
+        return next(((each.verdict, each.by, each.comment) for each in mine), None)
+
+    async def say(
+        self,
+        access: Access,
+        visitor: Visitor,
+        subject: Subject,
+        form: Mapping[str, str],
+        told: Sequence[Verdict],
+    ) -> None:
+        """Sign a verdict and put it on the bus; nothing where the form was used already, or it is the last word (of `told`) once more.
 
         Raises
         ------
@@ -131,9 +146,11 @@ class Saying:
             )
         if self._sending.locked():
             raise Refused(503, "Nothing was said: other verdicts are being sent. Say it again in a moment.")
-        if not self._used.use(name):
-            return
         said = verdict_on(subject, verdict, self.by(visitor), comment)
+        if self._last(subject.case_id, told) == (verdict, said.by, cleaned(comment)) or not self._used.use(
+            name
+        ):
+            return
         person = visitor.person
         whom = {"iss": person.issuer, "sub": person.subject} if person is not None else None
         try:

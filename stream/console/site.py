@@ -28,7 +28,7 @@ from stream.console.index import Alarm, Index, Kept, Row
 from stream.console.saying import MAX_FORM, MEANS, Refused, Saying
 from stream.console.story import FATES, Story, told
 from stream.events import ALERTS, counted, printable, rfc3339
-from stream.offline.verdicts import subject
+from stream.offline.verdicts import subject, verdicts
 from stream.outbound.ocsf import CONFIDENCE, SEVERITY
 
 ASSETS = {
@@ -123,10 +123,11 @@ class Site:
         try:
             if form is None:
                 raise Refused(413, "Nothing was said: that is too much, or no form.")
-            about = subject(Kept(self._index, row).documents(ALERTS), row.case_id)
+            findings = [*Kept(self._index, row).documents(ALERTS)]
+            about = subject(findings, row.case_id)
             if about is None:
                 raise Refused(409, "Nothing was said: no alert that the console holds tells of this case.")
-            await saying.say(self._access, visitor, about, form)
+            await saying.say(self._access, visitor, about, form, verdicts(findings))
         except Refused as error:
             return await self._session(request, error.status, str(error), form)
         except DriftlineError as error:

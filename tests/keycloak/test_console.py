@@ -95,7 +95,7 @@ class Desk:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, str]]:
     """A worker that acted on a session that went astray, and its case."""
     with EmbeddedBroker() as broker:
-        settings = Settings(bootstrap=broker.bootstrap, partitions=2, session_timeout_s=4.0)
+        settings = Settings(bootstrap=broker.bootstrap, partitions=2, session_timeout_s=20.0)
         topics.create(settings)
         made = World(settings, tmp_path_factory.mktemp("world"))
         worker = made.worker()
@@ -152,8 +152,8 @@ def test_an_analyst_signs_in_and_closes_a_case_a_viewer_reads_and_others_stay_ou
         page.fill("#say textarea", reason)
         page.click("text=Say it")
         page.wait_for_url(f"**/sessions/{desk.case}#said")
-        page.wait_for_selector("#said .verdict", timeout=30_000)  # live, once the worker has told of it
-        page.wait_for_selector(f"#said :text('{reason}')", timeout=30_000)
+        page.wait_for_selector("#said .verdict", timeout=90_000)  # live, once the worker has told of it
+        page.wait_for_selector(f"#said :text('{reason}')", timeout=90_000)
         assert "false_positive by alice, signed by" in page.inner_text("#said")
         page.reload()
         assert page.inner_text("#said").count(reason) == 1
@@ -209,7 +209,7 @@ def test_without_scripts_a_case_is_reopened_and_keys_that_rotate_lock_nobody_out
         context = browser.new_context(java_script_enabled=False)
         page = context.new_page()
         desk.sign_in(page, "alice", f"/sessions/{desk.case}")
-        page.wait_for_selector(".visitor:text('alice')")
+        page.wait_for_selector(".visitor:has-text('alice')")
         page.check("input[value=reopen]")
         page.fill("#say textarea", "looked at anew")
         page.click("text=Say it")
@@ -224,7 +224,7 @@ def test_a_keycloak_that_is_away_is_a_sentence_and_whoever_is_in_stays_in(
 ) -> None:
     with Watched(browser, "light", "desk") as seen:
         desk.sign_in(seen.page, "bob")
-        seen.page.wait_for_selector(".visitor:text('bob')")
+        seen.page.wait_for_selector(".visitor:has-text('bob')")
         context = browser.new_context()
         desk.keycloak.pause()
         try:

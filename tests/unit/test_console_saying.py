@@ -141,6 +141,21 @@ def test_a_reload_a_second_click_and_a_form_of_before_say_nothing_twice(bench: B
     assert case.feedback == "reopen by ada"
 
 
+def test_the_last_word_said_again_by_the_same_person_is_said_no_more(bench: Bench) -> None:
+    bench.say()
+    bench.say()
+    bench.works()
+    bench.say()
+    assert len(bench.sent) == 1
+    bench.say(pages=bench.browser(ADA._replace(name="mo", subject="0002")), form=None)
+    assert len(bench.sent) == 1  # mo has not ada's form
+    mo = bench.browser(ADA._replace(name="mo", subject="0002"))
+    bench.say(bench.form(mo), pages=mo)
+    bench.say(verdict="reopen")
+    bench.say()
+    assert [claims_of(token.encode())["by"] for _, token in bench.sent] == ["ada", "mo", "ada", "ada"]
+
+
 def test_a_reader_s_address_of_the_form_leads_to_the_page(bench: Bench) -> None:
     answer = bench.pages.get(f"{bench.path}/feedback")
     assert (answer.status_code, answer.headers["location"]) == (303, bench.path)
