@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,6 +36,9 @@ MAX_FORM = 16_384
 """Bytes of what is posted: a comment of the longest, each character in four bytes and percent-encoded."""
 MAX_SENDING, MAX_WAITING = 4, 256
 """Verdicts that are sent at once; that are remembered until the alerts tell of them."""
+AGAIN_S = 60.0
+"""After which a verdict of which nothing is told may be said again, as it is."""
+
 _log = logging.getLogger("driftline.console")
 
 Send = Callable[[str, str], None]
@@ -42,10 +46,11 @@ Send = Callable[[str, str], None]
 
 
 class Waiting(NamedTuple):
-    """A verdict that was sent, and of which the alerts do not tell yet."""
+    """A verdict that was sent, and of which the alerts do not tell yet; `at_s` by the clock that only rises."""
 
     uid: str
     said: Feedback
+    at_s: float
 
 
 class Refused(Exception):
@@ -105,7 +110,8 @@ class Saying:
     def _last(self, case_id: str, told: Sequence[Verdict]) -> tuple[str, str, str] | None:
         """The last word on a case, if this console's key signed it: verdict, name and reason."""
         waiting = self.waiting(case_id, [each.uid for each in told])
-        if waiting is not None:
+        # Of what no worker has told for long nobody knows whether one will: it may be said again.
+        if waiting is not None and time.monotonic() - waiting.at_s < AGAIN_S:
             return waiting.said.verdict, waiting.said.by, cleaned(waiting.said.comment)
         mine = (each for each in told if each.stands and each.key == self.key_id)
         return next(((each.verdict, each.by, each.comment) for each in mine), None)
@@ -160,7 +166,7 @@ class Saying:
         except BaseException:
             self._used.give_back(name)
             raise
-        self._waiting[subject.case_id] = Waiting(uid_of(said, self.key_id), said)
+        self._waiting[subject.case_id] = Waiting(uid_of(said, self.key_id), said, time.monotonic())
         self._waiting.move_to_end(subject.case_id)
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)

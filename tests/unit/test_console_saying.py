@@ -156,6 +156,15 @@ def test_the_last_word_said_again_by_the_same_person_is_said_no_more(bench: Benc
     assert [claims_of(token.encode())["by"] for _, token in bench.sent] == ["ada", "mo", "ada", "ada"]
 
 
+def test_what_no_worker_tells_of_can_be_said_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.say()
+    bench.say()
+    assert len(bench.sent) == 1
+    monkeypatch.setattr(saying, "AGAIN_S", 0.0)
+    bench.say()
+    assert len(bench.sent) == 2
+
+
 def test_a_reader_s_address_of_the_form_leads_to_the_page(bench: Bench) -> None:
     answer = bench.pages.get(f"{bench.path}/feedback")
     assert (answer.status_code, answer.headers["location"]) == (303, bench.path)
