@@ -306,7 +306,9 @@ class Guard:
             answer = (
                 RedirectResponse("/login" if there == "/" else f"/login?{urlencode({'to': there})}", 303)
                 if asks_page
-                else PlainTextResponse("nothing was done: sign in at /login, or send Authorization: Bearer TOKEN\n", 401)
+                else PlainTextResponse(
+                    "nothing was done: sign in at /login, or send Authorization: Bearer TOKEN\n", 401
+                )
             )
             return await answer(scope, receive, told)
         return await self._app({**scope, "visitor": visitor}, receive, told)
