@@ -205,6 +205,7 @@ def test_without_scripts_a_case_is_reopened_and_keys_that_rotate_lock_nobody_out
         "providerType": "org.keycloak.keys.KeyProvider",
         "config": {"priority": [str(200 + int(uuid.uuid4().hex[:4], 16))], "keySize": ["2048"]},
     }
+    signers: list[str] = []
     for _ in range(2):
         context = browser.new_context(java_script_enabled=False)
         page = context.new_page()
@@ -216,6 +217,9 @@ def test_without_scripts_a_case_is_reopened_and_keys_that_rotate_lock_nobody_out
         page.wait_for_url(f"**/sessions/{desk.case}#said")
         assert "reopen by alice" in page.inner_text("#said")
         context.close()
+        signed = desk.keycloak.realm_admin("GET", "keys").json["active"]["RS256"]
+        assert signed not in signers
+        signers.append(signed)
         create(desk.keycloak, "components", rotated)
 
 
