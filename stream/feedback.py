@@ -58,8 +58,18 @@ class SignedFeedback(jose.Responders):
         return Heard(said, str(header["kid"]))
 
 
-def sign(said: Feedback, audience: str, key: Any) -> str:
-    """The token that says `said` in the installation `audience`, its comment cleaned; `key` is private, with a ``kid`` that workers trust."""
+def sign(said: Feedback, audience: str, key: Any, whom: Mapping[str, str] | None = None) -> str:
+    """The token that says `said` in the installation `audience`, its comment cleaned.
+
+    Parameters
+    ----------
+    key : any
+        Private, with a ``kid`` that workers trust.
+    whom : mapping of str to str or None
+        ``iss`` and ``sub`` of whom an identity provider named, where the key is not the person's own. It stands in the token for auditors
+        (``sub_id`` of RFC 9493); nothing depends on it.
+    """
     claims = said.model_dump(mode="json")
     told = {"time": rfc3339(milliseconds(said.time)), "comment": cleaned(said.comment), "aud": audience}
-    return jose.token_of(TOKEN_TYPE, claims | told, key)
+    named = {} if whom is None else {"sub_id": {"format": "iss_sub", **whom}}
+    return jose.token_of(TOKEN_TYPE, claims | told | named, key)

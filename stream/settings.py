@@ -26,6 +26,7 @@ NO_SETTINGS = (
     *("ADVISE_ENDPOINT", "ADVISE_MODEL", "ADVISE_TOKEN_FILE", "OPINION_KEY_FILE"),
     *("BRIDGE_CONFIG", "BRIDGE_JWKS", "RESPONDER_KEY_FILE", "TRANSMIT_CONFIG"),
     *("CONSOLE_TOKEN_FILE", "CONSOLE_CERTIFICATE_FILE", "CONSOLE_KEY_FILE"),
+    *("CONSOLE_OIDC_FILE", "CONSOLE_FEEDBACK_KEY_FILE"),
 )
 """What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit`` and ``console``."""
 Format = Literal["text", "json"]

@@ -88,8 +88,8 @@ def load(path: Path) -> Configuration:
     return read_as(Configuration, path, "a mapping with audiences and brokers, as docs/bridge.md shows")
 
 
-def read_as(form: type[Form], path: Path, expected: str) -> Form:
-    """A configuration of any `form` in a YAML file; `expected` describes it.
+def read_as(form: type[Form], path: Path, expected: str, option: str = "--config") -> Form:
+    """A configuration of any `form` in the YAML file that an option names; `expected` describes it.
 
     Raises
     ------
@@ -99,9 +99,9 @@ def read_as(form: type[Form], path: Path, expected: str) -> Form:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; --config names {expected}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; {option} names {expected}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no UTF-8 text; --config names {expected}") from error
+        raise ConfigError(f"{path} is no UTF-8 text; {option} names {expected}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f" at line {mark.line + 1}" if mark is not None else ""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from models.errors import ConfigError
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
 
 
 def console(
     host: Annotated[
-        str, typer.Option(help="Where to listen. Beyond loopback it takes a token and TLS.")
+        str,
+        typer.Option(help="Where to listen. Beyond loopback it takes TLS, and OpenID Connect or a token."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8800,
     name: Annotated[
@@ -30,6 +32,20 @@ def console(
         typer.Option(
             envvar="DRIFTLINE_CONSOLE_TOKEN_FILE",
             help="One line: what to sign in with, 32 characters or more.",
+        ),
+    ] = None,
+    oidc: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_CONSOLE_OIDC_FILE",
+            help="YAML: which OpenID provider people sign in at, and their roles (docs/console.md).",
+        ),
+    ] = None,
+    feedback_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_CONSOLE_FEEDBACK_KEY_FILE",
+            help="Private JWK with which the console signs what analysts say of cases; workers trust its public half.",
         ),
     ] = None,
     certificate: Annotated[
@@ -47,20 +63,32 @@ def console(
 ) -> None:
     """Cases by risk, each session as a story, the fleet and its health, live in a browser, until Ctrl-C.
 
-    It reads the bus alone, as far as its principal may, and writes nothing. On loopback nobody has to sign in.
+    It reads the bus alone, as far as its principal may. With --feedback-key analysts say there what a case was; otherwise it
+    writes nothing. On loopback nobody has to sign in.
     """
     try:
+        from stream.console.provider import OpenId, Provider
+        from stream.console.saying import Saying
         from stream.console.serving import Listen, serve
     except ImportError as error:
         raise ConfigError(
             f"driftline console needs {error.name}, which the extra console brings: pip install 'driftline[console]'"
         ) from error
+    from stream.bridge.configuration import read_as
     from stream.shell import logs
+    from stream.shell.send import send_signed
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    listen = Listen(host, port, tuple(name or ()), token_file, certificate, key).checked()
+    provider = saying = None
+    if oidc is not None:
+        expected = "a mapping with issuer and client_id, as docs/console.md shows"
+        provider = Provider(read_as(OpenId, oidc, expected, "--oidc"), time.time)
+    listen = Listen(host, port, tuple(name or ()), token_file, certificate, key, provider=provider).checked()
+    if feedback_key is not None:
+        signing = signing_key(feedback_key, "--feedback-key")
+        saying = Saying(signing, configured.issuer, partial(send_signed, configured, "feedback.given"))
     logs.configure(configured.log_format, verbose=False, fixed={})
-    asyncio.run(serve(configured, listen, since_ms=since(days), say=say))
+    asyncio.run(serve(configured, listen, since_ms=since(days), say=say, saying=saying))
 
 
 def since(days: float) -> int | None:

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -557,3 +558,9 @@ class Kept:
     def read(self, bases: Collection[str], root: str | None = None) -> Iterator[Record]:
         """The session's records of these topics."""
         return (each for each in self._records if self.base(each.topic) in bases)
+
+    def documents(self, base: str) -> Iterator[Any]:
+        """The JSON documents of a topic among them; what is none is passed by."""
+        for record in self.read((base,)):
+            with suppress(orjson.JSONDecodeError):
+                yield orjson.loads(record.value or b"")

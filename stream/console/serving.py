@@ -18,6 +18,8 @@ from models.errors import ConfigError
 from stream.console.bus import Follower
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
+from stream.console.provider import Provider
+from stream.console.saying import Saying
 from stream.console.site import application
 from stream.settings import Settings
 from stream.shell.clients import told_to_stop
@@ -41,6 +43,7 @@ class Listen:
         What listens; its token's variable is called after it.
     names : host names by which browsers reach it, beside `host`; each with its port where that is another than `port`
     token_file, certificate_file, key_file : None where there is none
+    provider : who says who somebody is; None: nobody does
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +53,7 @@ class Listen:
     certificate_file: Path | None = None
     key_file: Path | None = None
     what: str = "console"
+    provider: Provider | None = None
 
     def checked(self) -> Listen:
         """It, if it is safe.
@@ -57,7 +61,7 @@ class Listen:
         Raises
         ------
         ConfigError
-            It is not loopback and lacks a token or TLS, or is no address to reach, or a file is no good.
+            It is not loopback and lacks TLS, or both a token and a provider, or is no address to reach, or a file is no good.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise ConfigError("--certificate and --key go together; give both, or neither")
@@ -66,8 +70,9 @@ class Listen:
                 what
                 for what, there in (
                     (
-                        f"a token (--token-file, DRIFTLINE_{self.what.upper()}_TOKEN_FILE)",
-                        self.token_file is not None,
+                        f"a token (--token-file, DRIFTLINE_{self.what.upper()}_TOKEN_FILE)"
+                        + (" or OpenID Connect (--oidc)" if self.what == "console" else ""),
+                        self.token_file is not None or self.provider is not None,
                     ),
                     ("TLS (--certificate and --key)", self.certificate_file is not None),
                 )
@@ -94,8 +99,8 @@ class Listen:
                 ) from error
         return self
 
-    def access(self, port: int) -> Access:
-        """Who may see it, and under which names, now that its port is known."""
+    def access(self, port: int, *, may_judge: bool = False) -> Access:
+        """Who may see it, and under which names, now that its port is known; `may_judge`: there is a key to sign verdicts with."""
         is_secure = self.certificate_file is not None
         names = {
             self.host,
@@ -105,7 +110,7 @@ class Listen:
         hosts = {f"[{name}]" if name.count(":") > 1 else name for name in names}
         implied = port == (443 if is_secure else 80)
         with_port = {host if _has_port(host) or implied else f"{host}:{port}" for host in hosts}
-        return Access(frozenset(with_port), self.token_file, is_secure)
+        return Access(frozenset(with_port), self.token_file, is_secure, self.provider, may_judge)
 
     def address(self, port: int) -> str:
         """Where a browser finds it: by the first name, if it has one."""
@@ -120,9 +125,14 @@ def _has_port(host: str) -> bool:
 
 
 async def serve(
-    settings: Settings, listen: Listen, *, since_ms: int | None, say: Callable[[str], None]
+    settings: Settings,
+    listen: Listen,
+    *,
+    since_ms: int | None,
+    say: Callable[[str], None],
+    saying: Saying | None = None,
 ) -> None:
-    """Read and serve until SIGTERM or SIGINT.
+    """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were.
 
     Raises
     ------
@@ -136,7 +146,8 @@ async def serve(
     follower = Follower(settings, index, since_ms)
     bound = bound_to(listen)
     port = bound.getsockname()[1]
-    app = application(index, listen.access(port), closing=stop)
+    access = listen.access(port, may_judge=saying is not None)
+    app = application(index, access, closing=stop, saying=saying)
     say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
     await served(app, listen, bound, follower.run(), stop)
 

@@ -20,12 +20,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from models.errors import InputError
+from models.errors import DriftlineError, InputError
 from stream.console import listing
-from stream.console.guard import LOGIN_S, WRONG_S, Access, Guard
-from stream.console.index import Alarm, Index, Row
+from stream.console.entrance import Entrance, posted
+from stream.console.guard import Access, Guard
+from stream.console.index import Alarm, Index, Kept, Row
+from stream.console.saying import MAX_FORM, MEANS, Refused, Saying
 from stream.console.story import FATES, Story, standing, told
-from stream.events import counted, printable, rfc3339
+from stream.events import ALERTS, counted, printable, rfc3339
+from stream.offline.verdicts import subject, verdicts
 from stream.outbound.ocsf import CONFIDENCE, SEVERITY
 
 ASSETS = {
@@ -39,22 +42,30 @@ LOOK_S, BEAT_S = 0.5, 15.0
 """How often a live page's server looks for news; how often it says that it is there."""
 MAX_STORIES = 32
 """Stories that are remembered: pages in view ask for the same ones again and again."""
-MAX_FORM = 4_096
-"""Bytes of what is posted to sign in."""
 
 
-def application(index: Index, access: Access, *, closing: asyncio.Event | None = None) -> Starlette:
-    """The pages over `index`, for whoever `access` lets in; `closing` ends the pages that are kept live."""
-    site = Site(index, access, closing or asyncio.Event())
+def application(
+    index: Index, access: Access, *, closing: asyncio.Event | None = None, saying: Saying | None = None
+) -> Starlette:
+    """The pages over `index`, for whoever `access` lets in.
+
+    Parameters
+    ----------
+    closing : asyncio.Event or None
+        Ends the pages that are kept live.
+    saying : Saying or None
+        Takes what analysts say of cases; None: that is not said here.
+    """
+    site = Site(index, access, closing or asyncio.Event(), saying)
     routes = [
         Route("/", site.cases),
         Route("/sessions/{case_id:uuid}", site.session),
         Route("/overview", site.overview),
         Route("/health", site.health),
         Route("/live", site.live),
-        Route("/login", site.login, methods=["GET", "POST"]),
-        Route("/logout", site.logout, methods=["POST"]),
+        Route("/sessions/{case_id:uuid}/feedback", site.say, methods=["GET", "POST"]),
         Route("/static/{name}", site.asset),
+        *Entrance(access, site.page).routes(),
     ]
     made = Starlette(
         routes=routes,
@@ -68,8 +79,10 @@ def application(index: Index, access: Access, *, closing: asyncio.Event | None =
 class Site:
     """What each address answers."""
 
-    def __init__(self, index: Index, access: Access, closing: asyncio.Event) -> None:
-        self._index, self._access, self._closing = index, access, closing
+    def __init__(
+        self, index: Index, access: Access, closing: asyncio.Event, saying: Saying | None = None
+    ) -> None:
+        self._index, self._access, self._closing, self._saying = index, access, closing, saying
         self._born = secrets.token_hex(4)  # versions of a console that was started anew are others
         self._n_live = 0
         self._stories: OrderedDict[str, tuple[tuple[Any, ...], Story]] = OrderedDict()
@@ -86,13 +99,49 @@ class Site:
         found = listing.listed(
             self._index, filters, int(number) if number.isdecimal() and len(number) < 7 else 1
         )
-        return self._page(
+        return self.page(
             "cases.html", request, filters=filters, found=found, choices=listing.choices(self._index)
         )
 
     async def session(self, request: Request) -> Response:
         """One session's story."""
-        row = self._index.rows.get(request.path_params["case_id"].hex)
+        return await self._session(request)
+
+    async def say(self, request: Request) -> Response:
+        """What an analyst says of a case; the page is then asked for anew, so that a reload says nothing twice."""
+        row, visitor, saying = self._row(request), request.scope["visitor"], self._saying
+        if row is None:
+            return await self._session(request)
+        if request.method != "POST":  # a page that told of an error is looked at again
+            return RedirectResponse(f"/sessions/{row.case_id}", 303)
+        if saying is None or visitor.role != "analyst":
+            why = (
+                "This console has no key to sign with" if saying is None else f"You are a {visitor.role} here"
+            )
+            return await self._session(request, 403, f"{why}: nothing was said.")
+        form = await posted(request, MAX_FORM)
+        try:
+            if form is None:
+                raise Refused(413, "Nothing was said: that is too much, or no form.")
+            findings = [*Kept(self._index, row).documents(ALERTS)]
+            about = subject(findings, row.case_id)
+            if about is None:
+                raise Refused(409, "Nothing was said: no alert that the console holds tells of this case.")
+            await saying.say(self._access, visitor, about, form, verdicts(findings))
+        except Refused as error:
+            return await self._session(request, error.status, str(error), form)
+        except DriftlineError as error:
+            why = f"It is not known whether it was said: {error}. Look whether it is told above, and say it again if not."
+            return await self._session(request, 503, why, form)
+        return RedirectResponse(f"/sessions/{row.case_id}#said", 303)
+
+    def _row(self, request: Request) -> Row | None:
+        return self._index.rows.get(request.path_params["case_id"].hex)
+
+    async def _session(
+        self, request: Request, status: int = 200, problem: str = "", form: Mapping[str, str] | None = None
+    ) -> Response:
+        row, visitor, saying = self._row(request), request.scope["visitor"], self._saying
         if row is None:
             return self._not_found(
                 request,
@@ -103,7 +152,20 @@ class Site:
             story = await self._story(row)
         except InputError as error:
             return self._not_found(request, str(error))
-        return self._page("session.html", request, story=story, row=row)
+        return self.page(
+            "session.html",
+            request,
+            status,
+            story=story,
+            row=row,
+            waiting=saying.waiting(row.case_id, [each.uid for each in story.said]) if saying else None,
+            may_say=saying is not None and visitor.role == "analyst",
+            form=saying.form(self._access, visitor, row.case_id) if saying else "",
+            by=saying.by(visitor) if saying else "",
+            key=saying.key_id if saying else "",
+            given=form or {},
+            problem=problem,
+        )
 
     async def _story(self, row: Row) -> Story:
         """A session's story, told anew only where something was heard of it since."""
@@ -118,7 +180,7 @@ class Site:
 
     async def overview(self, request: Request) -> Response:
         """The fleet at a glance."""
-        return self._page(
+        return self.page(
             "overview.html",
             request,
             over=listing.overview(self._index),
@@ -133,7 +195,7 @@ class Site:
             {q: delays[min(len(delays) - 1, len(delays) * q // 100)] for q in (50, 99)} if delays else {}
         )
         in_force = sorted(self._index.in_force.values(), key=lambda each: -each.last_ms)
-        return self._page(
+        return self.page(
             "health.html",
             request,
             bars=listing.bars(self._index, 60, 1),
@@ -169,37 +231,6 @@ class Site:
         finally:
             self._n_live -= 1
 
-    async def login(self, request: Request) -> Response:
-        """The form, and what it posts."""
-        if self._access.token_file is None:
-            return RedirectResponse("/", 303)
-        if request.method != "POST":
-            return self._page("login.html", request, wrong=False)
-        given = await _posted(request)
-        if given is None or not self._access.is_token(given):
-            await asyncio.sleep(WRONG_S)
-            return self._page("login.html", request, status=403, wrong=True)
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            self._access.cookie,
-            self._access.sign_in(),
-            max_age=int(LOGIN_S),
-            path="/",
-            secure=self._access.is_secure,
-            httponly=True,
-            samesite="strict",
-        )
-        return answer
-
-    async def logout(self, request: Request) -> Response:
-        """Forget who signed in."""
-        self._access.sign_out(request.headers.get("cookie", ""))
-        answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(
-            self._access.cookie, path="/", secure=self._access.is_secure, httponly=True, samesite="strict"
-        )
-        return answer
-
     async def asset(self, request: Request) -> Response:
         """A file of the package, by its name in a list: no path is made of what is asked for."""
         name = request.path_params["name"]
@@ -216,7 +247,7 @@ class Site:
         return PlainTextResponse("the console failed; its log says how\n", 500)
 
     def _not_found(self, request: Request, text: str) -> Response:
-        return self._page("error.html", request, status=404, text=text)
+        return self.page("error.html", request, status=404, text=text)
 
     def _alarms(self, *, campaigns: bool = False) -> list[Alarm]:
         """What is open of the circuit breaker, or the campaigns; the latest first."""
@@ -228,31 +259,18 @@ class Site:
     def _version(self) -> str:
         return f"{self._born}-{self._index.version}"
 
-    def _page(self, name: str, request: Request, status: int = 200, **shown: Any) -> Response:
-        """A page, rendered with what every page shows."""
-        signed_in = self._access.token_file is not None and name != "login.html"
+    def page(self, name: str, request: Request, status: int = 200, **shown: Any) -> Response:
+        """A page, rendered with what every page shows; of what the console knows nothing where nobody is let in."""
         text = self._pages.get_template(name).render(
             path=request.url.path,
             version=self._version(),
             index=self._index,
-            signed_in=signed_in,
+            visitor=request.scope["visitor"],
+            asks=self._access.asks,
             alarms_open=self._alarms(),
             **shown,
         )
         return HTMLResponse(text, status)
-
-
-async def _posted(request: Request) -> str | None:
-    """The token in a form; None where there is none, or too much."""
-    from urllib.parse import parse_qs
-
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM:
-            return None
-    values = parse_qs(body.decode("ascii", errors="replace"), max_num_fields=4).get("token", [])
-    return values[0].strip() if len(values) == 1 else None
 
 
 def environment(digests: Mapping[str, str]) -> Environment:
@@ -265,7 +283,11 @@ def environment(digests: Mapping[str, str]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"asset": lambda name: f"/static/{name}?v={digests[name]}", "fates": FATES}
+    made.globals |= {
+        "asset": lambda name: f"/static/{name}?v={digests[name]}",
+        "fates": FATES,
+        "means": MEANS,
+    }
     made.globals["here"] = _here
     made.filters |= {
         "utc": _utc,

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import orjson
-
 from models.errors import InputError
 from models.text.quotes import Quotes
 from stream.console.index import FLAGGED, Index, Kept, Row, listed, member, shares
@@ -27,9 +25,12 @@ from stream.events import (
 from stream.offline.trail import Trail, build
 from stream.offline.trail_entries import Entry
 from stream.offline.trail_story import fate
+from stream.offline.verdicts import Verdict, verdicts
 
 MAX_CALLS = 500
 """Calls that the page lists; of more the first ones, the last ones and all flagged ones that have room."""
+MAX_SAID = 50
+"""Verdicts of analysts that the page lists, the latest first."""
 MAX_SINKS, MAX_NODES = 6, 16
 """Acts whose provenance is drawn, the gravest first; calls in the drawing."""
 
@@ -166,6 +167,7 @@ class Story:
     fate: str
     fates: Sequence[str]
     steps: Sequence[str]
+    said: Sequence[Verdict]
     missing: Sequence[str]
     chain: str
     chain_holds: bool
@@ -208,6 +210,7 @@ def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
         fate=FATES.get(row.fate, row.fate),
         fates=_fates(trail, source.unread),
         steps=_steps(finding),
+        said=verdicts(source.documents(ALERTS))[:MAX_SAID],
         missing=_missing(trail, row, source.unread, reads_events),
         chain=_chain(trail, row),
         chain_holds=trail.chain.holds or row.left_out > 0 or row.begins > 0,
@@ -224,11 +227,9 @@ def trail_of(index: Index, row: Row, source: Kept, *, values: bool = False) -> T
 
 
 def _finding(source: Kept, uid: str) -> dict[str, Any]:
-    for record in source.read((ALERTS,)):
-        if uid and uid.encode() in (record.value or b""):
-            document = orjson.loads(record.value or b"")
-            if isinstance(document, dict) and member(document, "metadata").get("uid") == uid:
-                return document
+    for document in source.documents(ALERTS) if uid else ():
+        if isinstance(document, dict) and member(document, "metadata").get("uid") == uid:
+            return document
     return {}
 
 

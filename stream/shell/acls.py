@@ -8,7 +8,7 @@ this list and holds it against the broker's own audit log.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -42,6 +42,7 @@ ROLES: Mapping[str, str] = {
     "risk": "a receiver of risk levels, an identity provider for one: risk changes",
     "oncall": "who mends what was quarantined, which is whole input records",
     "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
+    "console": "`driftline console --feedback-key`, where it is named: reads as the SOC does, and writes what analysts say of cases",
     "operator": "runs `driftline topics create` and `check`",
 }
 """Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
@@ -67,8 +68,8 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
         Prefix, group and input topics, and whether second opinions are trusted: only then somebody may send them.
     principals : mapping of str to str
         Kafka principal (``User:name``) of a role of `ROLES`, of one producer by the base name of its topic,
-        or of every event topic's producer (``producer``). Who is not named is ``User:driftline-<role>``, and
-        the producer of a topic bound to a tenant ``User:driftline-producer-<tenant>``.
+        or of every event topic's producer (``producer``). Who is not named is ``User:driftline-<role>``, but a
+        console that writes has rights only where it is named; the producer of a topic bound to a tenant ``User:driftline-producer-<tenant>``.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
     Alter and AlterConfigs. An idempotent producer needs Write on its topic and nothing else (Kafka 3.0 on).
     Reading the ACLs back (`stream.shell.acl_check`) takes Describe on the cluster, which whoever granted them has.
     """
-    return [*_rights(settings, _principals(settings, principals or {}))]
+    given = principals or {}
+    return [*_rights(settings, _principals(settings, given), given)]
 
 
 def _principals(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +125,7 @@ def _kind(base: str) -> str:
     return name if name in ("outcomes", "feedback") else "producer"
 
 
-def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
+def _rights(settings: Settings, principals: Mapping[str, str], named: Collection[str]) -> Iterator[Acl]:
     def topic(role: str, base: str, operation: Operation, why: str) -> Acl:
         return Acl(role, principals[role], "topic", settings.topic(base), operation, why)
 
@@ -175,6 +177,11 @@ def _rights(settings: Settings, principals: Mapping[str, str]) -> Iterator[Acl]:
             yield topic("advise", base, "write", "second opinions")
         yield topic("advise", DECISIONS, "read", "what to ask about")
         yield group("advise", "advise", "to go on where it stopped")
+    if "console" in named:
+        yield topic("console", ALERTS, "read", "the cases")
+        yield topic("console", HELD, "read", "revocations that are held")
+        yield topic("console", DECISIONS, "read", "what each alert rests on")
+        yield topic("console", FEEDBACK, "write", "what analysts say of cases, signed")
     for base in _producer_topics(settings):
         yield topic(base, base, "write", "produces to this topic and no other")
     for entry in topic_table(settings):

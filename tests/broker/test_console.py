@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ import httpx2
 import pytest
 from kafka import KafkaProducer
 
-from stream.events import ALERTS, DECISIONS, dumps
+from stream.events import ALERTS, DECISIONS, EVENTS, case_id_of, dumps
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
+from stream.shell.send import Message, Sender
+from tests.broker.test_breaker import World, astray
 from tests.command import CommandProcess
 from tests.secured import Authority
 from tests.unit.test_console import TOKEN, finding
@@ -130,6 +133,67 @@ def test_with_a_token_loopback_asks_for_it_too(broker: EmbeddedBroker, tmp_path:
         assert signed_in.status_code == 303
         assert httpx2.get(address, headers={"host": "evil.example"}).status_code == 421
     assert TOKEN not in running.said()
+
+
+def test_with_a_key_a_verdict_closes_the_case_on_the_bus_and_another_opens_it_again(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    settings = Settings(bootstrap=broker.bootstrap, partitions=1, session_timeout_s=20.0)
+    topics.create(settings)
+    world = World(settings, tmp_path)
+    kid = json.loads(world.key.read_bytes())["kid"]
+    with Sender(settings) as sender:
+        for event in astray("s-1"):
+            sender.send(Message(EVENTS, b"s-1", (), dumps(event)))
+    worker = world.worker()
+    case = case_id_of("acme", "s-1", "s-1")
+    (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
+    options = ("--feedback-key", str(world.key), "--token-file", str(tmp_path / "token"), "--days", "0")
+    try:
+        with console(settings, tmp_path / "log", *options) as (running, address):
+            bearer = {"authorization": f"Bearer {TOKEN}"}
+            with httpx2.Client(headers=bearer, base_url=address, timeout=90) as browser:
+
+                def say(verdict: str) -> Any:
+                    form = re.findall(r'name="form" value="([^"]+)"', browser.get(f"/sessions/{case}").text)[
+                        0
+                    ]
+                    given = {"form": form, "verdict": verdict, "comment": "the payee is ours"}
+                    return browser.post(f"/sessions/{case}/feedback", data=given, headers={"origin": address})
+
+                wait(lambda: 'name="form"' in browser.get(f"/sessions/{case}").text, 60)
+                assert say("false_positive").status_code == 303
+                told = f"false_positive</b> by <bdi>{kid}</bdi>, signed by <code>{kid}</code>"
+                wait(lambda: told in browser.get(f"/sessions/{case}").text, 60)
+                assert "Suppressed" in browser.get("/").text
+                assert say("reopen").status_code == 303
+                wait(lambda: f"reopen</b> by <bdi>{kid}</bdi>" in browser.get(f"/sessions/{case}").text, 60)
+            assert running.stop() == 0
+        assert "Traceback" not in running.said()
+        assert TOKEN not in running.said()
+        assert "the payee is ours" not in running.said()
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "says"),
+    [
+        ("--oidc", "issuer: http://sso.example.com", "in the clear"),
+        ("--oidc", "x: [", "no YAML"),
+        ("--feedback-key", '{"kty": "EC"}', "--feedback-key"),
+    ],
+)
+def test_a_file_that_is_no_good_ends_it_with_a_sentence(
+    broker: EmbeddedBroker, tmp_path: Path, option: str, content: str, says: str
+) -> None:
+    (tmp_path / "file").write_text(content, encoding="utf-8")
+    arguments = ["console", "--port", "0", option, str(tmp_path / "file")]
+    with CommandProcess(Settings(bootstrap=broker.bootstrap), arguments, {}, tmp_path / "log") as running:
+        assert running.ended(60) == 2
+        assert says in running.said()
+        assert "Traceback" not in running.said()
 
 
 def test_over_tls_it_is_asked_by_its_name_alone(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import uvicorn
+from joserfc.jwk import ECKey
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from stream.console.guard import Access
 from stream.console.index import Index
+from stream.console.saying import Saying
 from stream.console.site import application
 from stream.events import ALERTS, EVENTS, Record
 from tests.conftest import absent
@@ -33,7 +35,7 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 class Served:
     """A console over an index, on loopback."""
 
-    def __init__(self, made: Index, token_file: Path | None = None) -> None:
+    def __init__(self, made: Index, token_file: Path | None = None, saying: Saying | None = None) -> None:
         self.index, self._closing = made, asyncio.Event()
         config = uvicorn.Config(
             "",
@@ -46,7 +48,8 @@ class Served:
         )
         socket = config.bind_socket()
         self.host = f"127.0.0.1:{socket.getsockname()[1]}"
-        config.app = application(made, Access({self.host}, token_file), closing=self._closing)
+        access = Access({self.host}, token_file, may_judge=saying is not None)
+        config.app = application(made, access, closing=self._closing, saying=saying)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
         self._thread.start()
@@ -76,8 +79,8 @@ def browser() -> Iterator[Browser]:
 def serve(records: list[Record]) -> Iterator[Any]:
     running: list[Served] = []
 
-    def start(made: Index, token_file: Path | None = None) -> Served:
-        running.append(Served(made, token_file))
+    def start(made: Index, token_file: Path | None = None, saying: Saying | None = None) -> Served:
+        running.append(Served(made, token_file, saying))
         return running[-1]
 
     yield start
@@ -220,13 +223,58 @@ def test_signing_in_works_in_a_browser_and_a_reload_stays_signed_in(
     with Watched(browser, "light", "phone") as seen:
         page = seen.page
         page.goto(f"http://{served.host}/health")
-        page.wait_for_url("**/login")
+        page.wait_for_url("**/login?to=%2Fhealth")
         page.fill("input[name=token]", TOKEN)
         page.click("main button")
+        page.wait_for_url("**/health")
         page.wait_for_selector("#state:text('live')")
         page.goto(f"http://{served.host}/health")
         assert page.inner_text("h1") == "Health"
         assert page.evaluate("document.cookie") == ""
         page.click("text=Sign out")
         page.wait_for_url("**/login")
+        assert seen.violations() == []
+
+
+@pytest.mark.parametrize(("theme", "size"), [("dark", "phone"), ("light", "desk")])
+def test_what_is_being_written_stays_while_the_page_renews_and_is_said_once(
+    browser: Browser, serve: Any, records: list[Record], theme: str, size: str
+) -> None:
+    made, sent = indexed(records), []
+    key = ECKey.generate_key("P-256", {"kid": "console"})
+    said = Saying(key, "https://driftline.example.com/ssf", lambda tenant, token: sent.append(token))
+    served = serve(made, saying=said)
+    (case,) = made.cases()
+    with Watched(browser, theme, size) as seen:
+        page = seen.page
+        page.goto(f"http://{served.host}/sessions/{case.case_id}")
+        page.wait_for_selector("#state:text('live')")
+        page.keyboard.press("f")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Tab")
+        page.keyboard.type("the payee is ours, just ask")  # letters, not keys
+        alert = finding("finance-invoice-iban-swap", 5, 99)
+        alert["unmapped"]["feedback"] = {
+            "verdict": "unsure",
+            "by": "<b>mo</b>",
+            "key": "mo",
+            "time": "2026-03-02",
+        }
+        made.take(told(ALERTS, alert, 5_000))
+        page.wait_for_selector("#said :text('<b>mo</b>')")
+        assert page.evaluate("document.activeElement.value") == "the payee is ours, just ask"
+        assert page.is_checked("input[value=false_positive]")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=is on its way")
+        for _ in range(2):
+            page.reload()
+        page.go_back()
+        page.wait_for_selector("text=is on its way")
+        page.check("input[value=false_positive]")
+        page.fill("#say textarea", "the payee is ours, just ask")
+        page.click("text=Say it")  # the same once more
+        page.wait_for_load_state()
+        assert len(sent) == 1
         assert seen.violations() == []

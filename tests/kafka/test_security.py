@@ -36,6 +36,7 @@ from stream.events import (
     QUARANTINE,
     REVOCATIONS,
     RISK,
+    case_id_of,
     dumps,
 )
 from stream.outbound.keys import SigningKeys
@@ -64,9 +65,9 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 ACME, BETA = "acme.events.v1", "beta.events.v1"
 INPUTS: dict[str, str | None] = {ACME: "acme", BETA: "beta"}
-WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR = (
+WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR, DESK = (
     f"driftline-{role}"
-    for role in ("worker", "soc", "broker", "bridge", "transmit", "risk", "oncall", "operator")
+    for role in ("worker", "soc", "broker", "bridge", "transmit", "risk", "oncall", "operator", "console")
 )
 ACME_AGENTS, BETA_AGENTS = "driftline-producer-acme", "driftline-producer-beta"
 STATE = state_topic(ACME)
@@ -78,7 +79,7 @@ PROTOCOLS = ("SASL_SSL", "SSL")
 def secured(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(
         tmp_path_factory.mktemp("secured"),
-        (WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR, ACME_AGENTS, BETA_AGENTS),
+        (WORKER, SOC, BROKER, BRIDGE, TRANSMIT, RECEIVER, ONCALL, OPERATOR, DESK, ACME_AGENTS, BETA_AGENTS),
     )
     try:
         made.cluster.start()
@@ -478,6 +479,54 @@ def test_the_console_shows_a_soc_its_cases_and_says_what_it_may_not_read(
         assert re.search(rf"<td>{re.escape(base)}</td><td>0</td><td>–</td><td>not read: ", health), base
     for base in (ALERTS, DECISIONS, HELD):
         assert not re.search(rf"<td>{re.escape(base)}</td><td>\d+</td><td>–</td>", health), base
+
+
+def test_a_console_with_a_key_writes_verdicts_as_the_principal_that_may_and_no_other(
+    installed: Installation, tmp_path: Path
+) -> None:
+    from joserfc.jwk import ECKey
+
+    rights = acls(installed.of(OPERATOR), {"console": f"User:{DESK}"})
+    installed.secured.grant([one for one in rights if one.role == "console"])
+    case = case_id_of("acme", "judged-at-the-desk", "judged-at-the-desk")
+    alert = finding("judged-at-the-desk", finding_info={"uid": case, "title": "judged at the desk"})
+    play(installed.of(ADMIN), [Message(ALERTS, b"acme", (), dumps(alert))], None)
+    key = tmp_path / "key.json"
+    key.write_bytes(dumps(ECKey.generate_key("P-256", {"kid": "desk"}).as_dict(private=True)))
+    before = len(live(installed.of(ADMIN), FEEDBACK))
+    answers = {}
+    for principal in (SOC, DESK):
+        options = ("--port", "0", "--feedback-key", str(key))
+        with start(installed.of(principal), "console", *options, cwd=tmp_path) as running:
+            try:
+                assert running.stderr is not None
+                said = next(line for line in running.stderr if "the console is at" in line)
+                address = re.findall(r"http://[\d.:]+", said)[0]
+                deadline = time.monotonic() + 20
+                while "judged at the desk" not in httpx2.get(address).text:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.5)
+                page = httpx2.get(f"{address}/sessions/{case}").text
+                form = re.findall(r'name="form" value="([^"]+)"', page)[0]
+                given = {"form": form, "verdict": "benign", "comment": "as planned"}
+                own = {"origin": address}
+                answer = httpx2.post(
+                    f"{address}/sessions/{case}/feedback", data=given, headers=own, timeout=90
+                )
+                answers[principal] = answer
+            finally:
+                running.terminate()
+            _, err = running.communicate(timeout=60)
+        assert "Traceback" not in err
+    assert answers[SOC].status_code == 503
+    assert "It is not known whether it was said" in answers[SOC].text
+    assert "TopicAuthorizationFailed" in answers[SOC].text
+    assert answers[DESK].status_code == 303
+    assert len(live(installed.of(ADMIN), FEEDBACK)) == before + 1
+    for base in (*INPUTS, CASES, REVOCATIONS, OUTCOMES):
+        assert read_error(installed.of(DESK), base) == REFUSED
+    for base in (ALERTS, CASES, HELD, OUTCOMES):
+        assert write_error(installed.of(DESK), base) == REFUSED
 
 
 def test_outcomes_are_the_bridge_s_memory_and_nobody_else_may_write_them(installed: Installation) -> None:

@@ -61,6 +61,17 @@ def test_who_asks_for_second_opinions_has_rights_only_where_they_are_trusted(tmp
     }
 
 
+def test_a_console_that_signs_verdicts_has_rights_only_where_it_is_named() -> None:
+    assert not any(one.role == "console" for one in acls(TENANTS))
+    rights = [one for one in acls(TENANTS, {"console": "User:desk"}) if one.role == "console"]
+    assert {one.principal for one in rights} == {"User:desk"}
+    reads = ("alerts", "held", "decisions")
+    assert {(one.name, one.operation) for one in rights} == {
+        *((f"p.agent.{name}.v1", "read") for name in reads),
+        ("p.agent.feedback.v1", "write"),
+    }
+
+
 def test_every_output_has_a_reader() -> None:
     outputs = {TENANTS.topic(topic.base) for topic in topic_table(TENANTS) if topic.use == "output"}
     assert outputs <= {one.name for one in acls(TENANTS) if one.operation == "read"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -707,7 +708,8 @@ def test_with_a_token_nothing_is_shown_before_signing_in(records: list[Record], 
     for path in ("/", "/overview", "/health", "/live", "/sessions/0", "/nowhere"):
         assert pages.get(path).status_code == 401
         sent = pages.get(path, headers={"accept": "text/html"})
-        assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+        to = "" if path == "/" else f"?to={quote(path, safe='')}"
+        assert (sent.status_code, sent.headers["location"]) == (303, f"/login{to}")
     assert pages.get("/login").status_code == 200
     wrong = pages.post("/login", data={"token": TOKEN[:-1]}, headers={"origin": HOST})
     assert (wrong.status_code, wrong.headers.get("set-cookie")) == (403, None)
@@ -741,7 +743,7 @@ def test_a_bearer_of_the_token_need_not_sign_in_and_a_new_token_counts_at_once(t
     assert pages.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
 
 
-def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path) -> None:
     made = access(tmp_path)
     pages = client(Index({}), made)
     first = made.sign_in()
@@ -755,8 +757,8 @@ def test_a_login_ends_and_so_many_are_remembered(tmp_path: Path, monkeypatch: py
     (tmp_path / "token").unlink()
     assert pages.get("/", headers={"cookie": f"driftline={last}"}).status_code == 401
     (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
-    monkeypatch.setattr(guard, "LOGIN_S", -1.0)
-    assert pages.get("/", headers={"cookie": f"driftline={made.sign_in()}"}).status_code == 401
+    ended = made.sign_in(life_s=-1.0)
+    assert pages.get("/", headers={"cookie": f"driftline={ended}"}).status_code == 401
 
 
 # ------------------------------------------------------------------------ where it may listen

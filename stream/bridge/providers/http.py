@@ -9,6 +9,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -63,6 +64,14 @@ class Reply(NamedTuple):
         )
 
 
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS that trusts the authority of a file, or the system's; `ConfigError` where the file cannot be read."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ca_file {ca_file} holds no certificate that can be read") from error
+
+
 class Http:
     """Calls to one provider.
 
@@ -70,6 +79,8 @@ class Http:
     ----------
     settings : WebProvider
         Where it is, and how long a call may take.
+    tls : ssl.SSLContext or None
+        Whom it trusts; None: as `trusting` makes it of the settings.
 
     Raises
     ------
@@ -77,13 +88,10 @@ class Http:
         The authority's file cannot be read.
     """
 
-    def __init__(self, settings: WebProvider) -> None:
+    def __init__(self, settings: WebProvider, tls: ssl.SSLContext | None = None) -> None:
         self._url, self._timeout_s = settings.url, settings.timeout_s
         self._client: aiohttp.ClientSession | None = None
-        try:
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca_file {settings.ca_file} holds no certificate that can be read") from error
+        self._tls = tls or trusting(settings.ca_file)
 
     async def call(
         self,

@@ -77,10 +77,12 @@ def secret(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        why = f"{path} cannot be read: {error.strerror}; it should hold a secret of the bridge"
+        why = f"{path} cannot be read: {error.strerror}; it should hold a secret that the provider knows"
         raise Unavailable(why) from error
     except UnicodeDecodeError:  # the error would quote the file
-        raise Unavailable(f"{path} is no UTF-8 text; it should hold a secret of the bridge") from None
+        raise Unavailable(
+            f"{path} is no UTF-8 text; it should hold a secret that the provider knows"
+        ) from None
     if not text:
-        raise Unavailable(f"{path} is empty; it should hold a secret of the bridge")
+        raise Unavailable(f"{path} is empty; it should hold a secret that the provider knows")
     return text

@@ -18,7 +18,7 @@
       button.hidden = false;
       button.addEventListener("click", does);
     }
-    const login = location.pathname === "/login";
+    const isOut = !("version" in document.body.dataset); // nobody is signed in
 
     // ------------------------------------------------------------------ keys
     const items = () => [...document.querySelectorAll("#list .open, #list tbody tr")];
@@ -33,7 +33,7 @@
     };
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
-      const typing = event.target.matches("input, select, textarea");
+      const typing = event.target.matches("input:not([type=radio]), select, textarea");
       if (typing) {
         if (event.key === "Escape") event.target.blur();
         return;
@@ -43,6 +43,7 @@
         j: () => go((focused >= 0 ? focused : at) + 1),
         k: () => go((focused >= 0 ? focused : at) - 1),
         u: () => { location.href = document.getElementById("up") ? "/" + (sessionStorage.getItem("list") || "") : "/"; },
+        f: () => { const first = document.querySelector("#say input[type=radio]"); if (first) first.focus(); },
         t: toggle,
         "/": () => { const search = document.getElementById("search"); if (search) search.select(); else location.href = "/"; },
         "?": () => keys.showModal(),
@@ -64,19 +65,19 @@
       request.open("GET", location.href);
       request.responseType = "document"; // parsed, never run
       request.onloadend = () => {
-        const page = request.response, fresh = page && page.getElementById("live");
-        if (request.status === 200 && fresh && request.responseURL === location.href.split("#")[0]) put(page, fresh);
-        else state.textContent = request.status === 401 || request.responseURL.endsWith("/login") ? "signed out" : "not renewed";
+        const page = request.response;
+        if (request.status === 200 && page && request.responseURL === location.href.split("#")[0]) put(page);
+        else state.textContent = request.status === 401 ? "signed out" : "not renewed";
         setTimeout(() => { asked = false; if (waiting) { waiting = false; renew(); } }, 2000);
       };
       request.send();
     };
-    const put = (page, fresh) => {
+    // What somebody writes stands between the live parts, and stays.
+    const put = (page) => {
       seen = page.body.dataset.version;
-      const live = document.getElementById("live");
-      const open = [...live.querySelectorAll("details[open]")].map((each) => each.id);
-      const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-      live.replaceChildren(...document.adoptNode(fresh).childNodes);
+      const open = [...document.querySelectorAll(".live details[open]")].map((each) => each.id);
+      const focused = document.activeElement.closest(".live") ? document.activeElement.getAttribute("href") : null;
+      for (const part of document.querySelectorAll(".live")) part.replaceChildren(...document.adoptNode(page.getElementById(part.id)).childNodes);
       for (const id of open) { const each = document.getElementById(id); if (each) each.open = true; }
       if (focused) { const same = items().find((each) => each.getAttribute("href") === focused); if (same) same.focus({ preventScroll: true }); }
       const again = document.getElementById("up");
@@ -84,7 +85,7 @@
       state.textContent = "live";
     };
     const listen = () => {
-      if (login || source || document.hidden) return;
+      if (isOut || source || document.hidden) return;
       source = new EventSource("/live?seen=" + encodeURIComponent(seen));
       source.onopen = () => { state.textContent = "live"; };
       source.onerror = () => { state.textContent = "connecting …"; if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(listen, 5000); } };
