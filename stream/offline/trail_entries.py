@@ -344,7 +344,7 @@ def _reference_of(ref: Mapping[str, Any]) -> str:
 def _alert(record: Record, alert: dict[str, Any]) -> Entry:
     info, meta = member(alert, "finding_info"), member(alert, "metadata")
     exposure = member(member(alert, "unmapped"), "exposure")
-    data = {
+    data: dict[str, Any] = {
         "record_id": str(meta.get("uid")),
         "case_id": info.get("uid"),
         "title": text_of(info.get("title")),
@@ -356,10 +356,16 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
             name: exposure[name] for name in ("revocation", "worst_case_until", "note") if name in exposure
         },
     }
+    signed = ""
+    if said := member(member(alert, "unmapped"), "feedback"):
+        data["feedback"] = {name: text_of(said.get(name)) for name in ("verdict", "by", "key", "time")}
+        data["comment"] = text_of(alert.get("comment"), 4096)
+        reason = f": {data['comment']}" if data["comment"] else ""
+        signed = f", signed by the key {data['feedback']['key']}{reason}"
     return Entry(
         "alert",
         time_of(alert.get("time")),
-        f"alert, {data['severity']}: {data['says']}",
+        f"alert, {data['severity']}: {data['says']}{signed}",
         place_of(record),
         data,
     )
@@ -454,18 +460,22 @@ def outcome_entry(record: Record, outcome: dict[str, Any]) -> Entry:
 
 
 def feedback_entry(record: Record, feedback: dict[str, Any]) -> Entry:
-    data = {
+    data: dict[str, Any] = {
         member: text_of(feedback[member], 4096)
         for member in ("verdict", "by", "comment")
         if feedback.get(member)
     }
     # Who may say it signs with a key of their own, which the issuer's key set does not hold.
     data["signature"] = "unverified"
+    whom = ""
+    if person := member(feedback, "sub_id"):  # whom an identity provider named to the console that signed it
+        data["person"] = {name: text_of(person.get(name), 512) for name in ("iss", "sub")}
+        whom = f", {data['person']['sub']} at {data['person']['iss']},"
     comment = f": {data['comment']}" if "comment" in data else ""
     return Entry(
         "feedback",
         str(feedback.get("time")),
-        f"{data.get('by')} says {data.get('verdict')} (signature not verified here){comment}",
+        f"{data.get('by')}{whom} says {data.get('verdict')} (signature not verified here){comment}",
         place_of(record),
         data,
     )

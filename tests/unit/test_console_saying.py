@@ -14,11 +14,13 @@ from starlette.testclient import TestClient
 from models.errors import BrokerError, ConfigError
 from stream.console import saying
 from stream.console.guard import Access
+from stream.console.index import Kept
 from stream.console.provider import Person
 from stream.console.saying import MEANS, Saying
 from stream.console.site import application
-from stream.events import Record
+from stream.events import FEEDBACK, Record, dumps
 from stream.feedback import SignedFeedback
+from stream.offline.trail import build
 from stream.outbound.act import Actor
 from stream.outbound.feedback import MAX_COMMENT, VERDICTS
 from stream.shell.outputs import claims_of
@@ -168,6 +170,24 @@ def test_what_no_worker_tells_of_can_be_said_again(bench: Bench, monkeypatch: py
 def test_a_reader_s_address_of_the_form_leads_to_the_page(bench: Bench) -> None:
     answer = bench.pages.get(f"{bench.path}/feedback")
     assert (answer.status_code, answer.headers["location"]) == (303, bench.path)
+
+
+def test_an_audit_tells_the_person_as_the_provider_knows_them_and_the_key(bench: Bench) -> None:
+    bench.say()
+    bench.works()
+    document = {"type": "feedback.given", "tenant": "acme", "token": bench.sent[0][1]}
+    bench.index.take(Record(FEEDBACK, 0, 1, 0, "none", b"acme", (), dumps(document)))
+    name = bench.case.name
+    assert name is not None
+    trail = build(
+        Kept(bench.index, bench.case), name.session, bench.index.inputs, tenant=name.tenant, root=name.root
+    )
+    told = trail.of("alert")[-1]
+    assert told.text.endswith("says ada, signed by the key console: the payee is ours")
+    assert (told.data["feedback"]["by"], told.data["feedback"]["key"]) == ("ada", "console")
+    (said,) = trail.of("feedback")
+    assert said.text.startswith("ada, 0001 at https://sso.example.com, says false_positive")
+    assert said.data["person"] == {"iss": ADA.issuer, "sub": ADA.subject}
 
 
 # ------------------------------------------------------------------------ who may
