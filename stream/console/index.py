@@ -79,6 +79,8 @@ class Row:
         Calls judged; those with a verdict that calls somebody; of these, those after a call that revoked.
     feedback_ms : int
         When an analyst last spoke; -1: nobody did.
+    is_revoked : bool
+        A call that was read revoked.
     begins : int
         Number of the first call of which the decision was read.
     campaign, campaign_case : int, str
@@ -110,6 +112,7 @@ class Row:
     calls: int = 0
     flagged: int = 0
     after: int = 0
+    is_revoked: bool = False
     begins: int = -1
     records: int = 0
     left_out: int = 0
@@ -296,7 +299,8 @@ class Index:
         flagged = verdict in FLAGGED
         if flagged:
             row.flagged += 1
-            row.after += "revoke" in row.verdicts
+            row.after += row.is_revoked
+            row.is_revoked |= verdict == "revoke"
             families = document.get("families")
             for family in families[:MAX_SET] if isinstance(families, list) else ():
                 _add(row.families, family)

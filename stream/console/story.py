@@ -19,6 +19,7 @@ from stream.events import (
     OUTCOMES,
     REVOCATIONS,
     clipped,
+    counted,
     moment_ms,
     rfc3339,
 )
@@ -57,6 +58,9 @@ STANDINGS = {
     "not requested": "contained, and nothing was revoked",
 }
 """The standing ``contained`` in words, by what became of the credential."""
+
+RAN, FAILED = "it ran all the same", "it was tried all the same, and failed"
+"""What became of a call that was to be stopped."""
 
 FOLLOWS = frozenset({"after_revocation", "denied_before"})
 """Names of evidence that only says what came of an earlier call."""
@@ -258,13 +262,17 @@ def _calls(trail: Trail, quotes: Quotes) -> list[Call]:
     }
     calls: list[Call] = []
     told: set[Line] = set()
+    revoked = False
     for entry in trail.entries:
         call = sent.get(entry.data["call_id"]) if entry.kind in ("decided", "called") else None
         rows = call.data["arguments"] if call is not None else ()
         shown = given(rows, letters, quotes)
         if entry.kind == "decided":
-            lines = [line for line in _lines(entry.data, rows, answered, letters, quotes) if line not in told]
+            # What a revoked session goes on with is no news of where the first step came from.
+            rests = [] if revoked else _lines(entry.data, rows, answered, letters, quotes)
+            lines = [line for line in rests if line not in told]
             told.update(lines)
+            revoked |= entry.data["verdict"] == "revoke"
             calls.append(_judged(entry, shown, answers.get(entry.data["call_id"]), lines))
         elif entry.kind == "called" and not entry.data.get("decided"):
             why = "no decision on it: a missing verdict is not an allow"
@@ -277,11 +285,9 @@ def _calls(trail: Trail, quotes: Quotes) -> list[Call]:
 def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: Sequence[Line]) -> Call:
     data = entry.data
     stopped = data["verdict"] in ("deny", "revoke")
-    did = (
-        ""
-        if answer is None
-        else f"{'it ran all the same, and ' if stopped else ''}returned {answer.data['status']}"
-    )
+    did = "" if answer is None else f"returned {answer.data['status']}"
+    if stopped and answer is not None:
+        did = RAN if answer.data["status"] == "ok" else FAILED
     score, speaking = data["score"], [each for each in data["evidence"] if each["supports"]]
     flagged = data["verdict"] in FLAGGED
     return Call(
@@ -307,9 +313,9 @@ def _ran(calls: Sequence[Call]) -> str:
     acts = [call for call in calls if call.verdict in FLAGGED and call.action != "read"]
     if not acts:
         return ""
-    ok = sum(call.did in ("it ran all the same", "returned ok") for call in acts)
-    failed = sum(call.did.endswith(("failed", "error")) for call in acts)
-    unheard = len(acts) - ok - failed
+    ok = sum(call.did in (RAN, "returned ok") for call in acts)
+    unheard = sum(not call.did for call in acts)
+    failed = len(acts) - ok - unheard
     return ", ".join(
         f"{n} {what}" for n, what in ((ok, "ran"), (failed, "failed"), (unheard, "with no answer seen")) if n
     )
@@ -551,10 +557,14 @@ def _missing(trail: Trail, row: Row, unread: Mapping[str, str], reads_events: bo
             f"The console does not hold all of this session (it begins at call {max(row.begins, 0)}, {row.left_out} records are left "
             f"out): `driftline show {clipped(session, 60)}` reads it from the bus."
         )
-    for each in trail.of("gap"):
+    gaps = trail.of("gap")
+    if ran := sum(each.data["gap"] == "ran" for each in gaps):
+        said.append(f"{counted(ran, 'call')} ran, though judged deny or revoke: the list above says which")
+    for each in gaps:
         if each.data["gap"] == "not_ended" and (not reads_events or CASES in unread):
             continue  # whose end would be told on topics that are not read
-        said.append(each.text)
+        if each.data["gap"] != "ran":
+            said.append(each.text)
     return said
 
 

@@ -17,7 +17,7 @@ from models.contracts import FAMILIES, Action, Family, Standing, Verdict
 from stream.console.index import FLAGGED, Index, Kept, Row
 from stream.console.listing import Filters, is_closed, risk
 from stream.console.quoting import Line as Quote
-from stream.console.story import FATES, Call, Story, told, trail_of
+from stream.console.story import FAILED, FATES, RAN, Call, Story, told, trail_of
 from stream.core.items import Mark
 from stream.events import ALERTS, DECISIONS, clipped, counted, moment_ms, object_in, rfc3339, short_hash
 from stream.mcp.quoting import Untrusted, quoted
@@ -464,9 +464,7 @@ def _calls(found: Story, which: str, begin: int, limit: int) -> Calls:
     )
 
 
-OUTCOMES = tuple(
-    f"{ran}returned {status}" for ran in ("", "it ran all the same, and ") for status in ("ok", "error")
-)
+OUTCOMES = ("returned ok", "returned error", RAN, FAILED)
 
 
 def _call(call: Call) -> Judged:
