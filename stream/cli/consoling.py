@@ -6,11 +6,12 @@ import asyncio
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from models.errors import ConfigError
+from models.text.quotes import Quotes
 from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
 
@@ -58,6 +59,12 @@ def console(
     days: Annotated[
         float, typer.Option(min=0, help="How many days back to read; 0: all that the bus keeps.")
     ] = 7.0,
+    quotes: Annotated[
+        str,
+        typer.Option(
+            help="What pages quote of arguments and answers: none, masked (words without values) or full. Secrets never."
+        ),
+    ] = "masked",
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -88,7 +95,17 @@ def console(
         signing = signing_key(feedback_key, "--feedback-key")
         saying = Saying(signing, configured.issuer, partial(send_signed, configured, "feedback.given"))
     logs.configure(configured.log_format, verbose=False, fixed={})
-    asyncio.run(serve(configured, listen, since_ms=since(days), say=say, saying=saying))
+    asyncio.run(
+        serve(configured, listen, since_ms=since(days), say=say, saying=saying, quotes=checked_quotes(quotes))
+    )
+
+
+def checked_quotes(quotes: str) -> Quotes:
+    """``--quotes``; `ConfigError` where it is no way of quoting."""
+    for known in get_args(Quotes):
+        if quotes == known:
+            return cast("Quotes", known)
+    raise ConfigError(f"--quotes is {quotes!r}; expected one of {', '.join(get_args(Quotes))}")
 
 
 def since(days: float) -> int | None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from models.text.quotes import Quotes
 from stream.events import (
     ALERTS,
     CASES,
@@ -195,8 +196,9 @@ class Index:
         *,
         max_sessions: int = MAX_SESSIONS,
         max_bytes: int = MAX_BYTES,
+        quotes: Quotes = "masked",
     ) -> None:
-        self.inputs, self.base = inputs, base
+        self.inputs, self.base, self.quotes = inputs, base, quotes
         self.rows: dict[str, Row] = {}
         self.version = 0
         self.size = 0

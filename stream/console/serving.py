@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from models.errors import ConfigError
+from models.text.quotes import Quotes
 from stream.console.bus import Follower
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
@@ -131,8 +132,9 @@ async def serve(
     since_ms: int | None,
     say: Callable[[str], None],
     saying: Saying | None = None,
+    quotes: Quotes = "masked",
 ) -> None:
-    """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were.
+    """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were. `quotes`: how much of arguments and answers pages quote.
 
     Raises
     ------
@@ -142,7 +144,7 @@ async def serve(
         The first connection to the broker fails.
     """
     stop = told_to_stop()
-    index = Index(settings.input_topics, settings.base)
+    index = Index(settings.input_topics, settings.base, quotes=quotes)
     follower = Follower(settings, index, since_ms)
     bound = bound_to(listen)
     port = bound.getsockname()[1]

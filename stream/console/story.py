@@ -178,8 +178,8 @@ class Story:
     unread: Mapping[str, str]
 
 
-def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
-    """The story of a session, of what is kept of it; arguments and answers as far as `quotes` lets them be quoted.
+def told(index: Index, row: Row) -> Story:
+    """The story of a session, of what is kept of it; arguments and answers as far as the index lets them be quoted.
 
     Raises
     ------
@@ -187,10 +187,10 @@ def told(index: Index, row: Row, quotes: Quotes = "masked") -> Story:
         Nothing that is kept names the session.
     """
     source = Kept(index, row)
-    trail = trail_of(index, row, source, values=quotes != "none")
+    trail = trail_of(index, row, source, values=index.quotes != "none")
     finding = _finding(source, row.finding)
     reads_events = not set(index.inputs) & set(source.unread)
-    calls = _calls(trail, quotes)
+    calls = _calls(trail, index.quotes)
     shown = _most_telling(calls)
     return Story(
         row=row,

@@ -894,3 +894,14 @@ def test_every_text_has_the_contrast_of_wcag_aa(theme: int) -> None:
         assert _contrast(colours["on-badge"], colours[badge]) >= 4.5, badge
     for shape in ("fill", "bad", "quiet"):  # of charts and of the edges of fields
         assert _contrast(colours[shape], colours["page"]) >= 3, shape
+
+
+@pytest.mark.parametrize("quotes", ["none", "masked", "full"])
+def test_pages_quote_of_arguments_and_answers_what_the_console_was_told_to(
+    records: list[Record], quotes: Any
+) -> None:
+    made = indexed(records, quotes=quotes)
+    (row,) = made.cases()
+    page = client(made).get(f"/sessions/{row.case_id}").text
+    assert ("GB33BUKB20201555555555" in page) == (quotes == "full")
+    assert ("What it rests on" in page) == (quotes != "none")
