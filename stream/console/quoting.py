@@ -75,8 +75,9 @@ class Letters:
         told: dict[str, str] = {}
         for value, letter in sorted(self._letters.items(), key=lambda one: -len(one[0])):
             # A sign stands in its place while the rest is masked.
-            if value in text:
-                text, told[letter] = text.replace(value, f"⟪{letter}⟫"), quoting.value(value, quotes)
+            found = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", f"⟪{letter}⟫", text)
+            if found != text:
+                text, told[letter] = found, quoting.value(value, quotes)
         return re.sub(r"⟪([A-Z])⟫", lambda sign: f"{told[sign[1]]} {sign[1]}", quoting.passage(text, quotes))
 
 
@@ -120,8 +121,10 @@ def telling(
 
 
 def _around(lines: Sequence[str], at: int) -> str:
-    """The line at a place, one before it, and those behind it, as far as a passage goes."""
-    first = at - 1 if at and len(lines[at - 1]) + len(lines[at]) < quoting.MAX_PASSAGE // 2 else at
+    """The line at a place, what leads to it, and what follows, as far as a passage goes."""
+    first, before = at, 0
+    while first and (before := before + len(lines[first - 1])) < quoting.MAX_PASSAGE // 3:
+        first -= 1
     told = " ".join(lines[first : at + 1])
     for line in lines[at + 1 :]:
         if len(told) + len(line) >= quoting.MAX_PASSAGE:

@@ -32,6 +32,8 @@ MAX_CALLS = 500
 """Calls that the page lists; of more the first ones, the last ones and all flagged ones that have room."""
 MAX_SAID = 50
 """Verdicts of analysts that the page lists, the latest first."""
+LOW = 0.5
+"""Score of a call, flagged for what came of an earlier one, below which little speaks against it by itself (chosen)."""
 MAX_SINKS, MAX_NODES = 6, 16
 """Acts whose provenance is drawn, the gravest first; calls in the drawing."""
 
@@ -83,7 +85,7 @@ class Call(NamedTuple):
     lines : list of Line
         Of the answers that it rests on, what has most to do with it.
     is_after : bool
-        It is flagged for what came of an earlier call alone.
+        It came after a call that was not let pass, and its own score is low.
     """
 
     number: int
@@ -208,8 +210,8 @@ def told(index: Index, row: Row) -> Story:
         ],
         calls=shown,
         calls_left_out=len(calls) - len(shown),
-        drawing=_drawing(trail, finding),
-        moments=_moments(trail, row),
+        drawing=_drawing(trail, finding, calls),
+        moments=_moments(trail, row, calls),
         access=_access(trail),
         fate=FATES.get(row.fate, row.fate),
         fates=_fates(trail, source.unread),
@@ -304,7 +306,7 @@ def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: S
         [str(each) for each in data["families"] or ()] if flagged else (),
         bool(data["enforced"]),
         lines,
-        flagged and bool(speaking) and all(str(each["name"]) in FOLLOWS for each in speaking),
+        flagged and any(str(each["name"]) in FOLLOWS for each in speaking) and (score or 0) < LOW,
     )
 
 
@@ -375,11 +377,14 @@ _PLACES = {number: label for number, label, _ in NO_CALL.values()}
 _GRAVE = {"revoke": 3, "deny": 2, "alert": 1}
 
 
-def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
+def _drawing(trail: Trail, finding: Mapping[str, Any], calls: Sequence[Call]) -> Drawing | None:
     """Which earlier call each flagged one rests on, drawn; None where no evidence names any."""
     judged = {each.data["call_seq"]: each for each in trail.of("decided") if each.data["call_seq"] != -1}
     flagged = [each for each in judged.values() if each.data["verdict"] in FLAGGED]
-    flagged.sort(key=lambda each: (-_GRAVE[each.data["verdict"]], each.data["call_seq"]))
+    flagged.sort(
+        key=lambda each: (-_GRAVE[each.data["verdict"]], -(each.data["score"] or 0), each.data["call_seq"])
+    )
+    quoted = {call.number: {line.call for line in call.lines} for call in calls}
     resting = [(each.data["call_seq"], list(each.data["evidence"])) for each in flagged]
     if not judged:
         evidence = [member(each, "data") for each in finding.get("evidences") or () if isinstance(each, dict)]
@@ -391,9 +396,12 @@ def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
         speaking = [
             each for each in evidence if each.get("supports") and str(each.get("name")) not in FOLLOWS
         ]
-        # That an answer talks to the agent is said of every later call: it is drawn where nothing else is known.
+        # That an answer talks to the agent is said of every later call: it is drawn where that is quoted, or nothing else is known.
         telling = [
-            each for each in speaking if each.get("family") != "content" and _sources(each, sink)
+            each
+            for each in speaking
+            if (sources := _sources(each, sink))
+            and (each.get("family") != "content" or quoted.get(sink, set()).intersection(sources))
         ] or speaking
         for each in telling:
             if not (sources := _sources(each, sink)):
@@ -424,7 +432,7 @@ def _drawing(trail: Trail, finding: Mapping[str, Any]) -> Drawing | None:
         for (source, sink), those in pairs.items()
         if source in at and sink in at
     ]
-    return Drawing(nodes, edges, list(said.values()), 68 * len(numbers), len(cut))
+    return Drawing(nodes, edges, list(said.values()), 68 * len(numbers), len(cut) + len(resting[MAX_SINKS:]))
 
 
 def _sources(evidence: Mapping[str, Any], sink: int) -> list[int]:
@@ -462,7 +470,7 @@ def _tools_of(finding: Mapping[str, Any]) -> dict[int, str]:
     return {int(each[1]): each[2] for each in found if each is not None}
 
 
-def _moments(trail: Trail, row: Row) -> list[Moment]:
+def _moments(trail: Trail, row: Row, calls: Sequence[Call]) -> list[Moment]:
     """From the answer that exposed the session to its credential's end."""
     decided = trail.of("decided")
     flagged = [each for each in decided if each.data["verdict"] in FLAGGED]
@@ -471,7 +479,8 @@ def _moments(trail: Trail, row: Row) -> list[Moment]:
         first = flagged[0]
         by_number = {each.data["call_seq"]: each for each in decided}
         answers = {each.data["call_id"]: each for each in trail.of("returned")}
-        sources = _exposing(first.data)
+        quoted = next((call.lines for call in calls if call.number == first.data["call_seq"]), ())
+        sources = {quoted[0].call} if quoted else _exposing(first.data)
         source = by_number.get(min((call for call in sources if call >= 0), default=-1))
         if source is None and NO_CALL["foreign_destination"][0] in sources:
             for declared in trail.of("declared")[:1]:
