@@ -33,6 +33,15 @@ def largest(arguments: Any, schema: Mapping[str, Any] | None) -> float | None:
     return max(_sums(arguments, {"properties": properties_of(schema)}, MAX_DEPTH), default=None)
 
 
+def names_a_sum(name: str) -> bool:
+    """Whether a parameter's name has a word for a sum of money, whatever stands beside it.
+
+    >>> names_a_sum("max_price"), names_a_sum("account")
+    (True, False)
+    """
+    return not _SUMS.isdisjoint(name_words(name[:64]))
+
+
 def unit_of(name: str, spec: Mapping[str, Any]) -> float | None:
     """What one of a parameter's numbers is worth, in whole units; None where its schema does not say that it is a sum of money.
 

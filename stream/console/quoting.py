@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.evidence.content import talks_to_agent
-from models.lexicons.loader import lexicon
 from models.text import quotes as quoting
 from models.text.quotes import Quotes
+from models.tools.amounts import names_a_sum
 from models.tools.names import name_words
 from stream.offline.values import MASK
 
-_SUMS = lexicon("parameters").words("sums_of_money")
 _SUM = re.compile(r"-?\d{1,9}(?:\.\d{1,4})?", re.ASCII)
 _NO_SIGNS = str.maketrans("⟪⟫", "  ")
 MOST_VALUES = 2_000
@@ -92,11 +91,7 @@ def given(rows: Sequence[Mapping[str, Any]], letters: Letters, quotes: Quotes) -
 
 def _value(row: Mapping[str, Any], quotes: Quotes) -> str:
     text, path = str(row["text"]), str(row["path"])
-    if (
-        quotes == "masked"
-        and _SUM.fullmatch(text)
-        and not _SUMS.isdisjoint(name_words(path.rpartition(".")[2]))
-    ):
+    if quotes == "masked" and _SUM.fullmatch(text) and names_a_sum(path.rpartition(".")[2]):
         return text  # how much is what one has to know first, and names nobody
     return quoting.value(text, quotes) or MASK[: int(row["length"])]
 

@@ -54,7 +54,7 @@ def evidence(intent: str, mail: str, tool: str, arguments: dict[str, Any]) -> di
 def led(intent: str, mail: str, tool: str, arguments: dict[str, Any]) -> bool:
     """Whether a line is told to lead to the call; that words speak of its tool is another way to be lured."""
     told = evidence(intent, mail, tool, arguments).get("lured", {"text": ""})
-    return "leads to this call" in told["text"]
+    return "fits this call" in told["text"]
 
 
 def test_the_line_that_leads_to_a_call_is_cited() -> None:
