@@ -392,7 +392,7 @@ def _drawing(trail: Trail, finding: Mapping[str, Any], calls: Sequence[Call]) ->
         resting = [(max(sinks, default=-1), evidence)]
     said: dict[tuple[str, str], Said] = {}
     pairs: dict[tuple[int, int], list[Said]] = {}
-    for sink, evidence in resting[:MAX_SINKS]:
+    for sink, evidence in sorted(resting[:MAX_SINKS], key=lambda each: each[0]):
         speaking = [
             each for each in evidence if each.get("supports") and str(each.get("name")) not in FOLLOWS
         ]
