@@ -352,7 +352,8 @@ class Policy(_Part):
     @cached_property
     def _expected(self) -> dict[tuple[str, str], list[ExpectedCalls]]:
         expected: dict[tuple[str, str], list[ExpectedCalls]] = {}
-        for each in self.expected_calls:
+        # In one order however the file has them, since decisions tell it.
+        for each in sorted(self.expected_calls, key=lambda row: dumps(row.model_dump(mode="json"))):
             expected.setdefault((each.agent, each.tool), []).append(each)
         return expected
 

@@ -27,8 +27,15 @@ HIDDEN = "********"
 _DIGITS = re.compile(r"(?<!\d)\d(?:[^0-9A-Za-z]?\d){12,}")
 """As many digits as a payment card's number has, or more: whether the last one checks is not asked, for others may stand beside it."""
 _ACCOUNT = re.compile(r"\b([A-Z]{2}\d{2}[A-Z0-9]{11,30})\b")
-_VALUE = re.compile(r"\S*(?:[@\\*]|://|\d{3}|[A-Za-z0-9+/_-]{24})\S*")
-"""A word that holds what addresses, numbers and drawn identifiers have, or a mask."""
+_HELD = re.compile(r"[@\\*]|://|\d{3}|[A-Za-z0-9+/_-]{24}")
+"""What a word has that is an address, a number, a drawn identifier or a mask."""
+_PIECES = re.compile(r"(?<!\w)\+?\d{1,4}(?:[ .\-/]\d{1,4}){2,}(?!\w)")
+"""A number that is written in pieces: of a telephone, an account, a day."""
+_HELD_IN_PASSAGES = re.compile(
+    rf"{_HELD.pattern}|%40|(?=[^\W_]*\d)(?=[^\W_]*[A-Za-z])\w{{8}}|(?:[A-Za-z]*\d\w*-){{2}}"
+)
+"""... and, in what others wrote at length, an encoded address, or letters and digits in one word."""
+_WORD = re.compile(r"\S+")
 _HOST = r"(?:[A-Za-z0-9_-]+\.)+[A-Za-z0-9-]{2,63}"
 _MAIL = re.compile(rf"[^\s@]+@({_HOST})")
 _WEB = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#]*)(.*)", re.DOTALL)
@@ -52,11 +59,11 @@ def asked(text: str, quotes: Quotes, start: int = 0) -> str:
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[start : start + 8 * MAX_ASKED]))
+    told = without_secrets(_cut_plain(text[start:], 8 * MAX_ASKED))
     if start:
         told = f"… {told}"
     if quotes == "masked":
-        told = _VALUE.sub(lambda found: masked(found[0]), told)
+        told = _masked_words(told, _HELD)
     return _within(told.rstrip(".;"), MAX_ASKED).encode()[:MAX_ASKED_BYTES].decode(errors="ignore")
 
 
@@ -68,9 +75,27 @@ def passage(text: str, quotes: Quotes) -> str:
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[: 8 * MAX_PASSAGE]))
-    return _within(
-        _VALUE.sub(lambda found: masked(found[0]), told) if quotes == "masked" else told, MAX_PASSAGE
+    told = without_secrets(_cut_plain(text, 2 * MAX_PASSAGE))
+    if quotes == "masked":
+        told = _masked_words(_PIECES.sub(HIDDEN, told), _HELD_IN_PASSAGES)
+    return _within(told, MAX_PASSAGE)
+
+
+def member(path: str, quotes: Quotes) -> str:
+    """The path of an argument; names in it that are values are masked, unless all may be quoted.
+
+    >>> member("to.0.address", "masked"), member("cc.ann.smith@example.org", "masked")
+    ('to.0.address', 'cc.ann.********@example')
+    """
+    shown = plain(path)
+    if quotes == "full":
+        return without_secrets(shown)
+    return (
+        shown
+        if not _HELD.search(shown)
+        else ".".join(
+            masked(step) if _HELD.search(step) else step for step in without_secrets(shown).split(".")
+        )
     )
 
 
@@ -82,7 +107,7 @@ def value(text: str, quotes: Quotes) -> str:
     """
     if quotes == "none":
         return ""
-    told = without_secrets(plain(text[: 4 * MAX_VALUE]))
+    told = without_secrets(_cut_plain(text, 4 * MAX_VALUE))
     if quotes == "masked":
         return _within(HIDDEN if " " in told else masked(told), MAX_VALUE)
     return _within(told, MAX_VALUE)
@@ -125,6 +150,16 @@ def plain(text: str) -> str:
     seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     shown = seen if seen.isprintable() else "".join(c if c.isprintable() else " " for c in seen)
     return " ".join(shown.split()).translate(_MARKS)
+
+
+def _cut_plain(text: str, most: int) -> str:
+    """The beginning of `text`, `plain`: composing may make a character eighteen."""
+    return plain(text[:most])[:most]
+
+
+def _masked_words(text: str, held: re.Pattern[str]) -> str:
+    """`text` with its values masked, word by word: a word is looked at once, however long it is."""
+    return _WORD.sub(lambda word: masked(word[0]) if held.search(word[0]) else word[0], text)
 
 
 def without_secrets(text: str) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from models.evidence.content import talks_to_agent
@@ -19,8 +20,8 @@ from stream.offline.values import MASK
 
 _SUM = re.compile(r"-?\d{1,9}(?:\.\d{1,4})?", re.ASCII)
 _NO_SIGNS = str.maketrans("⟪⟫", "  ")
-MOST_VALUES = 2_000
-"""Values of a session's calls that are looked for in its answers."""
+MOST_VALUES, MOST_BROUGHT = 500, 1 << 18
+"""Values of a session's calls that are looked for in its answers; characters of these, the first."""
 LEAST = 4
 """Characters of a value that is told apart from others: shorter ones are equal by chance."""
 MOST_LINES = 400
@@ -60,8 +61,8 @@ class Letters:
         for rows in calls:
             for value in dict.fromkeys(_values(rows)):
                 seen[value] = seen.get(value, 0) + 1
-        brought = "\n".join(str(row["text"]) for answer in answers for row in answer)
-        told = (value for value, n in list(seen.items())[:MOST_VALUES] if n > 1 or value in brought)
+        brought = "\n".join(_texts(answers, MOST_BROUGHT))
+        told = (value for value, n in islice(seen.items(), MOST_VALUES) if n > 1 or value in brought)
         self._letters = dict(zip(told, string.ascii_uppercase, strict=False))
 
     def of(self, value: str) -> str:
@@ -70,20 +71,24 @@ class Letters:
 
     def marked(self, text: str, quotes: Quotes) -> str:
         """A passage as far as it may be quoted, each value that has a letter with it."""
-        text = text.translate(_NO_SIGNS)
+        text = quoting.without_secrets(text.translate(_NO_SIGNS))
         told: dict[str, str] = {}
         for value, letter in sorted(self._letters.items(), key=lambda one: -len(one[0])):
-            # A sign stands in its place while the rest is masked.
-            found = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", f"⟪{letter}⟫", text)
+            # A sign stands in its place while the rest is masked. Part of a word is no value: what is left of the word would be shown.
+            whole = rf"(?<!\S)([\"'(\[<]*){re.escape(value)}([\"')\]>,.;:!?]*)(?!\S)"
+            found = re.sub(whole, rf"\1⟪{letter}⟫\2", text)
             if found != text:
                 text, told[letter] = found, quoting.value(value, quotes)
-        return re.sub(r"⟪([A-Z])⟫", lambda sign: f"{told[sign[1]]} {sign[1]}", quoting.passage(text, quotes))
+        shown = re.sub(r"⟪([A-Z])⟫", lambda sign: f"{told[sign[1]]} {sign[1]}", quoting.passage(text, quotes))
+        return shown.translate(_NO_SIGNS)
 
 
 def given(rows: Sequence[Mapping[str, Any]], letters: Letters, quotes: Quotes) -> list[Given]:
     """The first arguments of a call, each as far as it may be quoted, and how many are left out."""
     shown = [
-        Given(quoting.plain(str(row["path"]))[:60], _value(row, quotes), letters.of(str(row["text"])))
+        Given(
+            quoting.member(str(row["path"]), quotes)[:60], _value(row, quotes), letters.of(str(row["text"]))
+        )
         for row in rows[:MOST_GIVEN]
     ]
     return shown if len(rows) <= MOST_GIVEN else [*shown, Given("", f"and {len(rows) - MOST_GIVEN} more", "")]
@@ -136,6 +141,15 @@ def _lines(answer: Sequence[Mapping[str, Any]]) -> list[str]:
             if len(found) >= MOST_LINES:
                 return found[:MOST_LINES]
     return found
+
+
+def _texts(answers: Iterable[Sequence[Mapping[str, Any]]], most: int) -> Iterator[str]:
+    """The texts of answers, up to so many characters."""
+    for text in (str(row["text"]) for answer in answers for row in answer):
+        yield text[:most]
+        most -= len(text)
+        if most <= 0:
+            return
 
 
 def _values(rows: Sequence[Mapping[str, Any]]) -> list[str]:

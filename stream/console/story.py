@@ -387,7 +387,7 @@ def _drawing(trail: Trail, finding: Mapping[str, Any], calls: Sequence[Call]) ->
     quoted = {call.number: {line.call for line in call.lines} for call in calls}
     resting = [(each.data["call_seq"], list(each.data["evidence"])) for each in flagged]
     if not judged:
-        evidence = [member(each, "data") for each in finding.get("evidences") or () if isinstance(each, dict)]
+        evidence = [member(each, "data") for each in listed(finding.get("evidences"))]
         sinks = [max(_whole(each.get("calls")), default=-1) for each in evidence]
         resting = [(max(sinks, default=-1), evidence)]
     said: dict[tuple[str, str], Said] = {}

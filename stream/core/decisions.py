@@ -7,6 +7,7 @@ session's dossier.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from models.contracts import FAMILIES, KINDS, Evidence, Family, Standing
@@ -24,6 +25,7 @@ from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
 from stream.events import CORE, DECISIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
 from stream.outbound.change import Deed
+from stream.policy import SCORE, ExpectedCalls
 from stream.signals import registry
 from stream.signals.signal import Raised
 
@@ -263,7 +265,7 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
         shares,
         marks,
         reading if noted and score >= level.watch else None,
-        known.rows if "expected" in marks else (),
+        _having_a_part(known, ids, score >= min(level.alert, level.revoke)) if "expected" in marks else (),
     )
     return Judgement(
         ruling,
@@ -281,6 +283,12 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
         known,
         marks,
     )
+
+
+def _having_a_part(known: Expected, ids: Collection[str], is_high: bool) -> list[ExpectedCalls]:
+    """The rows by which something passed."""
+    spoke = {*ids, *([SCORE] if is_high else [])}
+    return [row for row in known.rows if not spoke.isdisjoint(row.lets_pass)]
 
 
 def _note(call: Call, judgement: Judgement, digest: str) -> None:

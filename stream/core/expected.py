@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from models.text.documents import leaves
@@ -26,12 +26,9 @@ def expected(
     listed = policy.expected(tenant, agent, tool, now_ms)
     if not listed:
         return NOT
-    found, cuts = leaves(arguments)
-    carried: dict[str, list[str]] = {}
-    for leaf in found:
-        carried.setdefault(path_of(leaf.path), []).append(leaf.text)
     # What was cut may hold anything.
-    rows = [each for each in listed if not each.arguments or (not cuts and _carries(carried, each))]
+    cuts = leaves(arguments)[1] if any(each.arguments for each in listed) else 0
+    rows = [each for each in listed if not each.arguments or (not cuts and _carries(arguments, each))]
     return Expected(rows, frozenset(name for each in rows for name in each.lets_pass))
 
 
@@ -41,12 +38,31 @@ def path_of(path: str) -> str:
     >>> path_of("recipients.0.address")
     'recipients.address'
     """
-    return ".".join(step for step in path.split(".") if not step.isdigit())
+    return ".".join(step for step in path.split(".") if not (step.isascii() and step.isdecimal()))
 
 
-def _carries(carried: dict[str, list[str]], row: ExpectedCalls) -> bool:
+def _carries(arguments: dict[str, Any], row: ExpectedCalls) -> bool:
     def only(path: str, values: Collection[str]) -> bool:
-        given = carried.get(path, [])
+        given = list(_at(arguments, path))
         return bool(given) and all(value in values for value in given)
 
     return all(only(path, values) for path, values in row.arguments.items())
+
+
+def _at(node: Any, path: str) -> Iterator[str | None]:
+    """What stands at a path of members' names, lists passed through: texts and numbers as texts, None for whatever else.
+
+    A name may have dots itself: then all that the path may mean is looked at.
+    """
+    if isinstance(node, list):
+        for each in node:
+            yield from _at(each, path)
+    elif not path:
+        plain = isinstance(node, str | int | float) and not isinstance(node, bool)
+        yield (node if isinstance(node, str) else repr(node)) if plain else None
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            if path == name:
+                yield from _at(value, "")
+            elif path.startswith(f"{name}."):
+                yield from _at(value, path[len(name) + 1 :])

@@ -10,7 +10,7 @@ from models.reading.page import Led
 from models.reading.pieces import Mark
 from stream.core.items import Reading
 from stream.core.verdict import Ruling
-from stream.events import printable
+from stream.events import clipped, printable
 from stream.policy import SCORE, ExpectedCalls, Levels, Policy
 from stream.signals.signal import ALLOWS_ACTION, ASKS_FOR_ACT, LISTS_DATA, Raised
 
@@ -56,11 +56,12 @@ def explain(
     else:
         outcome = _by_score(ruling, score, level, shares, marks)
     read = f"; {_as_read(reading)}" if reading is not None else ""
-    told = (
-        f"; expected until {row.expires}, says {printable(row.owner)}: {printable(row.reason)}"
+    # By whose word it passes stands first: what is cut off is at the end.
+    told = "".join(
+        f"expected until {row.expires}, says {clipped(printable(row.owner), 80)}: {clipped(printable(row.reason), 200)}; "
         for row in expected
     )
-    return f"{reasons} ({outcome}{read}{''.join(told)})"
+    return f"{told}{reasons} ({outcome}{read})"
 
 
 def _as_read(reading: Reading) -> str:

@@ -24,7 +24,7 @@ from models.text.documents import leaves
 from models.text.secrets import digested
 from stream.core.expected import path_of
 from stream.core.judge import Judge
-from stream.events import CASES, DECISIONS, object_in, printable
+from stream.events import CASES, DECISIONS, dumps, object_in, printable, short_hash
 from stream.offline.calibration import with_values
 from stream.offline.files import documents_in, is_recorded, read_records
 from stream.offline.recorded import TENANT
@@ -75,7 +75,7 @@ class Judged:
     alarms: dict[Place, dict[str, Any]] = field(default_factory=dict)
     credentials: list[CredentialRef] = field(default_factory=list)
     n_calls: int = 0
-    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the case's calls, by event
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the case's calls, by digest
 
     def sessions(self) -> set[tuple[str, str]]:
         """Tenant and session of those with an alarm."""
@@ -109,11 +109,15 @@ def judged(files: Sequence[Path], judge: Judge, *, case: str = "", root: str | N
         elif output.topic == CASES and case and (told := orjson.loads(output.value))["case_id"] == case:
             refs = (CredentialRef.model_validate(ref) for ref in told["credentials"])
             found.credentials += (ref for ref in refs if ref not in found.credentials)
-    if calls := {each["event_id"] for each in found.alarms.values() if each["case_id"] == case}:
+    # Of an event's id there may be others, of anybody's: the one that was judged has the decision's digest.
+    if calls := {each["arguments_digest"] for each in found.alarms.values() if each["case_id"] == case}:
         for record, _ in chain.from_iterable(map(read_records, files)):
             event = object_in(record.value) or {}
-            if event.get("id") in calls and isinstance(event.get("arguments"), dict):
-                found.arguments.setdefault(event["id"], event["arguments"])
+            if isinstance(event.get("tool"), str) and isinstance(event.get("arguments"), dict):
+                given = dumps([event["tool"], event["arguments"]])
+                digest = short_hash(judge.deployment.fingerprint_key, given)
+                if digest in calls:
+                    found.arguments.setdefault(digest, event["arguments"])
     return found
 
 
@@ -244,7 +248,7 @@ def _cited(calls: Sequence[dict[str, Any]], arguments: Mapping[str, dict[str, An
     for call in calls:
         found = (each["argument"] for each in call["evidence"] if each["supports"] and each["argument"])
         paths = {path_of(each["path"]) for each in found}
-        for leaf in leaves(arguments.get(call["event_id"], {}))[0]:
+        for leaf in leaves(arguments.get(call["arguments_digest"], {}))[0]:
             if (path := path_of(leaf.path)) in paths and leaf.text not in cited.setdefault(path, []):
                 cited[path].append(leaf.text)
     fits = (

@@ -101,8 +101,8 @@ async def _cases(
 
 async def _at(consumer: Any, place: TopicPartition, end: int) -> bool:
     """Whether the consumer is at an offset, or at the end of a log that was cut off before it."""
-    position = await consumer.position(place)
-    return bool(position >= min(end, consumer.highwater(place) or end))
+    position, highwater = await consumer.position(place), consumer.highwater(place)
+    return bool(position >= (end if highwater is None else min(end, highwater)))
 
 
 async def _seek_alerts(consumer: Any, since_ms: Mapping[TopicPartition, int]) -> bool:

@@ -103,10 +103,48 @@ def test_a_row_of_the_same_tenant_holds_and_one_without_arguments_for_any() -> N
         {"0": "https://drop.example.net/in", "1": "https://elsewhere.example.net"},
         "https://drop.example.net/in ",
         [],
+        ["https://drop.example.net/in", {"url": "https://elsewhere.example.net"}],
+        ["https://drop.example.net/in", ["https://elsewhere.example.net"]],
+        {"0": "https://drop.example.net/in", "https://elsewhere.example.net": True},
+        ["https://drop.example.net/in", None],
+        ["https://drop.example.net/in", True],
+        {"url": "https://elsewhere.example.net"},
     ],
 )
 def test_a_value_beside_the_listed_one_is_not_expected(destination: Any) -> None:
     assert "expected" not in decisions(ROW, destination=destination)[CALL]["marks"]
+
+
+@pytest.mark.parametrize("decoy", ["0", "²", "destination.0", "destination."])
+def test_a_decoy_beside_another_value_is_not_expected(decoy: str) -> None:
+    inner = (
+        {"destination": "https://drop.example.net/in"} if "d" not in decoy else "https://drop.example.net/in"
+    )
+    found = decisions(ROW, destination={"url": "https://elsewhere.example.net"}, **{decoy: inner})
+    assert "expected" not in found[CALL]["marks"]
+
+
+def test_a_member_s_name_may_have_dots() -> None:
+    row = {**ROW, "arguments": {"to.address": ["a"]}}
+    for given_, fits in (
+        ({"to": {"address": "a"}}, True),
+        ({"to": [{"address": "a"}]}, True),
+        ({"to.address": "a"}, True),
+        ({"to": {"address": "a"}, "to.address": "b"}, False),
+        ({"to": [{"address": "a"}, {"address": ["a", "b"]}]}, False),
+        ({"to": "a"}, False),
+    ):
+        assert ("expected" in decisions(row, **given_)[CALL]["marks"]) == fits, given_
+
+
+def test_the_explanation_names_who_let_something_pass_and_nobody_else_whatever_the_order() -> None:
+    other = {**ROW, "lets_pass": ["tempo.loop"], "owner": "bob", "reason": "other"}
+    told = [decisions(*rows)[CALL]["explanation"] for rows in ((ROW, other), (other, ROW))]
+    assert told[0] == told[1]
+    assert told[0].startswith("expected until 2031-12-31, says ada@acme.example: the yearly export; ")
+    assert "bob" not in told[0]
+    long = decisions({**ROW, "reason": "why " * 256, "owner": "o" * 256})[CALL]["explanation"]
+    assert "score" in long
 
 
 def test_what_is_too_large_to_be_looked_through_is_not_expected() -> None:

@@ -110,6 +110,22 @@ def test_the_case_s_calls_are_expected_of_its_agent_with_their_values_until_the_
     assert late.exit_code == 1
 
 
+@pytest.mark.parametrize("other", [{"call_id": 5}, {"session_id": "another"}, {"tenant": "globex"}])
+def test_an_event_that_only_bears_the_call_s_id_puts_no_value_into_the_policy(
+    other: dict[str, Any], tmp_path: Path
+) -> None:
+    lines = BY_SCORE.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if "export_customer_table" in line and "tool.called" in line)
+    forged = json.loads(lines[at]) | other
+    forged["arguments"] = {"destination": ["https://drop.example.net/in", "https://evil.example.net/x"]}
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(f"{line}\n" for line in (*lines[:at], json.dumps(forged), *lines[at:])))
+    done = propose(case_of(BY_SCORE), events)
+    assert done.exit_code == 0, done.stderr
+    assert "evil.example.net" not in done.stdout
+    assert "drop.example.net" in done.stdout
+
+
 def test_a_signal_of_one_agent_s_tool_is_proposed_before_the_signal_of_all() -> None:
     told = json.loads(propose(case_of(EXPIRED), EXPIRED).stdout)
     assert told["scope"].startswith(
@@ -260,7 +276,7 @@ def test_no_reason_owner_or_credential_writes_policy(reason: str, owner: str, va
         "root_session_id": "s",
         "session_id": "s",
         "agent": "",
-        "event_id": "e",
+        "arguments_digest": "e",
         "score": 0.1,
         "thresholds": {"alert": 0.5, "revoke": 0.9},
         "tool": "t\n# d",
@@ -317,7 +333,7 @@ def test_no_reason_owner_agent_tool_or_value_of_an_expected_call_writes_policy(
         "root_session_id": "s",
         "session_id": "s",
         "agent": agent,
-        "event_id": "e",
+        "arguments_digest": "e",
         "score": 0.9,
         "thresholds": {"alert": 0.5, "revoke": 0.9},
         "tool": tool,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from models.text.quotes import MAX_PASSAGE, passage
+from models.text.quotes import MAX_PASSAGE, asked, passage, value
 from stream.console.quoting import MOST_GIVEN, Letters, given, telling
 from stream.offline.values import shown
 
@@ -49,6 +50,59 @@ def test_a_number_is_shown_where_it_is_a_sum_and_masked_elsewhere() -> None:
 def test_a_part_of_a_longer_value_is_no_equal_value() -> None:
     call = rows(amount="100.0")
     assert Letters([call, call]).marked("pay 1100.0 or 100.0", "full") == "pay 1100.0 or 100.0 A"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "hidden"),
+    [
+        ("https://bank.example", "at https://bank.example/reset/abcdEFghij?u=ann now", "abcdEFghij"),
+        ("5453", "account 12-5453-77", "12"),
+        ("corp.example", "see hr.corp.example/salary/ann-smith-2024x", "ann-smith"),
+        ("example.org", "mail ann@example.org", "ann"),
+        ("4111 1111", "card 4111 1111 1111 1111", "1111"),
+    ],
+)
+def test_a_letter_leaves_nothing_of_a_longer_word_standing(value: str, text: str, hidden: str) -> None:
+    call = rows(to=value)
+    told = Letters([call, call]).marked(text, "masked")
+    assert hidden not in told
+    assert not set(told) & set("⟪⟫")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["06 12 34 56 78", "12-34-56", "ann%40example.org", "DE02 12 03 00 00", "Xy7-Qp9-Zz1", "abc123de4f"],
+)
+def test_a_value_in_pieces_is_masked_in_passages(text: str) -> None:
+    told = passage(f"Call {text} now", "masked")
+    assert text not in told
+    assert told.startswith("Call ")
+    assert told.endswith(" now")
+
+
+def test_names_that_are_values_are_masked() -> None:
+    (shown_,) = given(rows(cc={"ann.smith@victim.example": "x"}), Letters([]), "masked")
+    assert "smith@" not in shown_.path
+    assert shown_.path.startswith("cc.")
+
+
+def test_hostile_texts_are_quoted_in_no_time() -> None:
+    began = time.process_time()
+    for text in (
+        "\u3300" * 3000,
+        "ab." * 3000,
+        "." * 9000,
+        "a" + "." * 5000 + "@",
+        "12 " * 3000,
+        "1-" * 5000,
+        "Aa1" * 3000,
+    ):
+        passage(text, "masked")
+        value(text, "masked")
+        asked(text, "masked")
+    many = [rows(a=f"value-{n}") for n in range(600)]
+    Letters(many, [rows(page="x" * 30_000) for _ in range(50)])
+    assert time.process_time() - began < 3
 
 
 def test_signs_of_ours_in_an_answer_are_none() -> None:
