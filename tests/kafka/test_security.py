@@ -481,13 +481,23 @@ def test_the_console_shows_a_soc_its_cases_and_says_what_it_may_not_read(
         assert not re.search(rf"<td>{re.escape(base)}</td><td>\d+</td><td>–</td>", health), base
 
 
+@pytest.fixture
+def desk(installed: Installation) -> Iterator[None]:
+    """A console of its own principal, with its rights for as long as a test takes: the list that is compared has none."""
+    rights = acls(installed.of(OPERATOR), {"console": f"User:{DESK}"})
+    granted = [one for one in rights if one.role == "console"]
+    installed.secured.grant(granted)
+    yield
+    for one in granted:
+        installed.secured.withdraw(one)
+
+
+@pytest.mark.usefixtures("desk")
 def test_a_console_with_a_key_writes_verdicts_as_the_principal_that_may_and_no_other(
     installed: Installation, tmp_path: Path
 ) -> None:
     from joserfc.jwk import ECKey
 
-    rights = acls(installed.of(OPERATOR), {"console": f"User:{DESK}"})
-    installed.secured.grant([one for one in rights if one.role == "console"])
     case = case_id_of("acme", "judged-at-the-desk", "judged-at-the-desk")
     alert = finding("judged-at-the-desk", finding_info={"uid": case, "title": "judged at the desk"})
     play(installed.of(ADMIN), [Message(ALERTS, b"acme", (), dumps(alert))], None)
