@@ -82,21 +82,16 @@ def passage(text: str, quotes: Quotes) -> str:
 
 
 def member(path: str, quotes: Quotes) -> str:
-    """The path of an argument; names in it that are values are masked, unless all may be quoted.
+    """The path of an argument, as far as it may be quoted: where a name in it is a value, the first name alone.
 
     >>> member("to.0.address", "masked"), member("cc.ann.smith@example.org", "masked")
-    ('to.0.address', 'cc.ann.********@example')
+    ('to.0.address', 'cc.********')
     """
     shown = plain(path)
-    if quotes == "full":
+    if quotes == "full" or not _HELD.search(shown):
         return without_secrets(shown)
-    return (
-        shown
-        if not _HELD.search(shown)
-        else ".".join(
-            masked(step) if _HELD.search(step) else step for step in without_secrets(shown).split(".")
-        )
-    )
+    first = shown.partition(".")[0]
+    return HIDDEN if _HELD.search(first) else f"{first}.{HIDDEN}"
 
 
 def value(text: str, quotes: Quotes) -> str:
