@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,7 +204,8 @@ def test_without_scripts_a_case_is_reopened_and_keys_that_rotate_lock_nobody_out
         "name": f"rotated-{uuid.uuid4().hex[:6]}",
         "providerId": "rsa-generated",
         "providerType": "org.keycloak.keys.KeyProvider",
-        "config": {"priority": [str(200 + int(uuid.uuid4().hex[:4], 16))], "keySize": ["2048"]},
+        # Above the key that another run of this test left: the highest one signs.
+        "config": {"priority": [str(round(time.time()))], "keySize": ["2048"]},
     }
     signers: list[str] = []
     for _ in range(2):
