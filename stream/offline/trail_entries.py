@@ -44,6 +44,7 @@ from stream.events import (
     rfc3339,
 )
 from stream.offline.values import plain, shown
+from stream.outbound.ocsf import comment_of
 
 MAX_TOLD = 8
 """Values that a sentence names."""
@@ -359,7 +360,7 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
     signed = ""
     if said := member(member(alert, "unmapped"), "feedback"):
         data["feedback"] = {name: text_of(said.get(name)) for name in ("verdict", "by", "key", "time")}
-        data["comment"] = text_of(alert.get("comment"), 4096)
+        data["comment"] = text_of(comment_of(alert), 4096)
         reason = f": {data['comment']}" if data["comment"] else ""
         signed = f", signed by the key {data['feedback']['key']}{reason}"
     return Entry(

@@ -428,10 +428,17 @@ def test_an_audit_tells_the_same_story_whatever_version_its_alerts_are_in() -> N
             return record
         return record._replace(value=dumps(in_version(orjson.loads(record.value or b""), "1.9.0")))
 
+    last = [record for record in sample() if record.topic == ALERTS][-1]
+    closing = orjson.loads(last.value or b"") | {"comment": "the payee is ours"}
+    closing["unmapped"] |= {
+        "feedback": {"verdict": "benign", "by": "ada", "key": "k", "time": "2026-03-02T10:00:00Z"}
+    }
+    records = [*sample(), last._replace(offset=last.offset + 1, value=dumps(closing))]
     before, after = (
-        build(Told(records), SESSION, INPUTS) for records in (sample(), [in_other(each) for each in sample()])
+        build(Told(some), SESSION, INPUTS) for some in (records, [in_other(each) for each in records])
     )
-    assert len(before.of("alert")) == 2
+    assert len(before.of("alert")) == 3
+    assert "the payee is ours" in before.of("alert")[-1].text
     assert [each.text for each in after.entries] == [each.text for each in before.entries]
 
 
