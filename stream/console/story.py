@@ -313,8 +313,6 @@ def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: S
 def _ran(calls: Sequence[Call]) -> str:
     """What became of the acts that were flagged."""
     acts = [call for call in calls if call.verdict in FLAGGED and call.action != "read"]
-    if not acts:
-        return ""
     ok = sum(call.did in (RAN, "returned ok") for call in acts)
     unheard = sum(not call.did for call in acts)
     failed = len(acts) - ok - unheard
@@ -393,19 +391,20 @@ def _drawing(trail: Trail, finding: Mapping[str, Any], calls: Sequence[Call]) ->
     said: dict[tuple[str, str], Said] = {}
     pairs: dict[tuple[int, int], list[Said]] = {}
     for sink, evidence in sorted(resting[:MAX_SINKS], key=lambda each: each[0]):
-        speaking = [
-            each for each in evidence if each.get("supports") and str(each.get("name")) not in FOLLOWS
+        resting_on = [
+            (each, sources)
+            for each in evidence
+            if each.get("supports")
+            and str(each.get("name")) not in FOLLOWS
+            and (sources := _sources(each, sink))
         ]
         # That an answer talks to the agent is said of every later call: it is drawn where that is quoted, or nothing else is known.
-        telling = [
-            each
-            for each in speaking
-            if (sources := _sources(each, sink))
-            and (each.get("family") != "content" or quoted.get(sink, set()).intersection(sources))
-        ] or speaking
-        for each in telling:
-            if not (sources := _sources(each, sink)):
-                continue
+        drawn = [
+            (each, sources)
+            for each, sources in resting_on
+            if each.get("family") != "content" or quoted.get(sink, set()).intersection(sources)
+        ]
+        for each, sources in drawn or resting_on:
             words = str(each.get("family")), clipped(str(each.get("text")), 300)
             one = said.setdefault(words, Said(*words, []))
             for source in sources:
