@@ -20,7 +20,7 @@ from models.forest.units import UNITS
 from models.text.quotes import Quotes
 from models.tools.facts import PolicySays
 from stream.events import dumps, printable, short_hash
-from stream.signals.registry import BY_ID
+from stream.signals.registry import BY_ID, FOLLOWS
 from stream.signals.signal import Consequence
 
 ClassName = Annotated[str, Field(max_length=256, pattern=r"\S")]
@@ -549,15 +549,11 @@ def _check_signals(policy: Policy, tree: yaml.Node | None, name: str) -> None:
         raise ConfigError(f"{name}, line {_line(tree, ['signals', signal])}: {problem}")
 
 
-_CONSEQUENCES = ("identity.after_revocation", "sequence.denied_before")
-"""Signals of what an earlier call led to."""
-
-
 def _check_expected(policy: Policy, tree: yaml.Node | None, name: str) -> None:
     """Raise `ConfigError` where the policy called `name` expects calls with an unknown signal, or with one that says what came of another call."""
     for n, each in enumerate(policy.expected_calls):
         for m, signal in enumerate(each.lets_pass):
-            if signal == SCORE or (signal in BY_ID and signal not in _CONSEQUENCES):
+            if signal == SCORE or (signal in BY_ID and signal not in FOLLOWS):
                 continue
             problem = (
                 "it says what came of an earlier call; let that one pass"

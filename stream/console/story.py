@@ -27,6 +27,7 @@ from stream.offline.trail import Trail, build
 from stream.offline.trail_entries import Entry
 from stream.offline.trail_story import fate
 from stream.offline.verdicts import Verdict, verdicts
+from stream.signals.registry import FOLLOWS
 
 MAX_CALLS = 500
 """Calls that the page lists; of more the first ones, the last ones and all flagged ones that have room."""
@@ -63,9 +64,6 @@ STANDINGS = {
 
 RAN, FAILED = "it ran all the same", "it was tried all the same, and failed"
 """What became of a call that was to be stopped."""
-
-FOLLOWS = frozenset({"after_revocation", "denied_before"})
-"""Names of evidence that only says what came of an earlier call."""
 
 
 def standing(row: Row) -> str:
@@ -306,7 +304,7 @@ def _judged(entry: Entry, shown: Sequence[Given], answer: Entry | None, lines: S
         [str(each) for each in data["families"] or ()] if flagged else (),
         bool(data["enforced"]),
         lines,
-        flagged and any(str(each["name"]) in FOLLOWS for each in speaking) and (score or 0) < LOW,
+        flagged and any(map(_follows, speaking)) and (score or 0) < LOW,
     )
 
 
@@ -347,11 +345,16 @@ def _lines(
     return [line for _, line in sorted(found)[:MAX_LINES]]
 
 
+def _follows(evidence: Mapping[str, Any]) -> bool:
+    """Whether evidence only says what came of an earlier call."""
+    return f"{evidence.get('family')}.{evidence.get('name')}" in FOLLOWS
+
+
 def _against(data: Mapping[str, Any]) -> str:
     """What speaks against a call; where nothing does, how its decision explains itself."""
     speaking = [each for each in data["evidence"] if each["supports"]]
     # What came of an earlier call is said of every later one: it is told where nothing else is.
-    own = [each for each in speaking if str(each["name"]) not in FOLLOWS] or speaking
+    own = [each for each in speaking if not _follows(each)] or speaking
     said = [str(each["text"]) for each in own]
     if said and data["verdict"] in FLAGGED:
         return clipped("; ".join(said), 1_000)
@@ -394,9 +397,7 @@ def _drawing(trail: Trail, finding: Mapping[str, Any], calls: Sequence[Call]) ->
         resting_on = [
             (each, sources)
             for each in evidence
-            if each.get("supports")
-            and str(each.get("name")) not in FOLLOWS
-            and (sources := _sources(each, sink))
+            if each.get("supports") and not _follows(each) and (sources := _sources(each, sink))
         ]
         # That an answer talks to the agent is said of every later call: it is drawn where that is quoted, or nothing else is known.
         drawn = [

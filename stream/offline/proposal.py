@@ -30,12 +30,11 @@ from stream.offline.files import documents_in, is_recorded, read_records
 from stream.offline.recorded import TENANT
 from stream.offline.replay import replay
 from stream.policy import SCORE, Policy, parse_policy
+from stream.signals.registry import FOLLOWS
 
 ALARMING = frozenset({"alert", "deny", "revoke"})
 EXCEPTED = "identity.credential_long_lived"
 """The signal that a policy can except a single credential from."""
-FOLLOWS = frozenset({"identity.after_revocation", "sequence.denied_before"})
-"""Signals that only say that an earlier call was not let pass."""
 MAX_VALUE = 256
 """Characters of an argument's value that an expected call is held to at most: nobody reviews more in a policy."""
 ATTACKS = frozenset({"hijacked", "unseen", "acted", "overreach", "complied"})
