@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, item: Any) -> Record:
-        """A record as the consumers of kafka-python and aiokafka deliver it."""
+        """A record as kafka-python's consumers deliver it; aiokafka's hand out `Record` themselves (`stream.shell.wire`)."""
         return cls(
             item.topic,
             item.partition,

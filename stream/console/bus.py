@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from stream.console.index import TOPICS, Index
-from stream.events import Record
 from stream.settings import Settings
+from stream.shell import wire
 from stream.shell.clients import stopped
 from stream.shell.connection import refused
 
@@ -41,6 +41,7 @@ class Follower:
     def __init__(
         self, settings: Settings, index: Index, since_ms: int | None, client: str = "driftline-console"
     ) -> None:
+        wire.install()  # a header name that is no text would end the reader, at the same record for ever
         self.places: dict[TopicPartition, int] = {}
         self._settings, self._index, self._since_ms, self._client = settings, index, since_ms, client
         self._bases = tuple(dict.fromkeys((*settings.input_topics, *TOPICS)))
@@ -96,7 +97,7 @@ class Follower:
                 continue
             for place, items in found.items():
                 for item in items:
-                    self._index.take(Record.of(item))
+                    self._index.take(item)
                     self.places[place] = item.offset + 1
             await asyncio.sleep(0)
 

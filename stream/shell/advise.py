@@ -221,6 +221,9 @@ def run(settings: Settings, adviser: Adviser, stop: Callable[[], bool]) -> None:
     from kafka import KafkaConsumer, KafkaProducer
     from kafka.errors import KafkaError
 
+    from stream.shell import wire
+
+    wire.install()
     try:
         consumer = KafkaConsumer(
             **settings.kafka(),

@@ -60,6 +60,9 @@ def records(
     from kafka import KafkaConsumer
     from kafka.errors import KafkaError
 
+    from stream.shell import wire
+
+    wire.install()
     try:
         consumer = KafkaConsumer(
             **settings.kafka(),

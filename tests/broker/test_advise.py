@@ -28,6 +28,7 @@ from stream.shell import topics
 from stream.shell.advise import Adviser, run
 from stream.shell.broker import EmbeddedBroker
 from tests import builders as b
+from tests.secured import Poison
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
@@ -177,7 +178,8 @@ def test_a_watched_call_is_asked_about_and_alerted_on_once_however_often_the_sta
         # It hears what comes after its first join, and says nothing of when that was.
         for n in range(SEEN_S // 4):
             for event in session(f"s{n}"):
-                producer.send(EVENTS, dumps(event), f"s{n}".encode()).get(timeout=20)
+                odd = [(Poison("no text"), b"")]  # stops nobody
+                producer.send(EVENTS, dumps(event), f"s{n}".encode(), headers=odd).get(timeout=20)
             found = opined(cases, 4)
             if found or failed:
                 break

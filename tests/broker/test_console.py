@@ -8,7 +8,7 @@ import re
 import signal
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from stream.shell.broker import EmbeddedBroker
 from stream.shell.send import Message, Sender
 from tests.broker.test_breaker import World, astray
 from tests.command import CommandProcess
-from tests.secured import Authority
+from tests.secured import Authority, Poison
 from tests.unit.test_console import TOKEN, finding
 
 pytestmark = pytest.mark.broker
@@ -43,10 +43,13 @@ def console(
         yield running, found[1]
 
 
-def publish(settings: Settings, base: str, *documents: Any) -> None:
+def publish(
+    settings: Settings, base: str, *documents: Any, headers: Sequence[tuple[str, bytes]] = ()
+) -> None:
     producer = KafkaProducer(**settings.kafka(), acks="all")
     try:
-        for sent in [producer.send(settings.topic(base), dumps(each), b"acme") for each in documents]:
+        named, of = settings.topic(base), list(headers)
+        for sent in [producer.send(named, dumps(each), b"acme", headers=of) for each in documents]:
             sent.get(30)
     finally:
         producer.close()
@@ -81,7 +84,7 @@ def test_a_page_is_live_and_loses_nothing_while_the_broker_is_away(
             events = live.iter_lines()
             assert live.headers["content-type"].startswith("text/event-stream")
             seen = _news(events)
-            publish(settings, ALERTS, finding("second"))
+            publish(settings, ALERTS, finding("second"), headers=[(Poison("no text"), b"")])
             assert _news(events) != seen
         wait(shows(address, "2 cases, by risk"))
         assert broker.pid is not None

@@ -21,6 +21,8 @@ from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
 from stream.shell.send import Message, Sender
 from tests.broker.test_breaker import ROOT, World, astray
+from tests.broker.test_console import publish
+from tests.secured import Poison
 
 pytestmark = pytest.mark.broker
 
@@ -149,6 +151,7 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
         assert table.index("reopen") < table.index("false_positive")
         assert len(world.read(REVOCATIONS, lambda _: False, 2)) == revoked
 
+        publish(settings, DECISIONS, {}, headers=[(Poison("no text"), b"")])  # stops nobody
         lines = watched(world, {ALERTS, DECISIONS, REVOCATIONS})
         assert {line["value"]["session_id"] for line in lines if line["topic"] == DECISIONS} == {"s-1"}
 
