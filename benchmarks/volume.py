@@ -1,8 +1,9 @@
-"""How many alerts an analyst sees of 10,000 honest and 100 hijacked sessions: ``make volume``.
+"""How many alerts an analyst sees of 10,000 honest and 100 hijacked sessions, and of 1,000: ``make volume``.
 
-Generated sessions of one day, judged by the shipped release in enforce mode and acted on as live. Twice: each hijack by a thief
-of its own, and all by one, as where many agents read one poisoned document. Generated sessions are too regular to measure detection;
-what is measured is how many findings call somebody, beside how many sessions drifted. Writes the table of docs/alerts.md with ``--docs``.
+Generated sessions of one day, judged by the shipped release in enforce mode and acted on as live: each hijack by a thief of its own,
+and all by one, as where many agents read one poisoned document; the former under a budget of alerts too. Generated sessions are too
+regular to measure detection; what is measured is how many findings call somebody, beside how many sessions drifted. Writes the table of
+docs/alerts.md with ``--docs``.
 """
 
 from __future__ import annotations
@@ -47,10 +48,12 @@ def _spread(n: int, profile: Profile) -> Iterator[dict[str, Any]]:
         yield from sessions(7000 + index, 1, run, start=start)
 
 
-def measured(honest: int, hijacked: int, thief: str) -> dict[str, int]:
-    """Counts of a day."""
+def measured(honest: int, hijacked: int, thief: str, most: int | None) -> dict[str, int]:
+    """Counts of a day, under a budget of alerts."""
     settings = Settings()
-    judge = bootstrap.judge(settings, mode="enforce")
+    release = bootstrap.release(settings, mode="enforce")
+    policy = release.policy.model_copy(update={"alerts_a_day": most})
+    judge = bootstrap.judge_with(settings, release._replace(policy=policy))
     counts: Counter[str] = Counter()
     drifted: set[str] = set()
     for output in replay(log(honest, hijacked, thief), judge, bootstrap.actor(settings)):
@@ -77,7 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     assert None not in truth(7000, 1, Profile(hijacked=1.0)).values()
     columns = [
-        "hijacks by",
+        "hijacked sessions",
+        "budget a day",
         "sessions told of",
         "of them hijacked",
         "findings",
@@ -85,18 +89,19 @@ def main() -> None:
         "critical of these",
     ]
     rows = []
-    for name, thief in (("a thief each", ""), ("one thief", "desk100")):
-        found = measured(options.honest, options.hijacked, thief)
-        rows.append(
-            [
-                name,
-                *(
-                    f"{found.get(key, 0):,}"
-                    for key in ("cases", "hijacked", "findings", "calling", "critical")
-                ),
-            ]
-        )
-    results.show(f"{options.honest:,} honest sessions, {options.hijacked} hijacked, one day", columns, rows)
+    for many, most, thief in (
+        (1, None, ""),
+        (1, None, "desk100"),
+        (1, 20, ""),
+        (10, None, ""),
+        (10, 20, ""),
+    ):
+        hijacked = many * options.hijacked
+        found = measured(options.honest, hijacked, thief, most)
+        counts = (found.get(key, 0) for key in ("cases", "hijacked", "findings", "calling", "critical"))
+        by, budget = "one thief" if thief else "a thief each", "none" if most is None else str(most)
+        rows.append([f"{hijacked:,}, {by}", budget, *(f"{n:,}" for n in counts)])
+    results.show(f"{options.honest:,} honest sessions and hijacked ones, one day", columns, rows)
     if options.docs:
         results.write_between(PAGE, "volume", results.markdown(columns, rows))
 

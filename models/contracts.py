@@ -461,6 +461,7 @@ class Case(Outbound):
     credentials: list[CredentialRef]
     released: list[ReleasedCredential] = []
     budget: RevocationBudget | None = None
+    alerts_a_day: Annotated[int, Field(ge=1, le=MAX_WHOLE)] | None = None
     path: list[PathStep]
     enforced: bool
     inherited_from: str | None

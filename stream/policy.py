@@ -292,6 +292,7 @@ class Policy(_Part):
     attestations: AttestationDemand = AttestationDemand()
     opinions: SecondOpinions = SecondOpinions()
     revocations: Revocations = Revocations()
+    alerts_a_day: Annotated[int, Field(ge=1, le=100_000)] | None = None
     amounts: Amounts = Amounts()
     credentials: Credentials = Credentials()
     expected_calls: Annotated[list[ExpectedCalls], Field(max_length=10_000)] = []
@@ -397,6 +398,8 @@ class Policy(_Part):
         elif self.revocations.confirm_minutes is None:
             del content["revocations"]["confirm_minutes"]
         content["expected_calls"].sort(key=dumps)
+        if self.alerts_a_day is None:
+            del content["alerts_a_day"]
         if self.quotes == "masked":
             del content["quotes"]
         if self.amounts == Amounts():

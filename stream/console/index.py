@@ -34,6 +34,7 @@ from stream.events import (
     moment_ms,
 )
 from stream.offline.chain import Name, name_of_alert
+from stream.outbound import campaigns, volume
 from stream.outbound.ocsf import agent_of
 from stream.shell.outputs import claims_of
 
@@ -55,6 +56,8 @@ MAX_MINUTES, MAX_ALARMS, MAX_RELEASES, MAX_DELAYS = 24 * 60, 50, 16, 2_000
 MAX_IDENTIFIER = 256
 """Characters of an identifier, by the contract."""
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
+OF_VOLUME = campaigns.ANALYTIC[0], volume.ANALYTIC[0]
+"""Whose findings say how many there are, and go on."""
 FLAGGED = ("alert", "deny", "revoke")
 
 
@@ -136,14 +139,14 @@ class Row:
 
 
 class Alarm(NamedTuple):
-    """A finding that is about no session: the circuit breaker's, or a campaign's."""
+    """A finding that is about no session: the circuit breaker's, a campaign's, or that of a day's budget of alerts."""
 
     title: str
     text: str
     steps: str
     time_ms: int
     is_open: bool
-    is_campaign: bool
+    is_volume: bool
 
 
 class InForce(NamedTuple):
@@ -360,9 +363,9 @@ class Index:
             row.standing = _name(standing.get("after"))
             if row.feedback_ms < 0:
                 row.status = _name(alert.get("status")) or row.status
-        # A session that joins a campaign calls nobody by itself, and is a case all the same.
+        # A session that joins a campaign, or comes beyond the day's budget, calls nobody by itself, and is a case all the same.
         campaign = member(unmapped, "campaign")
-        if is_change and (alert.get("is_alert") is True or campaign):
+        if is_change and (alert.get("is_alert") is True or campaign or "beyond_budget" in unmapped):
             self._grave(row, alert, info, str(meta.get("uid")))
             for family, _ in shares(unmapped):
                 _add(row.families, family)
@@ -399,12 +402,12 @@ class Index:
 
     def _alarm(self, alert: Mapping[str, Any], info: Mapping[str, Any], time_ms: int) -> None:
         text, steps = _long(info.get("desc")), _long(member(alert, "remediation").get("desc"))
-        is_campaign = member(info, "analytic").get("uid") == "driftline.campaign"
-        key, is_open = _name(info.get("uid")), is_campaign or alert.get("is_alert") is True
+        is_volume = member(info, "analytic").get("uid") in OF_VOLUME
+        key, is_open = _name(info.get("uid")), is_volume or alert.get("is_alert") is True
         known = self.alarms.get(key)
-        if known is not None and (known.time_ms > time_ms if is_campaign else is_open and not known.is_open):
+        if known is not None and (known.time_ms > time_ms if is_volume else is_open and not known.is_open):
             return  # told again, after it went on or was resolved
-        self.alarms[key] = Alarm(_name(info.get("title")), text, steps, time_ms, is_open, is_campaign)
+        self.alarms[key] = Alarm(_name(info.get("title")), text, steps, time_ms, is_open, is_volume)
         while len(self.alarms) > MAX_ALARMS:
             self.alarms.popitem(last=False)
 

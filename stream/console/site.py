@@ -185,7 +185,7 @@ class Site:
             request,
             over=listing.overview(self._index),
             bars=listing.bars(self._index, 24, 60),
-            campaigns=self._alarms(campaigns=True),
+            volume=self._alarms(of_volume=True),
         )
 
     async def health(self, request: Request) -> Response:
@@ -249,11 +249,9 @@ class Site:
     def _not_found(self, request: Request, text: str) -> Response:
         return self.page("error.html", request, status=404, text=text)
 
-    def _alarms(self, *, campaigns: bool = False) -> list[Alarm]:
-        """What is open of the circuit breaker, or the campaigns; the latest first."""
-        found = (
-            each for each in self._index.alarms.values() if each.is_open and each.is_campaign is campaigns
-        )
+    def _alarms(self, *, of_volume: bool = False) -> list[Alarm]:
+        """What is open of the circuit breaker, or what is told of how many alerts there are; the latest first."""
+        found = (each for each in self._index.alarms.values() if each.is_open and each.is_volume is of_volume)
         return sorted(found, key=lambda each: -each.time_ms)
 
     def _version(self) -> str:

@@ -193,6 +193,7 @@ class Cases:
                 "sets": sets,
                 "end_sets": end_sets,
                 "budget": _budget(item.release.policy) if by_drift else None,
+                "alerts_a_day": item.release.policy.alerts_a_day if told is not None else None,
             }
         )
         if move.kind == "standing" and move.cause != "opinion":
@@ -203,8 +204,9 @@ class Cases:
             dossier.headline = headline.encode()[:MAX_HEADLINE].decode(errors="ignore")
             dossier.severity, dossier.confidence = told["severity_id"], told["confidence_id"]
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
-        # Most cases have none: they are the bytes that they were before there were any.
-        document = case.model_dump(exclude=None if end_sets else {"end_sets"})
+        # Most cases have neither: they are the bytes that they were before there were any.
+        younger = {"end_sets": end_sets, "alerts_a_day": case.alerts_a_day}
+        document = case.model_dump(exclude={name for name, value in younger.items() if not value})
         self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(document)))
 
     def _change(self, item: Call | Close | Unjudged | Opined, move: Move, number: int) -> Change:

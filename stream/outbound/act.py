@@ -47,6 +47,7 @@ from stream.outbound.containment import Containment
 from stream.outbound.keys import SigningKeys
 from stream.outbound.ocsf import OCSF_VERSION, Version, in_version
 from stream.outbound.tokens import TOKEN_TYPE, TokenError
+from stream.outbound.volume import AlertBudgets
 
 FromLog = Case | HeldResolved | FeedbackGiven | OutcomeTold | ClockTick
 """What stands in the log of cases."""
@@ -98,7 +99,7 @@ class Actor:
     ) -> None:
         self._keys, self._rulings, self._verdicts = keys, rulings, verdicts
         self._ocsf_version: Version = ocsf_version
-        self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
+        self.forget()
         # By record id: what a ruling may be about, while records are acted on.
         self._held: dict[str, Record] = {}
 
@@ -130,7 +131,8 @@ class Actor:
 
     def forget(self) -> None:
         """Forget what is known of all tenants: other workers may have gone on with their logs."""
-        self.breaker, self.containment, self.campaigns = Breaker(), Containment(), Campaigns()
+        self.breaker, self.containment = Breaker(), Containment()
+        self.campaigns, self.budgets = Campaigns(), AlertBudgets()
 
     def recall(self, records: Iterable[Record], held: Sequence[Record]) -> None:
         """Note cases that were acted on before, so that this worker knows what the one before knew of them; sends nothing.
@@ -153,13 +155,14 @@ class Actor:
             self.breaker.reopen(each.tenant, each.scope, each.held.breaker)
 
     def recall_alerts(self, records: Iterable[Record]) -> None:
-        """Note the findings that went out before, from the topic of alerts, in order: which campaigns are known."""
+        """Note the findings that went out before, from the topic of alerts, in order: which campaigns are known, and how often
+        analysts were called."""
         for record in records:
-            if b'"target"' in (record.value or b""):
-                with suppress(orjson.JSONDecodeError):
-                    finding = orjson.loads(record.value or b"")
-                    if isinstance(finding, dict):
-                        self.campaigns.take(finding, record.partition)
+            with suppress(orjson.JSONDecodeError):
+                finding = orjson.loads(record.value or b"")
+                if isinstance(finding, dict):
+                    self.campaigns.take(finding, record.partition)
+                    self.budgets.recall(finding, record.partition)
 
     def _recall(self, record: Record, waited: Mapping[tuple[str, str], list[tuple[int, Case]]]) -> None:
         read, at_ms = read_case(record), record.timestamp_ms
@@ -217,9 +220,12 @@ class Actor:
         key = case.tenant.encode()
         ruling = self.breaker.rule(case)
         sets = plan(case, ruling)
-        told = self.campaigns.take(case.finding, record.partition) if case.finding is not None else ()
+        told: list[dict[str, Any]] = []
+        if case.finding is not None:
+            first, *told = self.campaigns.take(case.finding, record.partition)
+            told = [*self.budgets.take(case, first, record.partition), *told]
         if ruling.opens is not None:
-            told = [*told, alarm.held(case, ruling.opens)]
+            told.append(alarm.held(case, ruling.opens))
         outputs += [self._alert(key, finding) for finding in told]
         if ruling.held_by is not None:
             held = Held(ruling.held_by, record.partition, record.offset, case.record_id)

@@ -18,7 +18,7 @@ MAX_CAMPAIGNS, MAX_CHANGES = 2_000, 1_000
 """Campaigns of a partition that are known, and changes and cases of each, the latest: some 0.5 KiB a campaign and 0.3 a change. Of an older
 campaign each session alerts by itself; an older case that is heard of again counts as another session."""
 MAX_TITLE = 300
-_ANALYTIC = "driftline.campaign", "Driftline campaigns"
+ANALYTIC = "driftline.campaign", "Driftline campaigns"
 
 
 _Kind = tuple[str, bool, bool]
@@ -70,7 +70,7 @@ class _Campaign:
         self._severity = max(self._severity, severity)
         self._kinds.add(kind)
         self._cases[case] = None
-        news = is_new and self._count > 1 and _is_round(self._count)
+        news = is_new and self._count > 1 and is_round(self._count)
         told = self._told[change] = _Told(self._count, self._severity, alone, news)
         for held in (self._told, self._cases):
             if len(held) > MAX_CHANGES:
@@ -91,7 +91,7 @@ class Campaigns:
         """
         metadata, unmapped = member(finding, "metadata"), member(finding, "unmapped")
         target, time_ms, severity = unmapped.get("target"), finding.get("time"), finding.get("severity_id")
-        calls = finding.get("is_alert") or "campaign" in unmapped
+        calls = finding.get("is_alert") or "campaign" in unmapped or "beyond_budget" in unmapped
         if not calls or not isinstance(target, str) or type(time_ms) is not int or type(severity) is not int:
             return [finding]
         if not 0 <= time_ms < LATEST_MS:
@@ -122,7 +122,7 @@ def _joined(finding: dict[str, Any], campaign: _Campaign, told: _Told) -> dict[s
     return {**finding, "is_alert": False, "unmapped": {**finding["unmapped"], "campaign": named}}
 
 
-def _is_round(count: int) -> bool:
+def is_round(count: int) -> bool:
     """Whether so many sessions are news: 2, 5, 10, 20, 50, 100 and so on."""
     while count >= 10 and count % 10 == 0:
         count //= 10
@@ -144,7 +144,7 @@ def _incident(campaign: _Campaign, told: _Told, time_ms: int) -> dict[str, Any]:
             about=campaign.uid,
             correlation=campaign.uid,
             dedup_key=f"{subject.tenant}|campaign|{campaign.uid}",
-            analytic=_ANALYTIC,
+            analytic=ANALYTIC,
             activity=1 if begins else 2,
             calls=begins,
             title=f"{told.sessions} sessions drift to one target",

@@ -246,6 +246,23 @@ def test_a_session_of_a_campaign_is_a_case_and_the_campaign_is_told() -> None:
         assert f'href="/sessions/{case_id}"' in pages.get(f"/sessions/{second.case_id}").text
 
 
+def test_a_session_beyond_the_day_s_budget_is_a_case_and_the_budget_is_told_on_the_overview() -> None:
+    silent = finding("silent", is_alert=False)
+    silent["unmapped"]["beyond_budget"] = 1
+    notices = []
+    for n, text in enumerate(("1 finding", "2 findings")):
+        each = finding(sequence=3 + n, is_alert=not n)
+        del each["actor"]
+        analytic = {"uid": "driftline.alert_budget"}
+        each["finding_info"] = {"uid": "b", "title": "used up", "desc": text, "analytic": analytic}
+        notices.append(each)
+    for order in (notices, notices[::-1]):
+        made = indexed([told(ALERTS, each) for each in (silent, *order)])
+        assert [row.title for row in made.cases()] == ["title 0"]
+        assert "2 findings" in client(made).get("/overview").text
+        assert "used up" not in client(made).get("/").text
+
+
 @settings(max_examples=50)
 @given(
     st.sampled_from((EVENTS, DECISIONS, ALERTS, CASES, OUTCOMES, FEEDBACK, REVOCATIONS)),
