@@ -19,8 +19,27 @@ MAX_FILTER = 128
 MAX_CHOICES = 200
 """Values that a filter offers."""
 VERDICTS = (*FLAGGED, "abstain", "allow")
+_PLAIN: Mapping[str, str] = {
+    "intent": "not what was asked",
+    "provenance": "a value from elsewhere",
+    "scope": "beyond what it may do",
+    "sequence": "steps that add up",
+    "tempo": "too often or too much",
+    "identity": "who acts, with which credential",
+    "content": "orders in what it read",
+}
+"""What a family of evidence says, for whoever has not read the glossary."""
 CLOSED = ("Suppressed", "Resolved", "Archived")
 DEAD, AT_RISK = ("done",), ("failed", "overdue")
+
+
+def plain(name: str) -> str:
+    """The name of a family of evidence with what it says; any other name is its own.
+
+    >>> plain("provenance"), plain("revoke")
+    ('a value from elsewhere (provenance)', 'revoke')
+    """
+    return f"{_PLAIN[name]} ({name})" if name in _PLAIN else name
 
 
 @dataclass(frozen=True)

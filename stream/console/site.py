@@ -294,6 +294,7 @@ def environment(digests: Mapping[str, str]) -> Environment:
         "severity": lambda number: SEVERITY.get(number, "none"),
         "confidence": lambda number: CONFIDENCE.get(number, ""),
         "took": _took,
+        "plain": listing.plain,
         "number": lambda number: f"{number:,}",
     }
     return made

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from models.contracts import FAMILIES
 from models.errors import ConfigError
 from stream import bootstrap
 from stream.console import guard, index, listing, story
@@ -244,6 +245,13 @@ def test_a_session_of_a_campaign_is_a_case_and_the_campaign_is_told() -> None:
         assert "drift to one target" not in pages.get("/").text
         second = next(row for row in made.cases() if row.campaign_case)
         assert f'href="/sessions/{case_id}"' in pages.get(f"/sessions/{second.case_id}").text
+
+
+def test_families_have_plain_words_and_filter_by_their_names() -> None:
+    assert {listing.plain(each) for each in FAMILIES}.isdisjoint(FAMILIES)
+    page = client(indexed([told(ALERTS, finding())])).get("/").text
+    assert '<option value="provenance">a value from elsewhere (provenance)</option>' in page
+    assert '<option value="revoke">revoke</option>' in page
 
 
 def test_a_session_beyond_the_day_s_budget_is_a_case_and_the_budget_is_told_on_the_overview() -> None:
