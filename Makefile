@@ -135,6 +135,7 @@ schemas: setup
 	@$(BIN)/python -m stream.schemas
 	@$(BIN)/python -m stream.signals.page
 	@$(BIN)/python -m models.evidence.features.page
+	@$(BIN)/python -m models.text.secrets
 
 clean:
 	@rm -rf build .driftline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,7 +7,9 @@ words are not looked for: their digest could be guessed.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from pathlib import Path
 
 from models.lexicons.loader import any_of, lexicon
 
@@ -22,7 +24,7 @@ _BROKEN = any_of(_LISTS.words("begin_broken"))
 _BASE64 = any_of(_LISTS.words("begin_base64"))
 _PRIVATE_KEY = r"[A-Z\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----"
 # Of a run of characters only one start looks to its end, so that the time grows with the text alone.
-_SHAPES = re.compile(
+SHAPES = re.compile(
     rf"""
       -----BEGIN\ {_PRIVATE_KEY} .*? (?: -----END\ {_PRIVATE_KEY} | \Z )
     | (?<![\w-]) eyJ[\w-]{{8,}} (?:\.[\w-]{{8,}}){{2}} (?:\.[\w-]+)*          # JSON Web Token, encrypted or not
@@ -51,7 +53,7 @@ def digested(text: str, about: str = "") -> str:
     """
     if len(text) <= LEAST:
         return text
-    text = _SHAPES.sub(lambda found: _digest(found[0]), text)
+    text = SHAPES.sub(lambda found: _digest(found[0]), text)
     of_aws = "aws" in about.lower()
     return _AWS_KEY.sub(lambda found: _digest(found[0]) if _is_drawn(found[0], of_aws) else found[0], text)
 
@@ -60,5 +62,18 @@ def _digest(secret: str) -> str:
     return DIGEST + hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
+CLIENT = Path(__file__).parents[2] / "client" / "driftline_client" / "secrets.json"
+"""What Driftline's client, which knows nothing of this package, takes out before anything leaves a process."""
+
+
+def for_the_client() -> str:
+    """The shapes as the client reads them."""
+    return json.dumps({"pattern": SHAPES.pattern}, indent=1) + "\n"
+
+
 def _is_drawn(key: str, of_aws: bool) -> bool:
     return (of_aws or "/" in key or "+" in key) and _DRAWN.match(key) is not None
+
+
+if __name__ == "__main__":
+    CLIENT.write_text(for_the_client(), encoding="utf-8")

@@ -22,7 +22,9 @@ from models.text.fingerprints import prints_of
 from models.text.index import INTENT, Index
 from models.text.privacy import PROSE, Hidden
 from models.text.tokens import is_hashed
-from tests.unit.test_emitter import Collected, emitter
+from tests.unit.test_client import Bus, bus
+
+__all__ = ["bus"]
 
 KEY = b"one tenant's key"
 HIDDEN = Hidden(KEY)
@@ -172,12 +174,10 @@ def test_what_the_user_names_is_named_in_order_and_bounded() -> None:
     assert len(HIDDEN.named(" ".join(f"word{n}" for n in range(5000)))) == privacy.MAX_NAMED
 
 
-def test_the_guides_example_puts_no_value_on_the_bus() -> None:
+def test_the_guides_example_puts_no_value_on_the_bus(bus: Bus) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    producer = Collected()
     scope = {
-        "session": emitter.Emitter(producer, "s"),
         "key": KEY,
         "intent": "Pay what is open to 'Novak Dental'.",
         "tools": [{"name": "pay", "description": "Pays."}],
@@ -185,19 +185,20 @@ def test_the_guides_example_puts_no_value_on_the_bus() -> None:
         "answer": f"Paid 311.40 to {ACCOUNT} this morning, thank you.",
         "wish": "Pay 'Zeman Roofing' too.",
     }
-    exec(example.replace("from privacy import", "from models.text.privacy import"), scope)
-    events = [EVENT.validate_json(one.value) for one in producer.sent]
+    exec(example, scope)
+    events = [EVENT.validate_json(one.value) for one in bus.sent]
     assert [event.type for event in events] == [
         "session.declared",
         "tool.called",
         "tool.returned",
         "intent.amended",
+        "session.ended",
     ]
-    wire = b"".join(one.value for one in producer.sent[1:3])
+    wire = b"".join(one.value for one in bus.sent[1:3])
     assert wire.count(fp(ACCOUNT).encode()) == 2
     assert ACCOUNT.encode() not in wire
     assert b"311.4" not in wire  # its digits alone may stand in a time or a fingerprint
-    declared, amended = events[0], events[-1]
+    declared, amended = events[0], events[3]
     assert fp("Novak Dental") in declared.intent.resources
     assert fp("Zeman Roofing") in amended.intent.resources
 

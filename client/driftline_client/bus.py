@@ -1,0 +1,268 @@
+"""The two sides of the bus, each on a thread of its own, so that an agent never waits for Kafka but where it asks to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from driftline_client.outcome import Decision
+
+RETRY_S = 1.0
+"""How long the bus is left alone after it could not be reached."""
+POLL_S = 0.2
+Headers = Sequence[tuple[str, bytes]]
+
+_log = logging.getLogger("driftline.client")
+
+
+class Item(NamedTuple):
+    """An event on its way: `told` hears once what became of it, None if it arrived."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    told: Callable[[Exception | None], None]
+
+
+class Overflow(Exception):
+    """The buffer was full, or the client was closed before the event had left."""
+
+
+class Outbox:
+    """Sends events in their order. What waits for the bus is bounded: beyond it the newest are not taken.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a producer of kafka-python; tried until it succeeds.
+    most_events, most_bytes : int
+        What may be on its way.
+    """
+
+    def __init__(self, connect: Callable[[], Any], *, most_events: int, most_bytes: int) -> None:
+        self._connect, self._most_events, self._most_bytes = connect, most_events, most_bytes
+        self._waiting: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._n_away = self._bytes_away = 0
+        self._closing = False
+        self._give_up_at = float("inf")
+        self._thread = threading.Thread(target=self._run, name="driftline-outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> bool:
+        """Take an event; False if there is no room, of which `item.told` hears too."""
+        with self._changed:
+            size = len(item.value) + len(item.key)
+            full = self._n_away >= self._most_events or self._bytes_away + size > self._most_bytes
+            taken = not self._closing and not full
+            if taken:
+                self._n_away, self._bytes_away = self._n_away + 1, self._bytes_away + size
+                self._waiting.append(item)
+                self._changed.notify_all()
+        if not taken:
+            item.told(Overflow("the client is closed" if self._closing else "the buffer is full"))
+        return taken
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was taken has arrived or is lost; False if some is still on its way."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._n_away == 0, timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Take nothing more, and give what was taken so long to arrive."""
+        with self._changed:
+            self._closing, self._give_up_at = True, time.monotonic() + timeout_s
+            self._changed.notify_all()
+        self._thread.join(timeout_s + 10)
+
+    def _run(self) -> None:
+        producer = None
+        while (item := self._next()) is not None:
+            while True:
+                try:
+                    producer = producer if producer is not None else self._connect()
+                    sending = producer.send(
+                        item.topic, key=item.key, value=item.value, headers=list(item.headers)
+                    )
+                except Exception as error:
+                    if _is_lasting(error):
+                        self._done(item, error)
+                        break
+                    _log.warning("Kafka cannot be reached (%s); events wait", type(error).__name__)
+                    if not self._pause():
+                        self._done(item, Overflow("the client was closed before the bus could be reached"))
+                        break
+                    continue
+                sending.add_callback(lambda _, item=item: self._done(item, None))
+                sending.add_errback(lambda error, item=item: self._done(item, error))
+                break
+        left_s = max(0.0, self._give_up_at - time.monotonic())
+        self.flush(left_s)
+        if producer is not None:
+            producer.close(timeout=max(0.1, self._give_up_at - time.monotonic()))
+
+    def _next(self) -> Item | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _pause(self) -> bool:
+        """Wait before the bus is tried again; False if there is no time left."""
+        with self._changed:
+            until = min(RETRY_S, self._give_up_at - time.monotonic())
+            self._changed.wait_for(lambda: time.monotonic() >= self._give_up_at, max(0.0, until))
+        return time.monotonic() < self._give_up_at
+
+    def _done(self, item: Item, error: Exception | None) -> None:
+        with self._changed:
+            self._n_away, self._bytes_away = (
+                self._n_away - 1,
+                self._bytes_away - len(item.value) - len(item.key),
+            )
+            self._changed.notify_all()
+        item.told(error)
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Whether to send the same once more would fail the same way."""
+    from kafka.errors import KafkaError
+
+    return not isinstance(error, KafkaError | OSError) or not getattr(error, "retriable", True)
+
+
+class Answers:
+    """Reads the topic of decisions once, for any number of calls that wait.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a consumer of kafka-python; tried until it succeeds.
+    topic : str
+        The topic of decisions.
+    """
+
+    def __init__(self, connect: Callable[[], Any], topic: str) -> None:
+        self._connect, self._topic = connect, topic
+        self._lock = threading.Lock()
+        self._sessions: dict[bytes, int] = {}  # by the key of their records: how many wait for what
+        self._waiting: dict[tuple[str, str], Future[Decision]] = {}
+        self._reads = threading.Event()
+        self.why_not = ""
+        """Why nothing is read, in words; empty while it is."""
+        self._stops = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="driftline-answers", daemon=True)
+        self._thread.start()
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait until decisions on what is sent from now on are read; False if they are not yet."""
+        return self._reads.wait(timeout_s)
+
+    def open(self, key: bytes) -> None:
+        """Begin to hear of a tree of sessions."""
+        with self._lock:
+            self._sessions[key] = self._sessions.get(key, 0) + 1
+
+    def close_session(self, key: bytes, session_id: str) -> None:
+        """Hear of it no more."""
+        with self._lock:
+            self._sessions[key] = self._sessions.get(key, 1) - 1
+            if self._sessions[key] <= 0:
+                del self._sessions[key]
+            gone = [place for place in self._waiting if place[0] == session_id]
+            cancelled = [self._waiting.pop(place) for place in gone]
+        for each in cancelled:
+            each.cancel()
+
+    def expect(self, session_id: str, call_id: str) -> Future[Decision]:
+        """What will be decided on a call. Ask before it is sent."""
+        with self._lock:
+            return self._waiting.setdefault((session_id, call_id), Future())
+
+    @property
+    def n_waiting(self) -> int:
+        """Calls that nothing was decided on yet."""
+        with self._lock:
+            return sum(not each.done() for each in self._waiting.values())
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stops.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stops.is_set():
+            consumer = None
+            try:
+                consumer = self._connect()
+                self._read(consumer)
+            except Exception as error:
+                self.why_not = f"{type(error).__name__}: {error}"
+                _log.warning("decisions cannot be read (%s)", self.why_not)
+            finally:
+                self._reads.clear()
+                if consumer is not None:
+                    consumer.close()
+            self._stops.wait(RETRY_S)
+
+    def _read(self, consumer: Any) -> None:
+        from kafka import TopicPartition
+
+        known = consumer.partitions_for_topic(self._topic)
+        if not known:
+            raise LookupError(
+                f"{self._topic} is missing (run `driftline topics create`), or this principal may not read it"
+            )
+        places = [TopicPartition(self._topic, number) for number in sorted(known)]
+        consumer.assign(places)
+        consumer.seek_to_end()
+        for place in places:
+            consumer.position(place)  # finds the end now, not at the first poll
+        self.why_not = ""
+        self._reads.set()
+        while not self._stops.is_set():
+            for records in consumer.poll(timeout_ms=round(POLL_S * 1000)).values():
+                for record in records:
+                    self._take(record)
+
+    def _take(self, record: Any) -> None:
+        if record.key not in self._sessions:  # of others: not even read
+            return
+        try:
+            document = json.loads(record.value)
+            place = document["session_id"], document["call_id"]
+        except (KeyError, TypeError, ValueError):
+            return  # not written by a worker
+        with self._lock:
+            waiting = self._waiting.get(place)
+        if waiting is not None and not waiting.done():  # a repeat says the same
+            waiting.set_result(Decision.of(document))
+
+
+def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What makes a producer that loses and reorders nothing, and what makes a consumer."""
+
+    def producer() -> Any:
+        from kafka import KafkaProducer
+
+        return KafkaProducer(
+            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5_000,
+            request_timeout_ms=5_000, delivery_timeout_ms=120_000, client_id="driftline-client", **security,
+        )  # fmt: skip
+
+    def consumer() -> Any:
+        from kafka import KafkaConsumer
+
+        # A fetch waits no longer than that: some brokers answer the one after a decision only when it is over.
+        return KafkaConsumer(
+            bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20,
+            client_id="driftline-client", **security,
+        )  # fmt: skip
+
+    return producer, consumer

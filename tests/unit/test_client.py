@@ -1,0 +1,626 @@
+"""Driftline's client: what it puts on the bus, what it waits for, and what never leaves the process; without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from driftline_client import Call, Client, Decision, Denied, Lost, Redaction, Session, Undecided, contract
+from driftline_client.privacy import Hidden
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.future import Future
+
+from models.contracts import (
+    EVENT,
+    Agent,
+    Budget,
+    CatalogueChanged,
+    Credential,
+    Intent,
+    IntentAmended,
+    SessionDeclared,
+    SessionEnded,
+    Tool,
+    ToolCalled,
+    ToolReturned,
+)
+from models.text import secrets
+from stream.core.partition import Partition
+from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
+from stream.signals.registry import BY_ID
+from tests.unit.test_emitter import judge
+
+ROOT = Path(__file__).parents[2]
+KEY = "ghp_" + "a1" * 18
+CARD = "4111 1111 1111 1111"
+
+
+class Taken(NamedTuple):
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Bus:
+    """A bus in memory: what was sent, and decisions that are given by `decides`, once for each call."""
+
+    def __init__(self) -> None:
+        self.sent: list[Taken] = []
+        self.fails: Callable[[Taken], Exception | None] = lambda _: None
+        self.raises: list[Exception] = []
+        self.decides: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
+        self.answers: queue.Queue[tuple[bytes, bytes]] = queue.Queue()
+        self.partitions: set[int] | None = {0, 1}
+
+    # of a producer
+
+    def send(self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Future:
+        if self.raises:
+            raise self.raises.pop(0)
+        taken, sending = Taken(topic, key, value, headers), Future()
+        error = self.fails(taken)
+        if error is not None:
+            sending.failure(error)
+            return sending
+        self.sent.append(taken)
+        sending.success(None)
+        event = json.loads(value)
+        if event["type"] == "tool.called" and (decided := self.decides(event)) is not None:
+            named = {each: event[each] for each in ("session_id", "call_id")}
+            self.answers.put((key, json.dumps({**named, "enforced": True, **decided}).encode()))
+        return sending
+
+    def close(self, timeout: float = 0) -> None:
+        pass
+
+    # of a consumer
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        assert topic.endswith(DECISIONS)
+        return self.partitions
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.places = places
+
+    def seek_to_end(self) -> None:
+        pass
+
+    def position(self, place: TopicPartition) -> int:
+        return 0
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        try:
+            key, value = self.answers.get(timeout=timeout_ms / 1000)
+        except queue.Empty:
+            return {}
+        return {self.places[0]: [Record(DECISIONS, 0, 0, 0, "none", key, (), value)]}
+
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(each.value) for each in self.sent]
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
+    made = Bus()
+    monkeypatch.setattr("driftline_client.client.clients", lambda *_: (lambda: made, lambda: made))
+    monkeypatch.setattr("driftline_client.bus.RETRY_S", 0.01)
+    return made
+
+
+@pytest.fixture
+def client(bus: Bus) -> Iterator[Client]:
+    with Client("nowhere:9", tenant="acme", on_silence="raise", wait_s=30.0) as made:
+        yield made
+
+
+def allowed(_: dict[str, Any]) -> dict[str, Any]:
+    return {"verdict": "allow"}
+
+
+def denied(_: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "verdict": "deny",
+        "explanation": "the payee is from a mail",
+        "would_pass": "an intent that names it",
+    }
+
+
+def played(client: Client) -> None:
+    more: dict[str, Any] = {"actions": ["read", "write"], "budget": {"calls": 9}, "resources": ["DE02"]}
+    tools = [
+        {"name": "read_invoice", "inputSchema": {"type": "object"}, "title": "Read", "outputSchema": {}},
+        {
+            "type": "function",
+            "function": {"name": "pay", "description": "Pays.", "parameters": {}, "strict": True},
+        },
+    ]
+    held = [{"broker": "vault", "kind": "lease", "value": "lease/1"}]
+    with client.session("Pay it.", agent={"id": "payer"}, tools=tools, credentials=held, **more) as session:
+        read = session.call("read_invoice", {"number": 17})
+        session.returned(read, {"iban": "DE02120300000000202051", "amount": 40})
+        session.amend("Pay it twice.", plan=["Read it."])
+        pay = session.call("pay", {"amount": 80}, credential=held[0])
+        session.returned(pay, "refused", ok=False)
+        session.offer([{"name": "refund"}], left=["pay"])
+        with client.session("Read it.", parent=session) as child:
+            assert child.root == session.id
+
+
+def test_every_event_satisfies_the_contract_and_the_core_judges_each_call(bus: Bus, client: Client) -> None:
+    played(client)
+    assert client.flush(30)
+    for each in bus.sent:
+        assert EVENT.validate_json(each.value) == parse(each.value).event
+    events = bus.documents()
+    assert [each["type"] for each in events if each["session_id"] == events[0]["session_id"]] == [
+        "session.declared", "tool.called", "tool.returned", "intent.amended", "tool.called", "tool.returned",
+        "catalogue.changed", "session.ended",
+    ]  # fmt: skip
+    assert {(each.topic, each.key) for each in bus.sent} == {(EVENTS, events[0]["session_id"].encode())}
+    assert [each["parameters"] for each in events[0]["tools"]] == [{"type": "object"}, {}]
+    records = [Record(EVENTS, 0, n, 0, "none", one.key, (), one.value) for n, one in enumerate(bus.sent)]
+    outputs = judge().judge(Partition.empty(), records).outputs
+    assert [json.loads(o.value)["marks"] for o in outputs if o.topic == DECISIONS] == [[], []]
+    assert not [o for o in outputs if o.topic == QUARANTINE]
+
+
+def test_the_names_that_the_client_knows_are_those_of_the_contract() -> None:
+    told = {"id", "session_id", "root_session_id", "seq", "tenant", "time", "schema_version", "type"}
+    parts = {
+        "session.declared": SessionDeclared,
+        "intent.amended": IntentAmended,
+        "catalogue.changed": CatalogueChanged,
+        "tool.called": ToolCalled,
+        "tool.returned": ToolReturned,
+        "session.ended": SessionEnded,
+        "intent": Intent,
+        "budget": Budget,
+        "agent": Agent,
+        "tools": Tool,
+        "credentials": Credential,
+        "credential": Credential,
+    }
+    # A signature is over the whole event, with the number and time that the client gives it: docs/security.md.
+    known = {name: set(part.model_fields) - told - {"signature"} for name, part in parts.items()}  # type: ignore[attr-defined]
+    known["agent"].add("id")
+    assert {name: set(fields) for name, fields in contract.FIELDS.items()} == known
+
+
+def test_the_guide_tells_of_every_field_of_an_intent_and_shows_names_that_there_are() -> None:
+    guide = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
+    table = guide.split("## What an intent may say", 1)[1].split("\n## ", 1)[0]
+    assert {f"`{name}`" for name in Intent.model_fields} - {"`text`"} <= set(re.findall(r"`\w+`", table))
+    named = re.findall(r"`(\w+)\.([\w*]+)`", table)
+    assert named
+    for family, name in named:
+        assert any(fnmatch(signal, f"{family}.{name}") for signal in BY_ID), (family, name)
+    used = set(re.findall(r"session\.(\w+)\(", guide))
+    assert {"tool", "call", "check", "acheck", "returned", "amend", "offer"} <= used
+    assert all(hasattr(Session, name) for name in used)
+    assert all(hasattr(Client, name) for name in re.findall(r"driftline\.(\w+)\(", guide))
+
+
+def test_the_guide_s_first_example_runs_as_it_stands(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    bus.decides = allowed
+    example = next(
+        each
+        for each in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "attach.md").read_text(), re.DOTALL)
+        if "with Client" in each
+    )
+    exec(example, {})
+    assert capsys.readouterr().out == "{'iban': 'DE02120300000000202051', 'amount': 40}\n"
+    assert [each["type"] for each in bus.documents()] == [
+        "session.declared",
+        "tool.called",
+        "tool.returned",
+        "session.ended",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"budget": {"call": 20}}, "did you mean 'calls'"),
+        ({"agent": {"ident": "payer"}}, "agent has no field 'ident'"),
+        ({"acions": ["read"]}, "did you mean 'actions'"),
+        ({"actions": ["raed"]}, "actions are read, write and execute"),
+        ({"tools": ["pay"]}, "tools: each is an object with name"),
+        ({"tools": [{"description": "Pays."}]}, "tools: name is missing"),
+        ({"tools": [{"name": "pay", "descr": "Pays."}]}, "tools has no field 'descr'"),
+        ({"credentials": [{"broker": "vault", "kind": "lease"}]}, "credentials: value is missing"),
+        ({"session_id": "s" * 231}, "session_id: a text of 1 to 230 characters"),
+        ({"attestation": b"x"}, "attestation: the token as text"),
+    ],
+)
+def test_what_the_contract_does_not_know_is_refused_before_anything_is_sent(
+    bus: Bus, client: Client, fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        client.session("Pay it.", **fields)
+    assert client.flush(1)
+    assert bus.sent == []
+
+
+def test_a_call_of_another_shape_uses_up_no_number(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.")
+    for tool, arguments in (("pay", [1]), ("", {}), ("t" * 257, {})):
+        with pytest.raises((TypeError, ValueError)):
+            session.call(tool, arguments)  # type: ignore[arg-type]
+    assert session.call("pay", {"nan": float("nan"), "half": "\ud800"}).id == f"{session.id}:0"
+    client.flush(30)
+    assert [each["seq"] for each in bus.documents()] == [0, 1]
+
+
+def test_the_headers_carry_the_trace_context_of_the_host(bus: Bus) -> None:
+    with Client("nowhere:9", on_silence="allow", trace=lambda: {"traceparent": "00-1-2-01"}) as client:
+        client.session("Pay it.").end()
+    assert [each.headers for each in bus.sent] == [[("traceparent", b"00-1-2-01")]] * 2
+
+
+def test_a_session_ends_once_and_takes_no_call_after_it(bus: Bus, client: Client) -> None:
+    with client.session("Pay it.") as session:
+        running = session.call("pay", {})
+        session.end("cancelled")
+    session.returned(running, "late")  # what ran is told all the same
+    with pytest.raises(RuntimeError, match="is over; begin a new one"):
+        session.call("pay", {})
+    client.flush(30)
+    assert [each["type"] for each in bus.documents()][-2:] == ["session.ended", "tool.returned"]
+    assert [each["reason"] for each in bus.documents() if "reason" in each] == ["cancelled"]
+
+
+# ------------------------------------------------------------------ what is waited for
+
+
+@pytest.mark.parametrize(
+    ("decided", "runs"),
+    [
+        ({"verdict": "allow"}, True),
+        ({"verdict": "alert"}, True),
+        ({"verdict": "deny"}, False),
+        ({"verdict": "revoke"}, False),
+        ({"verdict": "deny", "enforced": False}, True),
+        ({"verdict": "abstain", "enforced": False, "marks": ["refused"]}, False),
+        ({"verdict": "abstain", "marks": ["undeclared", "declaration_refused"]}, False),
+    ],
+)
+def test_a_decision_that_stops_is_raised(
+    bus: Bus, client: Client, decided: dict[str, Any], runs: bool
+) -> None:
+    bus.decides = lambda _: decided
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    if runs:
+        found = session.check(call)
+        assert found is not None
+        assert (found.verdict, found.enforced) == (decided["verdict"], decided.get("enforced", True))
+        assert asyncio.run(session.acheck(call)) == found
+        return
+    with pytest.raises(Denied, match="pay was not run"):
+        session.check(call)
+    with pytest.raises(Denied):
+        asyncio.run(session.acheck(call, on_silence="allow"))
+
+
+def test_an_agent_reads_why_and_what_would_pass(bus: Bus, client: Client) -> None:
+    bus.decides = denied
+    session = client.session("Pay it.")
+    with pytest.raises(Denied) as stopped:
+        session.check(session.call("pay", {}))
+    assert str(stopped.value) == (
+        "pay was not run: the payee is from a mail. What would pass: an intent that names it."
+    )
+    assert isinstance(stopped.value.decision, Decision)
+
+
+def test_silence_means_what_the_caller_said(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    assert session.check(call, wait_s=0.01, on_silence="allow") is None
+    with pytest.raises(Denied, match="no decision on it came in time"):
+        session.check(call, wait_s=0.01, on_silence="deny")
+    with pytest.raises(Undecided, match=r"within 0\.01 s"):
+        session.check(call, wait_s=0.01)
+    with pytest.raises(Undecided):
+        asyncio.run(session.acheck(call, wait_s=0.01))
+    with pytest.raises(TypeError, match="on_silence"):
+        Client("nowhere:9")  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="expected allow, deny or raise"):
+        Client("nowhere:9", on_silence="maybe")  # type: ignore[arg-type]
+
+
+def test_one_reader_answers_any_number_of_waiters_each_with_its_own(bus: Bus, client: Client) -> None:
+    late: list[dict[str, Any]] = []
+
+    def decides(event: dict[str, Any]) -> dict[str, Any]:
+        late.append(event)
+        return {"verdict": "deny" if event["arguments"]["n"] % 3 == 0 else "allow"}
+
+    bus.decides = decides
+    sessions = [client.session(f"Task {n}.") for n in range(8)]
+    told: dict[int, str] = {}
+
+    def waits(n: int) -> None:
+        session = sessions[n % 8]
+        try:
+            session.check(session.call("pay", {"n": n}))
+            told[n] = "runs"
+        except Denied:
+            told[n] = "denied"
+
+    threads = [threading.Thread(target=waits, args=(n,)) for n in range(64)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(20)
+    assert told == {n: "denied" if n % 3 == 0 else "runs" for n in range(64)}
+    assert len(late) == 64
+
+
+def test_decisions_of_others_and_what_no_worker_wrote_are_passed_by(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    named = {"session_id": session.id, "call_id": call.id, "verdict": "deny", "enforced": True}
+    key = session.id.encode()
+    bus.answers.put((b"another", json.dumps(named).encode()))
+    for odd in (b"", b"[]", b"3", b"{}", b"\xff"):
+        bus.answers.put((key, odd))
+    bus.answers.put((key, json.dumps({**named, "verdict": "allow"}).encode()))
+    bus.answers.put((key, json.dumps(named).encode()))  # a repeat of another content changes nothing
+    found = session.check(call)
+    assert found is not None
+    assert found.verdict == "allow"
+
+
+def test_without_the_right_to_read_decisions_silence_decides_and_the_log_says_why(
+    bus: Bus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline_client.client.READY_S", 0.05)
+    bus.partitions = None
+    with Client("nowhere:9", on_silence="raise", wait_s=0.05) as client:
+        session = client.session("Pay it.")
+        with pytest.raises(Undecided):
+            session.check(session.call("pay", {}))
+    assert (
+        "agent.decisions.v1 is missing (run `driftline topics create`), or this principal may not read it"
+        in caplog.text
+    )
+
+
+def test_a_client_that_reads_no_decisions_says_so(bus: Bus) -> None:
+    with Client("nowhere:9", on_silence="deny", decisions=False) as client:
+        session = client.session("Pay it.")
+        with pytest.raises(RuntimeError, match="decisions=True"):
+            session.check(session.call("pay", {}))
+        assert session.tool(lambda: 3, name="three")() == 3  # type: ignore[call-overload]
+
+
+# ------------------------------------------------------------------ around a tool
+
+
+def pay(iban: str, amount: float = 1.0, **more: Any) -> str:
+    """Pays."""
+    return f"paid {amount} to {iban}"
+
+
+def test_a_tool_is_told_of_decided_on_run_and_told_of_again(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+    with client.session("Pay it.") as session:
+        tool = session.tool(pay)
+        assert tool("DE02", amount=2, note="x") == "paid 2 to DE02"
+        assert (tool.__name__, tool.__doc__) == ("pay", "Pays.")
+
+        @session.tool(name="look_up", wait_s=30.0)
+        async def look(number: int) -> dict[str, int]:
+            return {"number": number}
+
+        assert asyncio.run(look(4)) == {"number": 4}
+        with pytest.raises(ZeroDivisionError):
+            session.tool(lambda: 1 / 0, name="fails")()  # type: ignore[call-overload]
+    client.flush(30)
+    called = [(e["tool"], e["arguments"]) for e in bus.documents() if e["type"] == "tool.called"]
+    assert called == [
+        ("pay", {"iban": "DE02", "amount": 2, "note": "x"}),
+        ("look_up", {"number": 4}),
+        ("fails", {}),
+    ]
+    returned = [(e["status"], e["result"]) for e in bus.documents() if e["type"] == "tool.returned"]
+    assert returned == [
+        ("ok", "paid 2 to DE02"),
+        ("ok", {"number": 4}),
+        ("error", "failed: ZeroDivisionError: division by zero"),
+    ]
+    assert bus.documents()[-1]["reason"] == "done"
+
+
+def test_a_tool_that_may_not_run_does_not(bus: Bus, client: Client) -> None:
+    bus.decides = denied
+    ran: list[int] = []
+
+    async def later(n: int) -> None:
+        ran.append(n)
+
+    with suppress(Denied), client.session("Pay it.") as session:
+        with pytest.raises(Denied):
+            asyncio.run(session.tool(later)(1))
+        session.tool(ran.append, name="now")(2)
+    assert ran == []
+    client.flush(30)
+    told = [e["result"] for e in bus.documents() if e["type"] == "tool.returned"]
+    assert told == ["not run: the decision was against it"] * 2
+    assert bus.documents()[-1]["reason"] == "failed: Denied"
+
+
+# ------------------------------------------------------------------ a bus that is away
+
+
+def test_events_wait_for_a_bus_that_is_away_in_their_order(bus: Bus, client: Client) -> None:
+    bus.raises = [KafkaTimeoutError(), OSError(), KafkaTimeoutError()]
+    began = time.monotonic()
+    played(client)
+    assert time.monotonic() - began < 20
+    assert client.flush(30)
+    numbers = [each["seq"] for each in bus.documents() if each.get("parent_session_id") is None]
+    assert numbers[0] == 0
+    assert client.lost == 0
+    assert [e["seq"] for e in bus.documents() if e["session_id"] == bus.documents()[0]["session_id"]] == list(
+        range(8)
+    )
+
+
+def test_what_finds_no_room_is_lost_and_said_to_be(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    stuck = threading.Event()
+    bus.fails = lambda taken: stuck.wait(5) and None
+    with Client("nowhere:9", on_silence="raise", decisions=False, most_events=3) as client:
+        session = client.session("Pay it.")
+        calls = [session.call("pay", {"n": n}) for n in range(6)]
+        assert (session.lost, client.lost) == (4, 4)
+        stuck.set()
+        assert client.flush(30)
+        session.call("pay", {"n": 6})
+    assert [each["seq"] for each in bus.documents()] == [0, 1, 2, 7]  # the gap tells the judge
+    assert "an event of session" in caplog.text
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("error", [MessageSizeTooLargeError(), ValueError("x")])
+def test_what_the_bus_refused_is_an_answer_to_whoever_waits(
+    bus: Bus, client: Client, error: Exception
+) -> None:
+    bus.fails = lambda taken: error if b"tool.called" in taken.value else None
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    client.flush(30)
+    with pytest.raises(Lost, match=rf"1 events .* did not arrive \({type(error).__name__}\)"):
+        session.check(call)
+    with pytest.raises(Denied):
+        session.check(call, on_silence="deny")
+    assert session.check(call, on_silence="allow") is None
+    with pytest.raises(Lost):
+        asyncio.run(session.acheck(call))
+
+
+def test_closing_gives_what_is_on_its_way_its_time_and_no_more(bus: Bus) -> None:
+    bus.raises = [KafkaTimeoutError() for _ in range(10_000)]
+    client = Client("nowhere:9", on_silence="allow", decisions=False)
+    client.session("Pay it.")
+    began = time.monotonic()
+    client.close(0.2)
+    assert time.monotonic() - began < 20
+    assert client.lost == 1
+    client.session("Too late.")
+    assert client.lost == 2
+
+
+# ------------------------------------------------------------------ what never leaves
+
+
+def test_secrets_and_cards_leave_as_the_same_fingerprint_wherever_they_stand(
+    bus: Bus, client: Client
+) -> None:
+    with client.session(f"Use {KEY} and pay with {CARD}.") as session:
+        call = session.call(
+            "pay", {"card": CARD.replace(" ", "-"), "deep": [{"note": f"key {KEY}!"}], "n": 4111111111111111}
+        )
+        session.returned(
+            call, f"paid with {CARD}\n-----BEGIN PRIVATE KEY-----\nMIIxyz\n-----END PRIVATE KEY-----"
+        )
+    client.flush(30)
+    sent = b"".join(each.value for each in bus.sent)
+    for secret in (KEY, CARD, CARD.replace(" ", "-"), CARD.replace(" ", ""), "MIIxyz"):
+        assert secret.encode() not in sent
+    declared, called, returned, _ = bus.documents()
+    (card,) = {called["arguments"]["card"], called["arguments"]["n"]}
+    assert card.startswith("fp:")
+    assert card in declared["intent"]["text"]
+    assert card in returned["result"]
+    assert called["arguments"]["deep"][0]["note"].startswith("key fp:")
+
+
+def test_the_shapes_are_those_of_driftline() -> None:
+    assert secrets.CLIENT.read_text(encoding="utf-8") == secrets.for_the_client()
+
+
+SPEECH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(SPEECH, st.sampled_from([KEY, "4111111111111111", "AIza" + "b" * 35]))
+def test_no_shape_of_arguments_lets_a_secret_through(value: Any, secret: str) -> None:
+    redaction = Redaction(b"k" * 32)
+    told = contract.encoded(
+        {"a": redaction.arguments({"x": value, "y": [f"at {secret} now", {secret: (secret,)}]})}
+    )
+    assert secret.encode() not in told
+    assert redaction.text(redaction.text(f"({secret})")) == redaction.text(f"({secret})")
+
+
+def test_a_text_without_secrets_stays_as_it_is() -> None:
+    for text in (
+        "Pay 1,234.56 EUR to DE02120300000000202051 on 2026-12-01.",
+        "order 1234567890123",
+        "a" * 5000,
+    ):
+        assert Redaction().text(text) == text
+
+
+def test_in_privacy_mode_no_value_leaves(bus: Bus) -> None:
+    with (
+        Client("nowhere:9", on_silence="allow", shown=Hidden(b"k" * 32)) as client,
+        client.session("Pay 40 to DE02120300000000202051.") as session,
+    ):
+        session.returned(session.call("pay", {"iban": "DE02120300000000202051"}), {"owner": "Zxqv Qwkj"})
+    sent = b"".join(each.value for each in bus.sent[1:])
+    assert b"DE0212" not in sent
+    assert b"Zxqv" not in sent
+    declared = bus.documents()[0]
+    assert bus.documents()[1]["arguments"]["iban"] in declared["intent"]["resources"]
+
+
+def test_a_long_answer_is_cut_to_what_is_looked_at(bus: Bus, client: Client) -> None:
+    session = client.session("Read it.")
+    for result in ("x" * 2_000_000, {"rows": ["y" * 100] * 20_000}):
+        session.returned(session.call("read", {}), result)
+    client.flush(30)
+    assert client.lost == 0
+    assert {len(each["result"]) for each in bus.documents() if each["type"] == "tool.returned"} == {32_768}
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="16 bytes or more"):
+        Redaction(b"short")
+
+
+def test_the_client_needs_nothing_of_driftline_and_loads_kafka_when_it_is_used() -> None:
+    program = (
+        "import sys; import driftline_client; "
+        "print(sorted({'kafka', 'stream', 'models', 'numpy', 'asyncio', 'pydantic'} & {n.split('.')[0] for n in sys.modules}))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "client", capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[]\n"
+
+
+def test_what_is_public_is_what_the_package_says() -> None:
+    assert isinstance(Call("c", "t", None), tuple)
+    assert hasattr(Session, "tool")
