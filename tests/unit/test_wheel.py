@@ -123,3 +123,27 @@ def test_the_source_distribution_has_the_corpora(tmp_path: Path) -> None:
     with tarfile.open(packed) as held:
         names = {name.partition("/")[2] for name in held.getnames()}
     assert {"corpora/README.md", "corpora/handing.jsonl", "corpora/report/texts.json"} <= names
+
+
+def test_the_client_is_a_wheel_of_its_own_with_all_that_it_reads(tmp_path: Path) -> None:
+    made = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=ROOT / "client")
+    assert made.returncode == 0, made.stderr
+    (found,) = tmp_path.glob("driftline_client-*.whl")
+    packed = zipfile.ZipFile(found)
+    names = {name for name in packed.namelist() if ".dist-info/" not in name}
+    assert names == {
+        f"driftline_client/{each.name}"
+        for each in (ROOT / "client" / "driftline_client").iterdir()
+        if each.is_file()
+    }
+    assert (
+        packed.read("driftline_client/privacy.py") == (ROOT / "models" / "text" / "privacy.py").read_bytes()
+    )
+    packed.extractall(tmp_path / "there")
+    told = run(
+        sys.executable,
+        "-c",
+        "import driftline_client, driftline_client.privacy as p; print(p.__file__)",
+        cwd=tmp_path / "there",
+    )
+    assert Path(told.stdout.strip()).is_relative_to(tmp_path), told.stderr
