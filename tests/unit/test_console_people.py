@@ -514,6 +514,11 @@ def test_without_a_provider_there_is_no_such_way_in(tmp_path: Path) -> None:
             "{issuer: https://sso.example.com, client_id: c, roles: {claim: groups, admin: [x]}}",
             "no such setting",
         ),
+        ("{issuer: https://sso.example.com, client_id: c, scopes: groups}", "scopes: expected a list"),
+        (
+            "{issuer: https://sso.example.com, client_id: c, roles: {claim: groups, viewer: soc}}",
+            "roles.viewer: expected a list",
+        ),
         ("{issuer: https://sso.example.com, client_id: c, hours: 25}", "less than or equal to 24"),
         ("x", "as docs/console.md shows"),
     ],
