@@ -159,7 +159,7 @@ def private_key(raw: bytes, whose: str) -> Any:
         key = kind.import_key(entry)
         named = kind.import_key({**entry, "kid": key.kid or key.thumbprint()})
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{whose}: no JWK of kind RSA, EC or OKP") from error
+        raise ConfigError(f"{whose}: expected one private JWK, no set of them: {_EXPECTED}") from error
     if not named.is_private or not _strong(named):
         raise ConfigError(f"{whose}: expected a private key: {_EXPECTED}")
     return named

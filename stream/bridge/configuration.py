@@ -116,6 +116,8 @@ def read_as(form: type[Form], path: Path, expected: str, option: str = "--config
         first = min(found, key=lambda each: each["type"] != "extra_forbidden")
         place = ".".join(str(step) for step in first["loc"]) or "the file"
         said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            said = "expected a list, such as [one, another]"
         raise ConfigError(
             f"{path}: {place}: {'no such setting' if first['type'] == 'extra_forbidden' else said}"
         ) from None

@@ -158,10 +158,10 @@ def _list(configured: Settings, case: str | None, as_json: bool) -> None:
     if as_json:
         typer.echo(dumps([each._asdict() for each in said]).decode())
     else:
-        _show(said)
+        _show(said, case)
 
 
-def _show(said: Sequence[Verdict]) -> None:
+def _show(said: Sequence[Verdict], case: str | None = None) -> None:
     """Print what was said, readable on 80 columns; of each case the last word is marked: it counts."""
     from rich.console import Console
     from rich.table import Table
@@ -171,7 +171,9 @@ def _show(said: Sequence[Verdict]) -> None:
 
     console = Console()
     if not said:
-        console.print("nothing was said")
+        console.print(
+            "nothing was said" if case is None else "nothing was said of that case; look at its spelling"
+        )
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("when (UTC)", no_wrap=True)
@@ -257,6 +259,13 @@ def _propose(
 
     made = proposal.proposal(text, policy, before, case, reason, passes, _classes(tools))
     if made is None:
+        last = max(each["time"][:10] for each in before.alarms.values() if each["case_id"] == case)
+        if reason.until.isoformat() < last:
+            say(
+                f"--until {until} is before {last}, when the case last alerted, and the policy counts days by the session's own clock: "
+                "name a later one"
+            )
+            raise typer.Exit(FINDINGS)
         say(
             "the policy has no word that lets this case pass: calls are expected of an agent with a name, and a score passes only for values "
             "that the evidence cites, which are neither secret nor long. --tool NAME=read tries whether a tool was taken for something else; "

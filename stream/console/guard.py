@@ -258,10 +258,14 @@ def token_in(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the token file {path} cannot be read ({type(error).__name__})") from error
-    if len(token) < SHORTEST_TOKEN:
+        why = getattr(error, "strerror", None) or "it is no text"
         raise ConfigError(
-            f"{path} holds no token; write one line of at least {SHORTEST_TOKEN} characters: `openssl rand -hex 32 > {path}`"
+            f"the token file {path} cannot be read: {why}; make one: `openssl rand -hex 32 > {path}`"
+        ) from error
+    if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
+        raise ConfigError(
+            f"{path} holds no token; write one line of at least {SHORTEST_TOKEN} characters, all of ASCII: "
+            f"`openssl rand -hex 32 > {path}`"
         )
     return token
 

@@ -261,6 +261,10 @@ class Provider:
         if openid.name_claim == "email" and claims.get("email_verified") is False:
             raise NotLetIn("nobody has verified that mail address")
         role = role_of(claims, openid.roles)
+        if role is None and openid.roles is not None and openid.roles.claim not in claims:
+            raise NotLetIn(
+                f"its ID token has no claim {openid.roles.claim}: have the provider put it into this client's ID tokens, or mend roles.claim"
+            )
         if role is None:
             raise NotLetIn(
                 f"{name.strip()} has no role here: the console's configuration says which {openid.roles.claim if openid.roles else 'claims'} give one"

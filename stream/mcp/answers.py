@@ -17,7 +17,8 @@ from models.contracts import FAMILIES, Action, Family, Standing, Verdict
 from stream.console.index import FLAGGED, Index, Kept, Row
 from stream.console.listing import Filters, is_closed, risk
 from stream.console.quoting import Line as Quote
-from stream.console.story import FAILED, FATES, RAN, Call, Story, told, trail_of
+from stream.console.story import FAILED, FATES, RAN, STANDINGS, Call, Story, told, trail_of
+from stream.console.story import standing as in_words
 from stream.core.items import Mark
 from stream.events import ALERTS, DECISIONS, clipped, counted, moment_ms, object_in, rfc3339, short_hash
 from stream.mcp.quoting import Untrusted, quoted
@@ -329,13 +330,18 @@ def cases(
     )
 
 
+def _standing(row: Row) -> str:
+    """Where a session stands, in the console's words: `contained` alone would promise what shadow does not do."""
+    return known(in_words(row), (*get_args(Standing), *STANDINGS.values()))
+
+
 def _line(row: Row) -> Line:
     of = row.name
     return Line(
         case=row.case_id,
         severity=_severity(row),
         status=_status(row),
-        standing=known(row.standing, get_args(Standing)),
+        standing=_standing(row),
         title=quoted(row.title, 300),
         agent=quoted(row.agent, SHORT),
         session=quoted(of.session, SHORT) if of else None,
@@ -388,7 +394,7 @@ def in_short(row: Row) -> str:
     if row.finding:
         confidence = CONFIDENCE.get(row.confidence, "unknown").lower()
         told_of = [f"{_severity(row)} severity", f"{confidence} confidence", *told_of]
-    if standing := known(row.standing, get_args(Standing)):
+    if standing := _standing(row):
         told_of.append(f"standing {standing}")
     told_of.append(f"{counted(row.calls, 'call')} judged, {row.flagged} flagged")
     if families := _families(row.families):

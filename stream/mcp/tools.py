@@ -329,7 +329,8 @@ class Desk:
             if confirmed
             else [
                 "The verdict is on the bus, and no worker told of it yet. list_feedback shows it once one does; if it never does, workers "
-                "do not trust this server's key."
+                "do not trust this server's key (their DRIFTLINE_RESPONDER_JWKS lacks its public half), or their DRIFTLINE_ISSUER is another "
+                "than this server's."
             ],
         )
 

@@ -22,6 +22,7 @@ from models.contracts import Action, CredentialRef
 from models.errors import ConfigError, InputError
 from models.text.documents import leaves
 from models.text.secrets import digested
+from models.tools.parameters import is_sink
 from stream.core.expected import path_of
 from stream.core.judge import Judge
 from stream.events import CASES, DECISIONS, dumps, object_in, printable, short_hash
@@ -242,13 +243,30 @@ def _expected(
 
 
 def _cited(calls: Sequence[dict[str, Any]], arguments: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
-    """By path, the values that the evidence of calls cites; none where one is a secret or too long to be reviewed."""
+    """By path, the values that the evidence of calls cites; none where one is a secret or too long to be reviewed.
+
+    Evidence cites one argument, the worst. Beside it stands each destination that all the calls name: a payment from an account that
+    is listed could go anywhere otherwise.
+    """
     cited: dict[str, list[str]] = {}
-    for call in calls:
-        found = (each["argument"] for each in call["evidence"] if each["supports"] and each["argument"])
-        paths = {path_of(each["path"]) for each in found}
-        for leaf in leaves(arguments.get(call["arguments_digest"], {}))[0]:
-            if (path := path_of(leaf.path)) in paths and leaf.text not in cited.setdefault(path, []):
+    carried = [leaves(arguments.get(call["arguments_digest"], {}))[0] for call in calls]
+    aimed = [{path_of(leaf.path) for leaf in its if is_sink(leaf.path)} for its in carried]
+    everywhere = set.intersection(*aimed)
+    named = [
+        {
+            path_of(each["argument"]["path"])
+            for each in call["evidence"]
+            if each["supports"] and each["argument"]
+        }
+        for call in calls
+    ]
+    if not any(named):
+        return {}
+    for paths, its in zip(named, carried, strict=True):
+        for leaf in its:
+            if (path := path_of(leaf.path)) in paths | everywhere and leaf.text not in cited.setdefault(
+                path, []
+            ):
                 cited[path].append(leaf.text)
     fits = (
         len(value) <= MAX_VALUE and digested(value) == value for value in chain.from_iterable(cited.values())

@@ -226,6 +226,8 @@ def test_a_verdict_that_no_worker_tells_of_is_said_to_be_unconfirmed(
             done = await answer(client, "resolve_case", **given, as_of=story["as_of"])
             assert (done["state"], done["confirmed"]) == ("closed once a worker has read it", False)
             assert "no worker told of it yet" in done["notes"][0]
+            assert "DRIFTLINE_RESPONDER_JWKS" in done["notes"][0]
+            assert "DRIFTLINE_ISSUER" in done["notes"][0]
         assert not reading.done()
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -454,6 +454,7 @@ def test_only_a_strong_private_key_signs() -> None:
         b"",
         b"{}",
         b"[]",
+        json.dumps({"keys": [KEY.as_dict(private=True)]}).encode(),
         json.dumps(KEY.as_dict(private=False)).encode(),
         json.dumps(weak).encode(),
     ):

@@ -816,6 +816,16 @@ def test_a_short_token_or_a_file_that_is_no_certificate_is_refused(tmp_path: Pat
         Listen("192.0.2.1", 1, (), good, good, good).checked()
 
 
+@pytest.mark.parametrize("text", ["", f"{TOKEN}\n{TOKEN}", "ü" * 40])
+def test_a_token_that_no_header_can_carry_is_refused_with_the_command_that_makes_one(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(text, encoding="utf-8")
+    for path in (tmp_path / "token", tmp_path / "none"):
+        with pytest.raises(ConfigError, match="openssl rand -hex 32"):
+            Listen(token_file=path).checked()
+
+
 def test_the_names_by_which_it_may_be_asked_have_its_port() -> None:
     assert Listen().checked().access(8800).hosts == {"127.0.0.1:8800", "localhost:8800", "[::1]:8800"}
     beyond = Listen(

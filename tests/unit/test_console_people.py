@@ -448,6 +448,15 @@ def test_who_has_no_role_is_not_let_in_and_told_so(identity: Identity, tmp_path:
     assert pages.get("/").status_code == 401
 
 
+def test_where_the_provider_leaves_the_roles_claim_out_the_page_says_to_put_it_in(
+    identity: Identity, tmp_path: Path
+) -> None:
+    elsewhere = GROUPS.model_copy(update={"claim": "soc_groups"})
+    answer = signed_in(console(identity.provider(tmp_path, roles=elsewhere)), identity)
+    assert answer.status_code == 403
+    assert "has no claim soc_groups: have the provider put it into" in answer.text
+
+
 def test_a_name_is_no_markup_wherever_it_stands(identity: Identity, tmp_path: Path) -> None:
     name = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     identity.changes = {"preferred_username": name}
@@ -513,6 +522,11 @@ def test_without_a_provider_there_is_no_such_way_in(tmp_path: Path) -> None:
         (
             "{issuer: https://sso.example.com, client_id: c, roles: {claim: groups, admin: [x]}}",
             "no such setting",
+        ),
+        ("{issuer: https://sso.example.com, client_id: c, scopes: groups}", "scopes: expected a list"),
+        (
+            "{issuer: https://sso.example.com, client_id: c, roles: {claim: groups, viewer: soc}}",
+            "roles.viewer: expected a list",
         ),
         ("{issuer: https://sso.example.com, client_id: c, hours: 25}", "less than or equal to 24"),
         ("x", "as docs/console.md shows"),

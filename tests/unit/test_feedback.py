@@ -355,3 +355,5 @@ def test_what_was_said_is_shown_whole_and_never_as_markup(
         assert word in shown
     _show([])
     assert capsys.readouterr().out == "nothing was said\n"
+    _show([], "a-case")
+    assert "look at its spelling" in capsys.readouterr().out

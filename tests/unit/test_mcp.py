@@ -167,7 +167,8 @@ class Hears:
 def test_an_agent_finds_reads_explains_and_compares(records: list[Record], mode: str) -> None:
     made = read(indexed(records))
     (listed,) = answer(made, "list_cases")[0]["cases"]
-    assert (listed["severity"], listed["status"], listed["standing"]) == ("critical", "open", "contained")
+    assert (listed["severity"], listed["status"]) == ("critical", "open")
+    assert listed["standing"] == "revoked, not confirmed yet"  # as the console says it: no more than is known
     assert call(made, "list_cases", mode=mode).structured_content["found"] == 1
     story, text = answer(made, "get_case", case=listed["case"])
     assert story["asked"][0]["untrusted"].startswith("declared by finance-assistant for omar.keller")

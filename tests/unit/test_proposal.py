@@ -108,6 +108,42 @@ def test_the_case_s_calls_are_expected_of_its_agent_with_their_values_until_the_
     # Run out before the session began it lets nothing pass; for a score there is no wider word.
     late = propose(case_of(BY_SCORE), BY_SCORE, policy=policy, more=("--until", "2020-01-01"))
     assert late.exit_code == 1
+    assert "--until 2020-01-01" in late.stderr
+    assert "2026-03-02" in late.stderr
+
+
+def test_a_row_lists_each_destination_of_the_call_not_only_the_one_that_evidence_cites(
+    tmp_path: Path,
+) -> None:
+    sample = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(read_policy()[0])
+    told = json.loads(propose(case_of(sample), sample, policy=policy).stdout)
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(patched(told["diff"], policy))
+    (row,) = [
+        each
+        for each in parse_policy(changed.read_text(), "p").expected_calls
+        if each.tool == "create_payment"
+    ]
+    assert row.arguments == {"account": ["operating"], "iban": ["GB33BUKB20201555555555"]}
+    # Another account gets the money: the row does not let that pass.
+    events = [json.loads(line) for line in sample.read_text().splitlines()]
+    for event in events:
+        if event.get("tool") == "create_payment":
+            event["arguments"]["iban"] = "DE02120300000000202051"
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text("".join(json.dumps(event) + "\n" for event in events))
+    environment = {"DRIFTLINE_POLICY_PATH": str(changed)}
+    verdicts = {
+        name: [
+            json.loads(line)["verdict"]
+            for line in CliRunner().invoke(app, ["replay", str(of)], env=environment).stdout.splitlines()
+            if json.loads(line)["tool"] == "create_payment"
+        ]
+        for name, of in (("same", sample), ("moved", moved))
+    }
+    assert verdicts == {"same": ["allow"], "moved": ["revoke"]}
 
 
 @pytest.mark.parametrize("other", [{"call_id": 5}, {"session_id": "another"}, {"tenant": "globex"}])
