@@ -17,53 +17,76 @@ from stream.outbound.campaigns import DAY_MS, is_round
 from stream.outbound.notice import LATEST_MS, Notice, Subject, finding
 from stream.outbound.ocsf import agent_of
 
-MAX_TOLD, MAX_KINDS, MAX_DAYS = 50_000, 20_000, 10_000
-"""Findings, kinds of them and days of tenants that are known of a partition, the latest: some 20 MB at most. What was forgotten calls
-anew."""
+MAX_TOLD, MAX_KINDS, MAX_DAYS, MAX_CLOSED = 50_000, 50_000, 10_000, 10_000
+"""Findings, kinds of them, days of tenants and closed cases that are known of a partition, the latest: some 30 MB at most. What was
+forgotten calls anew."""
+MAX_BEYOND = 1_000_000_000
+"""Findings beyond a budget; a larger number on the topic is none of ours."""
 ANALYTIC = "driftline.alert_budget", "Driftline alert budget"
 _MARK = "beyond_budget"
 
 _Day = tuple[str, int]
 """A tenant, and the number of the day since 1970."""
-_Kind = tuple[_Day, str, str, str, bool, bool]
-"""Of whose day; the agent, what tells most, the standing it came to, whether enforced, and whether after the end."""
+_Kind = tuple[Any, ...]
+"""Of whose day; the agent by name and workload, an evidence, what brought it about, the standing it came to, whether inherited, whether
+enforced, and whether after the end."""
 
 
 class _Finding(NamedTuple):
     """What counts of a case's finding that calls."""
 
     uid: str
+    case: str
     day: _Day
-    kind: _Kind
+    kinds: tuple[_Kind, ...]
     severity: int
 
 
 class _Partition:
     def __init__(self) -> None:
-        self.told: OrderedDict[str, int] = (
-            OrderedDict()
-        )  # by finding: the how manieth beyond the budget, 0 if it called
+        # By finding: the how manieth beyond the budget, 0 if it called or closed a case.
+        self.told: OrderedDict[str, int] = OrderedDict()
         self.kinds: OrderedDict[_Kind, int] = OrderedDict()  # how severe it was at most
         self.called: OrderedDict[_Day, int] = OrderedDict()
         self.beyond: OrderedDict[_Day, int] = OrderedDict()
+        self.closed: OrderedDict[str, None] = OrderedDict()  # cases that a second opinion closed
 
     def note(self, found: _Finding, beyond: int) -> None:
         """Note what became of a finding."""
         self.told[found.uid] = beyond
-        self.kinds[found.kind] = max(found.severity, self.kinds.get(found.kind, 0))
-        self.kinds.move_to_end(found.kind)
+        for kind in found.kinds:
+            self.kinds[kind] = max(found.severity, self.kinds.get(kind, 0))
+            self.kinds.move_to_end(kind)
+        self.closed.pop(found.case, None)
         if beyond:
             self.beyond[found.day] = max(beyond, self.beyond.get(found.day, 0))
         else:
             self.called[found.day] = self.called.get(found.day, 0) + 1
+        self._bound()
+
+    def close(self, found: _Finding) -> None:
+        """Note that a case was closed: what comes after is another alert."""
+        if found.uid not in self.told:
+            self.told[found.uid] = 0
+            self.closed[found.case] = None
+            self._bound()
+
+    def is_like(self, found: _Finding) -> bool:
+        """Whether all that a finding says was told that day, and as gravely."""
+        return found.case not in self.closed and all(
+            found.severity <= self.kinds.get(kind, -1) for kind in found.kinds
+        )
+
+    def _bound(self) -> None:
         bounds = (
             (self.told, MAX_TOLD),
             (self.kinds, MAX_KINDS),
             (self.called, MAX_DAYS),
             (self.beyond, MAX_DAYS),
+            (self.closed, MAX_CLOSED),
         )
         for known, most in bounds:
-            if len(known) > most:
+            while len(known) > most:
                 known.popitem(last=False)
 
 
@@ -76,15 +99,18 @@ class AlertBudgets:
     def take(self, case: Case, finding: dict[str, Any], number: int) -> list[dict[str, Any]]:
         """What a case's finding becomes under the case's budget, and behind it that of the day where there is news."""
         found = _counted(finding)
-        if found is None or finding.get("is_alert") is not True:
+        if found is None:
             return [finding]
         known = self._partitions.setdefault(number, _Partition())
+        if finding.get("is_alert") is not True:
+            if _closes(finding):
+                known.close(found)
+            return [finding]
         most = case.alerts_a_day
         beyond = known.told.get(found.uid)
         if beyond is None:
             full = most is not None and known.called.get(found.day, 0) >= most
-            is_like = found.severity <= known.kinds.get(found.kind, -1)
-            beyond = known.beyond.get(found.day, 0) + 1 if full and is_like else 0
+            beyond = known.beyond.get(found.day, 0) + 1 if full and known.is_like(found) else 0
             known.note(found, beyond)
         if not beyond or most is None:
             return [finding]
@@ -97,8 +123,10 @@ class AlertBudgets:
         known = self._partitions.setdefault(number, _Partition())
         if found is None or type(beyond) is not int or found.uid in known.told:
             return
-        if beyond or finding.get("is_alert") is True:
+        if (beyond or finding.get("is_alert") is True) and 0 <= beyond <= MAX_BEYOND:
             known.note(found, beyond)
+        elif _closes(finding):
+            known.close(found)
 
 
 def _counted(finding: dict[str, Any]) -> _Finding | None:
@@ -110,17 +138,30 @@ def _counted(finding: dict[str, Any]) -> _Finding | None:
     if not 0 <= time_ms < LATEST_MS:
         return None
     day = str(metadata.get("tenant_uid") or ""), time_ms // DAY_MS
-    evidences = finding.get("evidences")
-    first = evidences[0] if isinstance(evidences, list) and evidences else {}
-    kind = (
+    actor, evidences = member(finding, "actor"), finding.get("evidences")
+    base = (
         day,
         str(agent_of(finding) or ""),
-        str(first.get("name") or "") if isinstance(first, dict) else "",
+        str(actor.get("app_uid") or member(actor, "application").get("uid") or ""),
+        str(unmapped.get("cause") or ""),
         str(standing.get("after") or ""),
+        unmapped.get("inherited_from") is not None,
         unmapped.get("enforced") is True,
         unmapped.get("after_end") is True,
     )
-    return _Finding(str(metadata.get("uid") or ""), day, kind, severity)
+    told = [each for each in evidences if isinstance(each, dict)] if isinstance(evidences, list) else []
+    names = {str(each.get("name") or "") for each in told if member(each, "data").get("supports") is True}
+    return _Finding(
+        str(metadata.get("uid") or ""),
+        str(member(finding, "finding_info").get("uid") or ""),
+        day,
+        tuple((*base, name) for name in sorted(names) or [""]),
+        severity,
+    )
+
+
+def _closes(finding: dict[str, Any]) -> bool:
+    return finding.get("status") == "Suppressed"
 
 
 def _notice(case: Case, found: _Finding, beyond: int, time_ms: int) -> dict[str, Any]:

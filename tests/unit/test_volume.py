@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.contracts import Case
 from models.errors import ConfigError
 from stream import bootstrap
-from stream.events import ALERTS, Record
+from stream.events import ALERTS, Record, dumps
 from stream.offline.generate import Profile, sessions
 from stream.outbound import volume
 from stream.outbound.act import Actor
@@ -23,7 +23,7 @@ from stream.policy import parse_policy, read_policy
 from stream.settings import Settings
 from tests import builders as b
 from tests.unit.test_breaker import KEYS
-from tests.unit.test_campaigns import LOGS, NOON, a_record, calling, drifted
+from tests.unit.test_campaigns import LOGS, NOON, TOLD, a_record, calling, drifted
 from tests.unit.test_findings import an_evidence
 
 
@@ -64,6 +64,9 @@ def test_beyond_the_budget_one_alert_says_so_and_the_rest_is_silent() -> None:
         within(9, over=True, again=1),
         within(9, enforced=False),
         within(9, evidence=[an_evidence(family="identity", name="after_revocation", argument=None)]),
+        within(9, evidence=[TOLD, an_evidence(family="sequence", name="trifecta", argument=None)]),
+        within(9, spiffe_id="spiffe://acme/other"),
+        within(9, inherited_from="another"),
         within(9, at_ms=NOON + DAY_MS),
     ],
     ids=[
@@ -74,6 +77,9 @@ def test_beyond_the_budget_one_alert_says_so_and_the_rest_is_silent() -> None:
         "goes on",
         "otherwise enforced",
         "evidence",
+        "a second evidence",
+        "workload",
+        "inherited",
         "day",
     ],
 )
@@ -81,6 +87,34 @@ def test_what_is_new_calls_whatever_the_budget(new: Case) -> None:
     outputs = told([*(within(n) for n in range(5)), new])
     assert calling(outputs) == [1, 1, 1, 0, 0, 1]
     assert outputs[-1] == [new.finding]
+
+
+def test_a_case_that_was_closed_and_alerts_again_calls_once_more() -> None:
+    closing = within(3, again=1)
+    closed = {**(closing.finding or {}), "is_alert": False, "status": "Suppressed"}
+    closing = closing.model_copy(update={"finding": closed})
+    log = [within(0), within(1), within(2), within(3), closing, within(3, again=2), within(3, again=3)]
+    assert calling(told(log)) == [1, 1, 1, 0, 0, 1, 0]
+    assert told([*log, *log]) == [*told(log), *told(log)]
+    known = AlertBudgets()
+    for said in told(log[:5]):
+        for each in said:
+            known.recall(each, 0)
+    rest = [known.take(case, case.finding or {}, 0) for case in log[4:]]
+    assert rest == told(log)[4:]
+
+
+def test_a_number_on_the_topic_that_is_none_of_ours_stops_nothing() -> None:
+    for odd in (2**64 - 1, -1, True, "1", None):
+        known = AlertBudgets()
+        forged = within(0).finding or {}
+        known.recall(
+            {**forged, "is_alert": False, "unmapped": {**forged["unmapped"], "beyond_budget": odd}}, 0
+        )
+        cases = [within(n) for n in range(1, 5)]
+        said = [known.take(case, case.finding or {}, 0) for case in cases]
+        assert calling(said) == [1, 1, 1, 0]
+        assert all(dumps(each) for group in said for each in group)
 
 
 def test_what_is_milder_is_not_new() -> None:
