@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +30,16 @@ def settings(**overrides: Any) -> Settings:
     from stream.settings import Settings
 
     return Settings.from_environment(**overrides)
+
+
+def warn_of_misspelt(warn: Callable[[str], None]) -> None:
+    """Say which variables look like settings and are none: each would be without effect, silently."""
+    if not any(name.startswith("DRIFTLINE_") for name in os.environ):
+        return  # what has nothing to tell shall not wait for the settings' imports
+    from stream.settings import Settings
+
+    for name, near in Settings.misspelt().items():
+        warn(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""))
 
 
 def signing_key(path: Path, option: str = "--key") -> Any:

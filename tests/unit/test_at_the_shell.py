@@ -1,0 +1,95 @@
+"""What a person expects of every command at a shell: help, completion, settings that are told when they are none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from stream.cli.main import app
+from stream.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMMANDS: Any = typer.main.get_command(app)
+"""Typer's own copy of click, whose types it does not tell."""
+
+
+def commands(group: Any = COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it."""
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("words", [(), *(path for path, _ in commands())], ids=" ".join)
+def test_the_short_help_is_the_long_one(words: tuple[str, ...]) -> None:
+    short, long = (CliRunner().invoke(app, [*words, flag]) for flag in ("-h", "--help"))
+    assert short.exit_code == 0, short.output
+    assert short.stdout == long.stdout != ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str, tmp_path: Path) -> None:
+    done = driftline(tmp_path, _DRIFTLINE_COMPLETE=f"source_{shell}")
+    assert done.returncode == 0, done.stderr
+    assert "_DRIFTLINE_COMPLETE" in done.stdout
+
+
+def test_commands_are_completed_and_nothing_else_is_said(tmp_path: Path) -> None:
+    asked = {"COMP_WORDS": "driftline re", "COMP_CWORD": "1", "DRIFTLINE_PARTITION": "3"}
+    done = driftline(tmp_path, _DRIFTLINE_COMPLETE="complete_bash", **asked)
+    assert done.stdout.split() == ["replay"]
+    assert done.stderr == ""
+
+
+def driftline(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command under its own name, which completion goes by."""
+    program = "import sys; sys.argv[0] = 'driftline'; from stream.cli.main import main; main()"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder, env=kept | {"PYTHONPATH": str(ROOT), **variables}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments", [["topics", "list"], ["verify", "policy"], ["worker", "--print-config"]]
+)
+def test_every_command_tells_once_of_a_setting_that_is_none(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLINE_PARTITION", "3")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("DRIFTLINE_PARTITION is no setting; did you mean DRIFTLINE_PARTITIONS?") == 1
+    assert "DRIFTLINE_PARTITION is" not in done.stdout
+
+
+def test_what_a_command_reads_of_the_environment_is_never_called_unknown() -> None:
+    read = {
+        parameter.envvar: "set"
+        for _, command in commands()
+        for parameter in command.params
+        if isinstance(getattr(parameter, "envvar", None), str)
+    }
+    assert "DRIFTLINE_MCP_KEY_FILE" in read
+    assert Settings.misspelt(read) == {}
+
+
+def test_a_log_in_json_tells_of_it_in_json(tmp_path: Path) -> None:
+    # The worker warns before it asks for a broker; of one that is not there nothing else need be read.
+    done = driftline(
+        tmp_path, "worker", "--stage", "act", "--bootstrap", "127.0.0.1:1",
+        DRIFTLINE_PARTITION="3", DRIFTLINE_LOG_FORMAT="json",
+    )  # fmt: skip
+    told = [json.loads(line) for line in done.stderr.splitlines() if "DRIFTLINE_PARTITION is" in line]
+    assert [line["level"] for line in told] == ["warning"]
