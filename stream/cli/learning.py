@@ -35,6 +35,13 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
+def _check_recordings(files: list[Path] | None, tools: Path | None) -> None:
+    """Refuse files named that hold no recorded session, before a model is loaded."""
+    from stream.offline import lines
+
+    lines.check(files or [], lines.is_recording, "recorded session", tools)
+
+
 def train(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
@@ -47,6 +54,7 @@ def train(
     An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     """
+    _check_recordings(files, tools)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
     from models.training import corpora
@@ -89,6 +97,9 @@ def calibrate(
     budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's budget
     is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
+    from stream.offline import lines
+
+    lines.check(decisions, lines.is_json, "JSON")
     from models.release import registry
     from stream.bootstrap import make_release
     from stream.cli.documents import documents
@@ -167,6 +178,7 @@ def evaluate(
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
+    _check_recordings(files, tools)
     from models.release import registry
     from models.training import evaluate as evaluation
     from models.training.dataset import overlap

@@ -24,6 +24,9 @@ Tools = Annotated[
 ]
 Mode = Annotated[str | None, typer.Option(help="shadow or enforce, in place of the policy file's own mode.")]
 
+EVENTS_WANTED = "event, recorded session or record of a log"
+"""What files to be judged hold, as an error says that one does not."""
+
 
 def settings(**overrides: Any) -> Settings:
     """The settings of the environment; an option that was given (not None) beats it."""

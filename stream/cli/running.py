@@ -12,6 +12,7 @@ import typer
 
 from models.errors import BrokerError, ConfigError
 from stream.cli.options import (
+    EVENTS_WANTED,
     Bootstrap,
     Mode,
     Prefix,
@@ -39,6 +40,10 @@ def demo(
     picture: Annotated[Path | None, typer.Option(help="Keep what is shown at the end in this SVG.")] = None,
 ) -> None:
     """The whole system on this machine: embedded broker, worker, sessions, a live view."""
+    from stream.offline import lines
+
+    if data is not None:
+        lines.check([data], lines.is_input, EVENTS_WANTED, tools)
     from stream.shell.demo import run
 
     raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit, picture=picture))

@@ -33,7 +33,7 @@ from stream.shell.broker import EmbeddedBroker
 from stream.shell.demo_credentials import credentials
 from stream.shell.latency import Latency, p50_p99
 from stream.shell.outputs import records
-from stream.shell.send import Message, Refusals, Sender, interleaved, messages, paced
+from stream.shell.send import Message, Sender, interleaved, messages, paced, refuse_unjudgeable
 from stream.shell.worker_process import ChildProcess
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -114,10 +114,7 @@ def run(
     played = sample_messages() if data is None else list(messages(data, tools=tools))
     if limit is not None:
         played = played[:limit]
-    refusals = Refusals()
-    played = list(refusals.watching(played))
-    if refusals.everything:
-        raise InputError(refusals.text())
+    refuse_unjudgeable(played)
     awaited = expected(played)
     console.print(
         f"{len(played)} events, {awaited.calls} calls; policy mode enforce; embedded broker (not Apache Kafka)"

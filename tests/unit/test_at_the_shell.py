@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from models.errors import ConfigError, InputError
 from stream.cli.main import app
 from stream.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "stream" / "samples"
+SAMPLE, OTHER = SAMPLES / "19-finance-invoice-iban-swap.jsonl", SAMPLES / "20-code-issue-leaks-secret.jsonl"
 COMMANDS: Any = typer.main.get_command(app)
 """Typer's own copy of click, whose types it does not tell."""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of its own, where ``replay --all`` makes its development key."""
+    monkeypatch.chdir(tmp_path)
 
 
 def commands(group: Any = COMMANDS, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -93,3 +103,50 @@ def test_a_log_in_json_tells_of_it_in_json(tmp_path: Path) -> None:
     )  # fmt: skip
     told = [json.loads(line) for line in done.stderr.splitlines() if "DRIFTLINE_PARTITION is" in line]
     assert [line["level"] for line in told] == ["warning"]
+
+
+def judged(*arguments: str | Path) -> Any:
+    done = CliRunner().invoke(app, ["replay", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_several_files_are_judged_as_one_log(tmp_path: Path) -> None:
+    """As ``cat`` would join them, so that a session whose file was rotated goes on."""
+    lines = SAMPLE.read_text().splitlines(keepends=True)
+    parts = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+    for part, some in zip(parts, (lines[:4], lines[4:]), strict=True):
+        part.write_text("".join(some))
+    joined, apart = judged(SAMPLE, OTHER, "--all"), judged(*parts, OTHER, "--all")
+    assert apart.stdout == joined.stdout
+    (tmp_path / "all.jsonl").write_text(SAMPLE.read_text() + OTHER.read_text())
+    assert judged(tmp_path / "all.jsonl", "--all").stdout == joined.stdout
+
+
+def test_of_several_files_the_first_line_that_is_refused_is_told_with_its_file(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(OTHER.read_text() + "no JSON\n")
+    done = judged(SAMPLE, broken)
+    assert f"the first is {broken}, line {len(broken.read_text().splitlines())}: decode" in done.stderr
+
+
+def test_one_file_of_several_that_is_none_of_ours_is_refused_before_any_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no JSON\n")
+    done = CliRunner().invoke(app, ["replay", str(SAMPLE), str(tmp_path / "notes.txt")])
+    assert isinstance(done.exception, InputError)
+    assert "notes.txt" in str(done.exception)
+    assert done.stdout == ""
+
+
+def test_standard_input_is_named_once() -> None:
+    done = CliRunner().invoke(app, ["replay", "-", "-"], input=SAMPLE.read_text())
+    assert isinstance(done.exception, ConfigError)
+
+
+def test_a_pipe_is_judged_though_it_can_be_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=lambda: pipe.write_text(SAMPLE.read_text()))
+    writing.start()
+    assert judged(pipe).stdout == judged(SAMPLE).stdout
+    writing.join()
