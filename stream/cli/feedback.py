@@ -163,13 +163,13 @@ def _list(configured: Settings, case: str | None, as_json: bool) -> None:
 
 def _show(said: Sequence[Verdict]) -> None:
     """Print what was said, readable on 80 columns; of each case the last word is marked: it counts."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from stream.shell.board import plain
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     if not said:
         console.print("nothing was said")
         return

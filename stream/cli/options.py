@@ -22,6 +22,7 @@ Prefix = Annotated[str | None, typer.Option(help="Put before every topic name (d
 Tools = Annotated[
     Path | None, typer.Option(help="Tool catalogues of recorded sessions (default: beside FILE).")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for machines.")]
 Mode = Annotated[str | None, typer.Option(help="shadow or enforce, in place of the policy file's own mode.")]
 
 EVENTS_WANTED = "event, recorded session or record of a log"

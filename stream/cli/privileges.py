@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from models.errors import ConfigError, InputError
-from stream.cli.options import EVENTS_WANTED, Tools, settings
+from stream.cli.options import EVENTS_WANTED, AsJson, Tools, settings
 from stream.cli.terminal import reading, say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def privileges(
             metavar="LOG...", help="Events, recorded sessions, or dumps of agent.events.v1; - is stdin."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: AsJson = False,
     form: Annotated[
         str | None,
         typer.Option("--as", help="Only what may go, to be applied: oauth (JSON), keycloak (kcadm), aws."),
@@ -138,11 +138,10 @@ def _print_diff(made: Report, form: Provider, names: Names | None, agent: str | 
 
 
 def _show(made: Report) -> None:
-    from rich.console import Console
-
     from stream.events import counted, rfc3339
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     if made.first_ms is not None and made.last_ms is not None:
         console.print(
             f"{rfc3339(made.first_ms)} to {rfc3339(made.last_ms)}, policy {made.policy}. Unused scopes may go from "

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from models.errors import ConfigError, InputError
 from stream.cli.main import app
 from stream.settings import Settings
+from stream.shell import topic_check
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "stream" / "samples"
@@ -150,3 +151,71 @@ def test_a_pipe_is_judged_though_it_can_be_read_once(tmp_path: Path) -> None:
     writing.start()
     assert judged(pipe).stdout == judged(SAMPLE).stdout
     writing.join()
+
+
+LONG = "0123456789" * 4
+"""A session's id that half a screen holds, and no column of 80."""
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    """What ``replay --all`` prints of a sample, whose session and agent have long names, and the events themselves."""
+    event = json.loads(SAMPLE.read_text().splitlines()[0])
+    text = (
+        SAMPLE.read_text()
+        .replace(event["session_id"], LONG)
+        .replace(event["agent"]["id"], f"agent-{LONG[:24]}")
+    )
+    (tmp_path / "events.jsonl").write_text(text)
+    path = tmp_path / "all.jsonl"
+    path.write_text(judged(tmp_path / "events.jsonl", "--all").stdout + text)
+    return path
+
+
+LISTS = {
+    "shadow-report": (["shadow-report", "all.jsonl"], LONG),
+    "coverage": (["coverage", "--file", "all.jsonl"], f"agent-{LONG[:24]}"),
+    "audit": (["audit", LONG, "--file", "all.jsonl"], LONG),
+    "privileges": (["privileges", "events.jsonl"], f"agent-{LONG[:24]}"),
+    "topics list": (["topics", "list", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
+    "topics --acls": (["topics", "--acls", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_is_piped_has_no_id_folded_or_cut(
+    name: str, everything: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    arguments, whole = LISTS[name]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert whole in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 1000  # as wide as its rows, not as its screen
+
+
+@pytest.mark.parametrize("name", ["shadow-report", "topics list"])
+def test_columns_that_somebody_asks_for_hold_in_a_pipe_too(
+    name: str, everything: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    done = CliRunner().invoke(app, LISTS[name][0])
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= 72
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_lists_lists_as_json(name: str, everything: Path) -> None:
+    arguments, whole = LISTS[name]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    json.loads(done.stdout)
+    assert whole in done.stdout
+
+
+def test_a_check_of_topics_tells_its_findings_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [topic_check.Finding("warning", "few copies"), topic_check.Finding("error", "a topic is missing")]
+    monkeypatch.setattr(topic_check, "check", lambda _: found)
+    done = CliRunner().invoke(app, ["topics", "check", "--json"])
+    assert done.exit_code == 1
+    assert [each["level"] for each in json.loads(done.stdout)] == ["warning", "error"]
