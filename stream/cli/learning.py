@@ -11,7 +11,7 @@ import typer
 
 from models.errors import DatasetError
 from stream.cli.options import Tools, settings
-from stream.cli.terminal import say
+from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def train(
     recorded, catalogues = study.read(chosen, tools)
     corpus.need_catalogues(recorded, catalogues)
     sets = study.sets_to_learn_from(recorded, catalogues)
-    labelled = study.labelled(sets, study.acted(chosen), say)
+    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     trained = training.train(
         labelled.X,
         labelled.calls,
@@ -188,7 +188,8 @@ def evaluate(
     chosen = _data_files(files)
     scored = registry.load(model)
     recorded, catalogues = study.read(chosen, tools)
-    labelled = study.labelled(study.recorded_sets(recorded, catalogues), study.acted(chosen), say)
+    sets = study.recorded_sets(recorded, catalogues)
+    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     seen = overlap(labelled.calls.sessions, scored.manifest["seen"])
     if seen:
         known = ", ".join(f"{n} by {what}" for what, n in seen.items())
@@ -196,7 +197,7 @@ def evaluate(
     read = None
     if not seen and "joint" in scored.manifest:
         say("the model's reader reads: every session is judged again")
-        read = study.scores(recorded, catalogues, labelled.calls, model)
+        read = study.scores(recorded, catalogues, labelled.calls, model, progress)
     report = evaluation.evaluate(
         labelled.X,
         labelled.calls,

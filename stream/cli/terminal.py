@@ -49,6 +49,7 @@ def progress(
         console=console,
         disable=not console.is_terminal or (beside_data and sys.stdout.isatty()),
         transient=True,
+        redirect_stdout=False,  # data is no part of the bar, which would take it to stderr
         # A thread that draws would be forked into whatever a command starts: a bar with an end is drawn at each per cent.
         auto_refresh=total is None,
     ) as bar:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 import threading
@@ -219,3 +222,58 @@ def test_a_check_of_topics_tells_its_findings_as_json(monkeypatch: pytest.Monkey
     done = CliRunner().invoke(app, ["topics", "check", "--json"])
     assert done.exit_code == 1
     assert [each["level"] for each in json.loads(done.stdout)] == ["warning", "error"]
+
+
+def in_a_terminal(*arguments: str | Path, out: Path | None = None) -> str:
+    """What a command whose stderr is a terminal shows on it; its stdout is that terminal too, or the file `out`."""
+    ours, theirs = pty.openpty()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
+    with out.open("wb") if out is not None else open(theirs, "wb", closefd=False) as stdout:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream.cli.main", *map(str, arguments)],
+            env=kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=theirs,
+        )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while some := os.read(ours, 65_536):
+            shown += some
+    os.close(ours)
+    assert process.wait(60) == 0, shown.decode()
+    return shown.decode()
+
+
+def test_a_long_replay_says_how_far_it_is_and_what_is_left(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.jsonl", tmp_path / "decisions.jsonl"
+    log.write_text(SAMPLE.read_text() * 100)  # some parts of a file
+    shown = in_a_terminal("replay", log, out=out)
+    per_cent = [int(found) for found in re.findall(r"(\d+)%", shown)]
+    assert per_cent == sorted(per_cent)
+    assert len({each for each in per_cent if 0 < each < 100}) > 3
+    assert re.search(r"\d:\d\d:\d\d\S* left", shown)
+    assert out.read_bytes().count(b"\n") == 5
+    beside = in_a_terminal("replay", log)
+    assert "judging" not in beside  # decisions on the same screen say themselves how far it is
+
+
+def test_nothing_is_shown_of_it_on_a_pipe(tmp_path: Path) -> None:
+    done = driftline(tmp_path, "replay", str(SAMPLE))
+    assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_an_evaluation_says_how_far_it_is(tmp_path: Path) -> None:
+    call = {"seq": 0, "tool": "read_mail", "args": {}, "result": "none"}
+    of = {
+        "source": "ours",
+        "suite": "ours",
+        "user_task_id": "t",
+        "label": "benign",
+        "intent": "Read my mail.",
+    }
+    rows = [of | {"session_id": f"s{n}", "tools_ref": "none", "calls": [call]} for n in range(900)]
+    path = tmp_path / "recorded.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = in_a_terminal("evaluate", path)
+    assert re.search(r"judging recorded.*\b89%.*\d:\d\d:\d\d\S* left", shown), shown

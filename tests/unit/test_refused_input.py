@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from models.errors import InputError
+from models.errors import DatasetError, InputError
 from stream.cli import exits, playing
 from stream.cli.main import app
 from stream.settings import Settings
@@ -95,6 +95,15 @@ def test_a_file_to_learn_from_is_refused_before_anything_heavy_is_imported(
     if content is not None:
         path.write_text(content)
     refused_lightly(*command, str(path))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_from_an_empty_file_nothing_is_learnt(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "recorded.jsonl"
+    path.touch()
+    done = CliRunner().invoke(app, [command, str(path)])
+    assert isinstance(done.exception, DatasetError), done.output
+    assert exits.exit_code(done.exception) == 3
 
 
 def refused_lightly(*arguments: str) -> None:
