@@ -27,7 +27,7 @@ from benchmarks import results
 from stream import bootstrap
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, Record, dumps, rfc3339
-from stream.offline import files, generate
+from stream.offline import files, generate, lines
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
 from stream.settings import Settings
@@ -255,10 +255,10 @@ def told(sizes: Sequence[int]) -> dict[str, int]:
 
 def sample(path: Path, most: int) -> tuple[list[Record], int]:
     """Events of every k-th session of a recorded file, of `most` sessions at most, and how many sessions it has."""
-    count = sum(1 for _ in files.documents_in(path))
+    count = sum(1 for _ in lines.documents_in(path))
     tools = load_tools(path) or {}
     records: list[Record] = []
-    for _, _, document in itertools.islice(files.documents_in(path), 0, None, max(1, -(-count // most))):
+    for _, _, document in itertools.islice(lines.documents_in(path), 0, None, max(1, -(-count // most))):
         for event in events_of(document, tools.get(document.get("tools_ref", ""))):
             records.append(_record(event, len(records)))
     return records, count

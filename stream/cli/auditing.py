@@ -41,6 +41,7 @@ def audit(
     form: Annotated[
         str, typer.Option("--format", help="text, json or html (one file, no scripts).")
     ] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     values: Annotated[
         bool, typer.Option("--values", help="Show values of arguments and results; secrets stay hidden.")
     ] = False,
@@ -55,6 +56,7 @@ def audit(
 
     What is not there is told too: a missing verdict is not an allow. Values are masked unless --values asks for them.
     """
+    form = "json" if as_json else form
     if form not in FORMS:
         raise ConfigError(f"--format is {form!r}; expected one of {', '.join(FORMS)}")
     trail = _built(
@@ -70,11 +72,10 @@ def audit(
         for part in page(trail):
             typer.echo(part, nl=False)
     else:
-        from rich.console import Console
-
         from stream.offline.trail_gaps import where
+        from stream.shell.screen import screen
 
-        console = Console()
+        console = screen()
         _facts(console, trail)
         for entry in trail.entries:
             _line(console, entry, entry.text, f"  [{where(entry)}]" if entry.place is not None else "")
@@ -90,13 +91,13 @@ def show(
     prefix: Prefix = None,
 ) -> None:
     """A session's story for an analyst: what was asked, what it did instead, what became of its credential, what to do."""
-    from rich.console import Console
     from rich.text import Text
 
     from stream.offline import trail_story as story
+    from stream.shell.screen import screen
 
     trail = _built(session, file, tenant, root, bootstrap, prefix)
-    console = Console()
+    console = screen()
     _facts(console, trail)
     for heading, lines in (
         ("asked", story.asked_for(trail)),

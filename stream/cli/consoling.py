@@ -6,14 +6,16 @@ import asyncio
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from models.errors import ConfigError
-from models.text.quotes import Quotes
 from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
+
+if TYPE_CHECKING:
+    from models.text.quotes import Quotes
 
 
 def console(
@@ -102,6 +104,8 @@ def console(
 
 def checked_quotes(quotes: str) -> Quotes:
     """``--quotes``; `ConfigError` where it is no way of quoting."""
+    from models.text.quotes import Quotes
+
     for known in get_args(Quotes):
         if quotes == known:
             return cast("Quotes", known)

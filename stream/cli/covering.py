@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import BrokerError, InputError
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import AsJson, Bootstrap, Prefix, settings
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def coverage(
         ),
     ] = True,
     tenant: Annotated[str | None, typer.Option(help="This tenant alone.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: AsJson = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -92,14 +92,14 @@ def _of_bus(configured: Settings, events: bool) -> Iterator[Record]:
 
 
 def _show(made: Coverage, agents: list[Agent]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from stream.offline.coverage import MAX_TOOLS, MENDS
     from stream.shell.board import plain
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     document = made.document()
     table = Table(
         title=f"what is seen of each agent, {document['first']} to {document['last']}", title_justify="left"

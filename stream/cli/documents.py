@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InputError
-from stream.offline.files import open_text
+from stream.offline.lines import open_text
 
 _TOKEN_TOPICS = ("agent.revocations.v1", "agent.risk.v1")
 

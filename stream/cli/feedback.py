@@ -10,7 +10,7 @@ import typer
 
 from models.errors import ConfigError, InputError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import Bootstrap, Prefix, checked_name, settings, signing_key
+from stream.cli.options import EVENTS_WANTED, Bootstrap, Prefix, checked_name, settings, signing_key
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -163,13 +163,13 @@ def _list(configured: Settings, case: str | None, as_json: bool) -> None:
 
 def _show(said: Sequence[Verdict], case: str | None = None) -> None:
     """Print what was said, readable on 80 columns; of each case the last word is marked: it counts."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from stream.shell.board import plain
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     if not said:
         console.print(
             "nothing was said" if case is None else "nothing was said of that case; look at its spelling"
@@ -223,11 +223,7 @@ def _propose(
 ) -> None:
     from datetime import date
 
-    from models.release import readers, registry
-    from stream import bootstrap
-    from stream.events import dumps, printable
-    from stream.offline import proposal
-    from stream.policy import Policy, parse_policy, read_policy
+    from stream.offline import lines
 
     wanted = (("the case", case), ("--log", files), ("--by", by), ("--comment", comment), ("--until", until))
     lacking = [name for name, given in wanted if not given]
@@ -237,6 +233,13 @@ def _propose(
         )
     if any(str(file) == "-" for file in files):
         raise ConfigError("--log is read several times, so it cannot be standard input; name a file")
+    lines.check(files, lines.is_input, EVENTS_WANTED)
+    from models.release import readers, registry
+    from stream import bootstrap
+    from stream.events import dumps, printable
+    from stream.offline import proposal
+    from stream.policy import Policy, parse_policy, read_policy
+
     try:
         reason = proposal.Reason(
             " ".join(printable(comment).split()), " ".join(by.split()), date.fromisoformat(until)

@@ -88,16 +88,16 @@ def held(
 
 def _show(found: Sequence[Waiting], breaker: str | None) -> None:
     """Print what is held: openings in a table, or the cases of one."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from stream.shell.board import plain
+    from stream.shell.screen import screen
 
     def cell(text: str, most: int) -> Text:
         return Text(plain(text, most))  # agents choose names, and a name is no markup
 
-    console = Console()
+    console = screen()
     if not found:
         console.print("nothing is held")
         return

@@ -11,7 +11,7 @@ import typer
 
 from models.errors import DatasetError
 from stream.cli.options import Tools, settings
-from stream.cli.terminal import say
+from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,13 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
+def _check_recordings(files: list[Path] | None, tools: Path | None) -> None:
+    """Refuse files named that hold no recorded session, before a model is loaded."""
+    from stream.offline import lines
+
+    lines.check(files or [], lines.is_recording, "recorded session", tools)
+
+
 def train(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
@@ -47,6 +54,7 @@ def train(
     An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     """
+    _check_recordings(files, tools)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
     from models.training import corpora
@@ -59,7 +67,7 @@ def train(
     recorded, catalogues = study.read(chosen, tools)
     corpus.need_catalogues(recorded, catalogues)
     sets = study.sets_to_learn_from(recorded, catalogues)
-    labelled = study.labelled(sets, study.acted(chosen), say)
+    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     trained = training.train(
         labelled.X,
         labelled.calls,
@@ -89,6 +97,9 @@ def calibrate(
     budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's budget
     is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
     """
+    from stream.offline import lines
+
+    lines.check(decisions, lines.is_json, "JSON")
     from models.release import registry
     from stream.bootstrap import make_release
     from stream.cli.documents import documents
@@ -167,6 +178,7 @@ def evaluate(
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
+    _check_recordings(files, tools)
     from models.release import registry
     from models.training import evaluate as evaluation
     from models.training.dataset import overlap
@@ -176,7 +188,8 @@ def evaluate(
     chosen = _data_files(files)
     scored = registry.load(model)
     recorded, catalogues = study.read(chosen, tools)
-    labelled = study.labelled(study.recorded_sets(recorded, catalogues), study.acted(chosen), say)
+    sets = study.recorded_sets(recorded, catalogues)
+    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     seen = overlap(labelled.calls.sessions, scored.manifest["seen"])
     if seen:
         known = ", ".join(f"{n} by {what}" for what, n in seen.items())
@@ -184,7 +197,7 @@ def evaluate(
     read = None
     if not seen and "joint" in scored.manifest:
         say("the model's reader reads: every session is judged again")
-        read = study.scores(recorded, catalogues, labelled.calls, model)
+        read = study.scores(recorded, catalogues, labelled.calls, model, progress)
     report = evaluation.evaluate(
         labelled.X,
         labelled.calls,

@@ -32,14 +32,18 @@ from stream.cli import (
     verifying,
 )
 from stream.cli.exits import INTERRUPTED, REFUSED, Commands, exit_code
+from stream.cli.options import warn_of_misspelt
+from stream.cli.terminal import say
 
 app = typer.Typer(
     name="driftline",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+HAVE_A_VOICE = ("worker", "advise")
+"""Commands that warn of settings through their log, which may be JSON."""
 
 
 def _print_version(asked: bool) -> None:
@@ -55,6 +59,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def driftline(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -63,6 +68,8 @@ def driftline(
     ] = False,
 ) -> None:
     """Judges what AI agents do against the intent they declared, on Kafka, while they do it."""
+    if ctx.invoked_subcommand not in HAVE_A_VOICE:
+        warn_of_misspelt(lambda text: say(f"WARNING: {text}"))
 
 
 for command in (

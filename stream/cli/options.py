@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +22,11 @@ Prefix = Annotated[str | None, typer.Option(help="Put before every topic name (d
 Tools = Annotated[
     Path | None, typer.Option(help="Tool catalogues of recorded sessions (default: beside FILE).")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for machines.")]
 Mode = Annotated[str | None, typer.Option(help="shadow or enforce, in place of the policy file's own mode.")]
+
+EVENTS_WANTED = "event, recorded session or record of a log"
+"""What files to be judged hold, as an error says that one does not."""
 
 
 def settings(**overrides: Any) -> Settings:
@@ -28,6 +34,16 @@ def settings(**overrides: Any) -> Settings:
     from stream.settings import Settings
 
     return Settings.from_environment(**overrides)
+
+
+def warn_of_misspelt(warn: Callable[[str], None]) -> None:
+    """Say which variables look like settings and are none: each would be without effect, silently."""
+    if not any(name.startswith("DRIFTLINE_") for name in os.environ):
+        return  # what has nothing to tell shall not wait for the settings' imports
+    from stream.settings import Settings
+
+    for name, near in Settings.misspelt().items():
+        warn(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""))
 
 
 def signing_key(path: Path, option: str = "--key") -> Any:

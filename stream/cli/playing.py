@@ -10,11 +10,12 @@ import typer
 
 from models.errors import InputError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import Bootstrap, Prefix, Tools, settings
-from stream.cli.terminal import progress, say
+from stream.cli.options import EVENTS_WANTED, Bootstrap, Prefix, Tools, settings
+from stream.cli.terminal import progress, reading, say
 
 if TYPE_CHECKING:
     from stream.events import Record
+    from stream.offline.lines import Heard
     from stream.settings import Settings
     from stream.shell.send import Message
 
@@ -37,32 +38,54 @@ def send(
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """Play files onto the bus."""
+    """Play files onto the bus.
+
+    What `replay` refuses as a whole is refused here too (exit 3), and nothing of it is sent; of standard input that is known at its
+    end alone.
+    """
+    from stream.offline import lines
+
+    if not from_quarantine:
+        lines.check(files or [], lines.is_input, EVENTS_WANTED, tools)
     from stream.shell import send as sending
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     still_refused: list[str] = []
     if not files and not from_quarantine:
         raise InputError("name a file to send, or - for standard input")
-    items: Iterable[Message]
-    if from_quarantine:
-        items = _mended(configured, files, still_refused)
-    else:
-        items = (item for file in files or [] for item in sending.messages(file, tools=tools, run=run))
     refusals = sending.Refusals()
-    with progress("sending") as done:
-        sent = sending.play(configured, refusals.watching(items), rate, progress=done)
+    if from_quarantine:
+        mended = _mended(configured, files, still_refused)
+        with progress("sending") as done:
+            sent = sending.play(configured, refusals.watching(mended), rate, progress=done)
+    else:
+        if all(file.is_file() for file in files or []):  # what can be read once alone is sent as it comes
+            sending.refuse_unjudgeable(_messages(files or [], tools, run))
+        with reading("sending", files or []) as heard:
+            played = _messages(files or [], tools, run, heard)
+            sent = sending.play(configured, refusals.watching(played), rate)
     for reason in still_refused:
         typer.echo(reason)
     if still_refused and not sent:
         raise InputError(f"nothing was sent: all {len(still_refused)} records are still refused")
     say(f"{sent} records confirmed by {configured.bootstrap}")
-    if refusals.everything:
-        raise InputError(refusals.text())
+    if refusals.nothing_left:
+        raise InputError(f"no call was among what was sent: {refusals.text()}, and quarantine takes them")
     if refusals.count:
-        say(refusals.text())
+        say(f"{refusals.text()}, and quarantine takes them")
     if still_refused:
         raise typer.Exit(FINDINGS)
+
+
+def _messages(
+    files: list[Path], tools: Path | None, run: str, heard: Heard | None = None
+) -> Iterator[Message]:
+    """What all files put on the bus, one after the other."""
+    from stream.offline.lines import unheard
+    from stream.shell.send import messages
+
+    for file in files:
+        yield from messages(file, tools=tools, run=run, heard=heard or unheard)
 
 
 def _mended(configured: Settings, files: list[Path] | None, refusals: list[str]) -> Iterator[Message]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from models.errors import ConfigError, InputError
-from stream.cli.options import Tools, settings
-from stream.cli.terminal import say
+from stream.cli.options import EVENTS_WANTED, AsJson, Tools, settings
+from stream.cli.terminal import reading, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def privileges(
             metavar="LOG...", help="Events, recorded sessions, or dumps of agent.events.v1; - is stdin."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: AsJson = False,
     form: Annotated[
         str | None,
         typer.Option("--as", help="Only what may go, to be applied: oauth (JSON), keycloak (kcadm), aws."),
@@ -50,6 +50,9 @@ def privileges(
     Judges the log as `replay` does: calls that the policy denies or revokes are no use. Which scopes a tool needs stands in the
     policy under `credentials`; what nothing tells is unknown, and unknown is never unused.
     """
+    from stream.offline import lines
+
+    lines.check(files, lines.is_input, EVENTS_WANTED, tools)
     from stream import bootstrap
     from stream.events import counted, dumps
     from stream.offline.privilege_diffs import load_names
@@ -96,17 +99,12 @@ def privileges(
 
 
 def _records(files: list[Path], tools: Path | None) -> Iterator[tuple[Record, int | None]]:
-    """The records of all files: those of plain files as if they were of one."""
-    from stream.offline.files import read_records
+    """The records of all files as one log."""
+    from stream.offline.files import one_log
 
-    offset = 0
-    for file in files:
-        for record, partitions in read_records(file, tools, warn=say):
-            if record.timestamp_type == "none" and partitions is None:
-                yield record._replace(offset=offset), None
-                offset += 1
-            else:
-                yield record, partitions
+    with reading("judging", files) as heard:
+        for _, record, partitions in one_log(files, tools, say, heard):
+            yield record, partitions
 
 
 def _print_diff(made: Report, form: Provider, names: Names | None, agent: str | None) -> None:
@@ -140,11 +138,10 @@ def _print_diff(made: Report, form: Provider, names: Names | None, agent: str | 
 
 
 def _show(made: Report) -> None:
-    from rich.console import Console
-
     from stream.events import counted, rfc3339
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     if made.first_ms is not None and made.last_ms is not None:
         console.print(
             f"{rfc3339(made.first_ms)} to {rfc3339(made.last_ms)}, policy {made.policy}. Unused scopes may go from "

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from stream.shell.screen import screen
 
 _TITLES = {
     "transferred": "thresholds set on the other domains, as they transfer",
@@ -17,7 +18,7 @@ _TITLES = {
 
 def print_report(report: Mapping[str, Any]) -> None:
     """The report's main figures as aligned tables; everything is in ``--json``."""
-    console = Console()
+    console = screen()
     if report.get("by_suite"):
         console.print(_detected(report))
     for name, title in _TITLES.items():

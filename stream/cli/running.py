@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from models.errors import BrokerError, ConfigError
-from stream.cli.options import Bootstrap, Mode, Prefix, Tools, checked_mode, settings, signing_key
+from stream.cli.options import (
+    EVENTS_WANTED,
+    Bootstrap,
+    Mode,
+    Prefix,
+    Tools,
+    checked_mode,
+    settings,
+    signing_key,
+    warn_of_misspelt,
+)
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -30,6 +40,10 @@ def demo(
     picture: Annotated[Path | None, typer.Option(help="Keep what is shown at the end in this SVG.")] = None,
 ) -> None:
     """The whole system on this machine: embedded broker, worker, sessions, a live view."""
+    from stream.offline import lines
+
+    if data is not None:
+        lines.check([data], lines.is_input, EVENTS_WANTED, tools)
     from stream.shell.demo import run
 
     raise typer.Exit(run(data, rate=rate, tools=tools, limit=limit, picture=picture))
@@ -75,7 +89,7 @@ def worker(
         raise ConfigError(f"--stage is {stage!r}; expected judge, act or both")
     configured = settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
     if print_config:
-        _warn_of_misspelt(lambda text: say(f"WARNING: {text}"))
+        warn_of_misspelt(lambda text: say(f"WARNING: {text}"))
         typer.echo(configured.rendered())
         return
     _work(configured, stage, checked_mode(mode), verbose=verbose)
@@ -91,7 +105,6 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     voice = _voice(configured, verbose=verbose)
     judge = composition.judge(configured, mode=mode) if stage in {"judge", "both"} else None
     actor = composition.actor(configured) if stage in {"act", "both"} else None
-    _warn_of_misspelt(voice.warn)
     announce(configured, judge, actor, voice)
     identity = Identity(CORE)
     if judge is not None:
@@ -182,7 +195,7 @@ class Voice(NamedTuple):
 
 
 def _voice(configured: Settings, *, verbose: bool) -> Voice:
-    """Set up logging as the settings say; gives what speaks through it."""
+    """Set up logging as the settings say; gives what speaks through it, and has said which settings are none."""
     import logging
     from importlib.metadata import version
 
@@ -194,16 +207,11 @@ def _voice(configured: Settings, *, verbose: bool) -> Voice:
     )
     if configured.log_format == "json":
         log = logging.getLogger("driftline")
-        return Voice(log.info, log.warning)
-    return Voice(say, lambda text: say(f"WARNING: {text}"))
-
-
-def _warn_of_misspelt(warn: Speak) -> None:
-    """Say which variables look like settings and are none: each would be without effect, silently."""
-    from stream.settings import Settings
-
-    for name, near in Settings.misspelt().items():
-        warn(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""))
+        voice = Voice(log.info, log.warning)
+    else:
+        voice = Voice(say, lambda text: say(f"WARNING: {text}"))
+    warn_of_misspelt(voice.warn)
+    return voice
 
 
 def announce(configured: Settings, judge: Judge | None, actor: Actor | None, voice: Voice) -> None:

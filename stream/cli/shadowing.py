@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import InputError
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import AsJson, Bootstrap, Prefix, settings
 
 if TYPE_CHECKING:
     from stream.offline.shadow import Report
@@ -21,7 +21,7 @@ def shadow_report(
             help="A dump of agent.cases.v1, or the output of `replay --all`; - is stdin (default: the bus)."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: AsJson = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -45,12 +45,12 @@ def shadow_report(
 
 
 def _show(made: Report) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from stream.shell.board import plain
+    from stream.shell.screen import screen
 
-    console = Console()
+    console = screen()
     table = Table(
         title=f"what enforcement would have done, {made.first} to {made.last}",
         title_justify="left",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from models.errors import ConfigError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import AsJson, Bootstrap, Prefix, settings
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
-    from stream.settings import Settings
+    from collections.abc import Sequence
 
-WIDE = 200
-"""Columns of a table that another program reads."""
+    from stream.settings import Settings
+    from stream.shell.topic_check import Finding
 
 app = typer.Typer(help="Create, check and export topics; --acls: who needs which rights.")
 
@@ -31,6 +32,7 @@ def topics(
     form: Annotated[
         str, typer.Option("--format", help="table, kafka (kafka-acls.sh command lines) or json.")
     ] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     principal: Annotated[
         list[str] | None,
         typer.Option(help="ROLE=User:name, or INPUT_TOPIC=User:name for its producer (repeatable)."),
@@ -45,7 +47,7 @@ def topics(
         return
     if ctx.invoked_subcommand is not None:
         raise ConfigError(f"--acls prints a list and ends; leave {ctx.invoked_subcommand!r} away")
-    _print_acls(settings(bootstrap=bootstrap, prefix=prefix), form, principal)
+    _print_acls(settings(bootstrap=bootstrap, prefix=prefix), "json" if as_json else form, principal)
 
 
 def _principals(given: list[str] | None) -> dict[str, str]:
@@ -102,54 +104,64 @@ def check(
     principal: Annotated[
         list[str] | None, typer.Option(help="ROLE=User:name, as of `topics --acls` (repeatable).")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the cluster's topics with what Driftline needs; exit 1 when something is wrong."""
     configured = settings(bootstrap=bootstrap, prefix=prefix, partitions=partitions, replication=replication)
     if acls:
-        _check_acls(configured, principal)
-    _check_topics(configured)
+        _check_acls(configured, principal, as_json=as_json)
+    _check_topics(configured, as_json=as_json)
 
 
-def _check_acls(configured: Settings, principal: list[str] | None) -> None:
+def _check_acls(configured: Settings, principal: list[str] | None, *, as_json: bool) -> None:
     from stream.shell.acl_check import compare
     from stream.shell.acls import acls
+    from stream.shell.topic_check import Finding
 
     differences = compare(configured, acls(configured, _principals(principal)))
-    for text in differences:
-        typer.echo(f"error: {text}")
     if differences:
+        _tell([Finding("error", text) for text in differences], as_json=as_json)
         raise typer.Exit(FINDINGS)
 
 
-def _check_topics(configured: Settings) -> None:
+def _check_topics(configured: Settings, *, as_json: bool = False) -> None:
     from stream.shell.topic_check import check as differences
 
     findings = differences(configured)
-    for finding in findings:
-        typer.echo(f"{finding.level}: {finding.text}")
+    _tell(findings, as_json=as_json)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(FINDINGS)
-    typer.echo(f"topics at {configured.bootstrap} are as they must be")
+    if not as_json:
+        typer.echo(f"topics at {configured.bootstrap} are as they must be")
+
+
+def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    for finding in findings:
+        typer.echo(f"{finding.level}: {finding.text}")
 
 
 @app.command("list")
-def table(prefix: Prefix = None) -> None:
+def table(as_json: AsJson = False, prefix: Prefix = None) -> None:
     """The table of topics: key, partitions, retention, compaction. Asks no broker."""
-    from rich.console import Console
     from rich.table import Table
 
+    from stream.shell.screen import screen
     from stream.shell.topic_table import DAY_MS, topic_table
 
     configured = settings(prefix=prefix)
+    if as_json:
+        named = [asdict(each) | {"topic": configured.topic(each.base)} for each in topic_table(configured)]
+        typer.echo(json.dumps(named, indent=2))
+        return
     rows = Table("topic", "key", "partitions", "kept", "holds")
     rows.columns[0].no_wrap = True
     for topic in topic_table(configured):
         kept = "last of each key" if topic.compacted else f"{topic.retention_ms // DAY_MS} days"
         rows.add_row(configured.topic(topic.base), topic.key, str(topic.partitions), kept, topic.content)
-    shown = Console()
-    if not shown.is_terminal:
-        shown = Console(width=WIDE)  # for another program: nothing is cut
-    shown.print(rows)
+    screen().print(rows)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import typer
 
 from models.errors import BrokerError, ConfigError, ContractError, InputError
 from stream.cli.exits import FINDINGS
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import AsJson, Bootstrap, Prefix, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def chain(
         Path | None,
         typer.Option(help="Note the ends of all chains here, to be kept where nobody else writes."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for machines.")] = False,
+    as_json: AsJson = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from models.errors import InputError
 from stream.events import Record, dumps, murmur2_partition, object_in
-from stream.offline.files import documents_in
+from stream.offline.lines import documents_in
 
 MAX_TOLD = 1000
 """Findings, and notes, that are kept; all are counted."""

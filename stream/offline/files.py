@@ -6,43 +6,17 @@ The reader tells which by each line's fields. A log is what ``driftline topics d
 from __future__ import annotations
 
 import base64
-import gzip
-import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import orjson
 
 from models.errors import ConfigError, InputError
 from stream.events import DECISIONS, EVENTS, Record, dumps
+from stream.offline.lines import Heard, documents_in, is_log, is_recorded, open_text, unheard
 from stream.offline.recorded import events_of
-
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-def open_text(path: Path | str) -> TextIO:
-    """Open JSON lines: plain or gzipped (told by its bytes, not its name), ``-`` = standard input.
-
-    Only line feeds split lines. Bytes that are not UTF-8 come back as surrogate escapes, so that a caller can
-    restore them and quarantine that line instead of losing the file.
-    """
-    raw: io.BufferedReader
-    if str(path) == "-":
-        stdin = sys.stdin.buffer
-        raw = stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stdin))
-    else:
-        try:
-            raw = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-    binary: Any = raw
-    if raw.peek(2)[:2] == _GZIP_MAGIC:
-        binary = gzip.GzipFile(fileobj=raw)
-        binary.myfileobj = raw  # so that closing the text closes the file too
-    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def name_of(path: Path) -> str:
@@ -92,33 +66,18 @@ def load_tools(path: Path | str, given: Path | None = None) -> dict[str, list[di
     return cast(dict[str, list[dict[str, Any]]], catalogues)
 
 
-def is_recorded(document: Any) -> bool:
-    """Whether a line of a file is a recorded session rather than a bus event."""
-    return isinstance(document, dict) and "calls" in document and "type" not in document
-
-
-def is_log(document: Any) -> bool:
-    """Whether a line of a file is a record of a log."""
-    return isinstance(document, dict) and "value_b64" in document and "offset" in document
-
-
-def documents_in(path: Path | str) -> Iterator[tuple[int, bytes, Any]]:
-    """Line number, bytes and JSON document (None where it is none) of each line of `path` that is not blank."""
-    with open_text(path) as lines:
-        for n, line in enumerate(lines, 1):
-            raw = line.rstrip("\r\n").encode("utf-8", "surrogateescape")
-            if not raw.strip():
-                continue
-            try:
-                yield n, raw, orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                yield n, raw, None
-
-
 def read_records(
-    path: Path | str, tools: Path | None = None, *, warn: Callable[[str], None] | None = None
+    path: Path | str,
+    tools: Path | None = None,
+    *,
+    warn: Callable[[str], None] | None = None,
+    heard: Heard = unheard,
 ) -> Iterator[tuple[Record, int | None]]:
     """Records of a file in order, each with the partition count of its log (None: a plain file).
+
+    Parameters
+    ----------
+    heard : see `stream.offline.lines.open_text`
 
     Raises
     ------
@@ -126,17 +85,17 @@ def read_records(
         The file cannot be opened, or a line of a log or a recorded session has another shape. A line that is
         not JSON is passed on as it is, so that it reaches quarantine like on the bus.
     """
-    return ((record, partitions) for _, record, partitions in numbered(path, tools, warn))
+    return ((record, partitions) for _, record, partitions in numbered(path, tools, warn, heard))
 
 
 def numbered(
-    path: Path | str, tools: Path | None, warn: Callable[[str], None] | None
+    path: Path | str, tools: Path | None, warn: Callable[[str], None] | None, heard: Heard = unheard
 ) -> Iterator[tuple[int, Record, int | None]]:
     """What `read_records` gives, each with the number of its line."""
     catalogues = load_tools(path, tools)
     warned = False
     offset = 0
-    for n, raw, document in documents_in(path):
+    for n, raw, document in documents_in(path, heard):
         if is_log(document):
             yield n, *log_record(document, f"{path}, line {n}")
         elif is_recorded(document):
@@ -155,6 +114,27 @@ def numbered(
                 root = document.get("root_session_id") or document.get("session_id")
             yield n, plain_record(raw, root if isinstance(root, str) else None, offset), None
             offset += 1
+
+
+def one_log(
+    paths: Sequence[Path | str],
+    tools: Path | None,
+    warn: Callable[[str], None] | None,
+    heard: Heard = unheard,
+) -> Iterator[tuple[str, Record, int | None]]:
+    """What `numbered` gives of files that are one log, in this order; each with its place in words.
+
+    Plain files follow one another, as ``cat`` would join them; records of dumps say themselves where they stood.
+    """
+    offset = 0
+    for path in paths:
+        for n, record, partitions in numbered(path, tools, warn, heard):
+            where = f"line {n}" if len(paths) == 1 else f"{path}, line {n}"
+            if record.timestamp_type == "none" and partitions is None:
+                yield where, record._replace(offset=offset), None
+                offset += 1
+            else:
+                yield where, record, partitions
 
 
 def bus_records(path: Path | str) -> Iterator[Record]:

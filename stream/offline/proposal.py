@@ -27,7 +27,8 @@ from stream.core.expected import path_of
 from stream.core.judge import Judge
 from stream.events import CASES, DECISIONS, dumps, object_in, printable, short_hash
 from stream.offline.calibration import with_values
-from stream.offline.files import documents_in, is_recorded, read_records
+from stream.offline.files import read_records
+from stream.offline.lines import documents_in, is_recorded
 from stream.offline.recorded import TENANT
 from stream.offline.replay import replay
 from stream.policy import SCORE, Policy, parse_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +17,8 @@ from stream.core.judge import Judge
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
 from stream.events import CASES, DECISIONS, QUARANTINE, Output, Record, dumps
-from stream.offline.files import numbered
+from stream.offline.files import one_log
+from stream.offline.lines import Heard, unheard
 from stream.outbound.act import Actor
 from stream.settings import Settings
 
@@ -90,15 +91,16 @@ def line_of(output: Output) -> bytes:
 
 
 def run_replay(
-    path: Path | str,
+    paths: Sequence[Path | str],
     all_outputs: bool,
     tools: Path | None,
     settings: Settings,
     out: TextIO,
     *,
     mode: str | None = None,
+    heard: Heard = unheard,
 ) -> int:
-    """Write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many.
+    """Judge files as one log; write decisions, or with `all_outputs` everything, as JSON lines to `out`; return how many.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def run_replay(
     def warn(found: SecretReference) -> None:
         warned.setdefault(found[:3], found)
 
-    for output in replay(refusals.noting(numbered(path, tools, _to_stderr)), judge, actor, warn=warn):
+    for output in replay(refusals.noting(one_log(paths, tools, _to_stderr, heard)), judge, actor, warn=warn):
         if output.topic == QUARANTINE:
             refusals.add(output)
         judged = judged or (output.topic == DECISIONS and not _answers_a_refused_call(output))
@@ -125,7 +127,8 @@ def run_replay(
         _to_stderr(str(secret))
     if refusals.count:
         if not judged:
-            raise InputError(f"nothing in {path} could be judged: {refusals.text()}")
+            names = " or ".join(map(str, paths))
+            raise InputError(f"nothing in {names} could be judged: {refusals.text()}")
         _to_stderr(refusals.text())
     return written
 
@@ -135,19 +138,17 @@ def _answers_a_refused_call(decision: Output) -> bool:
 
 
 class _Refusals:
-    """Records that went to quarantine: how many for which reason, and where in the file the first one stands."""
+    """Records that went to quarantine: how many for which reason, and where the first one stands."""
 
     def __init__(self) -> None:
         self._reasons: Counter[str] = Counter()
         self._first = ""
         # An output follows its record by less than a batch, so no more lines need be remembered.
-        self._lines: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=BATCH + 1)
+        self._lines: deque[tuple[tuple[str, int, int], str]] = deque(maxlen=BATCH + 1)
 
-    def noting(
-        self, numbered_records: Iterable[tuple[int, Record, int | None]]
-    ) -> Iterator[tuple[Record, int | None]]:
+    def noting(self, placed: Iterable[tuple[str, Record, int | None]]) -> Iterator[tuple[Record, int | None]]:
         """The records with their partition counts, their lines remembered."""
-        for line, record, partitions in numbered_records:
+        for line, record, partitions in placed:
             self._lines.append(((record.topic, record.partition, record.offset), line))
             yield record, partitions
 
@@ -159,7 +160,7 @@ class _Refusals:
             place = headers["topic"], int(headers["partition"]), int(headers["offset"])
             line = dict(self._lines).get(place)
             # A case that act refuses is of no line.
-            where = f"line {line}" if line is not None else f"of {headers['topic']}"
+            where = line if line is not None else f"of {headers['topic']}"
             self._first = f"{where}: {headers['reason']}, {headers['detail']}"
 
     @property

@@ -11,7 +11,8 @@ from typing import Any
 from models.contracts import Case
 from models.errors import ContractError
 from stream.events import CASES, REVOCATIONS, Record, dumps
-from stream.offline.files import documents_in, is_log, log_record
+from stream.offline.files import log_record
+from stream.offline.lines import documents_in, is_log
 from stream.outbound.act import read_case
 from stream.outbound.breaker import Breaker
 from stream.outbound.claims import taken

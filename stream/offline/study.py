@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import DatasetError
 from models.forest.units import UNITS
 from models.release.readers import load
 from models.training import corpora, dataset
@@ -27,10 +29,19 @@ from stream.offline.files import load_tools, name_of, read_sessions, tools_path
 from stream.offline.rows import Rows, decided, feature_rows
 from stream.settings import Settings
 
+T = TypeVar("T")
 CHUNK = 400
 """Sessions that a process replays at a time."""
 
 Progress = Callable[[str], None]
+Meter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Makes, of what is done and how much of it there is, what takes the number done."""
+
+
+@contextmanager
+def unmetered(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
+    """For callers that show nobody how far it is."""
+    yield lambda _done: None
 
 
 class Labelled(NamedTuple):
@@ -54,10 +65,17 @@ class Labelled(NamedTuple):
 def read(
     paths: Sequence[Path], tools: Path | None = None
 ) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
-    """Recorded files and their catalogues, see `models.training.scenarios.corpus.recordings`."""
-    return corpus.recordings(
-        {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in paths}
-    )
+    """Recorded files and their catalogues, see `models.training.scenarios.corpus.recordings`.
+
+    Raises
+    ------
+    DatasetError
+        They hold no session at all.
+    """
+    found = {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in paths}
+    if not any(sessions for sessions, _ in found.values()):
+        raise DatasetError(f"{', '.join(map(str, paths))}: there is no recorded session to learn from")
+    return corpus.recordings(found)
 
 
 def recorded_sets(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -> Iterator[Set]:
@@ -97,7 +115,11 @@ def learnt_from(paths: Iterable[Path], tools: Path | None = None) -> dict[str, s
 
 
 def labelled(
-    sets: Iterable[Set], telling: dict[str, int], say: Progress, processes: int | None = None
+    sets: Iterable[Set],
+    telling: dict[str, int],
+    say: Progress,
+    processes: int | None = None,
+    meter: Meter = unmetered,
 ) -> Labelled:
     """Feature rows and labels of all sessions of these sets.
 
@@ -105,6 +127,7 @@ def labelled(
     ----------
     telling : session ids to the call that shows an attempted session acted, see `acted`
     processes : default: one for each core
+    meter : of each set's sessions
     """
     rows: list[Rows] = []
     sessions: list[dataset.LabelledSession] = []
@@ -112,8 +135,11 @@ def labelled(
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for one in sets:
-            jobs = [(part, _needed(part, one.tools), one.unread) for part in _parts(one.sessions)]
-            found = list(pool.map(rows_through, *zip(*jobs, strict=True)))
+            parts = list(_parts(one.sessions))
+            needed = [_needed(part, one.tools) for part in parts]
+            with meter(f"judging {one.name}", len(one.sessions)) as done:
+                through = pool.map(rows_through, parts, needed, repeat(one.unread))
+                found = list(_counted(through, parts, done))
             rows += found
             made = [dataset.of_record(session, telling) for session in one.sessions]
             sessions += made
@@ -128,13 +154,21 @@ def labelled(
 
 
 def scores(
-    recorded: corpus.Recordings, tools: dict[str, corpus.Tools], calls: dataset.Calls, model: Path | None
+    recorded: corpus.Recordings,
+    tools: dict[str, corpus.Tools],
+    calls: dataset.Calls,
+    model: Path | None,
+    meter: Meter = unmetered,
 ) -> npt.NDArray[np.int64]:
     """Scores of these calls as the live judge gives them with the release in `model`: with its reader's word, if it has one."""
     parts = [part for sessions in recorded.values() for part in _parts(sessions)]
     needed = [_needed(part, tools) for part in parts]
-    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
-        found = dict(chain.from_iterable(pool.map(_scored, parts, needed, repeat(model))))
+    with (
+        ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool,
+        meter("judging again", sum(map(len, parts))) as done,
+    ):
+        scored = pool.map(_scored, parts, needed, repeat(model))
+        found = dict(chain.from_iterable(_counted(scored, parts, done)))
     return np.array(
         [
             found[calls.sessions[at].session_id, seq]
@@ -142,6 +176,17 @@ def scores(
         ],
         np.int64,
     )
+
+
+def _counted(
+    results: Iterable[T], parts: Iterable[Sequence[object]], done: Callable[[int], None]
+) -> Iterator[T]:
+    """The results of these parts as they come, the sessions in them told."""
+    count = 0
+    for result, part in zip(results, parts, strict=True):
+        count += len(part)
+        done(count)
+        yield result
 
 
 def _scored(

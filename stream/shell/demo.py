@@ -33,7 +33,8 @@ from stream.shell.broker import EmbeddedBroker
 from stream.shell.demo_credentials import credentials
 from stream.shell.latency import Latency, p50_p99
 from stream.shell.outputs import records
-from stream.shell.send import Message, Refusals, Sender, interleaved, messages, paced
+from stream.shell.screen import WIDE, screen
+from stream.shell.send import Message, Sender, interleaved, messages, paced, refuse_unjudgeable
 from stream.shell.worker_process import ChildProcess
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -110,14 +111,11 @@ def run(
     InputError, BrokerError, DriftlineError
         The file cannot be read, nothing in it could be judged, or a part of the system did not come up.
     """
-    console = Console()
+    console = screen()
     played = sample_messages() if data is None else list(messages(data, tools=tools))
     if limit is not None:
         played = played[:limit]
-    refusals = Refusals()
-    played = list(refusals.watching(played))
-    if refusals.everything:
-        raise InputError(refusals.text())
+    refuse_unjudgeable(played)
     awaited = expected(played)
     console.print(
         f"{len(played)} events, {awaited.calls} calls; policy mode enforce; embedded broker (not Apache Kafka)"
@@ -242,9 +240,11 @@ def _draw(feed: _Feed, picture: Path, lived: Lived | None) -> None:
 def _summary(console: Console, feed: _Feed, lived: Lived | None) -> None:
     """The sessions that drifted, and the counts."""
     board = feed.board
-    drifted = Table(title="sessions that drifted, and why", title_justify="left", expand=True)
+    fits = console.width < WIDE
+    drifted = Table(title="sessions that drifted, and why", title_justify="left", expand=fits)
     for name, width in (("session", 27), ("call", 4), ("tool", 16), ("verdict", 7)):
-        drifted.add_column(name, width=width if console.width >= 100 else min(width, 14), overflow="fold")
+        narrow = width if console.width >= 100 else min(width, 14)
+        drifted.add_column(name, width=narrow if fits else None, overflow="fold")
     drifted.add_column("why", ratio=1, overflow="fold")
     for session, decision in sorted(board.raised.items()):
         call, tool, verdict = (str(decision.get(name)) for name in ("call_seq", "tool", "verdict"))

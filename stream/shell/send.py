@@ -11,9 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from models.contracts import ToolCalled
 from models.errors import BrokerError, ContractError, InputError
 from stream.events import EVENTS, FEEDBACK, QUARANTINE, Headers, Record, dumps, parse
-from stream.offline.files import documents_in, events_at, is_log, is_recorded, load_tools, read_records
+from stream.offline.files import events_at, load_tools, read_records
+from stream.offline.lines import Heard, documents_in, is_log, is_recorded, unheard
 from stream.settings import Settings
 from stream.shell.connection import refused
 
@@ -29,8 +31,14 @@ class Message(NamedTuple):
     value: bytes | None
 
 
-def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> Iterator[Message]:
+def messages(
+    path: Path | str, *, tools: Path | None = None, run: str = "", heard: Heard = unheard
+) -> Iterator[Message]:
     """What the file at `path` puts on the bus, in its order; `run` prefixes every id.
+
+    Parameters
+    ----------
+    heard : see `stream.offline.lines.open_text`
 
     Raises
     ------
@@ -39,14 +47,14 @@ def messages(path: Path | str, *, tools: Path | None = None, run: str = "") -> I
     """
     catalogues = load_tools(path, tools)
     if not run:
-        for record, partitions in read_records(path, tools):
+        for record, partitions in read_records(path, tools, heard=heard):
             if partitions is not None and not record.topic.endswith(EVENTS):
                 raise InputError(
                     f"{path} is a log of {record.topic}, not of events; a mended quarantine goes with --from-quarantine"
                 )
             yield Message(EVENTS, record.key, record.headers, record.value)
         return
-    for number, raw, document in documents_in(path):
+    for number, raw, document in documents_in(path, heard):
         if is_recorded(document):
             for event in events_at(f"{path}, line {number}", document, catalogues, run):
                 yield Message(EVENTS, _root(event), (), dumps(event))
@@ -114,31 +122,41 @@ def mended(records: Iterable[Record], inputs: Collection[str] = ()) -> Iterator[
 
 
 class Refusals:
-    """Messages that the contract refuses: they are sent all the same, and the worker puts them into quarantine."""
+    """Messages that the contract refuses: among calls they are sent all the same, and the worker puts them into quarantine."""
 
     def __init__(self) -> None:
-        self.count = self.seen = 0
+        self.count = self.seen = self.calls = 0
         self.first = ""
 
     def watching(self, items: Iterable[Message]) -> Iterator[Message]:
-        """`items` as they are; whatever is no event among them is counted."""
+        """`items` as they are; calls and whatever is no event among them are counted."""
         for message in items:
             self.seen += 1
             try:
-                parse(message.value)
+                self.calls += isinstance(parse(message.value).event, ToolCalled)
             except ContractError as error:
                 self.count += 1
                 self.first = self.first or f"{error.reason}, {error.detail}"
             yield message
 
     @property
-    def everything(self) -> bool:
-        """Whether all was refused: nothing at all was an event."""
-        return 0 < self.count == self.seen
+    def nothing_left(self) -> bool:
+        """Whether some were refused and no call is left to judge: then ``driftline replay`` refuses the whole, too."""
+        return self.count > 0 and not self.calls
 
     def text(self) -> str:
         """What to say of them."""
-        return f"{self.count} of {self.seen} records are no events ({self.first}), and quarantine takes them"
+        return f"{self.count} of {self.seen} records are no events ({self.first})"
+
+
+def refuse_unjudgeable(items: Iterable[Message]) -> None:
+    """Read `items` up to the first call, and raise `InputError` where there is none and records are refused."""
+    refusals = Refusals()
+    for _ in refusals.watching(items):
+        if refusals.calls:
+            return
+    if refusals.nothing_left:
+        raise InputError(f"no call is left to judge, and nothing was sent: {refusals.text()}")
 
 
 def quarantined_file(path: Path | str) -> Iterator[Record]:

@@ -27,8 +27,9 @@ from kafka.errors import KafkaError
 from stream.activations import sign
 from stream.core.deployment import Activation
 from stream.events import DECISIONS, EVENTS, dumps, murmur2_partition
-from stream.offline.files import documents_in, load_tools
+from stream.offline.files import load_tools
 from stream.offline.generate import Profile, sessions
+from stream.offline.lines import documents_in
 from stream.offline.recorded import events_of
 from stream.policy import read_policy
 from stream.settings import Settings

@@ -457,7 +457,7 @@ from stream.offline.replay import run_replay
 from stream.settings import Settings
 import io
 out = io.StringIO()
-n = run_replay(Path(sys.argv[1]), False, None, Settings(), out)
+n = run_replay([Path(sys.argv[1])], False, None, Settings(), out)
 print(n, hashlib.sha256(out.getvalue().encode()).hexdigest())
 from numpy._core import _multiarray_umath as numpy_core
 print(*(name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__[name]))

@@ -358,7 +358,7 @@ def test_the_page_shows_what_the_command_says_of_the_samples(tmp_path: Path) -> 
     events.write_bytes(b"".join(file.read_bytes() for file in sorted(SAMPLES.glob("*.jsonl"))))
     outputs = tmp_path / "all.jsonl"
     with outputs.open("w", encoding="utf-8") as out:
-        run_replay(events, True, None, Settings(state_dir=tmp_path), out)
+        run_replay([events], True, None, Settings(state_dir=tmp_path), out)
     done = CliRunner().invoke(app, ["coverage", "--file", str(outputs), "--file", str(events)])
     shown = PAGE.split("```\n", 2)[1]
     assert shown.strip() == done.stdout[done.stdout.index("globex, (no name): ") :].strip()

@@ -17,7 +17,8 @@ import pytest
 
 from models.contracts import EVENT
 from models.errors import ConfigError, InputError
-from stream.offline.files import load_tools, open_text
+from stream.offline.files import load_tools
+from stream.offline.lines import open_text
 from stream.offline.recorded import events_of
 
 TOOLS: list[dict[str, Any]] = [

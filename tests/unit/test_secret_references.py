@@ -240,7 +240,7 @@ def test_replay_warns_once_and_of_no_value(tmp_path: Path, capsys: pytest.Captur
     log = [b.declared(credentials=[HELD]), DRIFT, b.declared("t", credentials=[HELD])]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in log))
     out = io.StringIO()
-    run_replay(tmp_path / "log.jsonl", True, None, Settings(state_dir=tmp_path), out)
+    run_replay([tmp_path / "log.jsonl"], True, None, Settings(state_dir=tmp_path), out)
     told = capsys.readouterr().err
     assert told.count("names a secret as its credential of broker 'github', kind 'token'") == 1
     assert SECRET[6:] not in told + out.getvalue()

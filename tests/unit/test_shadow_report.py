@@ -25,7 +25,7 @@ def replayed(folder: Path, mode: str) -> Path:
     played, kept = folder / "samples.jsonl", folder / f"{mode}.jsonl"
     played.write_bytes(b"".join(path.read_bytes() for path in FILES))
     with kept.open("w", encoding="utf-8") as out:
-        run_replay(played, True, None, Settings(state_dir=folder), out, mode=mode)
+        run_replay([played], True, None, Settings(state_dir=folder), out, mode=mode)
     return kept
 
 

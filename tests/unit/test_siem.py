@@ -81,7 +81,7 @@ def replayed(place: Path, events: Iterable[Json], mode: str = "enforce", **setti
         b"".join(orjson.dumps(event) + b"\n" for event in events)
     )  # in the order of the sample's own keys
     out = io.StringIO()
-    run_replay(file, True, None, Settings(state_dir=place, **settings), out, mode=mode)
+    run_replay([file], True, None, Settings(state_dir=place, **settings), out, mode=mode)
     return [orjson.loads(line) for line in out.getvalue().splitlines()]
 
 
