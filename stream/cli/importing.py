@@ -110,7 +110,7 @@ def _written(made: Iterable[Made], sink: IO[bytes]) -> Iterator[Made]:
 
 def _tell(found: Import) -> None:
     """What became of the files, a line for each thing."""
-    from stream.events import counted
+    from stream.events import counted, printable
     from stream.offline.imports.steps import MAPPED
 
     for name, notes in found.notes.items():
@@ -119,11 +119,10 @@ def _tell(found: Import) -> None:
         if lost := _listed(notes.lost, sorted(notes.lost)):
             say(f"{name}, not mapped: {lost}")
         if notes.refused:
-            say(f"{name}, {notes.refused} lines were refused; the first is {notes.first}")
+            say(f"{name}, {counted(notes.refused, 'line')} refused; the first is {printable(notes.first)}")
     if found.unknown:
-        say(
-            f"{len(found.unknown)} files are of no format that is known, and were left out; the first is {found.unknown[0]}"
-        )
+        left_out = f"{counted(len(found.unknown), 'file')} of no format that is known left out"
+        say(f"{left_out}; the first is {printable(str(found.unknown[0]))}")
 
 
 def _listed(counts: Mapping[str, int], order: Sequence[str]) -> str:

@@ -355,7 +355,7 @@ def test_lines_that_are_no_recorded_session_are_not_imported(tmp_path: Path) -> 
         "session.ended",
     ]
     assert some.returncode == 0
-    assert "2 lines were refused; the first is" in some.stderr
+    assert "recorded, 2 lines refused; the first is" in some.stderr
     unknown = run("import", "-", cwd=tmp_path, stdin=BROKEN)
     assert (unknown.returncode, unknown.stdout) == (3, "")
     assert "of no format that is known (recorded: " in unknown.stderr

@@ -661,16 +661,18 @@ def test_lines_may_be_gzipped(tmp_path: Path, form: str) -> None:
     assert packed == plain
 
 
-@pytest.mark.parametrize("form", [form for form in SAMPLES if form != "inspect"])
+@pytest.mark.parametrize("form", SAMPLES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_done_to_a_file_there_are_events_of_the_contract_or_a_refusal(
     tmp_path: Path, form: str, data: st.DataObject
 ) -> None:
     name, content = next(iter(SAMPLES[form].items()))
-    raw = content.encode() if isinstance(content, str) else content
+    raw = json.dumps(LOG).encode() if form == "inspect" else str(content).encode()
     documents: list[Any] = (
-        [json.loads(raw)] if form == "agentdojo" else [json.loads(each) for each in raw.splitlines()]
+        [json.loads(raw)]
+        if form in {"agentdojo", "inspect"}
+        else [json.loads(each) for each in raw.splitlines()]
     )
     places = [(at, path) for at, each in enumerate(documents) for path in _paths(each)]
     junk = st.recursive(

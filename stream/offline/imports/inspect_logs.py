@@ -127,7 +127,7 @@ def _unpacked(raw: IO[bytes], entry: zipfile.ZipInfo, path: str) -> bytes:
 
 
 def _moments(log: dict[str, Any], sample: dict[str, Any], notes: Notes) -> Iterator[Moment]:
-    session = sample.get("uuid") or "/".join(
+    session = str(sample.get("uuid") or "") or "/".join(
         str(part) for part in (log.get("run_id"), log.get("task_id"), sample["id"], sample.get("epoch", 1))
     )
     attachments = member(sample, "attachments")
