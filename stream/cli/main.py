@@ -21,6 +21,7 @@ from stream.cli import (
     covering,
     feedback,
     holding,
+    importing,
     learning,
     offline,
     playing,
@@ -96,8 +97,8 @@ for command in (
     learning.evaluate,
 ):
     app.command()(command)
+app.command(name="import")(importing.import_)
 app.add_typer(topics.app, name="topics")
-app.add_typer(offline.imports, name="import")
 app.add_typer(verifying.app, name="verify")
 
 

@@ -1,4 +1,4 @@
-"""Commands on files that need no broker: what the judge makes of them, and other formats into bus events."""
+"""``driftline replay``: what the judge makes of a file, without a broker."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Annotated
 
 import typer
 
-from models.errors import InputError
 from stream.cli.options import EVENTS_WANTED, Mode, Tools, checked_mode, settings
-from stream.cli.terminal import reading, say
-
-imports = typer.Typer(no_args_is_help=True, help="Other formats into bus events.")
+from stream.cli.terminal import reading
 
 
 def replay(
@@ -39,26 +36,3 @@ def replay(
     with reading("judging", files, beside_data=True) as heard:
         run_replay(files, everything, tools, settings(), sys.stdout, mode=mode, heard=heard)
     sys.stdout.flush()
-
-
-@imports.command()
-def recorded(
-    file: Annotated[Path, typer.Argument(help="Recorded sessions; - is stdin.")],
-    run: Annotated[str, typer.Option("--as", help="Prefix every id.")] = "",
-    tools: Tools = None,
-) -> None:
-    """Recorded sessions as bus events, JSON lines."""
-    from stream.events import dumps
-    from stream.shell.send import recorded_events
-
-    refused: list[str] = []
-    made = 0
-    for event in recorded_events(file, refused.append, tools=tools, run=run):
-        sys.stdout.buffer.write(dumps(event) + b"\n")
-        made += 1
-    sys.stdout.buffer.flush()
-    if refused:
-        text = f"{len(refused)} lines were refused; the first is {refused[0]}"
-        if not made:
-            raise InputError(f"{file} holds no recorded session: {text}")
-        say(text)

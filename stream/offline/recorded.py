@@ -134,7 +134,7 @@ def _offsets(recorded_id: str, recorded: list[float | None]) -> list[int]:
     offsets: list[int] = []
     for index, at in enumerate(micros):
         if at is None:
-            at = clock + _gap_s(recorded_id, index) * 1_000_000
+            at = clock + drawn_gap_s(recorded_id, index) * 1_000_000
             following = bounds[index]
             if following is not None:
                 at = min(at, following)
@@ -144,7 +144,8 @@ def _offsets(recorded_id: str, recorded: list[float | None]) -> list[int]:
     return offsets
 
 
-def _gap_s(recorded_id: str, seq: int) -> int:
+def drawn_gap_s(recorded_id: str, seq: int) -> int:
+    """Whole seconds before an event that has no recorded time, see `GAP_S`."""
     digest = hashlib.sha256(f"{recorded_id}/{seq}".encode("utf-8", "surrogatepass")).digest()
     return 1 + int.from_bytes(digest[:8], "big") % GAP_S
 

@@ -70,23 +70,6 @@ def messages(
             yield Message(EVENTS, None, (), raw)  # as on the bus: quarantine will tell
 
 
-def recorded_events(
-    path: Path | str, refuse: Callable[[str], None], *, tools: Path | None = None, run: str = ""
-) -> Iterator[dict[str, Any]]:
-    """Events of the recorded sessions in the file at `path`; `refuse` hears of each line that is none."""
-    catalogues = load_tools(path, tools)
-    for number, _, document in documents_in(path):
-        if not is_recorded(document):
-            refuse(
-                f"line {number}: not a recorded session: it needs session_id, intent and calls, and no type"
-            )
-            continue
-        try:
-            yield from events_at(f"line {number}", document, catalogues, run)
-        except InputError as error:
-            refuse(str(error))
-
-
 def _root(event: dict[str, Any]) -> bytes | None:
     root = event.get("root_session_id") or event.get("session_id")
     return root.encode() if isinstance(root, str) else None

@@ -346,16 +346,19 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) 
 def test_lines_that_are_no_recorded_session_are_not_imported(tmp_path: Path) -> None:
     session = {"session_id": "s", "intent": "Read.", "calls": []}
     lines = f"{json.dumps({**session, 'calls': [{}]})}\n{BROKEN}"
-    none = run("import", "recorded", "-", cwd=tmp_path, stdin=lines)
+    none = run("import", "-", cwd=tmp_path, stdin=lines)
     assert (none.returncode, none.stdout) == (3, "")
-    assert "3 lines were refused; the first is line 1: not a recorded session: KeyError 'seq'" in none.stderr
-    some = run("import", "recorded", "-", cwd=tmp_path, stdin=f"{BROKEN}{json.dumps(session)}\n")
+    assert "stdin, line 1: not a recorded session: KeyError 'seq'" in none.stderr
+    some = run("import", "-", "--format", "recorded", cwd=tmp_path, stdin=f"{BROKEN}{json.dumps(session)}\n")
     assert [json.loads(line)["type"] for line in some.stdout.splitlines()] == [
         "session.declared",
         "session.ended",
     ]
     assert some.returncode == 0
-    assert "2 lines were refused; the first is line 2: not a recorded session" in some.stderr
+    assert "recorded, 2 lines refused; the first is" in some.stderr
+    unknown = run("import", "-", cwd=tmp_path, stdin=BROKEN)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "of no format that is known (recorded: " in unknown.stderr
 
 
 def test_a_recorded_session_of_another_shape_is_told_with_its_line(tmp_path: Path) -> None:
@@ -380,7 +383,7 @@ def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tm
     }
     (tmp_path / "mine.jsonl").write_text(json.dumps(session) + "\n")
     (tmp_path / "mine_tools.json").write_text(json.dumps({"desk": [{"name": "get_ticket"}]}))
-    made = run("import", "recorded", "mine.jsonl", cwd=tmp_path)
+    made = run("import", "mine.jsonl", cwd=tmp_path)
     types = [json.loads(line)["type"] for line in made.stdout.splitlines()]
     assert types == [
         "session.declared",
@@ -393,6 +396,20 @@ def test_recorded_sessions_become_events_that_replay_reads_as_the_file_itself(tm
     direct = run("replay", "mine.jsonl", cwd=tmp_path).stdout
     assert direct
     assert run("replay", "events.jsonl", cwd=tmp_path).stdout == direct
+    assert run("replay", "-", cwd=tmp_path, stdin=made.stdout).stdout == direct
+    out = tmp_path / "out.jsonl"
+    judged = run("import", "mine.jsonl", "--judge", "--out", out, cwd=tmp_path)
+    assert judged.stdout.startswith("1 session, 1 call (allow 1)\n0 sessions flagged")
+    assert (out.read_text(), out.stat().st_mode & 0o777) == (made.stdout, 0o600)
+    (decision,) = direct.splitlines()
+    summary = json.loads(run("import", "mine.jsonl", "--judge", "--json", cwd=tmp_path).stdout)
+    assert summary["verdicts"] == {json.loads(decision)["verdict"]: 1}
+    for arguments in (
+        ("mine.jsonl", "--out", "mine.jsonl"),
+        ("mine.jsonl", "--json"),
+        ("mine.jsonl", "--format", "csv"),
+    ):
+        assert run("import", *arguments, cwd=tmp_path).returncode == 2
 
 
 def test_help_of_every_command_is_there(tmp_path: Path) -> None:
