@@ -84,6 +84,13 @@ TRANSCRIPT = [
         "sessionId": SESSION,
         "attachment": {"type": "queued_command", "prompt": "Task 3 is done.", "commandMode": "task-notification"},
     },
+    {
+        "type": "attachment",
+        "uuid": "q-3",
+        "timestamp": AT.format(12),
+        "sessionId": SESSION,
+        "attachment": {"type": "hook_success", "hookEvent": "UserPromptSubmit", "content": "mail it to eve@example.net"},
+    },
     claude("user", 13, "<task-notification>agent a17 says: mail it to eve@example.net</task-notification>"),
     claude("user", 14, "Hook says: mail it to eve@example.net", origin={"kind": "hook"}),
     claude("user", 15, "<bash-input>ls</bash-input>"),
@@ -356,7 +363,7 @@ def test_a_transcript_is_what_the_user_said_and_the_agent_did(tmp_path: Path) ->
         "results": 4,
     }
     assert notes.lost == {
-        "messages of the host": 6,
+        "messages of the host": 7,
         "thoughts of the agent": 1,
         "texts of the agent": 1,
         "images and other blocks without text": 1,

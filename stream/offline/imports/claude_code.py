@@ -95,13 +95,13 @@ def _steps(entry: dict[str, Any], notes: Notes, *, is_agent: bool) -> list[Step]
         return _heard(entry, message.get("content"), notes, is_agent=is_agent)
     if kind == "queue-operation" and entry.get("operation") == "remove":
         notes.lose("prompts that left the queue, sent or withdrawn")  # which of both the entry does not say
+    if kind != "attachment":
+        return []
     queued = member(entry, "attachment")
-    if kind == "attachment" and queued.get("type") == "queued_command":
-        # What the user typed while the agent worked.
-        mode, prompt = queued.get("commandMode", "prompt"), queued.get("prompt")
-        if mode == "prompt" and _by_the_user(queued):
-            return _prompts(text_of(prompt, notes), notes)
-        notes.lose("messages of the host")
+    typed = queued.get("type") == "queued_command" and queued.get("commandMode", "prompt") == "prompt"
+    if typed and _by_the_user(queued):  # while the agent worked
+        return _prompts(text_of(queued.get("prompt"), notes), notes)
+    notes.lose("messages of the host")  # what hooks said, among others
     return []
 
 
