@@ -33,7 +33,10 @@ def run(
     stdout: Any = subprocess.PIPE,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
+    # A terminal that the suite runs in may have said how wide it is, and xdist says it to its workers.
+    environment = {
+        k: v for k, v in os.environ.items() if k != "COLUMNS" and not k.startswith(("DRIFTLINE_", "KAFKA_"))
+    }
     environment |= {"PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(
         [sys.executable, "-m", "stream.cli.main", *map(str, arguments)],
