@@ -42,15 +42,21 @@ class Outbox:
     ----------
     connect : callable
         Makes a producer of kafka-python; tried until it succeeds.
+    first : callable
+        What is waited for before the first event leaves.
     most_events, most_bytes : int
         What may be on its way.
     """
 
-    def __init__(self, connect: Callable[[], Any], *, most_events: int, most_bytes: int) -> None:
-        self._connect, self._most_events, self._most_bytes = connect, most_events, most_bytes
+    def __init__(
+        self, connect: Callable[[], Any], first: Callable[[], Any], *, most_events: int, most_bytes: int
+    ) -> None:
+        self._connect, self._first = connect, first
+        self._most_events, self._most_bytes = most_events, most_bytes
         self._waiting: deque[Item] = deque()
         self._changed = threading.Condition()
-        self._n_away = self._bytes_away = 0
+        self._away: dict[int, Item] = {}  # taken, and neither arrived nor lost
+        self._bytes_away = 0
         self._closing = False
         self._give_up_at = float("inf")
         self._thread = threading.Thread(target=self._run, name="driftline-outbox", daemon=True)
@@ -60,10 +66,10 @@ class Outbox:
         """Take an event; False if there is no room, of which `item.told` hears too."""
         with self._changed:
             size = len(item.value) + len(item.key)
-            full = self._n_away >= self._most_events or self._bytes_away + size > self._most_bytes
+            full = len(self._away) >= self._most_events or self._bytes_away + size > self._most_bytes
             taken = not self._closing and not full
             if taken:
-                self._n_away, self._bytes_away = self._n_away + 1, self._bytes_away + size
+                self._away[id(item)], self._bytes_away = item, self._bytes_away + size
                 self._waiting.append(item)
                 self._changed.notify_all()
         if not taken:
@@ -73,17 +79,22 @@ class Outbox:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was taken has arrived or is lost; False if some is still on its way."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._n_away == 0, timeout_s)
+            return self._changed.wait_for(lambda: not self._away, timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Take nothing more, and give what was taken so long to arrive."""
         with self._changed:
             self._closing, self._give_up_at = True, time.monotonic() + timeout_s
             self._changed.notify_all()
-        self._thread.join(timeout_s + 10)
+        self._thread.join(timeout_s)
+        with self._changed:
+            left = list(self._away.values())
+        for item in left:
+            self._done(item, Overflow("the client was closed before the event had arrived"))
 
     def _run(self) -> None:
         producer = None
+        self._first()
         while (item := self._next()) is not None:
             while True:
                 try:
@@ -94,6 +105,7 @@ class Outbox:
                 except Exception as error:
                     if _is_lasting(error):
                         self._done(item, error)
+                        producer = _left(producer, error)
                         break
                     _log.warning("Kafka cannot be reached (%s); events wait", type(error).__name__)
                     if not self._pause():
@@ -122,12 +134,12 @@ class Outbox:
 
     def _done(self, item: Item, error: Exception | None) -> None:
         with self._changed:
-            self._n_away, self._bytes_away = (
-                self._n_away - 1,
-                self._bytes_away - len(item.value) - len(item.key),
-            )
+            known = self._away.pop(id(item), None)
+            if known is not None:
+                self._bytes_away -= len(item.value) + len(item.key)
             self._changed.notify_all()
-        item.told(error)
+        if known is not None:  # each is told once, whichever thread comes first
+            item.told(error)
 
 
 def _is_lasting(error: Exception) -> bool:
@@ -135,6 +147,24 @@ def _is_lasting(error: Exception) -> bool:
     from kafka.errors import KafkaError
 
     return not isinstance(error, KafkaError | OSError) or not getattr(error, "retriable", True)
+
+
+def _left(producer: Any, error: Exception) -> Any:
+    """The producer to go on with: one that failed for another cause than the event itself fails ever after."""
+    from kafka.errors import KafkaError, MessageSizeTooLargeError
+
+    if producer is None or not isinstance(error, KafkaError) or isinstance(error, MessageSizeTooLargeError):
+        return producer
+    producer.close(timeout=0)
+    return None
+
+
+class _Waiting(NamedTuple):
+    """Whose decision is waited for: that on one event of one tenant."""
+
+    event_id: str
+    tenant: str | None
+    decided: Future[Decision | None]
 
 
 class Answers:
@@ -151,8 +181,8 @@ class Answers:
     def __init__(self, connect: Callable[[], Any], topic: str) -> None:
         self._connect, self._topic = connect, topic
         self._lock = threading.Lock()
-        self._sessions: dict[bytes, int] = {}  # by the key of their records: how many wait for what
-        self._waiting: dict[tuple[str, str], Future[Decision]] = {}
+        self._keys: dict[bytes, int] = {}  # of the records of open sessions, and of how many
+        self._sessions: dict[str, dict[str, _Waiting]] = {}  # by session and call
         self._reads = threading.Event()
         self.why_not = ""
         """Why nothing is read, in words; empty while it is."""
@@ -164,32 +194,51 @@ class Answers:
         """Wait until decisions on what is sent from now on are read; False if they are not yet."""
         return self._reads.wait(timeout_s)
 
-    def open(self, key: bytes) -> None:
-        """Begin to hear of a tree of sessions."""
+    def open(self, key: bytes, session_id: str) -> None:
+        """Begin to hear of a session; `ValueError` where one of that name is open."""
         with self._lock:
-            self._sessions[key] = self._sessions.get(key, 0) + 1
+            if session_id in self._sessions:
+                raise ValueError(f"session {session_id} is open already; each task has an id of its own")
+            self._sessions[session_id] = {}
+            self._keys[key] = self._keys.get(key, 0) + 1
 
     def close_session(self, key: bytes, session_id: str) -> None:
-        """Hear of it no more."""
+        """Hear of it no more; who still waits is told that nothing comes."""
         with self._lock:
-            self._sessions[key] = self._sessions.get(key, 1) - 1
-            if self._sessions[key] <= 0:
-                del self._sessions[key]
-            gone = [place for place in self._waiting if place[0] == session_id]
-            cancelled = [self._waiting.pop(place) for place in gone]
-        for each in cancelled:
-            each.cancel()
+            left = self._sessions.pop(session_id, None)
+            if left is None:
+                return
+            self._keys[key] -= 1
+            if not self._keys[key]:
+                del self._keys[key]
+        for each in left.values():
+            each.decided.set_result(None)
 
-    def expect(self, session_id: str, call_id: str) -> Future[Decision]:
-        """What will be decided on a call. Ask before it is sent."""
+    def expect(
+        self, session_id: str, call_id: str, event_id: str, tenant: str | None
+    ) -> Future[Decision | None]:
+        """What will be decided on a call; None as its result: nothing will. Ask before it is sent."""
+        waiting = _Waiting(event_id, tenant, Future())
         with self._lock:
-            return self._waiting.setdefault((session_id, call_id), Future())
+            calls = self._sessions.get(session_id)
+            if calls is not None:
+                calls[call_id] = waiting
+        if calls is None:
+            waiting.decided.set_result(None)
+        return waiting.decided
+
+    def give_up(self, session_id: str, call_id: str) -> None:
+        """Nothing will be decided on a call: its event is lost."""
+        with self._lock:
+            waiting = self._sessions.get(session_id, {}).pop(call_id, None)
+        if waiting is not None:
+            waiting.decided.set_result(None)
 
     @property
     def n_waiting(self) -> int:
         """Calls that nothing was decided on yet."""
         with self._lock:
-            return sum(not each.done() for each in self._waiting.values())
+            return sum(map(len, self._sessions.values()))
 
     def close(self) -> None:
         """Stop reading."""
@@ -232,17 +281,24 @@ class Answers:
                     self._take(record)
 
     def _take(self, record: Any) -> None:
-        if record.key not in self._sessions:  # of others: not even read
+        if record.key not in self._keys:  # of others: not even read
             return
         try:
             document = json.loads(record.value)
-            place = document["session_id"], document["call_id"]
-        except (KeyError, TypeError, ValueError):
+            session_id, call_id = document["session_id"], document["call_id"]
+            decision, told = Decision.of(document), (document["event_id"], document["tenant"])
+            with self._lock:
+                calls = self._sessions.get(session_id, {})
+                waiting = calls.get(call_id)
+                # Another tenant may have a session of that name, and an older task may have had one.
+                ours = (
+                    waiting is not None and told[0] == waiting.event_id and waiting.tenant in (None, told[1])
+                )
+                waiting = calls.pop(call_id) if ours else None  # a repeat says the same
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             return  # not written by a worker
-        with self._lock:
-            waiting = self._waiting.get(place)
-        if waiting is not None and not waiting.done():  # a repeat says the same
-            waiting.set_result(Decision.of(document))
+        if waiting is not None:
+            waiting.decided.set_result(decision)
 
 
 def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -253,7 +309,7 @@ def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], A
 
         return KafkaProducer(
             bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5_000,
-            request_timeout_ms=5_000, delivery_timeout_ms=120_000, client_id="driftline-client", **security,
+            request_timeout_ms=5_000, delivery_timeout_ms=120_000, client_id="driftline-client", bootstrap_timeout_ms=2_000, **security,
         )  # fmt: skip
 
     def consumer() -> Any:

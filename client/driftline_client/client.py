@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from driftline_client import contract
 from driftline_client.bus import Answers, Headers, Item, Outbox, clients
-from driftline_client.outcome import Decision, OnSilence
+from driftline_client.outcome import Decision, OnSilence, on_silence_of
 from driftline_client.redaction import Redaction, Shown
 from driftline_client.session import Session
 
 READY_S = 5.0
-"""How long the first session waits until decisions are read."""
+"""How long the first event waits, apart from whoever sent it, until decisions are read."""
+AT_EXIT_S = 5.0
+"""How long a process that forgot to close its client waits for what is on its way."""
+_AS_IT_IS = frozenset({"arguments", "result", "call_id", "status", "attestation", "parent_session_id"})
+"""Fields that were looked at already, that name an event, or that are signed."""
 _log = logging.getLogger("driftline.client")
 
 
@@ -55,17 +63,20 @@ class Client:
         trace: Callable[[], Mapping[str, str]] | None = None, most_events: int = 10_000, most_bytes: int = 32 * 1024 * 1024,
         **security: Any,
     ) -> None:  # fmt: skip
-        if on_silence not in ("allow", "deny", "raise"):
-            raise ValueError(f"on_silence is {on_silence!r}; expected allow, deny or raise")
         self.tenant = None if tenant is None else contract.identifier("tenant", tenant)
         self._redacts = Redaction()
         self.shown: Shown = self._redacts if shown is None else shown
         self.lost = 0
-        self._wait_s, self._on_silence, self._topic = wait_s, on_silence, prefix + topic
+        self._wait_s, self._on_silence, self._topic = wait_s, on_silence_of(on_silence), prefix + topic
         self._trace = trace or _of_opentelemetry
+        self._pid = os.getpid()
         producer, consumer = clients(bootstrap, security)
-        self._outbox = Outbox(producer, most_events=most_events, most_bytes=most_bytes)
-        self._answers = Answers(consumer, f"{prefix}agent.decisions.v1") if decisions else None
+        answers = self._answers = Answers(consumer, f"{prefix}agent.decisions.v1") if decisions else None
+        self._outbox = Outbox(
+            producer, partial(_heard, answers), most_events=most_events, most_bytes=most_bytes
+        )
+        self._at_exit = partial(_close, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def session(
         self, intent: str, *, session_id: str | None = None, parent: Session | None = None,
@@ -94,7 +105,11 @@ class Client:
         name = contract.identifier("session_id", session_id or str(uuid.uuid4()), contract.MAX_SESSION)
         root = name if parent is None else parent.root
         session = Session(
-            self, name, root, self._wait_s if wait_s is None else wait_s, on_silence or self._on_silence
+            self,
+            name,
+            root,
+            self._wait_s if wait_s is None else wait_s,
+            self._on_silence if on_silence is None else on_silence,
         )
         fields = {
             "agent": None if agent is None else dict(agent),
@@ -105,11 +120,10 @@ class Client:
         }
         said = {"intent": self.intent(intent, more), **{k: v for k, v in fields.items() if v is not None}}
         contract.check("session.declared", said)
+        self._same_process()
         if self._answers is not None:
-            self._answers.open(root.encode())
-            if not self._answers.ready(READY_S):
-                _log.warning("decisions are not read yet (%s)", self._answers.why_not or "no answer")
-        session._send("session.declared", **said)
+            self._answers.open(root.encode(), name)
+        session.send("session.declared", **said)
         return session
 
     def intent(self, text: str, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,9 +135,17 @@ class Client:
             said["resources"] = [*said.get("resources", ()), *named]
         return {"text": self._redacts.text(text), **said}
 
-    def expect(self, session_id: str, call_id: str) -> Future[Decision] | None:
+    def expect(self, session: Session, call_id: str, seq: int) -> Future[Decision | None] | None:
         """What will be decided on a call; None where nothing reads decisions."""
-        return None if self._answers is None else self._answers.expect(session_id, call_id)
+        self._same_process()
+        if self._answers is None:
+            return None
+        return self._answers.expect(session.id, call_id, f"{session.id}/{seq}", self.tenant)
+
+    def give_up(self, session: Session, call_id: str) -> None:
+        """Nothing will be decided on a call."""
+        if self._answers is not None:
+            self._answers.give_up(session.id, call_id)
 
     def send(
         self,
@@ -134,11 +156,17 @@ class Client:
         arrived: Callable[[Exception | None], None],
     ) -> None:
         """Put an event of a session on its way; `arrived` hears what became of it."""
+        self._same_process()
+        shown = {name: self._shown(name, value) for name, value in fields.items()}
         event = {
             "type": kind, "id": f"{session.id}/{seq}", "seq": seq, "session_id": session.id,
-            "root_session_id": session.root, "tenant": self.tenant, "time": datetime.now(UTC).isoformat(), **fields,
+            "root_session_id": session.root, "tenant": self.tenant, "time": datetime.now(UTC).isoformat(), **shown,
         }  # fmt: skip
-        headers: Headers = [(name, str(value).encode()) for name, value in self._trace().items()]
+        value = contract.encoded(event)
+        if len(value) > contract.MAX_RECORD:
+            raise ValueError(
+                f"{kind}: {len(value):,} bytes, of which a record takes {contract.MAX_RECORD:,}; send less"
+            )
 
         def told(error: Exception | None) -> None:
             if error is not None:
@@ -146,7 +174,28 @@ class Client:
                 _log.warning("an event of session %s is lost (%s)", session.id, type(error).__name__)
             arrived(error)
 
-        self._outbox.put(Item(self._topic, session.root.encode(), contract.encoded(event), headers, told))
+        self._outbox.put(Item(self._topic, session.root.encode(), value, self._headers(), told))
+
+    def _shown(self, name: str, value: Any) -> Any:
+        """A field without secrets; of credentials the digest that Driftline itself would put in a secret's place."""
+        if name in _AS_IT_IS:
+            return value
+        if name in ("credential", "credentials"):
+            held = value if isinstance(value, list) else [value]
+            shown = [{each: self._redacts.reference(of) for each, of in one.items()} for one in held]
+            return shown if isinstance(value, list) else shown[0]
+        return self._redacts.whole(value)
+
+    def _headers(self) -> Headers:
+        try:
+            return [(name, str(value).encode()) for name, value in self._trace().items()]
+        except Exception as error:  # a host's tracing stops no agent
+            _log.warning("no trace context (%s)", type(error).__name__)
+            return []
+
+    def _same_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("this client was made before the process was forked; make one in each process")
 
     def forget(self, session: Session) -> None:
         """Hear no more of a session that is over."""
@@ -164,6 +213,7 @@ class Client:
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Give what is on its way so long to arrive, and stop."""
+        atexit.unregister(self._at_exit)
         self._outbox.close(timeout_s)
         if self._answers is not None:
             self._answers.close()
@@ -175,6 +225,17 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _heard(answers: Answers | None) -> None:
+    """Wait until decisions are read: one on what leaves before would be missed."""
+    if answers is not None and not answers.ready(READY_S):
+        _log.warning("decisions are not read yet (%s)", answers.why_not or "no answer")
+
+
+def _close(client: weakref.ref[Client]) -> None:
+    if (left := client()) is not None:
+        left.close(AT_EXIT_S)
 
 
 def _of_opentelemetry() -> Mapping[str, str]:

@@ -26,12 +26,18 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 """The fields of each event, and of each part of one."""
 _LISTS = ("tools", "credentials", "plan", "resources", "actions", "data_classes", "left")
 _OBJECTS = ("intent", "budget", "agent", "credential", "arguments")
-_NEEDED: Mapping[str, tuple[str, ...]] = {"tools": ("name",), "credentials": ("broker", "kind", "value")}
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "tools": ("name",),
+    "credentials": ("broker", "kind", "value"),
+    "credential": ("broker", "kind", "value"),
+}
 _OF_MCP = {"inputSchema": "parameters", "input_schema": "parameters"}
 MAX_NAME, MAX_SESSION = 256, 230
 """Characters of an identifier; of a session's, since numbers are added to it."""
 
 
+MAX_RECORD = 1_000_000
+"""Bytes of an event: topics take 1 MiB."""
 MAX_RESULT, MAX_JSON = 32_768, 200_000
 """Characters of an answer that Driftline looks at; of JSON that is sent whole, so that a record stays far below 1 MiB."""
 
@@ -55,9 +61,9 @@ def tool(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _BESIDE = frozenset(
-    {"title", "outputSchema", "output_schema", "icons", "_meta", "meta", "execution", "strict", "type"}
+    "title outputSchema output_schema icons _meta meta execution strict type cache_control defer_loading".split()
 )
-"""What MCP and OpenAI say of a tool beside what is judged."""
+"""What MCP, OpenAI and Anthropic say of a tool beside what is judged."""
 
 
 def check(where: str, fields: Mapping[str, Any]) -> None:
@@ -87,8 +93,13 @@ def _check_value(name: str, value: Any) -> None:
         raise TypeError(f"{name}: {shaped}, not {type(value).__name__}")
     if name == "attestation" and not isinstance(value, str):
         raise TypeError(f"attestation: the token as text, not {type(value).__name__}")
-    if name == "tool":
-        identifier("tool", value)
+    if name in ("tool", "name", "id", "server", "broker", "kind", "parent_session_id"):
+        identifier(name, value)
+    if name in ("parameters", "annotations") and not isinstance(value, dict):
+        raise TypeError(f"{name}: an object, not {type(value).__name__}")
+    if name == "left":
+        for each in value:
+            identifier("left", each)
     if name == "actions" and not set(value) <= set(get_args(Action)):
         raise ValueError(f"actions are read, write and execute, not {value!r}")
     if name in FIELDS:

@@ -7,6 +7,16 @@ from typing import Any, Literal, NamedTuple
 
 OnSilence = Literal["allow", "deny", "raise"]
 """What it means when no decision comes in time."""
+
+
+def on_silence_of(value: Any) -> OnSilence:
+    """`value`, if it says what silence means; a misspelt one would let a call run."""
+    if value not in ("allow", "deny", "raise"):
+        raise ValueError(f"on_silence is {value!r}; expected allow, deny or raise")
+    found: OnSilence = value
+    return found
+
+
 _REFUSED = frozenset({"refused", "declaration_refused"})
 
 

@@ -14,9 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-MAX_DEPTH = 64
-"""Levels of nesting; what lies deeper is left out, as by Driftline."""
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)", re.ASCII)
+from driftline_client.contract import MAX_RESULT
+
+MAX_DEPTH, MAX_PARTS, MAX_CHARACTERS = 64, 50_000, 1_000_000
+"""Levels of nesting, members and characters of one value that are looked at; what lies beyond is left out."""
+MAX_GROUPS = 7
+"""Groups of digits in which a card's number is written at most."""
+_SLACK = 8_192
+"""Characters beyond a cut that are looked at with it, so that no secret is cut in two."""
+_DIGEST = "secret-sha256:"
+"""What stands for a secret in a reference to a credential; Driftline gives them the same form."""
+_DIGITS = re.compile(r"(?<![A-Za-z0-9])(?<!\d\.)\d{1,40}(?:[ \u00a0.-]\d{1,40})*(?![A-Za-z])", re.ASCII)
+_GROUP = re.compile(r"\d+", re.ASCII)
+_ESCAPED = re.compile(r"\\[nrtbf]|%[0-9A-Fa-f]{2}")
 
 
 class Shown(Protocol):
@@ -43,9 +53,9 @@ class Redaction:
 
     Examples
     --------
-    >>> shown = Redaction(b"k" * 32).arguments({"note": "card 4111 1111 1111 1111", "amount": 40})
-    >>> shown["note"][:8], len(shown["note"]), shown["amount"]
-    ('card fp:', 72, 40)
+    >>> shown = Redaction(b"k" * 32).arguments({"note": "card 4111 1111 1111 1111, 123", "amount": 40})
+    >>> shown["note"][:8], shown["note"][-5:], shown["amount"]
+    ('card fp:', ', 123', 40)
     """
 
     def __init__(self, key: bytes | None = None) -> None:
@@ -55,46 +65,131 @@ class Redaction:
 
     def arguments(self, arguments: dict[str, Any]) -> Any:
         """Of a call's arguments."""
-        return self._whole(arguments, 0)
+        return self.whole(arguments)
 
     def result(self, result: Any) -> Any:
-        """Of what a tool answered; what JSON has no form for goes as text."""
-        return self._whole(result, 0)
+        """Of what a tool answered, cut to what Driftline looks at; what JSON has no form for goes as text."""
+        if isinstance(result, str):
+            return self.text(result[: MAX_RESULT + _SLACK])[:MAX_RESULT]
+        return self.whole(result)
 
     def named(self, intent: str) -> list[str]:
         """Nothing: the words of an intent stay."""
         return []
 
+    def whole(self, value: Any) -> Any:
+        """A value of any shape without what is secret in it."""
+        return _Walk(self).shown(value, 0)
+
     def text(self, text: str) -> str:
         """A text without what is secret in it."""
-        text = _SHAPES.sub(self._hidden, text)
-        return _CARD.sub(lambda found: self._hidden(found) if is_card(found[0]) else found[0], text)
+        # Seen without escapes: in JSON as text the letter of a line break stands before the token.
+        seen = _ESCAPED.sub(lambda found: " " * len(found[0]), text)
+        spans = [(*found.span(), text[slice(*found.span())]) for found in _SHAPES.finditer(seen)]
+        spans += [span for found in _DIGITS.finditer(seen) for span in _cards(found)]
+        spans.sort()
+        told, at = [], 0
+        for start, end, value in spans:
+            if start >= at:
+                told += [text[at:start], self._print(value)]
+                at = end
+        return "".join([*told, text[at:]])
 
-    def _whole(self, value: Any, depth: int) -> Any:
-        if depth >= MAX_DEPTH:
-            return None
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {self.text(str(name)): self._whole(each, depth + 1) for name, each in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._whole(each, depth + 1) for each in value]
-        if isinstance(value, int) and not isinstance(value, bool) and is_card(str(value)):
-            return self.text(str(value))
-        return value if isinstance(value, bool | int | float | None) else self.text(str(value))
+    def reference(self, value: Any) -> Any:
+        """What names a credential, with a digest in place of a secret, as Driftline itself would give it."""
+        if not isinstance(value, str):
+            return value
+        return _SHAPES.sub(
+            lambda found: _DIGEST + hashlib.sha256(found[0].encode(errors="replace")).hexdigest(), value
+        )
 
-    def _hidden(self, found: re.Match[str]) -> str:
-        value = re.sub(r"[ -]", "", found[0]) if _CARD.fullmatch(found[0]) else found[0]
+    def _print(self, value: str) -> str:
         return "fp:" + hmac.new(self._key, value.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+class _Walk:
+    """One value, looked at as far as the bounds go."""
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction, self._parts, self._characters = redaction, MAX_PARTS, MAX_CHARACTERS
+
+    def shown(self, value: Any, depth: int) -> Any:
+        self._parts -= 1
+        if depth >= MAX_DEPTH or self._parts < 0 or self._characters < 0:
+            return None
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            return self._number(value)
+        if isinstance(value, bytes | bytearray):
+            return self._text(bytes(value[: self._characters + _SLACK]).decode(errors="replace"))
+        if isinstance(value, Mapping):
+            told: dict[str, Any] = {}
+            for name, each in value.items():
+                if self._parts < 0:
+                    break
+                named = self._text(name if isinstance(name, str) else _said(name))
+                while named in told:  # two names that are one as text
+                    named += "'"
+                told[named] = self.shown(each, depth + 1)
+            return told
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.shown(each, depth + 1) for each in value if self._parts >= 0]
+        return self._text(value if isinstance(value, str) else _said(value))
+
+    def _text(self, text: str) -> str:
+        room = max(0, self._characters)
+        self._characters -= len(text)
+        return self._redaction.text(text[: room + _SLACK])[:room]
+
+    def _number(self, value: float) -> Any:
+        is_whole = isinstance(value, int) or (value == value and abs(value) < 1e19 and value.is_integer())
+        if is_whole and 1e12 <= abs(value) < 1e19 and is_card(digits := str(abs(int(value)))):
+            return self._redaction.text(digits)
+        return value
+
+
+def _said(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # what a host's object says of itself stops no call
+        return f"<{type(value).__name__}>"
+
+
+def _cards(found: re.Match[str]) -> list[tuple[int, int, str]]:
+    """The numbers of cards in a run of digits: one group, or some of which the first has four digits."""
+    groups = [each.span() for each in _GROUP.finditer(found[0])]
+    spans: list[tuple[int, int, str]] = []
+    at = 0
+    while at < len(groups):
+        first, after = groups[at]
+        behind_point = after - first != 4 and found[0][first - 1 : first] == "."
+        card, taken = ("", 0) if behind_point else _card_at(found[0], groups[at : at + MAX_GROUPS])
+        if taken:
+            spans.append((found.start() + first, found.start() + groups[at + taken - 1][1], card))
+        at += taken or 1
+    return spans
+
+
+def _card_at(run: str, groups: list[tuple[int, int]]) -> tuple[str, int]:
+    """The number of the card that begins with the first group, and of how many groups it is; none: 0."""
+    digits, card, taken = "", "", 0
+    for n, (start, stop) in enumerate(groups, 1):
+        digits += run[start:stop]
+        if is_card(digits):
+            card, taken = digits, n
+        if len(digits) > 19 or (n == 1 and len(digits) != 4):
+            break
+    return card, taken
 
 
 def is_card(text: str) -> bool:
     """Whether digits are the number of a payment card: 13 to 19 of them, as issuers begin them, with Luhn's check digit.
 
-    >>> is_card("4111 1111 1111 1111"), is_card("4111 1111 1111 1112"), is_card("0000000000000000")
+    >>> is_card("4111111111111111"), is_card("4111111111111112"), is_card("0000000000000000")
     (True, False, False)
     """
-    digits = [int(each) for each in text if each.isdigit()]
+    digits = [int(each) for each in text]
     if not 13 <= len(digits) <= 19 or digits[0] not in (2, 3, 4, 5, 6):
         return False
     doubled = (2 * each - 9 * (2 * each > 9) if at % 2 else each for at, each in enumerate(reversed(digits)))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar, overload
 
 from driftline_client import contract
-from driftline_client.outcome import Decision, Denied, Lost, OnSilence, Undecided
+from driftline_client.outcome import Decision, Denied, Lost, OnSilence, Undecided, on_silence_of
 
 if TYPE_CHECKING:
     from driftline_client.client import Client
@@ -21,13 +22,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 NOT_RUN = "not run: the decision was against it"
 
+_log = logging.getLogger("driftline.client")
+
 
 class Call(NamedTuple):
     """A call that was told of, and is yet to run."""
 
     id: str
     tool: str
-    decided: Future[Decision] | None
+    decided: Future[Decision | None] | None
 
 
 class Session:
@@ -45,9 +48,11 @@ class Session:
         self, client: Client, session_id: str, root: str, wait_s: float, on_silence: OnSilence
     ) -> None:
         self.id, self.root, self.lost = session_id, root, 0
-        self._client, self._wait_s, self._on_silence = client, wait_s, on_silence
+        self._client, self._wait_s, self._on_silence = client, wait_s, on_silence_of(on_silence)
         self._seq = self._calls = 0
-        self._lock = threading.Lock()  # numbers must reach the log in their order
+        self._lock = (
+            threading.RLock()
+        )  # numbers must reach the log in their order; a full buffer tells at once
         self._why_lost = ""
         self._over = False
 
@@ -55,7 +60,7 @@ class Session:
 
     def amend(self, intent: str, *, attestation: str | None = None, **more: Any) -> None:
         """The *user* changed their mind; never what the agent itself plans. `more`: as of `Client.session`."""
-        self._send("intent.amended", intent=self._client.intent(intent, more), attestation=attestation)
+        self.send("intent.amended", intent=self._client.intent(intent, more), attestation=attestation)
 
     def offer(
         self,
@@ -66,43 +71,53 @@ class Session:
     ) -> None:
         """Other tools from now on: those that joined or are declared otherwise, and the names of those that `left`."""
         declared = [contract.tool(each) for each in tools]
-        self._send(
-            "catalogue.changed",
-            tools=declared,
-            left=None if left is None else list(left),
-            attestation=attestation,
-        )
+        gone = None if left is None else list(left)
+        self.send("catalogue.changed", tools=declared, left=gone, attestation=attestation)
 
     def call(
         self, tool: str, arguments: Mapping[str, Any], *, credential: Mapping[str, Any] | None = None
     ) -> Call:
-        """Tell of a call before the tool runs; `check` then says whether it may. `RuntimeError` once the session is over."""
-        if self._over:
-            raise RuntimeError(f"session {self.id} is over; begin a new one")
+        """Tell of a call before the tool runs; `check` then says whether it may.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A name or a shape that the contract does not know, or arguments that are too large for a record. Nothing was sent, and the
+            call may not run.
+        RuntimeError
+            The session is over.
+        """
         if not isinstance(arguments, Mapping):
             raise TypeError(f"arguments: an object, not {type(arguments).__name__}")
         shown = self._client.shown.arguments(dict(arguments))
         with self._lock:
+            if self._over:
+                raise RuntimeError(f"session {self.id} is over; begin a new one")
             call_id = f"{self.id}:{self._calls}"
-            decided = self._client.expect(self.id, call_id)
-            fields = {"call_id": call_id, "tool": tool, "arguments": shown}
-            self._send_locked(
-                "tool.called", {**fields, "credential": None if credential is None else dict(credential)}
-            )
+            decided = self._client.expect(self, call_id, self._seq)
+            held = None if credential is None else dict(credential)
+            try:
+                fields = {"call_id": call_id, "tool": tool, "arguments": shown, "credential": held}
+                self._send_locked("tool.called", fields, lambda: self._client.give_up(self, call_id))
+            except Exception:
+                self._client.give_up(self, call_id)
+                raise
             self._calls += 1
         return Call(call_id, tool, decided)
 
     def returned(self, call: Call, result: Any, *, ok: bool = True) -> None:
         """Tell what came back: text or JSON, cut to what Driftline looks at."""
         shown = contract.cut(self._client.shown.result(result))
-        self._send("tool.returned", call_id=call.id, status="ok" if ok else "error", result=shown)
+        self.send("tool.returned", call_id=call.id, status="ok" if ok else "error", result=shown)
 
     def end(self, reason: str = "done") -> None:
         """The task is over, and with it the credentials that were issued for it. Said once."""
-        if not self._over:
+        with self._lock:
+            if self._over:
+                return
             self._over = True
-            self._send("session.ended", reason=reason[: contract.MAX_NAME])
-            self._client.forget(self)
+            self._send_locked("session.ended", {"reason": str(reason)[: contract.MAX_NAME] or "done"})
+        self._client.forget(self)
 
     # ------------------------------------------------------------------ what was decided
 
@@ -123,42 +138,43 @@ class Session:
         Undecided
             No decision came in time, and silence raises.
         Lost
-            Events of the session did not arrive, and silence raises: no decision would be on all of it.
+            Events of the session did not arrive, so no decision came, and silence raises.
         """
-        decided, wait_s = self._awaited(call), self._wait_s if wait_s is None else wait_s
+        decided, means = self._awaited(call, on_silence)
+        wait_s = self._wait_s if wait_s is None else wait_s
         try:
-            decision = None if self.lost else decided.result(wait_s)
-        except (FutureTimeout, CancelledError):
+            decision = decided.result(wait_s)
+        except FutureTimeout:
             decision = None
-        return self._ruled(call, decision, wait_s, on_silence)
+        return self._ruled(call, decision, wait_s, means)
 
     async def acheck(
         self, call: Call, *, wait_s: float | None = None, on_silence: OnSilence | None = None
     ) -> Decision | None:
         """As `check`, for an event loop."""
-        decided, wait_s = self._awaited(call), self._wait_s if wait_s is None else wait_s
         import asyncio  # who has no event loop need not load one
 
-        decision: Decision | None = None
-        if not self.lost:
+        decided, means = self._awaited(call, on_silence)
+        wait_s = self._wait_s if wait_s is None else wait_s
+        try:
             # Shielded: who stops waiting takes the answer from nobody else.
-            done, _ = await asyncio.wait([asyncio.ensure_future(_answer(decided))], timeout=wait_s)
-            decision = next((each.result() for each in done), None)
-        return self._ruled(call, decision, wait_s, on_silence)
+            decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), wait_s)
+        except TimeoutError:
+            decision = None
+        return self._ruled(call, decision, wait_s, means)
 
-    def _awaited(self, call: Call) -> Future[Decision]:
+    def _awaited(self, call: Call, on_silence: OnSilence | None) -> tuple[Future[Decision | None], OnSilence]:
         if call.decided is None:
             raise RuntimeError("nothing reads decisions here; make the client with decisions=True")
-        return call.decided
+        return call.decided, self._on_silence if on_silence is None else on_silence_of(on_silence)
 
     def _ruled(
-        self, call: Call, decision: Decision | None, wait_s: float, on_silence: OnSilence | None
+        self, call: Call, decision: Decision | None, wait_s: float, means: OnSilence
     ) -> Decision | None:
         if decision is not None:
             if decision.stops:
                 raise Denied(call.tool, decision)
             return decision
-        means = self._on_silence if on_silence is None else on_silence
         if means == "deny":
             raise Denied(call.tool, None)
         if means == "raise" and self.lost:
@@ -177,65 +193,84 @@ class Session:
     def tool(
         self, *, name: str | None = None, on_silence: OnSilence | None = None, wait_s: float | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    @overload
+    def tool(
+        self,
+        run: Callable[P, R],
+        *,
+        name: str | None = None,
+        on_silence: OnSilence | None = None,
+        wait_s: float | None = None,
+    ) -> Callable[P, R]: ...
     def tool(
         self, run: Any = None, *, name: str | None = None, on_silence: Any = None, wait_s: Any = None
     ) -> Any:
         """Have a function, or a coroutine function, told of, decided on, run and told of again.
 
-        What is told are its arguments by their names. A call that may not run raises `Denied`; what the function raises is told and
-        goes on.
+        What is told are its arguments by their names, defaults too. A call that may not run raises `Denied`; what the function raises
+        is told and goes on. Arguments that change while the call waits run changed: give tools values, not shared objects.
+
+        Raises
+        ------
+        TypeError
+            A generator, whose answer is told too late to be judged: use `call`, `check` and `returned`.
         """
         if run is None:
             return functools.partial(self.tool, name=name, on_silence=on_silence, wait_s=wait_s)
-        signature, named = inspect.signature(run), name or run.__name__
-        how = {"wait_s": wait_s, "on_silence": on_silence}
+        if on_silence is not None:
+            on_silence_of(on_silence)
+        inner = run
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        kinds = (inner, getattr(inner, "__call__", None))  # noqa: B004  (an object whose call is a coroutine function is one)
+        if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in kinds):
+            raise TypeError("a generator is told with call, check and returned, not with tool")
+        named = name or getattr(inner, "__name__", None) or type(inner).__name__
+        wrapped = _Wrapped(self, run, inspect.signature(inner), named, wait_s, on_silence)
+        if any(inspect.iscoroutinefunction(each) for each in kinds):
 
-        def told(args: Any, kwargs: Any) -> Call:
-            bound = signature.bind(*args, **kwargs)
-            return self.call(named, _by_name(signature, bound.arguments))
-
-        if inspect.iscoroutinefunction(run):
-
-            @functools.wraps(run)
+            @functools.wraps(inner, updated=())
             async def arun(*args: Any, **kwargs: Any) -> Any:
-                call = told(args, kwargs)
-                with self._telling(call) as tells:
-                    if call.decided is not None:
-                        await self.acheck(call, **how)
-                    return tells(await run(*args, **kwargs))
+                return await wrapped.arun(args, kwargs)
 
             return arun
 
-        @functools.wraps(run)
+        @functools.wraps(inner, updated=())
         def runs(*args: Any, **kwargs: Any) -> Any:
-            call = told(args, kwargs)
-            with self._telling(call) as tells:
-                if call.decided is not None:
-                    self.check(call, **how)
-                return tells(run(*args, **kwargs))
+            return wrapped.run(args, kwargs)
 
         return runs
 
-    def _telling(self, call: Call) -> _Telling:
-        return _Telling(self, call)
+    def tell(self, call: Call, result: Any, *, ok: bool = True) -> None:
+        """As `returned`, for a tool that ran: what it did stands, though nothing can be told of it."""
+        try:
+            self.returned(call, result, ok=ok)
+        except Exception as error:
+            _log.warning("what %s returned cannot be told (%s)", call.id, type(error).__name__)
+            self.returned(call, f"<{type(result).__name__}, which cannot be told>", ok=ok)
 
     # ------------------------------------------------------------------ on the bus
 
-    def _send(self, kind: str, **fields: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
+        """Put an event on its way; a field that is None is left out."""
         with self._lock:
             self._send_locked(kind, fields)
 
-    def _send_locked(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def _send_locked(
+        self, kind: str, fields: Mapping[str, Any], lost: Callable[[], None] | None = None
+    ) -> None:
         said = {name: value for name, value in fields.items() if value is not None or name == "result"}
         contract.check(kind, said)
-        self._client.send(self, kind, self._seq, said, self._arrived)
-        self._seq += 1
 
-    def _arrived(self, error: Exception | None) -> None:
-        """Hears of each event once, on a thread of the bus."""
-        if error is not None:
-            self.lost += 1
-            self._why_lost = self._why_lost or type(error).__name__
+        def arrived(error: Exception | None) -> None:
+            if error is not None:
+                self.lost += 1
+                self._why_lost = self._why_lost or type(error).__name__
+                if lost is not None:
+                    lost()
+
+        self._client.send(self, kind, self._seq, said, arrived)
+        self._seq += 1
 
     def __enter__(self) -> Self:
         return self
@@ -254,45 +289,76 @@ class Session:
         self.end("done" if kind is None else f"failed: {kind.__name__}")
 
 
-class _Telling:
-    """Tells how a call ended, whichever way."""
+class _Wrapped(NamedTuple):
+    """A tool with what goes around it."""
 
-    def __init__(self, session: Session, call: Call) -> None:
-        self._session, self._call = session, call
+    session: Session
+    runs: Callable[..., Any]
+    signature: inspect.Signature
+    name: str
+    wait_s: float | None
+    on_silence: OnSilence | None
 
-    def __enter__(self) -> Callable[[Any], Any]:
-        return self._ran
-
-    def _ran(self, result: Any) -> Any:
-        self._session.returned(self._call, result)
+    def run(self, args: Any, kwargs: Any) -> Any:
+        call = self._told(args, kwargs)
+        try:
+            if call.decided is not None:
+                self.session.check(call, wait_s=self.wait_s, on_silence=self.on_silence)
+        except BaseException:
+            self.session.tell(call, NOT_RUN, ok=False)
+            raise
+        try:
+            result = self.runs(*args, **kwargs)
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        if inspect.isawaitable(result):
+            return self._later(call, result)
+        self.session.tell(call, result)
         return result
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            return
-        stopped = isinstance(error, Denied | Undecided | Lost)
-        self._session.returned(
-            self._call, NOT_RUN if stopped else f"failed: {kind.__name__}: {error}", ok=False
-        )
+    async def arun(self, args: Any, kwargs: Any) -> Any:
+        call = self._told(args, kwargs)
+        try:
+            if call.decided is not None:
+                await self.session.acheck(call, wait_s=self.wait_s, on_silence=self.on_silence)
+        except BaseException:
+            self.session.tell(call, NOT_RUN, ok=False)
+            raise
+        return await self._later(call, self.runs(*args, **kwargs))
 
+    async def _later(self, call: Call, result: Awaitable[Any]) -> Any:
+        try:
+            found = await result
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        self.session.tell(call, found)
+        return found
 
-async def _answer(decided: Future[Decision]) -> Decision | None:
-    import asyncio
+    def _failed(self, call: Call, error: BaseException) -> None:
+        try:
+            text = str(error)
+        except Exception:  # what an exception says of itself hides no exception
+            text = ""
+        self.session.tell(call, f"failed: {type(error).__name__}: {text}", ok=False)
 
-    try:
-        return await asyncio.shield(asyncio.wrap_future(decided))
-    except CancelledError:
-        return None
+    def _told(self, args: Any, kwargs: Any) -> Call:
+        run = self.runs
+        while isinstance(run, functools.partial):
+            args, kwargs, run = (*run.args, *args), {**run.keywords, **kwargs}, run.func
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return self.session.call(self.name, _by_name(self.signature, bound.arguments))
 
 
 def _by_name(signature: inspect.Signature, bound: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by their names; those of ``**kwargs`` stand beside the others."""
+    """Arguments by their names; those of ``**kwargs`` stand beside the others, unless one has another's name."""
     named: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     for name, value in bound.items():
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            named |= value
-        elif name not in ("self", "cls"):
+            rest = value if not set(value) & set(bound) else {name: value}
+        else:
             named[name] = value
-    return named
+    return named | rest

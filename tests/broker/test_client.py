@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from driftline_client import Client, Denied, Session, Undecided
 
+from stream.events import EVENTS
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
 from tests.broker.test_worker import broker, settings
-from tests.worker import Worker, wait_until
+from tests.worker import Worker, live, wait_until
 
 pytestmark = [
     pytest.mark.broker,
@@ -35,6 +36,7 @@ import sys
 from models.release.registry import NullModel
 from stream import bootstrap
 from stream.policy import load_policy
+from stream.events import EVENTS
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
@@ -160,6 +162,25 @@ def test_a_call_that_the_contract_refuses_is_never_allowed(client: Client) -> No
         session.check(session.call("read_invoice", {"number": 17}), on_silence="allow")
     assert stopped.value.decision is not None
     assert "declaration_refused" in stopped.value.decision.document["marks"]
+
+
+def test_a_script_that_forgets_to_close_loses_nothing_that_it_said(bootstrap: str) -> None:
+    program = f"""
+from driftline_client import Client
+client = Client({bootstrap!r}, tenant="forgets", on_silence="allow")
+session = client.session("Read it.", session_id="forgotten")
+for n in range(40):
+    session.returned(session.call("read", {{"n": n}}), "x" * 1000)
+session.end()
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "client")}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], env=environment, check=True, timeout=120)
+    found = [
+        value
+        for key, value in live(Settings(bootstrap=bootstrap, partitions=2), EVENTS)
+        if key == b"forgotten"
+    ]
+    assert len(found) == 82
 
 
 @pytest.mark.slow

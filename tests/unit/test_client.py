@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import re
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from driftline_client.privacy import Hidden
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
-from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.future import Future
 
 from models.contracts import (
@@ -82,7 +84,9 @@ class Bus:
         sending.success(None)
         event = json.loads(value)
         if event["type"] == "tool.called" and (decided := self.decides(event)) is not None:
-            named = {each: event[each] for each in ("session_id", "call_id")}
+            named = {each: event[each] for each in ("session_id", "call_id", "tenant")} | {
+                "event_id": event["id"]
+            }
             self.answers.put((key, json.dumps({**named, "enforced": True, **decided}).encode()))
         return sending
 
@@ -376,16 +380,93 @@ def test_one_reader_answers_any_number_of_waiters_each_with_its_own(bus: Bus, cl
 def test_decisions_of_others_and_what_no_worker_wrote_are_passed_by(bus: Bus, client: Client) -> None:
     session = client.session("Pay it.")
     call = session.call("pay", {})
-    named = {"session_id": session.id, "call_id": call.id, "verdict": "deny", "enforced": True}
-    key = session.id.encode()
-    bus.answers.put((b"another", json.dumps(named).encode()))
-    for odd in (b"", b"[]", b"3", b"{}", b"\xff"):
+    key, named = (
+        session.id.encode(),
+        {"session_id": session.id, "call_id": call.id, "event_id": f"{session.id}/1"},
+    )
+    allow = {**named, "tenant": "acme", "verdict": "allow", "enforced": True}
+    bus.answers.put((b"another", json.dumps(allow).encode()))
+    for other in (
+        {"tenant": "globex"},
+        {"event_id": f"{session.id}/0"},
+        {"session_id": "another"},
+        {"call_id": [1]},
+    ):
+        bus.answers.put((key, json.dumps({**allow, **other}).encode()))
+    for odd in (b"", b"[]", b"3", b"{}", b"\xff", b"[" * 200_000):
         bus.answers.put((key, odd))
-    bus.answers.put((key, json.dumps({**named, "verdict": "allow"}).encode()))
-    bus.answers.put((key, json.dumps(named).encode()))  # a repeat of another content changes nothing
-    found = session.check(call)
-    assert found is not None
-    assert found.verdict == "allow"
+    with pytest.raises(Undecided):
+        session.check(call, wait_s=1.0)
+    bus.answers.put((key, json.dumps({**allow, "verdict": "deny"}).encode()))
+    with pytest.raises(Denied):
+        session.check(call)
+    bus.answers.put((key, json.dumps(allow).encode()))  # a repeat of another content changes nothing
+    with pytest.raises(Denied):
+        session.check(call)
+
+
+def test_a_name_of_a_session_that_is_open_is_refused(bus: Bus, client: Client) -> None:
+    first = client.session("Pay it.", session_id="order-17")
+    with pytest.raises(ValueError, match="order-17 is open already"):
+        client.session("Pay all.", session_id="order-17")
+    first.end()
+    client.session("Pay it.", session_id="order-18").end()
+
+
+def test_arguments_too_large_for_a_record_stop_their_call_alone(bus: Bus, client: Client) -> None:
+    bus.decides = denied
+    session = client.session("Pay it.", on_silence="allow")
+    with pytest.raises(ValueError, match="of which a record takes 1,000,000"):
+        session.call("pay", {"note": "x" * 999_999, "more": "y" * 99_999})
+    bus.fails = lambda taken: MessageSizeTooLargeError() if b"lost" in taken.value else None
+    assert session.check(session.call("pay", {"note": "lost"})) is None  # silence, which allows here
+    with pytest.raises(Denied):  # and a decision that does come stops all the same
+        session.check(session.call("pay", {}))
+    assert client.n_waiting == 0
+
+
+@pytest.mark.parametrize("odd", ["Deny", "denied", "", 0])
+def test_a_misspelt_word_on_silence_is_refused_wherever_it_is_said(
+    bus: Bus, client: Client, odd: Any
+) -> None:
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    said: list[Callable[[], Any]] = [
+        lambda: client.session("Pay it.", on_silence=odd),
+        lambda: session.tool(pay, on_silence=odd)("DE"),
+        lambda: session.check(call, on_silence=odd, wait_s=0.01),
+        lambda: asyncio.run(session.acheck(call, on_silence=odd, wait_s=0.01)),
+    ]
+    for each in said:
+        with pytest.raises(ValueError, match="expected allow, deny or raise"):
+            each()
+
+
+def test_who_still_waits_when_a_session_ends_meets_silence(bus: Bus, client: Client) -> None:
+    async def waits() -> None:
+        session = client.session("Pay it.")
+        waiting = asyncio.create_task(session.acheck(session.call("pay", {})))
+        await asyncio.sleep(0.05)
+        session.end()
+        with pytest.raises(Undecided):
+            await waiting
+
+    asyncio.run(waits())
+    assert client.n_waiting == 0
+
+
+def test_a_client_from_before_a_fork_says_so(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.")
+    child = os.fork()
+    if not child:
+        refused = 0
+        for each in (lambda: session.call("pay", {}), lambda: client.session("Pay it."), session.end):
+            try:
+                each()
+            except RuntimeError as error:
+                refused += "forked" in str(error)
+        os._exit(0 if refused == 3 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_without_the_right_to_read_decisions_silence_decides_and_the_log_says_why(
@@ -467,6 +548,88 @@ def test_a_tool_that_may_not_run_does_not(bus: Bus, client: Client) -> None:
     assert bus.documents()[-1]["reason"] == "failed: Denied"
 
 
+def test_what_is_told_is_what_runs(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+
+    def send(to: str, /, amount: int = 7, **headers: Any) -> str:
+        return to
+
+    def run(self: str) -> str:
+        return self
+
+    class Host:
+        def look(self, n: int = 3) -> int:
+            return n
+
+        async def __call__(self, n: int) -> int:
+            return n
+
+    with client.session("Do it.") as session:
+        session.tool(send)("evil@x", to="boss@corp")
+        session.tool(run)("DROP TABLE")
+        session.tool(Host().look)()
+        session.tool(partial(send, "evil@x", cc="me"), name="bound")(amount=9)
+        assert asyncio.run(session.tool(Host(), name="host")(4)) == 4  # type: ignore[arg-type]
+        later = session.tool(lambda: asyncio.sleep(0, "late"), name="later")
+        assert asyncio.run(_awaited(later)) == "late"
+    client.flush(30)
+    told = [(e["tool"], e["arguments"]) for e in bus.documents() if e["type"] == "tool.called"]
+    assert told == [
+        ("send", {"to": "evil@x", "amount": 7, "headers": {"to": "boss@corp"}}),
+        ("run", {"self": "DROP TABLE"}),
+        ("look", {"n": 3}),
+        ("bound", {"to": "evil@x", "amount": 9, "cc": "me"}),
+        ("host", {"n": 4}),
+        ("later", {}),
+    ]
+    assert [e["result"] for e in bus.documents() if e["type"] == "tool.returned"] == [
+        "evil@x", "DROP TABLE", 3, "evil@x", 4, "late",
+    ]  # fmt: skip
+
+
+async def _awaited(run: Callable[[], Any]) -> Any:
+    return await run()
+
+
+def test_what_a_tool_did_stands_though_it_cannot_be_told(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def fails() -> None:
+        raise Silent
+
+    with suppress(Silent), client.session("Do it.") as session:
+        huge = session.tool(lambda: 10**5000, name="huge")()
+        assert huge == 10**5000
+        session.tool(fails)()
+    client.flush(30)
+    returned = [(e["status"], e["result"]) for e in bus.documents() if e["type"] == "tool.returned"]
+    assert [status for status, _ in returned] == ["ok", "error"]
+    assert returned[1][1] == "failed: Silent: "
+
+
+def test_a_tool_that_is_denied_within_another_does_not_unsay_the_other(bus: Bus, client: Client) -> None:
+    bus.decides = lambda event: denied(event) if event["tool"] == "inner" else allowed(event)
+    with suppress(Denied), client.session("Do it.") as session:
+        inner = session.tool(lambda: None, name="inner")
+        session.tool(lambda: inner(), name="outer")()
+    client.flush(30)
+    told = [e["result"].split(":")[0] for e in bus.documents() if e["type"] == "tool.returned"]
+    assert told == ["not run", "failed"]
+
+
+def test_a_generator_is_no_tool(client: Client) -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+
+    session = client.session("Read it.")
+    with pytest.raises(TypeError, match="call, check and returned"):
+        session.tool(rows)
+
+
 # ------------------------------------------------------------------ a bus that is away
 
 
@@ -528,6 +691,34 @@ def test_closing_gives_what_is_on_its_way_its_time_and_no_more(bus: Bus) -> None
     assert client.lost == 2
 
 
+def test_a_bus_that_takes_long_to_refuse_holds_up_no_close(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+
+    def slow() -> Bus:
+        let_go.wait(20)
+        raise OSError
+
+    monkeypatch.setattr("driftline_client.client.clients", lambda *_: (slow, lambda: bus))
+    client = Client("nowhere:9", on_silence="allow", decisions=False)
+    sessions = [client.session(f"Task {n}.") for n in range(5)]
+    began = time.monotonic()
+    client.close(0.2)
+    assert time.monotonic() - began < 10
+    assert (client.lost, [each.lost for each in sessions]) == (5, [1] * 5)
+    let_go.set()
+
+
+def test_a_producer_that_failed_for_good_is_made_anew(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.")
+    client.flush(30)
+    bus.raises = [KafkaError("producer is in an error state")]
+    session.call("pay", {})
+    session.call("pay", {})
+    client.flush(30)
+    assert session.lost == 1
+    assert [each["seq"] for each in bus.documents()] == [0, 2]
+
+
 # ------------------------------------------------------------------ what never leaves
 
 
@@ -551,6 +742,46 @@ def test_secrets_and_cards_leave_as_the_same_fingerprint_wherever_they_stand(
     assert card in declared["intent"]["text"]
     assert card in returned["result"]
     assert called["arguments"]["deep"][0]["note"].startswith("key fp:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CARD} 123", f"{CARD} 12/26", f"17 {CARD}", f"card-{CARD}", "cc_4111111111111111", "4111111111111111.0",
+        "4111.1111.1111.1111", "4111\u00a01111\u00a01111\u00a01111", "5555555555554444,4111111111111111",
+        "3782 822463 10005", "1 " * 99 + CARD, json.dumps({"t": f"x\n{KEY}"}), f"%0A{KEY}", repr(f"\t{KEY}"),
+    ],
+)  # fmt: skip
+def test_however_a_secret_stands_it_does_not_leave(text: str) -> None:
+    told = Redaction(b"k" * 32).text(text)
+    for digits in ("4111", "5555555555554444", "822463", KEY):
+        assert digits not in told
+    assert "fp:" in told
+
+
+def test_every_part_of_a_session_is_looked_at(bus: Bus, client: Client) -> None:
+    tools = [{"name": "pay", "description": KEY, "parameters": {"default": KEY}}]
+    held = [{"broker": "vault", "kind": "token", "value": KEY}]
+    more: dict[str, Any] = {"plan": [KEY], "resources": [KEY], "agent": {"id": KEY}, "credentials": held}
+    with client.session(KEY, tools=tools, **more) as session:
+        session.call("pay", {KEY: KEY, "b": KEY.encode(), "f": 4111111111111111.0}, credential=held[0])
+        session.end(KEY)
+    client.flush(30)
+    sent = b"".join(each.value for each in bus.sent)
+    assert KEY.encode() not in sent
+    assert b"4111111111111111" not in sent
+    # As Driftline itself names a secret that stands in a reference's place.
+    assert bus.documents()[0]["credentials"][0]["value"] == secrets.digested(KEY)
+
+
+def test_what_is_looked_at_is_bounded() -> None:
+    many: Any = ["x"]
+    for _ in range(40):
+        many = [many, many]
+    began = time.monotonic()
+    for value in (many, "4111 " * 200_000, "1 " * 500_000, {"deep": "x" * 50_000_000}):
+        Redaction().result(value)
+    assert time.monotonic() - began < 60
 
 
 def test_the_shapes_are_those_of_driftline() -> None:
