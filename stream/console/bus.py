@@ -165,12 +165,14 @@ class Follower:
         try:
             async with asyncio.timeout(LOOK_S):
                 ends = await consumer.end_offsets(places)
+                # Where it would read on, not behind the last record: markers of transactions stand in the log, and are no records.
+                read_to = {place: await consumer.position(place) for place in places}
         except (KafkaError, TimeoutError) as error:
             return self._is_away(type(error).__name__)
         behind: dict[str, int] = {}
         for place, end in ends.items():
             base = self._settings.base(place.topic)
-            behind[base] = behind.get(base, 0) + max(0, end - self.places.get(place, 0))
+            behind[base] = behind.get(base, 0) + max(0, end - read_to[place])
         if self._index.away or behind != self._index.behind:
             self._index.version += 1
         self._index.away, self._index.behind = "", behind

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from models.contracts import Decision
+from tests import builders as b
 
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 12_500_000
@@ -98,6 +99,8 @@ def test_the_installed_command_replays_a_shipped_sample(installed: Path, tmp_pat
 def test_training_without_corpora_says_in_a_sentence_where_they_are(
     installed: Path, tmp_path: Path, corpora: str | None
 ) -> None:
+    session = b.attacked("Pay the rent.", "Pay a stranger.", [{"tool": "pay", "arguments": {"amount": 4}}], 0)
+    (tmp_path / "sessions.jsonl").write_text(json.dumps(session) + "\n", encoding="utf-8")
     named = ("env", f"DRIFTLINE_CORPORA={corpora}") if corpora else ()
     refused = run(*named, installed / "driftline", "train", "sessions.jsonl", cwd=tmp_path)
     assert refused.returncode == 2, refused.stderr
