@@ -36,6 +36,8 @@ Action = Literal["read", "write", "execute"]
 KINDS: tuple[Action, ...] = ("read", "write", "execute")
 """The kinds of action, from the least to the most."""
 Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
+FLAGGED: tuple[Verdict, ...] = ("alert", "deny", "revoke")
+"""Verdicts that somebody hears of, the mildest first."""
 Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
 Family = Literal["intent", "provenance", "scope", "sequence", "tempo", "identity", "content"]
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from models.contracts import FLAGGED
 from models.text.quotes import Quotes
 from stream.events import (
     ALERTS,
@@ -58,7 +59,6 @@ MAX_IDENTIFIER = 256
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
 OF_VOLUME = campaigns.ANALYTIC[0], volume.ANALYTIC[0]
 """Whose findings say how many there are, and go on."""
-FLAGGED = ("alert", "deny", "revoke")
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from statistics import median
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from models.contracts import FAMILIES
-from stream.console.index import FLAGGED, Index, Row
+from models.contracts import FAMILIES, FLAGGED
+from stream.console.index import Index, Row
 from stream.outbound.ocsf import SEVERITY
 
 PAGE = 50

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from models.contracts import FLAGGED
 from models.errors import InputError
 from models.text.quotes import Quotes
-from stream.console.index import FLAGGED, Index, Kept, Row, listed, member, shares
+from stream.console.index import Index, Kept, Row, listed, member, shares
 from stream.console.quoting import Given, Letters, Line, given, telling
 from stream.events import (
     ALERTS,

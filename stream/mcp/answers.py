@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.contracts import FAMILIES, Action, Family, Standing, Verdict
-from stream.console.index import FLAGGED, Index, Kept, Row
+from models.contracts import FAMILIES, FLAGGED, Action, Family, Standing, Verdict
+from stream.console.index import Index, Kept, Row
 from stream.console.listing import Filters, is_closed, risk
 from stream.console.quoting import Line as Quote
 from stream.console.story import FAILED, FATES, RAN, STANDINGS, Call, Story, told, trail_of

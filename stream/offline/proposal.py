@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
-from models.contracts import Action, CredentialRef
+from models.contracts import FLAGGED, Action, CredentialRef
 from models.errors import ConfigError, InputError
 from models.text.documents import leaves
 from models.text.secrets import digested
@@ -34,7 +34,6 @@ from stream.offline.replay import replay
 from stream.policy import SCORE, Policy, parse_policy
 from stream.signals.registry import FOLLOWS
 
-ALARMING = frozenset({"alert", "deny", "revoke"})
 EXCEPTED = "identity.credential_long_lived"
 """The signal that a policy can except a single credential from."""
 MAX_VALUE = 256
@@ -104,7 +103,7 @@ def judged(files: Sequence[Path], judge: Judge, *, case: str = "", root: str | N
         if output.topic == DECISIONS:
             decision = orjson.loads(output.value)
             found.n_calls += 1
-            if decision["verdict"] in ALARMING:
+            if decision["verdict"] in FLAGGED:
                 place = decision["tenant"], decision["session_id"], decision["call_seq"]
                 found.alarms.setdefault(place, decision)
         elif output.topic == CASES and case and (told := orjson.loads(output.value))["case_id"] == case:

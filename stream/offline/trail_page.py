@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from html import escape
 
+from models.contracts import FLAGGED
 from stream.events import counted, printable
 from stream.offline.trail import Trail
 from stream.offline.trail_entries import Entry
@@ -26,7 +27,6 @@ tbody td:nth-child(-n+2) { white-space: nowrap; font-variant-numeric: tabular-nu
 .gap td { color: var(--gap); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em; }
 """
-_BAD = ("alert", "deny", "revoke")
 
 
 def page(trail: Trail) -> Iterator[str]:
@@ -83,7 +83,7 @@ def facts(trail: Trail) -> Iterator[tuple[str, str]]:
 
 
 def _row(entry: Entry) -> str:
-    bad = entry.kind == "decided" and entry.data["verdict"] in _BAD
+    bad = entry.kind == "decided" and entry.data["verdict"] in FLAGGED
     mark = ' class="gap"' if entry.kind == "gap" else ' class="bad"' if bad else ""
     document = json.dumps(entry.data, ensure_ascii=False, indent=1, sort_keys=True)
     data = "\n".join(escape(printable(line)) for line in document.split("\n"))

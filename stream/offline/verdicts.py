@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from models.contracts import FLAGGED
 from stream.events import member
 from stream.outbound.ocsf import agent_of, comment_of
 
@@ -16,7 +17,6 @@ LABELS: Mapping[str, str] = {
     "reopen": "unclear",
 }
 """The label of a recorded session (`models.training.dataset`) that a verdict stands for; ``unclear`` teaches nothing."""
-_ALARMING = frozenset({"alert", "deny", "revoke"})
 
 
 class Subject(NamedTuple):
@@ -95,7 +95,7 @@ def first_alarms(decisions: Iterable[Any], of: Iterable[Verdict]) -> dict[str, i
     cases = {(each.tenant, each.root_session_id, each.session_id): each.case_id for each in of}
     first: dict[str, int] = {}
     for each in decisions:
-        if not isinstance(each, dict) or each.get("verdict") not in _ALARMING:
+        if not isinstance(each, dict) or each.get("verdict") not in FLAGGED:
             continue
         place = str(each.get("tenant")), str(each.get("root_session_id")), str(each.get("session_id"))
         case, seq = cases.get(place), each.get("call_seq")

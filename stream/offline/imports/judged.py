@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from models.contracts import FLAGGED
 from models.text.quotes import without_secrets
 from stream.core.judge import Judge
 from stream.events import DECISIONS, QUARANTINE, Record, member, printable
@@ -16,8 +17,6 @@ from stream.offline.files import plain_record
 from stream.offline.imports.assembly import Made
 from stream.offline.replay import replay
 
-FLAGGED = ("alert", "deny", "revoke")
-"""Verdicts that somebody would have heard of, the mildest first."""
 WORST = 10
 MAX_TITLE = 200
 
