@@ -62,8 +62,8 @@ class Outbox:
         self._thread = threading.Thread(target=self._run, name="driftline-outbox", daemon=True)
         self._thread.start()
 
-    def put(self, item: Item) -> bool:
-        """Take an event; False if there is no room, of which `item.told` hears too."""
+    def put(self, item: Item) -> None:
+        """Take an event; where there is no room `item.told` hears of it at once."""
         with self._changed:
             size = len(item.value) + len(item.key)
             full = len(self._away) >= self._most_events or self._bytes_away + size > self._most_bytes
@@ -74,7 +74,6 @@ class Outbox:
                 self._changed.notify_all()
         if not taken:
             item.told(Overflow("the client is closed" if self._closing else "the buffer is full"))
-        return taken
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was taken has arrived or is lost; False if some is still on its way."""

@@ -118,22 +118,24 @@ class Client:
             "parent_session_id": None if parent is None else parent.id,
             "attestation": attestation,
         }
-        said = {"intent": self.intent(intent, more), **{k: v for k, v in fields.items() if v is not None}}
-        contract.check("session.declared", said)
         self._same_process()
         if self._answers is not None:
             self._answers.open(root.encode(), name)
-        session.send("session.declared", **said)
+        try:
+            session.send("session.declared", intent=self.intent(intent, more), **fields)
+        except Exception:
+            self.forget(session)  # nothing was sent: its name may be used
+            raise
         return session
 
     def intent(self, text: str, more: Mapping[str, Any]) -> dict[str, Any]:
-        """An intent as it leaves."""
+        """An intent with what its user named."""
         if not isinstance(text, str):
             raise TypeError(f"intent: the user's words as text, not {type(text).__name__}")
         said = {name: value for name, value in more.items() if value is not None}
         if named := self.shown.named(text):
             said["resources"] = [*said.get("resources", ()), *named]
-        return {"text": self._redacts.text(text), **said}
+        return {"text": text, **said}
 
     def expect(self, session: Session, call_id: str, seq: int) -> Future[Decision | None] | None:
         """What will be decided on a call; None where nothing reads decisions."""

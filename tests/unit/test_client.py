@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import driftline_client
 import pytest
 from driftline_client import Call, Client, Decision, Denied, Lost, Redaction, Session, Undecided, contract
 from driftline_client.privacy import Hidden
@@ -259,6 +260,16 @@ def test_what_the_contract_does_not_know_is_refused_before_anything_is_sent(
         client.session("Pay it.", **fields)
     assert client.flush(1)
     assert bus.sent == []
+
+
+def test_a_declaration_that_was_refused_leaves_its_name_free(bus: Bus, client: Client) -> None:
+    many = [{"name": f"tool_{n}", "description": "x" * 900} for n in range(1200)]
+    for fields in ({"acions": ["read"]}, {"tools": many}):
+        with pytest.raises((TypeError, ValueError)):
+            client.session("Pay it.", session_id="order-17", **fields)
+    client.session("Pay it.", session_id="order-17").end()
+    client.flush(30)
+    assert [each["seq"] for each in bus.documents()] == [0, 1]
 
 
 def test_a_call_of_another_shape_uses_up_no_number(bus: Bus, client: Client) -> None:
@@ -853,5 +864,6 @@ def test_the_client_needs_nothing_of_driftline_and_loads_kafka_when_it_is_used()
 
 
 def test_what_is_public_is_what_the_package_says() -> None:
+    assert all(hasattr(driftline_client, name) for name in driftline_client.__all__)
     assert isinstance(Call("c", "t", None), tuple)
     assert hasattr(Session, "tool")
