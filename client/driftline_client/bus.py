@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from driftline_client.outcome import Decision
@@ -118,7 +119,7 @@ class Outbox:
         left_s = max(0.0, self._give_up_at - time.monotonic())
         self.flush(left_s)
         if producer is not None:
-            producer.close(timeout=max(0.1, self._give_up_at - time.monotonic()))
+            _shut(producer, max(0.1, self._give_up_at - time.monotonic()))
 
     def _next(self) -> Item | None:
         with self._changed:
@@ -155,8 +156,20 @@ def _left(producer: Any, error: Exception) -> Any:
 
     if producer is None or not isinstance(error, KafkaError) or isinstance(error, MessageSizeTooLargeError):
         return producer
-    producer.close(timeout=0)
+    _shut(producer, 0)
     return None
+
+
+def _shut(producer: Any, timeout_s: float) -> None:
+    """Close a producer. kafka-python's raises where something is still on its way, and stays open: that is given up, as its owner has."""
+    from kafka.errors import KafkaError
+
+    try:
+        producer.close(timeout=timeout_s)
+    except KafkaError:
+        with suppress(AttributeError, KafkaError):
+            producer._sender.force_close()
+            producer.close(timeout=1)
 
 
 class _Waiting(NamedTuple):

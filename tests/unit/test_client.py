@@ -691,6 +691,20 @@ def test_closing_gives_what_is_on_its_way_its_time_and_no_more(bus: Bus) -> None
     assert client.lost == 2
 
 
+def test_a_producer_that_cannot_be_closed_ends_no_thread_with_an_error(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(timeout: float = 0) -> None:
+        raise KafkaTimeoutError  # as kafka-python's does while events are on their way to a broker that is gone
+
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(bus, "close", close)
+    with Client("nowhere:9", on_silence="allow", decisions=False) as client:
+        client.session("Pay it.")
+    assert (ended, client.lost) == ([], 0)
+
+
 def test_a_bus_that_takes_long_to_refuse_holds_up_no_close(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
 
