@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import threading
@@ -17,6 +18,19 @@ from driftline_client.outcome import Decision
 RETRY_S = 1.0
 """How long the bus is left alone after it could not be reached."""
 POLL_S = 0.2
+OWN = (
+    "tenant",
+    "on_silence",
+    "wait_s",
+    "decisions",
+    "topic",
+    "prefix",
+    "shown",
+    "trace",
+    "most_events",
+    "most_bytes",
+)
+"""What `Client` takes by name beside the settings of kafka-python."""
 Headers = Sequence[tuple[str, bytes]]
 
 _log = logging.getLogger("driftline.client")
@@ -315,7 +329,20 @@ class Answers:
 
 
 def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """What makes a producer that loses and reorders nothing, and what makes a consumer."""
+    """What makes a producer that loses and reorders nothing, and what makes a consumer.
+
+    Raises
+    ------
+    TypeError
+        A name in `security` that neither the client nor kafka-python has: nothing would be sent or read, and only the log would say so.
+    """
+    if security:
+        from kafka import KafkaProducer
+
+        if unknown := sorted(set(security) - set(KafkaProducer.DEFAULT_CONFIG)):
+            close = difflib.get_close_matches(unknown[0], (*OWN, *KafkaProducer.DEFAULT_CONFIG), 1)
+            mend = f"did you mean {close[0]!r}?" if close else "kafka-python has no such setting either"
+            raise TypeError(f"Client has no argument {unknown[0]!r}; {mend}")
 
     def producer() -> Any:
         from kafka import KafkaProducer
