@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import threading
@@ -9,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from driftline_client.outcome import Decision
@@ -16,6 +18,19 @@ from driftline_client.outcome import Decision
 RETRY_S = 1.0
 """How long the bus is left alone after it could not be reached."""
 POLL_S = 0.2
+OWN = (
+    "tenant",
+    "on_silence",
+    "wait_s",
+    "decisions",
+    "topic",
+    "prefix",
+    "shown",
+    "trace",
+    "most_events",
+    "most_bytes",
+)
+"""What `Client` takes by name beside the settings of kafka-python."""
 Headers = Sequence[tuple[str, bytes]]
 
 _log = logging.getLogger("driftline.client")
@@ -117,7 +132,7 @@ class Outbox:
         left_s = max(0.0, self._give_up_at - time.monotonic())
         self.flush(left_s)
         if producer is not None:
-            producer.close(timeout=max(0.1, self._give_up_at - time.monotonic()))
+            _shut(producer, max(0.1, self._give_up_at - time.monotonic()))
 
     def _next(self) -> Item | None:
         with self._changed:
@@ -154,8 +169,20 @@ def _left(producer: Any, error: Exception) -> Any:
 
     if producer is None or not isinstance(error, KafkaError) or isinstance(error, MessageSizeTooLargeError):
         return producer
-    producer.close(timeout=0)
+    _shut(producer, 0)
     return None
+
+
+def _shut(producer: Any, timeout_s: float) -> None:
+    """Close a producer. kafka-python's raises where something is still on its way, and stays open: that is given up, as its owner has."""
+    from kafka.errors import KafkaError
+
+    try:
+        producer.close(timeout=timeout_s)
+    except KafkaError:
+        with suppress(AttributeError, KafkaError):
+            producer._sender.force_close()
+            producer.close(timeout=1)
 
 
 class _Waiting(NamedTuple):
@@ -301,7 +328,20 @@ class Answers:
 
 
 def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """What makes a producer that loses and reorders nothing, and what makes a consumer."""
+    """What makes a producer that loses and reorders nothing, and what makes a consumer.
+
+    Raises
+    ------
+    TypeError
+        A name in `security` that neither the client nor kafka-python has: nothing would be sent or read, and only the log would say so.
+    """
+    if security:
+        from kafka import KafkaProducer
+
+        if unknown := sorted(set(security) - set(KafkaProducer.DEFAULT_CONFIG)):
+            close = difflib.get_close_matches(unknown[0], (*OWN, *KafkaProducer.DEFAULT_CONFIG), 1)
+            mend = f"did you mean {close[0]!r}?" if close else "kafka-python has no such setting either"
+            raise TypeError(f"Client has no argument {unknown[0]!r}; {mend}")
 
     def producer() -> Any:
         from kafka import KafkaProducer

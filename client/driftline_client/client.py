@@ -112,9 +112,11 @@ class Client:
             self._on_silence if on_silence is None else on_silence,
         )
         fields = {
-            "agent": None if agent is None else dict(agent),
+            "agent": dict(agent) if isinstance(agent, Mapping) else agent,
             "tools": None if tools is None else [contract.tool(each) for each in tools],
-            "credentials": None if credentials is None else [dict(each) for each in credentials],
+            "credentials": None
+            if credentials is None
+            else [dict(each) if isinstance(each, Mapping) else each for each in credentials],
             "parent_session_id": None if parent is None else parent.id,
             "attestation": attestation,
         }

@@ -95,7 +95,7 @@ class Session:
                 raise RuntimeError(f"session {self.id} is over; begin a new one")
             call_id = f"{self.id}:{self._calls}"
             decided = self._client.expect(self, call_id, self._seq)
-            held = None if credential is None else dict(credential)
+            held = dict(credential) if isinstance(credential, Mapping) else credential
             try:
                 fields = {"call_id": call_id, "tool": tool, "arguments": shown, "credential": held}
                 self._send_locked("tool.called", fields, lambda: self._client.give_up(self, call_id))

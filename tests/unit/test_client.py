@@ -246,6 +246,8 @@ def test_the_guide_s_first_example_runs_as_it_stands(bus: Bus, capsys: pytest.Ca
         ({"acions": ["read"]}, "did you mean 'actions'"),
         ({"actions": ["raed"]}, "actions are read, write and execute"),
         ({"tools": ["pay"]}, "tools: each is an object with name"),
+        ({"agent": "payer"}, "agent: an object with id"),
+        ({"credentials": ["lease/17"]}, "credentials: each is an object with broker"),
         ({"tools": [{"description": "Pays."}]}, "tools: name is missing"),
         ({"tools": [{"name": "pay", "descr": "Pays."}]}, "tools has no field 'descr'"),
         ({"credentials": [{"broker": "vault", "kind": "lease"}]}, "credentials: value is missing"),
@@ -342,6 +344,21 @@ def test_an_agent_reads_why_and_what_would_pass(bus: Bus, client: Client) -> Non
         "pay was not run: the payee is from a mail. What would pass: an intent that names it."
     )
     assert isinstance(stopped.value.decision, Decision)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("tenat", "Client has no argument 'tenat'; did you mean 'tenant'"),
+        ("security_protcol", "did you mean 'security_protocol'"),
+        ("zzzzz", "kafka-python has no such setting"),
+    ],
+)
+def test_a_setting_that_neither_the_client_nor_kafka_python_has_is_told_at_once(
+    named: str, told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        Client("nowhere:9", on_silence="allow", **{named: "x"})
 
 
 def test_silence_means_what_the_caller_said(bus: Bus, client: Client) -> None:
@@ -700,6 +717,20 @@ def test_closing_gives_what_is_on_its_way_its_time_and_no_more(bus: Bus) -> None
     assert client.lost == 1
     client.session("Too late.")
     assert client.lost == 2
+
+
+def test_a_producer_that_cannot_be_closed_ends_no_thread_with_an_error(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(timeout: float = 0) -> None:
+        raise KafkaTimeoutError  # as kafka-python's does while events are on their way to a broker that is gone
+
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(bus, "close", close)
+    with Client("nowhere:9", on_silence="allow", decisions=False) as client:
+        client.session("Pay it.")
+    assert (ended, client.lost) == ([], 0)
 
 
 def test_a_bus_that_takes_long_to_refuse_holds_up_no_close(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
