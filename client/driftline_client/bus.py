@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -18,19 +18,6 @@ from driftline_client.outcome import Decision
 RETRY_S = 1.0
 """How long the bus is left alone after it could not be reached."""
 POLL_S = 0.2
-OWN = (
-    "tenant",
-    "on_silence",
-    "wait_s",
-    "decisions",
-    "topic",
-    "prefix",
-    "shown",
-    "trace",
-    "most_events",
-    "most_bytes",
-)
-"""What `Client` takes by name beside the settings of kafka-python."""
 Headers = Sequence[tuple[str, bytes]]
 
 _log = logging.getLogger("driftline.client")
@@ -327,8 +314,15 @@ class Answers:
             waiting.decided.set_result(decision)
 
 
-def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def clients(
+    bootstrap: str, security: Mapping[str, Any], own: Collection[str] = ()
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What makes a producer that loses and reorders nothing, and what makes a consumer.
+
+    Parameters
+    ----------
+    own : collection of str
+        What may have been meant by a name that kafka-python lacks, beside its own settings.
 
     Raises
     ------
@@ -339,7 +333,7 @@ def clients(bootstrap: str, security: Mapping[str, Any]) -> tuple[Callable[[], A
         from kafka import KafkaProducer
 
         if unknown := sorted(set(security) - set(KafkaProducer.DEFAULT_CONFIG)):
-            close = difflib.get_close_matches(unknown[0], (*OWN, *KafkaProducer.DEFAULT_CONFIG), 1)
+            close = difflib.get_close_matches(unknown[0], (*own, *KafkaProducer.DEFAULT_CONFIG), 1)
             mend = f"did you mean {close[0]!r}?" if close else "kafka-python has no such setting either"
             raise TypeError(f"Client has no argument {unknown[0]!r}; {mend}")
 

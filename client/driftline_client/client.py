@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
 import sys
@@ -70,7 +71,7 @@ class Client:
         self._wait_s, self._on_silence, self._topic = wait_s, on_silence_of(on_silence), prefix + topic
         self._trace = trace or _of_opentelemetry
         self._pid = os.getpid()
-        producer, consumer = clients(bootstrap, security)
+        producer, consumer = clients(bootstrap, security, inspect.signature(type(self)).parameters)
         answers = self._answers = Answers(consumer, f"{prefix}agent.decisions.v1") if decisions else None
         self._outbox = Outbox(
             producer, partial(_heard, answers), most_events=most_events, most_bytes=most_bytes
