@@ -288,6 +288,8 @@ class Settings:
             "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
             "security_protocol": self.security_protocol,
             "bootstrap_timeout_ms": 10_000,  # the client's own 30 s is long to wait for a wrong address
+            # Asked for offsets, kafka-python 3.0 does not look for a leader that moved; it gives up after 30 s.
+            "metadata_max_age_ms": 10_000,
         }
         if self.security_protocol.startswith("SASL"):
             shared |= {
@@ -303,7 +305,8 @@ class Settings:
         """Connection arguments for aiokafka's clients; raises as `kafka` does."""
         shared = self.kafka()
         shared["bootstrap_servers"] = ",".join(shared["bootstrap_servers"])
-        del shared["bootstrap_timeout_ms"]  # kafka-python's alone
+        for of_kafka_python_alone in ("bootstrap_timeout_ms", "metadata_max_age_ms"):
+            del shared[of_kafka_python_alone]
         return shared
 
     def ssl_context(self) -> ssl.SSLContext:
