@@ -11,11 +11,13 @@ Nothing of Driftline's detector is needed, and Kafka's client is loaded when it 
 """
 
 from driftline_client.client import Client
-from driftline_client.outcome import Decision, Denied, DriftlineError, Lost, OnSilence, Undecided
+from driftline_client.outcome import Decision, Denied, DriftlineError, Lost, Revoked, Undecided
+from driftline_client.posture import ByClass, OnSilence, Posture
 from driftline_client.redaction import Redaction, Shown
 from driftline_client.session import Call, Session
 
 __all__ = [
+    "ByClass",
     "Call",
     "Client",
     "Decision",
@@ -23,7 +25,9 @@ __all__ = [
     "DriftlineError",
     "Lost",
     "OnSilence",
+    "Posture",
     "Redaction",
+    "Revoked",
     "Session",
     "Shown",
     "Undecided",

@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from driftline_client import contract
 from driftline_client.bus import Answers, Headers, Item, Outbox, clients
-from driftline_client.outcome import Decision, OnSilence, on_silence_of
+from driftline_client.outcome import Decision
+from driftline_client.posture import Posture, posture_of
 from driftline_client.redaction import Redaction, Shown
 from driftline_client.session import Session
 
@@ -42,8 +43,8 @@ class Client:
         Whose sessions these are.
     wait_s : float
         How long a call waits for its decision.
-    on_silence : {"allow", "deny", "raise"}
-        What it means when none comes in time. There is no default: only you know what a call may cost.
+    on_silence : {"allow", "deny", "raise"} or ByClass
+        What it means when none comes in time, for every call or by its class. There is no default: only you know what a call may cost.
     decisions : bool
         Whether decisions are read. Without, nothing is waited for, and nothing is stopped.
     topic, prefix : str
@@ -59,7 +60,7 @@ class Client:
     """
 
     def __init__(
-        self, bootstrap: str, *, tenant: str | None = None, on_silence: OnSilence, wait_s: float = 0.5,
+        self, bootstrap: str, *, tenant: str | None = None, on_silence: Posture, wait_s: float = 0.5,
         decisions: bool = True, topic: str = "agent.events.v1", prefix: str = "", shown: Shown | None = None,
         trace: Callable[[], Mapping[str, str]] | None = None, most_events: int = 10_000, most_bytes: int = 32 * 1024 * 1024,
         **security: Any,
@@ -68,7 +69,7 @@ class Client:
         self._redacts = Redaction()
         self.shown: Shown = self._redacts if shown is None else shown
         self.lost = 0
-        self._wait_s, self._on_silence, self._topic = wait_s, on_silence_of(on_silence), prefix + topic
+        self._wait_s, self._on_silence, self._topic = wait_s, posture_of(on_silence), prefix + topic
         self._trace = trace or _of_opentelemetry
         self._pid = os.getpid()
         producer, consumer = clients(bootstrap, security, inspect.signature(type(self)).parameters)
@@ -83,7 +84,7 @@ class Client:
         self, intent: str, *, session_id: str | None = None, parent: Session | None = None,
         agent: Mapping[str, Any] | None = None, tools: Iterable[Mapping[str, Any]] | None = None,
         credentials: Sequence[Mapping[str, Any]] | None = None, attestation: str | None = None,
-        wait_s: float | None = None, on_silence: OnSilence | None = None, **more: Any,
+        wait_s: float | None = None, on_silence: Posture | None = None, **more: Any,
     ) -> Session:  # fmt: skip
         """Begin a task: what the user asked for, in their words.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -126,6 +127,11 @@ def cut(result: Any) -> Any:
         return result[:MAX_RESULT]
     text = json.dumps(result, default=str, ensure_ascii=False)
     return result if len(text) <= MAX_JSON else text[:MAX_RESULT]
+
+
+def digest(arguments: Mapping[str, Any]) -> bytes:
+    """SHA-256 of a call's arguments, to tell whether what runs is what was decided on; of what JSON lacks by its text."""
+    return hashlib.sha256(json.dumps(dict(arguments), default=str, skipkeys=True).encode()).digest()
 
 
 def encoded(event: Mapping[str, Any]) -> bytes:

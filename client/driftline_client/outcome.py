@@ -3,19 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
-
-OnSilence = Literal["allow", "deny", "raise"]
-"""What it means when no decision comes in time."""
-
-
-def on_silence_of(value: Any) -> OnSilence:
-    """`value`, if it says what silence means; a misspelt one would let a call run."""
-    if value not in ("allow", "deny", "raise"):
-        raise ValueError(f"on_silence is {value!r}; expected allow, deny or raise")
-    found: OnSilence = value
-    return found
-
+from typing import Any, NamedTuple
 
 _REFUSED = frozenset({"refused", "declaration_refused"})
 
@@ -53,7 +41,16 @@ class Decision(NamedTuple):
     @property
     def stops(self) -> bool:
         """Whether the call may not run."""
-        return self.refused or (self.enforced and self.verdict in ("deny", "revoke"))
+        return self.refused or (self.enforced and self._against)
+
+    @property
+    def would_stop(self) -> bool:
+        """Whether it would have been stopped, were the policy enforced: in shadow that is not what was allowed."""
+        return not self.stops and self._against
+
+    @property
+    def _against(self) -> bool:
+        return self.verdict in ("deny", "revoke")
 
 
 class DriftlineError(Exception):
@@ -61,25 +58,54 @@ class DriftlineError(Exception):
 
 
 class Denied(DriftlineError):
-    """The call may not run.
+    """The call may not run. Its text is for the agent too: it says why, and what would pass.
 
-    Its text is for the agent too: it says why, and what would pass. ``decision`` is None where silence was to mean denial.
+    Attributes
+    ----------
+    tool : str
+    decision : Decision or None
+        None where nothing was decided: silence was to mean denial, or what was to run is not what was decided on.
+    why : str
+    would_pass : str
+        What would let such a call pass; empty where nothing is known to.
     """
 
-    def __init__(self, tool: str, decision: Decision | None) -> None:
+    def __init__(self, tool: str, decision: Decision | None, why: str = "") -> None:
         self.tool, self.decision = tool, decision
-        super().__init__(_told(tool, decision))
+        self.would_pass = "" if decision is None or decision.refused else decision.would_pass
+        self.why = why or _why(decision)
+        passes = f" What would pass: {self.would_pass}." if self.would_pass else ""
+        super().__init__(f"{self._begins()}: {self.why}.{passes}{self._next()}")
+
+    @classmethod
+    def by(cls, tool: str, decision: Decision) -> Denied:
+        """What a decision that stops a call raises."""
+        revoked = decision.verdict == "revoke" and not decision.refused
+        return Revoked(tool, decision) if revoked else Denied(tool, decision)
+
+    def _begins(self) -> str:
+        return f"{self.tool} was not run"
+
+    def _next(self) -> str:
+        return " Try again, or do without it." if self.decision is None else ""
 
 
-def _told(tool: str, decision: Decision | None) -> str:
+class Revoked(Denied):
+    """The call may not run, and the session's credentials are revoked: no other call of the session will be allowed."""
+
+    def _begins(self) -> str:
+        return f"{self.tool} was not run, and the session's credentials are revoked"
+
+    def _next(self) -> str:
+        return " Stop, and tell the user."
+
+
+def _why(decision: Decision | None) -> str:
     if decision is None:
-        return f"{tool} was not run: no decision on it came in time. Try again, or do without it."
-    if decision.verdict == "revoke":
-        return f"{tool} was not run, and the session's credentials are revoked: {decision.explanation}. Stop, and tell the user."
+        return "no decision on it came in time"
     if decision.refused:
-        return f"{tool} was not run: the host's events are not as the contract has them ({decision.explanation or 'see the quarantine'})."
-    passes = f" What would pass: {decision.would_pass}." if decision.would_pass else ""
-    return f"{tool} was not run: {decision.explanation or 'it does not fit what was asked'}.{passes}"
+        return f"the host's events are not as the contract has them ({decision.explanation or 'see the quarantine'})"
+    return decision.explanation.rstrip(".") or "it does not fit what was asked"
 
 
 class Undecided(DriftlineError, TimeoutError):

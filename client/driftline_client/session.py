@@ -9,11 +9,13 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar, overload
 
 from driftline_client import contract
-from driftline_client.outcome import Decision, Denied, Lost, OnSilence, Undecided, on_silence_of
+from driftline_client.outcome import Decision, Denied, Lost, Undecided
+from driftline_client.posture import ByClass, OnSilence, Posture, posture_of
 
 if TYPE_CHECKING:
     from driftline_client.client import Client
@@ -25,12 +27,26 @@ NOT_RUN = "not run: the decision was against it"
 _log = logging.getLogger("driftline.client")
 
 
-class Call(NamedTuple):
-    """A call that was told of, and is yet to run."""
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call that was told of, and is yet to run, once, with the arguments that were told.
+
+    Attributes
+    ----------
+    id, tool : str
+    decided : Future or None
+        None where nothing reads decisions.
+    digest : bytes
+        Of its arguments.
+    spent : bool
+        Whether it was let run.
+    """
 
     id: str
     tool: str
     decided: Future[Decision | None] | None
+    digest: bytes
+    spent: bool = False
 
 
 class Session:
@@ -45,10 +61,11 @@ class Session:
     """
 
     def __init__(
-        self, client: Client, session_id: str, root: str, wait_s: float, on_silence: OnSilence
+        self, client: Client, session_id: str, root: str, wait_s: float, on_silence: Posture
     ) -> None:
         self.id, self.root, self.lost = session_id, root, 0
-        self._client, self._wait_s, self._on_silence = client, wait_s, on_silence_of(on_silence)
+        self._client, self._wait_s, self._on_silence = client, wait_s, posture_of(on_silence)
+        self._hinted: dict[str, bool] = {}  # by tool, whether all that declared it said that it only reads
         self._seq = self._calls = 0
         self._lock = (
             threading.RLock()
@@ -89,6 +106,7 @@ class Session:
         """
         if not isinstance(arguments, Mapping):
             raise TypeError(f"arguments: an object, not {type(arguments).__name__}")
+        told = contract.digest(arguments)
         shown = self._client.shown.arguments(dict(arguments))
         with self._lock:
             if self._over:
@@ -103,7 +121,7 @@ class Session:
                 self._client.give_up(self, call_id)
                 raise
             self._calls += 1
-        return Call(call_id, tool, decided)
+        return Call(call_id, tool, decided, told)
 
     def returned(self, call: Call, result: Any, *, ok: bool = True) -> None:
         """Tell what came back: text or JSON, cut to what Driftline looks at."""
@@ -122,9 +140,19 @@ class Session:
     # ------------------------------------------------------------------ what was decided
 
     def check(
-        self, call: Call, *, wait_s: float | None = None, on_silence: OnSilence | None = None
+        self,
+        call: Call,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        wait_s: float | None = None,
+        on_silence: Posture | None = None,
     ) -> Decision | None:
-        """Wait for the decision on a call.
+        """Wait until a call may run. It may once, with the arguments that were told.
+
+        Parameters
+        ----------
+        arguments : mapping or None
+            What is about to run, looked at once the decision is there; None: whoever runs the call holds what was told.
 
         Returns
         -------
@@ -134,11 +162,13 @@ class Session:
         Raises
         ------
         Denied
-            The call may not run.
+            The call may not run; `Revoked` where the session's credentials are revoked with it.
         Undecided
             No decision came in time, and silence raises.
         Lost
             Events of the session did not arrive, so no decision came, and silence raises.
+        RuntimeError
+            The call was let run before.
         """
         decided, means = self._awaited(call, on_silence)
         wait_s = self._wait_s if wait_s is None else wait_s
@@ -146,10 +176,15 @@ class Session:
             decision = decided.result(wait_s)
         except FutureTimeout:
             decision = None
-        return self._ruled(call, decision, wait_s, means)
+        return self._ruled(call, decision, wait_s, means, arguments)
 
     async def acheck(
-        self, call: Call, *, wait_s: float | None = None, on_silence: OnSilence | None = None
+        self,
+        call: Call,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        wait_s: float | None = None,
+        on_silence: Posture | None = None,
     ) -> Decision | None:
         """As `check`, for an event loop."""
         import asyncio  # who has no event loop need not load one
@@ -161,29 +196,43 @@ class Session:
             decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), wait_s)
         except TimeoutError:
             decision = None
-        return self._ruled(call, decision, wait_s, means)
+        return self._ruled(call, decision, wait_s, means, arguments)
 
-    def _awaited(self, call: Call, on_silence: OnSilence | None) -> tuple[Future[Decision | None], OnSilence]:
+    def _awaited(self, call: Call, on_silence: Posture | None) -> tuple[Future[Decision | None], OnSilence]:
         if call.decided is None:
             raise RuntimeError("nothing reads decisions here; make the client with decisions=True")
-        return call.decided, self._on_silence if on_silence is None else on_silence_of(on_silence)
+        means = self._on_silence if on_silence is None else posture_of(on_silence)
+        if isinstance(means, ByClass):
+            means = means.means(call.tool, hinted=self._hinted.get(call.tool, False))
+        return call.decided, means
 
     def _ruled(
-        self, call: Call, decision: Decision | None, wait_s: float, means: OnSilence
+        self,
+        call: Call,
+        decision: Decision | None,
+        wait_s: float,
+        means: OnSilence,
+        arguments: Mapping[str, Any] | None,
     ) -> Decision | None:
-        if decision is not None:
-            if decision.stops:
-                raise Denied(call.tool, decision)
-            return decision
-        if means == "deny":
+        if decision is not None and decision.stops:
+            raise Denied.by(call.tool, decision)
+        if decision is None and means == "deny":
             raise Denied(call.tool, None)
-        if means == "raise" and self.lost:
-            raise Lost(
-                f"{self.lost} events of session {self.id} did not arrive ({self._why_lost}); begin a new session"
-            )
-        if means == "raise":
+        if decision is None and means == "raise":
+            if self.lost:
+                raise Lost(
+                    f"{self.lost} events of session {self.id} did not arrive ({self._why_lost}); begin a new session"
+                )
             raise Undecided(f"no decision on {call.id} within {wait_s:g} s")
-        return None
+        if arguments is not None and contract.digest(arguments) != call.digest:
+            raise Denied(call.tool, None, "its arguments are not those that were decided on")
+        with self._lock:
+            if call.spent:
+                raise RuntimeError(
+                    f"{call.id} was let run before; an allow is for one run, so tell of a new call"
+                )
+            call.spent = True
+        return decision
 
     # ------------------------------------------------------------------ around a tool
 
@@ -191,7 +240,7 @@ class Session:
     def tool(self, run: Callable[P, R]) -> Callable[P, R]: ...
     @overload
     def tool(
-        self, *, name: str | None = None, on_silence: OnSilence | None = None, wait_s: float | None = None
+        self, *, name: str | None = None, on_silence: Posture | None = None, wait_s: float | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     @overload
     def tool(
@@ -199,7 +248,7 @@ class Session:
         run: Callable[P, R],
         *,
         name: str | None = None,
-        on_silence: OnSilence | None = None,
+        on_silence: Posture | None = None,
         wait_s: float | None = None,
     ) -> Callable[P, R]: ...
     def tool(
@@ -207,8 +256,8 @@ class Session:
     ) -> Any:
         """Have a function, or a coroutine function, told of, decided on, run and told of again.
 
-        What is told are its arguments by their names, defaults too. A call that may not run raises `Denied`; what the function raises
-        is told and goes on. Arguments that change while the call waits run changed: give tools values, not shared objects.
+        What is told are its arguments by their names, defaults too. A call that may not run raises `Denied`, as does one whose
+        arguments change while it waits. What the function raises is told and goes on.
 
         Raises
         ------
@@ -218,7 +267,7 @@ class Session:
         if run is None:
             return functools.partial(self.tool, name=name, on_silence=on_silence, wait_s=wait_s)
         if on_silence is not None:
-            on_silence_of(on_silence)
+            posture_of(on_silence)
         inner = run
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -261,6 +310,9 @@ class Session:
     ) -> None:
         said = {name: value for name, value in fields.items() if value is not None or name == "result"}
         contract.check(kind, said)
+        for declared in said.get("tools") or ():
+            name, hints = declared["name"], declared.get("annotations") or {}
+            self._hinted[name] = self._hinted.get(name, True) and hints.get("readOnlyHint") is True
 
         def arrived(error: Exception | None) -> None:
             if error is not None:
@@ -297,13 +349,14 @@ class _Wrapped(NamedTuple):
     signature: inspect.Signature
     name: str
     wait_s: float | None
-    on_silence: OnSilence | None
+    on_silence: Posture | None
 
     def run(self, args: Any, kwargs: Any) -> Any:
         call = self._told(args, kwargs)
         try:
             if call.decided is not None:
-                self.session.check(call, wait_s=self.wait_s, on_silence=self.on_silence)
+                now = self._named(args, kwargs)
+                self.session.check(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
         except BaseException:
             self.session.tell(call, NOT_RUN, ok=False)
             raise
@@ -321,7 +374,8 @@ class _Wrapped(NamedTuple):
         call = self._told(args, kwargs)
         try:
             if call.decided is not None:
-                await self.session.acheck(call, wait_s=self.wait_s, on_silence=self.on_silence)
+                now = self._named(args, kwargs)
+                await self.session.acheck(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
         except BaseException:
             self.session.tell(call, NOT_RUN, ok=False)
             raise
@@ -344,12 +398,15 @@ class _Wrapped(NamedTuple):
         self.session.tell(call, f"failed: {type(error).__name__}: {text}", ok=False)
 
     def _told(self, args: Any, kwargs: Any) -> Call:
+        return self.session.call(self.name, self._named(args, kwargs))
+
+    def _named(self, args: Any, kwargs: Any) -> dict[str, Any]:
         run = self.runs
         while isinstance(run, functools.partial):
             args, kwargs, run = (*run.args, *args), {**run.keywords, **kwargs}, run.func
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return self.session.call(self.name, _by_name(self.signature, bound.arguments))
+        return _by_name(self.signature, bound.arguments)
 
 
 def _by_name(signature: inspect.Signature, bound: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,19 @@ from typing import Any, NamedTuple
 
 import driftline_client
 import pytest
-from driftline_client import Call, Client, Decision, Denied, Lost, Redaction, Session, Undecided, contract
+from driftline_client import (
+    ByClass,
+    Call,
+    Client,
+    Decision,
+    Denied,
+    Lost,
+    Redaction,
+    Revoked,
+    Session,
+    Undecided,
+    contract,
+)
 from driftline_client.privacy import Hidden
 from hypothesis import given
 from hypothesis import strategies as st
@@ -327,12 +339,134 @@ def test_a_decision_that_stops_is_raised(
         found = session.check(call)
         assert found is not None
         assert (found.verdict, found.enforced) == (decided["verdict"], decided.get("enforced", True))
-        assert asyncio.run(session.acheck(call)) == found
+        assert found.would_stop == (
+            decided["verdict"] == "deny"
+        )  # in shadow; told apart from what is allowed
+        again = asyncio.run(session.acheck(session.call("pay", {})))
+        assert again is not None
+        assert again.verdict == found.verdict
         return
-    with pytest.raises(Denied, match="pay was not run"):
+    with pytest.raises(Denied, match="pay was not run") as stopped:
         session.check(call)
+    assert isinstance(stopped.value, Revoked) == (decided["verdict"] == "revoke")
     with pytest.raises(Denied):
         asyncio.run(session.acheck(call, on_silence="allow"))
+
+
+def test_an_allow_is_for_one_run_of_one_call(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+    session = client.session("Pay it.")
+    call = session.call("pay", {"amount": 40})
+    with pytest.raises(Denied, match="not those that were decided on"):
+        session.check(call, arguments={"amount": 4000})
+    assert session.check(call, arguments={"amount": 40}) is not None
+    for again in (session.check, lambda each: asyncio.run(session.acheck(each))):
+        with pytest.raises(RuntimeError, match="was let run before"):
+            again(call)
+    bus.decides = lambda _: None
+    call = session.call("pay", {"amount": 40})
+    assert session.check(call, wait_s=0.01, on_silence="allow") is None
+    with pytest.raises(RuntimeError, match="was let run before"):
+        session.check(call, wait_s=0.01, on_silence="allow")
+
+
+def test_of_many_that_ask_at_once_an_allow_lets_one_run(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    runs: list[object] = []
+
+    def asks() -> None:
+        with suppress(RuntimeError):
+            runs.append(session.check(call))
+
+    threads = [threading.Thread(target=asks) for _ in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_arguments_that_change_while_a_call_waits_run_nothing(bus: Bus, client: Client, waits: bool) -> None:
+    order, ran = {"lines": [{"iban": "DE02"}]}, []
+
+    def decides(_: dict[str, Any]) -> dict[str, Any]:
+        order["lines"][0]["iban"] = "DE66"  # another thread of the agent, after the call was told of
+        return {"verdict": "allow"}
+
+    bus.decides = decides
+    session = client.session("Pay it.")
+
+    def send(order: dict[str, Any]) -> None:
+        ran.append(order)
+
+    async def asend(order: dict[str, Any]) -> None:
+        ran.append(order)
+
+    with pytest.raises(Denied, match="not those that were decided on"):
+        asyncio.run(session.tool(asend)(order)) if waits else session.tool(send)(order)
+    assert ran == []
+
+
+# ------------------------------------------------------------------ what silence means, by class
+
+
+@given(
+    tool=st.sampled_from(["look", "pay", "new"]),
+    reads=st.dictionaries(st.sampled_from(["look", "pay"]), st.sampled_from(["read", "write", "execute"])),
+    sensitive=st.dictionaries(st.sampled_from(["look", "pay"]), st.booleans()),
+    hints=st.booleans(),
+    hinted=st.booleans(),
+)
+def test_silence_is_open_only_where_somebody_who_may_said_so(
+    tool: str, reads: dict[str, Any], sensitive: dict[str, bool], hints: bool, hinted: bool
+) -> None:
+    means = ByClass(tools=reads, sensitive=sensitive, hints=hints).means(tool, hinted=hinted)
+    looks = reads[tool] == "read" if tool in reads else hints and hinted
+    assert (means == "allow") == (looks or sensitive.get(tool) is False)
+    assert means in ("allow", "deny")
+
+
+def test_each_class_has_its_word() -> None:
+    by = ByClass(
+        tools={"look": "read", "peek": "read", "pay": "write", "paint": "execute"},
+        sensitive={"peek": False, "paint": False},
+        sensitive_read="raise", read="allow", act="raise", sensitive_act="deny",
+    )  # fmt: skip
+    found = {tool: by.means(tool, hinted=False) for tool in ("look", "peek", "pay", "paint")}
+    assert found == {"look": "raise", "peek": "allow", "pay": "deny", "paint": "raise"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"read": "maybe"}, {"sensitive_act": None}, {"tools": {"pay": "Read"}}, {"sensitive": {"pay": "no"}}],
+)
+def test_a_posture_with_a_misspelt_word_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        ByClass(**wrong)
+
+
+def test_a_hint_counts_where_it_is_believed_and_no_other_declaration_of_that_name_lacks_it(
+    bus: Bus, client: Client
+) -> None:
+    looks = {"name": "look", "annotations": {"readOnlyHint": True}}
+    session = client.session("Look.", tools=[looks], on_silence=ByClass(hints=True))
+    assert session.check(session.call("look", {}), wait_s=0.01) is None
+    with pytest.raises(Denied):
+        session.check(session.call("look", {}), wait_s=0.01, on_silence=ByClass())
+    session.offer([{"name": "look", "server": "another"}])
+    session.offer([looks])
+    with pytest.raises(Denied):
+        session.check(session.call("look", {}), wait_s=0.01)
+
+
+def test_a_tool_s_own_word_goes_before_the_class(bus: Bus, client: Client) -> None:
+    session = client.session("Pay it.", on_silence=ByClass())
+    assert session.tool(pay, on_silence="allow", wait_s=0.01)("DE") is not None
+    with pytest.raises(Denied):
+        session.tool(pay, wait_s=0.01)("DE")
 
 
 def test_an_agent_reads_why_and_what_would_pass(bus: Bus, client: Client) -> None:
@@ -364,16 +498,16 @@ def test_a_setting_that_neither_the_client_nor_kafka_python_has_is_told_at_once(
 def test_silence_means_what_the_caller_said(bus: Bus, client: Client) -> None:
     session = client.session("Pay it.")
     call = session.call("pay", {})
-    assert session.check(call, wait_s=0.01, on_silence="allow") is None
     with pytest.raises(Denied, match="no decision on it came in time"):
         session.check(call, wait_s=0.01, on_silence="deny")
     with pytest.raises(Undecided, match=r"within 0\.01 s"):
         session.check(call, wait_s=0.01)
     with pytest.raises(Undecided):
         asyncio.run(session.acheck(call, wait_s=0.01))
+    assert session.check(call, wait_s=0.01, on_silence="allow") is None
     with pytest.raises(TypeError, match="on_silence"):
         Client("nowhere:9")  # type: ignore[call-arg]
-    with pytest.raises(ValueError, match="expected allow, deny or raise"):
+    with pytest.raises(ValueError, match="expected allow, deny, raise or ByClass"):
         Client("nowhere:9", on_silence="maybe")  # type: ignore[arg-type]
 
 
@@ -466,7 +600,7 @@ def test_a_misspelt_word_on_silence_is_refused_wherever_it_is_said(
         lambda: asyncio.run(session.acheck(call, on_silence=odd, wait_s=0.01)),
     ]
     for each in said:
-        with pytest.raises(ValueError, match="expected allow, deny or raise"):
+        with pytest.raises(ValueError, match="expected allow, deny, raise or ByClass"):
             each()
 
 
@@ -896,5 +1030,5 @@ def test_the_client_needs_nothing_of_driftline_and_loads_kafka_when_it_is_used()
 
 def test_what_is_public_is_what_the_package_says() -> None:
     assert all(hasattr(driftline_client, name) for name in driftline_client.__all__)
-    assert isinstance(Call("c", "t", None), tuple)
+    assert not Call("c", "t", None, b"").spent
     assert hasattr(Session, "tool")
