@@ -210,13 +210,13 @@ class Rig:
         os.sched_setaffinity(0, self._ours)
         self._stack.callback(os.sched_setaffinity, 0, self._all)
         given = os.environ.get("KAFKA_BOOTSTRAP")
-        self._nodes: list[Node] = []
+        self.nodes: list[Node] = []
         if given:
             self.bootstrap = given
         else:
             cluster = self._stack.enter_context(self.brokers())
             self.bootstrap = cluster.bootstrap
-            self._nodes = cluster.nodes
+            self.nodes = cluster.nodes
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         self._prefixes: list[str] = []
         self._limited: set[str] = set()
@@ -225,7 +225,7 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._nodes:  # a broker that stays
+        if not self.nodes:  # a broker that stays
             self._clear()
         # Before the broker goes: an admin client that is collected later waits for it, for minutes.
         del self.admin
@@ -237,7 +237,7 @@ class Rig:
 
     def broker_s(self) -> float:
         """Seconds of CPU of all brokers so far; 0 of a broker that was given."""
-        return sum(cpu_s(node.pid) for node in self._nodes if node.pid)
+        return sum(cpu_s(node.pid) for node in self.nodes if node.pid)
 
     def _clear(self) -> None:
         for client in self._limited:
@@ -250,7 +250,7 @@ class Rig:
         made = Settings.from_environment(
             {},
             bootstrap=self.bootstrap,
-            replication=len(self._nodes) or 1,
+            replication=len(self.nodes) or 1,
             prefix=f"b{uuid.uuid4().hex[:8]}.",
             state_dir=self.directory / "state",
             **given,
