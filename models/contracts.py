@@ -108,10 +108,16 @@ class Budget(Inbound):
     seconds: Annotated[int, Field(ge=0)] | None = None
 
 
+KnownBy = Literal["user", "host", "agent", "observer"]
+"""How an intent is known: ``user``: the words of the user's own turn, as the host took them; ``host``: what somebody set the agent up for,
+a file or a standing task; ``agent``: what the agent says of itself; ``observer``: read afterwards, out of a trace or a transcript."""
+
+
 class Intent(Inbound):
-    """What the user asked for, as a trusted source states it."""
+    """What the user asked for, as a trusted source states it. What the agent itself says (``known_by``) widens nothing later on."""
 
     text: str
+    known_by: KnownBy | None = None
     plan: list[str] | None = None
     resources: list[str] | None = None
     actions: list[Action] | None = None
@@ -160,6 +166,11 @@ class IntentAmended(_Event):
     signature: Signature | None = None
     attestation: Attestation | None = None
 
+    @property
+    def by_agent(self) -> bool:
+        """Whether it is the agent's own word, which widens nothing."""
+        return self.intent.known_by == "agent"
+
 
 class CatalogueChanged(_Event):
     """The host offers other tools from now on: ``tools`` joined or are declared otherwise, ``left`` are gone.
@@ -175,21 +186,43 @@ class CatalogueChanged(_Event):
 
 
 class ToolCalled(_Event):
-    """The agent is about to call a tool; sent before the effect."""
+    """The agent is about to call a tool; sent before the effect.
+
+    ``arguments_seen``: false where whoever tells of the call could not see its arguments, which then are none. Its score is not acted on.
+    """
 
     type: Literal["tool.called"]
     call_id: Identifier
     tool: Identifier
     arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments_seen: bool = True
     credential: Credential | None = None
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nobody saw its arguments. A word against arguments that are there counts for nothing."""
+        return not self.arguments_seen and not self.arguments
+
+
+class CallHeld(_Event):
+    """A call waits before it runs: a person is asked (``asked``), or it is put off until something else has happened (``deferred``).
+
+    Sent again with the answer. It tells an auditor who let a call run; it widens no intent, and changes no verdict.
+    """
+
+    type: Literal["call.held"]
+    call_id: Identifier
+    how: Literal["asked", "deferred"]
+    answer: Literal["approved", "rejected"] | None = None
+    by: Identifier | None = None
 
 
 class ToolReturned(_Event):
-    """What the tool answered."""
+    """What the tool answered. ``not_run``: it never ran, and the result is the host's own word, which tells nothing of the world."""
 
     type: Literal["tool.returned"]
     call_id: Identifier
-    status: Literal["ok", "error"] = "ok"
+    status: Literal["ok", "error", "not_run"] = "ok"
     result: Any = None
 
 
@@ -237,6 +270,7 @@ SessionEvent = (
     | IntentAmended
     | CatalogueChanged
     | ToolCalled
+    | CallHeld
     | ToolReturned
     | OpinionGiven
     | SessionEnded
@@ -253,6 +287,7 @@ EVENT_TYPES = frozenset(
         "intent.amended",
         "catalogue.changed",
         "tool.called",
+        "call.held",
         "tool.returned",
         "opinion.given",
         "session.ended",
@@ -381,6 +416,8 @@ class Decision(Outbound):
     """Only of a call that a release with a reader read."""
     attested: AttestedBy | None = None
     """Only of a session that was attested."""
+    intent_known_by: KnownBy | None = None
+    """Only where the declaration says how the intent is known. Without `attested` that is the declaring host's own word."""
 
 
 # --------------------------------------------------------------------------- agent.cases.v1

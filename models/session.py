@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from models.contracts import Family, Standing, Verdict
+from models.contracts import Family, KnownBy, Standing, Verdict
 from models.errors import StateError
 from models.heads.handover import ANSWERS
 from models.reading.memory import MAX_FETCHER, MAX_HEARD, MAX_INTENT
@@ -20,7 +20,7 @@ from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 from models.text.quotes import MAX_ASKED_BYTES
 
-VERSION = 21
+VERSION = 22
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -287,6 +287,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
     # for whoever reads an alert
     quote: str = ""  # what was asked, as far as the policy lets alerts quote it
     tools: list[str] = []  # names of the tools that were called, each once
+    intent_by: KnownBy | None = None  # how the intent is known, as its declaration says
 
     @property
     def usable(self) -> bool:

@@ -70,13 +70,14 @@ START_MS = 1_772_442_000_000  # generate.START: 2026-03-02T09:00:00Z
 FIELDS = (
     "type", "id", "session_id", "root_session_id", "parent_session_id", "seq", "tenant", "time", "call_id",
     "tool", "arguments", "result", "status", "intent", "tools", "left", "credentials", "credential", "agent", "reason",
-    "schema_version", "signature", "token",
+    "how", "answer", "by", "known_by", "arguments_seen", "schema_version", "signature", "token",
 )  # fmt: skip
 KINDS = (
     "session.declared",
     "intent.amended",
     "catalogue.changed",
     "tool.called",
+    "call.held",
     "tool.returned",
     "session.ended",
 )

@@ -14,10 +14,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "session.declared": ("agent", "intent", "tools", "credentials", "parent_session_id", "attestation"),
     "intent.amended": ("intent", "attestation"),
     "catalogue.changed": ("tools", "left", "attestation"),
-    "tool.called": ("call_id", "tool", "arguments", "credential"),
+    "tool.called": ("call_id", "tool", "arguments", "arguments_seen", "credential"),
+    "call.held": ("call_id", "how", "answer", "by"),
     "tool.returned": ("call_id", "status", "result"),
     "session.ended": ("reason",),
-    "intent": ("text", "plan", "resources", "actions", "data_classes", "budget"),
+    "intent": ("text", "known_by", "plan", "resources", "actions", "data_classes", "budget"),
     "budget": ("calls", "writes", "seconds"),
     "agent": ("id", "spiffe_id", "user", "user_issuer", "framework", "model"),
     "tools": ("name", "server", "description", "parameters", "annotations"),
@@ -31,6 +32,11 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "tools": ("name",),
     "credentials": ("broker", "kind", "value"),
     "credential": ("broker", "kind", "value"),
+}
+_ONE_OF: Mapping[str, tuple[str, ...]] = {
+    "known_by": ("user", "host", "agent", "observer"),
+    "how": ("asked", "deferred"),
+    "answer": ("approved", "rejected"),
 }
 _OF_MCP = {"inputSchema": "parameters", "input_schema": "parameters"}
 MAX_NAME, MAX_SESSION = 256, 230
@@ -94,10 +100,14 @@ def _check_value(name: str, value: Any) -> None:
         raise TypeError(f"{name}: {shaped}, not {type(value).__name__}")
     if name == "attestation" and not isinstance(value, str):
         raise TypeError(f"attestation: the token as text, not {type(value).__name__}")
-    if name in ("tool", "name", "id", "server", "broker", "kind", "parent_session_id"):
+    if name in ("tool", "name", "id", "server", "broker", "kind", "by", "parent_session_id"):
         identifier(name, value)
     if name in ("parameters", "annotations") and not isinstance(value, dict):
         raise TypeError(f"{name}: an object, not {type(value).__name__}")
+    if name in _ONE_OF and value not in _ONE_OF[name]:
+        raise ValueError(f"{name} is one of {', '.join(_ONE_OF[name])}, not {value!r:.40}")
+    if name == "arguments_seen" and not isinstance(value, bool):
+        raise TypeError(f"arguments_seen: True or False, not {type(value).__name__}")
     if name == "left":
         for each in value:
             identifier("left", each)

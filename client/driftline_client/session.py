@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, overload
 
 from driftline_client import contract
 from driftline_client.outcome import Decision, Denied, Lost, Undecided
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-NOT_RUN = "not run: the decision was against it"
+NOT_RUN = "the decision was against it"
 
 _log = logging.getLogger("driftline.client")
 
@@ -127,6 +127,21 @@ class Session:
         """Tell what came back: text or JSON, cut to what Driftline looks at."""
         shown = contract.cut(self._client.shown.result(result))
         self.send("tool.returned", call_id=call.id, status="ok" if ok else "error", result=shown)
+
+    def not_run(self, call: Call, why: str = NOT_RUN) -> None:
+        """Tell that a call never ran, and why: what is said here is the host's word, no tool's."""
+        self.send("tool.returned", call_id=call.id, status="not_run", result=str(why)[: contract.MAX_RESULT])
+
+    def held(
+        self,
+        call: Call,
+        how: Literal["asked", "deferred"],
+        *,
+        answer: Literal["approved", "rejected"] | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Tell that a call waits for a person, or for something else; once more with the answer, and whose it is."""
+        self.send("call.held", call_id=call.id, how=how, answer=answer, by=by)
 
     def end(self, reason: str = "done") -> None:
         """The task is over, and with it the credentials that were issued for it. Said once."""
@@ -358,7 +373,7 @@ class _Wrapped(NamedTuple):
                 now = self._named(args, kwargs)
                 self.session.check(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
         except BaseException:
-            self.session.tell(call, NOT_RUN, ok=False)
+            self.session.not_run(call)
             raise
         try:
             result = self.runs(*args, **kwargs)
@@ -377,7 +392,7 @@ class _Wrapped(NamedTuple):
                 now = self._named(args, kwargs)
                 await self.session.acheck(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
         except BaseException:
-            self.session.tell(call, NOT_RUN, ok=False)
+            self.session.not_run(call)
             raise
         return await self._later(call, self.runs(*args, **kwargs))
 

@@ -130,6 +130,8 @@ class Heard:
         """Whether it says what is asked for: the first declaration, and amendments after it."""
         if event.intent is None or words.declared == isinstance(event, SessionDeclared):
             return False
+        if isinstance(event, IntentAmended) and event.by_agent:
+            return False
         return self._declarations is None or self._declarations.signer(tenant, event, document) is not None
 
     def _weigh(self, name: Name, words: Words) -> None:

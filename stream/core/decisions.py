@@ -134,6 +134,7 @@ class Decisions:
                 "explanation": clipped(judgement.why, 1200),
                 "families": judgement.families,
                 "intent_digest": session.intent_digest,
+                **({"intent_known_by": session.intent_by} if session.intent_by is not None else {}),
                 "marks": judgement.marks,
                 "policy": self._policy_name(policy),
                 "previous": session.dossier.chain,
@@ -239,9 +240,10 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     known = expected(
         policy, session.tenant, session.agent, call.event.tool, call.event.arguments, call.now_ms
     )
-    ruling = decide(policy, level, score, families, ids, session.usable, known.passing)
+    judged = session.usable and not call.event.unseen
+    ruling = decide(policy, level, score, families, ids, judged, known.passing)
     marks = list(call.marks)
-    if known.rows and ruling != decide(policy, level, score, families, ids, session.usable):
+    if known.rows and ruling != decide(policy, level, score, families, ids, judged):
         marks.append("expected")
     before = dossier.standing
     after = next_standing(dossier, ruling, policy, over=call.over)

@@ -67,6 +67,7 @@ def declare(
         session.credentials = _held(event.credentials)
     measure_names(session)
     if event.intent is not None:
+        session.intent_by = event.intent.known_by
         before, session.terms = session.terms, Terms(calls=session.terms.calls, writes=session.terms.writes)
         try:
             widen(session, event.intent, catalogue, readers, key)

@@ -31,6 +31,8 @@ Mark = Literal[
     "orphan",
     "cut",
     "secret_reference",
+    "self_asserted",
+    "arguments_unseen",
     "after_end",
     "expected",
     "refused",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 
 from models.contracts import (
+    CallHeld,
     CatalogueChanged,
     ControlEvent,
     IntentAmended,
@@ -229,10 +230,15 @@ class Take:
             self._calls.take(arrival, event, session, novelty)
         elif isinstance(event, ToolReturned):
             self._observe(event, session)
+        elif isinstance(event, CallHeld):
+            self._draft.count(event.how)
         else:
             self._ends.end_tree(arrival.key, session, session.clock_ms)
 
     def _observe(self, event: ToolReturned, session: Session) -> None:
+        if event.status == "not_run":
+            session.results += 1  # it has its answer, of which nothing came from outside
+            return
         release = self._draft.release(session)
         unusual = observe_result(
             session,

@@ -129,7 +129,7 @@ class CallTaker:
             action=evidence.tool.facts.action,
             signals=registry.check(observe(evidence, at, release.policy)),
             seq=tomb.calls,
-            marks=["after_end", *_NUMBERED[novelty], *_of_references(session, event)],
+            marks=["after_end", *_NUMBERED[novelty], *_of_references(session, event), *_of_sight(event)],
             release=release,
             shown=None,
             amount=None,
@@ -208,7 +208,13 @@ def _marks(
         marks.append("orphan")
     if is_cut:
         marks.append("cut")
-    return marks + _of_references(session, event)
+    if session.intent_by == "agent":
+        marks.append("self_asserted")
+    return marks + _of_references(session, event) + _of_sight(event)
+
+
+def _of_sight(event: ToolCalled) -> list[Mark]:
+    return ["arguments_unseen"] if event.unseen else []
 
 
 def _of_references(session: Session, event: ToolCalled) -> list[Mark]:

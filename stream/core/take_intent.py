@@ -85,6 +85,9 @@ class IntentTaker:
         if not session.declared:
             self._draft.count("amendment_without_intent")
             return
+        if event.by_agent:
+            self._draft.count("agent_amendment")  # the user alone changes their mind
+            return
         release = self._draft.release(session)
         catalogue = self._draft.catalogues.of(session, release)
         intents.widen(session, event.intent, catalogue, release.readers, self._deployment.fingerprint_key)

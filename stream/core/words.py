@@ -30,6 +30,7 @@ _LACKS = {
     "vague": "the intent tells nothing of what is to be done",
     "unsigned": "the declaration lacks the signature that the policy demands",
     "unattested": "the declaration lacks the attestation that the policy demands",
+    "arguments_unseen": "nobody saw its arguments",
 }
 """Why there is nothing to judge a call against, by the first mark that says so."""
 _DECLARED_AGAIN = "the declaration sent again as the contract has it, docs/schemas/agent.events.v1.json"

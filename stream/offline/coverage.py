@@ -59,10 +59,12 @@ MENDS = {
     "late": "sessions that called tools before they declared; send session.declared first",
     "unsigned": "sessions declared without the signature that the policy demands; give the host a key: docs/security.md",
     "unattested": "sessions declared without the attestation that the policy demands; docs/identity.md",
+    "self_asserted": "sessions of which the agent itself says what it is for; have the host declare the user's words",
     "missing": "events that never came or were refused, by their numbers; let the producer write with acks=all and idempotence",
     "partial": "sessions whose beginning was not seen; check retention, and that the host sends from the first event on",
     "reused": "sessions with two events under one number; one writer for each session, and a new id after a restart",
     "unanswered": "calls without tool.returned; send results, or provenance and content see nothing",
+    "unseen_arguments": "calls whose arguments nobody saw, so their scores are not acted on; let the source tell them: docs/signals.md#marks",
     "unknown_tools": "calls of tools that no catalogue offered; declare tools, or send catalogue.changed when some join",
     "not_ended": "sessions that never said that they were over; send session.ended, or their credentials live until the idle limit",
     "after_end": "calls after the end; let the host send session.ended last",
@@ -81,6 +83,7 @@ class _Session:
     abstained: int = 0
     undeclared: int = 0
     vague: int = 0
+    unseen: int = 0
     after_end: int = 0
     marks: set[str] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)
@@ -144,7 +147,7 @@ class _Case(msgspec.Struct):
 _DECISION, _CASE = msgspec.json.Decoder(_Decision), msgspec.json.Decoder(_Case)
 _HOW = {why: how for how, why in OVER.items()}
 _UNKNOWN = {"tool_unknown", "unknown_tool_reads"}
-_KEPT = {"unsigned", "unattested", "partial", "number_reused", "unjudged_before"}
+_KEPT = {"unsigned", "unattested", "self_asserted", "partial", "number_reused", "unjudged_before"}
 """Marks that count for a session as a whole."""
 
 
@@ -286,6 +289,7 @@ class Coverage:
         session.abstained += decision.verdict == "abstain"
         session.undeclared += "undeclared" in decision.marks
         session.vague += "vague" in decision.marks
+        session.unseen += "arguments_unseen" in decision.marks
         session.after_end += "after_end" in decision.marks
         session.marks.update(_KEPT.intersection(decision.marks))
         if any(each.name in _UNKNOWN for each in decision.evidence):
@@ -353,10 +357,12 @@ class Coverage:
                 ("late", 0 < each.undeclared < each.calls),
                 ("unsigned", "unsigned" in each.marks),
                 ("unattested", "unattested" in each.marks),
+                ("self_asserted", "self_asserted" in each.marks),
                 ("missing", missing),
                 ("partial", "partial" in each.marks),
                 ("reused", "number_reused" in each.marks),
                 ("unanswered", max(0, each.called - each.returned)),
+                ("unseen_arguments", each.unseen),
                 ("unknown_tools", each.unknown.total()),
                 ("not_ended", how in ("idle", "evicted")),
                 ("after_end", each.after_end),
@@ -371,6 +377,7 @@ class Coverage:
             "refused": agent.calls,
             "missing": events,
             "unanswered": called,
+            "unseen_arguments": agent.calls,
             "unknown_tools": agent.calls,
             "not_ended": over,
             "after_end": agent.calls,

@@ -487,8 +487,8 @@ class _Reading:
         intent = None if isinstance(event, CatalogueChanged) else event.intent
         if intent is None or not state.declared or not self._counts(arrival, event, state):
             return
-        if opened.declared and not isinstance(event, IntentAmended):
-            return  # a second declaration widens nothing
+        if event.by_agent if isinstance(event, IntentAmended) else opened.declared:
+            return  # neither the agent's own word nor a second declaration widens anything
         opened.declared = True
         bits = state.terms.actions
         agent.allowed |= {action for action in KINDS if bits >> PLACES[action] & 1}

@@ -13,6 +13,7 @@ from joserfc.errors import JoseError
 from pydantic import ValidationError
 
 from models.contracts import (
+    CallHeld,
     Case,
     CatalogueChanged,
     Credential,
@@ -163,6 +164,14 @@ def said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any]
         }
         given = f" with {_rows(arguments)}" if arguments else ""
         return "called", f"called {text_of(event.tool)}{given}", data
+    if isinstance(event, CallHeld):
+        data = {
+            "call_id": event.call_id,
+            "how": event.how,
+            "answer": event.answer,
+            "by": text_of(event.by) if event.by is not None else None,
+        }
+        return "held", _of_held(event), data
     if isinstance(event, ToolReturned):
         result = shown(event.result, values=values)
         data = {"call_id": event.call_id, "status": event.status, "result": result if values else len(result)}
@@ -177,6 +186,15 @@ def said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any]
         f"the session ended: {text_of(event.reason)}" if event.reason else "the session ended",
         {"reason": text_of(event.reason, 1024)},
     )
+
+
+def _of_held(event: CallHeld) -> str:
+    """What a call waits for, or who let it run."""
+    by = f" by {text_of(event.by)}" if event.by is not None else ""
+    if event.answer is not None:
+        return f"call {text_of(event.call_id)} was {event.answer}{by}"
+    waits = "a person is asked" if event.how == "asked" else "it is put off"
+    return f"call {text_of(event.call_id)} waits: {waits}{by}"
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:

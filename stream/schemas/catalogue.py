@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel
 
 from models.contracts import (
+    CallHeld,
     Case,
     CatalogueChanged,
     ClockTick,
@@ -129,6 +130,7 @@ CONTRACTS: tuple[Contract, ...] = (
             IntentAmended,
             CatalogueChanged,
             ToolCalled,
+            CallHeld,
             ToolReturned,
             OpinionGiven,
             SessionEnded,

@@ -85,9 +85,12 @@ def steps_of(rng: random.Random) -> list[Any]:
                 more["parent_session_id"] = rng.choice([root, root, f"{root}1", session, "nobody"])
             if rng.random() < 0.2:
                 more["intent"] = None
+            elif rng.random() < 0.2:
+                more["intent"] = {"text": rng.choice(TEXTS), "known_by": rng.choice(["user", "agent"])}
             made.append(b.declared(session, text=rng.choice(TEXTS), **more))
         elif what == "amend":
-            made.append(b.event("intent.amended", session, intent={"text": rng.choice(TEXTS)}, **more))
+            by = rng.choice([{}, {}, {"known_by": "agent"}])
+            made.append(b.event("intent.amended", session, intent={"text": rng.choice(TEXTS), **by}, **more))
         elif what == "change":
             tools = [{"name": "wire_money", "description": rng.choice(TEXTS)}, rng.choice(b.TOOLS)]
             left = rng.choice([None, ["wire_money"], ["read_file", "send_email"]])
@@ -97,12 +100,19 @@ def steps_of(rng: random.Random) -> list[Any]:
         elif what == "end":
             made.append(b.ended(session, **more))
         elif what == "return":
-            made.append(
-                b.returned(session, call=f"{session}:{rng.randint(0, 5)}", result=rng.choice(VALUES), **more)
-            )
+            call = f"{session}:{rng.randint(0, 5)}"
+            if rng.random() < 0.1:
+                made.append(b.event("call.held", session, call_id=call, how="asked", **more))
+                continue
+            more["status"] = rng.choice(["ok", "ok", "error", "not_run"])
+            made.append(b.returned(session, call=call, result=rng.choice(VALUES), **more))
         else:
             tool = rng.choice(["read_file", "search_mail", "send_email", "run_shell", "wire_money"])
             arguments = {rng.choice(["path", "to", "text"]): rng.choice(VALUES)}
+            if rng.random() < 0.1:
+                blind = {"call_id": f"{session}:{seq}", "tool": tool, "arguments_seen": False}
+                made.append(b.event("tool.called", session, **blind, **more))
+                continue
             made.append(b.called(session, tool=tool, arguments=arguments, **more))
     return made
 

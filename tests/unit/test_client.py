@@ -44,6 +44,7 @@ from models.contracts import (
     EVENT,
     Agent,
     Budget,
+    CallHeld,
     CatalogueChanged,
     Credential,
     Intent,
@@ -174,6 +175,8 @@ def played(client: Client) -> None:
         session.amend("Pay it twice.", plan=["Read it."])
         pay = session.call("pay", {"amount": 80}, credential=held[0])
         session.returned(pay, "refused", ok=False)
+        session.held(pay, "asked")
+        session.held(pay, "asked", answer="approved", by="ada")
         session.offer([{"name": "refund"}], left=["pay"])
         with client.session("Read it.", parent=session) as child:
             assert child.root == session.id
@@ -187,7 +190,7 @@ def test_every_event_satisfies_the_contract_and_the_core_judges_each_call(bus: B
     events = bus.documents()
     assert [each["type"] for each in events if each["session_id"] == events[0]["session_id"]] == [
         "session.declared", "tool.called", "tool.returned", "intent.amended", "tool.called", "tool.returned",
-        "catalogue.changed", "session.ended",
+        "call.held", "call.held", "catalogue.changed", "session.ended",
     ]  # fmt: skip
     assert {(each.topic, each.key) for each in bus.sent} == {(EVENTS, events[0]["session_id"].encode())}
     assert [each["parameters"] for each in events[0]["tools"]] == [{"type": "object"}, {}]
@@ -204,6 +207,7 @@ def test_the_names_that_the_client_knows_are_those_of_the_contract() -> None:
         "intent.amended": IntentAmended,
         "catalogue.changed": CatalogueChanged,
         "tool.called": ToolCalled,
+        "call.held": CallHeld,
         "tool.returned": ToolReturned,
         "session.ended": SessionEnded,
         "intent": Intent,
@@ -228,7 +232,7 @@ def test_the_guide_tells_of_every_field_of_an_intent_and_shows_names_that_there_
     for family, name in named:
         assert any(fnmatch(signal, f"{family}.{name}") for signal in BY_ID), (family, name)
     used = set(re.findall(r"session\.(\w+)\(", guide))
-    assert {"tool", "call", "check", "acheck", "returned", "amend", "offer"} <= used
+    assert {"tool", "call", "check", "acheck", "returned", "not_run", "held", "amend", "offer"} <= used
     assert all(hasattr(Session, name) for name in used)
     assert all(hasattr(Client, name) for name in re.findall(r"driftline\.(\w+)\(", guide))
 
@@ -705,8 +709,8 @@ def test_a_tool_that_may_not_run_does_not(bus: Bus, client: Client) -> None:
         session.tool(ran.append, name="now")(2)
     assert ran == []
     client.flush(30)
-    told = [e["result"] for e in bus.documents() if e["type"] == "tool.returned"]
-    assert told == ["not run: the decision was against it"] * 2
+    told = [(e["status"], e["result"]) for e in bus.documents() if e["type"] == "tool.returned"]
+    assert told == [("not_run", "the decision was against it")] * 2
     assert bus.documents()[-1]["reason"] == "failed: Denied"
 
 
@@ -779,8 +783,8 @@ def test_a_tool_that_is_denied_within_another_does_not_unsay_the_other(bus: Bus,
         inner = session.tool(lambda: None, name="inner")
         session.tool(lambda: inner(), name="outer")()
     client.flush(30)
-    told = [e["result"].split(":")[0] for e in bus.documents() if e["type"] == "tool.returned"]
-    assert told == ["not run", "failed"]
+    told = [e["status"] for e in bus.documents() if e["type"] == "tool.returned"]
+    assert told == ["not_run", "error"]
 
 
 def test_a_generator_is_no_tool(client: Client) -> None:
@@ -805,7 +809,7 @@ def test_events_wait_for_a_bus_that_is_away_in_their_order(bus: Bus, client: Cli
     assert numbers[0] == 0
     assert client.lost == 0
     assert [e["seq"] for e in bus.documents() if e["session_id"] == bus.documents()[0]["session_id"]] == list(
-        range(8)
+        range(10)
     )
 
 

@@ -235,8 +235,17 @@ def test_records_written_again_after_a_crash_change_nothing(last: int) -> None:
 
 
 def test_each_mend_is_one_sentence_for_the_host_and_every_finding_has_one() -> None:
-    assert len(MENDS) == 14
+    assert len(MENDS) == 16
     assert all(text and not text.endswith(".") and len(text) < 140 for text in MENDS.values())
+
+
+def test_calls_whose_arguments_nobody_saw_and_sessions_of_the_agent_s_own_word_are_told() -> None:
+    blind = b.event("tool.called", "s", 1, call_id="s:1", tool="read_file", arguments_seen=False)
+    own = b.declared("s", 0, intent={"text": "read notes.txt", "known_by": "agent"})
+    agent = only([own, blind, b.called("s", 2)])
+    assert told(agent)["unseen_arguments"] == (1, 2)
+    assert told(agent)["self_asserted"] == (1, 1)
+    assert agent.abstained == 1
 
 
 # ------------------------------------------------------------------ the command
