@@ -58,7 +58,9 @@ def _told(session: Session, tool: str, arguments: Any) -> Call:
     try:
         return session.call(tool, named)
     except Exception as error:  # whatever it is: a call that is not told of would run unjudged
-        why = _said(error) if isinstance(error, TypeError | ValueError | RuntimeError) else type(error).__name__
+        why = (
+            _said(error) if isinstance(error, TypeError | ValueError | RuntimeError) else type(error).__name__
+        )
         raise Untold(f"{tool:.256} was not run: {why}.") from error
 
 

@@ -64,7 +64,9 @@ class DriftlineHooks:
         self._listing = asyncio.Lock()
         self._known: dict[str, set[str]] = {}  # names of tools, by session
         self._calls: dict[str, tuple[Session, Call]] = {}  # that run, by tool_use_id
-        self._asked_for: dict[str, _Handed] = {}  # by tool_use_id, of sub-agents that are not known by their ids yet
+        self._asked_for: dict[
+            str, _Handed
+        ] = {}  # by tool_use_id, of sub-agents that are not known by their ids yet
         self._handed: dict[str, _Handed] = {}  # by agent_id
         self._children: dict[str, Session] = {}  # by agent_id
         self._undecided: DriftlineError | None = None
@@ -72,7 +74,7 @@ class DriftlineHooks:
     def options(self, options: ClaudeAgentOptions | None = None) -> ClaudeAgentOptions:
         """`options` with these hooks behind its own."""
         given = options or ClaudeAgentOptions()
-        servers = given.mcp_servers if isinstance(given.mcp_servers, Mapping) else {}
+        servers: Any = given.mcp_servers if isinstance(given.mcp_servers, Mapping) else {}
         self._servers = {
             name: each["instance"]
             for name, each in servers.items()
@@ -129,7 +131,9 @@ class DriftlineHooks:
         name, arguments, use = given["tool_name"], given["tool_input"], given["tool_use_id"]
         session = self._of(given.get("agent_id"), given.get("agent_type") or "")
         if session is None:
-            return _denied(f"{name} was not run: the host did not tell what the user asked for (DriftlineHooks.asked).")
+            return _denied(
+                f"{name} was not run: the host did not tell what the user asked for (DriftlineHooks.asked)."
+            )
         await self._offer(session, name)
         try:
             call = await ajudged(session, name, arguments)

@@ -36,8 +36,6 @@ from driftline_client.outcome import Denied
 from driftline_client.session import Call, Session
 
 G = TypeVar("G", bound=Runnable[Any, Any])
-Answer = ToolMessage | Command[Any]
-
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 """Annotations of MCP, which its adapter for LangChain puts into a tool's metadata."""
 _UNDER: ContextVar[Session | None] = ContextVar("driftline_langchain", default=None)
@@ -88,13 +86,12 @@ class DriftlineMiddleware(AgentMiddleware[Any, Any, Any]):
         """The graph, whose runs are sessions from now on; `tools`: its catalogue, where it is not that of its nodes of tools."""
         listed = _tools(graph) if tools is None else tools
         catalogue = [_declared(each) for each in listed]
-        return graph.with_config(callbacks=[_Runs(self, catalogue)])  # type: ignore[return-value]
+        watched: Any = graph.with_config(callbacks=[_Runs(self, catalogue)])
+        return watched  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ sessions
 
-    def begin(
-        self, given: Any, thread: str | None, catalogue: Sequence[Mapping[str, Any]]
-    ) -> Session:
+    def begin(self, given: Any, thread: str | None, catalogue: Sequence[Mapping[str, Any]]) -> Session:
         """The session of a run: that of its thread, or a new one."""
         turns = [each for each in self._asked(given) if each]
         with self._lock:
@@ -138,11 +135,13 @@ class DriftlineMiddleware(AgentMiddleware[Any, Any, Any]):
                 session = handler.of(getattr(manager, "parent_run_id", None))
                 if session is not None:
                     return session
-        raise RuntimeError("no session for this call: run the graph that DriftlineMiddleware.watch(graph) returned")
+        raise RuntimeError(
+            "no session for this call: run the graph that DriftlineMiddleware.watch(graph) returned"
+        )
 
     # ------------------------------------------------------------------ calls
 
-    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Answer]) -> Answer:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
         """Tell of a call, wait for the decision, run it, and tell what came back."""
         session = self._session(request)
         try:
@@ -161,8 +160,8 @@ class DriftlineMiddleware(AgentMiddleware[Any, Any, Any]):
         return answer
 
     async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Answer]]
-    ) -> Answer:
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
         """As `wrap_tool_call`, for an event loop."""
         session = self._session(request)
         try:

@@ -48,7 +48,11 @@ def asked(given: Any) -> list[str]:
     if isinstance(given, str):
         return [given]
     listed = given if isinstance(given, list) else []
-    return [_text(each.get("content")) for each in listed if isinstance(each, Mapping) and each.get("role") == "user"]
+    return [
+        _text(each.get("content"))
+        for each in listed
+        if isinstance(each, Mapping) and each.get("role") == "user"
+    ]
 
 
 class DriftlineRunner:
@@ -123,7 +127,9 @@ class DriftlineRunner:
 
     def _begun(self, given: Any, within: Session | None) -> _Run:
         if isinstance(given, RunState) and within is None:
-            raise ValueError("a run that is resumed goes on in the session that it began in: pass it as within")
+            raise ValueError(
+                "a run that is resumed goes on in the session that it began in: pass it as within"
+            )
         outer = _RUN.get()
         above = None if outer is None else outer.above
         turns = [each for each in asked(given) if each]
@@ -148,11 +154,21 @@ class _Run:
         above: Session | None = None, within: Session | None = None,
     ) -> None:  # fmt: skip
         self.above = above
-        self._client, self._untold, self._task, self._turns, self._within = client, untold, task, turns, within
+        self._client, self._untold, self._task, self._turns, self._within = (
+            client,
+            untold,
+            task,
+            turns,
+            within,
+        )
         self._sessions: dict[str, Session] = {}
         self._known: dict[str, set[str]] = {}  # tools by agent
-        self._wrapped: dict[tuple[int, str], tuple[Tool, Tool]] = {}  # by tool and agent, with the tool: its id stays its own
-        self._at: Session | None = None  # of the agent that was last at work: who comes next, it handed over to
+        self._wrapped: dict[
+            tuple[int, str], tuple[Tool, Tool]
+        ] = {}  # by tool and agent, with the tool: its id stays its own
+        self._at: Session | None = (
+            None  # of the agent that was last at work: who comes next, it handed over to
+        )
 
     def watched(self, agent: AgentBase[Any], tools: list[Tool]) -> list[Tool]:
         """What an agent offers, each held to decisions."""
