@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +122,11 @@ class _Answers(BaseHTTPRequestHandler):
 def used(use: str, name: str, **arguments: Any) -> Block:
     """A call, as Claude makes one."""
     return {"type": "tool_use", "id": use, "name": name, "input": arguments}
+
+
+def example(framework: str) -> str:
+    """The example of a framework in docs/frameworks.md."""
+    page = (Path(__file__).parents[1] / "docs" / "frameworks.md").read_text(encoding="utf-8")
+    section = page.split(f"\n## {framework}\n", 1)[1].split("\n## ", 1)[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
+    return str(code)

@@ -15,7 +15,7 @@ from driftline_client import Client, Undecided
 from models.contracts import EVENT
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
-from tests.frameworks import Block, Messages, needs, used
+from tests.frameworks import Block, Messages, example, needs, used
 from tests.unit.test_client import Bus, bus
 from tests.unit.test_emitter import judge
 
@@ -79,16 +79,19 @@ def ruled(event: dict[str, Any]) -> dict[str, Any] | None:
     return {"verdict": "allow"}
 
 
-def options(model: Messages, home: Path, **more: Any) -> ClaudeAgentOptions:
-    """Claude Code as the SDK brings it, away from whatever is configured here."""
-    environment = {
+def environment(model: Messages, home: Path) -> dict[str, str]:
+    """Of Claude Code as the SDK brings it, away from whatever is configured here."""
+    return {
         "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "none", "HOME": str(home), "CLAUDE_CONFIG_DIR": str(home),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1",
     }  # fmt: skip
+
+
+def options(model: Messages, home: Path, **more: Any) -> ClaudeAgentOptions:
     return ClaudeAgentOptions(
         mcp_servers={"bank": create_sdk_mcp_server("bank", tools=[read_invoice, pay])},
         allowed_tools=["mcp__bank__read_invoice", "mcp__bank__pay", "Agent", "Task", "Bash"],
-        env=environment, cwd=home, setting_sources=[], **more,
+        env=environment(model, home), cwd=home, setting_sources=[], **more,
     )  # fmt: skip
 
 
@@ -340,3 +343,25 @@ def test_what_ends_with_an_error_says_so(bus: Bus, client: Client) -> None:
         "failed: ValueError",
         "cancelled",
     ]
+
+
+@pytest.mark.slow
+def test_the_guide_s_example_runs_as_it_stands(
+    bus: Bus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bus.decides = lambda _: {"verdict": "allow"}
+    read, pays = (
+        used("a", "mcp__bank__read_invoice", number=17),
+        used("b", "mcp__bank__pay", iban="DE02", amount=40),
+    )
+    with Messages(turns([read], [pays], "Paid 40 EUR.")) as model:
+        for name, value in environment(model, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        exec(example("Claude Agent SDK"), {})
+    assert capsys.readouterr().out == "Paid 40 EUR.\n"
+    events = bus.documents()
+    assert [each["type"] for each in events if each["type"] != "catalogue.changed"] == [
+        "session.declared", *["tool.called", "tool.returned"] * 2, "session.ended",
+    ]  # fmt: skip
+    assert events[0]["intent"] == {"text": "Pay invoice 17 of ACME."}

@@ -15,7 +15,7 @@ from driftline_client import Client, Undecided
 from models.contracts import EVENT
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
-from tests.frameworks import needs
+from tests.frameworks import example, needs
 from tests.unit.test_client import Bus, bus
 from tests.unit.test_emitter import judge
 
@@ -502,3 +502,15 @@ def test_a_client_that_reads_no_decisions_tells_all_and_waits_for_nothing(bus: B
         invoked(watched(client, TWO_AT_ONCE))
         assert paid == [99, 40]
         assert kinds(told(client, bus))["tool.returned"] == 3
+
+
+def test_the_guide_s_example_runs_as_it_stands(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    bus.decides = lambda _: {"verdict": "allow"}
+    calls = [[call("a", "read_invoice", number=17)], [call("b", "pay", iban="DE02", amount=40)]]
+    exec(example("LangChain and LangGraph"), {"model": steps(*calls, "Paid 40 EUR.")})
+    assert capsys.readouterr().out == "Paid 40 EUR.\n"
+    events = bus.documents()
+    assert [each["type"] for each in events if each["type"] != "catalogue.changed"] == [
+        "session.declared", *["tool.called", "tool.returned"] * 2, "session.ended",
+    ]  # fmt: skip
+    assert events[0]["intent"] == {"text": "Pay invoice 17 of ACME."}

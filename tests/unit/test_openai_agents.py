@@ -14,7 +14,7 @@ from driftline_client import Client, Undecided
 from models.contracts import EVENT
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
-from tests.frameworks import needs
+from tests.frameworks import example, needs
 from tests.unit.test_client import Bus, bus
 from tests.unit.test_emitter import judge
 
@@ -424,3 +424,15 @@ def test_what_the_runner_takes_goes_on_to_the_sdk_s(bus: Bus, client: Client) ->
     config = RunConfig(workflow_name="payments")
     result = asyncio.run(runner.run(payer("done"), ASKED, run_config=config, context=None, max_turns=1))
     assert result.final_output == "done"
+
+
+def test_the_guide_s_example_runs_as_it_stands(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    bus.decides = lambda _: {"verdict": "allow"}
+    calls = [[call("a", "read_invoice", number=17)], [call("b", "pay", iban="DE02", amount=40)]]
+    exec(example("OpenAI Agents SDK"), {"model": payer(*calls, "Paid 40 EUR.").model})
+    assert capsys.readouterr().out == "Paid 40 EUR.\n"
+    events = bus.documents()
+    assert [each["type"] for each in events if each["type"] != "catalogue.changed"] == [
+        "session.declared", *["tool.called", "tool.returned"] * 2, "session.ended",
+    ]  # fmt: skip
+    assert events[0]["intent"] == {"text": "Pay invoice 17 of ACME."}
