@@ -21,7 +21,7 @@ ASKED = "Summarise the invoices in my inbox."
 
 
 def needs(package: str, how: str) -> None:
-    """Skip a module loudly without `package`, or fail where CI requires it."""
+    """Skip the module at hand, loudly, without `package`; fail where CI requires it."""
     if importlib.util.find_spec(package) is None:
         told = f"NOT RUN: {package} is needed; {how}"
         if REQUIRED:

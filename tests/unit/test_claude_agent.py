@@ -328,9 +328,13 @@ def test_a_sub_agent_that_nobody_asked_for_has_an_empty_intent_and_ends_once(
 
 
 def test_what_ends_with_an_error_says_so(bus: Bus, client: Client) -> None:
-    with pytest.raises(ValueError, match="mine"), DriftlineHooks(client) as hooks:
-        hooks.asked(ASKED)
-        raise ValueError("mine")
+    def broken() -> None:
+        with DriftlineHooks(client) as hooks:
+            hooks.asked(ASKED)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        broken()
 
     async def left() -> None:
         async with DriftlineHooks(client) as hooks:

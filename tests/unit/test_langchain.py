@@ -7,20 +7,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from driftline_client import Client, Undecided
-
-from models.contracts import EVENT
-from stream.core.partition import Partition
-from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
-from tests.frameworks import example, needs
-from tests.unit.test_client import Bus, bus
-from tests.unit.test_emitter import judge
-
-needs("langchain", "make setup brings it")
-
 from driftline_client.langchain import DriftlineMiddleware
 from langchain.agents import create_agent
 from langchain.agents.middleware import ToolRetryMiddleware
@@ -32,7 +22,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
-from typing_extensions import Annotated
+
+from models.contracts import EVENT
+from stream.core.partition import Partition
+from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
+from tests.frameworks import example
+from tests.unit.test_client import Bus, bus
+from tests.unit.test_emitter import judge
 
 __all__ = ["bus"]
 Call = dict[str, Any]

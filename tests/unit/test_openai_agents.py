@@ -9,17 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from driftline_client import Client, Undecided
-
-from models.contracts import EVENT
-from stream.core.partition import Partition
-from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
-from tests.frameworks import example, needs
-from tests.unit.test_client import Bus, bus
-from tests.unit.test_emitter import judge
-
-needs("agents", "make setup brings it")
-
 from agents import (
     Agent,
     CustomTool,
@@ -34,9 +23,17 @@ from agents import (
 )
 from agents.mcp import MCPServer
 from agents.testing import ScriptedModel, assistant_message, function_call
+from driftline_client import Client, Undecided
 from driftline_client.openai_agents import DriftlineRunner
 from mcp.types import CallToolResult, TextContent
 from mcp.types import Tool as McpTool
+
+from models.contracts import EVENT
+from stream.core.partition import Partition
+from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
+from tests.frameworks import example
+from tests.unit.test_client import Bus, bus
+from tests.unit.test_emitter import judge
 
 __all__ = ["bus"]
 set_tracing_disabled(True)  # it would send traces
