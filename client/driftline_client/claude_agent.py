@@ -207,7 +207,14 @@ async def _listed(server: str, instance: Any) -> Iterable[dict[str, Any]]:
     async with McpClient(instance) as reader:
         found = (await reader.list_tools()).tools
     told = (each.model_dump(by_alias=True, exclude_none=True, mode="json") for each in found)
-    return [{**each, "name": f"mcp__{server}__{each['name']}", "server": server} for each in told]
+    return [
+        {
+            "name": f"mcp__{server}__{each['name']}",
+            "server": server,
+            **{name: each[name] for name in ("description", "inputSchema", "annotations") if name in each},
+        }
+        for each in told
+    ]
 
 
 def _denied(why: str) -> dict[str, Any]:

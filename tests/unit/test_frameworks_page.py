@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +18,17 @@ PINNED = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(
 def test_the_page_names_the_version_that_is_tested(package: str) -> None:
     page = (ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8")
     assert re.findall(rf"\b{package} (\d[\d.]*\d)", page) == [PINNED[package]]
+
+
+def test_whoever_imports_the_client_alone_loads_no_framework() -> None:
+    heavy = "{'agents', 'claude_agent_sdk', 'langchain', 'langchain_core', 'langgraph', 'mcp', 'openai'}"
+    program = (
+        f"import sys; import driftline_client; print({heavy} & {{n.split('.')[0] for n in sys.modules}})"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "client", capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"
 
 
 def test_each_adapter_s_extra_asks_for_what_the_tests_ask_for() -> None:

@@ -14,6 +14,7 @@ from driftline_client import Client, Undecided
 from driftline_client.langchain import DriftlineMiddleware
 from langchain.agents import create_agent
 from langchain.agents.middleware import ToolRetryMiddleware
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -347,6 +348,47 @@ def test_a_run_that_is_cancelled_or_left_ends_its_session(bus: Bus, client: Clie
     events = told(client, bus)
     assert [each["reason"] for each in events if "reason" in each] == ["cancelled"] * 2
     assert events[2]["result"].startswith("failed: CancelledError")
+
+
+def test_a_run_that_is_cancelled_while_it_waits_runs_nothing(bus: Bus, client: Client) -> None:
+    async def cancelled() -> None:
+        task = asyncio.create_task(watched(client, steps([call("a", "pay", amount=77)])).ainvoke(USER))
+        while client.n_waiting == 0:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    events = told(client, bus)
+    assert ([each["status"] for each in events if "status" in each], paid) == (["error"], [])
+    assert events[-1]["reason"] == "cancelled"
+
+
+def test_callbacks_and_batches_of_the_host_s_own_change_nothing(bus: Bus, client: Client) -> None:
+    heard: list[str] = []
+
+    class Mine(BaseCallbackHandler):
+        def on_tool_start(self, serialized: Any, *_: Any, **__: Any) -> None:
+            heard.append(serialized["name"])
+
+    agent = watched(client, TWO_AT_ONCE)
+    agent.batch([USER, USER], {"callbacks": [Mine()], "tags": ["mine"], "metadata": {"run": 1}})
+
+    async def events() -> int:
+        return len([each async for each in agent.astream_events(USER, version="v2")])
+
+    assert asyncio.run(events())
+    assert sorted(heard) == ["pay", "pay", "read_invoice", "read_invoice"]  # denied ones never started
+    assert sorted(Counter(each["session_id"] for each in told(client, bus)).values()) == [8, 8, 8]
+
+
+def test_a_tool_that_the_agent_does_not_have_is_told_of_too(bus: Bus, client: Client) -> None:
+    messages = invoked(watched(client, steps([call("a", "refund"), call("b", "")], "done")))
+    answers = {each.tool_call_id: str(each.content) for each in messages if isinstance(each, ToolMessage)}
+    assert "refund is not a valid tool" in answers["a"]
+    assert "was not run" in answers["b"]
+    assert [each["tool"] for each in told(client, bus) if each["type"] == "tool.called"] == ["refund"]
 
 
 def test_silence_that_raises_reaches_whoever_runs_the_agent(bus: Bus, client: Client) -> None:
