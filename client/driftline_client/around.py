@@ -8,6 +8,9 @@ from typing import Any
 from driftline_client.outcome import DriftlineError
 from driftline_client.session import NOT_RUN, Call, Session
 
+POSTURE = ("on_silence", "wait_s")
+"""What of a session's arguments its sub-agents' sessions take over: silence means no less for them."""
+
 
 class Untold(DriftlineError):
     """A call that nothing can be told of, too large a one or one after the session's end: it may not run.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self
 from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
 from mcp import Client as McpClient
 
-from driftline_client.around import Untold, ajudged
+from driftline_client.around import POSTURE, Untold, ajudged
 from driftline_client.client import Client
 from driftline_client.outcome import Denied, DriftlineError
 from driftline_client.session import Call, Session
@@ -179,8 +179,9 @@ class DriftlineHooks:
         if agent_id not in self._children:
             handed = self._handed.get(agent_id) or self._next(kind) or _Handed(kind, "", self._session)
             self._handed[agent_id] = handed
-            agent = {"id": kind or "sub-agent", "framework": "claude-agent-sdk"}
-            self._children[agent_id] = self._client.session(handed.prompt, parent=handed.above, agent=agent)
+            task = {name: self._task[name] for name in POSTURE if name in self._task}
+            task["agent"] = {"id": kind or "sub-agent", "framework": "claude-agent-sdk"}
+            self._children[agent_id] = self._client.session(handed.prompt, parent=handed.above, **task)
         return self._children[agent_id]
 
     def _next(self, kind: str) -> _Handed | None:

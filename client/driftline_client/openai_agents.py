@@ -34,7 +34,7 @@ from agents import (
     Tool,
 )
 
-from driftline_client.around import Untold, ajudged, failed
+from driftline_client.around import POSTURE, Untold, ajudged, failed
 from driftline_client.client import Client
 from driftline_client.outcome import Denied, DriftlineError
 from driftline_client.session import Session
@@ -154,21 +154,14 @@ class _Run:
         above: Session | None = None, within: Session | None = None,
     ) -> None:  # fmt: skip
         self.above = above
-        self._client, self._untold, self._task, self._turns, self._within = (
-            client,
-            untold,
-            task,
-            turns,
-            within,
-        )
+        self._client, self._untold, self._turns, self._within = client, untold, turns, within
+        self._task, self._posture = task, {name: task[name] for name in POSTURE if name in task}
         self._sessions: dict[str, Session] = {}
         self._known: dict[str, set[str]] = {}  # tools by agent
-        self._wrapped: dict[
-            tuple[int, str], tuple[Tool, Tool]
-        ] = {}  # by tool and agent, with the tool: its id stays its own
-        self._at: Session | None = (
-            None  # of the agent that was last at work: who comes next, it handed over to
-        )
+        # By tool and agent, with the tool itself: so its id stays its own.
+        self._wrapped: dict[tuple[int, str], tuple[Tool, Tool]] = {}
+        # Of the agent that was last at work: who comes next, it handed over to.
+        self._at: Session | None = None
 
     def watched(self, agent: AgentBase[Any], tools: list[Tool]) -> list[Tool]:
         """What an agent offers, each held to decisions."""
@@ -187,7 +180,7 @@ class _Run:
             session = self._within
             session.offer(declared)
         else:
-            mine = {} if self._sessions or self.above is not None else self._task
+            mine = self._posture if self._sessions else self._task
             task = {**mine, "agent": {"id": name, "framework": "openai-agents", **(mine.get("agent") or {})}}
             parent = self._at or self.above
             first, later = (self._turns[0], self._turns[1:]) if self._turns else ("", [])
@@ -221,7 +214,7 @@ class _Run:
                 # One of the SDK's own errors ends a run as it is; all others arrive as a UserError.
                 kinds = (AgentsException, type(undecided))
                 raise type(type(undecided).__name__, kinds, {})(str(undecided)) from undecided
-            within = _Run(self._client, self._untold, {}, [_handed(arguments)], above=session)
+            within = _Run(self._client, self._untold, self._posture, [_handed(arguments)], above=session)
             under = _RUN.set(within)
             try:
                 output = tool.on_invoke_tool(context, given)

@@ -369,3 +369,14 @@ def test_the_guide_s_example_runs_as_it_stands(
         "session.declared", *["tool.called", "tool.returned"] * 2, "session.ended",
     ]  # fmt: skip
     assert events[0]["intent"] == {"text": "Pay invoice 17 of ACME."}
+
+
+def test_silence_means_no_less_to_sub_agents(bus: Bus, client: Client) -> None:
+    with (
+        Client("nowhere:9", on_silence="allow", wait_s=30) as lenient,
+        DriftlineHooks(lenient, on_silence="deny", wait_s=0.05) as hooks,
+    ):
+        hooks.asked(ASKED)
+        given = before("pay", {"amount": 77}, agent_id="x", agent_type="reader")
+        verdict, why = decided(hooked(hooks, "PreToolUse", given))
+    assert (verdict, "no decision on it came in time" in why) == ("deny", True)

@@ -433,3 +433,27 @@ def test_the_guide_s_example_runs_as_it_stands(bus: Bus, capsys: pytest.CaptureF
         "session.declared", *["tool.called", "tool.returned"] * 2, "session.ended",
     ]  # fmt: skip
     assert events[0]["intent"] == {"text": "Pay invoice 17 of ACME."}
+
+
+def test_silence_means_no_less_to_those_who_work_for_a_run(bus: Bus, client: Client) -> None:
+    clerk = payer([call("k", "pay", amount=77)], "nothing", name="clerk")
+    reader = payer([call("i", "pay", amount=77)], "nothing", name="reader")
+    tools = [reader.as_tool("ask_reader", "Asks the reader.")]
+    turns = [[call("r", "ask_reader", input="Pay 1.")], [call("t", "transfer_to_clerk")]]
+    with Client("nowhere:9", on_silence="allow", wait_s=30) as lenient:
+        runner = DriftlineRunner(lenient, on_silence="deny", wait_s=0.05)
+        run(runner, payer(*turns, tools=tools, handoffs=[clerk]))
+    assert paid == []
+
+
+def test_a_runner_within_a_tool_narrows_what_it_runs(bus: Bus, client: Client) -> None:
+    @function_tool
+    async def ask(question: str) -> str:
+        """Asks somebody."""
+        inner = DriftlineRunner(client, actions=["read"], agent={"id": "reader"})
+        return str((await inner.run(payer("40"), question)).final_output)
+
+    run(DriftlineRunner(client), payer([call("a", "ask", question="How much?")], "done", tools=[ask]))
+    begun = [each for each in told(client, bus) if each["type"] == "session.declared"]
+    assert begun[1]["intent"] == {"text": "How much?", "actions": ["read"]}
+    assert (begun[1]["agent"]["id"], begun[1]["parent_session_id"]) == ("reader", begun[0]["session_id"])
