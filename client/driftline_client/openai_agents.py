@@ -32,6 +32,7 @@ from agents import (
     RunResultStreaming,
     RunState,
     Tool,
+    default_tool_error_function,
 )
 
 from driftline_client.around import POSTURE, Untold, ajudged, failed
@@ -41,6 +42,9 @@ from driftline_client.session import Session
 
 _RUN: ContextVar[_Run | None] = ContextVar("driftline_openai_agents", default=None)
 """The run that the code at hand is of."""
+_NO_CONTEXT: Any = None
+_FAILED = default_tool_error_function(_NO_CONTEXT, Exception())
+"""What the SDK answers in a tool's place that raised, whatever it raised."""
 
 
 def asked(given: Any) -> list[str]:
@@ -226,7 +230,7 @@ class _Run:
             finally:
                 _RUN.reset(under)
             within.end("done")
-            session.tell(call, _plain(output))
+            session.tell(call, _plain(output), ok=output != _FAILED)
             return output
 
         return invoke

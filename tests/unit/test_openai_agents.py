@@ -457,3 +457,20 @@ def test_a_runner_within_a_tool_narrows_what_it_runs(bus: Bus, client: Client) -
     begun = [each for each in told(client, bus) if each["type"] == "session.declared"]
     assert begun[1]["intent"] == {"text": "How much?", "actions": ["read"]}
     assert (begun[1]["agent"]["id"], begun[1]["parent_session_id"]) == ("reader", begun[0]["session_id"])
+
+
+def test_a_tool_that_failed_and_of_which_the_sdk_made_a_text_is_told_to_have_failed(
+    bus: Bus, client: Client
+) -> None:
+    @function_tool
+    def breaks() -> str:
+        """Breaks."""
+        raise ValueError("the bank is away")
+
+    run(
+        DriftlineRunner(client),
+        payer(
+            [call("a", "breaks")], [call("b", "read_invoice", number=1)], "done", tools=[breaks, read_invoice]
+        ),
+    )
+    assert [each["status"] for each in told(client, bus) if "status" in each] == ["error", "ok"]
