@@ -230,7 +230,8 @@ class _Run:
             finally:
                 _RUN.reset(under)
             within.end("done")
-            session.tell(call, _plain(output), ok=output != _FAILED)
+            is_failure = isinstance(output, str) and output == _FAILED
+            session.tell(call, _plain(output), ok=not is_failure)
             return output
 
         return invoke
@@ -289,7 +290,10 @@ def _text(content: Any) -> str:
 def _plain(output: Any) -> Any:
     if isinstance(output, list):
         return [_plain(each) for each in output]
-    return output.model_dump() if hasattr(output, "model_dump") else output
+    try:
+        return output.model_dump()  # as the SDK's own outputs of tools can
+    except Exception:  # what a tool did stands, whatever can be told of it
+        return output
 
 
 def _reason(error: BaseException | None) -> str:

@@ -15,6 +15,7 @@ from agents import (
     RunConfig,
     Runner,
     RunState,
+    ToolOutputText,
     UserError,
     WebSearchTool,
     function_tool,
@@ -474,3 +475,32 @@ def test_a_tool_that_failed_and_of_which_the_sdk_made_a_text_is_told_to_have_fai
         ),
     )
     assert [each["status"] for each in told(client, bus) if "status" in each] == ["error", "ok"]
+
+
+def test_what_a_tool_did_stands_whatever_can_be_told_of_it(bus: Bus, client: Client) -> None:
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("neither")
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def model_dump(self) -> Any:
+            raise ValueError("cannot")
+
+        def __str__(self) -> str:
+            return "odd"
+
+    @function_tool
+    def odd() -> Any:
+        """Odd."""
+        return Odd()
+
+    @function_tool
+    def image() -> ToolOutputText:
+        """Text."""
+        return ToolOutputText(text="seen")
+
+    calls = [call("a", "odd"), call("b", "image")]
+    assert run(DriftlineRunner(client), payer(calls, "done", tools=[odd, image])).final_output == "done"
+    answers = [each["result"] for each in told(client, bus) if "result" in each]
+    assert sorted(answers, key=str) == ["odd", {"type": "text", "text": "seen"}]
