@@ -29,7 +29,7 @@ help:
 
 .venv/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo 'setting up .venv (once; 0.8 GB on disk) ...'
+	@echo 'setting up .venv (once; 0.9 GB on disk) ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -119,6 +119,11 @@ pinned: setup
 
 fuzz: setup
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz $(or $(N),1000000) --seed $(or $(SEED),1) --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
+
+# What the adapter to the Claude Agent SDK is tested on: 170 MB to fetch, 400 MB on disk.
+.venv/.claude: .venv/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[claude]'
+	@touch $@
 
 # The operators alone of mutmut are used.
 .venv/.mutants: .venv/.installed

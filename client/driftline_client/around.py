@@ -1,0 +1,74 @@
+"""What the adapters of frameworks share: a call told of and decided on before it runs, whatever its arguments are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from driftline_client.outcome import DriftlineError
+from driftline_client.session import Call, Session
+
+POSTURE = ("on_silence", "wait_s")
+"""What of a session's arguments its sub-agents' sessions take over: silence means no less for them."""
+
+
+class Untold(DriftlineError):
+    """A call that nothing can be told of, too large a one or one after the session's end: it may not run.
+
+    Like that of `Denied` its text is for the agent too.
+    """
+
+
+def judged(session: Session, tool: str, arguments: Any) -> Call:
+    """Tell of a call, and wait until it may run.
+
+    Raises
+    ------
+    Denied, Untold
+        It may not run; the text is for the agent.
+    Undecided, Lost
+        No decision came, and silence raises.
+    """
+    call = _told(session, tool, arguments)
+    try:
+        if call.decided is not None:
+            session.check(call)
+    except BaseException:
+        session.not_run(call)
+        raise
+    return call
+
+
+async def ajudged(session: Session, tool: str, arguments: Any) -> Call:
+    """As `judged`, for an event loop."""
+    call = _told(session, tool, arguments)
+    try:
+        if call.decided is not None:
+            await session.acheck(call)
+    except BaseException:
+        session.not_run(call)
+        raise
+    return call
+
+
+def failed(session: Session, call: Call, error: BaseException) -> None:
+    """Tell that a tool raised."""
+    session.tell(call, f"failed: {type(error).__name__}: {_said(error)}", ok=False)
+
+
+def _told(session: Session, tool: str, arguments: Any) -> Call:
+    named = arguments if isinstance(arguments, Mapping) else {"input": arguments}
+    try:
+        return session.call(tool, named)
+    except Exception as error:  # whatever it is: a call that is not told of would run unjudged
+        why = (
+            _said(error) if isinstance(error, TypeError | ValueError | RuntimeError) else type(error).__name__
+        )
+        raise Untold(f"{tool:.256} was not run: {why}.") from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # what an exception says of itself hides no exception
+        return ""
