@@ -32,7 +32,7 @@ def import_(
         str | None,
         typer.Option(
             "--format",
-            help="claude-code, codex, agentdojo, inspect, mcp or recorded (default: told by the content).",
+            help="claude-code, codex, agentdojo, inspect, mcp, otlp or recorded (default: told by the content).",
         ),
     ] = None,
     out: Annotated[
@@ -120,6 +120,8 @@ def _tell(found: Import) -> None:
             say(f"{name}, not mapped: {lost}")
         if notes.refused:
             say(f"{name}, {counted(notes.refused, 'line')} refused; the first is {printable(notes.first)}")
+    for line in found.seen.lines() if found.seen is not None else ():
+        say(f"otlp, {line}")
     if found.unknown:
         left_out = f"{counted(len(found.unknown), 'file')} of no format that is known left out"
         say(f"{left_out}; the first is {printable(str(found.unknown[0]))}")
