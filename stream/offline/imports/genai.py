@@ -73,12 +73,27 @@ def tool_named(span: Span) -> str:
     return found["tool"] if found else ""
 
 
-def is_same_tool(outer: str, inner: str) -> bool:
-    """Whether two spans, one inside the other, are of one call: hosts put the name of an MCP server before its tools' names.
+def mark_of(span: Span) -> str:
+    """By what a tool's span is known as part of a call that another told: that it is MCP's (``mcp``), else the call's id."""
+    return (
+        "mcp"
+        if "mcp.method.name" in span.attributes
+        else str(span.attributes.get("gen_ai.tool.call.id") or "")
+    )
 
-    >>> is_same_tool("mcp__git__log", "log"), is_same_tool("git.log", "git.log"), is_same_tool("catalog", "log")
-    (True, True, False)
+
+def is_one_call(outer: str, mark: str, inner: str, inner_mark: str) -> bool:
+    """Whether two tools' spans, one inside the other, are of one call: one of them is MCP's, or both have one id.
+
+    Hosts put the name of an MCP server before its tools' names. A tool that calls itself is called twice.
+
+    >>> is_one_call("mcp__git__log", "c1", "log", "mcp"), is_one_call("git.log", "c1", "git.log", "c1")
+    (True, True)
+    >>> is_one_call("catalog", "", "log", "mcp"), is_one_call("run", "c1", "run", "c2"), is_one_call("run", "", "run", "")
+    (False, False, False)
     """
+    if "mcp" not in (mark, inner_mark) and not (mark and mark == inner_mark):
+        return False
     return outer == inner or (
         outer.endswith(inner) and outer[: -len(inner)][-1:] in ("_", ".", "/", ":", "-")
     )

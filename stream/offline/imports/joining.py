@@ -26,8 +26,6 @@ from stream.offline.imports.steps import Notes, identifier
 
 NOT_RECORDED = "not_recorded"
 """The one argument of a call whose arguments no span tells, or whose sources none does: a value that is hidden, of this call alone."""
-MAX_ANCESTORS = 256
-"""How far up a span's parents are followed; a circle of them ends there too."""
 MAX_SAID = 16_384
 """Characters of what the user said that are kept, to tell sub-agents whom they work for."""
 MAX_TOOLS = 1024
@@ -112,14 +110,38 @@ class _Place(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """What is remembered of a span, so that others find whom they work for; `name` is the agent's or the tool's."""
+    """What is remembered of a span, so that others find whom they work for; `name` is the agent's or the tool's, `mark` see there."""
 
     parent: str
     kind: genai.Kind | None
     name: str
+    mark: str
     conversation: str
     start_ns: int
     digest: str
+
+
+class _Above(NamedTuple):
+    """What a span works for, itself included.
+
+    Parameters
+    ----------
+    conversation : of the outermost span that tells one
+    agent : str or None
+        Name of the nearest; None: there is none. `is_inner`: it is an agent's own span, inside another agent's.
+    start_ns : int
+        At which nothing above it had yet to begin, whatever their clocks say.
+    call, tool, mark : the outermost span of the call that it is part of, the tool's name and its mark; empty outside of one
+    """
+
+    conversation: str
+    place: _Place
+    agent: str | None
+    is_inner: bool
+    start_ns: int
+    call: str
+    tool: str
+    mark: str
 
 
 class _Held(NamedTuple):
@@ -143,10 +165,10 @@ class _Trace:
     base: str = ""
     nodes: OrderedDict[str, _Node] = field(default_factory=OrderedDict)
     held: dict[str, _Held] = field(default_factory=dict)
-    told: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    told: dict[str, None] = field(default_factory=dict)
     places: dict[str, _Place] = field(default_factory=dict)
     mcp_sessions: set[str] = field(default_factory=set)
-    parents_of_told: dict[str, str] = field(default_factory=dict)
+    parents_of_told: dict[str, tuple[str, str]] = field(default_factory=dict)
     asker: str | None = None
     is_conferred: bool = False
     origins: dict[Any, int] = field(default_factory=dict)
@@ -188,10 +210,19 @@ class _Moment(NamedTuple):
     order: tuple[int, int, int, str]
     held: _Held
     trace: _Trace
-    place: _Place
-    agent: str
+    above: _Above
     call: _Call | None
     is_end: bool
+
+    @property
+    def place(self) -> _Place:
+        """The session that it belongs to."""
+        return self.above.place
+
+    @property
+    def agent(self) -> str:
+        """Who did it, as far as agents of one trace are told apart."""
+        return self.above.agent or ""
 
 
 @dataclass
@@ -354,7 +385,8 @@ class Joiner:
         self._n_nodes += node is None
         name = genai.agent_of(span) if kind == "agent" else tool
         conversation = str(span.attributes.get(genai.CONVERSATION) or "")
-        trace.nodes[span.id] = _Node(span.parent, kind, name, conversation, span.start_ns, digest)
+        mark = genai.mark_of(span) if kind == "tool" else ""
+        trace.nodes[span.id] = _Node(span.parent, kind, name, mark, conversation, span.start_ns, digest)
         if (session := span.attributes.get(genai.MCP_SESSION)) and len(trace.mcp_sessions) < 2:
             trace.mcp_sessions.add(str(session))
         if len(trace.nodes) > self._limits.trace_spans:
@@ -381,13 +413,16 @@ class Joiner:
 
     # ------------------------------------------------------------------ whom spans work for
 
-    def _chain(self, trace: _Trace, span_id: str) -> list[tuple[str, _Node]]:
-        """A span and those above it, as far as they are known."""
-        found: dict[str, _Node] = {}
-        while span_id not in found and len(found) < MAX_ANCESTORS and (node := trace.nodes.get(span_id)):
-            found[span_id] = node
+    def _above(self, trace: _Trace, span_id: str, known: dict[str, _Above]) -> _Above | None:
+        """What a span that is known works for; `known` keeps what was found. A circle of parents ends where it was entered."""
+        path: dict[str, _Node] = {}
+        while span_id not in known and span_id not in path and (node := trace.nodes.get(span_id)):
+            path[span_id] = node
             span_id = node.parent
-        return list(found.items())
+        above = known.get(span_id)
+        for each, node in reversed(path.items()):
+            above = known[each] = self._below(trace, each, node, above)
+        return above
 
     def _base(self, trace: _Trace) -> str:
         """The session of a trace: its one conversation, else the one MCP session of a trace without agents, else the trace."""
@@ -399,30 +434,26 @@ class Joiner:
             return next(iter(trace.mcp_sessions))
         return trace.id
 
-    def _placed(self, trace: _Trace, chain: list[tuple[str, _Node]]) -> tuple[_Place, str]:
-        """The session of a span, and its agent's name; an agent inside another, of another name, has a session of its own."""
-        base = next((node.conversation for _, node in reversed(chain) if node.conversation), trace.base)
-        place, agent = _Place(base, None, base), None
-        for span_id, node in reversed(chain):
-            if node.kind != "agent":
-                continue
+    def _below(self, trace: _Trace, span_id: str, node: _Node, above: _Above | None) -> _Above:
+        """What a span works for, and what is below it; an agent inside another, of another name, has a session of its own."""
+        conversation = (above.conversation if above else "") or node.conversation
+        base = conversation or trace.base
+        agent = above.agent if above else None
+        place = above.place if above and agent is not None else _Place(base, None, base)
+        start_ns = max(node.start_ns, above.start_ns if above else 0)
+        if node.kind == "agent":
             if span_id in trace.places:
                 place = trace.places[span_id]
             elif agent is not None and node.name != agent:
                 place = _Place(f"{place.root}/{span_id}", place.session, place.root)
-            agent = node.name
             trace.places[span_id] = place
-        return place, agent or ""
-
-    def _whole_call(self, chain: list[tuple[str, _Node]]) -> str | None:
-        """The outermost span of the call that a tool's span is part of: the framework's around that of MCP; None: itself."""
-        whole, tool = None, chain[0][1].name
-        for span_id, node in chain[1:]:
-            if node.kind == "agent" or (node.kind == "tool" and not genai.is_same_tool(node.name, tool)):
-                break
-            if node.kind == "tool":
-                whole, tool = span_id, node.name
-        return whole
+            _bound(trace.places, self._limits.trace_spans)
+            return _Above(conversation, place, node.name, agent is not None, start_ns, span_id, "", "")
+        of, tool, mark = (above.call, above.tool, above.mark) if above else (span_id, "", "")
+        if node.kind == "tool":
+            is_part = bool(tool) and genai.is_one_call(tool, mark, node.name, node.mark)
+            of, tool, mark = of if is_part else span_id, node.name, node.mark
+        return _Above(conversation, place, agent, False, start_ns, of, tool, mark)
 
     # ------------------------------------------------------------------ what is told
 
@@ -458,37 +489,39 @@ class Joiner:
         calls: dict[str, _Call] = {}
         parts: list[tuple[str, _Held]] = []
         found: list[_Moment] = []
+        known: dict[str, _Above] = {}
         for each in held:
             trace.told[each.key] = None
-            if len(trace.told) > self._limits.trace_spans:
-                trace.told.popitem(last=False)
+            _bound(trace.told, self._limits.trace_spans)
             span, call = each.span, None
-            chain = self._chain(trace, span.id)
-            start_ns = max(span.start_ns, *(node.start_ns for _, node in chain))
-            place, agent = self._placed(trace, chain)
+            above = self._above(trace, span.id, known)
+            if above is None:  # of a trace so long that this span was forgotten
+                above = _Above("", _Place(trace.base, None, trace.base), None, False, 0, span.id, "", "")
+            start_ns = max(span.start_ns, above.start_ns)
             if each.kind == "tool":
-                whole = self._whole_call(chain) if chain else None
-                if whole is not None:
-                    parts.append((whole, each))
+                tool = genai.tool_named(span)
+                if above.call != span.id:
+                    parts.append((above.call, each))
                     continue
-                if trace.parents_of_told.get(span.id, "") and genai.is_same_tool(
-                    genai.tool_named(span), trace.parents_of_told[span.id]
-                ):
+                mark = genai.mark_of(span)
+                told = trace.parents_of_told.get(span.id)
+                if told is not None and genai.is_one_call(tool, mark, *told):
                     self._notes.lose("spans of a call that another told before")
                     continue
                 call = _Call(
-                    _call_id(span), genai.arguments_of(span, self._notes), genai.result_of(span, self._notes)
+                    _call_id(span),
+                    genai.arguments_of(span, self._notes),
+                    genai.result_of(span, self._notes),
                 )
                 calls.setdefault(span.id, call)
                 if span.parent and span.parent not in trace.nodes:
-                    trace.parents_of_told[span.parent] = genai.tool_named(span)
+                    trace.parents_of_told[span.parent] = tool, mark
+                    _bound(trace.parents_of_told, self._limits.trace_spans)
                 end_ns = max(start_ns, span.end_ns)
                 rank = _ANSWERED if end_ns > start_ns else _ANSWERED_AT_ONCE
-                found.append(
-                    _Moment((end_ns, rank, span.start_ns, each.key), each, trace, place, agent, call, True)
-                )
+                found.append(_Moment((end_ns, rank, span.start_ns, each.key), each, trace, above, call, True))
             order = (start_ns, _RANKS[each.kind], span.start_ns, each.key)
-            found.append(_Moment(order, each, trace, place, agent, call, False))
+            found.append(_Moment(order, each, trace, above, call, False))
         for whole, each in parts:
             self._notes.lose("spans that are part of a call of another span")
             if (of := calls.get(whole)) is not None:
@@ -514,8 +547,11 @@ class Joiner:
                 opening = openings.setdefault(moment.place.session, _Opening())
                 opening.agent = genai.described(span) | opening.agent
                 teller = moment.agent or span.service
+                is_first = (
+                    not opening.tools
+                )  # later ones join; what they say more of these is said from the beginning
                 for name, tool in genai.offered(span, self._notes).items():
-                    if name not in opening.tools or len(opening.tools[name][0]) < len(tool):
+                    if is_first or (name in opening.tools and len(opening.tools[name][0]) < len(tool)):
                         opening.tools[name] = tool, teller
                 opening.instructions = opening.instructions or genai.instructed(span, self._notes)
                 texts = genai.asked(span, self._notes)
@@ -615,7 +651,7 @@ class Joiner:
     def _turn(self, moment: _Moment, session: _Session) -> list[Made]:
         """What the user went on to say. Only who was asked first hears the user: what agents tell one another widens nothing."""
         trace, span = moment.trace, moment.held.span
-        if any(node.kind == "agent" for _, node in self._chain(trace, span.id)[1:]):
+        if moment.above.is_inner:
             return []
         trace.asker = trace.asker if trace.asker is not None else moment.agent
         trace.is_conferred = trace.is_conferred or trace.asker != moment.agent
@@ -732,6 +768,12 @@ def _call_id(span: Span) -> str:
     """The provider's id of a call, if it is told, and the span's, since some providers count anew in each run."""
     told = span.attributes.get("gen_ai.tool.call.id")
     return f"{identifier(told)}/{span.id}" if told else span.id
+
+
+def _bound(mapping: dict[str, Any], most: int) -> None:
+    """Forget the oldest beyond `most`, one at a time."""
+    if len(mapping) > most:
+        del mapping[next(iter(mapping))]
 
 
 def _print(text: str) -> bytes:
