@@ -281,6 +281,10 @@ class Joiner:
         """How many spans are held."""
         return self._n_held
 
+    def resume(self) -> None:
+        """Hear that others joined the spans before these, as `resumed` says."""
+        self._is_resumed = True
+
     def take(self, spans: Iterable[Span], now_s: float, origin: tuple[Any, int] | None = None) -> list[Made]:
         """Take what came together; gives the events that are due by it.
 
