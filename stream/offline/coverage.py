@@ -19,6 +19,7 @@ from models.errors import ContractError
 from models.session import MAX_GAPS
 from stream.core.cases import OVER
 from stream.events import CASES, DECISIONS, Record, milliseconds, parse, rfc3339
+from stream.offline.imports.joining import NOT_RECORDED
 
 NAMELESS = "(no name)"
 """Sessions whose declarations name no agent, or that declared nothing, all together."""
@@ -63,6 +64,7 @@ MENDS = {
     "partial": "sessions whose beginning was not seen; check retention, and that the host sends from the first event on",
     "reused": "sessions with two events under one number; one writer for each session, and a new id after a restart",
     "unanswered": "calls without tool.returned; send results, or provenance and content see nothing",
+    "unrecorded": "calls whose arguments no span told; have the instrumentation record content: docs/opentelemetry.md#let-agents-record-more",
     "unknown_tools": "calls of tools that no catalogue offered; declare tools, or send catalogue.changed when some join",
     "not_ended": "sessions that never said that they were over; send session.ended, or their credentials live until the idle limit",
     "after_end": "calls after the end; let the host send session.ended last",
@@ -96,6 +98,7 @@ class _Session:
     ids: set[str] = field(default_factory=set)
     called: int = 0
     returned: int = 0
+    unrecorded: int = 0
     has_events: bool = False
 
     @property
@@ -318,6 +321,7 @@ class Coverage:
             session.ids.add(event.id)
         session.called += isinstance(event, ToolCalled)
         session.returned += isinstance(event, ToolReturned)
+        session.unrecorded += isinstance(event, ToolCalled) and set(event.arguments) == {NOT_RECORDED}
         session.said_end |= isinstance(event, SessionEnded)
         if isinstance(event, SessionDeclared):
             session.intent |= event.intent is not None
@@ -357,6 +361,7 @@ class Coverage:
                 ("partial", "partial" in each.marks),
                 ("reused", "number_reused" in each.marks),
                 ("unanswered", max(0, each.called - each.returned)),
+                ("unrecorded", each.unrecorded),
                 ("unknown_tools", each.unknown.total()),
                 ("not_ended", how in ("idle", "evicted")),
                 ("after_end", each.after_end),
@@ -371,6 +376,7 @@ class Coverage:
             "refused": agent.calls,
             "missing": events,
             "unanswered": called,
+            "unrecorded": called,
             "unknown_tools": agent.calls,
             "not_ended": over,
             "after_end": agent.calls,

@@ -254,7 +254,7 @@ class Topics:
         """Learn whether others read these partitions before."""
         for place in places:
             self._next.pop(place, None)
-            if await consumer.committed(place) is not None:
+            if await consumer.committed(place):  # 0: what another held and never told
                 self._feed.joiner.resume()
         if places:
             self._say(f"ready: reads {len(places)} partitions of {', '.join(self._names)}")
