@@ -64,7 +64,7 @@ MENDS = {
     "partial": "sessions whose beginning was not seen; check retention, and that the host sends from the first event on",
     "reused": "sessions with two events under one number; one writer for each session, and a new id after a restart",
     "unanswered": "calls without tool.returned; send results, or provenance and content see nothing",
-    "unrecorded": "calls whose arguments no span told; have the instrumentation record content: docs/opentelemetry.md#let-agents-record-more",
+    "unrecorded": "calls whose arguments no span told; have it record content: docs/opentelemetry.md#let-agents-record-more",
     "unknown_tools": "calls of tools that no catalogue offered; declare tools, or send catalogue.changed when some join",
     "not_ended": "sessions that never said that they were over; send session.ended, or their credentials live until the idle limit",
     "after_end": "calls after the end; let the host send session.ended last",

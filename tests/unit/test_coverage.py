@@ -114,6 +114,15 @@ def test_a_session_that_declares_calls_answers_and_ends_leaves_nothing_unseen() 
             [b.declared("s", 0, agent=AGENT), b.called("s", 1, tool="transfer_money"), b.ended("s", 2)],
             {"unknown_tools": (1, 1), "unanswered": (1, 1)},
         ),
+        (
+            [
+                b.declared("s", 0, agent=AGENT),
+                b.called("s", 1, arguments={"not_recorded": f"fp:{'a' * 32}"}),
+                b.called("s", 2, arguments={}),
+                b.ended("s", 3),
+            ],
+            {"unrecorded": (1, 2), "unanswered": (2, 2)},
+        ),
     ],
 )
 def test_what_a_host_leaves_out_is_told(
@@ -235,7 +244,7 @@ def test_records_written_again_after_a_crash_change_nothing(last: int) -> None:
 
 
 def test_each_mend_is_one_sentence_for_the_host_and_every_finding_has_one() -> None:
-    assert len(MENDS) == 14
+    assert len(MENDS) == 15
     assert all(text and not text.endswith(".") and len(text) < 140 for text in MENDS.values())
 
 
