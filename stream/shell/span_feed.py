@@ -34,6 +34,8 @@ AT_ONCE = 500
 """Events that are on their way to the broker at the same time, and records of spans that are read together."""
 CONFIRM_S = 10.0
 """How long the broker may take to confirm them; then they are sent again."""
+MOST_UNSENT = 20_000
+"""Events that may wait for the broker before nothing more is taken."""
 PAUSE_S = 1.0
 """Between two tries, and between two commits."""
 AHEAD_S = 60.0
@@ -58,6 +60,7 @@ class Feed:
         self.joiner, self.notes, self.sent = joiner, notes, 0
         self._settings = settings
         self._unsent: deque[Made] = deque()
+        self._is_away = False
         self._lock = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
 
@@ -89,8 +92,13 @@ class Feed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether events wait for a broker that did not confirm them."""
-        return bool(self._unsent)
+        """Whether the broker did not confirm what was sent last, or too much waits for it."""
+        return self._is_away or len(self._unsent) > MOST_UNSENT
+
+    @property
+    def unsent(self) -> int:
+        """How many events no broker confirmed yet."""
+        return len(self._unsent)
 
     async def push(self, made: Iterable[Made] = ()) -> bool:
         """Send these events after those that wait; whether all are confirmed. What is not is kept."""
@@ -105,7 +113,9 @@ class Feed:
                     _log.warning(
                         "events wait for the broker (%s): %d", type(error).__name__, len(self._unsent)
                     )
+                    self._is_away = True
                     return False
+                self._is_away = False
                 for _ in some:
                     self._unsent.popleft()
                 self.sent += len(some)
@@ -229,7 +239,7 @@ class Topics:
 
     async def commit(self, consumer: AIOKafkaConsumer) -> None:
         """Commit how far nothing is held and all is confirmed."""
-        if self._feed.is_behind:
+        if self._feed.unsent:
             return
         needed, held = self._feed.joiner.needed_from(), consumer.assignment()
         done = {

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from stream.events import DECISIONS, EVENTS
 from stream.settings import Settings
-from stream.shell.broker import free_port
+from stream.shell import topics
+from stream.shell.broker import EmbeddedBroker, free_port
 from tests.broker.test_worker import broker, settings
 from tests.spans import Traced, as_json, hijacked, proto
 from tests.worker import ROOT, Worker, live, wait_until
@@ -106,6 +109,40 @@ def test_what_the_receiver_holds_is_told_when_it_stops(settings: Settings, tmp_p
         assert events(settings) == []
         assert otel.stop()[0] == 0
     assert [event["type"] for event in events(settings)] == STEPS[:3]
+
+
+def post(port: int, raw: bytes) -> tuple[int, str | None]:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/traces", raw, {"Content-Type": "application/x-protobuf"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status, None
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers["Retry-After"]
+
+
+@pytest.mark.slow
+def test_while_the_broker_is_away_spans_are_refused_and_what_was_taken_comes_later(tmp_path: Path) -> None:
+    first, second = Traced(), Traced(seed=2)
+    hijacked(first)
+    hijacked(second, **{"gen_ai.conversation.id": "conv-2"})
+    with EmbeddedBroker() as running:
+        settings = Settings(bootstrap=running.bootstrap, partitions=2)
+        topics.create(settings)
+        log = tmp_path / "otel.log"
+        otel, port = receiver(settings, log)
+    with otel:
+        assert post(port, proto(first.finished())) == (200, None)
+        wait_until(lambda: b"events wait for the broker" in log.read_bytes(), otel)
+        assert post(port, proto(second.finished())) == (503, "5")
+        with EmbeddedBroker(running.port):
+            topics.create(settings)
+            wait_until(lambda: len(events(settings)) >= 5, otel)
+            wait_until(lambda: post(port, proto(second.finished()))[0] == 200, otel)
+            wait_until(lambda: len({event["id"] for event in events(settings)}) >= 10, otel)
+            assert otel.stop()[0] == 0
 
 
 def made_topic(settings: Settings) -> str:
