@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings
+.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,10 @@ demo: setup
 
 demo-keycloak: setup
 	@$(BIN)/python -m tests.keycloak.demo
+
+# Receiver, Kafka and HTTP exporters of OpenTelemetry's Collector, for tests/broker/test_otel.py.
+otelcol:
+	@cd tests/collector && go build -o ../../build/otelcol .
 
 check: setup
 	@$(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not keycloak and not recorded'

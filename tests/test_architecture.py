@@ -32,6 +32,7 @@ SHELL = {
     "verifying.py",
     "consoling.py",
     "transmitter.py",
+    "span_feed.py",
 }
 """Modules that may read the time: they live in it."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stream.offline.imports.assembly import Made
     from stream.offline.imports.judged import Summary
     from stream.offline.imports.sources import Import
+    from stream.offline.imports.steps import Notes
 
 
 def import_(
@@ -32,7 +33,7 @@ def import_(
         str | None,
         typer.Option(
             "--format",
-            help="claude-code, codex, agentdojo, inspect, mcp or recorded (default: told by the content).",
+            help="claude-code, codex, agentdojo, inspect, mcp, otlp or recorded (default: told by the content).",
         ),
     ] = None,
     out: Annotated[
@@ -111,18 +112,28 @@ def _written(made: Iterable[Made], sink: IO[bytes]) -> Iterator[Made]:
 def _tell(found: Import) -> None:
     """What became of the files, a line for each thing."""
     from stream.events import counted, printable
-    from stream.offline.imports.steps import MAPPED
 
     for name, notes in found.notes.items():
-        files = counted(found.files[name], "file")
-        say(f"{name}, {files}: {_listed(notes.mapped, MAPPED) or 'nothing'}")
-        if lost := _listed(notes.lost, sorted(notes.lost)):
-            say(f"{name}, not mapped: {lost}")
-        if notes.refused:
-            say(f"{name}, {counted(notes.refused, 'line')} refused; the first is {printable(notes.first)}")
+        for line in told_of(f"{name}, {counted(found.files[name], 'file')}", notes):
+            say(line)
+    for line in found.seen.lines() if found.seen is not None else ():
+        say(f"otlp, {line}")
     if found.unknown:
         left_out = f"{counted(len(found.unknown), 'file')} of no format that is known left out"
         say(f"{left_out}; the first is {printable(str(found.unknown[0]))}")
+
+
+def told_of(source: str, notes: Notes) -> Iterator[str]:
+    """What became of a source, a line for each thing; of what is behind a comma in its name the first line alone tells."""
+    from stream.events import counted, printable
+    from stream.offline.imports.steps import MAPPED
+
+    yield f"{source}: {_listed(notes.mapped, MAPPED) or 'nothing'}"
+    name = source.partition(",")[0]
+    if lost := _listed(notes.lost, sorted(notes.lost)):
+        yield f"{name}, not mapped: {lost}"
+    if notes.refused:
+        yield f"{name}, {counted(notes.refused, 'line')} refused; the first is {printable(notes.first)}"
 
 
 def _listed(counts: Mapping[str, int], order: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from stream.cli import (
     running,
     shadowing,
     topics,
+    tracing,
     transmitting,
     verifying,
 )
@@ -80,6 +81,7 @@ for command in (
     running.advise,
     bridging.bridge,
     transmitting.transmit,
+    tracing.otel,
     holding.held,
     feedback.feedback,
     shadowing.shadow_report,

@@ -67,7 +67,8 @@ class CallTaker:
         ancestors = [(key, each) for key, each in above if isinstance(each, Session)]
         release = self._draft.release(session)
         arguments = dumps([event.tool, event.arguments])
-        digest = content_print(arguments, key)
+        # Calls whose arguments nobody saw are not alike.
+        digest = content_print(dumps([event.tool, event.call_id]) if event.unseen else arguments, key)
         context = self._context(arrival.key, session, ancestors, release)
         evidence = extract(context, event.tool, event.arguments, digest)
         at = circumstances(session, event.credential, time_ms, [each for _, each in above])

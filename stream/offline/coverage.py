@@ -99,6 +99,7 @@ class _Session:
     ids: set[str] = field(default_factory=set)
     called: int = 0
     returned: int = 0
+    unseen_told: int = 0
     has_events: bool = False
 
     @property
@@ -322,6 +323,7 @@ class Coverage:
             session.ids.add(event.id)
         session.called += isinstance(event, ToolCalled)
         session.returned += isinstance(event, ToolReturned)
+        session.unseen_told += isinstance(event, ToolCalled) and event.unseen
         session.said_end |= isinstance(event, SessionEnded)
         if isinstance(event, SessionDeclared):
             session.intent |= event.intent is not None
@@ -362,7 +364,7 @@ class Coverage:
                 ("partial", "partial" in each.marks),
                 ("reused", "number_reused" in each.marks),
                 ("unanswered", max(0, each.called - each.returned)),
-                ("unseen_arguments", each.unseen),
+                ("unseen_arguments", max(each.unseen, each.unseen_told)),
                 ("unknown_tools", each.unknown.total()),
                 ("not_ended", how in ("idle", "evicted")),
                 ("after_end", each.after_end),
@@ -377,7 +379,7 @@ class Coverage:
             "refused": agent.calls,
             "missing": events,
             "unanswered": called,
-            "unseen_arguments": agent.calls,
+            "unseen_arguments": max(agent.calls, called),
             "unknown_tools": agent.calls,
             "not_ended": over,
             "after_end": agent.calls,

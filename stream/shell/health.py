@@ -60,7 +60,7 @@ class HealthServer:
                 f"metrics on {host} would be open to the network: set DRIFTLINE_METRICS_TOKEN_FILE to a file "
                 "with a bearer token, or listen on 127.0.0.1"
             )
-        if token_file is not None and not _token(token_file):
+        if token_file is not None and not bearer_token(token_file):
             raise ConfigError(
                 f"{token_file} holds no bearer token; write one line of at least {SHORTEST_TOKEN} characters"
             )
@@ -98,7 +98,7 @@ def _handler(routes: Mapping[str, Route], token_file: Path | None) -> type[BaseH
         timeout = 10  # of a connection that says nothing
 
         def do_GET(self) -> None:
-            if token_file is not None and not self._allowed(_token(token_file)):
+            if token_file is not None and not self._allowed(bearer_token(token_file)):
                 return self._send(401, b"bearer token required\n")
             route = routes.get(self.path.split("?")[0])
             if route is None:
@@ -127,7 +127,8 @@ def _answer(good: bool, otherwise: str) -> tuple[bool, bytes]:
     return good, b"ok\n" if good else f"{otherwise}\n".encode()
 
 
-def _token(path: Path) -> str:
+def bearer_token(path: Path) -> str:
+    """The bearer token in a file; empty where there is none, or one of less than `SHORTEST_TOKEN` characters."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):

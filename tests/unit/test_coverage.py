@@ -114,6 +114,15 @@ def test_a_session_that_declares_calls_answers_and_ends_leaves_nothing_unseen() 
             [b.declared("s", 0, agent=AGENT), b.called("s", 1, tool="transfer_money"), b.ended("s", 2)],
             {"unknown_tools": (1, 1), "unanswered": (1, 1)},
         ),
+        (
+            [
+                b.declared("s", 0, agent=AGENT),
+                b.event("tool.called", "s", 1, call_id="s:1", tool="read_file", arguments_seen=False),
+                b.called("s", 2, arguments={}),
+                b.ended("s", 3),
+            ],
+            {"unseen_arguments": (1, 2), "unanswered": (2, 2)},
+        ),
     ],
 )
 def test_what_a_host_leaves_out_is_told(

@@ -25,6 +25,7 @@ from stream.offline.imports.judged import summary
 from stream.offline.imports.sources import FORMATS, Import
 from stream.offline.imports.steps import Called, Moment, Notes, Prompt, Returned, moment_of
 from stream.settings import Settings
+from tests.spans import Traced, as_json, hijacked, proto
 
 AT = "2026-11-02T08:00:{:02d}.000Z"
 SESSION = "5e8e1c9e-0000-4000-8000-000000000001"
@@ -258,6 +259,12 @@ def zipped(sample: dict[str, Any]) -> bytes:
     return written.getvalue()
 
 
+def traced_lines() -> str:
+    traced = Traced()
+    hijacked(traced)
+    return as_json(proto(traced.finished())).decode() + "\n"
+
+
 SAMPLES: dict[str, dict[str, str | bytes]] = {
     "claude-code": {f"{SESSION}.jsonl": lines(TRANSCRIPT), f"{SESSION}/subagents/agent-a17.jsonl": lines(SUB_AGENT)},
     "codex": {"rollout-main.jsonl": lines(ROLLOUT), "a/rollout-sub.jsonl": lines(SUB_ROLLOUT)},
@@ -265,6 +272,7 @@ SAMPLES: dict[str, dict[str, str | bytes]] = {
     "inspect": {"log.eval": zipped(SAMPLE)},
     "mcp": {"mcp.log": lines(MCP)},
     "recorded": {"mine.jsonl": lines([{"session_id": "s", "intent": "Read.", "calls": [{"seq": 0, "tool": "read"}]}])},
+    "otlp": {"traces.jsonl": traced_lines()},
 }  # fmt: skip
 
 
@@ -321,7 +329,10 @@ def test_events_hold_to_the_contract_count_from_zero_and_end(tmp_path: Path, for
     times: dict[str, list[Any]] = {}
     for event in events:
         EVENT.validator.validate_python(parse(dumps(event)).document | {"id": event["id"]})
-        seqs.setdefault(event["session_id"], []).append(event["seq"])
+        assert ("seq" in event) == (form != "otlp")  # spans are numbered by nobody
+        seqs.setdefault(event["session_id"], []).append(
+            event.get("seq", len(seqs.get(event["session_id"], ())))
+        )
         times.setdefault(event["session_id"], []).append(moment_of(event["time"]))
     assert all(each == list(range(len(each))) for each in seqs.values())
     assert all(each == sorted(each) for each in times.values())

@@ -90,6 +90,18 @@ def test_a_signal_still_speaks_against_a_call_whose_arguments_nobody_saw() -> No
     assert run.decisions[0]["verdict"] == "deny"
 
 
+def test_calls_whose_arguments_nobody_saw_are_no_loop() -> None:
+    def names(**more: Any) -> set[str]:
+        calls = [
+            b.event("tool.called", "s", n, call_id=f"s:{n}", tool="read_file", **more) for n in range(1, 13)
+        ]
+        run = b.play([b.declared("s", 0), *calls])
+        return {e["name"] for d in run.decisions for e in d["evidence"]}
+
+    assert "loop" in names()
+    assert "loop" not in names(arguments_seen=False)
+
+
 def test_arguments_that_are_there_are_judged_whatever_is_said_of_them() -> None:
     given = {"path": "notes.txt"}
     said, silent = (

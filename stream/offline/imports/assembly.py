@@ -43,7 +43,9 @@ def checked(event: dict[str, Any], notes: Notes) -> bytes | None:
         parse(value)
     except (TypeError, ContractError) as error:  # orjson writes 254 levels
         why = error.detail if isinstance(error, ContractError) else "nested deeper than an event may be"
-        notes.refuse(f"session {event['session_id']}, event {event['seq']} ({event['type']})", why)
+        notes.refuse(
+            f"session {event['session_id']}, event {event.get('seq', event['id'])} ({event['type']})", why
+        )
         return None
     return value
 
@@ -229,7 +231,7 @@ class _Session:
             "session_id": self.id,
             "seq": self.seq,
             "tenant": TENANT,
-            "time": _rfc3339(time or self.clock or START),
+            "time": rfc3339_of(time or self.clock or START),
             **body,
         }
         if self.above:
@@ -251,7 +253,7 @@ class _Session:
         return last + timedelta(seconds=drawn_gap_s(self.id, self.seq))
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339_of(moment: datetime) -> str:
     # To the millisecond at most in every known format; what is finer is kept.
     rest = timedelta(microseconds=moment.microsecond % 1000)
     return moment.isoformat(timespec="microseconds" if rest else "milliseconds").replace("+00:00", "Z")

@@ -7,14 +7,15 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from models.errors import ConfigError, InputError
 from stream.offline.files import events_at, load_tools
-from stream.offline.imports import agentdojo, claude_code, codex, inspect_logs, mcp_logs
-from stream.offline.imports.assembly import Made, checked, events, merged
+from stream.offline.imports import agentdojo, claude_code, codex, inspect_logs, mcp_logs, otlp
+from stream.offline.imports.assembly import TENANT, Made, checked, events, merged
+from stream.offline.imports.joining import Joiner, Limits, Seen
 from stream.offline.imports.reading import Head, documents_of, head_of
 from stream.offline.imports.steps import MISSHAPEN, Moment, Notes, moment_of
 from stream.offline.lines import is_recorded
@@ -48,8 +49,15 @@ FORMATS: dict[str, Format] = {
     "agentdojo": Format("runs of AgentDojo", agentdojo.recognised),
     "inspect": Format("logs of Inspect", inspect_logs.recognised),
     "mcp": Format("logs of MCP messages", mcp_logs.recognised),
+    "otlp": Format("spans of OpenTelemetry", otlp.recognised),
 }
 """In the order in which a file is tried."""
+
+
+_AT_ONCE = 1000
+"""Spans of a file that are taken together."""
+_HELD = 200_000
+"""Spans of files that are held, so that those of one trace meet."""
 
 
 class _File(NamedTuple):
@@ -82,6 +90,8 @@ class Import:
     files : counts by format
     unknown : list of Path
         Files in folders that are of no known format.
+    seen : Seen or None
+        Of spans, how much they told, once their events were made.
 
     Raises
     ------
@@ -104,6 +114,7 @@ class Import:
             raise ConfigError(f"--format is {forced!r}; expected one of {', '.join(FORMATS)}")
         self.notes: dict[str, Notes] = defaultdict(Notes)
         self.unknown: list[Path] = []
+        self.seen: Seen | None = None
         self._catalogues = load_tools(tools, tools) if tools is not None else None
         self._intent, self._run = intent, run
         self._found = [found for source in sources for found in self._files(source, forced)]
@@ -120,6 +131,9 @@ class Import:
         """
         for name in FORMATS:
             found = [each for each in self._found if each.format == name]
+            if name == "otlp":  # a trace may stand in several files
+                yield from self._joined(found)
+                continue
             for group in _groups(found):
                 yield from self._of(name, group)
         if not any(notes.mapped["sessions"] for notes in self.notes.values()):
@@ -184,6 +198,19 @@ class Import:
             moments, lambda moment: moment.session
         ):  # one after another, and thousands of them
             yield from events(sample, notes, self._run)
+
+    def _joined(self, found: list[_File]) -> Iterator[Made]:
+        if not found:
+            return
+        notes = self.notes["otlp"]
+        joiner = Joiner(notes, Limits(spans=_HELD, trace_spans=_HELD), tenant=TENANT, run=self._run)
+        for each in found:
+            spans = _guarded(otlp.spans_of(each.path, notes), each.path, notes)
+            while batch := list(islice(spans, _AT_ONCE)):
+                yield from joiner.take(batch, 0.0)
+        yield from joiner.drain()
+        yield from joiner.ends()
+        self.seen = joiner.seen
 
     def _moments(self, name: str, path: Path, notes: Notes, seen: set[str]) -> Iterator[Moment]:
         if name == "claude-code":
