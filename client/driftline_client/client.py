@@ -120,7 +120,9 @@ class Client:
             None if parent is None else parent.id,
         )
         if intent is None and (agent, tools, credentials, attestation, more) != (None, None, None, None, {}):
-            raise TypeError("a session without an intent declares nothing else either; say it to Session.declare")
+            raise TypeError(
+                "a session without an intent declares nothing else either; say it to Session.declare"
+            )
         self._same_process()
         if self._answers is not None:
             self._answers.open(root.encode(), name)
@@ -209,6 +211,10 @@ class Client:
         """Hear no more of a session that is over."""
         if self._answers is not None:
             self._answers.close_session(session.root.encode(), session.id)
+
+    def ready(self, timeout_s: float = 0.0) -> bool:
+        """Whether decisions are read, so that a call that is told now is heard of; waits for it so long."""
+        return self._answers is not None and self._answers.ready(timeout_s)
 
     @property
     def n_waiting(self) -> int:
