@@ -27,7 +27,9 @@ def key(session_id: str, secret: bytes = SECRET) -> bytes:
 
 def seal(envelope: dict[str, Any], session_id: str, secret: bytes = SECRET) -> str:
     """The signature of an envelope that carries none yet."""
-    return base64.b64encode(hmac.new(key(session_id, secret), form(envelope), hashlib.sha256).digest()).decode()
+    return base64.b64encode(
+        hmac.new(key(session_id, secret), form(envelope), hashlib.sha256).digest()
+    ).decode()
 
 
 def head(envelope: dict[str, Any], before: str = "") -> str:
@@ -67,7 +69,11 @@ class Agent:
         }
         if sign:
             value = seal(envelope, self.id, self._secret)
-            envelope["params"]["signature"] = {"algorithm": "HMAC-SHA256", "value": value, "key_id": "default"}
+            envelope["params"]["signature"] = {
+                "algorithm": "HMAC-SHA256",
+                "value": value,
+                "key_id": "default",
+            }
         return envelope
 
     def hello(self, *methods: str, **changed: Any) -> dict[str, Any]:
@@ -84,7 +90,9 @@ class Agent:
     def says(self, text: str, **provenance: str) -> dict[str, Any]:
         """The user's message."""
         part: dict[str, Any] = {"type": "text", "value": text}
-        return self.step("steps/userMessage", {"content": [part | ({"provenance": provenance} if provenance else {})]})
+        return self.step(
+            "steps/userMessage", {"content": [part | ({"provenance": provenance} if provenance else {})]}
+        )
 
     def calls(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """A tool's call."""

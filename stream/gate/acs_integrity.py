@@ -25,8 +25,24 @@ def canonical(value: Any) -> bytes:
 
     >>> canonical({"b": 1.0, "a": "é"})
     b'{"a":"\\xc3\\xa9","b":1}'
+    >>> canonical(1152921504606847000)
+    b'1152921504606847000'
     """
-    return rfc8785.dumps(value)
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError:
+        return rfc8785.dumps(_as_doubles(value))
+
+
+def _as_doubles(value: Any) -> Any:
+    """`value` with large whole numbers as the doubles that are written so; others stay, and have no form: two would have one."""
+    if isinstance(value, dict):
+        return {name: _as_doubles(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_as_doubles(each) for each in value]
+    if isinstance(value, int) and 2**53 <= abs(value) < 10**21:
+        return float(value) if rfc8785.dumps(float(value)) == str(value).encode() else value
+    return value
 
 
 def session_key(secret: bytes, session_id: str) -> bytes:

@@ -35,8 +35,8 @@ class Tenant(Part):
 class Classes(Part):
     """Silence by class, as `driftline_client.ByClass` has it."""
 
-    tools: dict[str, Action] = {}
-    sensitive: dict[str, bool] = {}
+    tools: dict[str, Action] = Field(default_factory=dict)
+    sensitive: dict[str, bool] = Field(default_factory=dict)
     read: OnSilence = "allow"
     act: OnSilence = "allow"
     sensitive_read: OnSilence = "allow"

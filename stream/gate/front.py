@@ -175,15 +175,10 @@ def _authzen(parts: Parts) -> Wire:
                 if not _is_json(request):
                     raise BadRequest("Content-Type is application/json")
                 return _json(await decide(tenant, await _body(request, limits.body_bytes)))
-            except Stranger:
-                return await _stranger()
             except BadRequest as error:
                 return PlainTextResponse(f"{error}\n", 400)
             except _Refused as refused:
                 return PlainTextResponse(f"{refused}\n", refused.status)
-            except Exception:
-                _log.exception("an evaluation that nobody foresaw")
-                return PlainTextResponse("the gate failed; its operator sees why\n", 500)
 
         return asked
 
@@ -210,7 +205,8 @@ class Front:
         self._client = parts.gate.client
         routes = [route for wire in self.wires.values() for route in wire.routes]
         routes += [Route("/healthz", self._health), Route("/readyz", self._ready)]
-        self.app: ASGIApp = _Door(Starlette(routes=routes), hosts)
+        handlers: dict[Any, Any] = {Stranger: _stranger, Exception: _failed}
+        self.app: ASGIApp = _Door(Starlette(routes=routes, exception_handlers=handlers), hosts)
 
     async def swept(self) -> None:
         """End what is idle, for ever."""
@@ -256,16 +252,18 @@ class _Door:
                 app = PlainTextResponse("not a name by which this is asked; see --help, --name\n", 421)
             elif headers.get("sec-fetch-site") not in (None, "none"):
                 app = PlainTextResponse("asked for by a page\n", 403)
-        try:
-            await app(scope, receive, told)
-        except Stranger:
-            await (await _stranger())(scope, receive, told)
+        await app(scope, receive, told)
 
 
-async def _stranger() -> Response:
+async def _stranger(_: Request, __: Exception) -> Response:
     await asyncio.sleep(WRONG_S)
     challenge = {"WWW-Authenticate": 'Bearer realm="driftline"'}
     return PlainTextResponse("send Authorization: Bearer TOKEN\n", 401, challenge)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    _log.error("a request that nobody foresaw: %s (%s)", request.url.path, type(error).__name__)
+    return PlainTextResponse("the gate failed; its operator sees why\n", 500)
 
 
 class _Refused(Exception):
