@@ -26,8 +26,8 @@ MAX_DEFERRED = 32
 DEFER_MS = 30_000
 MARGIN_MS = 1_500
 """How much longer than a decision takes the agent shall wait for it."""
-PROFILES = ("acs-core", "acs-audit")
-"""What of the standard's profiles we keep: each step's entry commits to the request's content."""
+PROFILES = ("acs-core",)
+"""What of the standard's profiles we keep."""
 _NEEDED_OF_CLIENT = (
     "acs_versions_supported",
     "methods_implemented",

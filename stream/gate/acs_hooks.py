@@ -12,7 +12,7 @@ from typing import Any
 from stream.gate.acs_envelope import INVALID_PARAMS, AcsError, Request
 from stream.gate.sessions import Gate, Ruling, Task
 
-PING, HELLO = "system/ping", "handshake/hello"
+PING, HELLO, MCP = "system/ping", "handshake/hello", "protocols/MCP/"
 ALLOWED = Ruling("allow", "not_judged")
 MAX_LISTED = 1_000
 """Parts of a message, outputs and arguments that a payload may have."""
@@ -188,6 +188,45 @@ class Steps:
             session, str(child).lower(), declared(payload.get("subagent_intent"), whoever=True)
         )
 
+    async def mcp(self, session: Session, request: Request) -> Ruling:
+        """A message of MCP, as it is: what is asked for is a call, what answers it its result, a list of tools the catalogue."""
+        message, method = request.payload, request.method.removeprefix(MCP)
+        asked = message.get("params", {} if "jsonrpc" in message else message)
+        if not isinstance(asked, dict):
+            raise AcsError(INVALID_PARAMS, "params of a message of MCP is an object")
+        rpc_id = message.get("id")
+        name = f"mcp {rpc_id}" if isinstance(rpc_id, str | int) else request.request_id
+        # Whatever asks for something is asked of the judge, whatever else it says.
+        if "jsonrpc" in message and not {"method", "params"} & set(message):
+            answer = message.get("result", message.get("error"))
+            if method == "tools/list":
+                return self._listed(self.task(session, request), answer)
+            if self.gate.returned(self.task(session, request), name, answer, ok="error" not in message):
+                return ALLOWED
+            return Ruling(
+                "allow",
+                "mcp_id_unresolved",
+                "no call that may run has this id; the answer is told all the same",
+            )
+        if method == "tools/list":
+            return ALLOWED
+        tool, arguments = method, {each: value for each, value in asked.items() if each != "_meta"}
+        if method == "tools/call":
+            if "tool" in asked:
+                return await self.call(session, request)
+            tool, arguments = tool_of({"tool": asked}), asked.get("arguments", {})
+        if not isinstance(arguments, dict):
+            raise AcsError(INVALID_PARAMS, "params.arguments is an object")
+        return await self.gate.ask(self.task(session, request), tool, arguments, name)
+
+    @staticmethod
+    def _listed(task: Task, answer: Any) -> Ruling:
+        tools = answer.get("tools") if isinstance(answer, dict) else None
+        if not isinstance(tools, list) or len(tools) > MAX_LISTED:
+            raise AcsError(INVALID_PARAMS, f"a list of tools has at most {MAX_LISTED}")
+        task.offers(tools)
+        return ALLOWED
+
     async def nothing(self, session: Session, request: Request) -> Ruling:
         """A step that says nothing of what is judged."""
         return ALLOWED
@@ -210,11 +249,15 @@ EVALUATED: Mapping[str, Step] = {
     "steps/subagentStop": Steps.nothing,
     "steps/turnEnd": Steps.nothing,
     "steps/sessionEnd": Steps.nothing,
+    **{
+        f"protocols/MCP/{each}": Steps.mcp
+        for each in ("tools/call", "tools/list", "resources/read", "prompts/get")
+    },
 }
 """What is evaluated. `acs.Guardian` ends sessions itself."""
 UNDENIABLE = frozenset({"steps/postCompact", "steps/subagentStop", "steps/turnEnd", "steps/sessionEnd"})
 """Steps that happened already: the standard takes no denial of them."""
-DEFERRABLE = frozenset({"steps/toolCallRequest"})
+DEFERRABLE = frozenset({"steps/toolCallRequest", "protocols/MCP/tools/call"})
 """Steps that may be put off."""
 
 

@@ -159,17 +159,6 @@ def _authzen(parts: Parts) -> Wire:
 
     def answering(decide: Callable[[str, bytes], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
         async def asked(request: Request) -> Response:
-            named = request.headers.get("x-request-id")
-            if named is not None and not (
-                named.isprintable() and named.isascii() and len(named) <= MAX_REQUEST_ID
-            ):
-                return PlainTextResponse("X-Request-ID is no printable text of at most 256 characters\n", 400)
-            answer = await _answer(request)
-            if named is not None:
-                answer.headers["X-Request-ID"] = named
-            return answer
-
-        async def _answer(request: Request) -> Response:
             try:
                 tenant = parts.callers.tenant(request.headers)
                 if not _is_json(request):
@@ -242,17 +231,27 @@ class _Door:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Cache-Control"], headers["X-Content-Type-Options"] = "no-store", "nosniff"
+                if _is_id(named):
+                    headers["X-Request-ID"] = named
             await send(message)
 
         headers = Headers(scope=scope)
-        app = self._app
+        named, app = headers.get("x-request-id", ""), self._app
         if scope["path"] not in OPEN:
             # A page elsewhere whose name was pointed at this address asks with its own name (DNS rebinding).
             if headers.getlist("host") not in [[host] for host in self._hosts]:
                 app = PlainTextResponse("not a name by which this is asked; see --help, --name\n", 421)
             elif headers.get("sec-fetch-site") not in (None, "none"):
                 app = PlainTextResponse("asked for by a page\n", 403)
+            elif named and not _is_id(named):
+                app = PlainTextResponse(
+                    f"X-Request-ID is no printable text of {MAX_REQUEST_ID} characters\n", 400
+                )
         await app(scope, receive, told)
+
+
+def _is_id(named: str) -> bool:
+    return 0 < len(named) <= MAX_REQUEST_ID and named.isascii() and named.isprintable()
 
 
 async def _stranger(_: Request, __: Exception) -> Response:

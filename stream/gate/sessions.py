@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -99,6 +99,8 @@ class Task:
         Who works on it.
     intent : str
         What the user asked for at last; empty while nobody said.
+    tools : dict
+        What was offered before the intent was known, by name.
     open : dict
         Calls that may run, by the name under which the wire tells their results.
     n_deferred : int
@@ -108,6 +110,7 @@ class Task:
     session: Session
     agent: Mapping[str, Any]
     intent: str = ""
+    tools: dict[str, Any] = field(default_factory=dict)
     open: OrderedDict[str, Call] = field(default_factory=OrderedDict)
     n_deferred: int = 0
 
@@ -118,8 +121,16 @@ class Task:
         if self.intent:
             self.session.amend(text)
         else:
-            self.session.declare(text, agent=self.agent)
+            self.session.declare(text, agent=self.agent, tools=list(self.tools.values()) or None)
         self.intent = text
+
+    def offers(self, tools: Iterable[Mapping[str, Any]]) -> None:
+        """Tools that there are, as MCP lists them."""
+        named = {str(each.get("name")): each for each in tools if isinstance(each, Mapping)}
+        new = [each for name, each in named.items() if self.tools.get(name) != each]
+        if self.intent and new:
+            self.session.offer(new)
+        self.tools |= named
 
 
 class Ruling(NamedTuple):
