@@ -162,13 +162,13 @@ class Guardian:
         found = self._sessions.get(tenant, request.session_id)
         if found is not None and found.agent_id:
             return found
-        if found is not None or self._settings.handshake == "optional":
-            # Known by whoever spawned it, or begun without a handshake: as old a request is none of this run's.
-            self._timely(request)
-            if found is None:
-                return self._opened(tenant, request, None)
+        # Begun here, by whoever spawned it or nowhere: a request from before our start may have been here.
+        self._timely(request)
+        if found is not None:
             found.agent_id, found.key_id = request.agent_id, request.key_id
             return found
+        if self._settings.handshake == "optional":
+            return self._opened(tenant, request, None)
         raise AcsError(
             wire.NOT_NEGOTIATED,
             "no handshake of this session is known here; send handshake/hello, or begin a new session",

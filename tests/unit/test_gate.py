@@ -474,7 +474,7 @@ def test_a_gate_that_was_started_anew_knows_no_session_and_takes_nothing_from_be
     gate.close()
     gate.now_s += 1
     gate.start()
-    assert [gate.code(each) for each in recorded] == [-32005, -32003]
+    assert [gate.code(each) for each in recorded] == [-32005, -32005]
     assert gate.code(agent.calls("pay", amount=41)) == -32003
     # A new handshake begins a new session for the judge, whose intent is what the user says from then on.
     assert gate.code(agent.hello()) is None
