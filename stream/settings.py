@@ -28,8 +28,9 @@ NO_SETTINGS = (
     *("CONSOLE_TOKEN_FILE", "CONSOLE_CERTIFICATE_FILE", "CONSOLE_KEY_FILE"),
     *("CONSOLE_OIDC_FILE", "CONSOLE_FEEDBACK_KEY_FILE"),
     *("MCP_TOKEN_FILE", "MCP_CERTIFICATE_FILE", "MCP_KEY_FILE"),
+    *("GATE_CONFIG", "GATE_CERTIFICATE_FILE", "GATE_KEY_FILE", "GATE_CLIENT_CA_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console`` and ``mcp``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate`` and ``mcp``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""
