@@ -71,9 +71,10 @@ def serve(
 ) -> None:
     """Answer agents' hosts and gateways until Ctrl-C: may this call run? OWASP Agent Control Standard and AuthZEN.
 
-    Each call is told to the worker over Kafka, and its decision is the answer. The end of the gate ends no agent's session.
+    Each call is told to the worker over Kafka, and its decision is the answer. While Kafka is away each call meets silence, and /readyz
+    says so. The end of the gate ends no agent's session.
 
-    Exit 2: options, the file or one that it names; 4: the broker cannot be reached or refuses.
+    Exit 0: ended as told; 2: options, the file or one that it names.
     """
     try:
         from stream.bridge.configuration import read_as

@@ -97,9 +97,12 @@ class Listen:
             try:
                 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
                 context.load_cert_chain(self.certificate_file, self.key_file)
+                if self.client_ca_file is not None:
+                    context.load_verify_locations(self.client_ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(
-                    f"the certificate {self.certificate_file} and its key cannot be used: {error}; PEM files that belong together"
+                    f"the certificate {self.certificate_file}, its key or the authorities cannot be used: {error}; "
+                    "PEM files, of which certificate and key belong together"
                 ) from error
         return self
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
+import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +22,20 @@ from driftline_client import ByClass, Client
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from models.contracts import EVENT
 from models.errors import ConfigError
 from stream.bridge.configuration import read_as
+from stream.cli.main import app
+from stream.console.serving import Listen, bound_to, served
 from stream.gate import acs, acs_integrity
 from stream.gate.configuration import Configuration
 from stream.gate.front import WIRES, Callers, Front, Parts
 from stream.gate.reading import MAX_DEPTH, strict_json
 from stream.gate.sessions import Full, Gate, Kept
 from tests.gate import METHODS, SECRET, Agent, evaluation, head, is_sealed
+from tests.secured import Authority
 from tests.unit.test_client import Bus, allowed, bus, denied
 
 __all__ = ["bus"]
@@ -1029,6 +1037,93 @@ def test_secrets_and_tokens_are_long_and_each_tenant_s_own(tmp_path: Path) -> No
     }
     with pytest.raises(ConfigError, match="one token"):
         Callers(loaded(**two))
+
+
+@pytest.mark.parametrize(
+    ("options", "tenants", "says"),
+    [
+        (("--host", "192.0.2.1"), "acme: {acs_secret_file: FOLDER/k}", "tenants.acme has no token_file"),
+        (("--host", "192.0.2.1"), "acme: {acs_secret_file: FOLDER/k, token_file: FOLDER/t}", "it needs TLS"),
+        (
+            (),
+            "acme: {acs_secret_file: FOLDER/k}, globex: {token_file: FOLDER/t}",
+            "tenants.acme has no token_file",
+        ),
+        (
+            ("--client-ca", "FOLDER/k"),
+            "acme: {acs_secret_file: FOLDER/k}",
+            "--client-ca goes with --certificate",
+        ),
+        (
+            ("--client-ca", "FOLDER/k", "--certificate", "FOLDER/k", "--key", "FOLDER/k"),
+            "acme: {acs_secret_file: FOLDER/k}",
+            "cannot be used",
+        ),
+        ((), "acme: {acs_secret_file: FOLDER/none}", "cannot be read"),
+        ((), "acme: {acs_secret_file: FOLDER/k, token_file: FOLDER/none}", "cannot be read"),
+    ],
+)
+def test_a_gate_that_anybody_could_use_does_not_start(
+    tmp_path: Path, options: tuple[str, ...], tenants: str, says: str
+) -> None:
+    (tmp_path / "k").write_bytes(SECRET)
+    (tmp_path / "t").write_text("t" * 32)
+    (tmp_path / "gate.yaml").write_text(
+        f"on_silence: deny\ntenants: {{{tenants}}}\n".replace("FOLDER", str(tmp_path))
+    )
+    filled = [each.replace("FOLDER", str(tmp_path)) for each in options]
+    done = CliRunner().invoke(app, ["gate", "serve", "--config", str(tmp_path / "gate.yaml"), *filled])
+    assert isinstance(done.exception, ConfigError)
+    assert says in str(done.exception)
+
+
+def test_without_the_client_the_mend_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "driftline_client", None)
+    for name in [each for each in sys.modules if each.startswith("stream.gate")]:
+        monkeypatch.delitem(sys.modules, name)
+    done = CliRunner().invoke(app, ["gate", "serve", "--config", str(tmp_path / "gate.yaml")])
+    assert isinstance(done.exception, ConfigError)
+    assert "pip install ./client" in str(done.exception)
+
+
+def test_who_shows_no_certificate_of_the_authority_does_not_get_in(
+    run: Callable[..., Running], tmp_path: Path
+) -> None:
+    gate = run()
+    authority, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
+    (certificate, key), mine, another = (
+        by.issue(name) for by, name in ((authority, "gate"), (authority, "host"), (other, "host"))
+    )
+    listen = Listen(
+        port=0,
+        certificate_file=certificate,
+        key_file=key,
+        client_ca_file=authority.file,
+        what="gate",
+        knows_callers=True,
+    ).checked()
+    bound = bound_to(listen)
+    address = f"https://127.0.0.1:{bound.getsockname()[1]}/healthz"
+
+    def asked(shown: tuple[Path, Path] | None) -> int | None:
+        trusted = ssl.create_default_context(cafile=authority.file)
+        if shown is not None:
+            trusted.load_cert_chain(*shown)
+        try:
+            with urllib.request.urlopen(address, context=trusted, timeout=10) as answer:
+                return int(answer.status)
+        except (OSError, HTTPException):
+            return None
+
+    async def all_of_them() -> list[int | None]:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(served(gate.front.app, listen, bound, gate.front.swept(), stop))
+        found = [await asyncio.to_thread(asked, shown) for shown in (mine, None, another, mine)]
+        stop.set()
+        await serving
+        return found
+
+    assert asyncio.run(all_of_them()) == [200, None, None, 200]
 
 
 # --------------------------------------------------------------------------- laws
