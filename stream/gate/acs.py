@@ -63,6 +63,10 @@ class Guardian:
         self._gate, self._secrets, self._settings, self._now_s = gate, secrets, settings, now_s
         self._began_s = now_s()
         self._sessions: Kept[Session] = Kept(limits.sessions, limits.idle_s, rising_s, self._idle)
+        # Of what is over only what could come again: its requests, as long as their time would let them in.
+        self._over: Kept[Session] = Kept(
+            limits.sessions, 2 * settings.skew_ms / 1000, rising_s, self._forgotten
+        )
         self._steps = Steps(gate, self._delegate)
         self._n_seen = 0
 
@@ -74,9 +78,27 @@ class Guardian:
     def sweep(self) -> None:
         """End what is idle."""
         self._sessions.sweep()
+        self._over.sweep()
+
+    def _known(self, tenant: str, session_id: str) -> Session | None:
+        return self._sessions.get(tenant, session_id) or self._over.get(tenant, session_id)
+
+    def _close(self, session: Session, reason: str) -> None:
+        """A session is over; it makes room for another."""
+        session.is_closed = True
+        if session.task is not None:
+            self._gate.ended(session.task, reason)
+        try:
+            self._over.add(session.tenant, session.id, session)
+        except Full:
+            return  # it stays where it is, until it is idle
+        self._sessions.remove(session.tenant, session.id)
+
+    def _forgotten(self, session: Session) -> None:
+        self._n_seen -= len(session.seen)
 
     def _idle(self, session: Session) -> None:
-        self._n_seen -= len(session.seen)
+        self._forgotten(session)
         if session.task is not None:
             self._gate.ended(session.task)
 
@@ -139,9 +161,7 @@ class Guardian:
             reason = request.payload.get("reason", "completed")
             if not isinstance(reason, str):
                 raise AcsError(wire.INVALID_PARAMS, "payload.reason is a text")
-            session.is_closed = True
-            if session.task is not None:
-                self._gate.ended(session.task, reason)
+            self._close(session, reason)
         elif request.method == "steps/subagentStop":
             self._stop(session, request)
         # Entered on its arrival, whatever is decided: concurrent steps have their places in the chain at once.
@@ -159,7 +179,7 @@ class Guardian:
         return self._result(request, ruling, session, entered)
 
     def _session(self, tenant: str, request: Request) -> Session:
-        found = self._sessions.get(tenant, request.session_id)
+        found = self._known(tenant, request.session_id)
         if found is not None and found.agent_id:
             return found
         # Begun here, by whoever spawned it or nowhere: a request from before our start may have been here.
@@ -242,7 +262,7 @@ class Guardian:
 
     def _delegate(self, parent: Session, child_id: str, told: str) -> Ruling:
         """Open a sub-agent's session, which its own steps then find."""
-        if self._sessions.get(parent.tenant, child_id) is not None:
+        if self._known(parent.tenant, child_id) is not None:
             return Ruling(
                 "deny", "subagent_session_known", "a session of the sub-agent's id is there already"
             )
@@ -257,18 +277,16 @@ class Guardian:
 
     def _stop(self, parent: Session, request: Request) -> None:
         named = request.payload.get("subagent_session_id")
-        child = self._sessions.get(parent.tenant, named.lower()) if isinstance(named, str) else None
+        child = self._known(parent.tenant, named.lower()) if isinstance(named, str) else None
         if child is None or child.parent is not parent or child.is_closed:
             return  # audit only, and nobody ends another's sub-agent
-        child.is_closed = True
-        if child.task is not None:
-            self._gate.ended(child.task, str(request.payload.get("outcome", "stopped"))[:64])
+        self._close(child, str(request.payload.get("outcome", "stopped"))[:64])
 
     # ------------------------------------------------------------------ answers
 
     def _hello(self, tenant: str, request: Request) -> dict[str, Any]:
         """The ServerHello, which is itself the result."""
-        hello, found = request.payload, self._sessions.get(tenant, request.session_id)
+        hello, found = request.payload, self._known(tenant, request.session_id)
         told = canonical(hello)
         if found is not None and found.agent_id:
             self._remember(found, request)

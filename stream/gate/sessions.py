@@ -75,6 +75,11 @@ class Kept(Generic[K]):
         self._all[tenant, session_id] = (self._now_s(), made)
         return made
 
+    def remove(self, tenant: str, session_id: str) -> None:
+        """Keep nothing more of a session."""
+        if self._all.pop((tenant, session_id), None) is not None:
+            self._counts[tenant] -= 1
+
     def sweep(self) -> None:
         """Forget what was idle for too long."""
         until = self._now_s() - self._idle_s

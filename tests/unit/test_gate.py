@@ -962,6 +962,19 @@ def test_sessions_of_a_tenant_are_bounded_and_the_idle_end(run: Callable[..., Ru
     assert [each["reason"] for each in gate.told("session.ended")][-3:] == ["idle at the gate"] * 3
 
 
+def test_what_is_over_makes_room_and_still_takes_nothing(run: Callable[..., Running]) -> None:
+    gate = run(limits={"sessions": 1})
+    first = gate.greeted()
+    last = first.step("steps/sessionEnd", {"reason": "completed"})
+    assert gate.code(last) is None
+    second = gate.greeted()
+    assert gate.code(last) == -32005
+    assert gate.acs(first.says("Pay."))["result"]["reason_codes"] == ["session_closed"]
+    assert gate.code(first.hello()) == -32000
+    assert gate.code(gate.agent().hello()) == -32000
+    assert gate.acs(second.says("Pay."))["result"]["decision"] == "allow"
+
+
 def test_no_value_of_a_call_is_logged(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "driftline")
     gate = run()
