@@ -29,8 +29,9 @@ NO_SETTINGS = (
     *("CONSOLE_OIDC_FILE", "CONSOLE_FEEDBACK_KEY_FILE"),
     *("MCP_TOKEN_FILE", "MCP_CERTIFICATE_FILE", "MCP_KEY_FILE"),
     *("OTEL_TOKEN_FILE", "OTEL_CERTIFICATE_FILE", "OTEL_KEY_FILE"),
+    *("GATE_CONFIG", "GATE_CERTIFICATE_FILE", "GATE_KEY_FILE", "GATE_CLIENT_CA_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``mcp`` and ``otel``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate``, ``mcp`` and ``otel``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""

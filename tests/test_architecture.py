@@ -31,6 +31,7 @@ SHELL = {
     "bridge.py",
     "verifying.py",
     "consoling.py",
+    "gating.py",
     "transmitter.py",
     "span_feed.py",
 }

@@ -81,17 +81,21 @@ class Client:
         atexit.register(self._at_exit)
 
     def session(
-        self, intent: str, *, session_id: str | None = None, parent: Session | None = None,
+        self, intent: str | None, *, session_id: str | None = None, parent: Session | None = None,
         agent: Mapping[str, Any] | None = None, tools: Iterable[Mapping[str, Any]] | None = None,
         credentials: Sequence[Mapping[str, Any]] | None = None, attestation: str | None = None,
-        wait_s: float | None = None, on_silence: Posture | None = None, **more: Any,
+        wait_s: float | None = None, on_silence: Posture | None = None, tenant: str | None = None, **more: Any,
     ) -> Session:  # fmt: skip
         """Begin a task: what the user asked for, in their words.
 
         Parameters
         ----------
+        intent : str or None
+            None: nobody knows it yet, and nothing is declared until `Session.declare`.
         parent : Session or None
             The session that it works for; it may do no more than that one.
+        tenant : str or None
+            Whose session it is, where the process serves several; None: the client's own.
         tools : iterable of dict or None
             As the contract has them, as MCP lists them, or as OpenAI's function calling does.
         credentials : sequence of dict or None
@@ -112,21 +116,21 @@ class Client:
             root,
             self._wait_s if wait_s is None else wait_s,
             self._on_silence if on_silence is None else on_silence,
+            self.tenant if tenant is None else contract.identifier("tenant", tenant),
+            None if parent is None else parent.id,
         )
-        fields = {
-            "agent": dict(agent) if isinstance(agent, Mapping) else agent,
-            "tools": None if tools is None else [contract.tool(each) for each in tools],
-            "credentials": None
-            if credentials is None
-            else [dict(each) if isinstance(each, Mapping) else each for each in credentials],
-            "parent_session_id": None if parent is None else parent.id,
-            "attestation": attestation,
-        }
+        if intent is None and (agent, tools, credentials, attestation, more) != (None, None, None, None, {}):
+            raise TypeError(
+                "a session without an intent declares nothing else either; say it to Session.declare"
+            )
         self._same_process()
         if self._answers is not None:
             self._answers.open(root.encode(), name)
         try:
-            session.send("session.declared", intent=self.intent(intent, more), **fields)
+            if intent is not None:
+                session.declare(
+                    intent, agent=agent, tools=tools, credentials=credentials, attestation=attestation, **more
+                )
         except Exception:
             self.forget(session)  # nothing was sent: its name may be used
             raise
@@ -146,7 +150,7 @@ class Client:
         self._same_process()
         if self._answers is None:
             return None
-        return self._answers.expect(session.id, call_id, f"{session.id}/{seq}", self.tenant)
+        return self._answers.expect(session.id, call_id, f"{session.id}/{seq}", session.tenant)
 
     def give_up(self, session: Session, call_id: str) -> None:
         """Nothing will be decided on a call."""
@@ -166,7 +170,7 @@ class Client:
         shown = {name: self._shown(name, value) for name, value in fields.items()}
         event = {
             "type": kind, "id": f"{session.id}/{seq}", "seq": seq, "session_id": session.id,
-            "root_session_id": session.root, "tenant": self.tenant, "time": datetime.now(UTC).isoformat(), **shown,
+            "root_session_id": session.root, "tenant": session.tenant, "time": datetime.now(UTC).isoformat(), **shown,
         }  # fmt: skip
         value = contract.encoded(event)
         if len(value) > contract.MAX_RECORD:
@@ -207,6 +211,10 @@ class Client:
         """Hear no more of a session that is over."""
         if self._answers is not None:
             self._answers.close_session(session.root.encode(), session.id)
+
+    def ready(self, timeout_s: float = 0.0) -> bool:
+        """Whether decisions are read, so that a call that is told now is heard of; waits for it so long."""
+        return self._answers is not None and self._answers.ready(timeout_s)
 
     @property
     def n_waiting(self) -> int:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -58,12 +58,22 @@ class Session:
         Its id, and that of the session at the top of its tree.
     lost : int
         Its events that did not reach the bus.
+    tenant : str or None
+        Whose it is.
     """
 
     def __init__(
-        self, client: Client, session_id: str, root: str, wait_s: float, on_silence: Posture
+        self,
+        client: Client,
+        session_id: str,
+        root: str,
+        wait_s: float,
+        on_silence: Posture,
+        tenant: str | None = None,
+        parent_id: str | None = None,
     ) -> None:
-        self.id, self.root, self.lost = session_id, root, 0
+        self.id, self.root, self.lost, self.tenant = session_id, root, 0, tenant
+        self._parent_id = parent_id
         self._client, self._wait_s, self._on_silence = client, wait_s, posture_of(on_silence)
         self._hinted: dict[str, bool] = {}  # by tool, whether all that declared it said that it only reads
         self._seq = self._calls = 0
@@ -74,6 +84,29 @@ class Session:
         self._over = False
 
     # ------------------------------------------------------------------ what happens
+
+    def declare(
+        self,
+        intent: str,
+        *,
+        agent: Mapping[str, Any] | None = None,
+        tools: Iterable[Mapping[str, Any]] | None = None,
+        credentials: Sequence[Mapping[str, Any]] | None = None,
+        attestation: str | None = None,
+        **more: Any,
+    ) -> None:
+        """What the user asked for, as `Client.session` tells it at the beginning; of a session that began without, from now on."""
+        self.send(
+            "session.declared",
+            intent=self._client.intent(intent, more),
+            agent=dict(agent) if isinstance(agent, Mapping) else agent,
+            tools=None if tools is None else [contract.tool(each) for each in tools],
+            credentials=None
+            if credentials is None
+            else [dict(each) if isinstance(each, Mapping) else each for each in credentials],
+            parent_session_id=self._parent_id,
+            attestation=attestation,
+        )
 
     def amend(self, intent: str, *, attestation: str | None = None, **more: Any) -> None:
         """The *user* changed their mind; never what the agent itself plans. `more`: as of `Client.session`."""

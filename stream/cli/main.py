@@ -20,6 +20,7 @@ from stream.cli import (
     consoling,
     covering,
     feedback,
+    gating,
     holding,
     importing,
     learning,
@@ -101,6 +102,7 @@ for command in (
     app.command()(command)
 app.command(name="import")(importing.import_)
 app.add_typer(topics.app, name="topics")
+app.add_typer(gating.app, name="gate")
 app.add_typer(verifying.app, name="verify")
 
 

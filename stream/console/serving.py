@@ -45,6 +45,8 @@ class Listen:
     names : host names by which browsers reach it, beside `host`; each with its port where that is another than `port`
     token_file, certificate_file, key_file : None where there is none
     provider : who says who somebody is; None: nobody does
+    client_ca_file : whose certificates callers show; None: they show none
+    knows_callers : whoever comes is known by other means than this token
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,8 @@ class Listen:
     key_file: Path | None = None
     what: str = "console"
     provider: Provider | None = None
+    client_ca_file: Path | None = None
+    knows_callers: bool = False
 
     def checked(self) -> Listen:
         """It, if it is safe.
@@ -73,7 +77,7 @@ class Listen:
                     (
                         f"a token (--token-file, DRIFTLINE_{self.what.upper()}_TOKEN_FILE)"
                         + (" or OpenID Connect (--oidc)" if self.what == "console" else ""),
-                        self.token_file is not None or self.provider is not None,
+                        self.token_file is not None or self.provider is not None or self.knows_callers,
                     ),
                     ("TLS (--certificate and --key)", self.certificate_file is not None),
                 )
@@ -91,12 +95,14 @@ class Listen:
             token_in(self.token_file)
         if self.certificate_file is not None and self.key_file is not None:
             try:
-                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                    self.certificate_file, self.key_file
-                )
+                context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+                context.load_cert_chain(self.certificate_file, self.key_file)
+                if self.client_ca_file is not None:
+                    context.load_verify_locations(self.client_ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(
-                    f"the certificate {self.certificate_file} and its key cannot be used: {error}; PEM files that belong together"
+                    f"the certificate {self.certificate_file}, its key or the authorities cannot be used: {error}; "
+                    "PEM files, of which certificate and key belong together"
                 ) from error
         return self
 
@@ -167,6 +173,8 @@ async def served(
             app,
             ssl_certfile=listen.certificate_file,
             ssl_keyfile=listen.key_file,
+            ssl_ca_certs=None if listen.client_ca_file is None else str(listen.client_ca_file),
+            ssl_cert_reqs=ssl.CERT_NONE if listen.client_ca_file is None else ssl.CERT_REQUIRED,
             http="h11",
             ws="none",
             proxy_headers=False,

@@ -1036,3 +1036,30 @@ def test_what_is_public_is_what_the_package_says() -> None:
     assert all(hasattr(driftline_client, name) for name in driftline_client.__all__)
     assert not Call("c", "t", None, b"").spent
     assert hasattr(Session, "tool")
+
+
+def test_one_client_serves_sessions_of_several_tenants(bus: Bus, client: Client) -> None:
+    bus.decides = denied
+    for tenant in ("acme", "globex"):
+        with client.session("Pay it.", tenant=tenant) as session, pytest.raises(Denied):
+            session.check(session.call("pay", {}))
+    assert client.flush(30)
+    assert [each["tenant"] for each in bus.documents()] == ["acme"] * 3 + ["globex"] * 3
+    with pytest.raises(ValueError, match="tenant"):
+        client.session("Pay it.", tenant="")
+
+
+def test_a_session_whose_intent_comes_late_is_declared_when_it_does(bus: Bus, client: Client) -> None:
+    bus.decides = allowed
+    parent = client.session("Pay it.")
+    session = client.session(None, parent=parent)
+    session.check(session.call("read", {}))
+    session.declare("Read it.", agent={"id": "reader"})
+    assert client.flush(30)
+    events = [each for each in bus.documents() if each["session_id"] == session.id]
+    assert [(each["type"], each["seq"]) for each in events] == [("tool.called", 0), ("session.declared", 1)]
+    assert events[1]["parent_session_id"] == parent.id
+    for each in bus.sent:
+        assert EVENT.validate_json(each.value)
+    with pytest.raises(TypeError, match="declares nothing else"):
+        client.session(None, agent={"id": "reader"})

@@ -1,0 +1,151 @@
+"""``driftline gate serve`` before a worker on a broker: an attack's call is denied over each wire, and the honest ones before it run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.settings import Settings
+from stream.shell import topics
+from stream.shell.broker import EmbeddedBroker
+from tests.gate import SECRET, Agent, evaluation, is_sealed
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning"),
+]
+ROOT = Path(__file__).parents[2]
+COMMAND = "from stream.cli.main import main; main()"
+READY_S = 120
+ATTACK = "share_document"
+SAMPLE = ROOT / "stream" / "samples" / "27-hr-salary-survey-upload.jsonl"
+TOKEN = "t" * 40
+
+
+def begun(environment: dict[str, str], folder: Path, *command: str) -> tuple[subprocess.Popen[bytes], str]:
+    """A command that says when it is ready, and what it said then."""
+    said = folder / f"{command[0]}.log"
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *command], cwd=ROOT, env=environment, stderr=log
+        )
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until and process.poll() is None:
+        for line in said.read_text().splitlines():
+            if line.startswith("driftline: ready"):
+                return process, line
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    raise AssertionError(f"{command[0]} did not get ready: {said.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("gate")
+    (folder / "acs.key").write_bytes(SECRET)
+    (folder / "token").write_text(TOKEN)
+    (folder / "gate.yaml").write_text(
+        f"on_silence: raise\nwait_ms: 30000\ntenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
+    )
+    with EmbeddedBroker() as broker:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            topics.create(Settings(bootstrap=broker.bootstrap, partitions=2))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
+        environment |= {
+            "KAFKA_BOOTSTRAP": broker.bootstrap,
+            "DRIFTLINE_PARTITIONS": "2",
+            "DRIFTLINE_STATE_DIR": str(folder / "state"),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}",
+        }
+        running: list[subprocess.Popen[bytes]] = []
+        try:
+            running.append(begun(environment, folder, "worker", "--mode", "enforce")[0])
+            process, ready = begun(
+                environment, folder, "gate", "serve", "--config", str(folder / "gate.yaml"), "--port", "0"
+            )
+            running.append(process)
+            yield ready.partition(" is at ")[2].partition(",")[0]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            for each in running:
+                each.kill()
+                each.wait()
+
+
+def post(url: str, body: Any, **headers: str) -> Any:
+    told = {"Content-Type": "application/json", **headers}
+    with urllib.request.urlopen(
+        urllib.request.Request(url, json.dumps(body).encode(), told), timeout=60
+    ) as answer:
+        return json.load(answer, parse_float=number)
+
+
+def number(text: str) -> float:
+    """As it is signed: a whole number has no point."""
+    found = float(text)
+    return int(found) if found.is_integer() else found
+
+
+def events() -> Iterator[dict[str, Any]]:
+    for line in SAMPLE.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)
+
+
+def test_over_the_agent_control_standard(address: str) -> None:
+    agent = Agent(time.time)
+    assert "result" in post(f"{address}/acs", agent.hello())
+    calls: dict[str, dict[str, Any]] = {}
+    found = []
+    for event in events():
+        if event["type"] == "session.declared":
+            step = agent.says(event["intent"]["text"])
+        elif event["type"] == "tool.called":
+            step = calls[event["call_id"]] = agent.calls(event["tool"], **event["arguments"])
+        elif event["type"] == "tool.returned":
+            step = agent.returns(calls[event["call_id"]], event["result"])
+        else:
+            continue
+        answer = post(f"{address}/acs", step)
+        result = answer["result"]
+        assert is_sealed(answer, agent.id)
+        if event["type"] == "tool.called":
+            found.append((event["tool"], result["decision"]))
+            assert result["policy_data"]["driftline"]["decision_id"]
+            if event["tool"] == ATTACK:
+                assert result["reason_codes"][0] in ("deny", "revoke")
+                break
+    assert found[-1] == (ATTACK, "deny")
+    assert {decision for _, decision in found[:-1]} == {"allow"}
+    assert len(found) > 2
+
+
+def test_over_authzen(address: str) -> None:
+    found = []
+    intent = ""
+    for event in events():
+        if event["type"] == "session.declared":
+            intent = event["intent"]["text"]
+        elif event["type"] == "tool.called":
+            asked = evaluation(event["tool"], "hr-1", intent=intent, arguments=event["arguments"])
+            answer = post(f"{address}/access/v1/evaluation", asked, Authorization=f"Bearer {TOKEN}")
+            found.append((event["tool"], answer["decision"]))
+            assert answer["context"]["driftline"]["decision_id"]
+            if event["tool"] == ATTACK:
+                assert answer["context"]["reason_user"]["en"]
+                break
+    assert found[-1] == (ATTACK, False)
+    assert {decision for _, decision in found[:-1]} == {True}
