@@ -28,8 +28,15 @@ NO_SETTINGS = (
     *("CONSOLE_TOKEN_FILE", "CONSOLE_CERTIFICATE_FILE", "CONSOLE_KEY_FILE"),
     *("CONSOLE_OIDC_FILE", "CONSOLE_FEEDBACK_KEY_FILE"),
     *("MCP_TOKEN_FILE", "MCP_CERTIFICATE_FILE", "MCP_KEY_FILE"),
+    *(
+        "MCP_PROXY_TOKEN_FILE",
+        "MCP_PROXY_CERTIFICATE_FILE",
+        "MCP_PROXY_KEY_FILE",
+        "MCP_PROXY_SERVER_TOKEN_FILE",
+    ),
+    *("INTENT", "INTENT_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console`` and ``mcp``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``mcp`` and ``mcp-proxy``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""

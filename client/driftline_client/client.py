@@ -80,7 +80,7 @@ class Client:
         atexit.register(self._at_exit)
 
     def session(
-        self, intent: str, *, session_id: str | None = None, parent: Session | None = None,
+        self, intent: str | None, *, session_id: str | None = None, parent: Session | None = None,
         agent: Mapping[str, Any] | None = None, tools: Iterable[Mapping[str, Any]] | None = None,
         credentials: Sequence[Mapping[str, Any]] | None = None, attestation: str | None = None,
         wait_s: float | None = None, on_silence: OnSilence | None = None, **more: Any,
@@ -89,6 +89,8 @@ class Client:
 
         Parameters
         ----------
+        intent : str or None
+            None where it is not known yet: the session is undeclared until `Session.amend` says it.
         parent : Session or None
             The session that it works for; it may do no more than that one.
         tools : iterable of dict or None
@@ -111,6 +113,7 @@ class Client:
             root,
             self._wait_s if wait_s is None else wait_s,
             self._on_silence if on_silence is None else on_silence,
+            asked=intent is not None,
         )
         fields = {
             "agent": dict(agent) if isinstance(agent, Mapping) else agent,
@@ -125,13 +128,14 @@ class Client:
         if self._answers is not None:
             self._answers.open(root.encode(), name)
         try:
-            session.send("session.declared", intent=self.intent(intent, more), **fields)
+            said = None if intent is None and not more else self.intent(intent, more)
+            session.send("session.declared", intent=said, **fields)
         except Exception:
             self.forget(session)  # nothing was sent: its name may be used
             raise
         return session
 
-    def intent(self, text: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    def intent(self, text: str | None, more: Mapping[str, Any]) -> dict[str, Any]:
         """An intent with what its user named."""
         if not isinstance(text, str):
             raise TypeError(f"intent: the user's words as text, not {type(text).__name__}")

@@ -45,9 +45,10 @@ class Session:
     """
 
     def __init__(
-        self, client: Client, session_id: str, root: str, wait_s: float, on_silence: OnSilence
+        self, client: Client, session_id: str, root: str, wait_s: float, on_silence: OnSilence, *, asked: bool
     ) -> None:
         self.id, self.root, self.lost = session_id, root, 0
+        self._asked = asked
         self._client, self._wait_s, self._on_silence = client, wait_s, on_silence_of(on_silence)
         self._seq = self._calls = 0
         self._lock = (
@@ -59,8 +60,10 @@ class Session:
     # ------------------------------------------------------------------ what happens
 
     def amend(self, intent: str, *, attestation: str | None = None, **more: Any) -> None:
-        """The *user* changed their mind; never what the agent itself plans. `more`: as of `Client.session`."""
-        self.send("intent.amended", intent=self._client.intent(intent, more), attestation=attestation)
+        """The *user* changed their mind, or said only now what they want; never what the agent itself plans. `more`: as of `Client.session`."""
+        kind = "intent.amended" if self._asked else "session.declared"
+        self.send(kind, intent=self._client.intent(intent, more), attestation=attestation)
+        self._asked = True
 
     def offer(
         self,
