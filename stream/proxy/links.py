@@ -146,6 +146,7 @@ class Child(Pipes):
             await self._gone(GRACE_S)
         self._signal(signal.SIGKILL)
         await self._gone(GRACE_S)
+        self._process._transport.close()  # type: ignore[attr-defined]  # asyncio closes it once nobody holds the pipes
 
     async def _gone(self, within_s: float) -> bool:
         """Whether it ended in time. asyncio's own wait goes on while a process that it left behind holds its pipes."""
