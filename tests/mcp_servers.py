@@ -20,7 +20,13 @@ PIP = {
     "git": ["mcp-server-git==2026.10.19", "GitPython==3.2.1", "gitdb==4.0.12", "smmap==5.0.3"],
     "fetch": [
         *("mcp-server-fetch==2026.10.24", "markdownify==1.2.3", "protego==0.7.0", "readabilipy==0.3.0"),
-        *("html5lib==1.1", "beautifulsoup4==4.15.0", "soupsieve==4.1.3", "webencodings==0.6.1", "six==1.17.0"),
+        *(
+            "html5lib==1.1",
+            "beautifulsoup4==4.15.0",
+            "soupsieve==4.1.3",
+            "webencodings==0.6.1",
+            "six==1.17.0",
+        ),
         *("lxml==6.1.3", "regex", "socksio==1.0.0"),
     ],
     # This one knows the SDK's first version alone.
@@ -37,12 +43,34 @@ def command(name: str, *arguments: str) -> list[str]:
     if name in NPM:
         if shutil.which("npm") is None or shutil.which("node") is None:
             absent("NOT RUN: the filesystem server of MCP needs node and npm")
-        folder = _installed(name, NPM[name], ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"])
-        return ["node", str(folder / "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"), *arguments]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]
+        folder = _installed(
+            name, NPM[name], ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"]
+        )
+        return [
+            "node",
+            str(folder / "node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"),
+            *arguments,
+        ]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ]
     folder = _installed(name, PIP[name], pip)
     module = f"mcp_server_{name}"
-    return ["env", f"PYTHONPATH={folder}", sys.executable, "-c", f"import {module}; {module}.main()", *arguments]
+    return [
+        "env",
+        f"PYTHONPATH={folder}",
+        sys.executable,
+        "-c",
+        f"import {module}; {module}.main()",
+        *arguments,
+    ]
 
 
 def _installed(name: str, pins: Sequence[str], how: Sequence[str]) -> Path:
