@@ -149,9 +149,12 @@ def mcp_proxy(
     try:
         from driftline_client import Client
 
-        from stream.console.serving import Listen
         from stream.proxy.gate import Who
-        from stream.proxy.serving import Asked, Proxy, Server, over_stdio, serve_http
+        from stream.proxy.serving import Asked, Proxy, Server, over_stdio
+
+        if http:  # who has one client at standard input and output need not load the rest
+            from stream.console.serving import Listen
+            from stream.proxy.front import serve_http
     except ImportError as error:
         raise ConfigError(
             f"driftline mcp-proxy needs {error.name}, which Driftline's client and the extra mcp bring: pip install ./client '.[mcp]'"
@@ -171,7 +174,6 @@ def mcp_proxy(
         )
     server = Server(tuple(command or ()), _checked(url or ""), _token(server_token_file, url))
     who = Who(_agent(agent, user, user_issuer), server_name, tuple(map(_reference, credential or ())))
-    listen = None
     if http:
         listen = Listen(host, port, tuple(name or ()), token_file, certificate, key, "mcp_proxy").checked()
     logs.configure(configured.log_format, verbose=False, fixed={})
@@ -187,10 +189,10 @@ def mcp_proxy(
     code = DONE
     try:
         proxy = Proxy(client, who, server, Asked(intent, intent_file, intent_header, intent_meta), say)
-        if listen is None:
-            code = asyncio.run(over_stdio(proxy))
-        else:
+        if http:
             asyncio.run(serve_http(proxy, listen, most))
+        else:
+            code = asyncio.run(over_stdio(proxy))
     finally:
         client.close(CLOSE_S)
         if client.lost:

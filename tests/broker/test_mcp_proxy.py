@@ -50,6 +50,7 @@ pytestmark = [
 ]
 PROXY = [sys.executable, "-m", "stream.cli.main", "mcp-proxy"]
 OFFERING = [sys.executable, "-m", "tests.offering_server"]
+SAID = "one\ntwo ünd \u2028 three\n"
 KEY = "5Kb8kLf9zgWQnogidDA76MzPL6TsZZY36hWXMssSzNydYXYB9KF"
 
 
@@ -150,7 +151,7 @@ def shop(tmp_path: Path) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
     """Of each server what starts it, and what it is asked."""
     files = tmp_path / "files"
     files.mkdir()
-    (files / "a.txt").write_text("one\ntwo ünd \u2028 three\n", encoding="utf-8")
+    (files / "a.txt").write_text(SAID, encoding="utf-8")
     (files / "dot.png").write_bytes(b"\x89PNG\r\n" + bytes(range(256)))
     repository = tmp_path / "repository"
     for git in (
@@ -169,7 +170,7 @@ def shop(tmp_path: Path) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
                 ("read_text_file", {"path": str(files / "a.txt")}),
                 ("read_media_file", {"path": str(files / "dot.png")}),
                 ("read_text_file", {"path": "/etc/passwd"}),
-                ("write_file", {"path": str(files / "b.txt"), "content": "four"}),
+                ("write_file", {"path": str(files / "a.txt"), "content": SAID}),
                 ("no_such_tool", {}),
             ),
         ),
@@ -204,7 +205,7 @@ def test_a_server_answers_byte_for_byte_the_same_through_the_proxy(
     alone = spoken(started, environment, lines, tmp_path / "log")
     through = spoken(proxied("--no-decisions", server=started), environment, lines, tmp_path / "log")
     assert through == alone
-    assert b'"isError":true' in b"".join(alone).replace(b" ", b"")
+    assert b"error" in b"".join(alone).lower()
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -352,7 +353,7 @@ def test_what_a_poisoned_file_directs_is_denied_before_the_server_sees_it(
     disk: Disk, bus: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    asked = f"Summarise the report in {disk.report} for me."
+    asked = "Summarise the report for me."
     report, _, written = attempted(
         disk, environment, log, "--intent", asked, "--agent", "reader", "--tenant", "acme"
     )
@@ -475,12 +476,15 @@ def front(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
     for process in running:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+        assert process.stderr is not None
+        process.stderr.close()
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 def test_a_server_over_http_is_the_same_through_the_proxy_at_standard_input_and_output(
     mode: str, at_an_address: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    asyncio.run(visited(over_http(at_an_address), mode))  # it offers more from then on, to everybody
     alone = asyncio.run(visited(over_http(at_an_address), mode))
     log = tmp_path / "log"
     started = [
@@ -501,7 +505,7 @@ def test_clients_over_http_each_have_a_session_and_a_server_of_their_own(
     front: Callable[..., str], bus: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
     address = front(
-        "--tenant", "two", "--intent-header", "X-Intent", "--on-silence", "allow", "--most-connections", "2", "--", *OFFERING
+        "--tenant", "two", "--intent-header", "X-Intent", "--on-silence", "allow", "--most-connections", "3", "--", *OFFERING
     )  # fmt: skip
     alone = asyncio.run(visited(over_stdio(OFFERING, environment, tmp_path / "log"), "legacy"))
 
