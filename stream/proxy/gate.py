@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from driftline_client import Call, Client, Denied, DriftlineError, Session
@@ -25,8 +25,10 @@ BESIDE_TOOLS: Mapping[str, dict[str, Any]] = {
 }
 """What is decided on beside tools, as it is offered to the judge once it is used."""
 NOT_RUN = "not run"
-
-_log = logging.getLogger("driftline.proxy")
+READY_S = 5.0
+"""How long the first call of a connection waits until the bus has heard of its session."""
+MAX_BEFORE = 256
+"""Pages of tools that are kept until the first call."""
 
 
 class Who(NamedTuple):
@@ -65,6 +67,8 @@ class Gate:
         self.catalogue = Catalogue(who.server)
         self._client, self._who, self._intent, self._say = client, who, intent, say
         self._session: Session | None = None
+        self._before: list[Change] = []  # what was listed before the session begins
+        self._stands: asyncio.Future[bool] | None = None
         self._beside: set[str] = set()
         self._over = False
 
@@ -80,8 +84,8 @@ class Gate:
             )
         if self._session is not None:
             self._tell_of(self._session, change)
-        elif change.whole:
-            self.begun()
+        elif len(self._before) < MAX_BEFORE:
+            self._before.append(change)
         return change.next
 
     def changed(self) -> None:
@@ -99,23 +103,31 @@ class Gate:
     # ------------------------------------------------------------------ the session
 
     def begun(self) -> Session:
-        """The session, declared with what is known by now."""
+        """The session, from the first call on, and what the user said by now."""
+        said = self._intent.news()
         if self._session is None:
-            said = self._intent.news()
-            first, *more = in_parts(list(self.catalogue.tools.values()))
+            declared, later = _as_offered(self._before)
+            self._before = []
+            first, *more = in_parts(declared)
             self._session = self._client.session(
                 said, agent=self._who.agent or None, tools=first, credentials=self._who.credentials or None
             )
-            for part in more:
-                self._session.offer(part)
+            for change in [Change(part, [], False, None) for part in more] + later:
+                self._tell_of(self._session, change)
             if said is None:
                 self._say(
                     "nothing says what the user asked for: the session is undeclared, and judged without an intent "
                     "(--intent, --intent-file, DRIFTLINE_INTENT)"
                 )
-        elif (said := self._intent.news()) is not None:
+        elif said is not None:
             self._session.amend(said)
         return self._session
+
+    async def _on_the_bus(self) -> None:
+        """Wait until the bus has heard of the session, not for long: the first call meets no silence because connections are made."""
+        if self._stands is None:
+            self._stands = asyncio.ensure_future(asyncio.to_thread(self._client.flush, READY_S))
+        await asyncio.shield(self._stands)
 
     def heard(self, text: str) -> None:
         """The client's host says what the user asked for."""
@@ -144,6 +156,7 @@ class Gate:
         if call.decided is None:
             return call
         try:
+            await self._on_the_bus()
             await session.acheck(call)
         except BaseException as error:
             stopped = isinstance(error, DriftlineError)
@@ -165,3 +178,17 @@ class Gate:
         if self._session is not None and not self._over:
             self._over = True
             self._session.end(reason)
+
+
+def _as_offered(changes: Sequence[Change]) -> tuple[list[dict[str, Any]], list[Change]]:
+    """The tools as each was listed first, until a listing was whole; and what was listed otherwise since, which is evidence."""
+    declared: dict[str, dict[str, Any]] = {}
+    later = []
+    whole = False
+    for change in changes:
+        others = [
+            tool for tool in change.tools if whole or declared.setdefault(tool["name"], tool) is not tool
+        ]
+        later.append(Change(others, change.left if whole else [], change.whole, change.next))
+        whole = whole or change.whole
+    return list(declared.values()), later

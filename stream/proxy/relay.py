@@ -94,12 +94,12 @@ class Relay:
     async def run(self) -> str:
         """Pass on until one side ends; which, in words."""
         sides = {
-            asyncio.create_task(self._from_client()): "the client ended the connection",
             asyncio.create_task(self._from_server()): "the server ended the connection",
+            asyncio.create_task(self._from_client()): "the client ended the connection",
         }
         try:
             done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
-            ended = next(iter(done))
+            ended = next(each for each in sides if each in done)
             if (error := ended.exception()) is None:
                 return sides[ended]
             if not isinstance(error, ConnectionError):

@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from driftline_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp_types import jsonrpc_message_adapter
 from typer.testing import CliRunner
 
 from models.errors import ConfigError
@@ -26,6 +29,7 @@ from stream.proxy.links import child
 from stream.proxy.messages import MAX_MESSAGE, Unreadable, from_client, from_server, told
 from stream.proxy.relay import MAX_WAITING, Relay
 from stream.proxy.serving import Asked, Proxy, Server
+from stream.proxy.streams import Streams
 from tests.unit.test_client import Bus, allowed, bus
 from tests.unit.test_emitter import judge
 
@@ -647,6 +651,38 @@ def test_a_tool_that_shadows_another_of_its_name_is_told_of(bus: Bus, client: Cl
     assert "scope.tool_changed" in json.dumps(decided(bus))
 
 
+def test_what_changes_between_the_listing_that_was_approved_and_the_first_call_is_told_too(
+    bus: Bus, client: Client
+) -> None:
+    async def during(world: World) -> None:
+        world.tools = [READ, SEND, READ | {"description": "Its shadow."}]
+        world.asks(1, "tools/list")
+        await world.answered(1)
+        world.tools = [READ]
+        world.server.say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        await _until(lambda: len(world.client.sent) == 2)
+        world.calls(2, "read")
+        await world.answered(2)
+
+    proxied(client, during)
+    [declared] = events(bus, client, "session.declared")
+    assert [each["description"] for each in declared["tools"]] == ["Reads a file.", "Sends a mail."]
+    shadow, back = events(bus, client, "catalogue.changed")
+    assert ([each["description"] for each in shadow["tools"]], "left" in shadow) == (["Its shadow."], False)
+    assert ([each["description"] for each in back["tools"]], back["left"]) == (["Reads a file."], ["send"])
+    assert "scope.tool_changed" in json.dumps(decided(bus))
+
+
+def test_a_connection_on_which_nothing_is_called_is_no_session(bus: Bus, client: Client) -> None:
+    async def during(world: World) -> None:
+        world.asks(1, "tools/list")
+        await world.answered(1)
+
+    proxied(client, during)
+    assert client.flush(10)
+    assert bus.sent == []
+
+
 def test_a_catalogue_without_measure_or_sense_is_bounded_and_told_as_far_as_it_can_be() -> None:
     catalogue = Catalogue()
     odd: list[Any] = [
@@ -811,6 +847,91 @@ def test_a_server_that_cannot_be_started_is_said_to_be_so(client: Client) -> Non
 
     with pytest.raises(ConfigError, match="cannot be started"):
         asyncio.run(run())
+
+
+# ---------------------------------------------------------------------- the SDK's transports
+
+
+class Wire:
+    """What a transport of the SDK gives, in memory."""
+
+    def __init__(self) -> None:
+        self.into, self.read = anyio.create_memory_object_stream[Any](10)
+        self.write, self.out = anyio.create_memory_object_stream[Any](10)
+
+    def close(self) -> None:
+        for each in (self.into, self.read, self.write, self.out):
+            each.close()
+
+
+def message(**document: Any) -> SessionMessage:
+    return SessionMessage(jsonrpc_message_adapter.validate_python({"jsonrpc": "2.0", **document}))
+
+
+def test_a_server_over_http_is_told_in_headers_what_its_protocol_demands() -> None:
+    async def run() -> list[dict[str, str] | None]:
+        wire = Wire()
+        streams = Streams(wire.read, wire.write, to_server=True)
+        lines, found = streams.lines(), []
+
+        async def sent(**document: Any) -> None:
+            await streams.send(json.dumps({"jsonrpc": "2.0", **document}).encode())
+            metadata = wire.out.receive_nowait().metadata
+            found.append(None if metadata is None else metadata.headers)
+
+        await sent(id=1, method="initialize", params={})
+        await wire.into.send(message(id=1, result={"protocolVersion": "2025-06-18"}))
+        await anext(lines)
+        await sent(method="notifications/initialized")
+        schema = {"type": "object", "properties": {"city": {"type": "string", "x-mcp-header": "City"}}}
+        await wire.into.send(message(id=2, result={"tools": [{"name": "look", "inputSchema": schema}, 7]}))
+        await anext(lines)
+        meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+        await sent(
+            id=3, method="tools/call", params={"name": "look", "arguments": {"city": "Rome"}, "_meta": meta}
+        )
+        await sent(id=4, method="resources/read", params={"uri": "a:ö", "_meta": meta})
+        wire.close()
+        return found
+
+    version, method, name = "mcp-protocol-version", "mcp-method", "mcp-name"
+    assert asyncio.run(run()) == [
+        None,
+        {version: "2025-06-18"},
+        {version: "2026-07-28", method: "tools/call", name: "look", "Mcp-Param-City": "Rome"},
+        {version: "2026-07-28", method: "resources/read", name: "=?base64?YTrDtg==?="},
+    ]
+
+
+def test_a_cancelled_request_over_http_is_ended_and_what_http_cannot_carry_is_an_error(
+    client: Client,
+) -> None:
+    ended: list[int] = []
+
+    async def run() -> list[dict[str, Any]]:
+        wire, server, said = Wire(), Side(), list[str]()
+        front = Streams(wire.read, wire.write, to_server=False)
+        gate = Gate(client, Who({}), Intent("Read."), said.append)
+        running = asyncio.create_task(Relay(front, server, gate, said.append).run())
+
+        async def end() -> None:
+            ended.append(1)
+
+        asked = message(id=1, method="ping")
+        asked.metadata = ServerMessageMetadata(on_request_unanswered=end)
+        await wire.into.send(asked)
+        await wire.into.send(message(method="notifications/cancelled", params={"requestId": 1}))
+        await _until(lambda: ended)
+        await wire.into.send(message(id=2, method="ping"))
+        server.say(b'{"jsonrpc": "2.0", "id": 2, "result": {"half": "\\ud800"}}')
+        found = (await wire.out.receive()).message.model_dump()
+        server.says.put_nowait(None)
+        await running
+        wire.close()
+        return [found]
+
+    [found] = asyncio.run(run())
+    assert found["error"]["message"] == "HTTP cannot carry this answer"
 
 
 # ---------------------------------------------------------------------- the command
