@@ -25,6 +25,7 @@ class Pipes:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._is_finished = False  # it has had its time already to go on
 
     async def lines(self) -> AsyncIterator[bytes]:
         """What comes, until its end, or a line that is too long to be a message.
@@ -47,6 +48,13 @@ class Pipes:
         """Write a line; waits while nobody reads."""
         self._writer.write(line + b"\n")
         await self._writer.drain()
+
+    def finish(self) -> bool:
+        """End what is written."""
+        with suppress(OSError):
+            self._writer.close()
+        self._is_finished = True
+        return True
 
 
 class Blocking:
@@ -119,15 +127,14 @@ class Child(Pipes):
 
     async def end(self) -> None:
         """Have it end: by the end of its input, by SIGTERM, by SIGKILL; then nothing of its group runs any more."""
-        assert self._process.stdin is not None
         if self._process.returncode is None and self._reader.at_eof():
             await self._gone(GRACE_S)  # it closed its output: it is about to end
-        if self._process.returncode is not None:
+        if self._process.returncode is not None and not self._is_finished:
             code = self._process.returncode
             self.code = 128 - code if code < 0 else code
-        with suppress(OSError):
-            self._process.stdin.close()
-        if not await self._gone(GRACE_S):
+        had_time = self._is_finished
+        self.finish()
+        if not await self._gone(0 if had_time else GRACE_S):
             self._signal(signal.SIGTERM)
             await self._gone(GRACE_S)
         self._signal(signal.SIGKILL)

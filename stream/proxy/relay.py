@@ -35,6 +35,8 @@ MAX_WAITING, MAX_OPEN = 256, 4_096
 """Calls of a connection that wait for a decision; requests whose answers are looked at, and tasks that run."""
 LIST_S, MAX_PAGES = 5.0, 100
 """How long a call waits for the server to list its tools, and of how many pages."""
+LAST_S = 2.0
+"""How long a server may go on answering once its client has said all that it will."""
 NO_ANSWER = "no answer: the connection ended"
 
 _log = logging.getLogger("driftline.proxy")
@@ -52,6 +54,9 @@ class Link(Protocol):
 
     async def send(self, line: bytes) -> None:
         """Pass a message on; waits while that side does not read. `ConnectionError` where it is gone, `Uncarried` where it cannot be sent."""
+
+    def finish(self) -> bool:
+        """Nothing more is sent; whether that side hears so, and may go on answering."""
 
 
 class Relay:
@@ -100,6 +105,9 @@ class Relay:
         try:
             done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
             ended = next(each for each in sides if each in done)
+            server = next(iter(sides))
+            if ended is not server and ended.exception() is None and self._back.finish():
+                await asyncio.wait({server}, timeout=LAST_S)  # what it still answers is passed on
             if (error := ended.exception()) is None:
                 return sides[ended]
             if not isinstance(error, ConnectionError):

@@ -103,6 +103,10 @@ class Streams:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             raise ConnectionError from error
 
+    def finish(self) -> bool:
+        """Its transport ends both ways at once."""
+        return False
+
     def _stamp(self, message: Any) -> ClientMessageMetadata | None:
         """The headers of a message: the version of the protocol, and where it has no handshake what the body says."""
         document = message.model_dump(by_alias=True, exclude_unset=True)

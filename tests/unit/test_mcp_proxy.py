@@ -56,6 +56,9 @@ class Side:
         for each in from_server(line) or ():
             self.hears(each)
 
+    def finish(self) -> bool:
+        return False
+
     def say(self, document: Any) -> None:
         self.says.put_nowait(document if isinstance(document, bytes) else json.dumps(document).encode())
 
@@ -847,6 +850,23 @@ def test_a_server_that_cannot_be_started_is_said_to_be_so(client: Client) -> Non
 
     with pytest.raises(ConfigError, match="cannot be started"):
         asyncio.run(run())
+
+
+def test_what_a_server_answers_after_the_client_s_last_word_is_passed_on(client: Client) -> None:
+    slow = "import sys, time; lines = sys.stdin.readlines(); time.sleep(0.2); sys.stdout.writelines(reversed(lines)); sys.exit(3)"
+
+    async def run() -> tuple[Side, int | None]:
+        front, said = Side(), list[str]()
+        async with child([sys.executable, "-c", slow], said.append) as back:
+            for n in (1, 2):
+                front.say({"jsonrpc": "2.0", "id": n, "result": {}})
+            front.says.put_nowait(None)
+            assert await Relay(front, back, Gate(client, Who({}), Intent(), said.append), said.append).run()
+        return front, back.code
+
+    front, code = asyncio.run(run())
+    assert [each["id"] for each in front.documents()] == [2, 1]
+    assert code is None  # it ended because the client did
 
 
 # ---------------------------------------------------------------------- the SDK's transports
