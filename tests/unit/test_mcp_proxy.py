@@ -549,9 +549,11 @@ def test_the_client_s_own_listing_page_by_page_is_the_catalogue_and_the_proxy_as
     async def during(world: World) -> None:
         world.silent = True
         world.asks(1, "tools/list")
+        await _until(lambda: world.seen("tools/list"))
         world.server.say({"jsonrpc": "2.0", "id": 1, "result": page(READ, following="2")})
         await world.answered(1)
         world.asks(2, "tools/list", cursor="2")
+        await _until(lambda: world.seen("tools/list")[1:])
         world.server.say({"jsonrpc": "2.0", "id": 2, "result": page(SEND)})
         await world.answered(2)
         world.calls(3, "read")
