@@ -30,8 +30,10 @@ NO_SETTINGS = (
     *("MCP_TOKEN_FILE", "MCP_CERTIFICATE_FILE", "MCP_KEY_FILE"),
     *("OTEL_TOKEN_FILE", "OTEL_CERTIFICATE_FILE", "OTEL_KEY_FILE"),
     *("GATE_CONFIG", "GATE_CERTIFICATE_FILE", "GATE_KEY_FILE", "GATE_CLIENT_CA_FILE"),
+    *("MCP_PROXY_TOKEN_FILE", "MCP_PROXY_CERTIFICATE_FILE", "MCP_PROXY_KEY_FILE"),
+    *("MCP_PROXY_SERVER_TOKEN_FILE", "INTENT", "INTENT_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate``, ``mcp`` and ``otel``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate``, ``mcp``, ``mcp-proxy`` and ``otel``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""

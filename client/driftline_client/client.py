@@ -91,7 +91,8 @@ class Client:
         Parameters
         ----------
         intent : str or None
-            None: nobody knows it yet, and nothing is declared until `Session.declare`.
+            None: nobody knows it yet. What else is known is declared, and the session is undeclared until `Session.declare` or `Session.amend`
+            says it.
         parent : Session or None
             The session that it works for; it may do no more than that one.
         tenant : str or None
@@ -119,15 +120,11 @@ class Client:
             self.tenant if tenant is None else contract.identifier("tenant", tenant),
             None if parent is None else parent.id,
         )
-        if intent is None and (agent, tools, credentials, attestation, more) != (None, None, None, None, {}):
-            raise TypeError(
-                "a session without an intent declares nothing else either; say it to Session.declare"
-            )
         self._same_process()
         if self._answers is not None:
             self._answers.open(root.encode(), name)
         try:
-            if intent is not None:
+            if any(each is not None for each in (intent, agent, tools, credentials, attestation)) or more:
                 session.declare(
                     intent, agent=agent, tools=tools, credentials=credentials, attestation=attestation, **more
                 )
@@ -136,7 +133,7 @@ class Client:
             raise
         return session
 
-    def intent(self, text: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    def intent(self, text: str | None, more: Mapping[str, Any]) -> dict[str, Any]:
         """An intent with what its user named."""
         if not isinstance(text, str):
             raise TypeError(f"intent: the user's words as text, not {type(text).__name__}")

@@ -73,7 +73,7 @@ class Session:
         parent_id: str | None = None,
     ) -> None:
         self.id, self.root, self.lost, self.tenant = session_id, root, 0, tenant
-        self._parent_id = parent_id
+        self._parent_id, self._asked = parent_id, False
         self._client, self._wait_s, self._on_silence = client, wait_s, posture_of(on_silence)
         self._hinted: dict[str, bool] = {}  # by tool, whether all that declared it said that it only reads
         self._seq = self._calls = 0
@@ -87,7 +87,7 @@ class Session:
 
     def declare(
         self,
-        intent: str,
+        intent: str | None,
         *,
         agent: Mapping[str, Any] | None = None,
         tools: Iterable[Mapping[str, Any]] | None = None,
@@ -98,7 +98,7 @@ class Session:
         """What the user asked for, as `Client.session` tells it at the beginning; of a session that began without, from now on."""
         self.send(
             "session.declared",
-            intent=self._client.intent(intent, more),
+            intent=None if intent is None and not more else self._client.intent(intent, more),
             agent=dict(agent) if isinstance(agent, Mapping) else agent,
             tools=None if tools is None else [contract.tool(each) for each in tools],
             credentials=None
@@ -107,9 +107,13 @@ class Session:
             parent_session_id=self._parent_id,
             attestation=attestation,
         )
+        self._asked = self._asked or intent is not None
 
     def amend(self, intent: str, *, attestation: str | None = None, **more: Any) -> None:
-        """The *user* changed their mind; never what the agent itself plans. `more`: as of `Client.session`."""
+        """The *user* changed their mind, or said only now what they want; never what the agent itself plans. `more`: as of `Client.session`."""
+        if not self._asked:
+            self.declare(intent, attestation=attestation, **more)
+            return
         self.send("intent.amended", intent=self._client.intent(intent, more), attestation=attestation)
 
     def offer(

@@ -27,6 +27,7 @@ from stream.cli import (
     offline,
     playing,
     privileges,
+    proxying,
     running,
     shadowing,
     topics,
@@ -101,6 +102,8 @@ for command in (
 ):
     app.command()(command)
 app.command(name="import")(importing.import_)
+# Behind the server's name all is its own, its options too.
+app.command(name="mcp-proxy", context_settings={"allow_interspersed_args": False})(proxying.mcp_proxy)
 app.add_typer(topics.app, name="topics")
 app.add_typer(gating.app, name="gate")
 app.add_typer(verifying.app, name="verify")
