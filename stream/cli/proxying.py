@@ -70,9 +70,13 @@ def mcp_proxy(
     on_silence: Annotated[
         str,
         typer.Option(
-            help="What a call does that no decision comes on in time: deny, or allow (while the policy is in shadow)."
+            help="What a call does that no decision comes on in time: deny; allow (while the policy is in shadow); or by-class: what --reads names runs, the rest does not."
         ),
     ] = "deny",
+    reads: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOOL", help="With --on-silence by-class: a tool that only reads (repeatable)."),
+    ] = None,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0.0, max=60.0, help="Seconds that a call waits for its decision.")
     ] = 0.5,
@@ -147,7 +151,7 @@ def mcp_proxy(
     is the server's where it ended by itself. Set up, what is forwarded, limits: docs/mcp-proxy.md.
     """
     try:
-        from driftline_client import Client
+        from driftline_client import ByClass, Client
 
         from stream.proxy.gate import Who
         from stream.proxy.serving import Asked, Proxy, Server, over_stdio
@@ -166,8 +170,11 @@ def mcp_proxy(
         raise ConfigError("name one server: its command behind --, or its address with --url")
     if not http and (host, port, name, intent_header) != (HOST, PORT, None, None):
         raise ConfigError("--host, --port, --name and --intent-header go with --http")
-    if on_silence not in ("allow", "deny"):
-        raise ConfigError(f"--on-silence is {on_silence!r}; expected allow or deny")
+    if on_silence not in ("allow", "deny", "by-class"):
+        raise ConfigError(f"--on-silence is {on_silence!r}; expected allow, deny or by-class")
+    if reads and on_silence != "by-class":
+        raise ConfigError("--reads goes with --on-silence by-class")
+    posture = ByClass(tools=dict.fromkeys(reads or (), "read")) if on_silence == "by-class" else on_silence
     if intent and intent_file is not None:
         raise ConfigError(
             "--intent and --intent-file exclude each other: one of them says what the user asked for"
@@ -182,7 +189,7 @@ def mcp_proxy(
         configured,
         tenant=tenant,
         topic=topic,
-        on_silence=on_silence,
+        on_silence=posture,
         wait_s=wait_s,
         decisions=not no_decisions,
     )

@@ -22,7 +22,6 @@ from driftline_client import (
     contract,
 )
 from driftline_client.contract import MAX_NAME
-from driftline_client.session import NOT_RUN
 
 MAX_OPEN = 1_000
 """Calls of a session whose results may still come; the oldest are forgotten first."""
@@ -236,8 +235,10 @@ class Gate:
             task.open[name] = call
             if len(task.open) > MAX_OPEN:
                 task.open.popitem(last=False)
+        elif ruling.word == "defer":
+            task.session.held(call, "deferred")
         else:
-            task.session.tell(call, NOT_RUN, ok=False)
+            task.session.not_run(call)
         if ruling.word != "allow" or ruling.decision is None:
             _log.info("%s: %s (%s)", call.id, ruling.word, ruling.code)
         return ruling

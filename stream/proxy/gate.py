@@ -24,7 +24,7 @@ BESIDE_TOOLS: Mapping[str, dict[str, Any]] = {
     },
 }
 """What is decided on beside tools, as it is offered to the judge once it is used."""
-NOT_RUN = "not run"
+NOT_RUN = "the call was cancelled while it waited"
 READY_S = 5.0
 """How long the first call of a connection waits until the bus has heard of its session."""
 MAX_BEFORE = 256
@@ -160,7 +160,7 @@ class Gate:
             await session.acheck(call)
         except BaseException as error:
             stopped = isinstance(error, DriftlineError)
-            session.tell(call, f"{NOT_RUN}: {error}" if stopped else NOT_RUN, ok=False)
+            session.not_run(call, str(error) if stopped else NOT_RUN)
             if isinstance(error, Denied):
                 raise NotRun(str(error)) from error
             if stopped:

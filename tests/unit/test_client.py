@@ -1061,5 +1061,22 @@ def test_a_session_whose_intent_comes_late_is_declared_when_it_does(bus: Bus, cl
     assert events[1]["parent_session_id"] == parent.id
     for each in bus.sent:
         assert EVENT.validate_json(each.value)
-    with pytest.raises(TypeError, match="declares nothing else"):
-        client.session(None, agent={"id": "reader"})
+
+
+def test_what_is_known_before_the_intent_is_declared_and_an_amendment_then_declares_it(
+    bus: Bus, client: Client
+) -> None:
+    session = client.session(None, agent={"id": "reader"}, tools=[{"name": "read"}])
+    session.amend("Read it.")
+    session.amend("Read it twice.")
+    assert client.flush(30)
+    events = bus.documents()
+    assert [(each["type"], each.get("intent", {}).get("text")) for each in events] == [
+        ("session.declared", None), ("session.declared", "Read it."), ("intent.amended", "Read it twice."),
+    ]  # fmt: skip
+    records = [Record(EVENTS, 0, n, 0, "none", one.key, (), one.value) for n, one in enumerate(bus.sent)]
+    held = Partition.empty()
+    held.apply(judge().judge(held, records).changes)
+    assert "amendment_without_intent" not in held.ledger.counters
+    with pytest.raises(TypeError, match="as text"):
+        client.session(None, plan=["Read it."])

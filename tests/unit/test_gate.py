@@ -221,8 +221,8 @@ def test_what_came_of_a_call_is_a_disposition(
         assert result["policy_data"]["driftline"]["code"] == code
     if decision == "defer":
         assert result["defer_details"]["timeout_decision"] == "deny"
-    not_run = [each for each in gate.told("tool.returned") if each["result"].startswith("not run")]
-    assert len(not_run) == (decision != "allow")
+    not_run = [each for each in gate.told("tool.returned") if each["status"] == "not_run"]
+    assert (len(not_run), len(gate.told("call.held"))) == (decision == "deny", decision == "defer")
 
 
 def test_deferrals_of_a_session_are_bounded(
@@ -315,7 +315,7 @@ def test_a_result_of_no_call_is_told_as_a_stranger_s_text(run: Callable[..., Run
     result = gate.acs(agent.returns(call, "paid"))["result"]
     assert (result["decision"], result["reason_codes"]) == ("allow", ["request_id_ref_unresolved"])
     assert [each["result"] for each in gate.told("tool.returned")] == [
-        "not run: the decision was against it",
+        "the decision was against it",
         "paid",
     ]
 

@@ -181,7 +181,7 @@ def test_a_denied_call_comes_back_to_the_model_which_goes_on(
         if each["type"] == "tool.called"
     ]
     assert sorted(by_tool[:2], key=str) == [
-        ("pay", {"amount": 99}, "error"),
+        ("pay", {"amount": 99}, "not_run"),
         ("read_invoice", {"number": 17}, "ok"),
     ]
     assert by_tool[2] == ("pay", {"amount": 40}, "ok")
@@ -361,7 +361,7 @@ def test_a_run_that_is_cancelled_while_it_waits_runs_nothing(bus: Bus, client: C
 
     asyncio.run(cancelled())
     events = told(client, bus)
-    assert ([each["status"] for each in events if "status" in each], paid) == (["error"], [])
+    assert ([each["status"] for each in events if "status" in each], paid) == (["not_run"], [])
     assert events[-1]["reason"] == "cancelled"
 
 

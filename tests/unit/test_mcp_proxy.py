@@ -305,8 +305,8 @@ def test_a_denied_call_never_reaches_the_server_and_tells_its_agent_what_would_p
     assert (
         part["text"] == "send was not run: nobody asked for it. What would pass: an intent that asks for it."
     )
-    [told_of] = [each for each in events(bus, client, "tool.returned") if each["status"] == "error"]
-    assert told_of["result"].startswith("not run: send was not run")
+    [told_of] = [each for each in events(bus, client, "tool.returned") if each["status"] == "not_run"]
+    assert told_of["result"].startswith("send was not run")
 
 
 def test_a_denial_of_the_protocol_without_a_handshake_has_the_result_type_that_it_demands(
@@ -415,9 +415,9 @@ def test_a_cancelled_call_that_waits_is_answered_by_nobody_and_the_server_knows_
     world = proxied(client, during)
     assert [each["params"]["name"] for each in world.seen("tools/call")] == ["read", "read"]
     assert len(world.seen("notifications/cancelled")) == 1
-    assert [each["result"] for each in events(bus, client, "tool.returned") if each["status"] == "error"] == [
-        "not run"
-    ]
+    assert [
+        each["result"] for each in events(bus, client, "tool.returned") if each["status"] == "not_run"
+    ] == ["the call was cancelled while it waited"]
 
 
 def test_what_does_not_wait_overtakes_a_call_that_does(bus: Bus, client: Client) -> None:
@@ -967,7 +967,8 @@ def test_a_cancelled_request_over_http_is_ended_and_what_http_cannot_carry_is_an
         (["--url", "http://a.example/mcp"], "in clear"),
         (["--url", "https://user:pw@a.example/mcp"], "no address"),
         (["--url", "file:///etc/passwd"], "no address"),
-        (["--on-silence", "maybe", "server"], "expected allow or deny"),
+        (["--on-silence", "maybe", "server"], "expected allow, deny or by-class"),
+        (["--reads", "read_file", "server"], "goes with --on-silence by-class"),
         (["--intent", "a", "--intent-file", "b", "server"], "exclude each other"),
         (["--credential", "vault", "server"], "BROKER:KIND:VALUE"),
         (["--port", "1", "server"], "go with --http"),
