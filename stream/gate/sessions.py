@@ -235,9 +235,7 @@ class Gate:
             task.open[name] = call
             if len(task.open) > MAX_OPEN:
                 task.open.popitem(last=False)
-        elif ruling.word == "defer":
-            task.session.held(call, "deferred")
-        else:
+        else:  # a deferral too: nothing but its timeout ends it, and that is a denial
             task.session.not_run(call)
         if ruling.word != "allow" or ruling.decision is None:
             _log.info("%s: %s (%s)", call.id, ruling.word, ruling.code)

@@ -222,7 +222,7 @@ def test_what_came_of_a_call_is_a_disposition(
     if decision == "defer":
         assert result["defer_details"]["timeout_decision"] == "deny"
     not_run = [each for each in gate.told("tool.returned") if each["status"] == "not_run"]
-    assert (len(not_run), len(gate.told("call.held"))) == (decision == "deny", decision == "defer")
+    assert len(not_run) == (decision != "allow")
 
 
 def test_deferrals_of_a_session_are_bounded(
