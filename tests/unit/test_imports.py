@@ -388,7 +388,11 @@ def test_a_transcript_is_what_the_user_said_and_the_agent_did(tmp_path: Path) ->
 def test_a_sub_agent_works_for_what_the_user_said_and_ends_before_its_parent(tmp_path: Path) -> None:
     events, _ = imported(put(tmp_path, SAMPLES["claude-code"]))
     sub = [event for event in events if event["session_id"] == f"{SESSION}/a17"]
-    assert sub[0]["intent"] == {"text": "Tidy notes.txt.", "plan": ["Look at the folder."]}
+    assert sub[0]["intent"] == {
+        "text": "Tidy notes.txt.",
+        "known_by": "observer",
+        "plan": ["Look at the folder."],
+    }
     assert {event["root_session_id"] for event in sub} == {SESSION} == {sub[0]["parent_session_id"]}
     kinds = [(e["session_id"], e["type"]) for e in events]
     assert kinds.index((sub[0]["session_id"], "session.ended")) < kinds.index((SESSION, "session.ended"))
@@ -440,7 +444,11 @@ def test_a_rollout_is_what_the_user_said_and_the_agent_did(tmp_path: Path) -> No
     ]
     assert events[0]["agent"] == {"id": "codex", "framework": "codex/0.171.0", "model": "gpt-5.1-codex"}
     sub = [event for event in events if event["session_id"] == "0199-sub"]
-    assert sub[0]["intent"] == {"text": "Read notes.txt.", "plan": ["Inspect the fixtures."]}
+    assert sub[0]["intent"] == {
+        "text": "Read notes.txt.",
+        "known_by": "observer",
+        "plan": ["Inspect the fixtures."],
+    }
     assert told(events, "0199-sub")[1] == ("exec_command", {"input": "not json"})
     assert not [e for e in events if "eve@example.net" in json.dumps(e.get("intent", ""))]
     assert found.notes["codex"].lost["thoughts of the agent"] == 1

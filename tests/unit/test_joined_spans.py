@@ -123,7 +123,7 @@ def test_a_trace_is_told_in_the_order_in_which_it_happened() -> None:
     assert [tool["name"] for tool in declared["tools"]] == ["search_inbox", "create_payment"]
     assert reader["session_id"].startswith("conv-1/")
     assert (reader["root_session_id"], reader["parent_session_id"]) == ("conv-1", "conv-1")
-    assert reader["intent"] == {"text": ASKED, "plan": ["Read the invoices."]}
+    assert reader["intent"] == {"text": ASKED, "known_by": "observer", "plan": ["Read the invoices."]}
     assert all("seq" not in event for event in events)
     assert len({event["id"] for event in events}) == len(events)
 

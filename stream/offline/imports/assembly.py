@@ -191,7 +191,7 @@ class _Session:
         if self.agent:
             body["agent"] = self.agent
         if intent is not None:
-            body["intent"] = intent
+            body["intent"] = intent | {"known_by": "observer"}
         if self.tools:
             body["tools"] = list(self.tools.values())
         if self.above:

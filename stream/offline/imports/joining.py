@@ -605,7 +605,7 @@ class Joiner:
         if opening.agent:
             body["agent"] = {name: identifier(value) for name, value in opening.agent.items()}
         if intent is not None:
-            body["intent"] = intent
+            body["intent"] = intent | {"known_by": "observer"}
         if not session.is_open and opening.tools:
             body["tools"] = [tool for tool, _ in opening.tools.values()]
         if moment.place.parent is not None:
