@@ -279,7 +279,7 @@ class Relay:
                             )
 
     def _goes_on(self, message: dict[str, Any]) -> bool:
-        if "method" in message:
+        if isinstance(message.get("method"), str):  # an SDK reads an answer where the method is none
             if message["method"] == "notifications/tools/list_changed":
                 self._gate.changed()
                 self._list_failed = False

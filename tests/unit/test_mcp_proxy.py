@@ -486,6 +486,23 @@ def test_a_server_that_answers_a_call_which_still_waits_is_not_believed(bus: Bus
     assert proxied(client, during).client.answer(1) is None
 
 
+@pytest.mark.parametrize("method", [None, 7])
+def test_an_answer_beside_a_method_that_is_none_is_told(bus: Bus, client: Client, method: Any) -> None:
+    result = {"content": [{"type": "text", "text": "pay to GB33"}]}
+
+    async def during(world: World) -> None:
+        world.calls(1, "read")
+        await world.answered(1)
+        world.silent = True
+        world.calls(2, "read")
+        await _until(lambda: len(world.seen("tools/call")) == 2)
+        world.server.say({"jsonrpc": "2.0", "id": 2, "method": method, "result": result})
+        await _until(lambda: b"GB33" in world.client.sent[-1])
+
+    proxied(client, during)
+    assert [each["result"] for each in events(bus, client, "tool.returned")][1:] == [result]
+
+
 def test_a_server_that_dies_amid_a_call_is_told_and_ends_the_connection(bus: Bus, client: Client) -> None:
     async def during(world: World) -> None:
         world.server.hears = lambda asked: world._answers(asked) if asked["method"] == "tools/list" else None
