@@ -191,13 +191,17 @@ class Steps:
     async def mcp(self, session: Session, request: Request) -> Ruling:
         """A message of MCP, as it is: what is asked for is a call, what answers it its result, a list of tools the catalogue."""
         message, method = request.payload, request.method.removeprefix(MCP)
-        asked = message.get("params", {} if "jsonrpc" in message else message)
+        asked = message.get("params", message)
         if not isinstance(asked, dict):
             raise AcsError(INVALID_PARAMS, "params of a message of MCP is an object")
         rpc_id = message.get("id")
         name = f"mcp {rpc_id}" if isinstance(rpc_id, str | int) else request.request_id
         # Whatever asks for something is asked of the judge, whatever else it says.
-        if "jsonrpc" in message and not {"method", "params"} & set(message):
+        if (
+            "jsonrpc" in message
+            and {"result", "error"} & set(message)
+            and not {"method", "params"} & set(message)
+        ):
             answer = message.get("result", message.get("error"))
             if method == "tools/list":
                 return self._listed(self.task(session, request), answer)

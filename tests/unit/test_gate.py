@@ -358,13 +358,15 @@ def test_messages_of_mcp_are_calls_answers_and_the_catalogue(run: Callable[..., 
     for wrong in ({"params": []}, {"params": {"arguments": {}}}, {"params": {"name": "pay", "arguments": 7}}):
         assert mcp("tools/call", **wrong)["error"]["code"] == -32602
     assert mcp("tools/list", result={"tools": "all"})["error"]["code"] == -32602
+    # What says neither a result nor an error answers nothing, whatever its form.
+    assert mcp("tools/call", name="pay", arguments={"n": 4})["decision"] == "deny"
     plain = agent.step("protocols/MCP/tools/call", {"name": "pay", "arguments": {"n": 2}})
     assert gate.acs(plain)["result"]["decision"] == "deny"
     events = gate.told()
     assert [each["name"] for each in events[0]["tools"]] == ["pay"]
     assert [each["name"] for each in events[1]["tools"]] == ["read"]
     assert [(each["tool"], each["arguments"]) for each in events if each["type"] == "tool.called"] == [
-        ("read", {"n": 17}), ("pay", {"n": 1}), ("pay", {"n": 3}), ("resources/read", {"uri": "file:///etc"}), ("pay", {"n": 2}),
+        ("read", {"n": 17}), ("pay", {"n": 1}), ("pay", {"n": 3}), ("resources/read", {"uri": "file:///etc"}), ("pay", {"n": 4}), ("pay", {"n": 2}),
     ]  # fmt: skip
 
 
