@@ -405,6 +405,27 @@ def test_huge_arguments_and_answers_stay_within_what_the_bus_takes() -> None:
     assert told(events)[3] == ("write", UNSEEN)
 
 
+def test_what_is_remembered_of_a_span_is_no_longer_than_an_id() -> None:
+    said = {"gen_ai.conversation.id": "c" * 1_000_000, "mcp.session.id": "m" * 1_000_000}
+    spans = [
+        Span("a" * 32, f"{n:016x}", "", "GET", 1, 2, False, "", {**said, **more}, "svc", "sdk")
+        for n, more in enumerate(
+            (
+                {},
+                {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "n" * 1_000_000},
+                {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t" * 1_000_000, "gen_ai.tool.call.id": "i" * 1_000_000},
+            ),
+            1,
+        )
+    ]  # fmt: skip
+    joiner = Joiner(Notes())
+    joiner.take(spans, 0.0)
+    (trace,) = joiner._traces.values()
+    assert len(trace.nodes) == 3
+    assert max(len(each) for node in trace.nodes.values() for each in node if isinstance(each, str)) <= 256
+    assert max(map(len, trace.mcp_sessions)) <= 256
+
+
 def test_the_coverage_of_what_was_told_is_in_words() -> None:
     traced = Traced()
     hijacked(traced)

@@ -387,9 +387,11 @@ class Joiner:
         name = genai.agent_of(span) if kind == "agent" else tool
         conversation = str(span.attributes.get(genai.CONVERSATION) or "")
         mark = genai.mark_of(span) if kind == "tool" else ""
+        # Remembered longer than they are held: none is longer than an id.
+        name, mark, conversation = (each and identifier(each) for each in (name, mark, conversation))
         trace.nodes[span.id] = _Node(span.parent, kind, name, mark, conversation, span.start_ns, digest)
         if (session := span.attributes.get(genai.MCP_SESSION)) and len(trace.mcp_sessions) < 2:
-            trace.mcp_sessions.add(str(session))
+            trace.mcp_sessions.add(identifier(session))
         if len(trace.nodes) > self._limits.trace_spans:
             trace.nodes.popitem(last=False)
             self._n_nodes -= 1
