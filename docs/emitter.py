@@ -45,6 +45,7 @@ def one_task(producer: Any) -> None:
     tools = [{"name": "read_invoice", "description": "Reads one invoice."}]
     session.send("session.declared", intent={"text": "Pay invoice 17."}, agent={"id": "payer"}, tools=tools)
     call = session.call("read_invoice", {"number": 17})
+    session.send("call.held", call_id=call, how="asked", answer="approved", by="ada")  # a person let it run
     session.returned(call, {"iban": "DE02120300000000202051", "amount": 40})
     session.send("intent.amended", intent={"text": "Pay it in two parts."})  # the *user* changed their mind
     session.send("catalogue.changed", tools=[{"name": "refund"}], left=["read_invoice"])

@@ -167,7 +167,7 @@ def test_a_denied_call_comes_back_to_claude_which_goes_on(bus: Bus, client: Clie
         if each["type"] == "tool.called"
     ]
     assert sorted(calls) == [
-        ("Bash", "ok"), ("mcp__bank__pay", "not_run"), ("mcp__bank__pay", "error"), ("mcp__bank__pay", "ok"),
+        ("Bash", "ok"), ("mcp__bank__pay", "error"), ("mcp__bank__pay", "not_run"), ("mcp__bank__pay", "ok"),
         ("mcp__bank__read_invoice", "ok"),
     ]  # fmt: skip
     assert "failed: the bank is away" in [each["result"] for each in returned.values()]

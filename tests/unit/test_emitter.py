@@ -64,7 +64,7 @@ def test_its_session_says_each_kind_of_event_as_the_contract_has_it_and_is_judge
     assert {each["type"] for each in producer.documents()} == set(contract.FIELDS) & set(EVENT_TYPES)
     for one in producer.sent:
         assert EVENT.validate_json(one.value) == parse(one.value).event
-    assert [each["seq"] for each in producer.documents()] == list(range(6))
+    assert [each["seq"] for each in producer.documents()] == list(range(7))
     assert {(one.topic, one.key) for one in producer.sent} == {(EVENTS, b"a-new-id-for-each-task")}
     records = [Record(EVENTS, 0, n, 0, "none", one.key, (), one.value) for n, one in enumerate(producer.sent)]
     outputs = judge().judge(Partition.empty(), records).outputs

@@ -31,7 +31,7 @@ def intent(**more: Any) -> dict[str, Any]:
         (CALL, {"time": "secret"}, "time is not a time such as 2026-03-02T09:00:00Z"),
         (CALL, {"time": "2026-03-02T09:00:00"}, "time has no time zone; write 2026-03-02T09:00:00Z"),
         (CALL, {"credential": "secret"}, "credential is not an object"),
-        (CALL, {"type": "tool.returned", "status": "secret"}, "status is not 'ok' or 'error'"),
+        (CALL, {"type": "tool.returned", "status": "secret"}, "status is not 'ok', 'error' or 'not_run'"),
         (DECLARED, intent(actions=["secret"]), "intent.actions.0 is not 'read', 'write' or 'execute'"),
         (DECLARED, intent(budget={"calls": -1}), "intent.budget.calls is below 0"),
         (DECLARED, {"intent": "secret"}, "intent is not an object"),
