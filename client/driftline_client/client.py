@@ -191,6 +191,8 @@ class Client:
             held = value if isinstance(value, list) else [value]
             shown = [{each: self._redacts.reference(of) for each, of in one.items()} for one in held]
             return shown if isinstance(value, list) else shown[0]
+        if isinstance(value, list):  # each is looked at for itself: a large tool hides none behind it
+            return [self._redacts.whole(each) for each in value]
         return self._redacts.whole(value)
 
     def _headers(self) -> Headers:

@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 _REFUSED = frozenset({"refused", "declaration_refused"})
 
 
+_KNOWN = frozenset({"allow", "alert", "abstain", "deny", "revoke"})
+"""Verdicts; one that this client does not know lets nothing run."""
+
+
 class Decision(NamedTuple):
     """What Driftline decided on one call.
 
@@ -41,7 +45,7 @@ class Decision(NamedTuple):
     @property
     def stops(self) -> bool:
         """Whether the call may not run."""
-        return self.refused or (self.enforced and self._against)
+        return self.refused or self.verdict not in _KNOWN or (self.enforced and self._against)
 
     @property
     def would_stop(self) -> bool:

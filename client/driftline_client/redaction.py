@@ -64,8 +64,20 @@ class Redaction:
         self._key = key or secrets.token_bytes(32)
 
     def arguments(self, arguments: dict[str, Any]) -> Any:
-        """Of a call's arguments."""
-        return self.whole(arguments)
+        """Of a call's arguments.
+
+        Raises
+        ------
+        ValueError
+            Some of them would be left out: what is not told is not judged, and may not run.
+        """
+        walk = _Walk(self)
+        shown = walk.shown(arguments, 0)
+        if walk.cut:
+            raise ValueError(
+                f"arguments are told whole or not at all: at most {MAX_DEPTH} levels, {MAX_PARTS:,} parts and {MAX_CHARACTERS:,} characters"
+            )
+        return shown
 
     def result(self, result: Any) -> Any:
         """Of what a tool answered, cut to what Driftline looks at; what JSON has no form for goes as text."""
@@ -112,21 +124,25 @@ class _Walk:
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction, self._parts, self._characters = redaction, MAX_PARTS, MAX_CHARACTERS
+        self.cut = False  # whether something was left out
 
     def shown(self, value: Any, depth: int) -> Any:
         self._parts -= 1
         if depth >= MAX_DEPTH or self._parts < 0 or self._characters < 0:
+            self.cut = True
             return None
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
             return self._number(value)
         if isinstance(value, bytes | bytearray):
+            self.cut |= len(value) > self._characters + _SLACK
             return self._text(bytes(value[: self._characters + _SLACK]).decode(errors="replace"))
         if isinstance(value, Mapping):
             told: dict[str, Any] = {}
             for name, each in value.items():
                 if self._parts < 0:
+                    self.cut = True
                     break
                 named = self._text(name if isinstance(name, str) else _said(name))
                 while named in told:  # two names that are one as text
@@ -134,12 +150,15 @@ class _Walk:
                 told[named] = self.shown(each, depth + 1)
             return told
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.shown(each, depth + 1) for each in value if self._parts >= 0]
+            told_of = [self.shown(each, depth + 1) for each in value if self._parts >= 0]
+            self.cut |= len(told_of) < len(value)
+            return told_of
         return self._text(value if isinstance(value, str) else _said(value))
 
     def _text(self, text: str) -> str:
         room = max(0, self._characters)
         self._characters -= len(text)
+        self.cut |= len(text) > room
         return self._redaction.text(text[: room + _SLACK])[:room]
 
     def _number(self, value: float) -> Any:

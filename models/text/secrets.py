@@ -23,10 +23,16 @@ _PLAIN = any_of(_LISTS.words("begin_plain"))
 _BROKEN = any_of(_LISTS.words("begin_broken"))
 _BASE64 = any_of(_LISTS.words("begin_base64"))
 _PRIVATE_KEY = r"[A-Z\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----"
+# Headers of RFC 1421, lines of base64, an end: nothing else is of a key. What stands behind its first line may be a command.
+_PEM = (
+    r"(?: \s* (?: Proc-Type:\s*4,ENCRYPTED | DEK-Info:\s*[A-Z0-9-]{1,32},[0-9A-Fa-f]{1,64} ) )*"
+    r"(?: (?:\s|\\n)* [A-Za-z0-9+/=]{60,} )*"
+    rf"(?: (?:\s|\\n)* [A-Za-z0-9+/=]{{0,75}} (?:\s|\\n)* -----END\ {_PRIVATE_KEY} )?"
+)
 # Of a run of characters only one start looks to its end, so that the time grows with the text alone.
 SHAPES = re.compile(
     rf"""
-      -----BEGIN\ {_PRIVATE_KEY} .*? (?: -----END\ {_PRIVATE_KEY} | \Z )
+      -----BEGIN\ {_PRIVATE_KEY} {_PEM}
     | (?<![\w-]) eyJ[\w-]{{8,}} (?:\.[\w-]{{8,}}){{2}} (?:\.[\w-]+)*          # JSON Web Token, encrypted or not
     | (?<![\w-]) sk-(?!ant-) [\w-]*                                           # OpenAI, and who took its form
         (?: [A-Za-z0-9]{{32}} | [0-9][A-Za-z0-9]{{19}} | [A-Za-z0-9]{{19}}[0-9] ) [\w-]*

@@ -351,7 +351,7 @@ class Guardian:
             "selected_transport": transport,
             "signature_algorithms_supported": [ALGORITHM],
             "timeout_config": {"default_ms": round(self._gate.wait_s * 1000) + MARGIN_MS},
-            "on_decision_failure": "proceed" if self._gate.is_open else "deny",
+            "on_decision_failure": "deny",  # an error is an answer, and never a yes
             "skew_window_ms": self._settings.skew_ms,
             "policy_requires_provenance": False,
             "profiles_accepted": [each for each in PROFILES if isinstance(asked, list) and each in asked],

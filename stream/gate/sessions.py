@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections import OrderedDict
@@ -23,6 +24,10 @@ from driftline_client import (
 )
 from driftline_client.contract import MAX_NAME
 
+MAX_TOOL, MAX_TOOLS_BYTES, MAX_AT_ONCE = 40_000, 2_000_000, 16
+"""Bytes of a tool's definition that are told, of all of a session's, and how many are told in one record."""
+MAX_DESCRIPTION = 4_000
+"""Characters that are told of the description of a tool that is too large."""
 MAX_OPEN = 1_000
 """Calls of a session whose results may still come; the oldest are forgotten first."""
 ENDED_IDLE = "idle at the gate"
@@ -104,7 +109,9 @@ class Task:
     intent : str
         What the user asked for at last; empty while nobody said.
     tools : dict
-        What was offered before the intent was known, by name.
+        What was offered, by name.
+    tools_bytes : int
+        Of all that was ever offered: a server that lists other tools without end is listened to so far.
     open : dict
         Calls that may run, by the name under which the wire tells their results.
     n_deferred : int
@@ -115,6 +122,7 @@ class Task:
     agent: Mapping[str, Any]
     intent: str = ""
     tools: dict[str, Any] = field(default_factory=dict)
+    tools_bytes: int = 0
     open: OrderedDict[str, Call] = field(default_factory=OrderedDict)
     n_deferred: int = 0
 
@@ -125,16 +133,43 @@ class Task:
         if self.intent:
             self.session.amend(text)
         else:
-            self.session.declare(text, agent=self.agent, tools=list(self.tools.values()) or None)
+            tools = list(self.tools.values())
+            self.session.declare(text, agent=self.agent, tools=tools[:MAX_AT_ONCE] or None)
+            self._tell_of(tools[MAX_AT_ONCE:])
         self.intent = text
 
     def offers(self, tools: Iterable[Mapping[str, Any]]) -> None:
         """Tools that there are, as MCP lists them."""
-        named = {str(each.get("name")): each for each in tools if isinstance(each, Mapping)}
-        new = [each for name, each in named.items() if self.tools.get(name) != each]
-        if self.intent and new:
-            self.session.offer(new)
-        self.tools |= named
+        named = {tool["name"]: tool for each in tools if (tool := _tool(each)) is not None}
+        new = {}
+        for name, each in named.items():
+            size = len(json.dumps(each))
+            if self.tools.get(name) != each and self.tools_bytes + size <= MAX_TOOLS_BYTES:
+                new[name] = each
+                self.tools_bytes += size
+        if self.intent:
+            self._tell_of(list(new.values()))
+        self.tools |= new
+
+    def _tell_of(self, tools: list[dict[str, Any]]) -> None:
+        """Offer tools, as many at once as fit a record."""
+        for at in range(0, len(tools), MAX_AT_ONCE):
+            self.session.offer(tools[at : at + MAX_AT_ONCE])
+
+
+def _tool(listed: Any) -> dict[str, Any] | None:
+    """A tool that a server lists, as far as the contract takes it; None where it takes none of it."""
+    if not isinstance(listed, Mapping) or not isinstance(listed.get("name"), str):
+        return None
+    if not 0 < len(listed["name"]) <= MAX_NAME:
+        return None
+    shapes = {"name": str, "server": str, "description": str, "inputSchema": dict, "annotations": dict}
+    tool = {name: listed[name] for name, shape in shapes.items() if isinstance(listed.get(name), shape)}
+    if not 0 < len(tool.get("server", "a")) <= MAX_NAME:
+        del tool["server"]
+    if len(json.dumps(tool)) > MAX_TOOL:
+        tool = {"name": tool["name"], "description": str(tool.get("description", ""))[:MAX_DESCRIPTION]}
+    return tool
 
 
 class Ruling(NamedTuple):
@@ -173,11 +208,6 @@ class Gate:
     def ended(self, task: Task, reason: str = ENDED_IDLE) -> None:
         """The task is over."""
         task.session.end(reason)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether silence lets every call run."""
-        return self._posture == "allow"
 
     def begin(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,12 +111,19 @@ def from_server(line: bytes) -> list[dict[str, Any]] | None:
     return members if members and all(isinstance(each, dict) for each in members) else None
 
 
-def key_of(request: Any) -> str:
-    """An id of JSON-RPC as a key: ``1`` is another than ``"1"``.
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
 
-    >>> key_of(1), key_of("1")
-    ('1', '"1"')
+
+def key_of(request: Any) -> str:
+    """An id of JSON-RPC as a key. SDKs take ``"1"`` for an answer to ``1``, so here they are one.
+
+    >>> key_of(1), key_of("1"), key_of(1.0), key_of("a")
+    ('1', '1', '1', '"a"')
     """
+    if isinstance(request, float) and request.is_integer():
+        request = int(request)
+    if isinstance(request, str) and _WHOLE.fullmatch(request):
+        request = int(request)
     return json.dumps(request)
 
 

@@ -1242,3 +1242,28 @@ def test_waiting_for_one_answer_keeps_nobody_else_waiting(run: Callable[..., Run
 
     slow, quick = asyncio.run(both())
     assert quick < 1.0 <= slow
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "x", "inputSchema": {}, "version": "1.2"}, {"name": ""}, {"name": "x", "annotations": []},
+        {"name": "x", "inputSchema": {"pad": "p" * 600_000}}, {"name": "x" * 300}, {"name": "x", "server": ""}, {"name": 7},
+    ],
+)  # fmt: skip
+def test_no_tool_of_a_server_s_keeps_the_user_s_words_from_being_declared(
+    run: Callable[..., Running], tool: dict[str, Any]
+) -> None:
+    gate = run(on_silence="allow")
+    agent = gate.greeted(*METHODS, "protocols/MCP/tools/list")
+    for listed in ([tool], [{**tool, "name": "y"}], [{"name": f"t{n}"} for n in range(40)]):
+        gate.acs(
+            agent.step("protocols/MCP/tools/list", {"jsonrpc": "2.0", "id": 1, "result": {"tools": listed}})
+        )
+    assert gate.acs(agent.says("Read the invoice."))["result"]["decision"] == "allow"
+    gate.acs(agent.calls("read", number=17))
+    kinds = [each["type"] for each in gate.told()]
+    assert kinds[0] == "session.declared"
+    assert gate.told()[0]["intent"]["text"] == "Read the invoice."
+    named = {each["name"] for event in gate.told() for each in event.get("tools", ())}
+    assert {f"t{n}" for n in range(40)} <= named

@@ -25,6 +25,8 @@ from stream.offline.imports.steps import Notes, identifier
 
 MAX_SAID = 16_384
 """Characters of what the user said that are kept, to tell sub-agents whom they work for."""
+MAX_SCOPES = 64
+"""Instrumentations of a session that are remembered, of those that record answers and of those that do not."""
 MAX_TOOLS = 1024
 """Tools of a session whose definitions are remembered."""
 MAX_RESULT = 262_144
@@ -573,7 +575,7 @@ class Joiner:
             if not call.result.known and told in answered.get(root, {}):
                 call.result = genai.structured(answered[root][told])
             if call.result.known:
-                self._root(moment.place).telling.add(span.scope)
+                _noted(self._root(moment.place).telling, span.scope)
         return openings
 
     def _session(self, place: _Place) -> _Session:
@@ -724,7 +726,7 @@ class Joiner:
         assert call is not None
         has_failed = genai.failed(span)
         if not call.result.known and not has_failed:
-            self._root(moment.place).mute.add(span.scope)
+            _noted(self._root(moment.place).mute, span.scope)
             self._notes.lose("results that are not recorded")
             return []
         body: dict[str, Any] = {"call_id": call.call_id, "status": "error" if has_failed else "ok"}
@@ -791,3 +793,9 @@ def _prints(tool: dict[str, Any]) -> tuple[bytes | None, bytes | None]:
 
 def _differ(one: bytes | None, other: bytes | None) -> bool:
     return one is not None and other is not None and one != other
+
+
+def _noted(scopes: set[str], scope: str) -> None:
+    """Remember an instrumentation by its name: a few, and none longer than an id."""
+    if len(scopes) < MAX_SCOPES:
+        scopes.add(identifier(scope))
