@@ -131,6 +131,8 @@ class _Above(NamedTuple):
     start_ns : int
         At which nothing above it had yet to begin, whatever their clocks say.
     call, tool, mark : the outermost span of the call that it is part of, the tool's name and its mark; empty outside of one
+    is_rooted : bool
+        Whether all above it is known, or will be no more: before that, what passes for the user's word may be an agent's.
     """
 
     conversation: str
@@ -141,6 +143,7 @@ class _Above(NamedTuple):
     call: str
     tool: str
     mark: str
+    is_rooted: bool
 
 
 class _Held(NamedTuple):
@@ -446,6 +449,7 @@ class Joiner:
         agent = above.agent if above else None
         place = above.place if above and agent is not None else _Place(base, None, base)
         start_ns = max(node.start_ns, above.start_ns if above else 0)
+        is_rooted = above.is_rooted if above else not node.parent or trace.root_s is not None
         if node.kind == "agent":
             if span_id in trace.places:
                 place = trace.places[span_id]
@@ -453,12 +457,14 @@ class Joiner:
                 place = _Place(f"{place.root}/{span_id}", place.session, place.root)
             trace.places[span_id] = place
             _bound(trace.places, self._limits.trace_spans)
-            return _Above(conversation, place, node.name, agent is not None, start_ns, span_id, "", "")
+            return _Above(
+                conversation, place, node.name, agent is not None, start_ns, span_id, "", "", is_rooted
+            )
         of, tool, mark = (above.call, above.tool, above.mark) if above else (span_id, "", "")
         if node.kind == "tool":
             is_part = bool(tool) and genai.is_one_call(tool, mark, node.name, node.mark)
             of, tool, mark = of if is_part else span_id, node.name, node.mark
-        return _Above(conversation, place, agent, False, start_ns, of, tool, mark)
+        return _Above(conversation, place, agent, False, start_ns, of, tool, mark, is_rooted)
 
     # ------------------------------------------------------------------ what is told
 
@@ -501,7 +507,9 @@ class Joiner:
             span, call = each.span, None
             above = self._above(trace, span.id, known)
             if above is None:  # of a trace so long that this span was forgotten
-                above = _Above("", _Place(trace.base, None, trace.base), None, False, 0, span.id, "", "")
+                above = _Above(
+                    "", _Place(trace.base, None, trace.base), None, False, 0, span.id, "", "", False
+                )
             start_ns = max(span.start_ns, above.start_ns)
             if each.kind == "tool":
                 tool = genai.tool_named(span)
@@ -559,7 +567,7 @@ class Joiner:
                     if is_first or (name in opening.tools and len(opening.tools[name][0]) < len(tool)):
                         opening.tools[name] = tool, teller
                 opening.instructions = opening.instructions or genai.instructed(span, self._notes)
-                texts = genai.asked(span, self._notes)
+                texts = genai.asked(span, self._notes) if moment.above.is_rooted else []
                 opening.asked = opening.asked or texts[: None if asks == "agent" else 1]
                 if asks == "model":
                     of_calls, of_answers = genai.parts(span)
@@ -657,6 +665,9 @@ class Joiner:
         """What the user went on to say. Only who was asked first hears the user: what agents tell one another widens nothing."""
         trace, span = moment.trace, moment.held.span
         if moment.above.is_inner:
+            return []
+        if not moment.above.is_rooted:
+            self._notes.lose("instructions of whom nobody knows whether a user or an agent gave them")
             return []
         trace.asker = trace.asker if trace.asker is not None else moment.agent
         trace.is_conferred = trace.is_conferred or trace.asker != moment.agent
