@@ -20,6 +20,7 @@ from benchmarks import (
     backlog,
     core,
     fairness,
+    gate,
     latency,
     recovery,
     replayed,
@@ -59,6 +60,12 @@ TABLES: dict[str, Table] = {
         latency.REVOKED_COLUMNS,
         latency.revoked_rows,
         "python benchmarks/latency.py --revocations",
+    ),
+    "gate": (
+        "A call and its decision, through the client",
+        gate.COLUMNS,
+        gate.rows,
+        "python benchmarks/gate.py",
     ),
     "dead": (
         "From a bad call to a dead token at Keycloak",
@@ -179,7 +186,7 @@ ON_A_CORE: dict[str, Callable[[Rig], Any]] = {
     "backlog": backlog.compare,
     "fairness": lambda rig: {kind: fairness.flood(rig, kind) for kind in fairness.KINDS},
 }
-UNPINNED: dict[str, Callable[[Rig], Any]] = {"scale": scale.compare}
+UNPINNED: dict[str, Callable[[Rig], Any]] = {"scale": scale.compare, "gate": gate.compare}
 BRIDGED: dict[str, Callable[[Rig], Any]] = {"dead": revocation.dead, "replayed": replayed.replayed}
 """The last, since Keycloak may not be there to be had."""
 SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
