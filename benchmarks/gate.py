@@ -1,7 +1,8 @@
 """What a call pays for its decision: from the moment it is to run until the client says whether it may.
 
-Agents in one process play generated sessions through `driftline_client`; broker, worker and agents share all cores. Calls are due at a steady rate, whatever earlier ones wait for, and each counts from when it was *due*.
-Then the worker is killed, and the broker, while calls wait: each must be answered, by its decision or by what
+Agents in one process play generated sessions through `driftline_client`; broker, worker and agents share all cores. Calls
+are due at a steady rate, whatever earlier ones wait for, and each counts from when it was *due*. With ``--faults`` the
+worker is killed, and the broker, while calls wait: each must be answered, by its decision or by what
 silence means, and everything that reached the bus must be judged in the end.
 """
 
@@ -45,14 +46,8 @@ SETTLED_S = 120.0
 class Agents:
     """Sessions played through one client; what became of each call, by seconds since the beginning."""
 
-    def __init__(self, settings: Settings, client: Client, rate: float, seconds: float, run: str) -> None:
-        self._settings, self._client, self._rate, self._seconds, self._run = (
-            settings,
-            client,
-            rate,
-            seconds,
-            run,
-        )
+    def __init__(self, client: Client, rate: float, seconds: float, run: str) -> None:
+        self._client, self._rate, self._seconds, self._run = client, rate, seconds, run
         self.waited: list[tuple[float, float, str]] = []
         """When each call was due, how long it waited, and its outcome: decided, stopped, open, closed."""
         self.late_s = 0.0
@@ -133,7 +128,7 @@ def played(settings: Settings, rate: float, seconds: float, run: str) -> Agents:
     with Client(
         settings.bootstrap, tenant="acme", prefix=settings.prefix, wait_s=WAIT_S, on_silence=POSTURE
     ) as client:
-        agents = Agents(settings, client, rate, seconds, run)
+        agents = Agents(client, rate, seconds, run)
         asyncio.run(agents.play())
         client.flush(60)
     return agents

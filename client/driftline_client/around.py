@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,14 @@ async def ajudged(session: Session, tool: str, arguments: Any) -> Call:
 def failed(session: Session, call: Call, error: BaseException) -> None:
     """Tell that a tool raised."""
     session.tell(call, f"failed: {type(error).__name__}: {_said(error)}", ok=False)
+
+
+def ended_by(error: BaseException | None) -> str:
+    """The reason with which a run's session ends."""
+    if error is None:
+        return "done"
+    stopped = isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
+    return "cancelled" if stopped else f"failed: {type(error).__name__}"
 
 
 def _told(session: Session, tool: str, arguments: Any) -> Call:

@@ -211,6 +211,11 @@ class Client:
         if self._answers is not None:
             self._answers.close_session(session.root.encode(), session.id)
 
+    @property
+    def decides(self) -> bool:
+        """Whether decisions are read at all."""
+        return self._answers is not None
+
     def ready(self, timeout_s: float = 0.0) -> bool:
         """Whether decisions are read, so that a call that is told now is heard of; waits for it so long."""
         return self._answers is not None and self._answers.ready(timeout_s)

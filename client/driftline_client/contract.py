@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 Action = Literal["read", "write", "execute"]
@@ -45,6 +45,9 @@ MAX_NAME, MAX_SESSION = 256, 230
 
 MAX_RECORD = 1_000_000
 """Bytes of an event: topics take 1 MiB."""
+MAX_TOOL, MAX_DESCRIPTION = 262_144, 32_768
+"""Bytes of a server's tool, beyond which it is told by its name and the beginning of its description, and characters of that; bytes of tools in
+one record."""
 MAX_RESULT, MAX_JSON = 32_768, 200_000
 """Characters of an answer that Driftline looks at; of JSON that is sent whole, so that a record stays far below 1 MiB."""
 
@@ -71,6 +74,45 @@ _BESIDE = frozenset(
     "title outputSchema output_schema icons _meta meta execution strict type cache_control defer_loading".split()
 )
 """What MCP, OpenAI and Anthropic say of a tool beside what is judged."""
+
+
+_LISTED: Mapping[str, type] = {"name": str, "description": str, "inputSchema": dict, "annotations": dict}
+
+
+def listed(
+    declared: Any, server: str | None = None, *, most: int = MAX_TOOL, most_described: int = MAX_DESCRIPTION
+) -> tuple[dict[str, Any], bool] | None:
+    """A tool as an MCP server lists it, as far as the contract takes it, and whether it was cut; None where it has no name.
+
+    >>> listed({"name": "pay", "inputSchema": {}, "annotations": [], "version": 2}, "bank")
+    ({'name': 'pay', 'parameters': {}, 'server': 'bank'}, False)
+    """
+    if not isinstance(declared, Mapping) or not isinstance(declared.get("name"), str):
+        return None
+    if not 0 < len(declared["name"]) <= MAX_NAME:
+        return None
+    found = tool(
+        {name: declared[name] for name, shape in _LISTED.items() if isinstance(declared.get(name), shape)}
+    )
+    if server is not None:
+        found["server"] = server
+    if len(json.dumps(found)) <= most:
+        return found, False
+    short: dict[str, Any] = {name: each for name, each in found.items() if name in ("name", "server")}
+    return {**short, "description": found.get("description", "")[:most_described]}, True
+
+
+def in_parts(tools: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Tools in as many lists as fit a record each; at least one."""
+    parts: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for each in tools:
+        size += len(json.dumps(each))
+        if parts[-1] and size > MAX_TOOL:
+            parts.append([])
+            size = len(json.dumps(each))
+        parts[-1].append(each)
+    return parts
 
 
 def check(where: str, fields: Mapping[str, Any]) -> None:

@@ -10,10 +10,10 @@ Runs of a thread are one session, each other run is one of its own. In a graph o
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,7 +30,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
-from driftline_client.around import Untold, ajudged, failed, judged
+from driftline_client.around import Untold, ajudged, ended_by, failed, judged
 from driftline_client.client import Client
 from driftline_client.outcome import Denied
 from driftline_client.session import Call, Session
@@ -148,14 +148,8 @@ class DriftlineMiddleware(AgentMiddleware[Any, Any, Any]):
             call = judged(session, request.tool_call["name"], request.tool_call["args"])
         except (Denied, Untold) as stopped:
             return _not_run(request, stopped)
-        under = _UNDER.set(session)
-        try:
+        with _within(session, call):
             answer = handler(request)
-        except BaseException as error:
-            _raised(session, call, error)
-            raise
-        finally:
-            _UNDER.reset(under)
         _returned(session, call, answer)
         return answer
 
@@ -168,14 +162,8 @@ class DriftlineMiddleware(AgentMiddleware[Any, Any, Any]):
             call = await ajudged(session, request.tool_call["name"], request.tool_call["args"])
         except (Denied, Untold) as stopped:
             return _not_run(request, stopped)
-        under = _UNDER.set(session)
-        try:
+        with _within(session, call):
             answer = await handler(request)
-        except BaseException as error:
-            _raised(session, call, error)
-            raise
-        finally:
-            _UNDER.reset(under)
         _returned(session, call, answer)
         return answer
 
@@ -218,8 +206,7 @@ class _Runs(BaseCallbackHandler):
         self._over(run_id, "done")
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        stopped = isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
-        self._over(run_id, "cancelled" if stopped else f"failed: {type(error).__name__}")
+        self._over(run_id, ended_by(error))
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         self._sessions.pop(run_id, None)
@@ -268,8 +255,17 @@ def _returned(session: Session, call: Call, answer: Any) -> None:
     session.tell(call, said[0] if len(said) == 1 else said, ok=is_ok)
 
 
-def _raised(session: Session, call: Call, error: BaseException) -> None:
-    if isinstance(error, GraphBubbleUp):  # begins anew, as another call, when the run goes on
+@contextmanager
+def _within(session: Session, call: Call) -> Iterator[None]:
+    """What runs here works for `session`; what it raises is told of `call`."""
+    under = _UNDER.set(session)
+    try:
+        yield
+    except GraphBubbleUp:  # begins anew, as another call, when the run goes on
         session.tell(call, "not finished: the graph was interrupted", ok=False)
-    else:
+        raise
+    except BaseException as error:
         failed(session, call, error)
+        raise
+    finally:
+        _UNDER.reset(under)

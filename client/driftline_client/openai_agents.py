@@ -12,11 +12,11 @@ handed over to and of agents as tools are held to the same, whichever way the SD
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -35,7 +35,7 @@ from agents import (
     default_tool_error_function,
 )
 
-from driftline_client.around import POSTURE, Untold, ajudged, failed
+from driftline_client.around import POSTURE, Untold, ajudged, ended_by, failed
 from driftline_client.client import Client
 from driftline_client.outcome import Denied, DriftlineError
 from driftline_client.session import Session
@@ -84,33 +84,15 @@ class DriftlineRunner:
         `within` is a session that you opened, told of the user's words and will end: for runs that go on with one another, and for those
         that are resumed from a ``RunState``.
         """
-        run = self._begun(input, within)
-        under = _RUN.set(run)
-        try:
-            result = await Runner.run(agent, input, **how)
-        except BaseException as error:
-            run.end(_reason(error))
-            raise
-        finally:
-            _RUN.reset(under)
-        run.end("done")
-        return result
+        with _at_work(self._begun(input, within)):
+            return await Runner.run(agent, input, **how)
 
     def run_sync(
         self, agent: Agent[Any], input: Any, *, within: Session | None = None, **how: Any
     ) -> RunResult:
         """As ``Runner.run_sync``; see `run`."""
-        run = self._begun(input, within)
-        under = _RUN.set(run)
-        try:
-            result = Runner.run_sync(agent, input, **how)
-        except BaseException as error:
-            run.end(_reason(error))
-            raise
-        finally:
-            _RUN.reset(under)
-        run.end("done")
-        return result
+        with _at_work(self._begun(input, within)):
+            return Runner.run_sync(agent, input, **how)
 
     def run_streamed(
         self, agent: Agent[Any], input: Any, *, within: Session | None = None, **how: Any
@@ -125,7 +107,7 @@ class DriftlineRunner:
         if result.run_loop_task is None:
             raise RuntimeError("this version of openai-agents does not say when a streamed run is over")
         result.run_loop_task.add_done_callback(
-            lambda task: run.end("cancelled" if task.cancelled() else _reason(task.exception()))
+            lambda task: run.end("cancelled" if task.cancelled() else ended_by(task.exception()))
         )
         return result
 
@@ -219,17 +201,13 @@ class _Run:
                 kinds = (AgentsException, type(undecided))
                 raise type(type(undecided).__name__, kinds, {})(str(undecided)) from undecided
             within = _Run(self._client, self._untold, self._posture, [_handed(arguments)], above=session)
-            under = _RUN.set(within)
             try:
-                output = tool.on_invoke_tool(context, given)
-                output = await output if inspect.isawaitable(output) else output
+                with _at_work(within):
+                    output = tool.on_invoke_tool(context, given)
+                    output = await output if inspect.isawaitable(output) else output
             except BaseException as error:
-                within.end(_reason(error))
                 failed(session, call, error)
                 raise
-            finally:
-                _RUN.reset(under)
-            within.end("done")
             is_failure = isinstance(output, str) and output == _FAILED
             session.tell(call, _plain(output), ok=not is_failure)
             return output
@@ -241,6 +219,20 @@ class _Run:
         for session in reversed(self._sessions.values()):
             if session is not self._within:
                 session.end(reason)
+
+
+@contextmanager
+def _at_work(run: _Run) -> Iterator[None]:
+    """What runs here is of `run`, which ends with it."""
+    under = _RUN.set(run)
+    try:
+        yield
+    except BaseException as error:
+        run.end(ended_by(error))
+        raise
+    finally:
+        _RUN.reset(under)
+    run.end("done")
 
 
 _listed = AgentBase.get_all_tools
@@ -294,10 +286,3 @@ def _plain(output: Any) -> Any:
         return output.model_dump()  # as the SDK's own outputs of tools can
     except Exception:  # what a tool did stands, whatever can be told of it
         return output
-
-
-def _reason(error: BaseException | None) -> str:
-    if error is None:
-        return "done"
-    stopped = isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
-    return "cancelled" if stopped else f"failed: {type(error).__name__}"

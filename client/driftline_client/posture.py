@@ -75,3 +75,8 @@ Posture = OnSilence | ByClass
 def posture_of(value: Any) -> Posture:
     """`value`, if it says what silence means, for all calls or by class."""
     return value if isinstance(value, ByClass) else on_silence_of(value)
+
+
+def meaning_of(posture: Posture, tool: str, *, hinted: bool) -> OnSilence:
+    """What silence on a call of `tool` means; `hinted` as of `ByClass.means`."""
+    return posture.means(tool, hinted=hinted) if isinstance(posture, ByClass) else posture

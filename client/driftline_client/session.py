@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Self, Typ
 
 from driftline_client import contract
 from driftline_client.outcome import Decision, Denied, Lost, Undecided
-from driftline_client.posture import ByClass, OnSilence, Posture, posture_of
+from driftline_client.posture import OnSilence, Posture, meaning_of, posture_of
 
 if TYPE_CHECKING:
     from driftline_client.client import Client
@@ -37,7 +37,7 @@ class Call:
     decided : Future or None
         None where nothing reads decisions.
     digest : bytes
-        Of its arguments.
+        Of its arguments; empty where nothing reads decisions.
     spent : bool
         Whether it was let run.
     """
@@ -143,7 +143,7 @@ class Session:
         """
         if not isinstance(arguments, Mapping):
             raise TypeError(f"arguments: an object, not {type(arguments).__name__}")
-        told = contract.digest(arguments)
+        told = contract.digest(arguments) if self._client.decides else b""
         shown = self._client.shown.arguments(dict(arguments))
         with self._lock:
             if self._over:
@@ -253,10 +253,8 @@ class Session:
     def _awaited(self, call: Call, on_silence: Posture | None) -> tuple[Future[Decision | None], OnSilence]:
         if call.decided is None:
             raise RuntimeError("nothing reads decisions here; make the client with decisions=True")
-        means = self._on_silence if on_silence is None else posture_of(on_silence)
-        if isinstance(means, ByClass):
-            means = means.means(call.tool, hinted=self._hinted.get(call.tool, False))
-        return call.decided, means
+        posture = self._on_silence if on_silence is None else posture_of(on_silence)
+        return call.decided, meaning_of(posture, call.tool, hinted=self._hinted.get(call.tool, False))
 
     def _ruled(
         self,

@@ -10,26 +10,27 @@ import typer
 
 from models.errors import ConfigError
 from stream.cli.consoling import since
-from stream.cli.options import Bootstrap, Prefix, checked_name, settings, signing_key
+from stream.cli.options import (
+    Bootstrap,
+    HttpHost,
+    HttpNames,
+    HttpPort,
+    OverHttp,
+    Prefix,
+    checked_name,
+    settings,
+    signing_key,
+)
 from stream.cli.terminal import say
 
 HOST, PORT = "127.0.0.1", 8801
 
 
 def mcp(
-    http: Annotated[
-        bool, typer.Option("--http", help="Streamable HTTP, at /mcp, in place of standard input and output.")
-    ] = False,
-    host: Annotated[
-        str, typer.Option(help="With --http: where to listen. Beyond loopback it takes a token and TLS.")
-    ] = HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http; 0 takes a free one.")] = PORT,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --http: a name by which clients reach it, with :port where that is another (repeatable)."
-        ),
-    ] = None,
+    http: OverHttp = False,
+    host: HttpHost = HOST,
+    port: HttpPort = PORT,
+    name: HttpNames = None,
     token_file: Annotated[
         Path | None,
         typer.Option(

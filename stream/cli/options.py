@@ -23,6 +23,19 @@ Tools = Annotated[
     Path | None, typer.Option(help="Tool catalogues of recorded sessions (default: beside FILE).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for machines.")]
+OverHttp = Annotated[
+    bool, typer.Option("--http", help="Streamable HTTP, at /mcp, in place of standard input and output.")
+]
+HttpHost = Annotated[
+    str, typer.Option(help="With --http: where to listen. Beyond loopback it takes a token and TLS.")
+]
+HttpPort = Annotated[int, typer.Option(min=0, max=65535, help="With --http; 0 takes a free one.")]
+HttpNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --http: a name by which clients reach it, with :port where that is another (repeatable)."
+    ),
+]
 Mode = Annotated[str | None, typer.Option(help="shadow or enforce, in place of the policy file's own mode.")]
 
 EVENTS_WANTED = "event, recorded session or record of a log"

@@ -11,7 +11,7 @@ import typer
 
 from models.errors import ConfigError
 from stream.cli.exits import DONE
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import Bootstrap, HttpHost, HttpNames, HttpPort, OverHttp, Prefix, settings
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -100,19 +100,10 @@ def mcp_proxy(
         ),
     ] = None,
     topic: Annotated[str, typer.Option(help="The topic of events.")] = "agent.events.v1",
-    http: Annotated[
-        bool, typer.Option("--http", help="Streamable HTTP, at /mcp, in place of standard input and output.")
-    ] = False,
-    host: Annotated[
-        str, typer.Option(help="With --http: where to listen. Beyond loopback it takes a token and TLS.")
-    ] = HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --http; 0 takes a free one.")] = PORT,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --http: a name by which clients reach it, with :port where that is another (repeatable)."
-        ),
-    ] = None,
+    http: OverHttp = False,
+    host: HttpHost = HOST,
+    port: HttpPort = PORT,
+    name: HttpNames = None,
     token_file: Annotated[
         Path | None,
         typer.Option(

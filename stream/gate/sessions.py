@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from driftline_client import (
-    ByClass,
     Call,
     Client,
     Decision,
@@ -23,9 +22,10 @@ from driftline_client import (
     contract,
 )
 from driftline_client.contract import MAX_NAME
+from driftline_client.posture import meaning_of
 
-MAX_TOOL, MAX_TOOLS_BYTES, MAX_AT_ONCE = 40_000, 2_000_000, 16
-"""Bytes of a tool's definition that are told, of all of a session's, and how many are told in one record."""
+MAX_TOOL, MAX_TOOLS_BYTES = 40_000, 2_000_000
+"""Bytes of a tool's definition that are told, and of all of a session's."""
 MAX_DESCRIPTION = 4_000
 """Characters that are told of the description of a tool that is too large."""
 MAX_OPEN = 1_000
@@ -133,9 +133,10 @@ class Task:
         if self.intent:
             self.session.amend(text)
         else:
-            tools = list(self.tools.values())
-            self.session.declare(text, agent=self.agent, tools=tools[:MAX_AT_ONCE] or None)
-            self._tell_of(tools[MAX_AT_ONCE:])
+            first, *more = contract.in_parts(list(self.tools.values()))
+            self.session.declare(text, agent=self.agent, tools=first or None)
+            for part in more:
+                self.session.offer(part)
         self.intent = text
 
     def offers(self, tools: Iterable[Mapping[str, Any]]) -> None:
@@ -143,33 +144,25 @@ class Task:
         named = {tool["name"]: tool for each in tools if (tool := _tool(each)) is not None}
         new = {}
         for name, each in named.items():
+            if self.tools.get(name) == each:
+                continue
             size = len(json.dumps(each))
-            if self.tools.get(name) != each and self.tools_bytes + size <= MAX_TOOLS_BYTES:
+            if self.tools_bytes + size <= MAX_TOOLS_BYTES:
                 new[name] = each
                 self.tools_bytes += size
-        if self.intent:
-            self._tell_of(list(new.values()))
+        if self.intent and new:
+            for part in contract.in_parts(list(new.values())):
+                self.session.offer(part)
         self.tools |= new
-
-    def _tell_of(self, tools: list[dict[str, Any]]) -> None:
-        """Offer tools, as many at once as fit a record."""
-        for at in range(0, len(tools), MAX_AT_ONCE):
-            self.session.offer(tools[at : at + MAX_AT_ONCE])
 
 
 def _tool(listed: Any) -> dict[str, Any] | None:
-    """A tool that a server lists, as far as the contract takes it; None where it takes none of it."""
-    if not isinstance(listed, Mapping) or not isinstance(listed.get("name"), str):
-        return None
-    if not 0 < len(listed["name"]) <= MAX_NAME:
-        return None
-    shapes = {"name": str, "server": str, "description": str, "inputSchema": dict, "annotations": dict}
-    tool = {name: listed[name] for name, shape in shapes.items() if isinstance(listed.get(name), shape)}
-    if not 0 < len(tool.get("server", "a")) <= MAX_NAME:
-        del tool["server"]
-    if len(json.dumps(tool)) > MAX_TOOL:
-        tool = {"name": tool["name"], "description": str(tool.get("description", ""))[:MAX_DESCRIPTION]}
-    return tool
+    server = listed.get("server") if isinstance(listed, Mapping) else None
+    named = isinstance(server, str) and 0 < len(server) <= MAX_NAME
+    found = contract.listed(
+        listed, str(server) if named else None, most=MAX_TOOL, most_described=MAX_DESCRIPTION
+    )
+    return None if found is None else found[0]
 
 
 class Ruling(NamedTuple):
@@ -294,9 +287,7 @@ class Gate:
 
     def _abstained(self, call: Call, decision: Decision) -> Ruling:
         """Nobody says yes or no of this call: that is silence, though it has reasons."""
-        means = self._posture
-        if isinstance(means, ByClass):
-            means = means.means(call.tool, hinted=False)
+        means = meaning_of(self._posture, call.tool, hinted=False)
         word: Literal["allow", "deny", "undecided"] = "undecided" if means == "raise" else means
         reason = decision.explanation or "nothing to judge it against"
         begins = "allowed unjudged" if word == "allow" else f"{call.tool} was not run"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from driftline_client import contract
 
 MAX_BYTES = 8 * 1024 * 1024
 """Bytes of all that a server may declare; what comes after is not kept, and its tools are unknown ones."""
-MAX_TOOL, MAX_DESCRIPTION = 262_144, 32_768
-"""Bytes of one tool, beyond which it is told by its name and the beginning of its description."""
 
 
 class Change(NamedTuple):
@@ -83,42 +81,14 @@ class Catalogue:
 
     def _tool(self, listed: Any) -> dict[str, Any] | None:
         """A tool as the contract has it; None where it has no name, or there is no room for it."""
-        if not isinstance(listed, dict) or not isinstance(listed.get("name"), str):
+        found = contract.listed(listed, self._server)
+        if found is None:
             return None
-        name = listed["name"]
-        if not 0 < len(name) <= contract.MAX_NAME:
-            return None
-        tool = contract.tool(
-            {each: listed.get(each) for each in ("name", "description", "inputSchema", "annotations")}
-        )
-        tool = {
-            each: value
-            for each, value in tool.items()
-            if isinstance(value, str if each in ("name", "description") else dict)
-        }
-        if self._server is not None:
-            tool["server"] = self._server
-        size = len(json.dumps(tool))
-        if size > MAX_TOOL:
-            self.cut += 1
-            tool = {each: value for each, value in tool.items() if each in ("name", "server", "description")}
-            tool["description"] = tool.get("description", "")[:MAX_DESCRIPTION]
-            size = len(json.dumps(tool))
+        tool, is_cut = found
+        self.cut += is_cut
+        name, size = tool["name"], len(json.dumps(tool))
         more = size - self._sizes.get(name, 0)
         if self._bytes + more > MAX_BYTES:
             return None
         self._bytes, self._sizes[name] = self._bytes + more, size
         return tool
-
-
-def in_parts(tools: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Tools in as many lists as fit a record each; at least one."""
-    parts: list[list[dict[str, Any]]] = [[]]
-    size = 0
-    for tool in tools:
-        size += len(json.dumps(tool))
-        if parts[-1] and size > MAX_TOOL:
-            parts.append([])
-            size = len(json.dumps(tool))
-        parts[-1].append(tool)
-    return parts

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from driftline_client import Call, Client, Denied, DriftlineError, Session
+from driftline_client.contract import in_parts
 
-from stream.proxy.catalogue import Catalogue, Change, in_parts
+from stream.proxy.catalogue import Catalogue, Change
 from stream.proxy.intents import Intent
 
 BESIDE_TOOLS: Mapping[str, dict[str, Any]] = {

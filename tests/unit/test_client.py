@@ -221,6 +221,10 @@ def test_the_names_that_the_client_knows_are_those_of_the_contract() -> None:
     known = {name: set(part.model_fields) - told - {"signature"} for name, part in parts.items()}  # type: ignore[attr-defined]
     known["agent"].add("id")
     assert {name: set(fields) for name, fields in contract.FIELDS.items()} == known
+    words = {"known_by": Intent, "how": CallHeld, "answer": CallHeld}
+    for name, part in words.items():
+        values = set(re.findall(r"'(\w+)'", str(part.model_fields[name].annotation)))  # type: ignore[attr-defined]
+        assert values == set(contract._ONE_OF[name])
 
 
 def test_the_guide_tells_of_every_field_of_an_intent_and_shows_names_that_there_are() -> None:

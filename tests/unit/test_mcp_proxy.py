@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from driftline_client import Client
+from driftline_client.contract import MAX_TOOL, in_parts
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
@@ -22,7 +23,7 @@ from models.errors import ConfigError
 from stream.cli.main import app
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record
-from stream.proxy.catalogue import MAX_BYTES, MAX_TOOL, Catalogue, in_parts
+from stream.proxy.catalogue import MAX_BYTES, Catalogue
 from stream.proxy.gate import Gate, Who
 from stream.proxy.intents import Intent
 from stream.proxy.links import child
