@@ -82,7 +82,11 @@ def serve(
         from stream.gate.configuration import Configuration
         from stream.gate.front import Callers
     except ImportError as error:
-        mend = "pip install ./client" if error.name == "driftline_client" else "pip install 'driftline[gate]'"
+        mend = (
+            "pip install ./client"
+            if error.name == "driftline_client"
+            else "pip install -e '.[gate]' in Driftline's folder"
+        )
         raise ConfigError(f"driftline gate needs {error.name}: {mend}") from error
     from stream.shell import logs
     from stream.tls import is_loopback

@@ -76,7 +76,7 @@ def otel(
         from stream.shell import otlp_http
     except ImportError as error:
         raise ConfigError(
-            f"driftline otel needs {error.name}, which the extra otel brings: pip install 'driftline[otel]'"
+            f"driftline otel needs {error.name}, which the extra otel brings: pip install -e '.[otel]' in Driftline's folder"
         ) from error
     from stream.offline.imports.joining import Joiner, Limits
     from stream.offline.imports.steps import Notes

@@ -197,7 +197,7 @@ def _of_message(raw: bytes, notes: Notes, where: str) -> Iterator[Span]:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     except ImportError as error:
         raise ConfigError(
-            f"OTLP in protobuf takes {error.name}, which the extra otel brings: pip install 'driftline[otel]'; "
+            f"OTLP in protobuf takes {error.name}, which the extra otel brings: pip install -e '.[otel]' in Driftline's folder; "
             "or write it as JSON (otlp_json, format: json)"
         ) from error
     try:
