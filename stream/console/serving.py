@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from models.errors import ConfigError
 from models.text.quotes import Quotes
 from stream.console.bus import Follower
+from stream.console.connections import Connection
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
 from stream.console.provider import Provider
@@ -175,7 +176,7 @@ async def served(
             ssl_keyfile=listen.key_file,
             ssl_ca_certs=None if listen.client_ca_file is None else str(listen.client_ca_file),
             ssl_cert_reqs=ssl.CERT_NONE if listen.client_ca_file is None else ssl.CERT_REQUIRED,
-            http="h11",
+            http=Connection,
             ws="none",
             proxy_headers=False,
             server_header=False,
