@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import sys
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from driftline_client.redaction import Redaction, Shown
 from driftline_client.session import Session
 
 READY_S = 5.0
-"""How long the first event waits, apart from whoever sent it, until decisions are read."""
+"""How long the first event waits until decisions are read, and how much longer than others the first calls wait for theirs."""
 AT_EXIT_S = 5.0
 """How long a process that forgot to close its client waits for what is on its way."""
 _AS_IT_IS = frozenset({"arguments", "result", "call_id", "status", "attestation", "parent_session_id"})
@@ -73,6 +74,8 @@ class Client:
         self._trace = trace or _of_opentelemetry
         self._pid = os.getpid()
         producer, consumer = clients(bootstrap, security, inspect.signature(type(self)).parameters)
+        self._stands = False
+        self._first_sent: float | None = None
         answers = self._answers = Answers(consumer, f"{prefix}agent.decisions.v1") if decisions else None
         self._outbox = Outbox(
             producer, partial(_heard, answers), most_events=most_events, most_bytes=most_bytes
@@ -179,8 +182,12 @@ class Client:
             if error is not None:
                 self.lost += 1
                 _log.warning("an event of session %s is lost (%s)", session.id, type(error).__name__)
+            else:
+                self._stands = True
             arrived(error)
 
+        if self._first_sent is None:
+            self._first_sent = time.monotonic()
         self._outbox.put(Item(self._topic, session.root.encode(), value, self._headers(), told))
 
     def _shown(self, name: str, value: Any) -> Any:
@@ -219,6 +226,12 @@ class Client:
     def ready(self, timeout_s: float = 0.0) -> bool:
         """Whether decisions are read, so that a call that is told now is heard of; waits for it so long."""
         return self._answers is not None and self._answers.ready(timeout_s)
+
+    def still_connecting_s(self) -> float:
+        """How many seconds more a decision may take because the first event has not arrived yet; 0 once one has, and when time is over."""
+        if self._stands or self._first_sent is None:
+            return 0.0
+        return max(0.0, self._first_sent + READY_S - time.monotonic())
 
     @property
     def n_waiting(self) -> int:

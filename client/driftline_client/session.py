@@ -225,7 +225,7 @@ class Session:
         decided, means = self._awaited(call, on_silence)
         wait_s = self._wait_s if wait_s is None else wait_s
         try:
-            decision = decided.result(wait_s)
+            decision = decided.result(wait_s + self._client.still_connecting_s())
         except FutureTimeout:
             decision = None
         return self._ruled(call, decision, wait_s, means, arguments)
@@ -243,9 +243,10 @@ class Session:
 
         decided, means = self._awaited(call, on_silence)
         wait_s = self._wait_s if wait_s is None else wait_s
+        limit_s = wait_s + self._client.still_connecting_s()
         try:
             # Shielded: who stops waiting takes the answer from nobody else.
-            decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), wait_s)
+            decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), limit_s)
         except TimeoutError:
             decision = None
         return self._ruled(call, decision, wait_s, means, arguments)

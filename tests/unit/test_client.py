@@ -519,6 +519,39 @@ def test_silence_means_what_the_caller_said(bus: Bus, client: Client) -> None:
         Client("nowhere:9", on_silence="maybe")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("how", ["check", "acheck"])
+def test_the_first_call_meets_no_silence_because_connections_are_made(
+    bus: Bus, client: Client, how: str
+) -> None:
+    bus.partitions, bus.decides = None, allowed
+    session = client.session("Pay it.")
+    call = session.call("pay", {})
+    threading.Timer(0.4, lambda: setattr(bus, "partitions", {0, 1})).start()
+    waits = (
+        session.check(call, wait_s=0.05) if how == "check" else asyncio.run(session.acheck(call, wait_s=0.05))
+    )
+    assert waits is not None
+    assert waits.verdict == "allow"
+    bus.decides = lambda _: None
+    begun = time.monotonic()
+    with pytest.raises(Undecided):
+        session.check(session.call("pay", {}), wait_s=0.05)
+    assert time.monotonic() - begun < 4  # no more than others from then on
+
+
+def test_where_nothing_connects_a_call_waits_longer_for_a_while_only(
+    bus: Bus, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("driftline_client.client.READY_S", 1.0)
+    bus.raises = [KafkaTimeoutError()] * 1000
+    session = client.session("Pay it.")
+    for least, most in ((0.8, 30.0), (0.0, 0.8)):
+        begun = time.monotonic()
+        with pytest.raises(Undecided):
+            session.check(session.call("pay", {}), wait_s=0.05)
+        assert least <= time.monotonic() - begun < most
+
+
 def test_one_reader_answers_any_number_of_waiters_each_with_its_own(bus: Bus, client: Client) -> None:
     late: list[dict[str, Any]] = []
 
