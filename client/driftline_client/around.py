@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from driftline_client.outcome import DriftlineError
+from driftline_client.outcome import DriftlineError, why_not_run
 from driftline_client.session import Call, Session
 
 POSTURE = ("on_silence", "wait_s")
@@ -33,9 +33,9 @@ def judged(session: Session, tool: str, arguments: Any) -> Call:
     call = _told(session, tool, arguments)
     try:
         if call.decided is not None:
-            session.check(call)
-    except BaseException:
-        session.not_run(call)
+            session.check(call, arguments=_named(arguments))
+    except BaseException as error:
+        session.not_run(call, why_not_run(error))
         raise
     return call
 
@@ -45,9 +45,9 @@ async def ajudged(session: Session, tool: str, arguments: Any) -> Call:
     call = _told(session, tool, arguments)
     try:
         if call.decided is not None:
-            await session.acheck(call)
-    except BaseException:
-        session.not_run(call)
+            await session.acheck(call, arguments=_named(arguments))
+    except BaseException as error:
+        session.not_run(call, why_not_run(error))
         raise
     return call
 
@@ -66,14 +66,17 @@ def ended_by(error: BaseException | None) -> str:
 
 
 def _told(session: Session, tool: str, arguments: Any) -> Call:
-    named = arguments if isinstance(arguments, Mapping) else {"input": arguments}
     try:
-        return session.call(tool, named)
+        return session.call(tool, _named(arguments))
     except Exception as error:  # whatever it is: a call that is not told of would run unjudged
         why = (
             _said(error) if isinstance(error, TypeError | ValueError | RuntimeError) else type(error).__name__
         )
         raise Untold(f"{tool:.256} was not run: {why}.") from error
+
+
+def _named(arguments: Any) -> Mapping[str, Any]:
+    return arguments if isinstance(arguments, Mapping) else {"input": arguments}
 
 
 def _said(error: BaseException) -> str:

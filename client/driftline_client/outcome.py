@@ -57,6 +57,10 @@ class Decision(NamedTuple):
         return self.verdict in ("deny", "revoke")
 
 
+NOT_RUN = "the decision was against it"
+"""Why a call never ran whose decision stopped it."""
+
+
 class DriftlineError(Exception):
     """A call may not run, or what an agent does is no longer told."""
 
@@ -118,3 +122,10 @@ class Undecided(DriftlineError, TimeoutError):
 
 class Lost(DriftlineError, ConnectionError):
     """Events of the session did not reach the bus: what is judged is no longer all of it."""
+
+
+def why_not_run(error: BaseException) -> str:
+    """Why a call never ran, where waiting for its decision ended with `error`."""
+    if isinstance(error, Denied):
+        return NOT_RUN if error.decision is not None else error.why
+    return str(error) if isinstance(error, DriftlineError) else "it was cancelled while it waited"

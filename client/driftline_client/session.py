@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, overload
 
 from driftline_client import contract
-from driftline_client.outcome import Decision, Denied, Lost, Undecided
+from driftline_client.outcome import NOT_RUN, Decision, Denied, Lost, Undecided, why_not_run
 from driftline_client.posture import OnSilence, Posture, meaning_of, posture_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-NOT_RUN = "the decision was against it"
 
 _log = logging.getLogger("driftline.client")
 
@@ -408,8 +407,8 @@ class _Wrapped(NamedTuple):
             if call.decided is not None:
                 now = self._named(args, kwargs)
                 self.session.check(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
-        except BaseException:
-            self.session.not_run(call)
+        except BaseException as error:
+            self.session.not_run(call, why_not_run(error))
             raise
         try:
             result = self.runs(*args, **kwargs)
@@ -427,8 +426,8 @@ class _Wrapped(NamedTuple):
             if call.decided is not None:
                 now = self._named(args, kwargs)
                 await self.session.acheck(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
-        except BaseException:
-            self.session.not_run(call)
+        except BaseException as error:
+            self.session.not_run(call, why_not_run(error))
             raise
         return await self._later(call, self.runs(*args, **kwargs))
 

@@ -22,6 +22,7 @@ from driftline_client import (
     contract,
 )
 from driftline_client.contract import MAX_NAME
+from driftline_client.outcome import NOT_RUN
 from driftline_client.posture import meaning_of
 
 MAX_TOOL, MAX_TOOLS_BYTES = 40_000, 2_000_000
@@ -259,7 +260,8 @@ class Gate:
             if len(task.open) > MAX_OPEN:
                 task.open.popitem(last=False)
         else:  # a deferral too: nothing but its timeout ends it, and that is a denial
-            task.session.not_run(call)
+            decided = ruling.decision is not None and ruling.code != "abstain"
+            task.session.not_run(call, NOT_RUN if decided else "nobody decided on it")
         if ruling.word != "allow" or ruling.decision is None:
             _log.info("%s: %s (%s)", call.id, ruling.word, ruling.code)
         return ruling

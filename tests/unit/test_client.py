@@ -31,6 +31,7 @@ from driftline_client import (
     Revoked,
     Session,
     Undecided,
+    around,
     contract,
 )
 from driftline_client.privacy import Hidden
@@ -418,6 +419,22 @@ def test_arguments_that_change_while_a_call_waits_run_nothing(bus: Bus, client: 
     assert ran == []
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_arguments_that_change_while_a_framework_s_call_waits_run_nothing(
+    bus: Bus, client: Client, waits: bool
+) -> None:
+    given = {"iban": "DE02"}
+
+    def changed(_: dict[str, Any]) -> dict[str, Any]:
+        given["iban"] = "DE99"
+        return {"verdict": "allow"}
+
+    bus.decides = changed
+    session = client.session("Pay it.")
+    with pytest.raises(Denied, match="not those that were decided on"):
+        asyncio.run(around.ajudged(session, "pay", given)) if waits else around.judged(session, "pay", given)
+
+
 # ------------------------------------------------------------------ what silence means, by class
 
 
@@ -749,6 +766,29 @@ def test_a_tool_that_may_not_run_does_not(bus: Bus, client: Client) -> None:
     told = [(e["status"], e["result"]) for e in bus.documents() if e["type"] == "tool.returned"]
     assert told == [("not_run", "the decision was against it")] * 2
     assert bus.documents()[-1]["reason"] == "failed: Denied"
+
+
+def test_why_a_call_never_ran_is_told_as_it_was(bus: Bus, client: Client) -> None:
+    async def cut_off(wrapped: Any) -> None:
+        waiting = asyncio.create_task(wrapped(1))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await waiting
+
+    async def later(n: int) -> None:
+        pass
+
+    session = client.session("Pay it.")
+    for wait_s, on_silence, error in ((0.01, "deny", Denied), (0.01, "raise", Undecided)):
+        with pytest.raises(error):
+            session.tool(print, name="pay", wait_s=wait_s, on_silence=on_silence)("x")
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cut_off(session.tool(later)))
+    client.flush(30)
+    silent, undecided, cancelled = [e["result"] for e in bus.documents() if e["type"] == "tool.returned"]
+    assert silent == "no decision on it came in time"
+    assert re.fullmatch(r"no decision on .* within 0\.01 s", undecided)
+    assert cancelled == "it was cancelled while it waited"
 
 
 def test_what_is_told_is_what_runs(bus: Bus, client: Client) -> None:
