@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from models.evidence.commands import only_looks
 from models.evidence.context import CallContext
 from models.evidence.dispatch import dispatched
-from models.text.documents import Leaf, leaves
+from models.text.documents import Leaf, Unread, arguments_in
 from models.tools.facts import ToolFacts, facts_of
 from models.tools.names import speaks
-from models.tools.parameters import beside_command, is_command, is_query
+from models.tools.parameters import beside_command, is_command, is_query, properties_of
 
 ACTIONS = {"read": 0, "write": 1, "execute": 2}
 """What a call does, as a number: the more, the more it can do."""
@@ -34,7 +34,7 @@ class CalledTool(msgspec.Struct, frozen=True):
     only_looks : whether it executes commands that only look, see `models.evidence.commands`
     arguments : leaves of what `inner` is given
     envelope : leaves of the tool's own arguments, where what is called through it was taken out of them; else none
-    cuts : how often arguments exceed a limit and are cut
+    unread : what of the arguments there was no room to look at
     """
 
     name: str
@@ -48,14 +48,14 @@ class CalledTool(msgspec.Struct, frozen=True):
     only_looks: bool
     arguments: list[Leaf]
     envelope: Sequence[Leaf]
-    cuts: int
+    unread: Unread
 
 
 def called_tool(context: CallContext, tool: str, arguments: object) -> CalledTool:
     """What is called where an agent calls `tool` with `arguments`."""
     catalogue = context.catalogue
     own = _own_facts(context, tool)
-    raw, cuts = leaves(arguments)
+    raw, unread = arguments_in(arguments, parameters_of(context, tool))
     parameters = catalogue.general.get(tool) if catalogue is not None else None
 
     def inside(name: str) -> ToolFacts:
@@ -63,8 +63,11 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
 
     through, given = dispatched(tool, arguments, parameters, lambda name: inside(name).action != "read")
     taken_out = given is not arguments
-    inner_leaves, more = leaves(given) if taken_out else (raw, 0)
     inner, facts = _strongest([(name, inside(name)) for name in through]) if through else (tool, own)
+    inner_leaves = raw
+    if taken_out:
+        inner_leaves, more = arguments_in(given, parameters_of(context, inner))
+        unread = _either(unread, more)
     if tool in context.policy_on_tools.classes:
         facts = facts._replace(action=own.action)
     spelled = frozenset((tool, *through))
@@ -80,10 +83,22 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
         own_facts=own,
         inner_facts=facts,
         facts=_together(own, facts) if through else own,
-        only_looks=own.action == "execute" and _only_looks(raw, cuts),
+        only_looks=own.action == "execute" and _only_looks(raw, unread),
         arguments=inner_leaves,
         envelope=raw if taken_out else (),
-        cuts=cuts + more,
+        unread=unread,
+    )
+
+
+def parameters_of(context: CallContext, tool: str) -> Collection[str]:
+    """Names of the arguments that a tool declares; none where the catalogue does not have it."""
+    declared = context.catalogue.tools.get(tool) if context.catalogue is not None else None
+    return properties_of(declared.parameters) if declared is not None else ()
+
+
+def _either(one: Unread, other: Unread) -> Unread:
+    return Unread(
+        max(one.left_out, other.left_out), one.unheard or other.unheard, max(one.shortened, other.shortened)
     )
 
 
@@ -132,10 +147,10 @@ def _together(own: ToolFacts, inner: ToolFacts) -> ToolFacts:
     )
 
 
-def _only_looks(arguments: Sequence[Leaf], cuts: int) -> bool:
-    """Whether what is executed only looks: one argument named as a command, nothing but why and where beside it, none cut."""
+def _only_looks(arguments: Sequence[Leaf], unread: Unread) -> bool:
+    """Whether what is executed only looks: one argument named as a command, nothing but why and where beside it, none unread."""
     commands = [leaf for leaf in arguments if is_command(leaf.path)]
-    if cuts or len(commands) != 1 or not commands[0].is_string:
+    if unread or len(commands) != 1 or not commands[0].is_string:
         return False
     command = commands[0]
     beside = (leaf for leaf in arguments if leaf.is_string and leaf is not command)

@@ -16,7 +16,7 @@ from models.forest.units import UNITS
 from models.reading.pieces import Mark as Piece
 from models.session import PathRow, path_within
 from models.text import quotes
-from models.text.documents import leaves
+from models.text.documents import texts_at
 from stream.core import words
 from stream.core.cases import Cases, Move, attested_by, is_revoked, next_standing
 from stream.core.expected import Expected, expected
@@ -193,7 +193,7 @@ def _deed(call: Call, judgement: Judgement) -> Deed:
     session, policy, ruling = call.session, call.release.policy, judgement.ruling
     arguments = (raised.evidence.argument for raised in judgement.speaking)
     paths = {argument.path for argument in arguments if argument is not None}
-    found = {leaf.path: leaf.text for leaf in leaves(call.event.arguments)[0] if leaf.path in paths}
+    found = texts_at(call.event.arguments, paths)
     known = ((row.seq, row.tool) for row in session.window)
     return Deed(
         seq=call.seq,
@@ -234,7 +234,7 @@ def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     denied = dossier.denied > told
     signals = registry.check_history(call.seq, revoked, denied, call.signals, policy.signals)
     speaking = [raised for raised in signals if raised.evidence.supports]
-    heard = {raised.evidence.family for raised in speaking}
+    heard = {raised.evidence.family for raised in speaking if raised.signal.corroborates}
     families: list[Family] = [family for family in FAMILIES if family in heard]
     ids = [raised.signal.id for raised in speaking]
     known = expected(

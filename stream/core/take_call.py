@@ -91,7 +91,7 @@ class CallTaker:
                 event,
                 novelty,
                 is_orphan=_is_orphan(session, ancestors),
-                is_cut=evidence.tool.cuts > 0,
+                is_cut=bool(evidence.tool.unread),
             ),
             release=release,
             shown=_shown(evidence),

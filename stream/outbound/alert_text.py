@@ -35,6 +35,7 @@ TELLING = (
     "scope.action_not_allowed",
     "sequence.trifecta",
     "scope.tool_changed",
+    "scope.arguments_unread",
     "tempo.budget_overrun",
     "tempo.loop",
     "identity.credential_beyond_scope",

@@ -47,6 +47,7 @@ PLACES: dict[str, Places] = {
     "scope.tool_changed": Places(
         ("ASI04",), ("NHI3",), ("L7", "L3"), ("GOVERN 6.1", "MANAGE 3.1"), ("AML.T0110",)
     ),
+    "scope.arguments_unread": Places(("ASI02",), (), ("L3", "L5"), ("MEASURE 2.7", "MANAGE 2.4")),
     "scope.action_not_allowed": Places(("ASI02", "ASI03"), ("NHI5",), ("L6",), ("MEASURE 2.6", "MANAGE 2.4")),
     "scope.data_class_not_allowed": _BEYOND_GRANT,
     "sequence.trifecta": Places(("ASI02",), (), ("L2", "L7"), ("MEASURE 2.7", "MANAGE 4.1")),

@@ -33,6 +33,8 @@ TOLD_ORDER: tuple[Signal[Any], ...] = tuple(sorted(SIGNALS, key=_place))
 """Every signal, in the order in which decisions tell them."""
 _OF_CALLS = [signal for signal in TOLD_ORDER if isinstance(signal, CallSignal)]
 _OF_HISTORY = [signal for signal in TOLD_ORDER if isinstance(signal, HistorySignal)]
+NO_GROUNDS = frozenset(signal.id for signal in SIGNALS if not signal.corroborates)
+"""Signals that are no evidence of drift: they stop a call and revoke nothing."""
 FOLLOWS = frozenset(signal.id for signal in _OF_HISTORY)
 """Signals that only say what came of an earlier call."""
 

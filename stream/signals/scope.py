@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.evidence.called import ACTIONS
+from models.text.documents import MAX_CHARS, MAX_DEPTH, MAX_LEAVES
 from models.text.fingerprints import data_class_print, fingerprint
 from stream.signals.call import ObservedCall
 from stream.signals.signal import ALLOWS_ACTION, LISTS_DATA, CallSignal, Remedy, Runbook, Statement
@@ -65,6 +66,42 @@ class ToolChanged(CallSignal):
         if not _stands_in(call.session.changed, call):
             return None
         return Statement("the tool is declared otherwise than when it was first offered")
+
+
+class ArgumentsUnread(CallSignal):
+    """Parts of the call's arguments were not looked at, for they are more than the limits allow (`docs/limits.md`), and what they hold may matter: the call executes, destroys, leads out or is of a sensitive tool; or it acts, and of some argument nothing was looked at. It is no evidence of drift, so its family does not count among those that speak."""
+
+    id = "scope.arguments_unread"
+    deed = "calls {tool} with more arguments than can be looked at"
+    unit = "parts"
+    shipped = "deny"
+    remedy = Remedy(
+        otherwise=f"several calls, each of at most {MAX_LEAVES} values and {MAX_CHARS:,} characters, nested at most {MAX_DEPTH} deep"
+    )
+    runbook = Runbook(
+        benign="a bulk load, a long mail, a script given whole as one command",
+        look="read the arguments whole: does a destination, an amount or a command stand behind what fills them?",
+        do="have the agent send it in parts; where this tool is meant for bulk, class it under `tools` or set this signal to `watch`",
+    )
+    silent_in = "support-bulk-refund"
+    corroborates = False
+
+    def check(self, call: ObservedCall) -> Statement | None:
+        unread, facts = call.evidence.tool.unread, call.evidence.tool.facts
+        acts = facts.action != "read"
+        matters = (
+            facts.action == "execute" or facts.outward or (acts and (facts.destructive or facts.sensitive))
+        )
+        if not unread or not (matters or (acts and unread.unheard)):
+            return None
+        told = [
+            f"{unread.left_out} values" if unread.left_out else "",
+            f"the middle of {unread.shortened} texts" if unread.shortened else "",
+        ]
+        return Statement(
+            f"the arguments are more than is looked at: {' and '.join(filter(None, told))} nobody judged",
+            unread.left_out + unread.shortened,
+        )
 
 
 class ActionNotAllowed(CallSignal):

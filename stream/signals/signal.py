@@ -118,6 +118,9 @@ class Signal(Generic[Subject]):
         A session of `stream.samples` in which it must not speak.
     behind : Family or None
         Its evidence stands behind that of this family, if not in the place of its own.
+    corroborates : bool
+        Whether it is evidence of drift: if not, its family does not count where a policy asks that several speak, and it
+        revokes nothing.
     """
 
     id: ClassVar[str]
@@ -129,6 +132,7 @@ class Signal(Generic[Subject]):
     speaks_in: ClassVar[str] = ""
     silent_in: ClassVar[str]
     behind: ClassVar[Family | None] = None
+    corroborates: ClassVar[bool] = True
 
     def __init__(self) -> None:
         family, self.name = self.id.split(".")

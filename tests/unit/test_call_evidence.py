@@ -20,7 +20,7 @@ from models.evidence.systems import system_of
 from models.release.readers import load
 from models.session import SURE_PRINTS, Session, print_limit
 from models.text import privacy
-from models.text.documents import leaves
+from models.text.documents import MAX_LEAVES, arguments_in
 from models.text.fingerprints import MAX_APART, apart, fingerprint, grams, prints_of
 from models.text.index import INTENT, PROSE, Index
 from models.text.privacy import SENTENCE_WORDS
@@ -169,12 +169,14 @@ TOOLS = [
 ]
 
 
-def test_cuts_of_a_call_and_of_what_is_called_through_it_add_up() -> None:
+def test_what_is_unread_of_a_call_is_what_is_unread_of_what_is_called_through_it() -> None:
     wide = {str(n): n for n in range(3000)}
     arguments = {"tool_name": "delete_backups", "arguments": wide}
     through = called_tool(context(tools=TOOLS), "general", arguments)
     assert through.inner == "delete_backups"
-    assert through.cuts == leaves(arguments)[1] + leaves(wide)[1]
+    assert through.unread == arguments_in(arguments, ("tool_name", "arguments"))[1]
+    assert through.unread.unheard
+    assert through.unread.left_out == 3001 - MAX_LEAVES
 
 
 def test_what_is_called_through_a_tool_is_known_by_its_declaration_or_without_one_by_its_name() -> None:

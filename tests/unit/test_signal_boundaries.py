@@ -17,7 +17,7 @@ from models.evidence.origins import LeafOrigin
 from models.evidence.provenance import NOT_AIMED, Origin, leaf_tokens
 from models.release.readers import load
 from models.session import CredentialRow, Session, Terms
-from models.text.documents import Leaf
+from models.text.documents import Leaf, Unread
 from models.text.fingerprints import fingerprint
 from models.text.index import Index
 from stream.policy import Credentials, Policy
@@ -501,6 +501,36 @@ def test_a_trifecta_takes_private_data_foreign_content_and_a_way_out(
 
 
 # ------------------------------------------------------------------ scope
+
+
+@pytest.mark.parametrize(
+    ("unread", "action", "grave", "told"),
+    [
+        (Unread(), "execute", True, False),
+        (Unread(1), "execute", False, True),
+        (Unread(0, False, 1), "execute", False, True),
+        (Unread(1), "write", True, True),
+        (Unread(1), "write", False, False),
+        (Unread(1, True), "write", False, True),
+        (Unread(1, True), "read", False, False),
+        (Unread(0, False, 1), "write", False, False),
+        (Unread(0, False, 1), "write", True, True),
+    ],
+)
+def test_unread_arguments_count_where_what_they_hold_may_matter(
+    unread: Unread, action: str, grave: bool, told: bool
+) -> None:
+    for power in ("destructive", "sensitive", "outward"):
+        fields = {f"evidence__tool__facts__{each}": grave and each == power for each in _POWERS}
+        call = a_call(evidence__tool__unread=unread, evidence__tool__facts__action=action, **fields)
+        statement = says("scope.arguments_unread", call)
+        assert (statement is not None) == told
+        assert statement is None or statement.value == unread.left_out + unread.shortened
+    looks_out = replaced(call, evidence__tool__facts__action="read", evidence__tool__facts__outward=True)
+    assert speaks("scope.arguments_unread", looks_out) == bool(unread)
+
+
+_POWERS = ("destructive", "sensitive", "outward")
 
 
 @pytest.mark.parametrize(

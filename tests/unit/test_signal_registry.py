@@ -42,6 +42,10 @@ SAMPLELESS: dict[str, list[dict[str, Any]]] = {
         ),
         b.called(seq=2),
     ],
+    "scope.arguments_unread": [
+        b.declared(text="Write to bob@acme.example."),
+        b.called(seq=1, tool="send_mail", arguments={"to": ["bob@acme.example"] * 300}),
+    ],
     "tempo.loop": [b.declared(), *(b.called(seq=n) for n in range(1, 6))],
     "identity.credential_undeclared": [
         b.declared(),
