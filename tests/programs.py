@@ -67,7 +67,8 @@ request_max_retries = 0
 stream_max_retries = 0
 """
     )
-    command = [str(codex()), "exec", "--skip-git-repo-check", prompt]
+    # Hooks are trusted in a dialogue else.
+    command = [str(codex()), "exec", "--skip-git-repo-check", "--dangerously-bypass-hook-trust", prompt]
     return _run(command, {"HOME": str(home), "CODEX_HOME": str(home)}, folder)
 
 

@@ -165,6 +165,7 @@ SERVER = f"""
 command = "{sys.executable}"
 args = ["-m", "tests.offering_server"]
 env = {{ PYTHONPATH = "{ROOT}" }}
+required = true
 """
 
 
@@ -174,7 +175,7 @@ def test_a_session_of_codex_that_calls_by_scripts_and_has_a_sub_agent(tmp_path: 
     patch = f"await tools.apply_patch({json.dumps(PATCH)});"
     found, events = codex_in(
         tmp_path,
-        [written("a", "exec", 'text(await tools.exec_command({cmd: "cat notes.txt; sleep 4"}));')],
+        [written("a", "exec", 'text(await tools.exec_command({cmd: "cat notes.txt"}));')],
         [written("b", "exec", f'await tools.exec_command({{cmd: "cat none.txt"}}); {patch}')],
         [written("c", "exec", f"await tools.exec_command({json.dumps({'cmd': 'rm notes.txt', **REFUSED})});")],
         [written("d", "exec", 'text(await tools.mcp__offering__look_up({word: "milk"}));')],
