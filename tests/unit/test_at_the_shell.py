@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,13 @@ def test_an_evaluation_says_how_far_it_is(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     shown = in_a_terminal("evaluate", path)
     assert re.search(r"judging recorded.*\b89%.*\d:\d\d:\d\d\S* left", shown), shown
+
+
+def test_what_lacks_is_installed_from_the_folder_since_the_name_is_in_no_registry() -> None:
+    sources = [*(ROOT / "stream").rglob("*.py"), *(ROOT / "models").rglob("*.py"), *(ROOT / "client").rglob("*.py")]  # fmt: skip
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    named = re.compile(r"pip install[^\n]*?[\s'\"]driftline(?:-client)?\b(?!/)")
+    assert [path for path in (*sources, *pages) if named.search(path.read_text(encoding="utf-8"))] == []
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {found for path in sources for found in re.findall(r"\bbrings\(['\"](\w+)['\"]", path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert {"aws", "console", "demo", "gate", "import", "mcp", "otel"} == asked <= extras.keys()
