@@ -258,6 +258,42 @@ def test_a_long_replay_says_how_far_it_is_and_what_is_left(tmp_path: Path) -> No
     assert "judging" not in beside  # decisions on the same screen say themselves how far it is
 
 
+@pytest.mark.parametrize("judge", [True, False])
+def test_a_long_import_says_how_far_it_is_and_what_is_left(tmp_path: Path, judge: bool) -> None:
+    run = {
+        "suite_name": "s",
+        "pipeline_name": "p",
+        "user_task_id": "t",
+        "injection_task_id": None,
+        "attack_type": None,
+    }
+    told = [{"role": "user", "content": "Read my mail."}]
+    (tmp_path / "runs").mkdir()
+    for n in range(20):
+        whole = {
+            **run,
+            "user_task_id": f"t{n}",
+            "messages": told,
+            "error": None,
+            "utility": True,
+            "security": True,
+        }
+        (tmp_path / "runs" / f"{n}.json").write_text(json.dumps(whole))
+    call = {"seq": 0, "tool": "read_mail", "args": {}, "result": "none " * 2000}
+    rows = [{"session_id": f"s{n}", "intent": "Read my mail.", "calls": [call]} for n in range(60)]
+    (tmp_path / "runs" / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    shown = in_a_terminal("import", tmp_path / "runs", *(["--judge"] if judge else []), out=out)
+    assert ("judging" if judge else "importing") in shown
+    per_cent = [int(found) for found in re.findall(r"(\d+)%", shown)]
+    assert per_cent == sorted(per_cent)
+    assert per_cent[-1] == 100
+    assert len({each for each in per_cent if 0 < each < 99}) > 3  # amid the large file, which comes first
+    assert re.search(r"\d:\d\d:\d\d\S* left", shown)
+    if not judge:
+        assert "importing" not in in_a_terminal("import", tmp_path / "runs")
+
+
 def test_nothing_is_shown_of_it_on_a_pipe(tmp_path: Path) -> None:
     done = driftline(tmp_path, "replay", str(SAMPLE))
     assert done.stderr == ""

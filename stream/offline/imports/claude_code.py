@@ -26,6 +26,7 @@ from stream.offline.imports.steps import (
     text_of,
     tool_of,
 )
+from stream.offline.lines import Heard, unheard
 
 _COMMAND = re.compile(r"<command-name>(.*?)</command-name>", re.DOTALL)
 _ARGUMENTS = re.compile(r"<command-args>(.*?)</command-args>", re.DOTALL)
@@ -58,13 +59,13 @@ def origin(head: Head) -> tuple[str, str | None]:
     return "", None
 
 
-def moments(path: Path, notes: Notes, seen: set[str]) -> Iterator[Moment]:
+def moments(path: Path, notes: Notes, seen: set[str], heard: Heard = unheard) -> Iterator[Moment]:
     """What happened, by the file at `path`; entries of `seen` (their uuids) are repeats."""
     chains: dict[
         str, str
     ] = {}  # of sub-agents that older versions wrote into the session's own file, by entry
     own = ""  # a file that goes on with another session repeats it under its own id, in some versions under the old one
-    for number, entry in documents_of(path, notes):
+    for number, entry in documents_of(path, notes, heard):
         own = own or str(entry.get("sessionId") or "")
         uuid = entry.get("uuid")
         if isinstance(uuid, str):

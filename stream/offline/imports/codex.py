@@ -26,6 +26,7 @@ from stream.offline.imports.steps import (
     moment_of,
     text_of,
 )
+from stream.offline.lines import Heard, unheard
 
 _LINES = {"session_meta", "response_item", "event_msg", "turn_context", "compacted"}
 _ITEMS = {"message", "reasoning", "function_call", "function_call_output", "local_shell_call"}
@@ -57,11 +58,11 @@ def origin(head: Head) -> tuple[str, str | None]:
     return "", None
 
 
-def moments(path: Path, notes: Notes) -> Iterator[Moment]:
+def moments(path: Path, notes: Notes, heard: Heard = unheard) -> Iterator[Moment]:
     """What happened, by the file at `path`."""
     session, parent = "", None
     reader = _Reader(notes)
-    for number, line in documents_of(path, notes):
+    for number, line in documents_of(path, notes, heard):
         if not session:
             session, parent = origin(Head("", [line]))
         kind = str(line.get("type"))
