@@ -180,6 +180,7 @@ LISTS = {
     "shadow-report": (["shadow-report", "all.jsonl"], LONG),
     "coverage": (["coverage", "--file", "all.jsonl"], f"agent-{LONG[:24]}"),
     "audit": (["audit", LONG, "--file", "all.jsonl"], LONG),
+    "show": (["show", LONG, "--file", "all.jsonl"], LONG),
     "privileges": (["privileges", "events.jsonl"], f"agent-{LONG[:24]}"),
     "topics list": (["topics", "list", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
     "topics --acls": (["topics", "--acls", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
@@ -215,6 +216,52 @@ def test_what_lists_lists_as_json(name: str, everything: Path) -> None:
     assert done.exit_code == 0, done.output
     json.loads(done.stdout)
     assert whole in done.stdout
+
+
+def test_a_story_as_json_has_what_it_tells_a_person(everything: Path) -> None:
+    arguments = ["show", LONG, "--file", "all.jsonl"]
+    told = CliRunner().invoke(app, arguments).stdout
+    document, whole = (
+        json.loads(CliRunner().invoke(app, [*arguments, "--json", *more]).stdout) for more in ([], ["--all"])
+    )
+    for section in ("asked", "did_instead", "credential", "what_to_do"):
+        assert document[section]
+        assert not [line for line in document[section] if line not in told]
+    assert 0 < len(document["trail"]) < len(whole["trail"])
+    assert document["session"]["session_id"] == LONG
+
+
+def test_a_check_of_alerts_tells_its_findings_as_json(everything: Path) -> None:
+    alerts = [each["value"] for line in everything.read_text().splitlines() if "alerts" in (each := json.loads(line)).get("topic", "")]  # fmt: skip
+    Path("good.jsonl").write_text("".join(json.dumps(each) + "\n" for each in alerts))
+    Path("bad.jsonl").write_text(json.dumps({**alerts[0], "severity_id": "high"}) + "\n")
+    good, bad = (
+        CliRunner().invoke(app, ["verify", "alert", name, "--json"]) for name in ("good.jsonl", "bad.jsonl")
+    )
+    assert (good.exit_code, json.loads(good.stdout)) == (
+        0,
+        {"alerts": len(alerts), "with_problems": 0, "problems": []},
+    )
+    assert bad.exit_code == 1
+    found = json.loads(bad.stdout)
+    assert (found["alerts"], found["with_problems"], found["problems"][0]["line"]) == (1, 1, 1)
+    assert "severity_id" in found["problems"][0]["problem"]
+
+
+def test_a_check_of_providers_tells_its_findings_as_json(tmp_path: Path) -> None:
+    brokers = {word: {"provider": "spire", "command": [word]} for word in ("true", "false")}
+    Path("bridge.yaml").write_text(json.dumps({"audiences": ["demo"], "brokers": brokers}))
+    asked = ["bridge", "--config", "bridge.yaml"]
+    done = CliRunner().invoke(app, [*asked, "--check", "--json"])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert [(each["broker"], each["provider"], each["ok"]) for each in found] == [
+        ("true", "spire", True),
+        ("false", "spire", False),
+    ]
+    plain = CliRunner().invoke(app, [*asked, "--check"]).stdout
+    assert all(each["says"] in plain for each in found)
+    assert isinstance(CliRunner().invoke(app, [*asked, "--json"]).exception, ConfigError)
 
 
 def test_a_check_of_topics_tells_its_findings_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
