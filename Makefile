@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
+.PHONY: help codex harnesses setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
 
 help:
@@ -127,6 +127,19 @@ fuzz: setup
 # What the adapter to the Claude Agent SDK is tested on: 170 MB to fetch, 400 MB on disk.
 .venv/.claude: .venv/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[claude]'
+	@touch $@
+
+# The rollouts of Codex itself are imported, and it asks the gate: 120 MB to fetch, 430 MB on disk. It comes without scripts of its package.
+codex: build/codex/.installed
+build/codex/.installed:
+	@npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts --prefix build/codex @openai/codex@0.171.0
+	@touch $@
+
+# Whose logs are imported: AgentDojo and Inspect, each with dozens of clients of models, so in an environment of their own of 500 MB.
+harnesses: build/harnesses/.installed
+build/harnesses/.installed:
+	@$(PYTHON) -m venv build/harnesses
+	@build/harnesses/bin/pip install --quiet --disable-pip-version-check agentdojo==0.1.35 inspect_ai==0.3.285
 	@touch $@
 
 # The operators alone of mutmut are used.

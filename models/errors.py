@@ -17,6 +17,15 @@
 """
 
 
+def brings(extra: str, *, client: bool = False) -> str:
+    """How an extra is installed, with Driftline's client or without: from the folder, since the name is in no registry, and who registered it would be installed.
+
+    >>> brings("mcp")
+    "pip install -e '.[mcp]' in Driftline's folder"
+    """
+    return f"pip install {'./client ' if client else ''}-e '.[{extra}]' in Driftline's folder"
+
+
 class DriftlineError(Exception):
     """Any failure that Driftline foresees. Operator action: read the message, it names the mend."""
 

@@ -1,4 +1,4 @@
-"""Scripted models for the frameworks that the client has adapters to: nothing goes over a network but loopback."""
+"""Scripted models for frameworks and for programs that are agents: nothing goes over a network but loopback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -32,13 +32,13 @@ def needs(package: str, how: str) -> None:
 Block = dict[str, Any]
 
 
-class Messages(ThreadingHTTPServer):
-    """Anthropic's Messages API on loopback: `script` answers each request with blocks of content."""
+class Model(ThreadingHTTPServer):
+    """A model on loopback: `script` answers each request, `api` says how it is asked."""
 
     daemon_threads = True
 
-    def __init__(self, script: Callable[[dict[str, Any]], list[Block]]) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
+    def __init__(self, script: Callable[[dict[str, Any]], list[Block]], api: type[_Api]) -> None:
+        super().__init__(("127.0.0.1", 0), api)
         self.script = script
         self.asked: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -47,7 +47,7 @@ class Messages(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def __enter__(self) -> Messages:
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
@@ -60,33 +60,53 @@ class Messages(ThreadingHTTPServer):
         return json.dumps(self.asked)
 
 
-class _Answers(BaseHTTPRequestHandler):
+class _Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Messages
+    server: Model
 
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
-        self._out(404, b"{}")
+        self.out(404, b"{}")
 
     do_HEAD = do_GET
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
-        if not self.path.startswith("/v1/messages?") and self.path != "/v1/messages":
-            self._out(200, b"{}")
-            return
+    def read(self) -> dict[str, Any]:
+        return dict(json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}"))
+
+    def scripted(self, body: dict[str, Any]) -> list[Block]:
         with self.server.lock:
             self.server.asked.append(body)
-            blocks = self.server.script(body)
+            return self.server.script(body)
+
+    def stream(self, events: list[Block]) -> None:
+        told = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events)
+        self.out(200, told.encode(), "text/event-stream")
+
+    def out(self, code: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(code)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+class _MessagesApi(_Api):
+    def do_POST(self) -> None:
+        body = self.read()
+        if not self.path.startswith("/v1/messages?") and self.path != "/v1/messages":
+            self.out(200, b"{}")
+            return
+        blocks = self.scripted(body)
         stop = "tool_use" if any(each["type"] == "tool_use" for each in blocks) else "end_turn"
         message = {
             "id": f"msg_{len(self.server.asked)}", "type": "message", "role": "assistant", "model": body["model"],
             "content": [], "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
         }  # fmt: skip
         if not body.get("stream"):
-            self._out(200, json.dumps({**message, "content": blocks, "stop_reason": stop}).encode())
+            self.out(200, json.dumps({**message, "content": blocks, "stop_reason": stop}).encode())
             return
         events: list[Block] = [{"type": "message_start", "message": message}]
         for index, block in enumerate(blocks):
@@ -107,16 +127,38 @@ class _Answers(BaseHTTPRequestHandler):
             {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 1}},
             {"type": "message_stop"},
         ]
-        stream = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events)
-        self._out(200, stream.encode(), "text/event-stream")
+        self.stream(events)
 
-    def _out(self, code: int, body: bytes, kind: str = "application/json") -> None:
-        self.send_response(code)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+
+class Messages(Model):
+    """Anthropic's Messages API: `script` answers with blocks of content."""
+
+    def __init__(self, script: Callable[[dict[str, Any]], list[Block]]) -> None:
+        super().__init__(script, _MessagesApi)
+
+
+class _ResponsesApi(_Api):
+    def do_POST(self) -> None:
+        body = self.read()
+        if not self.path.endswith("/responses"):
+            self.out(404, b"{}")
+            return
+        items = self.scripted(body)
+        usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        self.stream(
+            [
+                {"type": "response.created", "response": {"id": "r"}},
+                *({"type": "response.output_item.done", "output_index": n, "item": each} for n, each in enumerate(items)),
+                {"type": "response.completed", "response": {"id": "r", "usage": usage}},
+            ]
+        )  # fmt: skip
+
+
+class Responses(Model):
+    """OpenAI's Responses API: `script` answers with items."""
+
+    def __init__(self, script: Callable[[dict[str, Any]], list[Block]]) -> None:
+        super().__init__(script, _ResponsesApi)
 
 
 def used(use: str, name: str, **arguments: Any) -> Block:

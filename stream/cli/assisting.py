@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.cli.consoling import since
 from stream.cli.options import (
     Bootstrap,
@@ -75,7 +75,7 @@ def mcp(
         from stream.mcp.serving import FeedbackSigner, serve
     except ImportError as error:
         raise ConfigError(
-            f"driftline mcp needs {error.name}, which the extra mcp brings: pip install 'driftline[mcp]'"
+            f"driftline mcp needs {error.name}, which the extra mcp brings: {brings('mcp')}"
         ) from error
     from stream.shell import logs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from models.errors import BrokerError, ConfigError, InputError
-from stream.cli.options import Bootstrap, Prefix, settings
+from stream.cli.options import AsJson, Bootstrap, Prefix, settings
 from stream.cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def show(
     tenant: Tenant = None,
     root: Root = None,
     everything: Annotated[bool, typer.Option("--all", help="All steps, not only what matters.")] = False,
+    as_json: AsJson = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -97,14 +98,23 @@ def show(
     from stream.shell.screen import screen
 
     trail = _built(session, file, tenant, root, bootstrap, prefix)
+    told = {
+        "asked": story.asked_for(trail),
+        "did instead": story.did_instead(trail),
+        "credential": story.fate(trail),
+        "what to do": story.steps(trail),
+    }
+    entries = trail.entries if everything else story.notable(trail)
+    if as_json:
+        from stream.events import dumps
+
+        sections = {heading.replace(" ", "_"): lines for heading, lines in told.items()}
+        steps = [each.document() for each in entries]
+        typer.echo(dumps({**trail.document(), **sections, "trail": steps}).decode())
+        return
     console = screen()
     _facts(console, trail)
-    for heading, lines in (
-        ("asked", story.asked_for(trail)),
-        ("did instead", story.did_instead(trail)),
-        ("credential", story.fate(trail)),
-        ("what to do", story.steps(trail)),
-    ):
+    for heading, lines in told.items():
         console.print()
         console.print(Text(heading, style="bold"))
         for line in lines:
@@ -113,7 +123,7 @@ def show(
     console.print(
         Text("all steps" if everything else "the steps that matter (--all: every one)", style="bold")
     )
-    for entry in trail.entries if everything else story.notable(trail):
+    for entry in entries:
         _line(console, entry, entry.text if everything else story.brief(entry))
 
 

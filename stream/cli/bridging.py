@@ -51,6 +51,7 @@ def bridge(
             help="Carry out again what failed and was not done since, and what was skipped or refused and holds now; and end.",
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: as JSON, for machines.")] = False,
     dev: Annotated[
         bool, typer.Option("--dev", help="Take development keys and old tokens too. Never in production.")
     ] = False,
@@ -63,10 +64,12 @@ def bridge(
 
     if sum((check, dry_run, retry_failed)) > 1:
         raise ConfigError("--check, --dry-run and --retry-failed exclude each other")
+    if as_json and not check:
+        raise ConfigError("--json goes with --check")
     configured = settings(bootstrap=bootstrap, prefix=prefix, metrics_port=metrics_port)
     loaded = configuration.load(config)
     if check:
-        raise typer.Exit(asyncio.run(_check(loaded)))
+        raise typer.Exit(asyncio.run(_check(loaded, as_json=as_json)))
     if jwks is None:
         raise ConfigError(
             "--jwks is missing: name the issuer's public keys (`driftline verify --jwks-out FILE` there)"
@@ -119,22 +122,27 @@ async def _until_stopped(made: Bridge) -> None:
     await made.run(told_to_stop())
 
 
-async def _check(loaded: Configuration) -> int:
+async def _check(loaded: Configuration, *, as_json: bool) -> int:
     """Ask each provider; gives the exit code."""
     from stream.bridge.configuration import provider_of
     from stream.bridge.provider import Rejected, Unavailable
+    from stream.events import dumps
 
-    failed = False
+    found = []
     for name, each in loaded.brokers.items():
         provider = provider_of(each)
         try:
-            typer.echo(f"{name}: {each.provider}: ok, {await provider.check()}")
+            ok, says = True, await provider.check()
         except (Rejected, Unavailable, ConfigError) as error:
-            failed = True
-            typer.echo(f"{name}: {each.provider}: FAILS, {error}")
+            ok, says = False, str(error)
         finally:
             await provider.close()
-    return FINDINGS if failed else DONE
+        found.append({"broker": name, "provider": each.provider, "ok": ok, "says": says})
+        if not as_json:
+            typer.echo(f"{name}: {each.provider}: {'ok' if ok else 'FAILS'}, {says}")
+    if as_json:
+        typer.echo(dumps(found).decode())
+    return DONE if all(each["ok"] for each in found) else FINDINGS
 
 
 async def _would_do(made: Bridge, loaded: Configuration) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.cli.options import Bootstrap, Prefix, settings, signing_key
 from stream.cli.terminal import say
 
@@ -81,7 +81,7 @@ def console(
         from stream.console.serving import Listen, serve
     except ImportError as error:
         raise ConfigError(
-            f"driftline console needs {error.name}, which the extra console brings: pip install 'driftline[console]'"
+            f"driftline console needs {error.name}, which the extra console brings: {brings('console')}"
         ) from error
     from stream.bridge.configuration import read_as
     from stream.shell import logs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.cli.options import Bootstrap, Prefix, settings
 from stream.cli.terminal import say
 
@@ -82,11 +82,7 @@ def serve(
         from stream.gate.configuration import Configuration
         from stream.gate.front import Callers
     except ImportError as error:
-        mend = (
-            "pip install ./client"
-            if error.name == "driftline_client"
-            else "pip install -e '.[gate]' in Driftline's folder"
-        )
+        mend = "pip install ./client" if error.name == "driftline_client" else brings("gate")
         raise ConfigError(f"driftline gate needs {error.name}: {mend}") from error
     from stream.shell import logs
     from stream.tls import is_loopback

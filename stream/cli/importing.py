@@ -15,7 +15,7 @@ import typer
 
 from models.errors import ConfigError
 from stream.cli.options import Mode, checked_mode, settings
-from stream.cli.terminal import progress, say
+from stream.cli.terminal import reading, say
 
 if TYPE_CHECKING:
     from stream.offline.imports.assembly import Made
@@ -71,16 +71,19 @@ def import_(
         if out is not None and out.resolve() in found.paths:
             raise ConfigError(f"--out {out} is one of the sources")
         sink = None if judge and out is None else _sink(out, held)
-        made = found.events() if sink is None else _written(found.events(), sink)
-        if judge:
-            from stream import bootstrap
-            from stream.offline.imports.judged import summary
+        # Where events go to the terminal, no bar stands among them.
+        with reading(
+            "judging" if judge else "importing", sorted(found.paths), beside_data=not judge and out is None
+        ) as heard:
+            made = found.events(heard) if sink is None else _written(found.events(heard), sink)
+            if judge:
+                from stream import bootstrap
+                from stream.offline.imports.judged import summary
 
-            with progress("judging") as done:
-                judged = summary(made, bootstrap.judge(settings(), mode=asked_mode), done)
-        else:
-            for _ in made:
-                pass
+                judged = summary(made, bootstrap.judge(settings(), mode=asked_mode))
+            else:
+                for _ in made:
+                    pass
     _tell(found)
     if judge:
         _show(judged, as_json=as_json)

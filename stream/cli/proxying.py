@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.cli.exits import DONE
 from stream.cli.options import Bootstrap, HttpHost, HttpNames, HttpPort, OverHttp, Prefix, settings
 from stream.cli.terminal import say
@@ -152,7 +152,7 @@ def mcp_proxy(
             from stream.proxy.front import serve_http
     except ImportError as error:
         raise ConfigError(
-            f"driftline mcp-proxy needs {error.name}, which Driftline's client and the extra mcp bring: pip install ./client '.[mcp]'"
+            f"driftline mcp-proxy needs {error.name}, which Driftline's client and the extra mcp bring: {brings('mcp', client=True)}"
         ) from error
     from stream.shell import logs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.cli.importing import told_of
 from stream.cli.options import Bootstrap, Prefix, settings
 from stream.cli.terminal import say
@@ -76,7 +76,7 @@ def otel(
         from stream.shell import otlp_http
     except ImportError as error:
         raise ConfigError(
-            f"driftline otel needs {error.name}, which the extra otel brings: pip install -e '.[otel]' in Driftline's folder"
+            f"driftline otel needs {error.name}, which the extra otel brings: {brings('otel')}"
         ) from error
     from stream.offline.imports.joining import Joiner, Limits
     from stream.offline.imports.steps import Notes

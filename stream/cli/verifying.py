@@ -192,22 +192,31 @@ def _own_keys(configured: Settings) -> SigningKeys:
 @app.command()
 def alert(
     file: Annotated[Path, typer.Argument(help="Alerts as JSON or JSON lines; - is stdin.")],
+    as_json: AsJson = False,
 ) -> None:
     """Check alerts against OCSF's own schema; exit 1 when one does not hold."""
     from stream.cli.documents import documents
+    from stream.events import dumps
     from stream.outbound.ocsf import problems
 
     _see_that_it_can_be_read(file)
     failed = count = 0
+    found = []
     for number, finding in documents(file, "agent.alerts.v1"):
         count += 1
         faults = problems(finding)
         failed += bool(faults)
         for text in faults:
-            typer.echo(f"line {number}: {text}")
+            if as_json:
+                found.append({"line": number, "problem": text})
+            else:
+                typer.echo(f"line {number}: {text}")
     if count == 0:
         raise InputError(f"{file} holds no alert")
-    typer.echo(f"{count} alerts, {failed} with problems")
+    if as_json:
+        typer.echo(dumps({"alerts": count, "with_problems": failed, "problems": found}).decode())
+    else:
+        typer.echo(f"{count} alerts, {failed} with problems")
     if failed:
         raise typer.Exit(FINDINGS)
 

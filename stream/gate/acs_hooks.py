@@ -14,6 +14,8 @@ from stream.gate.sessions import Gate, Ruling, Task
 
 PING, HELLO, MCP = "system/ping", "handshake/hello", "protocols/MCP/"
 ALLOWED = Ruling("allow", "not_judged")
+OF_THE_HOST = ("<task-notification>", "<teammate-message")
+"""How prompts begin that Claude Code hands to its hooks in the user's place: what a sub-agent or another agent said."""
 MAX_LISTED = 1_000
 """Parts of a message, outputs and arguments that a payload may have."""
 
@@ -111,6 +113,9 @@ class Steps:
             return Ruling(
                 "allow", "not_the_users_words", "a sub-agent's messages are its parent's, not the user's"
             )
+        if text.startswith(OF_THE_HOST):
+            self.gate.returned(self.task(session, request), request.request_id, text, ok=True)
+            return Ruling("allow", "not_the_users_words", "the host says this in the user's place")
         if text:
             self.task(session, request).says(text)
         return ALLOWED

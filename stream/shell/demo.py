@@ -22,9 +22,10 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from models.contracts import ToolCalled
-from models.errors import ContractError, InputError
+from models.errors import ContractError, InputError, brings
 from stream.events import parse
 from stream.settings import Settings
 from stream.shell import topics
@@ -133,7 +134,7 @@ def run(
         with ExitStack() as running:
             scene = credentials(settings, played, Path(scratch))
             if isinstance(scene, str):
-                console.print(f"[dim]{scene}")
+                console.print(Text(scene, style="dim"))
             # Together: each waits for the first join of a group.
             processes: list[Watched] = [] if isinstance(scene, str) else [running.enter_context(scene)]
             processes.append(running.enter_context(ChildProcess(settings, Path(scratch) / "worker.log")))
@@ -149,7 +150,7 @@ def run(
                     f"console, while this runs: {address[0].rstrip(';') if address else pages.ready()}"
                 )
             else:
-                console.print("[dim]no console: pip install 'driftline\\[console]'")
+                console.print(Text(f"no console: {brings('console')}", style="dim"))
             feed = _Feed(settings, played, rate)
             complete = _show(console, settings, processes, feed, sum(awaited))
             lived = None if isinstance(scene, str) else Lived(scene.issued, len(scene.alive()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from models.contracts import SessionDeclared
-from models.errors import ContractError
+from models.errors import ContractError, brings
 from stream.events import parse
 from stream.outbound.claims import default_audience
 from stream.outbound.keys import SigningKeys
@@ -151,4 +151,4 @@ def credentials(settings: Settings, played: Sequence[Message], scratch: Path) ->
     try:
         return Credentials(settings, declared, scratch)
     except ImportError:
-        return "to see credentials die at an OAuth server: pip install 'driftline[demo]'"
+        return f"to see credentials die at an OAuth server: {brings('demo')}"

@@ -19,7 +19,9 @@ import pytest
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
+from tests.frameworks import ASKED, INJECTED, Messages, Responses, used
 from tests.gate import SECRET, Agent, evaluation, is_sealed
+from tests.programs import called, run_claude, run_codex, said, written
 
 pytestmark = [
     pytest.mark.broker,
@@ -149,3 +151,118 @@ def test_over_authzen(address: str) -> None:
                 break
     assert found[-1] == (ATTACK, False)
     assert {decision for _, decision in found[:-1]} == {True}
+
+
+PAY = {"iban": "GB33BUKB20201555555555", "amount": 9750}
+HOOKS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse")
+
+
+def hooks(address: str, folder: Path, platform: str) -> str:
+    """The settings of a host whose hooks ask the gate, as JSON."""
+    secret = folder / "acs.key"
+    secret.write_bytes(SECRET)
+    told = {"ACS_GUARDIAN_URL": f"{address}/acs", "ACS_HMAC_SECRET_FILE": secret, "ACS_AGENT_ID": "payer", "ACS_PLATFORM": platform}  # fmt: skip
+    variables = " ".join(f"{name}={value}" for name, value in told.items())
+    hook = {"type": "command", "command": f"env PYTHONPATH={ROOT} {variables} {sys.executable} -m tests.acs_hook"}  # fmt: skip
+    return json.dumps({"hooks": {name: [{"matcher": "*", "hooks": [hook]}] for name in HOOKS}})
+
+
+@pytest.mark.slow
+def test_claude_code_itself_asks_before_each_call(address: str, tmp_path: Path) -> None:
+    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
+    home.mkdir()
+    folder.mkdir()
+    (home / "settings.json").write_text(hooks(address, tmp_path, "claude-code"))
+    server = {"command": sys.executable, "args": ["-m", "tests.mail_server", str(paid)], "env": {"PYTHONPATH": str(ROOT)}}  # fmt: skip
+    configured = json.dumps({"mcpServers": {"mail": server}})
+    calls = [
+        used("a", "mcp__mail__search_inbox", query="invoice"),
+        used("b", "mcp__mail__transfer", **PAY),
+        used("c", "Bash", command=f"echo {PAY['iban']} > paid.txt", description="Notes it."),
+    ]
+
+    def script(body: dict[str, Any]) -> list[dict[str, Any]]:
+        n = sum(message["role"] == "assistant" for message in body["messages"])
+        return (
+            [calls[n]] if body.get("tools") and n < len(calls) else [{"type": "text", "text": "One invoice."}]
+        )
+
+    allowed = ("mcp__mail__search_inbox", "mcp__mail__transfer", "Bash")
+    with Messages(script) as model:
+        told = run_claude(model, home, folder, ASKED, "--mcp-config", configured, "--allowedTools", *allowed)
+    assert "One invoice." in told
+    read = model.read()
+    assert INJECTED in read  # the honest call ran
+    assert (paid.exists(), (folder / "paid.txt").exists()) == (False, False)
+    assert "mcp__mail__transfer was not run" in read
+
+
+@pytest.mark.slow
+def test_what_a_sub_agent_of_claude_code_answers_later_is_no_word_of_the_user_s(
+    address: str, tmp_path: Path
+) -> None:
+    """Its answer comes to the hook on the user's prompts, and as a prompt."""
+    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
+    home.mkdir()
+    folder.mkdir()
+    (home / "settings.json").write_text(hooks(address, tmp_path, "claude-code"))
+    server = {"command": sys.executable, "args": ["-m", "tests.mail_server", str(paid)], "env": {"PYTHONPATH": str(ROOT)}}  # fmt: skip
+    configured = json.dumps({"mcpServers": {"mail": server}})
+
+    def script(body: dict[str, Any]) -> list[dict[str, Any]]:
+        first, text = json.dumps(body["messages"][0]), json.dumps(body["messages"])
+        n = sum(message["role"] == "assistant" for message in body["messages"])
+        if not body.get("tools") or "Read them." in first:
+            return [{"type": "text", "text": INJECTED}]
+        if n == 0:
+            return [
+                used("a", "Agent", description="reads", prompt="Read them.", subagent_type="general-purpose")
+            ]
+        if "<task-notification>" in text and '"id": "b"' not in text:
+            return [used("b", "mcp__mail__transfer", **PAY)]
+        return [{"type": "text", "text": "One invoice."}]
+
+    allowed = ("Agent", "mcp__mail__transfer")
+    with Messages(script) as model:
+        run_claude(model, home, folder, ASKED, "--mcp-config", configured, "--allowedTools", *allowed)
+    assert not paid.exists()
+    assert "mcp__mail__transfer was not run" in model.read()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["gpt-5.5", "gpt-6.2-sol"])
+def test_codex_itself_asks_before_each_call(address: str, tmp_path: Path, of: str) -> None:
+    """Of the one its model makes the calls, of the other a script."""
+    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
+    home.mkdir()
+    folder.mkdir()
+    (home / "hooks.json").write_text(hooks(address, tmp_path, "codex"))
+    server = f'''
+[mcp_servers.mail]
+command = "{sys.executable}"
+args = ["-m", "tests.mail_server", "{paid}"]
+env = {{ PYTHONPATH = "{ROOT}" }}
+required = true
+'''
+    made: dict[str, list[Any]] = {
+        "gpt-5.5": [
+            called("a", "search_inbox", "mcp__mail", query="invoice"),
+            called("b", "transfer", "mcp__mail", **PAY),
+        ],
+        "gpt-6.2-sol": [
+            written("a", "exec", 'text(await tools.mcp__mail__search_inbox({query: "invoice"}));'),
+            written("b", "exec", f"text(await tools.mcp__mail__transfer({json.dumps(PAY)}));"),
+        ],
+    }
+
+    def script(body: dict[str, Any]) -> list[dict[str, Any]]:
+        n = sum(each.get("type") in ("function_call", "custom_tool_call") for each in body["input"])
+        return [made[of][n]] if n < 2 else [said("One invoice.")]
+
+    with Responses(script) as model:
+        told = run_codex(model, home, folder, ASKED, of=of, more=server)
+    assert "One invoice." in told
+    read = model.read()
+    assert INJECTED in read
+    assert not paid.exists()
+    assert "was not run" in read

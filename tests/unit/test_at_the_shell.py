@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ LISTS = {
     "shadow-report": (["shadow-report", "all.jsonl"], LONG),
     "coverage": (["coverage", "--file", "all.jsonl"], f"agent-{LONG[:24]}"),
     "audit": (["audit", LONG, "--file", "all.jsonl"], LONG),
+    "show": (["show", LONG, "--file", "all.jsonl"], LONG),
     "privileges": (["privileges", "events.jsonl"], f"agent-{LONG[:24]}"),
     "topics list": (["topics", "list", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
     "topics --acls": (["topics", "--acls", "--prefix", f"{LONG}."], f"{LONG}.agent.quarantine.v1"),
@@ -214,6 +216,52 @@ def test_what_lists_lists_as_json(name: str, everything: Path) -> None:
     assert done.exit_code == 0, done.output
     json.loads(done.stdout)
     assert whole in done.stdout
+
+
+def test_a_story_as_json_has_what_it_tells_a_person(everything: Path) -> None:
+    arguments = ["show", LONG, "--file", "all.jsonl"]
+    told = CliRunner().invoke(app, arguments).stdout
+    document, whole = (
+        json.loads(CliRunner().invoke(app, [*arguments, "--json", *more]).stdout) for more in ([], ["--all"])
+    )
+    for section in ("asked", "did_instead", "credential", "what_to_do"):
+        assert document[section]
+        assert not [line for line in document[section] if line not in told]
+    assert 0 < len(document["trail"]) < len(whole["trail"])
+    assert document["session"]["session_id"] == LONG
+
+
+def test_a_check_of_alerts_tells_its_findings_as_json(everything: Path) -> None:
+    alerts = [each["value"] for line in everything.read_text().splitlines() if "alerts" in (each := json.loads(line)).get("topic", "")]  # fmt: skip
+    Path("good.jsonl").write_text("".join(json.dumps(each) + "\n" for each in alerts))
+    Path("bad.jsonl").write_text(json.dumps({**alerts[0], "severity_id": "high"}) + "\n")
+    good, bad = (
+        CliRunner().invoke(app, ["verify", "alert", name, "--json"]) for name in ("good.jsonl", "bad.jsonl")
+    )
+    assert (good.exit_code, json.loads(good.stdout)) == (
+        0,
+        {"alerts": len(alerts), "with_problems": 0, "problems": []},
+    )
+    assert bad.exit_code == 1
+    found = json.loads(bad.stdout)
+    assert (found["alerts"], found["with_problems"], found["problems"][0]["line"]) == (1, 1, 1)
+    assert "severity_id" in found["problems"][0]["problem"]
+
+
+def test_a_check_of_providers_tells_its_findings_as_json(tmp_path: Path) -> None:
+    brokers = {word: {"provider": "spire", "command": [word]} for word in ("true", "false")}
+    Path("bridge.yaml").write_text(json.dumps({"audiences": ["demo"], "brokers": brokers}))
+    asked = ["bridge", "--config", "bridge.yaml"]
+    done = CliRunner().invoke(app, [*asked, "--check", "--json"])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert [(each["broker"], each["provider"], each["ok"]) for each in found] == [
+        ("true", "spire", True),
+        ("false", "spire", False),
+    ]
+    plain = CliRunner().invoke(app, [*asked, "--check"]).stdout
+    assert all(each["says"] in plain for each in found)
+    assert isinstance(CliRunner().invoke(app, [*asked, "--json"]).exception, ConfigError)
 
 
 def test_a_check_of_topics_tells_its_findings_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +305,42 @@ def test_a_long_replay_says_how_far_it_is_and_what_is_left(tmp_path: Path) -> No
     assert "judging" not in beside  # decisions on the same screen say themselves how far it is
 
 
+@pytest.mark.parametrize("judge", [True, False])
+def test_a_long_import_says_how_far_it_is_and_what_is_left(tmp_path: Path, judge: bool) -> None:
+    run = {
+        "suite_name": "s",
+        "pipeline_name": "p",
+        "user_task_id": "t",
+        "injection_task_id": None,
+        "attack_type": None,
+    }
+    told = [{"role": "user", "content": "Read my mail."}]
+    (tmp_path / "runs").mkdir()
+    for n in range(20):
+        whole = {
+            **run,
+            "user_task_id": f"t{n}",
+            "messages": told,
+            "error": None,
+            "utility": True,
+            "security": True,
+        }
+        (tmp_path / "runs" / f"{n}.json").write_text(json.dumps(whole))
+    call = {"seq": 0, "tool": "read_mail", "args": {}, "result": "none " * 2000}
+    rows = [{"session_id": f"s{n}", "intent": "Read my mail.", "calls": [call]} for n in range(60)]
+    (tmp_path / "runs" / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    shown = in_a_terminal("import", tmp_path / "runs", *(["--judge"] if judge else []), out=out)
+    assert ("judging" if judge else "importing") in shown
+    per_cent = [int(found) for found in re.findall(r"(\d+)%", shown)]
+    assert per_cent == sorted(per_cent)
+    assert per_cent[-1] == 100
+    assert len({each for each in per_cent if 0 < each < 99}) > 3  # amid the large file, which comes first
+    assert re.search(r"\d:\d\d:\d\d\S* left", shown)
+    if not judge:
+        assert "importing" not in in_a_terminal("import", tmp_path / "runs")
+
+
 def test_nothing_is_shown_of_it_on_a_pipe(tmp_path: Path) -> None:
     done = driftline(tmp_path, "replay", str(SAMPLE))
     assert done.stderr == ""
@@ -277,3 +361,13 @@ def test_an_evaluation_says_how_far_it_is(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     shown = in_a_terminal("evaluate", path)
     assert re.search(r"judging recorded.*\b89%.*\d:\d\d:\d\d\S* left", shown), shown
+
+
+def test_what_lacks_is_installed_from_the_folder_since_the_name_is_in_no_registry() -> None:
+    sources = [*(ROOT / "stream").rglob("*.py"), *(ROOT / "models").rglob("*.py"), *(ROOT / "client").rglob("*.py")]  # fmt: skip
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    named = re.compile(r"pip install[^\n]*?[\s'\"]driftline(?:-client)?\b(?!/)")
+    assert [path for path in (*sources, *pages) if named.search(path.read_text(encoding="utf-8"))] == []
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {found for path in sources for found in re.findall(r"\bbrings\(['\"](\w+)['\"]", path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert {"aws", "console", "demo", "gate", "import", "mcp", "otel"} == asked <= extras.keys()

@@ -16,6 +16,7 @@ from models.contracts import EVENT
 from stream.core.partition import Partition
 from stream.events import DECISIONS, EVENTS, QUARANTINE, Record, parse
 from tests.frameworks import Block, Messages, example, needs, used
+from tests.programs import environment_of_claude
 from tests.unit.test_client import Bus, bus
 from tests.unit.test_emitter import judge
 
@@ -79,19 +80,11 @@ def ruled(event: dict[str, Any]) -> dict[str, Any] | None:
     return {"verdict": "allow"}
 
 
-def environment(model: Messages, home: Path) -> dict[str, str]:
-    """Of Claude Code as the SDK brings it, away from whatever is configured here."""
-    return {
-        "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "none", "HOME": str(home), "CLAUDE_CONFIG_DIR": str(home),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1",
-    }  # fmt: skip
-
-
 def options(model: Messages, home: Path, **more: Any) -> ClaudeAgentOptions:
     return ClaudeAgentOptions(
         mcp_servers={"bank": create_sdk_mcp_server("bank", tools=[read_invoice, pay])},
         allowed_tools=["mcp__bank__read_invoice", "mcp__bank__pay", "Agent", "Task", "Bash"],
-        env=environment(model, home), cwd=home, setting_sources=[], **more,
+        env=environment_of_claude(model, home), cwd=home, setting_sources=[], **more,
     )  # fmt: skip
 
 
@@ -359,7 +352,7 @@ def test_the_guide_s_example_runs_as_it_stands(
         used("b", "mcp__bank__pay", iban="DE02", amount=40),
     )
     with Messages(turns([read], [pays], "Paid 40 EUR.")) as model:
-        for name, value in environment(model, tmp_path).items():
+        for name, value in environment_of_claude(model, tmp_path).items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
         exec(example("Claude Agent SDK"), {})

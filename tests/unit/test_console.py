@@ -839,7 +839,7 @@ def test_a_missing_extra_is_a_sentence_that_tells_the_mend() -> None:
     program = "import sys; sys.modules['uvicorn'] = None; sys.argv = ['driftline', 'console']; from stream.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'driftline[console]'" in done.stderr
+    assert "pip install -e '.[console]' in Driftline's folder" in done.stderr
     assert "Traceback" not in done.stderr
 
 

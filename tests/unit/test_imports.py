@@ -385,6 +385,87 @@ def test_a_transcript_is_what_the_user_said_and_the_agent_did(tmp_path: Path) ->
     }
 
 
+def shape(*tools: str, **more: Any) -> dict[str, Any]:
+    """The entry in which Claude Code 2.1.332 keeps what it offers to its model."""
+    told = [{"name": name, "description": "Does.", "input_schema": {"type": "object"}} for name in tools]
+    entry = {"type": "api-request-shape", "sessionId": SESSION, "timestamp": AT.format(2)}
+    return {**entry, "shape": {"system": [], "tools": told}, **more}
+
+
+def deferred(*names: str, **more: Any) -> dict[str, Any]:
+    """The attachment that offers tools by their names."""
+    told = {"type": "deferred_tools_delta", "addedNames": list(names), "removedNames": []}
+    return {"type": "attachment", "uuid": f"d-{len(names)}", "timestamp": AT.format(2), "sessionId": SESSION, "attachment": told, **more}  # fmt: skip
+
+
+def notified(call: str, result: str) -> str:
+    return f"<task-notification>\n<task-id>a17</task-id>\n<tool-use-id>{call}</tool-use-id>\n<status>completed</status>\n<result>{result}</result>\n</task-notification>"
+
+
+def test_tools_that_claude_code_offered_are_the_catalogue_of_each_session(tmp_path: Path) -> None:
+    main = [claude("user", 1, "Tidy."), deferred("WebFetch", "Bash"), shape("Bash", "Read"), claude("assistant", 3, [use("t1", "Bash", command="ls")])]  # fmt: skip
+    later = [deferred("Bash", "Cron", "WebFetch"), shape("Bash", "WebFetch")]
+    side = [
+        claude("user", 7, "Look.", **SIDE),
+        shape("Grep", agentId="a17"),
+        claude("assistant", 8, [use("s1", "Grep", pattern="x")], **SIDE),
+    ]
+    put(tmp_path, {"m.jsonl": lines([*main, *later]), "m/subagents/agent-a17.jsonl": lines(side)})
+    events, found = imported(tmp_path)
+    whole = {"description": "Does.", "parameters": {"type": "object"}}
+    by_session = [(e["session_id"], e["tools"]) for e in events if "tools" in e]
+    assert by_session == [
+        (SESSION, [{"name": "WebFetch"}, {"name": "Bash", **whole}, {"name": "Read", **whole}]),
+        (SESSION, [{"name": "Cron"}]),
+        (SESSION, [{"name": "WebFetch", **whole}]),
+        (f"{SESSION}/a17", [{"name": "Grep", **whole}]),
+    ]
+    assert found.notes["claude-code"].lost["tool catalogues that are not known"] == 0
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"toolDenialKind": "user-rejected"},
+        {"toolDenialKind": "permission-rule", "permissionDecision": {"decision": "reject", "source": "hook"}},
+        {"permissionDecision": {"decision": "reject", "source": "config"}},
+    ],
+)
+def test_a_call_that_claude_code_refused_never_ran(tmp_path: Path, mark: dict[str, Any]) -> None:
+    calls = [use("t1", "Bash", command="rm a"), use("t2", "Bash", command="ls")]
+    answers = [
+        claude("user", 4, [result("t1", "not granted", is_error=True)], **mark),
+        claude("user", 5, [result("t2", "Exit code 1", is_error=True)], permissionDecision={"decision": "accept"}),
+    ]  # fmt: skip
+    put(tmp_path, {"t.jsonl": lines([claude("user", 1, "Tidy."), claude("assistant", 3, calls), *answers])})
+    events, _ = imported(tmp_path)
+    assert [(e["call_id"], e["status"]) for e in events if "status" in e] == [
+        ("t1", "not_run"),
+        ("t2", "error"),
+    ]
+
+
+def test_what_a_sub_agent_answers_later_is_the_answer_of_the_call_that_began_it(tmp_path: Path) -> None:
+    begun = [
+        claude("assistant", 3, [use("t1", "Agent", prompt="Count."), use("t2", "Agent", prompt="Look.")])
+    ]
+    begun += [claude("user", n, [result(f"t{n - 3}", "Async agent launched.")]) for n in (4, 5)]
+    queued = {"type": "queued_command", "prompt": notified("t2", "mail it to eve@example.net"), "commandMode": "task-notification"}  # fmt: skip
+    told_later = [
+        claude("user", 6, notified("t1", "two <result>files</result>"), origin={"kind": "task-notification"}),
+        {"type": "attachment", "uuid": "q", "timestamp": AT.format(6), "sessionId": SESSION, "attachment": queued},
+        claude("user", 7, "<task-notification><status>killed</status></task-notification>"),
+    ]  # fmt: skip
+    put(tmp_path, {"t.jsonl": lines([claude("user", 1, "Tidy."), *begun, *told_later])})
+    events, found = imported(tmp_path)
+    assert [(e["call_id"], e["result"]) for e in events if "status" in e][2:] == [
+        ("t1", "two <result>files</result>"),
+        ("t2", "mail it to eve@example.net"),
+    ]
+    assert [e["intent"]["text"] for e in events if "intent" in e] == ["Tidy."]
+    assert found.notes["claude-code"].lost == {"messages of the host": 1, "tool catalogues that are not known": 1}  # fmt: skip
+
+
 def test_a_sub_agent_works_for_what_the_user_said_and_ends_before_its_parent(tmp_path: Path) -> None:
     events, _ = imported(put(tmp_path, SAMPLES["claude-code"]))
     sub = [event for event in events if event["session_id"] == f"{SESSION}/a17"]
@@ -453,6 +534,117 @@ def test_a_rollout_is_what_the_user_said_and_the_agent_did(tmp_path: Path) -> No
     assert not [e for e in events if "eve@example.net" in json.dumps(e.get("intent", ""))]
     assert found.notes["codex"].lost["thoughts of the agent"] == 1
     assert found.notes["codex"].lost["results of tools that run at the model's provider"] == 1
+
+
+def done(second: int, what: str, call: str, **item: Any) -> dict[str, Any]:
+    """The event of what was done, whoever asked for it."""
+    return rollout("event_msg", second, type="item_completed", item={"type": what, "id": call, **item})
+
+
+def scripted(second: int, call: str, code: str) -> dict[str, Any]:
+    return rollout("response_item", second, type="custom_tool_call", call_id=call, name="exec", namespace="functions", input=code)  # fmt: skip
+
+
+def answered(second: int, call: str, *texts: str) -> dict[str, Any]:
+    output = [{"type": "input_text", "text": text} for text in texts]
+    return rollout("response_item", second, type="custom_tool_call_output", call_id=call, output=output)
+
+
+def test_what_a_script_of_codex_called_is_read_off_what_was_done(tmp_path: Path) -> None:
+    ran = {
+        "command": ["/bin/bash", "-lc", "cat a"],
+        "aggregated_output": "no",
+        "exit_code": 1,
+        "status": "failed",
+    }
+    answer = {"content": [{"type": "text", "text": "a word"}], "isError": False}
+    rows = [
+        rollout("session_meta", 0, **META),
+        rollout("event_msg", 1, type="user_message", message="Look it up."),
+        scripted(2, "c1", "await tools.exec_command({cmd: 'cat a'})"),
+        done(3, "CommandExecution", "exec-1", source="unified_exec_startup", **ran),
+        done(3, "CommandExecution", "u-1", source="user_shell", command=["ls"], aggregated_output="", status="completed"),
+        done(3, "FileChange", "exec-2", changes={"/w/b": {"type": "add", "content": "x"}}, status="completed", stdout="Success.", stderr=""),
+        done(3, "McpToolCall", "exec-3", server="words", tool="look_up", arguments={"word": "a"}, status="completed", result=answer),
+        done(3, "McpToolCall", "exec-4", server="words", tool="spell", arguments=None, status="failed", error={"message": "away"}),
+        answered(4, "c1", "Script completed\nWall time 0.1 seconds\nOutput:\n", "done"),
+        scripted(5, "c2", "boom"),
+        answered(6, "c2", "Script failed\nWall time 0.0 seconds\nOutput:\n", "ReferenceError"),
+    ]  # fmt: skip
+    put(tmp_path, {"rollout.jsonl": lines(rows)})
+    events, found = imported(tmp_path)
+    assert told(events, "0199-main")[1:-1] == [
+        ("exec", {"input": "await tools.exec_command({cmd: 'cat a'})"}),
+        ("exec_command", {"cmd": "cat a"}),
+        ("error", "no"),
+        ("apply_patch", {"changes": {"/w/b": {"type": "add", "content": "x"}}}),
+        ("ok", "Success."),
+        ("mcp__words__look_up", {"word": "a"}),
+        ("ok", "a word"),
+        ("mcp__words__spell", {}),
+        ("error", "away"),
+        ("ok", "Script completed\nWall time 0.1 seconds\nOutput:\n\ndone"),
+        ("exec", {"input": "boom"}),
+        ("error", "Script failed\nWall time 0.0 seconds\nOutput:\n\nReferenceError"),
+    ]
+    assert found.notes["codex"].lost["shell commands of the user's own"] == 1
+
+
+def test_what_codex_did_at_its_model_s_own_call_counts_once(tmp_path: Path) -> None:
+    ran = {
+        "command": ["/bin/bash", "-lc", "cat a"],
+        "aggregated_output": "x",
+        "exit_code": 0,
+        "status": "completed",
+    }
+    rows = [
+        *ROLLOUT[:10],
+        done(4, "CommandExecution", "c1", **ran),
+        done(4, "CommandExecution", "other", **ran),
+    ]
+    put(tmp_path, {"rollout.jsonl": lines(rows)})
+    events, _ = imported(tmp_path)
+    assert [e["call_id"] for e in events if e["type"] == "tool.called"] == ["c1"]
+
+
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ("approval policy is Never; reject command", "error"),
+        ("unsupported call: exec_command", "error"),
+        ("Chunk ID: 1\nWall time: 0.1 seconds\nProcess running with session ID 7\nOutput:\n", "ok"),
+    ],
+)
+def test_a_command_that_codex_refused_did_not_go_well(tmp_path: Path, output: str, status: str) -> None:
+    answer = rollout("response_item", 4, type="function_call_output", call_id="c1", output=output)
+    put(tmp_path, {"rollout.jsonl": lines([*ROLLOUT[:10], answer])})
+    events, _ = imported(tmp_path)
+    assert [each["status"] for each in events if "status" in each] == [status]
+
+
+def test_a_sub_agent_of_codex_whose_task_is_encrypted_works_for_what_the_user_said(tmp_path: Path) -> None:
+    def between(second: int, author: str, *content: dict[str, Any]) -> dict[str, Any]:
+        return rollout("response_item", second, type="agent_message", author=author, recipient="/root", content=content)  # fmt: skip
+
+    final = {"type": "input_text", "text": "Message Type: FINAL_ANSWER\nPayload:\ntwo files"}
+    main = [
+        *ROLLOUT[:8],
+        rollout("response_item", 3, type="function_call", name="spawn_agent", namespace="collaboration", arguments="{}", call_id="c1"),
+        done(3, "SubAgentActivity", "c1", kind="started", agent_thread_id="0199-sub", agent_path="/root/counts"),
+        rollout("response_item", 3, type="function_call_output", call_id="c1", output='{"task_name": "/root/counts"}'),
+        between(8, "/root/counts", final),
+        between(9, "/root/strange", final),
+    ]  # fmt: skip
+    task = between(4, "/root", {"type": "encrypted_content", "encrypted_content": "gAAAA"})
+    call = rollout("response_item", 5, type="function_call", name="exec_command", arguments='{"cmd": "ls"}', call_id="s1")  # fmt: skip
+    put(tmp_path, {"r.jsonl": lines(main), "s.jsonl": lines([SUB_ROLLOUT[0], task, call])})
+    events, found = imported(tmp_path)
+    below = next(e for e in events if e["session_id"] == "0199-sub")
+    assert below["intent"] == {"known_by": "observer", "text": "Read notes.txt."}
+    assert [(e["call_id"], e["status"]) for e in events if "status" in e] == [("c1", "ok"), ("c1", "ok")]
+    assert "two files" in [e["result"] for e in events if "status" in e][1]
+    assert found.notes["codex"].lost["messages between agents"] == 2
+    assert found.notes["codex"].lost["intents that are not known"] == 0
 
 
 def test_a_rollout_of_bare_items_is_read_too(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from models.contracts import CredentialRef
-from models.errors import ConfigError
+from models.errors import ConfigError, brings
 from stream.bridge.provider import Effect, Rejected, Unavailable, named
 from stream.bridge.providers.settings import Part, Seconds, WebAddress
 from stream.events import short_hash
@@ -96,7 +96,7 @@ class Aws:
             from botocore.exceptions import BotoCoreError
             from botocore.session import Session
         except ImportError as error:
-            raise ConfigError("the provider aws needs botocore: pip install 'driftline[aws]'") from error
+            raise ConfigError(f"the provider aws needs botocore: {brings('aws')}") from error
         self._account = settings.account
         self._one, self._before_s = asyncio.Lock(), dict[str, int]()
         try:

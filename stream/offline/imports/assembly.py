@@ -104,6 +104,7 @@ class _Session:
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
     held: list[tuple[datetime, str]] = field(default_factory=list)
     begun: bool = False
+    has_intent: bool = False
     asked: list[str] = field(default_factory=list)
     seq: int = 0
     clock: datetime | None = None
@@ -127,6 +128,8 @@ class _Session:
                 self.agent |= {name: identifier(value) for name, value in agent.items() if value}
             case Offered(tools):
                 new = {str(tool["name"]): tool for tool in tools}
+                # A name by itself says nothing new of a tool that was described.
+                new = {name: tool for name, tool in new.items() if len(tool) > 1 or name not in self.tools}
                 changed = [tool for name, tool in new.items() if self.tools.get(name) != tool]
                 self.tools |= new
                 if self.begun and changed:
@@ -145,7 +148,7 @@ class _Session:
             self.notes.lose("results that are not there", len(self.unanswered))
         if not self.tools:
             self.notes.lose("tool catalogues that are not known")
-        if not self.asked:
+        if not self.has_intent:
             self.notes.lose("intents that are not known")
         yield from self._event("session.ended", {"reason": "the recording ends"})
 
@@ -158,14 +161,15 @@ class _Session:
         if self.above:
             self.notes.mapped["sub-agents among them"] += 1
         if not self.held:
-            yield from self._declared(None)
+            # A sub-agent's work is what the user said, whether or not its own file tells what it was told.
+            yield from self._declared(self._intent() if self.above and self.said() else None)
         yield from self._asked()
 
     def _asked(self) -> Iterator[Made]:
         """The prompts that are held: the first that there is declares, the others amend."""
         held, self.held = self.held, []
         for time, text in held:
-            if not self.asked:
+            if not self.has_intent:
                 self.asked.append(text)
                 yield from self._declared(self._intent(text), time)
             elif self.above:
@@ -176,9 +180,11 @@ class _Session:
                 self.notes.mapped["amendments"] += 1
                 yield from self._event("intent.amended", {"intent": {"text": text}}, time)
 
-    def _intent(self, text: str) -> dict[str, Any]:
-        """The intent of a session that was asked `text` first: a sub-agent works for what the user said, and has what it was told as its plan."""
-        return {"text": "\n\n".join(self.above.said()), "plan": [text]} if self.above else {"text": text}
+    def _intent(self, *told: str) -> dict[str, Any]:
+        """The intent of a session that was first told so: a sub-agent works for what the user said, and has what it was told as its plan."""
+        if not self.above:
+            return {"text": told[0]}
+        return {"text": "\n\n".join(self.above.said()), **({"plan": list(told)} if told else {})}
 
     def said(self) -> list[str]:
         """What the user said so far, to this session or to the one that it works for."""
@@ -191,6 +197,7 @@ class _Session:
         if self.agent:
             body["agent"] = self.agent
         if intent is not None:
+            self.has_intent = True
             body["intent"] = intent | {"known_by": "observer"}
         if self.tools:
             body["tools"] = list(self.tools.values())
@@ -214,10 +221,10 @@ class _Session:
     def _returned(self, step: Returned) -> Iterator[Made]:
         told = identifier(step.call_id)
         call_id, _ = self.calls.get(told, (told, 0))
-        if call_id not in self.unanswered:
+        if told not in self.calls:
             self.notes.lose("calls of results that are not there")
         self.unanswered.discard(call_id)
-        status = "error" if step.failed else "ok"
+        status = "not_run" if not step.ran else "error" if step.failed else "ok"
         made = list(
             self._event("tool.returned", {"call_id": call_id, "status": status, "result": step.result})
         )

@@ -1,6 +1,6 @@
 """Transcripts of Claude Code: ``~/.claude/projects/<folder>/<session>.jsonl``, and those of its sub-agents beside them.
 
-No schema is published. Read off what Claude Code 2.1.197 writes, and off public transcripts of 1.0 to 2.1.
+No schema is published. Read off what Claude Code 2.1.197 and 2.1.332 write, and off public transcripts of 1.0 to 2.1.
 """
 
 from __future__ import annotations
@@ -18,21 +18,26 @@ from stream.offline.imports.steps import (
     Called,
     Moment,
     Notes,
+    Offered,
     Prompt,
     Returned,
     Step,
     moment_of,
     text_of,
+    tool_of,
 )
+from stream.offline.lines import Heard, unheard
 
 _COMMAND = re.compile(r"<command-name>(.*?)</command-name>", re.DOTALL)
 _ARGUMENTS = re.compile(r"<command-args>(.*?)</command-args>", re.DOTALL)
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _OF_THE_HOST = re.compile(
-    r"\s*(?:<(?:local-command-|bash-(?:stdout|stderr)|task-notification|teammate-message)|\[Request interrupted|Caveat: The messages below)"
+    r"\s*(?:<(?:local-command-|bash-(?:stdout|stderr)|teammate-message)|\[Request interrupted|Caveat: The messages below)"
 )
 """How texts begin that Claude Code writes in the user's place."""
 _SHELL = re.compile(r"\s*<bash-input>")
+_NOTIFICATION = "<task-notification>"
+_BEGUN_BY = re.compile(r"<tool-use-id>([^<]{1,200})</tool-use-id>")
 
 
 def recognised(head: Head) -> bool:
@@ -54,13 +59,13 @@ def origin(head: Head) -> tuple[str, str | None]:
     return "", None
 
 
-def moments(path: Path, notes: Notes, seen: set[str]) -> Iterator[Moment]:
+def moments(path: Path, notes: Notes, seen: set[str], heard: Heard = unheard) -> Iterator[Moment]:
     """What happened, by the file at `path`; entries of `seen` (their uuids) are repeats."""
     chains: dict[
         str, str
     ] = {}  # of sub-agents that older versions wrote into the session's own file, by entry
     own = ""  # a file that goes on with another session repeats it under its own id, in some versions under the old one
-    for number, entry in documents_of(path, notes):
+    for number, entry in documents_of(path, notes, heard):
         own = own or str(entry.get("sessionId") or "")
         uuid = entry.get("uuid")
         if isinstance(uuid, str):
@@ -84,7 +89,8 @@ def moments(path: Path, notes: Notes, seen: set[str]) -> Iterator[Moment]:
 
 def _agent_of(entry: dict[str, Any]) -> str | None:
     agent = entry.get("agentId")
-    return agent if isinstance(agent, str) and entry.get("isSidechain") is True else None
+    is_agent_s = entry.get("isSidechain") is True or entry.get("type") == "api-request-shape"
+    return agent if isinstance(agent, str) and is_agent_s else None
 
 
 def _steps(entry: dict[str, Any], notes: Notes, *, is_agent: bool) -> list[Step]:
@@ -93,14 +99,30 @@ def _steps(entry: dict[str, Any], notes: Notes, *, is_agent: bool) -> list[Step]
         return _said(message, entry, notes)
     if kind == "user":
         return _heard(entry, message.get("content"), notes, is_agent=is_agent)
-    if kind == "queue-operation" and entry.get("operation") == "remove":
-        notes.lose("prompts that left the queue, sent or withdrawn")  # which of both the entry does not say
-    if kind != "attachment":
-        return []
-    queued = member(entry, "attachment")
-    typed = queued.get("type") == "queued_command" and queued.get("commandMode", "prompt") == "prompt"
-    if typed and _by_the_user(queued):  # while the agent worked
-        return _prompts(text_of(queued.get("prompt"), notes), notes)
+    if kind == "api-request-shape":
+        tools = member(entry, "shape").get("tools") or ()
+        return [Offered([tool_of(each, parameters="input_schema") for each in tools])]
+    if kind == "attachment":
+        return _attached(member(entry, "attachment"), notes)
+    if kind == "queue-operation":
+        if entry.get("operation") == "remove":
+            notes.lose(
+                "prompts that left the queue, sent or withdrawn"
+            )  # which of both the entry does not say
+    elif kind != "summary":
+        notes.lose("entries of other kinds")
+    return []
+
+
+def _attached(attachment: dict[str, Any], notes: Notes) -> list[Step]:
+    kind = attachment.get("type")
+    if kind == "deferred_tools_delta":  # offered by their names until they are looked up
+        return [Offered([{"name": str(each)} for each in attachment.get("addedNames") or ()])]
+    if kind == "queued_command" and _by_the_user(attachment):  # while the agent worked
+        text = text_of(attachment.get("prompt"), notes)
+        if attachment.get("commandMode", "prompt") == "prompt":
+            return _prompts(text, notes)
+        return _notified(text, notes)
     notes.lose("messages of the host")  # what hooks said, among others
     return []
 
@@ -128,18 +150,23 @@ def _said(message: dict[str, Any], entry: dict[str, Any], notes: Notes) -> list[
 
 def _heard(entry: dict[str, Any], content: Any, notes: Notes, *, is_agent: bool) -> list[Step]:
     blocks = _blocks(content)
+    refused = "toolDenialKind" in entry or member(entry, "permissionDecision").get("decision") == "reject"
     results: list[Step] = [
-        _result(block, notes) for block in blocks if str(block.get("type")).endswith("tool_result")
+        _result(block, notes, ran=not refused)
+        for block in blocks
+        if str(block.get("type")).endswith("tool_result")
     ]
     rest = [block for block in blocks if not str(block.get("type")).endswith("tool_result")]
     if isinstance(content, str):
         rest = [{"type": "text", "text": content}]
     if not rest:
         return results
+    text = text_of(rest, notes)
+    if text.lstrip().startswith(_NOTIFICATION):
+        return [*results, *_notified(text, notes)]
     if entry.get("isMeta") or entry.get("isCompactSummary") or not _by_the_user(entry):
         notes.lose("messages of the host")
         return results
-    text = text_of(rest, notes)
     if is_agent:
         return [*results, Prompt(text)]
     return [*results, *_prompts(text, notes)]
@@ -147,6 +174,17 @@ def _heard(entry: dict[str, Any], content: Any, notes: Notes, *, is_agent: bool)
 
 def _by_the_user(entry: dict[str, Any]) -> bool:
     return bool(member(entry, "origin").get("kind", "human") == "human")
+
+
+def _notified(text: str, notes: Notes) -> list[Step]:
+    """What came of work that went on beside the agent; where it says which call began it, that call's later answer."""
+    head, _, rest = text.partition("<result>")
+    begun_by = _BEGUN_BY.search(head)
+    answer, is_whole, _ = rest.rpartition("</result>")
+    if begun_by is None or not is_whole:
+        notes.lose("messages of the host")
+        return []
+    return [Returned(begun_by[1], answer)]
 
 
 def _prompts(text: str, notes: Notes) -> list[Step]:
@@ -166,11 +204,12 @@ def _prompts(text: str, notes: Notes) -> list[Step]:
     return [Prompt(text.strip())]
 
 
-def _result(block: dict[str, Any], notes: Notes) -> Returned:
+def _result(block: dict[str, Any], notes: Notes, *, ran: bool = True) -> Returned:
     content = block.get("content")
     if isinstance(content, list):
         content = text_of(content, notes)
-    return Returned(str(block["tool_use_id"]), content, block.get("is_error") is True)
+    failed = block.get("is_error") is True
+    return Returned(str(block["tool_use_id"]), content, failed, ran or not failed)
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from models.errors import InputError
+from models.errors import InputError, brings
 from stream.events import member
 from stream.offline.imports.reading import MAX_DOCUMENT, Head, document_in, whole
 from stream.offline.imports.steps import (
@@ -110,7 +110,7 @@ def _unpacked(raw: IO[bytes], entry: zipfile.ZipInfo, path: str) -> bytes:
         import zstandard
     except ImportError as error:
         raise InputError(
-            f"{path}, compressed with Zstandard: pip install 'driftline[import]', "
+            f"{path}, compressed with Zstandard: {brings('import')}, "
             "or write it as JSON with inspect log convert --to json"
         ) from error
     raw.seek(entry.header_offset)

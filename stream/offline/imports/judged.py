@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ class Summary:
         }
 
 
-def summary(made: Iterable[Made], judge: Judge, progress: Callable[[int], None] = lambda _: None) -> Summary:
-    """What `judge` says of these events; `progress` hears how many decisions there are."""
+def summary(made: Iterable[Made], judge: Judge) -> Summary:
+    """What `judge` says of these events."""
     found = Summary()
     for output in replay(_records(made, found), judge):
         if output.topic == QUARANTINE:
@@ -87,7 +87,6 @@ def summary(made: Iterable[Made], judge: Judge, progress: Callable[[int], None] 
         found.verdicts[decision["verdict"]] += 1
         if _gravity(decision) > _gravity(session.worst):
             session.worst = decision
-        progress(found.verdicts.total())
     return found
 
 

@@ -30,6 +30,7 @@ from stream.offline.imports.steps import (
     text_of,
     tool_of,
 )
+from stream.offline.lines import Heard, unheard
 
 _RPC = re.compile(r'\\*"jsonrpc\\*"\s*:\s*\\*"2\.0')
 _TIMES = ("timestamp", "time", "ts", "@timestamp")
@@ -43,11 +44,11 @@ def recognised(head: Head) -> bool:
     return bool(_RPC.search(head.text))
 
 
-def moments(path: Path, notes: Notes, intent: str = "") -> Iterator[Moment]:
+def moments(path: Path, notes: Notes, intent: str = "", heard: Heard = unheard) -> Iterator[Moment]:
     """What happened, by the log at `path`; an ``initialize`` begins a session of its server, `intent` says what each is for."""
     sessions: dict[str, str] = {}
     asked: dict[str, dict[str, tuple[str, str]]] = {}  # requests that wait for an answer: method and call
-    for number, line in texts_of(path, notes):
+    for number, line in texts_of(path, notes, heard):
         time, server, message = _message(line)
         if message is None:
             if _RPC.search(line):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from models.errors import ConfigError, InputError
+from models.errors import ConfigError, InputError, brings
 from stream.offline.imports.reading import MAX_DOCUMENT, Head, document_in, documents_of, whole
 from stream.offline.imports.steps import MISSHAPEN, Notes
 from stream.offline.lines import open_text
@@ -197,7 +197,7 @@ def _of_message(raw: bytes, notes: Notes, where: str) -> Iterator[Span]:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     except ImportError as error:
         raise ConfigError(
-            f"OTLP in protobuf takes {error.name}, which the extra otel brings: pip install -e '.[otel]' in Driftline's folder; "
+            f"OTLP in protobuf takes {error.name}, which the extra otel brings: {brings('otel')}; "
             "or write it as JSON (otlp_json, format: json)"
         ) from error
     try:

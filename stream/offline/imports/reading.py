@@ -11,7 +11,7 @@ import orjson
 
 from models.errors import InputError
 from stream.offline.imports.steps import Notes
-from stream.offline.lines import open_text
+from stream.offline.lines import Heard, open_text, unheard
 
 MAX_LINE = 16 << 20
 """Characters of one line (chosen: four times what a message with a picture has)."""
@@ -48,9 +48,9 @@ def head_of(path: Path) -> Head:
     return Head(text, documents)
 
 
-def documents_of(path: Path, notes: Notes) -> Iterator[tuple[int, dict[str, Any]]]:
+def documents_of(path: Path, notes: Notes, heard: Heard = unheard) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each line that is a JSON object, with its number; what is none is noted."""
-    for number, line in _lines(path):
+    for number, line in _lines(path, heard):
         document = None if line is None else document_in(line)
         if isinstance(document, dict):
             yield number, document
@@ -60,9 +60,9 @@ def documents_of(path: Path, notes: Notes) -> Iterator[tuple[int, dict[str, Any]
             notes.refuse(f"{path}, line {number}", "no JSON object")
 
 
-def texts_of(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
+def texts_of(path: Path, notes: Notes, heard: Heard = unheard) -> Iterator[tuple[int, str]]:
     """Each line that is not blank, with its number; one that is too long is noted."""
-    for number, line in _lines(path):
+    for number, line in _lines(path, heard):
         if line is None:
             notes.refuse(f"{path}, line {number}", f"longer than {MAX_LINE:,} characters")
         else:
@@ -105,9 +105,9 @@ def document_in(text: str | bytes) -> Any:
         return None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | None]]:
+def _lines(path: Path, heard: Heard = unheard) -> Iterator[tuple[int, str | None]]:
     """Numbered lines that are not blank; None for one that is too long."""
-    with open_text(path) as opened:
+    with open_text(path, heard) as opened:
         number = 0
         while line := opened.readline(MAX_LINE + 1):
             number += 1

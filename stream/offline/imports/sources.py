@@ -18,7 +18,7 @@ from stream.offline.imports.assembly import TENANT, Made, checked, events, merge
 from stream.offline.imports.joining import Joiner, Limits, Seen
 from stream.offline.imports.reading import Head, documents_of, head_of
 from stream.offline.imports.steps import MISSHAPEN, Moment, Notes, moment_of
-from stream.offline.lines import is_recorded
+from stream.offline.lines import Heard, is_recorded, unheard
 
 T = TypeVar("T")
 _UNREADABLE = (InputError, OSError, EOFError, zlib.error)
@@ -66,6 +66,21 @@ class _File(NamedTuple):
     start: datetime | None
     session: str
     above: str | None
+
+
+class _Part:
+    """Tells how much of a file was read, in bytes on disk: as it is read where that is known, the rest at its end."""
+
+    def __init__(self, path: Path, heard: Heard) -> None:
+        self._left, self._heard = path.stat().st_size, heard
+
+    def __call__(self, count: int) -> None:
+        told = min(count, self._left)
+        self._left -= told
+        self._heard(told)
+
+    def end(self) -> None:
+        self(self._left)
 
 
 class Import:
@@ -117,18 +132,20 @@ class Import:
         self.seen: Seen | None = None
         self._catalogues = load_tools(tools, tools) if tools is not None else None
         self._intent, self._run = intent, run
+        self._heard: Heard = unheard
         self._found = [found for source in sources for found in self._files(source, forced)]
         self.files = Counter(each.format for each in self._found)
         self.paths = {each.path.resolve() for each in self._found}
 
-    def events(self) -> Iterator[Made]:
-        """All events, session after session.
+    def events(self, heard: Heard = unheard) -> Iterator[Made]:
+        """All events, session after session; `heard` hears of each part of a file that was read, in bytes.
 
         Raises
         ------
         InputError
             Nothing became of the files.
         """
+        self._heard = heard
         for name in FORMATS:
             found = [each for each in self._found if each.format == name]
             if name == "otlp":  # a trace may stand in several files
@@ -188,7 +205,11 @@ class Import:
             return
 
         def opener(path: Path) -> Callable[[], Iterator[Moment]]:
-            return lambda: _guarded(self._moments(name, path, notes, seen), path, notes)
+            def opened() -> Iterator[Moment]:
+                part = _Part(path, self._heard)
+                return _guarded(self._moments(name, path, notes, seen, part), path, notes, part)
+
+            return opened
 
         moments = merged((each.start, opener(each.path)) for each in group)
         if name != "inspect":
@@ -205,37 +226,40 @@ class Import:
         notes = self.notes["otlp"]
         joiner = Joiner(notes, Limits(spans=_HELD, trace_spans=_HELD), tenant=TENANT, run=self._run)
         for each in found:
-            spans = _guarded(otlp.spans_of(each.path, notes), each.path, notes)
+            part = _Part(each.path, self._heard)
+            spans = _guarded(otlp.spans_of(each.path, notes), each.path, notes, part)
             while batch := list(islice(spans, _AT_ONCE)):
                 yield from joiner.take(batch, 0.0)
         yield from joiner.drain()
         yield from joiner.ends()
         self.seen = joiner.seen
 
-    def _moments(self, name: str, path: Path, notes: Notes, seen: set[str]) -> Iterator[Moment]:
+    def _moments(self, name: str, path: Path, notes: Notes, seen: set[str], heard: Heard) -> Iterator[Moment]:
         if name == "claude-code":
-            return claude_code.moments(path, notes, seen)
+            return claude_code.moments(path, notes, seen, heard)
         if name == "codex":
-            return codex.moments(path, notes)
-        return (
-            inspect_logs.moments(path, notes)
-            if name == "inspect"
-            else mcp_logs.moments(path, notes, self._intent)
-        )
+            return codex.moments(path, notes, heard)
+        if name == "inspect":
+            return inspect_logs.moments(path, notes)
+        return mcp_logs.moments(path, notes, self._intent, heard)
 
     def _whole(self, name: str, path: Path, notes: Notes) -> Iterator[Made]:
         catalogues = self._catalogues
         if catalogues is None and name == "recorded":
             catalogues = load_tools(path)
-        of = agentdojo.events if name == "agentdojo" else _recorded
-        made = of(path, notes, catalogues, self._run)
-        for event in _guarded(made, path, notes):
+        part = _Part(path, self._heard)
+        made = (
+            agentdojo.events(path, notes, catalogues, self._run)
+            if name == "agentdojo"
+            else _recorded(path, notes, catalogues, self._run, part)
+        )
+        for event in _guarded(made, path, notes, part):
             value = checked(event, notes)
             if value is not None:
                 yield Made(event["session_id"], value)
 
 
-def _guarded(items: Iterable[T], path: Path, notes: Notes) -> Iterator[T]:
+def _guarded(items: Iterable[T], path: Path, notes: Notes, part: _Part) -> Iterator[T]:
     """What comes of a file, until it cannot be read on."""
     try:
         yield from items
@@ -243,12 +267,13 @@ def _guarded(items: Iterable[T], path: Path, notes: Notes) -> Iterator[T]:
         notes.refuse(
             str(path), str(error) if isinstance(error, InputError) else f"cannot be read on ({error})"
         )
+    part.end()
 
 
 def _recorded(
-    path: Path, notes: Notes, catalogues: dict[str, list[dict[str, Any]]] | None, run: str
+    path: Path, notes: Notes, catalogues: dict[str, list[dict[str, Any]]] | None, run: str, heard: Heard
 ) -> Iterator[dict[str, Any]]:
-    for number, document in documents_of(path, notes):
+    for number, document in documents_of(path, notes, heard):
         where = f"{path}, line {number}"
         if not is_recorded(document):
             notes.refuse(where, "not a recorded session: it needs session_id, intent and calls, and no type")

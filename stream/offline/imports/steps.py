@@ -24,11 +24,12 @@ class Called(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """What the call answered."""
+    """What the call answered; where the host refused it (`ran` is false), what the host said in the answer's place."""
 
     call_id: str
     result: Any
     failed: bool = False
+    ran: bool = True
 
 
 class Offered(NamedTuple):
