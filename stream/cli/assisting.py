@@ -88,6 +88,11 @@ def mcp(
         raise ConfigError(
             "--feedback-key with --http takes a token (--token-file), on loopback too: else whoever has an account here speaks as --by"
         )
+    if not http and (token_file, certificate, key) != (None, None, None):
+        raise ConfigError(
+            "--token-file, --certificate and --key (DRIFTLINE_MCP_TOKEN_FILE, ..._CERTIFICATE_FILE, ..._KEY_FILE) go with --http: "
+            "over standard input and output they protect nothing"
+        )
     signer = None
     if feedback_key is not None and by is not None:
         signer = FeedbackSigner(configured, checked_name(by), signing_key(feedback_key, "--feedback-key"))

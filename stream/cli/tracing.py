@@ -97,11 +97,14 @@ def otel(
     logs.configure(configured.log_format, verbose=False, fixed={})
     notes = Notes()
     joiner = Joiner(notes, Limits(quiet_s=quiet, longest_s=longest), tenant=tenant, instructions=instructions)
+    ended_well = False
     try:
         asyncio.run(_fed(configured, joiner, notes, topic or [], listen, token_file))
+        ended_well = True
     finally:
-        for line in (*told_of("otel", notes), *joiner.seen.lines()):
-            say(line)
+        if ended_well or joiner.seen.sessions:  # what never began has no summary before its error
+            for line in (*told_of("otel", notes), *joiner.seen.lines()):
+                say(line)
 
 
 async def _fed(

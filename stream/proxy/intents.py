@@ -37,6 +37,17 @@ class Intent:
         self._known = self._said
         return self._said
 
+    @property
+    def lack(self) -> str:
+        """Why nothing is known of what was asked, and the mend."""
+        if self._path is None:
+            return "--intent, --intent-file, DRIFTLINE_INTENT"
+        try:
+            with self._path.open("rb"):
+                return f"{self._path} is empty: write the user's words into it"
+        except OSError as error:
+            return f"{self._path}: {error.strerror}; write the user's words into it"
+
     def _look(self) -> None:
         """Read the file where it changed; while it is away or empty, what was said last holds."""
         if self._path is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +58,15 @@ def receiver(settings: Settings, log: Path, *options: str) -> tuple[Worker, int]
     match = found.search(log.read_bytes())
     assert match is not None
     return otel, int(match[1])
+
+
+def test_a_port_that_is_taken_is_the_one_thing_said(settings: Settings, tmp_path: Path) -> None:
+    log = tmp_path / "otel.log"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        otel = Worker(settings, log, (*OTEL, "--port", str(taken.getsockname()[1])))
+        assert otel.process.wait(90) == 2
+    assert b"in use" in log.read_bytes()
+    assert b"coverage" not in log.read_bytes()
 
 
 def test_a_traced_agent_that_pays_what_a_mail_asks_for_is_revoked(settings: Settings, tmp_path: Path) -> None:

@@ -656,6 +656,7 @@ def test_over_http_a_request_is_bounded() -> None:
         (("--by", "ada"), "--feedback-key and --by go together"),
         (("--http", "--feedback-key", "{key}", "--by", "ada"), "takes a token"),
         (("--port", "9"), "--host, --port and --name go with --http"),
+        (("--token-file", "token"), "go with --http: over standard input and output they protect nothing"),
         (("--feedback-key", "{none}", "--by", "ada"), "--feedback-key"),
         (("--feedback-key", "{key}", "--by", "a\nb"), "--by is no name"),
     ],

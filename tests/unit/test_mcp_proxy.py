@@ -768,7 +768,8 @@ def test_a_file_s_words_are_the_intent_from_when_they_stand_there_and_amend_it_w
         world.calls(5, "send")
         await world.answered(5)
 
-    proxied(client, during, Intent(path=path))
+    world = proxied(client, during, Intent(path=path))
+    assert [f"{path}: No such file or directory" in each for each in world.said] == [True]
     client.flush(10)
     said = [(each["type"], each["intent"]["text"]) for each in bus.documents() if "intent" in each]
     assert said == [
