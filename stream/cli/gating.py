@@ -79,8 +79,8 @@ def serve(
     try:
         from stream.bridge.configuration import read_as
         from stream.console.serving import Listen
+        from stream.gate.callers import Callers
         from stream.gate.configuration import Configuration
-        from stream.gate.front import Callers
     except ImportError as error:
         mend = (
             "pip install ./client"

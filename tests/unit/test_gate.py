@@ -30,8 +30,9 @@ from stream.bridge.configuration import read_as
 from stream.cli.main import app
 from stream.console.serving import Listen, bound_to, served
 from stream.gate import acs, acs_integrity
+from stream.gate.callers import Callers
 from stream.gate.configuration import Configuration
-from stream.gate.front import WIRES, Callers, Front, Parts
+from stream.gate.front import WIRES, Front, Parts
 from stream.gate.reading import MAX_DEPTH, strict_json
 from stream.gate.sessions import Full, Gate, Kept
 from tests.gate import METHODS, SECRET, Agent, evaluation, head, is_sealed
