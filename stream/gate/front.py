@@ -21,6 +21,8 @@ from stream.gate.acs_envelope import INVALID_REQUEST
 from stream.gate.authzen import BadRequest, Decider, metadata
 from stream.gate.callers import Callers, Stranger
 from stream.gate.configuration import Configuration, WireName
+from stream.gate.extmcp import STANDARD as EXTMCP
+from stream.gate.extmcp import Processor
 from stream.gate.sessions import Gate, Tasks
 
 BODY_S = 10.0
@@ -47,11 +49,12 @@ class Swept(Protocol):
 
 
 class Wire(NamedTuple):
-    """A wire as it is served."""
+    """A wire as it is served: at `routes`, or by `processor` over gRPC."""
 
     standard: str
     routes: list[Route]
     keeps: Swept
+    processor: Processor | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,12 @@ def _authzen(parts: Parts) -> Wire:
     return Wire("AuthZEN Authorization API 1.0", routes, tasks)
 
 
-WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {"acs": _acs, "authzen": _authzen}
+def _extmcp(parts: Parts) -> Wire:
+    tasks = parts.tasks()
+    return Wire(EXTMCP, [], tasks, Processor(parts.gate, tasks, parts.configuration.limits.body_bytes))
+
+
+WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {"acs": _acs, "authzen": _authzen, "extmcp": _extmcp}
 """Every wire. A new one is a module beside these, and a line here and in `configuration.WireName`."""
 
 

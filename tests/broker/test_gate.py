@@ -19,7 +19,7 @@ import pytest
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
-from tests.gate import SECRET, Agent, evaluation, is_sealed
+from tests.gate import SECRET, Agent, Gateway, evaluation, is_sealed
 
 pytestmark = [
     pytest.mark.broker,
@@ -52,12 +52,13 @@ def begun(environment: dict[str, str], folder: Path, *command: str) -> tuple[sub
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("gate")
     (folder / "acs.key").write_bytes(SECRET)
     (folder / "token").write_text(TOKEN)
     (folder / "gate.yaml").write_text(
-        f"on_silence: raise\nwait_ms: 30000\ntenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
+        f"on_silence: raise\nwait_ms: 30000\nwires: [acs, authzen, extmcp]\n"
+        f"tenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
     )
     with EmbeddedBroker() as broker:
         with warnings.catch_warnings():
@@ -73,17 +74,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running: list[subprocess.Popen[bytes]] = []
         try:
             running.append(begun(environment, folder, "worker", "--mode", "enforce")[0])
-            process, ready = begun(
-                environment, folder, "gate", "serve", "--config", str(folder / "gate.yaml"), "--port", "0"
-            )
+            process, said = begun(
+                environment, folder, "gate", "serve", "--config", str(folder / "gate.yaml"), "--port", "0", "--rpc-port", "0"
+            )  # fmt: skip
             running.append(process)
-            yield ready.partition(" is at ")[2].partition(",")[0]
+            yield said
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         finally:
             for each in running:
                 each.kill()
                 each.wait()
+
+
+@pytest.fixture(scope="module")
+def address(ready: str) -> str:
+    return ready.partition(" is at ")[2].partition(",")[0]
 
 
 def post(url: str, body: Any, **headers: str) -> Any:
@@ -149,3 +155,29 @@ def test_over_authzen(address: str) -> None:
                 break
     assert found[-1] == (ATTACK, False)
     assert {decision for _, decision in found[:-1]} == {True}
+
+
+def test_over_extmcp(ready: str) -> None:
+    gateway = Gateway(ready.partition("extmcp: ")[2].partition(" at ")[2].partition(";")[0], token=TOKEN)
+    found, calls, said = [], {}, {"session_id": "hr-1", "user": "ada@example.com"}
+    for event in events():
+        if event["type"] == "session.declared":
+            listed = [{**each, "inputSchema": each.get("parameters", {})} for each in event.get("tools", [])]
+            said["intent"] = event["intent"]["text"]
+            assert gateway.shows("tools/list", {"tools": listed}, **said).passes
+        elif event["type"] == "tool.called":
+            answer = gateway.calls(event["tool"], event["arguments"], **said)
+            found.append((event["tool"], answer.passes))
+            calls[event["call_id"]] = answer
+            if event["tool"] == ATTACK:
+                assert answer.code == 1
+                assert answer.data["driftline"]["decision_id"]
+                assert "intent" in answer.reason
+                break
+        elif event["type"] == "tool.returned":
+            result = {"content": [{"type": "text", "text": json.dumps(event["result"])}]}
+            assert gateway.shows("tools/call", result, call_id=calls[event["call_id"]].kept[1], **said).passes
+    gateway.channel.close()
+    assert found[-1] == (ATTACK, False)
+    assert {passes for _, passes in found[:-1]} == {True}
+    assert len(found) > 2

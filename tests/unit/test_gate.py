@@ -88,10 +88,9 @@ class Running:
             Client("nowhere:9", on_silence=loaded.posture(), wait_s=wait_s)
         )
         assert self.client.ready(10)
+        self.configuration, self.callers = loaded, Callers(loaded)
         gate = Gate(self.client, loaded.posture(), wait_s)
-        parts = Parts(
-            gate, loaded, Callers(loaded), f"http://{HOST}", lambda: self.now_s, lambda: self.rising_s
-        )
+        parts = Parts(gate, loaded, self.callers, f"http://{HOST}", lambda: self.now_s, lambda: self.rising_s)
         self.front = Front(parts, {HOST})
         self.http = self._stack.enter_context(TestClient(self.front.app, base_url=f"http://{HOST}"))
 
