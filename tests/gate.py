@@ -15,6 +15,7 @@ import grpc
 
 SECRET = b"an-agent-and-its-guardian-share-this-secret"
 """Of the tenant of tests."""
+ENFORCES, WATCHES = "driftline", "driftline-audit"
 SERVICE = "/agentgateway.dev.ext_mcp.ExtMcp"
 MCP_SESSION = "an-id-of-a-session-that-whoever-has-it-may-use"
 

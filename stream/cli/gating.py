@@ -78,7 +78,7 @@ def serve(
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """Answer agents' hosts and gateways until Ctrl-C: may this call run? OWASP Agent Control Standard, AuthZEN, agentgateway's ExtMCP.
+    """Answer agents' hosts and gateways until Ctrl-C: may this call run? OWASP Agent Control Standard, AuthZEN, agentgateway's ExtMCP, MCP interceptors.
 
     Each call is told to the worker over Kafka, and its decision is the answer. While Kafka is away each call meets silence, and /readyz
     says so. The end of the gate ends no agent's session.

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from models.errors import ConfigError
 from stream.bridge.providers.settings import Part
 
-WireName = Literal["acs", "authzen", "extmcp"]
+WireName = Literal["acs", "authzen", "extmcp", "interceptors"]
 SHORTEST_SECRET = 32
 """Bytes of a secret that signs, at least."""
 

@@ -12,7 +12,6 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -32,8 +31,6 @@ LATE = ("tasks/get", "tasks/result")
 MUXED = "_"
 """Stands between server and tool where a gateway lists the tools of several servers."""
 MAX_METHOD, MAX_SERVICES, MAX_LISTED, MAX_SESSION = 256, 256, 1_000, 8_192
-MAX_ASKING = 1_000
-"""Calls that wait for their decisions at once."""
 QUICK = 65_536
 """Bytes of parameters or of a result that are read at once."""
 NO_SESSION = (
@@ -64,7 +61,6 @@ class Processor:
 
     def __init__(self, gate: Gate, tasks: Tasks, body_bytes: int) -> None:
         self._gate, self._tasks, self._body_bytes = gate, tasks, body_bytes
-        self._asking: set[asyncio.Task[Ruling]] = set()
         self._told: set[str] = set()
 
     async def request(self, tenant: str, raw: bytes) -> bytes:
@@ -104,24 +100,8 @@ class Processor:
             raise Unfit(NO_SESSION)
         if isinstance(task, Ruling):
             return worded(task)
-        if len(self._asking) >= MAX_ASKING:
-            return refused(
-                REQUEST, Code.RESOURCE_EXHAUSTED, f"{MAX_ASKING:,} calls wait for decisions already"
-            )
         tool, name = _as_listed(task, message, asked.tool), secrets.token_hex(16)
-        asking = asyncio.create_task(self._gate.ask(task, tool, asked.arguments, name))
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
-        try:
-            ruling = await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            asking.add_done_callback(partial(self._unheard, task, name))
-            raise
-        return worded(ruling, name)
-
-    def _unheard(self, task: Task, name: str, asking: asyncio.Task[Ruling]) -> None:
-        if not asking.cancelled() and asking.exception() is None:
-            self._gate.unheard(task, name)
+        return worded(await self._gate.heard(task, tool, asked.arguments, name), name)
 
     async def _asked(self, message: Any) -> _Asked:
         raw, method = message.mcp_request, message.method
@@ -232,5 +212,5 @@ def worded(ruling: Ruling, name: str = "") -> Any:
     if ruling.word == "allow":
         return passed(REQUEST, {CALL: name})
     data = json.dumps({"driftline": ruling.facts()}).encode()
-    code = Code.RESOURCE_EXHAUSTED if ruling.code == "sessions_full" else Code.PERMISSION_DENIED
+    code = Code.RESOURCE_EXHAUSTED if ruling.code in ("sessions_full", "too_many") else Code.PERMISSION_DENIED
     return refused(REQUEST, code, ruling.why or "it was not decided", data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -23,6 +25,9 @@ from stream.gate.callers import Callers, Stranger
 from stream.gate.configuration import Configuration, WireName
 from stream.gate.extmcp import STANDARD as EXTMCP
 from stream.gate.extmcp import Processor
+from stream.gate.interceptor_server import Endpoint
+from stream.gate.interceptors import STANDARD as INTERCEPTORS
+from stream.gate.interceptors import Interceptors
 from stream.gate.sessions import Gate, Tasks
 
 BODY_S = 10.0
@@ -49,12 +54,13 @@ class Swept(Protocol):
 
 
 class Wire(NamedTuple):
-    """A wire as it is served: at `routes`, or by `processor` over gRPC."""
+    """A wire as it is served: at `routes`, which need `running` meanwhile, or by `processor` over gRPC."""
 
     standard: str
     routes: list[Route]
     keeps: Swept
     processor: Processor | None = None
+    running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,24 @@ def _extmcp(parts: Parts) -> Wire:
     return Wire(EXTMCP, [], tasks, Processor(parts.gate, tasks, parts.configuration.limits.body_bytes))
 
 
-WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {"acs": _acs, "authzen": _authzen, "extmcp": _extmcp}
+def _interceptors(parts: Parts) -> Wire:
+    def tenant(scope: Scope) -> str:
+        return parts.callers.tenant(Headers(scope=scope).get("authorization", ""))
+
+    tasks, program = parts.tasks(), version("driftline")
+    made = Interceptors(parts.gate, tasks, program)
+    endpoint = Endpoint(made, tenant, program, parts.configuration.limits.body_bytes)
+    return Wire(
+        INTERCEPTORS, [Route("/mcp", endpoint, methods=["POST"])], tasks, running=endpoint.manager.run
+    )
+
+
+WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {
+    "acs": _acs,
+    "authzen": _authzen,
+    "extmcp": _extmcp,
+    "interceptors": _interceptors,
+}
 """Every wire. A new one is a module beside these, and a line here and in `configuration.WireName`."""
 
 
@@ -156,7 +179,15 @@ class Front:
         routes = [route for wire in self.wires.values() for route in wire.routes]
         routes += [Route("/healthz", self._health), Route("/readyz", self._ready)]
         handlers: dict[Any, Any] = {Stranger: _stranger, Exception: _failed}
-        self.app: ASGIApp = _Door(Starlette(routes=routes, exception_handlers=handlers), hosts)
+        made = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._running)
+        self.app: ASGIApp = _Door(made, hosts)
+
+    @asynccontextmanager
+    async def _running(self, _: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as wires:
+            for wire in self.wires.values():
+                await wires.enter_async_context(wire.running())
+            yield
 
     async def swept(self) -> None:
         """End what is idle, for ever."""

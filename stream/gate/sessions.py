@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from driftline_client import (
@@ -30,6 +32,8 @@ MAX_DESCRIPTION = 4_000
 """Characters that are told of the description of a tool that is too large."""
 MAX_OPEN = 1_000
 """Calls of a session whose results may still come; the oldest are forgotten first."""
+MAX_ASKING = 1_000
+"""Calls that wait for their decisions at once, of wires whose callers may give up waiting."""
 ENDED_IDLE = "idle at the gate"
 UNHEARD = "whoever asked for it no longer waited for the decision"
 
@@ -201,6 +205,7 @@ class Gate:
 
     def __init__(self, client: Client, posture: Posture, wait_s: float) -> None:
         self.client, self._posture, self.wait_s = client, posture, wait_s
+        self._asking: set[asyncio.Task[Ruling]] = set()
 
     def ended(self, task: Task, reason: str = ENDED_IDLE) -> None:
         """The task is over."""
@@ -264,8 +269,37 @@ class Gate:
             task.session.not_run(call, UNHEARD)
             task.n_mixed += 1
 
-    async def ask(self, task: Task, tool: str, arguments: Mapping[str, Any], name: str) -> Ruling:
-        """Tell of a call before it runs, and wait for what is decided; `name`: under which its result will come."""
+    async def heard(
+        self, task: Task, tool: str, arguments: Mapping[str, Any], name: str, *, whatever: bool = False
+    ) -> Ruling:
+        """As `ask`, for whoever may give up waiting: what is decided then reaches nobody."""
+        if len(self._asking) >= MAX_ASKING:
+            return Ruling("deny", "too_many", f"{MAX_ASKING:,} calls wait for decisions already")
+        asking = asyncio.create_task(self.ask(task, tool, arguments, name, whatever=whatever))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(partial(self._gave_up, task, name))
+            raise
+
+    def _gave_up(self, task: Task, name: str, asking: asyncio.Task[Ruling]) -> None:
+        if not asking.cancelled() and asking.exception() is None:
+            self.unheard(task, name)
+
+    async def ask(
+        self, task: Task, tool: str, arguments: Mapping[str, Any], name: str, *, whatever: bool = False
+    ) -> Ruling:
+        """Tell of a call before it runs, and wait for what is decided.
+
+        Parameters
+        ----------
+        name : str
+            Under which its result will come.
+        whatever : bool
+            It runs whatever is decided.
+        """
         try:
             call = task.session.call(tool, arguments)
         except (TypeError, ValueError) as error:
@@ -273,7 +307,7 @@ class Gate:
         except RuntimeError:
             return Ruling("deny", "session_over", f"{tool} was not run: its session is over; begin a new one")
         ruling = await self._ruled(task.session, call)
-        if ruling.word == "allow":
+        if ruling.word == "allow" or whatever:
             task.open[name] = call
             if len(task.open) > MAX_OPEN:
                 task.open.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,14 +13,18 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import httpx2
+import mcp_types
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
-from tests.gate import SECRET, Agent, Gateway, evaluation, is_sealed
+from tests.gate import ENFORCES, SECRET, Agent, Gateway, evaluation, is_sealed
 
 pytestmark = [
     pytest.mark.broker,
@@ -57,7 +62,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "acs.key").write_bytes(SECRET)
     (folder / "token").write_text(TOKEN)
     (folder / "gate.yaml").write_text(
-        f"on_silence: raise\nwait_ms: 30000\nwires: [acs, authzen, extmcp]\n"
+        f"on_silence: raise\nwait_ms: 30000\nwires: [acs, authzen, extmcp, interceptors]\n"
         f"tenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
     )
     with EmbeddedBroker() as broker:
@@ -181,3 +186,61 @@ def test_over_extmcp(ready: str) -> None:
     assert found[-1] == (ATTACK, False)
     assert {passes for _, passes in found[:-1]} == {True}
     assert len(found) > 2
+
+
+class _Listing(mcp_types.Request[dict[str, Any], Literal["interceptors/list"]]):
+    method: Literal["interceptors/list"] = "interceptors/list"
+
+
+class _Invoking(mcp_types.Request[dict[str, Any], Literal["interceptor/invoke"]]):
+    method: Literal["interceptor/invoke"] = "interceptor/invoke"
+
+
+class _Said(mcp_types.Result, extra="allow"):
+    pass
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_over_interceptors_with_the_sdk_s_client(address: str, mode: Any) -> None:
+    found = asyncio.run(intercepted(f"{address}/mcp", mode))
+    assert found[-1] == (ATTACK, False)
+    assert {valid for _, valid in found[:-1]} == {True}
+    assert len(found) > 2
+
+
+async def intercepted(url: str, mode: Any) -> list[tuple[str, bool]]:
+    found: list[tuple[str, bool]] = []
+    config: dict[str, Any] = {}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        listed = await client.session.send_request(_Listing(params={}), _Said)
+        assert next(each["name"] for each in listed.model_extra["interceptors"]) == ENFORCES
+
+        async def invoke(phase: str, event: str, payload: Any) -> dict[str, Any]:
+            params = {"name": ENFORCES, "event": event, "phase": phase, "payload": payload, "config": config}
+            context = {"sessionId": f"hr-{mode}", "principal": {"type": "user", "id": "ada"}}
+            said = await client.session.send_request(_Invoking(params=params | {"context": context}), _Said)
+            return dict(said.model_extra)
+
+        for event in events():
+            if event["type"] == "session.declared":
+                config["intent"] = event["intent"]["text"]
+                tools = [
+                    {**each, "inputSchema": each.get("parameters", {})} for each in event.get("tools", [])
+                ]
+                assert (await invoke("response", "tools/list", {"tools": tools}))["valid"]
+            elif event["type"] == "tool.called":
+                call = {"name": event["tool"], "arguments": event["arguments"]}
+                result = await invoke("request", "tools/call", call)
+                found.append((event["tool"], result["valid"]))
+                assert result["info"]["driftline"]["decision_id"]
+                if event["tool"] == ATTACK:
+                    assert result["severity"] == "error"
+                    break
+            elif event["type"] == "tool.returned":
+                content = {"content": [{"type": "text", "text": json.dumps(event["result"])}]}
+                assert (await invoke("response", "tools/call", content))["valid"]
+    return found

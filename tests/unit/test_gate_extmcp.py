@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError
 from stream.console.serving import Listen
-from stream.gate import extmcp, rpc, sessions
+from stream.gate import rpc, sessions
 from stream.gate.callers import Callers
 from stream.gate.extmcp_messages import read, strange
 from stream.gate.rpc import listening
@@ -329,7 +329,7 @@ def test_sessions_are_bounded(gateway: Any) -> None:
 
 
 def test_calls_that_wait_are_bounded(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extmcp, "MAX_ASKING", 1)
+    monkeypatch.setattr(sessions, "MAX_ASKING", 1)
     gate, at = gateway()
     waits = threading.Event()
     gate.bus.decides = lambda event: (waits.set(), None)[1]
@@ -350,7 +350,7 @@ def test_a_fault_of_ours_is_no_pass(
 ) -> None:
     _, at = gateway(on_silence="allow")
 
-    async def breaks(*_: Any) -> None:
+    async def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("never mind")
 
     monkeypatch.setattr(sessions.Gate, "ask", breaks)
