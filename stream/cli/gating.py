@@ -160,7 +160,7 @@ async def _serve(
                     most = loaded.limits.message_bytes
                     there = replace(listen, port=rpc_port)
                     taken = await rpc.enter_async_context(listening(there, callers, wire.processor, most))
-                    places[name] = f" at {listen.host}:{taken}"
+                    places[name] = f" at {taken}"
             wires = "; ".join(
                 f"{name}: {wire.standard}{places.get(name, '')}" for name, wire in front.wires.items()
             )

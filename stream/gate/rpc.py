@@ -55,8 +55,8 @@ async def _stranger(_: bytes, context: Any) -> None:
 @asynccontextmanager
 async def listening(
     listen: Listen, callers: Callers, processor: Processor, message_bytes: int
-) -> AsyncIterator[int]:
-    """Serve ExtMCP while the block runs; gives the port.
+) -> AsyncIterator[str]:
+    """Serve ExtMCP while the block runs; gives its address.
 
     Raises
     ------
@@ -94,7 +94,7 @@ async def listening(
         raise ConfigError(f"{host}:{listen.port} cannot be listened on: take another --rpc-port") from error
     await server.start()
     try:
-        yield int(port)
+        yield f"{host}:{port}"
     finally:
         await server.stop(STOP_S)
 

@@ -48,8 +48,8 @@ def served(gate: Running, listen: Listen | None = None, callers: Callers | None 
     async def serving() -> None:
         place = listen or Listen(port=0, what="gate", knows_callers=True)
         most = gate.configuration.limits.message_bytes
-        async with listening(place, callers or gate.callers, wire.processor, most) as port:  # type: ignore[arg-type]
-            found.extend((port, asyncio.get_running_loop()))
+        async with listening(place, callers or gate.callers, wire.processor, most) as address:  # type: ignore[arg-type]
+            found.extend((address, asyncio.get_running_loop()))
             stands.set()
             await stop.wait()
 
@@ -60,7 +60,7 @@ def served(gate: Running, listen: Listen | None = None, callers: Callers | None 
         if not found:
             running.result()
         try:
-            yield f"127.0.0.1:{found[0]}"
+            yield found[0]
         finally:
             found[1].call_soon_threadsafe(stop.set)
             running.result(20)
