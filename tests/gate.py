@@ -1,4 +1,4 @@
-"""An observed agent and a caller of AuthZEN, for tests of the gate; what they sign shares no code with the gate."""
+"""An observed agent, a caller of AuthZEN and a gateway that speaks ExtMCP, for tests of the gate; nothing here shares code with it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import hmac
 import json
 import uuid
 from datetime import UTC, datetime
+from struct import pack
 from typing import Any
+
+import grpc
 
 SECRET = b"an-agent-and-its-guardian-share-this-secret"
 """Of the tenant of tests."""
+ENFORCES, WATCHES = "driftline", "driftline-audit"
+SERVICE = "/agentgateway.dev.ext_mcp.ExtMcp"
+MCP_SESSION = "an-id-of-a-session-that-whoever-has-it-may-use"
 
 
 def form(value: Any) -> bytes:
@@ -131,3 +137,122 @@ def evaluation(tool: str = "pay", session: str | None = "s-1", **more: Any) -> d
         "resource": {"type": "tool", "id": tool},
         "context": context | more,
     }
+
+
+def field(number: int, *values: str | bytes | int) -> bytes:
+    """A field of a message in protobuf's own bytes, once for each value."""
+    found = b""
+    for value in values:
+        if isinstance(value, int):
+            found += _varint(number << 3) + _varint(value)
+        else:
+            raw = value.encode() if isinstance(value, str) else value
+            found += _varint(number << 3 | 2) + _varint(len(raw)) + raw
+    return found
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def fields(raw: bytes) -> dict[int, Any]:
+    """What a message in protobuf says, by the numbers of its fields; the last of each."""
+    found: dict[int, Any] = {}
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (raw[at] & 127) << shift
+            shift, at = shift + 7, at + 1
+            if raw[at - 1] < 128:
+                return value
+
+    while at < len(raw):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            found[number] = varint()
+        else:
+            assert kind == 2
+            size = varint()
+            found[number], at = raw[at : at + size], at + size
+    return found
+
+
+def struct(**texts: str | float) -> bytes:
+    """A ``google.protobuf.Struct`` of texts, and of numbers that are whole bytes long."""
+    return b"".join(
+        field(1, field(1, name) + field(2, field(3, value) if isinstance(value, str) else _double(value)))
+        for name, value in texts.items()
+    )
+
+
+def _double(value: float) -> bytes:
+    return b"\x11" + pack("<d", value)
+
+
+def mcp_message(method: str, body: Any, *services: str, **metadata: Any) -> bytes:
+    """A request or a result as agentgateway v1.5.0 shows it; `body`: as JSON, or the bytes themselves."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return field(1, *services) + field(2, method) + field(3, struct(**metadata)) + field(4, raw)
+
+
+class Answered:
+    """What a processor of ExtMCP answered."""
+
+    def __init__(self, raw: bytes) -> None:
+        said = fields(raw)
+        assert (1 in said) != (3 in said)
+        error = fields(said.get(3, b""))
+        self.passes, self.code = 1 in said, error.get(1, 0)
+        self.reason = error.get(2, b"").decode()
+        self.data = json.loads(error[3]) if 3 in error else None
+        kept = fields(fields(said[5])[1]) if 5 in said else {}
+        self.kept = (kept[1].decode(), fields(kept[2])[3].decode()) if kept else None
+
+
+class Gateway:
+    """What agentgateway does with a processor: one channel, and the answers."""
+
+    def __init__(
+        self, address: str, credentials: Any = None, token: str | None = None, *, alone: bool = False
+    ) -> None:
+        options = (("grpc.use_local_subchannel_pool", int(alone)),)
+        self.channel = (
+            grpc.insecure_channel(address, options)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, options)
+        )
+        self._headers = None if token is None else [("authorization", f"Bearer {token}")]
+
+    def ask(self, method: str, raw: bytes, timeout: float = 20, **more: Any) -> Answered:
+        """The answer to the bytes of a message; `grpc.RpcError` where there is none."""
+        return Answered(
+            self.channel.unary_unary(f"{SERVICE}/{method}")(
+                raw, timeout=timeout, metadata=self._headers, **more
+            )
+        )
+
+    def calls(
+        self, tool: Any, arguments: Any = None, server: str = "bank", timeout: float = 20, **metadata: Any
+    ) -> Answered:
+        """A call, before it reaches its server."""
+        told = {
+            "session_id": MCP_SESSION,
+            "user": "ada",
+            "agent": "payer",
+            "intent": "Pay invoice 17.",
+        } | metadata
+        told = {name: value for name, value in told.items() if value is not None}
+        params = {"name": tool, "arguments": {} if arguments is None else arguments}
+        return self.ask("CheckRequest", mcp_message("tools/call", params, server, **told), timeout)
+
+    def shows(self, method: str, result: Any, *servers: str, **metadata: Any) -> Answered:
+        """What came back."""
+        told = {"session_id": MCP_SESSION, "user": "ada"} | metadata
+        return self.ask("CheckResponse", mcp_message(method, result, *(servers or ("bank",)), **told))

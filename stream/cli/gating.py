@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +17,10 @@ from stream.cli.terminal import say
 
 if TYPE_CHECKING:
     from stream.console.serving import Listen
+    from stream.gate.callers import Callers
     from stream.gate.configuration import Configuration
 
-HOST, PORT = "127.0.0.1", 8802
+HOST, PORT, RPC_PORT = "127.0.0.1", 8802, 8804
 READY_S = 10.0
 """How long the start waits until decisions are read."""
 FLUSH_S = 10.0
@@ -46,6 +49,12 @@ def serve(
         str, typer.Option(help="Where to listen. Beyond loopback it takes TLS, and tokens or --client-ca.")
     ] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    rpc_port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="Of the wire extmcp, which is gRPC; under the same rules as --port."
+        ),
+    ] = RPC_PORT,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,7 +78,7 @@ def serve(
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """Answer agents' hosts and gateways until Ctrl-C: may this call run? OWASP Agent Control Standard and AuthZEN.
+    """Answer agents' hosts and gateways until Ctrl-C: may this call run? OWASP Agent Control Standard, AuthZEN, agentgateway's ExtMCP, MCP interceptors.
 
     Each call is told to the worker over Kafka, and its decision is the answer. While Kafka is away each call meets silence, and /readyz
     says so. The end of the gate ends no agent's session.
@@ -79,8 +88,8 @@ def serve(
     try:
         from stream.bridge.configuration import read_as
         from stream.console.serving import Listen
+        from stream.gate.callers import Callers
         from stream.gate.configuration import Configuration
-        from stream.gate.front import Callers
     except ImportError as error:
         mend = "pip install ./client" if error.name == "driftline_client" else brings("gate")
         raise ConfigError(f"driftline gate needs {error.name}: {mend}") from error
@@ -104,16 +113,17 @@ def serve(
         host, port, names, None, certificate, key, "gate", client_ca_file=client_ca, knows_callers=True
     ).checked()
     logs.configure(configured.log_format, verbose=False, fixed={})
-    asyncio.run(_serve(configured.kafka(), configured.prefix, loaded, listen, callers))
+    asyncio.run(_serve(configured.kafka(), configured.prefix, loaded, listen, rpc_port, callers))
 
 
 async def _serve(
-    kafka: dict[str, Any], prefix: str, loaded: Configuration, listen: Listen, callers: Any
+    kafka: dict[str, Any], prefix: str, loaded: Configuration, listen: Listen, rpc_port: int, callers: Callers
 ) -> None:
     from driftline_client import Client
 
     from stream.console.serving import bound_to, served
     from stream.gate.front import Front, Parts
+    from stream.gate.rpc import listening
     from stream.gate.sessions import Gate
     from stream.shell.clients import told_to_stop
 
@@ -139,8 +149,18 @@ async def _serve(
             say(
                 f"WARNING: decisions are not read yet; until they are each call meets silence ({address}/readyz says when)"
             )
-        wires = "; ".join(f"{name}: {wire.standard}" for name, wire in front.wires.items())
-        say(f"ready: the gate is at {address}, {wires}; Ctrl-C ends it")
-        await served(front.app, listen, bound, front.swept(), stop)
+        async with AsyncExitStack() as rpc:
+            places = {}
+            for name, wire in front.wires.items():
+                if wire.processor is not None:
+                    most = loaded.limits.message_bytes
+                    there = replace(listen, port=rpc_port)
+                    taken = await rpc.enter_async_context(listening(there, callers, wire.processor, most))
+                    places[name] = f" at {taken}"
+            wires = "; ".join(
+                f"{name}: {wire.standard}{places.get(name, '')}" for name, wire in front.wires.items()
+            )
+            say(f"ready: the gate is at {address}, {wires}; Ctrl-C ends it")
+            await served(front.app, listen, bound, front.swept(), stop)
     finally:
         await asyncio.to_thread(client.close, FLUSH_S)

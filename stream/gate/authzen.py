@@ -10,9 +10,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from stream.gate.configuration import Limits
 from stream.gate.reading import strict_json
-from stream.gate.sessions import Full, Gate, Kept, Ruling, Task
+from stream.gate.sessions import Gate, Ruling, Tasks
 
 MAX_EVALUATIONS = 50
 """Calls of one request."""
@@ -42,34 +41,11 @@ class Asked(NamedTuple):
     arguments: dict[str, Any]
 
 
-class _Known(NamedTuple):
-    task: Task
-    subject: tuple[str, str]
-
-
 class Decider:
-    """A policy decision point: it answers evaluations of access.
+    """A policy decision point: it answers evaluations of access."""
 
-    Parameters
-    ----------
-    rising_s : callable
-        A clock that only rises.
-    """
-
-    def __init__(self, gate: Gate, limits: Limits, rising_s: Callable[[], float]) -> None:
-        self._gate = gate
-        self._known: Kept[_Known] = Kept(
-            limits.sessions, limits.idle_s, rising_s, lambda known: gate.ended(known.task)
-        )
-
-    @property
-    def n_sessions(self) -> int:
-        """How many are known."""
-        return len(self._known)
-
-    def sweep(self) -> None:
-        """End what is idle."""
-        self._known.sweep()
+    def __init__(self, gate: Gate, tasks: Tasks) -> None:
+        self._gate, self._tasks = gate, tasks
 
     async def evaluation(self, tenant: str, raw: bytes) -> dict[str, Any]:
         """The answer to one evaluation. Raises `BadRequest`."""
@@ -113,7 +89,8 @@ class Decider:
         if isinstance(asked, Ruling):
             return told(asked)
         try:
-            task = self._task(tenant, asked)
+            agent = {"id": asked.agent, "user": asked.subject[1]}
+            task = self._tasks.of(tenant, asked.session_id, asked.subject, agent, asked.intent)
             if isinstance(task, Ruling):
                 return told(task)
             # Nobody tells results over this wire: the name is only to be one.
@@ -121,25 +98,6 @@ class Decider:
         except (TypeError, ValueError) as error:
             ruling = Ruling("deny", "not_taken", f"the contract does not take this: {error}")
         return told(ruling)
-
-    def _task(self, tenant: str, asked: Asked) -> Task | Ruling:
-        known = self._known.get(tenant, asked.session_id)
-        if known is None:
-            agent = {"id": asked.agent, "user": asked.subject[1]}
-            task = self._gate.begin(tenant, asked.session_id, agent, asked.intent)
-            try:
-                self._known.add(tenant, asked.session_id, _Known(task, asked.subject))
-            except Full as error:
-                self._gate.ended(task, "no room at the gate")
-                return Ruling("deny", "sessions_full", f"no session is taken: {error}")
-            return task
-        if known.subject != asked.subject:
-            return Ruling(
-                "deny", "subject_mismatch", "the session is another subject's; each has sessions of its own"
-            )
-        if asked.intent and asked.intent != known.task.intent:
-            known.task.says(asked.intent)
-        return known.task
 
 
 def _object(raw: bytes) -> dict[str, Any]:

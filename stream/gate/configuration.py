@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from models.errors import ConfigError
 from stream.bridge.providers.settings import Part
 
-WireName = Literal["acs", "authzen"]
+WireName = Literal["acs", "authzen", "extmcp", "interceptors"]
 SHORTEST_SECRET = 32
 """Bytes of a secret that signs, at least."""
 
@@ -69,11 +69,14 @@ class Limits(Part):
         After which a session is ended.
     body_bytes : int
         Of a request.
+    message_bytes : int
+        Of a message of ExtMCP, with the answer that it shows.
     """
 
     sessions: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     idle_s: Annotated[float, Field(ge=1)] = 3_600.0
     body_bytes: Annotated[int, Field(ge=1_024, le=16_777_216)] = 1_048_576
+    message_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
 
 
 class Configuration(Part):

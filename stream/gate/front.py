@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -17,13 +18,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.errors import ConfigError
-from stream.console.guard import token_in
 from stream.gate.acs import Guardian
 from stream.gate.acs_envelope import INVALID_REQUEST
 from stream.gate.authzen import BadRequest, Decider, metadata
+from stream.gate.callers import Callers, Stranger
 from stream.gate.configuration import Configuration, WireName
-from stream.gate.sessions import Gate
+from stream.gate.extmcp import STANDARD as EXTMCP
+from stream.gate.extmcp import Processor
+from stream.gate.interceptor_server import Endpoint
+from stream.gate.interceptors import STANDARD as INTERCEPTORS
+from stream.gate.interceptors import Interceptors
+from stream.gate.sessions import Gate, Tasks
 
 BODY_S = 10.0
 """How long a request's body may take."""
@@ -35,57 +40,6 @@ MAX_REQUEST_ID = 256
 OPEN = ("/healthz", "/readyz")
 """Paths for probes, which know no token and no name."""
 _log = logging.getLogger("driftline.gate")
-
-
-class Stranger(Exception):
-    """Nobody that is known."""
-
-
-class Callers:
-    """Whose agents a caller speaks for.
-
-    Parameters
-    ----------
-    configuration : Configuration
-        Its tokens are read at each request, so that they can be changed.
-    vouched : bool
-        Whether whoever comes is known by a certificate.
-    """
-
-    def __init__(self, configuration: Configuration, *, vouched: bool = False) -> None:
-        self._files = {
-            name: each.token_file
-            for name, each in configuration.tenants.items()
-            if each.token_file is not None
-        }
-        held = [token_in(path) for path in self._files.values()]
-        if len(set(held)) < len(held):
-            raise ConfigError("two tenants have one token; give each its own")
-        self._only = None
-        if len(configuration.tenants) == 1 and (vouched or not self._files):
-            self._only = next(iter(configuration.tenants))
-
-    def missing(self, tenants: Collection[str]) -> list[str]:
-        """Tenants for which nobody needs a token."""
-        return [name for name in tenants if name not in self._files]
-
-    def tenant(self, headers: Headers) -> str:
-        """The tenant of a token; without one the only tenant, where that has none or a certificate vouches. Raises `Stranger`."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if not scheme and self._only is not None:
-            return self._only
-        found = None
-        for name, path in self._files.items():
-            try:
-                token = token_in(path)
-            except ConfigError:
-                continue  # no token lets nobody in
-            # All are compared: how long it takes tells nothing of which one it was.
-            if hmac.compare_digest(given.strip().encode(errors="replace"), token.encode()):
-                found = name
-        if scheme.lower() != "bearer" or found is None:
-            raise Stranger
-        return found
 
 
 class Swept(Protocol):
@@ -100,11 +54,13 @@ class Swept(Protocol):
 
 
 class Wire(NamedTuple):
-    """A wire as it is served."""
+    """A wire as it is served: at `routes`, which need `running` meanwhile, or by `processor` over gRPC."""
 
     standard: str
     routes: list[Route]
     keeps: Swept
+    processor: Processor | None = None
+    running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -124,6 +80,11 @@ class Parts:
     now_s: Callable[[], float]
     rising_s: Callable[[], float]
 
+    def tasks(self) -> Tasks:
+        """The sessions of a wire whose callers name them."""
+        limits = self.configuration.limits
+        return Tasks(self.gate, limits.sessions, limits.idle_s, self.rising_s)
+
 
 def _acs(parts: Parts) -> Wire:
     secrets = parts.configuration.secrets()
@@ -135,7 +96,7 @@ def _acs(parts: Parts) -> Wire:
         named = request.path_params.get("tenant", sole)
         # Its signature says who sends a message; adapters send no token, but a wrong one is one.
         if "authorization" in request.headers:
-            tenant = parts.callers.tenant(request.headers)
+            tenant = parts.callers.tenant(request.headers["authorization"])
             if named is not None and named != tenant:
                 raise Stranger
             named = tenant
@@ -155,12 +116,13 @@ def _acs(parts: Parts) -> Wire:
 
 def _authzen(parts: Parts) -> Wire:
     limits = parts.configuration.limits
-    decider = Decider(parts.gate, limits, parts.rising_s)
+    tasks = parts.tasks()
+    decider = Decider(parts.gate, tasks)
 
     def answering(decide: Callable[[str, bytes], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
         async def asked(request: Request) -> Response:
             try:
-                tenant = parts.callers.tenant(request.headers)
+                tenant = parts.callers.tenant(request.headers.get("authorization", ""))
                 if not _is_json(request):
                     raise BadRequest("Content-Type is application/json")
                 return _json(await decide(tenant, await _body(request, limits.body_bytes)))
@@ -179,10 +141,32 @@ def _authzen(parts: Parts) -> Wire:
         Route("/access/v1/evaluations", answering(decider.evaluations), methods=["POST"]),
         Route("/.well-known/authzen-configuration", described),
     ]
-    return Wire("AuthZEN Authorization API 1.0", routes, decider)
+    return Wire("AuthZEN Authorization API 1.0", routes, tasks)
 
 
-WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {"acs": _acs, "authzen": _authzen}
+def _extmcp(parts: Parts) -> Wire:
+    tasks = parts.tasks()
+    return Wire(EXTMCP, [], tasks, Processor(parts.gate, tasks, parts.configuration.limits.body_bytes))
+
+
+def _interceptors(parts: Parts) -> Wire:
+    def tenant(scope: Scope) -> str:
+        return parts.callers.tenant(Headers(scope=scope).get("authorization", ""))
+
+    tasks, program = parts.tasks(), version("driftline")
+    made = Interceptors(parts.gate, tasks, program)
+    endpoint = Endpoint(made, tenant, program, parts.configuration.limits.body_bytes)
+    return Wire(
+        INTERCEPTORS, [Route("/mcp", endpoint, methods=["POST"])], tasks, running=endpoint.manager.run
+    )
+
+
+WIRES: Mapping[WireName, Callable[[Parts], Wire]] = {
+    "acs": _acs,
+    "authzen": _authzen,
+    "extmcp": _extmcp,
+    "interceptors": _interceptors,
+}
 """Every wire. A new one is a module beside these, and a line here and in `configuration.WireName`."""
 
 
@@ -195,7 +179,15 @@ class Front:
         routes = [route for wire in self.wires.values() for route in wire.routes]
         routes += [Route("/healthz", self._health), Route("/readyz", self._ready)]
         handlers: dict[Any, Any] = {Stranger: _stranger, Exception: _failed}
-        self.app: ASGIApp = _Door(Starlette(routes=routes, exception_handlers=handlers), hosts)
+        made = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._running)
+        self.app: ASGIApp = _Door(made, hosts)
+
+    @asynccontextmanager
+    async def _running(self, _: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as wires:
+            for wire in self.wires.values():
+                await wires.enter_async_context(wire.running())
+            yield
 
     async def swept(self) -> None:
         """End what is idle, for ever."""

@@ -17,6 +17,11 @@ def strict_json(raw: bytes) -> Any:
         found = json.loads(raw.decode(), object_pairs_hook=_once, parse_constant=_constant)
     except RecursionError as error:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from error
+    return bounded(found)
+
+
+def bounded(found: Any) -> Any:
+    """It, if it is no larger than what is looked at; else `ValueError`."""
     level: list[Any] = [found]
     n_parts = 0
     for _ in range(MAX_DEPTH):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from driftline_client import (
@@ -31,7 +33,10 @@ MAX_DESCRIPTION = 4_000
 """Characters that are told of the description of a tool that is too large."""
 MAX_OPEN = 1_000
 """Calls of a session whose results may still come; the oldest are forgotten first."""
+MAX_ASKING = 1_000
+"""Calls that wait for their decisions at once, of wires whose callers may give up waiting."""
 ENDED_IDLE = "idle at the gate"
+UNHEARD = "whoever asked for it no longer waited for the decision"
 
 K = TypeVar("K")
 _log = logging.getLogger("driftline.gate")
@@ -117,6 +122,8 @@ class Task:
         Calls that may run, by the name under which the wire tells their results.
     n_deferred : int
         Calls that were put off.
+    n_mixed : int
+        Calls whose results may still come without saying of which call they are, so that none of them can be told apart.
     """
 
     session: Session
@@ -126,6 +133,7 @@ class Task:
     tools_bytes: int = 0
     open: OrderedDict[str, Call] = field(default_factory=OrderedDict)
     n_deferred: int = 0
+    n_mixed: int = 0
 
     def says(self, text: str) -> None:
         """The user's own words: the first are the intent, later ones amend it. `ValueError`: too long for a record."""
@@ -198,6 +206,7 @@ class Gate:
 
     def __init__(self, client: Client, posture: Posture, wait_s: float) -> None:
         self.client, self._posture, self.wait_s = client, posture, wait_s
+        self._asking: set[asyncio.Task[Ruling]] = set()
 
     def ended(self, task: Task, reason: str = ENDED_IDLE) -> None:
         """The task is over."""
@@ -246,8 +255,52 @@ class Gate:
         task.session.send("tool.returned", call_id=name[:MAX_NAME], status=status, result=shown)
         return False
 
-    async def ask(self, task: Task, tool: str, arguments: Mapping[str, Any], name: str) -> Ruling:
-        """Tell of a call before it runs, and wait for what is decided; `name`: under which its result will come."""
+    def returned_unnamed(self, task: Task, result: Any, *, ok: bool) -> bool:
+        """What a call answered where the wire does not say which: it is told as that of the one that waits, or as that of none."""
+        name = next(iter(task.open)) if len(task.open) == 1 and not task.n_mixed else secrets.token_hex(8)
+        if name not in task.open:
+            task.n_mixed = max(task.n_mixed + len(task.open) - 1, 0)
+            task.open.clear()
+        return self.returned(task, name, result, ok=ok)
+
+    def unheard(self, task: Task, name: str) -> None:
+        """Nobody waited for what was decided on a call: it does not run, or it does and its result may come."""
+        call = task.open.pop(name, None)
+        if call is not None:
+            task.session.not_run(call, UNHEARD)
+            task.n_mixed += 1
+
+    async def heard(
+        self, task: Task, tool: str, arguments: Mapping[str, Any], name: str, *, whatever: bool = False
+    ) -> Ruling:
+        """As `ask`, for whoever may give up waiting: what is decided then reaches nobody."""
+        if len(self._asking) >= MAX_ASKING:
+            return Ruling("deny", "too_many", f"{MAX_ASKING:,} calls wait for decisions already")
+        asking = asyncio.create_task(self.ask(task, tool, arguments, name, whatever=whatever))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(partial(self._gave_up, task, name))
+            raise
+
+    def _gave_up(self, task: Task, name: str, asking: asyncio.Task[Ruling]) -> None:
+        if not asking.cancelled() and asking.exception() is None:
+            self.unheard(task, name)
+
+    async def ask(
+        self, task: Task, tool: str, arguments: Mapping[str, Any], name: str, *, whatever: bool = False
+    ) -> Ruling:
+        """Tell of a call before it runs, and wait for what is decided.
+
+        Parameters
+        ----------
+        name : str
+            Under which its result will come.
+        whatever : bool
+            It runs whatever is decided.
+        """
         try:
             call = task.session.call(tool, arguments)
         except (TypeError, ValueError) as error:
@@ -255,10 +308,11 @@ class Gate:
         except RuntimeError:
             return Ruling("deny", "session_over", f"{tool} was not run: its session is over; begin a new one")
         ruling = await self._ruled(task.session, call)
-        if ruling.word == "allow":
+        if ruling.word == "allow" or whatever:
             task.open[name] = call
             if len(task.open) > MAX_OPEN:
                 task.open.popitem(last=False)
+                task.n_mixed += 1
         else:  # a deferral too: nothing but its timeout ends it, and that is a denial
             decided = ruling.decision is not None and ruling.code != "abstain"
             task.session.not_run(call, NOT_RUN if decided else "nobody decided on it")
@@ -294,3 +348,58 @@ class Gate:
         reason = decision.explanation or "nothing to judge it against"
         begins = "allowed unjudged" if word == "allow" else f"{call.tool} was not run"
         return Ruling(word, "abstain", f"{begins}: {reason}", decision)
+
+
+class _Owned(NamedTuple):
+    task: Task
+    owner: Hashable
+
+
+class Tasks:
+    """Sessions to which callers give names of their own, each of one owner.
+
+    Parameters
+    ----------
+    most, idle_s, rising_s
+        As of `Kept`.
+    """
+
+    def __init__(self, gate: Gate, most: int, idle_s: float, rising_s: Callable[[], float]) -> None:
+        self._gate = gate
+        self._known: Kept[_Owned] = Kept(most, idle_s, rising_s, lambda known: gate.ended(known.task))
+
+    @property
+    def n_sessions(self) -> int:
+        """How many are known."""
+        return len(self._known)
+
+    def sweep(self) -> None:
+        """End what is idle."""
+        self._known.sweep()
+
+    def of(
+        self, tenant: str, name: str, owner: Hashable, agent: Mapping[str, Any], intent: str, told: str = ""
+    ) -> Task | Ruling:
+        """The session of a name, which begins here or goes on; a denial where it may not. `told`: what its id begins with, if not with the name.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A name or a text that the contract does not take.
+        """
+        known = self._known.get(tenant, name)
+        if known is None:
+            task = self._gate.begin(tenant, told or name, agent, intent)
+            try:
+                self._known.add(tenant, name, _Owned(task, owner))
+            except Full as error:
+                self._gate.ended(task, "no room at the gate")
+                return Ruling("deny", "sessions_full", f"no session is taken: {error}")
+            return task
+        if known.owner != owner:
+            return Ruling(
+                "deny", "subject_mismatch", "the session is another subject's; each has sessions of its own"
+            )
+        if intent and intent != known.task.intent:
+            known.task.says(intent)
+        return known.task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,15 +13,19 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import httpx2
+import mcp_types
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
 from tests.frameworks import ASKED, INJECTED, Messages, Responses, used
-from tests.gate import SECRET, Agent, evaluation, is_sealed
+from tests.gate import ENFORCES, SECRET, Agent, Gateway, evaluation, is_sealed
 from tests.programs import called, run_claude, run_codex, said, written
 
 pytestmark = [
@@ -54,12 +59,13 @@ def begun(environment: dict[str, str], folder: Path, *command: str) -> tuple[sub
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("gate")
     (folder / "acs.key").write_bytes(SECRET)
     (folder / "token").write_text(TOKEN)
     (folder / "gate.yaml").write_text(
-        f"on_silence: raise\nwait_ms: 30000\ntenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
+        f"on_silence: raise\nwait_ms: 30000\nwires: [acs, authzen, extmcp, interceptors]\n"
+        f"tenants: {{acme: {{acs_secret_file: {folder}/acs.key, token_file: {folder}/token}}}}\n"
     )
     with EmbeddedBroker() as broker:
         with warnings.catch_warnings():
@@ -75,17 +81,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running: list[subprocess.Popen[bytes]] = []
         try:
             running.append(begun(environment, folder, "worker", "--mode", "enforce")[0])
-            process, ready = begun(
-                environment, folder, "gate", "serve", "--config", str(folder / "gate.yaml"), "--port", "0"
-            )
+            process, said = begun(
+                environment, folder, "gate", "serve", "--config", str(folder / "gate.yaml"), "--port", "0", "--rpc-port", "0"
+            )  # fmt: skip
             running.append(process)
-            yield ready.partition(" is at ")[2].partition(",")[0]
+            yield said
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         finally:
             for each in running:
                 each.kill()
                 each.wait()
+
+
+@pytest.fixture(scope="module")
+def address(ready: str) -> str:
+    return ready.partition(" is at ")[2].partition(",")[0]
 
 
 def post(url: str, body: Any, **headers: str) -> Any:
@@ -266,3 +277,87 @@ required = true
     assert INJECTED in read
     assert not paid.exists()
     assert "was not run" in read
+
+
+def test_over_extmcp(ready: str) -> None:
+    gateway = Gateway(ready.partition("extmcp: ")[2].partition(" at ")[2].partition(";")[0], token=TOKEN)
+    found, calls, said = [], {}, {"session_id": "hr-1", "user": "ada@example.com"}
+    for event in events():
+        if event["type"] == "session.declared":
+            listed = [{**each, "inputSchema": each.get("parameters", {})} for each in event.get("tools", [])]
+            said["intent"] = event["intent"]["text"]
+            assert gateway.shows("tools/list", {"tools": listed}, **said).passes
+        elif event["type"] == "tool.called":
+            answer = gateway.calls(event["tool"], event["arguments"], **said)
+            found.append((event["tool"], answer.passes))
+            calls[event["call_id"]] = answer
+            if event["tool"] == ATTACK:
+                assert answer.code == 1
+                assert answer.data["driftline"]["decision_id"]
+                assert "intent" in answer.reason
+                break
+        elif event["type"] == "tool.returned":
+            result = {"content": [{"type": "text", "text": json.dumps(event["result"])}]}
+            assert gateway.shows("tools/call", result, call_id=calls[event["call_id"]].kept[1], **said).passes
+    gateway.channel.close()
+    assert found[-1] == (ATTACK, False)
+    assert {passes for _, passes in found[:-1]} == {True}
+    assert len(found) > 2
+
+
+class _Listing(mcp_types.Request[dict[str, Any], Literal["interceptors/list"]]):
+    method: Literal["interceptors/list"] = "interceptors/list"
+
+
+class _Invoking(mcp_types.Request[dict[str, Any], Literal["interceptor/invoke"]]):
+    method: Literal["interceptor/invoke"] = "interceptor/invoke"
+
+
+class _Said(mcp_types.Result, extra="allow"):
+    pass
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_over_interceptors_with_the_sdk_s_client(address: str, mode: Any) -> None:
+    found = asyncio.run(intercepted(f"{address}/mcp", mode))
+    assert found[-1] == (ATTACK, False)
+    assert {valid for _, valid in found[:-1]} == {True}
+    assert len(found) > 2
+
+
+async def intercepted(url: str, mode: Any) -> list[tuple[str, bool]]:
+    found: list[tuple[str, bool]] = []
+    config: dict[str, Any] = {}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        listed = await client.session.send_request(_Listing(params={}), _Said)
+        assert next(each["name"] for each in listed.model_extra["interceptors"]) == ENFORCES
+
+        async def invoke(phase: str, event: str, payload: Any) -> dict[str, Any]:
+            params = {"name": ENFORCES, "event": event, "phase": phase, "payload": payload, "config": config}
+            context = {"sessionId": f"hr-{mode}", "principal": {"type": "user", "id": "ada"}}
+            said = await client.session.send_request(_Invoking(params=params | {"context": context}), _Said)
+            return dict(said.model_extra)
+
+        for event in events():
+            if event["type"] == "session.declared":
+                config["intent"] = event["intent"]["text"]
+                tools = [
+                    {**each, "inputSchema": each.get("parameters", {})} for each in event.get("tools", [])
+                ]
+                assert (await invoke("response", "tools/list", {"tools": tools}))["valid"]
+            elif event["type"] == "tool.called":
+                call = {"name": event["tool"], "arguments": event["arguments"]}
+                result = await invoke("request", "tools/call", call)
+                found.append((event["tool"], result["valid"]))
+                assert result["info"]["driftline"]["decision_id"]
+                if event["tool"] == ATTACK:
+                    assert result["severity"] == "error"
+                    break
+            elif event["type"] == "tool.returned":
+                content = {"content": [{"type": "text", "text": json.dumps(event["result"])}]}
+                assert (await invoke("response", "tools/call", content))["valid"]
+    return found

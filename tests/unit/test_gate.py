@@ -30,8 +30,9 @@ from stream.bridge.configuration import read_as
 from stream.cli.main import app
 from stream.console.serving import Listen, bound_to, served
 from stream.gate import acs, acs_integrity
+from stream.gate.callers import Callers
 from stream.gate.configuration import Configuration
-from stream.gate.front import WIRES, Callers, Front, Parts
+from stream.gate.front import WIRES, Front, Parts
 from stream.gate.reading import MAX_DEPTH, strict_json
 from stream.gate.sessions import Full, Gate, Kept
 from tests.gate import METHODS, SECRET, Agent, evaluation, head, is_sealed
@@ -87,10 +88,9 @@ class Running:
             Client("nowhere:9", on_silence=loaded.posture(), wait_s=wait_s)
         )
         assert self.client.ready(10)
+        self.configuration, self.callers = loaded, Callers(loaded)
         gate = Gate(self.client, loaded.posture(), wait_s)
-        parts = Parts(
-            gate, loaded, Callers(loaded), f"http://{HOST}", lambda: self.now_s, lambda: self.rising_s
-        )
+        parts = Parts(gate, loaded, self.callers, f"http://{HOST}", lambda: self.now_s, lambda: self.rising_s)
         self.front = Front(parts, {HOST})
         self.http = self._stack.enter_context(TestClient(self.front.app, base_url=f"http://{HOST}"))
 
