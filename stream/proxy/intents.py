@@ -24,6 +24,8 @@ class Intent:
         self._said, self._path = (text or "").strip()[:MAX_INTENT], path
         self._known = ""
         self._seen: tuple[int, ...] = ()
+        self.lacks = "nothing says what the user asked for"
+        """Why nothing is known, where nothing is."""
 
     def say(self, text: str) -> None:
         """The user said something."""
@@ -49,5 +51,6 @@ class Intent:
             with self._path.open(encoding="utf-8", errors="replace") as file:
                 self.say(file.read(MAX_INTENT))
             self._seen = seen
-        except OSError:
-            return
+            self.lacks = f"{self._path} does not say yet what the user asked for"
+        except OSError as error:
+            self.lacks = f"{self._path}, which is to say what the user asked for, cannot be read ({error.strerror}): mend the path"

@@ -779,6 +779,30 @@ def test_a_file_s_words_are_the_intent_from_when_they_stand_there_and_amend_it_w
     assert ["undeclared" in each for each in marks] == [True, False, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda _: None, "cannot be read (No such file or directory): mend the path"),
+        (lambda path: path.mkdir(), "cannot be read (Is a directory): mend the path"),
+        (lambda path: path.touch(), "does not say yet what the user asked for"),
+    ],
+)
+def test_a_file_that_does_not_say_the_intent_is_named(
+    client: Client, tmp_path: Path, make: Any, why: str
+) -> None:
+    path = tmp_path / "intent.txt"
+    make(path)
+
+    async def during(world: World) -> None:
+        world.calls(1, "read")
+        await world.answered(1)
+
+    world = proxied(client, during, Intent(path=path))
+    (told,) = [each for each in world.said if "undeclared" in each]
+    assert str(path) in told
+    assert why in told
+
+
 def test_an_intent_comes_with_a_request_s_meta_where_that_is_named_and_never_from_the_server(
     bus: Bus, client: Client
 ) -> None:
