@@ -84,14 +84,13 @@ def mcp(
         raise ConfigError("--feedback-key and --by go together: a verdict says by whom it is")
     if not http and (host, port, name) != (HOST, PORT, None):
         raise ConfigError("--host, --port and --name go with --http")
+    if not http and token_file is not None:
+        raise ConfigError(
+            "--token-file goes with --http: over standard input and output nobody shows a token; leave it out (DRIFTLINE_MCP_TOKEN_FILE too)"
+        )
     if http and feedback_key is not None and token_file is None:
         raise ConfigError(
             "--feedback-key with --http takes a token (--token-file), on loopback too: else whoever has an account here speaks as --by"
-        )
-    if not http and (token_file, certificate, key) != (None, None, None):
-        raise ConfigError(
-            "--token-file, --certificate and --key (DRIFTLINE_MCP_TOKEN_FILE, ..._CERTIFICATE_FILE, ..._KEY_FILE) go with --http: "
-            "over standard input and output they protect nothing"
         )
     signer = None
     if feedback_key is not None and by is not None:

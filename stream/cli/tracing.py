@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +17,8 @@ from stream.cli.options import Bootstrap, Prefix, settings
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
-    from stream.offline.imports.joining import Joiner
-    from stream.offline.imports.steps import Notes
     from stream.settings import Settings
+    from stream.shell.span_feed import Feed
     from stream.transmit.configuration import Listen
 
 HOST, PORT = "127.0.0.1", 4318
@@ -81,6 +82,7 @@ def otel(
     from stream.offline.imports.joining import Joiner, Limits
     from stream.offline.imports.steps import Notes
     from stream.shell import logs
+    from stream.shell.span_feed import Feed
     from stream.transmit.configuration import Listen
 
     if topic and ((host, port) != (HOST, PORT) or token_file or certificate or key):
@@ -97,40 +99,44 @@ def otel(
     logs.configure(configured.log_format, verbose=False, fixed={})
     notes = Notes()
     joiner = Joiner(notes, Limits(quiet_s=quiet, longest_s=longest), tenant=tenant, instructions=instructions)
-    ended_well = False
-    try:
-        asyncio.run(_fed(configured, joiner, notes, topic or [], listen, token_file))
-        ended_well = True
-    finally:
-        if ended_well or joiner.seen.sessions:  # what never began has no summary before its error
-            for line in (*told_of("otel", notes), *joiner.seen.lines()):
-                say(line)
+    feed = Feed(configured, joiner, notes)
+    if topic:
+        asyncio.run(_read(configured, feed, topic))
+    else:
+        asyncio.run(_received(feed, listen, token_file))
 
 
-async def _fed(
-    configured: Settings,
-    joiner: Joiner,
-    notes: Notes,
-    topics: list[str],
-    listen: Listen,
-    token_file: Path | None,
-) -> None:
+async def _read(configured: Settings, feed: Feed, topics: list[str]) -> None:
+    from stream.shell.clients import told_to_stop
+    from stream.shell.span_feed import Topics
+
+    stop = told_to_stop()
+    async with feed, _summed(feed):
+        await Topics(configured, feed, topics, say).run(stop)
+
+
+async def _received(feed: Feed, listen: Listen, token_file: Path | None) -> None:
     from stream.shell.clients import told_to_stop
     from stream.shell.otlp_http import PATH, Receiver, receive
-    from stream.shell.span_feed import Feed, Topics
     from stream.shell.transmit_http import Server
 
     stop = told_to_stop()
-    async with Feed(configured, joiner, notes) as feed:
-        if topics:
-            await Topics(configured, feed, topics, say).run(stop)
-            return
-        receiver = Receiver(feed, token_file)
-        server = Server(receiver.application(), listen)
-        scheme = "http" if listen.certificate_file is None else "https"
-        await receive(
-            feed,
-            server,
-            stop,
-            lambda: say(f"ready: receives at {scheme}://{listen.host}:{server.port}{PATH}; Ctrl-C ends it"),
-        )
+    server = Server(Receiver(feed, token_file).application(), listen)
+    await server.start()  # before anything else, so that an address that is taken is told at once
+    try:
+        async with feed, _summed(feed):
+            scheme = "http" if listen.certificate_file is None else "https"
+            say(f"ready: receives at {scheme}://{listen.host}:{server.port}{PATH}; Ctrl-C ends it")
+            await receive(feed, server, stop)
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def _summed(feed: Feed) -> AsyncIterator[None]:
+    """What became of all spans is told at the end, however it comes."""
+    try:
+        yield
+    finally:
+        for line in (*told_of("otel", feed.notes), *feed.joiner.seen.lines()):
+            say(line)

@@ -26,6 +26,7 @@ MAX_READ = 20_000
 MAX_MARKS = 2
 """Combining marks that one letter keeps."""
 
+_ADDRESS = re.compile(r"(?<!\[)://")  # one that is opened already stays as it is
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -58,7 +59,7 @@ def quoted(text: str, most: int = LONGEST) -> Untrusted | None:
     Untrusted(untrusted='a ‹b›![x] (https[://]evil.example/)]')
     """
     shown = "".join(_shown(text[:MAX_READ])).translate(_EXCHANGED)
-    shown = shown.replace("](", "] (").replace("://", "[://]")
+    shown = _ADDRESS.sub("[://]", shown.replace("](", "] ("))
     shown = clipped(" ".join(shown.split()), most)
     return Untrusted(untrusted=shown) if shown else None
 

@@ -117,7 +117,8 @@ class Gate:
                 self._tell_of(self._session, change)
             if said is None:
                 self._say(
-                    f"nothing says what the user asked for: the session is undeclared, and judged without an intent ({self._intent.lack})"
+                    f"{self._intent.lacks}: the session is undeclared, and judged without an intent "
+                    "(--intent, --intent-file, DRIFTLINE_INTENT)"
                 )
         elif said is not None:
             self._session.amend(said)

@@ -24,6 +24,8 @@ class Intent:
         self._said, self._path = (text or "").strip()[:MAX_INTENT], path
         self._known = ""
         self._seen: tuple[int, ...] = ()
+        self.lacks = "nothing says what the user asked for"
+        """Why nothing is known, where nothing is."""
 
     def say(self, text: str) -> None:
         """The user said something."""
@@ -37,17 +39,6 @@ class Intent:
         self._known = self._said
         return self._said
 
-    @property
-    def lack(self) -> str:
-        """Why nothing is known of what was asked, and the mend."""
-        if self._path is None:
-            return "--intent, --intent-file, DRIFTLINE_INTENT"
-        try:
-            with self._path.open("rb"):
-                return f"{self._path} is empty: write the user's words into it"
-        except OSError as error:
-            return f"{self._path}: {error.strerror}; write the user's words into it"
-
     def _look(self) -> None:
         """Read the file where it changed; while it is away or empty, what was said last holds."""
         if self._path is None:
@@ -60,5 +51,6 @@ class Intent:
             with self._path.open(encoding="utf-8", errors="replace") as file:
                 self.say(file.read(MAX_INTENT))
             self._seen = seen
-        except OSError:
-            return
+            self.lacks = f"{self._path} does not say yet what the user asked for"
+        except OSError as error:
+            self.lacks = f"{self._path}, which is to say what the user asked for, cannot be read ({error.strerror}): mend the path"

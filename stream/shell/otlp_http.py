@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -160,10 +159,8 @@ def _later(kind: str, status: int, after_s: int, why: str) -> web.Response:
     return answer
 
 
-async def receive(feed: Feed, server: Server, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """Serve until told to stop; then tell all that is held. `ready` is called once it listens."""
-    await server.start()
-    ready()
+async def receive(feed: Feed, server: Server, stop: asyncio.Event) -> None:
+    """Serve until told to stop, by a server that listens; then tell all that is held."""
     renewing = asyncio.create_task(server.renew())
     loop = asyncio.get_running_loop()
     try:

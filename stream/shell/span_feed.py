@@ -92,8 +92,8 @@ class Feed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the broker did not confirm what was sent last, or too much waits for it."""
-        return self._is_away or len(self._unsent) > MOST_UNSENT
+        """Whether no broker was reached yet, or it did not confirm what was sent last, or too much waits for it."""
+        return self._producer is None or self._is_away or len(self._unsent) > MOST_UNSENT
 
     @property
     def unsent(self) -> int:

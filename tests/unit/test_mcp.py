@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 from starlette.testclient import TestClient
@@ -404,6 +404,8 @@ def test_no_text_at_all_changes_our_words(
 
 
 @given(st.text(), st.integers(2, 200))
+@example("https://evil.example", 200)
+@example("://", 5)
 def test_a_quoted_text_is_one_bounded_line_without_brackets_and_is_quoted_once(text: str, most: int) -> None:
     found = quoted(text, most)
     if found is not None:
@@ -656,7 +658,7 @@ def test_over_http_a_request_is_bounded() -> None:
         (("--by", "ada"), "--feedback-key and --by go together"),
         (("--http", "--feedback-key", "{key}", "--by", "ada"), "takes a token"),
         (("--port", "9"), "--host, --port and --name go with --http"),
-        (("--token-file", "token"), "go with --http: over standard input and output they protect nothing"),
+        (("--token-file", "{key}"), "--token-file goes with --http"),
         (("--feedback-key", "{none}", "--by", "ada"), "--feedback-key"),
         (("--feedback-key", "{key}", "--by", "a\nb"), "--by is no name"),
     ],

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import socket
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,13 +17,17 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from typer.testing import CliRunner
 
 from models.errors import ConfigError
+from stream.cli.main import app
 from stream.offline.imports.assembly import Made
 from stream.offline.imports.joining import Joiner
 from stream.offline.imports.steps import Notes
+from stream.settings import Settings
 from stream.shell import otlp_http
 from stream.shell.otlp_http import JSON, MAX_BODY, PATH, PROTOBUF, Receiver
+from stream.shell.span_feed import Feed
 from stream.transmit.configuration import Listen
 from tests.spans import Traced, as_json, hijacked, proto
 
@@ -208,3 +213,20 @@ def test_beyond_loopback_a_receiver_takes_tls_and_a_token(tmp_path: Path) -> Non
         otlp_http.checked(Listen(host="0.0.0.0", certificate_file=short, key_file=short), None)
     with pytest.raises(ConfigError, match="holds no token"):
         otlp_http.checked(Listen(), short)
+
+
+def test_an_address_that_is_taken_is_told_before_the_bus_is_asked_and_nothing_is_summed_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        # At this address no broker answers: it is not got that far.
+        done = CliRunner().invoke(app, ["otel", "--port", port, "--bootstrap", "127.0.0.1:9"])
+    assert isinstance(done.exception, ConfigError)
+    assert f"127.0.0.1:{port} cannot be used" in str(done.exception)
+    assert done.output == ""
+
+
+def test_until_the_bus_is_reached_exporters_are_told_to_come_again() -> None:
+    notes = Notes()
+    feed = Feed(Settings(), Joiner(notes), notes)
+    status, _, headers = posted(exported(), feed, content_type=PROTOBUF)  # type: ignore[arg-type]
+    assert (status, headers["Retry-After"]) == (503, "5")
