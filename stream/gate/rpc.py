@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,8 +16,10 @@ from stream.gate.callers import Callers, Stranger
 from stream.gate.extmcp import Processor
 from stream.gate.extmcp_messages import SERVICE
 
-HANDSHAKE_MS, IDLE_MS = 5_000, 300_000
+HANDSHAKE_MS, IDLE_MS = 5_000, 30_000
 """How long a connection may take to stand, and be held by nobody who asks."""
+MESSAGE_S = 10.0
+"""How long a call's message may take."""
 _Check = Callable[[str, bytes], Awaitable[bytes]]
 
 
@@ -34,8 +37,9 @@ class _Service(grpc.GenericRpcHandler):
         try:
             tenant = self._callers.tenant(_authorization(details.invocation_metadata))
         except Stranger:
-            return grpc.unary_unary_rpc_method_handler(_stranger)
-        return grpc.unary_unary_rpc_method_handler(partial(_answered, check, tenant))
+            return grpc.stream_unary_rpc_method_handler(_stranger)
+        # gRPC waits for the one message of a call for ever. Nothing on the wire tells it from a stream, for which we wait ourselves.
+        return grpc.stream_unary_rpc_method_handler(partial(_answered, check, tenant))
 
 
 def _authorization(metadata: Any) -> str:
@@ -44,11 +48,18 @@ def _authorization(metadata: Any) -> str:
     return str(found[0]) if len(found) == 1 else "" if not found else "several"
 
 
-async def _answered(check: _Check, tenant: str, message: bytes, context: Any) -> bytes:
+async def _answered(check: _Check, tenant: str, messages: AsyncIterator[bytes], context: Any) -> bytes:
+    try:
+        async with asyncio.timeout(MESSAGE_S):
+            message = await anext(messages)
+    except TimeoutError:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not come")
+    except StopAsyncIteration:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
     return await check(tenant, message)
 
 
-async def _stranger(_: bytes, context: Any) -> None:
+async def _stranger(_: AsyncIterator[bytes], context: Any) -> None:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send authorization: Bearer TOKEN")
 
 

@@ -35,6 +35,8 @@ from tests.unit.test_gate import TOKENS, Running, abstained, alerted, revoked, r
 
 __all__ = ["bus", "run"]
 DENIED, EXHAUSTED, INVALID, UNKNOWN = 1, 2, 3, 0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""With which a connection of HTTP/2 stands."""
 
 
 @contextmanager
@@ -437,10 +439,44 @@ def test_headers_without_end_are_not_read(gateway: Any) -> None:
     assert at.calls("read").passes
 
 
-def test_connections_are_bounded_and_those_that_say_nothing_go_soon(
-    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tokens", [False, True])
+def test_calls_whose_message_does_not_come_hold_no_places(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tokens: bool
+) -> None:
+    monkeypatch.setattr(rpc, "MESSAGE_S", 1.0)
+    gate = run(wires=["extmcp"], tokens=tokens)
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(60)
+        yield from ()
+
+    with served(gate) as address, ExitStack() as stack:
+        stack.callback(never.set)
+        slow = Gateway(address, alone=True)
+        stack.callback(slow.channel.close)
+        asked = slow.channel.stream_unary(f"{SERVICE}/CheckRequest")
+        waiting = [asked.future(nothing(), timeout=60) for _ in range(rpc.MAX_CONNECTIONS)]
+        ended = {each.exception(timeout=30).code() for each in waiting}
+        assert ended == {grpc.StatusCode.UNAUTHENTICATED if tokens else grpc.StatusCode.DEADLINE_EXCEEDED}
+        honest = Gateway(address, token=TOKENS["acme"] if tokens else None, alone=True)
+        stack.callback(honest.channel.close)
+        assert honest.calls("read").passes
+
+
+def test_a_call_without_a_message_is_refused(gateway: Any) -> None:
+    _, at = gateway()
+    with pytest.raises(grpc.RpcError) as refused:
+        at.channel.stream_unary(f"{SERVICE}/CheckRequest")(iter(()), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("first", [b"", PREFACE], ids=["silence", "no call"])
+def test_connections_are_bounded_and_those_that_ask_nothing_go_soon(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     monkeypatch.setattr(rpc, "HANDSHAKE_MS", 1_500)
+    monkeypatch.setattr(rpc, "IDLE_MS", 3_000)
     gate = run(wires=["extmcp"])
     with served(gate) as address, ExitStack() as stack:
         stands, late = (Gateway(address, alone=True) for _ in range(2))
@@ -449,7 +485,9 @@ def test_connections_are_bounded_and_those_that_say_nothing_go_soon(
         assert stands.calls("read").passes
         host, _, port = address.partition(":")
         for _ in range(2_000):
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            silent = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            with suppress(OSError):  # those beyond the bound are closed at once
+                silent.sendall(first)
         assert stands.calls("read").passes
         with pytest.raises(grpc.RpcError) as refused:
             late.calls("read", timeout=1)
