@@ -33,6 +33,8 @@ MUXED = "_"
 MAX_METHOD, MAX_SERVICES, MAX_LISTED, MAX_SESSION = 256, 256, 1_000, 8_192
 QUICK = 65_536
 """Bytes of parameters or of a result that are read at once."""
+SMALL = 16_384
+"""Bytes of a message in which fields of other releases are looked for: among millions of them the looking takes seconds."""
 NO_SESSION = (
     "the gateway names no session of this request: map one into the processor's metadata, session_id: "
     "'request.headers[\"mcp-session-id\"]'"
@@ -71,9 +73,9 @@ class Processor:
             answer = refused(REQUEST, Code.INVALID, str(error))
         except (TypeError, ValueError) as error:
             answer = refused(REQUEST, Code.INVALID, f"the contract does not take this: {error}")
-        except Exception:
-            # A fault of ours is no decision, and at an error of the wire some gateways let the call run.
-            _log.exception("a request that nobody foresaw")
+        except Exception as error:
+            # A fault of ours is no decision, and at an error of the wire some gateways let the call run. Its text may quote the call.
+            _log.error("a request that nobody foresaw (%s)", type(error).__name__)
             answer = refused(REQUEST, Code.UNKNOWN, "the gate failed; its operator sees why")
         return bytes(answer.SerializeToString())
 
@@ -83,8 +85,8 @@ class Processor:
             await self._shown(tenant, self._read("McpResponse", raw))
         except (TypeError, ValueError) as error:
             self._say(f"a result cannot be told: {error}")
-        except Exception:
-            _log.exception("a result that nobody foresaw")
+        except Exception as error:
+            _log.error("a result that nobody foresaw (%s)", type(error).__name__)
         return bytes(passed(RESPONSE).SerializeToString())
 
     # ------------------------------------------------------------------ before a call
@@ -175,7 +177,7 @@ class Processor:
 
     def _read(self, kind: str, raw: bytes) -> Any:
         message = read(kind, raw)
-        if fields := strange(message):
+        if len(raw) <= SMALL and (fields := strange(message)):
             self._say(f"fields {fields} of {kind} are not those of {VERSION}, and are not read")
         return message
 

@@ -353,7 +353,7 @@ def test_a_fault_of_ours_is_no_pass(
     _, at = gateway(on_silence="allow")
 
     async def breaks(*_: Any, **__: Any) -> None:
-        raise RuntimeError("never mind")
+        raise RuntimeError("of DE02-secret: never mind")
 
     monkeypatch.setattr(sessions.Gate, "ask", breaks)
     answer = at.calls("pay", {"iban": "DE02-secret"})
@@ -562,6 +562,15 @@ def test_fields_of_another_release_are_said_once(gateway: Any, caplog: pytest.Lo
         raw = mcp_message("tools/call", {"name": "read"}, session_id=SID, user="ada")
         assert at.ask("CheckRequest", raw + field(5, field(1, "x")) + field(6, 1) + field(9, "new")).passes
     assert caplog.text.count("fields [6, 9]") == 1
+
+
+def test_fields_without_end_keep_nobody_waiting(gateway: Any) -> None:
+    _, at = gateway()
+    began = time.process_time()
+    for filler in (field(6, 1), field(7, field(1, ""))):
+        raw = mcp_message("tools/call", {"name": "read"}, session_id=SID, user="ada")
+        assert at.ask("CheckRequest", raw + filler * (3_000_000 // len(filler))).passes
+    assert time.process_time() - began < 1
 
 
 # --------------------------------------------------------------------------- laws
