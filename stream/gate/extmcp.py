@@ -97,7 +97,9 @@ class Processor:
         if message.method not in JUDGED:
             return passed(REQUEST)
         asked = await self._asked(message)
-        task = self._task(tenant, message)
+        # Headers carry ASCII alone, so what comes in one may be percent-encoded.
+        intent = text(message, "intent") or unquote(text(message, "intent_encoded"), errors="strict")
+        task = self._task(tenant, message, intent.strip())
         if task is None:
             raise Unfit(NO_SESSION)
         if isinstance(task, Ruling):
@@ -124,7 +126,7 @@ class Processor:
             raise Unfit("the arguments of tools/call are no object")
         return _Asked(tool, arguments or {})
 
-    def _task(self, tenant: str, message: Any) -> Task | Ruling | None:
+    def _task(self, tenant: str, message: Any, intent: str) -> Task | Ruling | None:
         """The session that a message is of; None where it names none, a denial where it may not go on."""
         session_id, user = text(message, "session_id", MAX_SESSION), text(message, "user", MAX_NAME)
         if not session_id:
@@ -132,9 +134,7 @@ class Processor:
         # Whoever has the id of a session of MCP may speak in it: the bus gets its digest.
         told = "extmcp-" + hashlib.sha256(session_id.encode()).hexdigest()[:32]
         agent = {"id": text(message, "agent", MAX_NAME) or None, "user": user or None}
-        # Headers carry ASCII alone, so what comes in one may be percent-encoded.
-        intent = text(message, "intent") or unquote(text(message, "intent_encoded"), errors="strict")
-        return self._tasks.of(tenant, session_id, user, agent, intent.strip(), told)
+        return self._tasks.of(tenant, session_id, user, agent, intent, told)
 
     # ------------------------------------------------------------------ what came back
 
@@ -142,7 +142,8 @@ class Processor:
         method = message.method
         if method not in (*JUDGED, *LATE, "tools/list"):
             return
-        task = self._task(tenant, message)
+        # The intent waits for a call: what is listed before one is there from the beginning, and is no change of the catalogue.
+        task = self._task(tenant, message, "")
         if not isinstance(task, Task):
             return self._say(
                 f"results of no session are not told; {NO_SESSION}"
@@ -195,9 +196,15 @@ async def _json(raw: bytes) -> Any:
 
 def _as_listed(task: Task, message: Any, tool: str) -> str:
     """A tool by the name under which it was listed: with its server before it, where the gateway stands before several."""
-    services = message.service_names
-    muxed = f"{services[0]}{MUXED}{tool}" if len(services) == 1 else tool
-    return muxed if muxed in task.tools else tool
+    if len(message.service_names) != 1:
+        return tool
+    server = message.service_names[0]
+    before = f"{server}{MUXED}"
+    if before + tool not in task.tools:
+        return tool
+    # A server that stands alone may name some tools after itself, and they are not its others.
+    own = [name for name, each in task.tools.items() if each.get("server") == server]
+    return before + tool if all(name.startswith(before) for name in own) else tool
 
 
 def _of_servers(tool: Any, services: list[str]) -> Any:

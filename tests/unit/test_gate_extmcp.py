@@ -84,7 +84,7 @@ def gateway(run: Callable[..., Running]) -> Iterator[Callable[..., tuple[Running
 def test_a_session_is_told_with_its_tools_its_calls_and_what_they_answered(gateway: Any) -> None:
     gate, at = gateway()
     tools = [{"name": "read_invoice", "inputSchema": {"type": "object"}}, {"name": "pay"}]
-    assert at.shows("tools/list", {"tools": tools}).passes
+    assert at.shows("tools/list", {"tools": tools}, intent="Pay invoice 17.").passes
     first = at.calls("read_invoice", {"number": 17})
     assert first.passes
     assert first.kept is not None
@@ -230,6 +230,14 @@ def test_a_tool_has_the_name_under_which_the_gateway_lists_it(gateway: Any) -> N
     assert [each["tool"] for each in gate.told("tool.called")] == ["bank_pay", "mail_box_read", "unlisted"]
     tools = gate.told("session.declared")[0]["tools"]
     assert [each.get("server") for each in tools] == ["bank", "mail", None]  # of the last it is not certain
+
+
+def test_a_tool_that_a_lone_server_names_after_itself_is_not_its_other(gateway: Any) -> None:
+    gate, at = gateway()
+    at.shows("tools/list", {"tools": [{"name": "pay"}, {"name": "bank_pay"}]}, "bank")
+    at.calls("pay", server="bank")
+    at.calls("bank_pay", server="bank")
+    assert [each["tool"] for each in gate.told("tool.called")] == ["pay", "bank_pay"]
 
 
 def test_a_tool_that_is_listed_otherwise_is_told_anew(gateway: Any) -> None:
