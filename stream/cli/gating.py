@@ -86,6 +86,8 @@ def serve(
     Exit 0: ended as told; 2: options, the file or one that it names.
     """
     try:
+        import stream.gate.front
+        import stream.gate.rpc  # noqa: F401
         from stream.bridge.configuration import read_as
         from stream.console.serving import Listen
         from stream.gate.callers import Callers

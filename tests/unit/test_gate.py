@@ -1285,3 +1285,14 @@ def test_no_tool_of_a_server_s_keeps_the_user_s_words_from_being_declared(
     assert gate.told()[0]["intent"]["text"] == "Read the invoice."
     named = {each["name"] for event in gate.told() for each in event.get("tools", ())}
     assert {f"t{n}" for n in range(40)} <= named
+
+
+def test_a_gate_whose_extra_is_older_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "stream.gate.rpc", raising=False)
+    (tmp_path / "gate.yaml").write_text("on_silence: deny\nwires: [authzen]\ntenants: {acme: {}}\n")
+    done = CliRunner().invoke(app, ["gate", "serve", "--config", str(tmp_path / "gate.yaml")])
+    assert isinstance(done.exception, ConfigError)
+    assert "driftline gate needs grpc: pip install" in str(done.exception)
