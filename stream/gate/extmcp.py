@@ -142,7 +142,7 @@ class Processor:
         method = message.method
         if method not in (*JUDGED, *LATE, "tools/list"):
             return
-        # The intent waits for a call: what is listed before one is there from the beginning, and is no change of the catalogue.
+        # The intent waits for a call: what is listed before one is declared with it.
         task = self._task(tenant, message, "")
         if not isinstance(task, Task):
             return self._say(

@@ -138,7 +138,9 @@ class Interceptors:
         ):
             return Ruling("deny", "no_text", "context.principal.id, config.agent and config.intent are texts")
         named = {"id": agent or None, "user": user or None}
-        return self._tasks.of(tenant, f"{asked.name} {session_id}", user, named, intent.strip(), session_id)
+        # The intent waits for a call: what is listed before one is declared with it.
+        intent = intent.strip() if asked.phase == "request" else ""
+        return self._tasks.of(tenant, f"{asked.name} {session_id}", user, named, intent, session_id)
 
     def _shown(self, task: Task, asked: Invocation, message: dict[str, Any]) -> Ruling:
         if asked.event == "tools/list":
