@@ -105,6 +105,10 @@ class Configuration(Part):
             raise ValueError(
                 "the wire acs needs acs_secret_file of a tenant; make one: openssl rand -hex 32, or leave acs out of wires"
             )
+        if "acs" in self.wires and self.limits.idle_s < 2 * self.acs.skew_ms / 1000:
+            raise ValueError(
+                "limits.idle_s is at least twice acs.skew_ms: a session that is forgotten earlier takes its old requests for new ones"
+            )
         return self
 
     def posture(self) -> Posture:

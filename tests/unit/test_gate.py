@@ -21,6 +21,7 @@ import pytest
 from driftline_client import ByClass, Client
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -965,7 +966,7 @@ def test_a_request_that_is_too_large_is_not_read(run: Callable[..., Running]) ->
 
 
 def test_sessions_of_a_tenant_are_bounded_and_the_idle_end(run: Callable[..., Running]) -> None:
-    gate = run(names=("acme", "globex"), tokens=True, limits={"sessions": 2, "idle_s": 60})
+    gate = run(names=("acme", "globex"), tokens=True, limits={"sessions": 2, "idle_s": 600})
     as_acme, as_globex = ({"Authorization": f"Bearer {TOKENS[name]}"} for name in ("acme", "globex"))
     agents = [gate.agent() for _ in range(3)]
     found = [gate.acs(agent.hello(), **as_acme) for agent in agents]
@@ -975,7 +976,7 @@ def test_sessions_of_a_tenant_are_bounded_and_the_idle_end(run: Callable[..., Ru
         assert code == ("sessions_full" if n == 2 else "allow")
     assert post(gate, evaluation(), **as_globex)["decision"] is True  # another's sessions leave room
     gate.acs(agents[0].says("Pay."), **as_acme)
-    gate.rising_s = 61
+    gate.rising_s = 601
     assert "result" in gate.acs(gate.agent().hello(), **as_acme)
     assert gate.acs(agents[0].says("Pay."), **as_acme)["error"]["code"] == -32003
     assert post(gate, evaluation(session="s-9"), **as_acme)["decision"] is True
@@ -1049,6 +1050,25 @@ def test_a_configuration_that_says_too_little_is_refused(tmp_path: Path, text: s
     (tmp_path / "gate.yaml").write_text(text)
     with pytest.raises(ConfigError, match=says):
         read_as(Configuration, tmp_path / "gate.yaml", "a mapping")
+
+
+def test_a_session_of_the_standard_is_remembered_as_long_as_its_requests_could_come_again(
+    tmp_path: Path,
+) -> None:
+    told = {"on_silence": "deny", "tenants": {"acme": {"acs_secret_file": tmp_path / "acs.key"}}}
+    Configuration.model_validate(told | {"limits": {"idle_s": 600}})
+    with pytest.raises(ValidationError, match=r"idle_s is at least twice acs\.skew_ms"):
+        Configuration.model_validate(told | {"limits": {"idle_s": 599}})
+    Configuration.model_validate(told | {"limits": {"idle_s": 1}, "wires": ["authzen"]})
+
+
+def test_a_call_of_too_many_arguments_is_denied_and_no_error(run: Callable[..., Running]) -> None:
+    gate = run()
+    agent = gate.greeted()
+    gate.acs(agent.says("Pay."))
+    result = gate.acs(agent.calls("pay", **{f"a{n}": n for n in range(1_001)}))["result"]
+    assert result["decision"] == "deny"
+    assert gate.told("tool.called") == []
 
 
 def test_secrets_and_tokens_are_long_and_each_tenant_s_own(tmp_path: Path) -> None:
