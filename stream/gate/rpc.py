@@ -34,7 +34,8 @@ class _Service(grpc.GenericRpcHandler):
         try:
             tenant = self._callers.tenant(_authorization(details.invocation_metadata))
         except Stranger:
-            return grpc.unary_unary_rpc_method_handler(_stranger)
+            # Of a stream, which begins without a message: whoever sends none takes nobody's place.
+            return grpc.stream_unary_rpc_method_handler(_stranger)
         return grpc.unary_unary_rpc_method_handler(partial(_answered, check, tenant))
 
 
@@ -48,7 +49,7 @@ async def _answered(check: _Check, tenant: str, message: bytes, context: Any) ->
     return await check(tenant, message)
 
 
-async def _stranger(_: bytes, context: Any) -> None:
+async def _stranger(_: Any, context: Any) -> None:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send authorization: Bearer TOKEN")
 
 
