@@ -195,3 +195,30 @@ def test_a_long_file_and_a_bulk_load_within_the_house_are_marked_and_pass() -> N
         assert decision["verdict"] == "allow"
         assert "cut" in decision["marks"]
         assert "arguments_unread" not in spoken(decision)
+
+
+def test_a_command_behind_filling_does_not_run_through_a_general_tool_either() -> None:
+    command = "echo " + "a " * 20_000 + "; rm -rf /" + " b" * 20_000
+    given = {"operation": "execute_command", "arguments": {"command": command}}
+    declared = {"type": "object", "properties": {"operation": {}, "arguments": {}}}
+    tools = [{"name": "api", "description": "Do an operation.", "parameters": declared}]
+    run = b.play(
+        [
+            b.declared("s", 0, text="Look at the weather.", tools=tools),
+            b.called("s", 1, tool="api", arguments=given),
+        ],
+        bundled=shipped_release(),
+    )
+    (decision,) = run.decisions
+    assert (decision["verdict"], decision["action"]) == ("deny", "write")
+    assert "arguments_unread" in spoken(decision)
+
+
+def test_a_call_that_is_too_long_again_is_still_no_evidence_of_drift() -> None:
+    mail = {"to": "ann@acme.example", "body": "All went well this week. " * 3000}
+    text = "Write to ann@acme.example that the report is ready, and add the report."
+    tools = [{"name": "send_mail", "description": "Send a mail."}]
+    calls = [b.called("s", n, tool="send_mail", arguments=mail) for n in (1, 2)]
+    run = b.play([b.declared("s", 0, text=text, tools=tools), *calls], bundled=shipped_release())
+    assert [decision["verdict"] for decision in run.decisions] == ["deny", "deny"]
+    assert [decision["families"] for decision in run.decisions] == [[], []]
