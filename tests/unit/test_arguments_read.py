@@ -114,6 +114,27 @@ def test_an_alert_finds_the_value_that_its_evidence_names_wherever_it_stands() -
     assert texts_at({"to": TARGET}, set()) == {}
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mail.to": ["a@acme.example"] * 300, "mail": {"to": TARGET}},
+        {"mail": {"a.to": ["a@acme.example"] * 300, "a": {"to": TARGET}}},
+        {"n" * 64 + "1": ["a@acme.example"] * 300, "n" * 64 + "2": TARGET},
+        {f"k{n}": {"x" * 64: {"y" * 64: {"z" * 64: {"w" * 64: n or TARGET}}}} for n in range(199, -1, -1)}
+        | {"rows": list(range(300))},
+    ],
+    ids=["a dot", "a dot within", "long names", "a long path"],
+)
+def test_two_arguments_that_are_told_by_one_path_are_two(given: dict[str, Any]) -> None:
+    read, unread = arguments_in(given)
+    assert TARGET in [leaf.text for leaf in read]
+    assert unread
+
+
+def test_an_alert_quotes_nothing_where_two_values_have_one_path() -> None:
+    assert texts_at({"mail": {"to": TARGET}, "mail.to": "ann@acme.example"}, {"mail.to"}) == {}
+
+
 # ------------------------------------------------------------------ into decisions
 
 
