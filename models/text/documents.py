@@ -112,14 +112,14 @@ def arguments_in(document: Any, declared: Collection[str] = ()) -> tuple[list[Le
     return read, Unread(left_out, unheard, shortened)
 
 
-def texts_at(document: Any, paths: Collection[str]) -> dict[str, str]:
-    """The scalars of a call's arguments that stand at `paths`, as texts; of a long one its beginning. None of a path at which two stand: names may have dots."""
+def texts_at(document: Any, paths: Collection[str]) -> dict[str, list[str]]:
+    """The scalars of a call's arguments that stand at `paths`, as texts: more than one may at one path, for names may have dots."""
     found: dict[str, list[str]] = {}
     if paths:
         for one in _scalars(document):
             if one.path is not None and one.path in paths:
-                found.setdefault(one.path, []).append(str(one.value)[:MAX_LEAF_CHARS])
-    return {path: texts[0] for path, texts in found.items() if len(texts) == 1}
+                found.setdefault(one.path, []).append(str(one.value))
+    return found
 
 
 class _Scalar(NamedTuple):

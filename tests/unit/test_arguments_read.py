@@ -110,7 +110,10 @@ def test_what_no_choice_reads_is_counted(way: str) -> None:
 
 
 def test_an_alert_finds_the_value_that_its_evidence_names_wherever_it_stands() -> None:
-    assert texts_at(FILLING["both"](TARGET), {"to", "notes.4999"}) == {"to": TARGET, "notes.4999": "4999"}
+    assert texts_at(FILLING["both"](TARGET), {"to", "notes.4999"}) == {
+        "to": [TARGET],
+        "notes.4999": ["4999"],
+    }
     assert texts_at({"to": TARGET}, set()) == {}
 
 
@@ -131,10 +134,6 @@ def test_two_arguments_that_are_told_by_one_path_are_two(given: dict[str, Any]) 
     assert unread
 
 
-def test_an_alert_quotes_nothing_where_two_values_have_one_path() -> None:
-    assert texts_at({"mail": {"to": TARGET}, "mail.to": "ann@acme.example"}, {"mail.to"}) == {}
-
-
 # ------------------------------------------------------------------ into decisions
 
 
@@ -143,15 +142,20 @@ def shipped_release() -> Release:
     return bootstrap.release(Settings(), mode="enforce")
 
 
-def judged(sample: str, filled: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """The decision on the call that sends mail in a sample, its arguments filled."""
+def played(sample: str, filled: Callable[[dict[str, Any]], dict[str, Any]]) -> b.Run:
+    """A sample up to the call that sends mail, its arguments filled."""
     (path,) = SAMPLES.glob(f"*-{sample}.jsonl")
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     at = max(
         n for n, event in enumerate(events) if event.get("tool") == "send_email" and "arguments" in event
     )
     call = {**events[at], "arguments": filled(events[at]["arguments"])}
-    return b.play([*events[:at], call], bundled=shipped_release()).decisions[-1]
+    return b.play([*events[:at], call], bundled=shipped_release())
+
+
+def judged(sample: str, filled: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """The decision on that call."""
+    return played(sample, filled).decisions[-1]
 
 
 def spoken(decision: dict[str, Any]) -> set[str]:
@@ -243,3 +247,12 @@ def test_a_call_that_is_too_long_again_is_still_no_evidence_of_drift() -> None:
     run = b.play([b.declared("s", 0, text=text, tools=tools), *calls], bundled=shipped_release())
     assert [decision["verdict"] for decision in run.decisions] == ["deny", "deny"]
     assert [decision["families"] for decision in run.decisions] == [[], []]
+
+
+def test_an_alert_quotes_the_value_that_spoke_and_no_other_of_its_path() -> None:
+    for filled in (lambda given: {**given, "to.0": "nobody"}, lambda given: {"to.0": "nobody", **given}):
+        run = played("support-ticket-exfiltration", filled)
+        assert "to.0" in [
+            each["argument"]["path"] for each in run.decisions[-1]["evidence"] if each["argument"]
+        ]
+        assert "(to: “********@example.net”)" in run.cases[-1]["finding"]["finding_info"]["desc"]
