@@ -128,4 +128,8 @@ def why_not_run(error: BaseException) -> str:
     """Why a call never ran, where waiting for its decision ended with `error`."""
     if isinstance(error, Denied):
         return NOT_RUN if error.decision is not None else error.why
-    return str(error) if isinstance(error, DriftlineError) else "it was cancelled while it waited"
+    if isinstance(error, DriftlineError):
+        return str(error)
+    # A cancellation is no `Exception`; what is one came of the check itself, as where its arguments can be told no longer.
+    failed = f"its decision could not be looked at ({type(error).__name__})"
+    return failed if isinstance(error, Exception) else "it was cancelled while it waited"

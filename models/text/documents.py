@@ -112,13 +112,13 @@ def arguments_in(document: Any, declared: Collection[str] = ()) -> tuple[list[Le
     return read, Unread(left_out, unheard, shortened)
 
 
-def texts_at(document: Any, paths: Collection[str]) -> dict[str, str]:
-    """The scalars of a call's arguments that stand at `paths`, as texts; of a long one its beginning."""
-    found: dict[str, str] = {}
+def texts_at(document: Any, paths: Collection[str]) -> dict[str, list[str]]:
+    """The scalars of a call's arguments that stand at `paths`, as texts: more than one may at one path, for names may have dots."""
+    found: dict[str, list[str]] = {}
     if paths:
         for one in _scalars(document):
             if one.path is not None and one.path in paths:
-                found[one.path] = str(one.value)[:MAX_LEAF_CHARS]
+                found.setdefault(one.path, []).append(str(one.value))
     return found
 
 
@@ -126,15 +126,15 @@ class _Scalar(NamedTuple):
     """A value at its path, which is None where the walk does not go on."""
 
     argument: str
-    shape: str
+    shape: int
     path: str | None
     value: Any
 
 
 def _chosen(document: Any, declared: Collection[str]) -> tuple[list[Leaf], int, bool]:
     """The leaves that are looked at, in order; how many are not; whether of some shape none is."""
-    best: list[tuple[tuple[bool, int, int, int], str, Leaf]] = []  # the worst first
-    of_shape: dict[str, int] = {}
+    best: list[tuple[tuple[bool, int, int, int], int, Leaf]] = []  # the worst first
+    of_shape: dict[int, int] = {}
     of_argument: dict[str, int] = {}
     beyond, total = False, 0
     for total, (argument, shape, path, value) in enumerate(_scalars(document), 1):
@@ -164,7 +164,9 @@ def _chosen(document: Any, declared: Collection[str]) -> tuple[list[Leaf], int, 
 def _scalars(document: Any) -> Iterator[_Scalar]:
     """The values of a call's arguments in order, as far as they are walked."""
     walked = 0
-    stack: list[tuple[str, str, str, Iterator[tuple[Any, Any]]]] = [("", "", "", iter([(None, document)]))]
+    # Shapes are numbers, for a path as a text may be that of two: names have dots, and long ones are cut.
+    shapes: dict[tuple[int, Any], int] = {}
+    stack: list[tuple[str, int, str, Iterator[tuple[Any, Any]]]] = [("", 0, "", iter([(None, document)]))]
     while stack:
         argument, shape, path, children = stack[-1]
         for name, child in children:
@@ -172,9 +174,9 @@ def _scalars(document: Any) -> Iterator[_Scalar]:
             if walked > MAX_WALKED:
                 yield _Scalar(argument, shape, None, None)
                 return
-            top = name[:64] if len(stack) == 2 and isinstance(name, str) else argument
+            top = name if len(stack) == 2 and isinstance(name, str) else argument
             here = _below(path, name)
-            form = shape if isinstance(name, int) else _below(shape, name)
+            form = shape if isinstance(name, int) else shapes.setdefault((shape, name), len(shapes) + 1)
             if isinstance(child, dict | list):
                 if len(stack) > MAX_DEPTH:
                     yield _Scalar(top, form, None, None)

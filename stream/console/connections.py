@@ -27,11 +27,14 @@ class Connection(H11Protocol):
         super().connection_made(cast(asyncio.Transport, transport))
         self._expect()
         limit = self.config.limit_concurrency
-        if limit is not None and len(self.connections) >= limit:
-            others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
-            waiting = [one for one in others if one.waits]
-            if waiting:
-                min(waiting, key=lambda one: (one.has_asked, one._since)).transport.abort()
+        if limit is None:
+            return
+        # Those that were told to go are still counted until the loop comes round: many may come before it does.
+        here = [one for one in self.connections if not one.transport.is_closing()]
+        waiting = [one for one in here if isinstance(one, Connection) and one is not self and one.waits]
+        waiting.sort(key=lambda one: (one.has_asked, one._since))
+        for one in waiting[: max(0, len(here) - limit + 1)]:
+            one.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of it."""

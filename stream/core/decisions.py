@@ -183,17 +183,14 @@ class Decisions:
             verdict=ruling.verdict,
             score=judgement.score,
             in_earnest=in_earnest,
-            deed=_deed(call, judgement),
+            deed=_deed(call, judgement, self._key),
         )
         self._cases.move(call, move)
 
 
-def _deed(call: Call, judgement: Judgement) -> Deed:
+def _deed(call: Call, judgement: Judgement, key: bytes) -> Deed:
     """The call as an alert tells it."""
     session, policy, ruling = call.session, call.release.policy, judgement.ruling
-    arguments = (raised.evidence.argument for raised in judgement.speaking)
-    paths = {argument.path for argument in arguments if argument is not None}
-    found = texts_at(call.event.arguments, paths)
     known = ((row.seq, row.tool) for row in session.window)
     return Deed(
         seq=call.seq,
@@ -203,12 +200,25 @@ def _deed(call: Call, judgement: Judgement) -> Deed:
         asked=session.quote,
         allowed=[action for action in KINDS if session.terms.actions >> ACTIONS[action] & 1],
         tools={seq: session.tools[tool] for seq, tool in known if tool >= 0},
-        quoted={path: quotes.value(text, policy.quotes) for path, text in found.items()},
+        quoted=_quoted(call, judgement, key),
         shares=judgement.shares,
         would_pass=_would_pass(call, judgement),
         by_rule=ruling.by == "signal",
         amount=policy.amounts.step(call.amount),
     )
+
+
+def _quoted(call: Call, judgement: Judgement, key: bytes) -> dict[str, str]:
+    """The values that evidence names, as far as the policy lets alerts quote them, by their paths."""
+    arguments = [raised.evidence.argument for raised in judgement.speaking]
+    hashes = {argument.path: argument.hash for argument in arguments if argument is not None}
+    # A path may be that of another value too, which the call's author chose: the one at issue is known by its hash.
+    return {
+        path: quotes.value(text, call.release.policy.quotes)
+        for path, texts in texts_at(call.event.arguments, hashes.keys()).items()
+        for text in texts
+        if short_hash(key, text, size=8) == hashes[path]
+    }
 
 
 def _would_pass(call: Call, judgement: Judgement) -> str:

@@ -152,7 +152,8 @@ class Interceptors:
                 )
         else:
             result = {name: value for name, value in message.items() if name != "_meta"}
-            self._gate.returned_unnamed(task, result, ok=message.get("isError") is not True)
+            failed = message.get("isError") is True or {"jsonrpc", "error"} <= message.keys()
+            self._gate.returned_unnamed(task, result, ok=not failed)
         return Ruling("allow", "told")
 
 

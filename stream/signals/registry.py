@@ -68,7 +68,8 @@ def check_history(
     heard = list(raised)
     if revoked or denied:
         for signal in _OF_HISTORY:
-            denies = any(consequences.get(earlier.signal.id) == "deny" for earlier in heard)
+            grounds = [earlier.signal.id for earlier in heard if earlier.signal.corroborates]
+            denies = any(consequences.get(one) == "deny" for one in grounds)
             statement = signal.check(PastDecisions(revoked, denied, denies))
             if statement is not None:
                 heard.append(signal.raised(statement, seq))

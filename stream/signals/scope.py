@@ -88,9 +88,11 @@ class ArgumentsUnread(CallSignal):
 
     def check(self, call: ObservedCall) -> Statement | None:
         unread, facts = call.evidence.tool.unread, call.evidence.tool.facts
-        acts = facts.action != "read"
+        # The class of the tool itself says less than what is called through it may do.
+        power = max(ACTIONS[facts.action], call.evidence.action)
+        acts = power > 0
         matters = (
-            facts.action == "execute" or facts.outward or (acts and (facts.destructive or facts.sensitive))
+            power == ACTIONS["execute"] or facts.outward or (acts and (facts.destructive or facts.sensitive))
         )
         if not unread or not (matters or (acts and unread.unheard)):
             return None

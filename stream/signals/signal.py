@@ -83,7 +83,7 @@ class PastDecisions(NamedTuple):
     revoked, denied : bool
         Whether the session was revoked, or a call of it denied, as far as the policy's mode counts it.
     denies : bool
-        Whether a signal that the policy lets deny was raised on this call.
+        Whether a signal that is evidence of drift, and that the policy lets deny, was raised on this call.
     """
 
     revoked: bool

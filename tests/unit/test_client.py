@@ -791,6 +791,22 @@ def test_why_a_call_never_ran_is_told_as_it_was(bus: Bus, client: Client) -> Non
     assert cancelled == "it was cancelled while it waited"
 
 
+def test_a_call_whose_arguments_can_be_told_no_longer_was_not_cancelled(bus: Bus, client: Client) -> None:
+    held: list[Any] = ["x"]
+
+    def spoilt(call: Any) -> Any:
+        held[0] = held  # no document any more, while its decision is on its way
+        return allowed(call)
+
+    bus.decides = spoilt
+    session = client.session("Pay it.")
+    with pytest.raises((TypeError, ValueError, RecursionError)) as raised:
+        session.tool(lambda to: to, name="pay")(held)
+    client.flush(30)
+    told = [e["result"] for e in bus.documents() if e["type"] == "tool.returned"]
+    assert told == [f"its decision could not be looked at ({raised.type.__name__})"]
+
+
 def test_what_is_told_is_what_runs(bus: Bus, client: Client) -> None:
     bus.decides = allowed
 

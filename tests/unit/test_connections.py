@@ -142,3 +142,14 @@ def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatc
             assert (await asked(await opened(), GET.replace(b"/ ", b"/slowly ", 1))).endswith(b"ok")
 
     asyncio.run(scene())
+
+
+def test_a_burst_of_connections_that_ask_nothing_leaves_room_for_one_that_asks() -> None:
+    async def scene() -> None:
+        async with listening() as opened:
+            # In one go, so that the listener takes many of them before any that was told to go is gone.
+            await asyncio.gather(*(opened() for _ in range(8 * MOST)))
+            await asyncio.sleep(0.1)
+            assert b" 200" in await asked(await opened())
+
+    asyncio.run(scene())

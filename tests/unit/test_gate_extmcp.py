@@ -410,6 +410,23 @@ def test_a_token_says_whose_agents_they_are(run: Callable[..., Running]) -> None
     assert [each["tenant"] for each in gate.told("tool.called")] == ["acme", "globex"]
 
 
+def test_strangers_who_send_no_message_take_no_place(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "MAX_CONNECTIONS", 8)
+    gate = run(wires=["extmcp"], names=("acme",), tokens=True)
+    with served(gate) as address:
+        silent, never = Gateway(address, token=None), threading.Event()
+        ask = silent.channel.stream_unary(f"{SERVICE}/CheckRequest")
+        held = [ask.future(iter(never.wait, True), timeout=10) for _ in range(8)]
+        known = Gateway(address, token=TOKENS["acme"])
+        assert known.calls("read").passes
+        assert {each.code() for each in held} == {grpc.StatusCode.UNAUTHENTICATED}
+        never.set()
+        for at in (silent, known):
+            at.channel.close()
+
+
 def test_two_authorizations_are_none(gateway: Any) -> None:
     _, at = gateway()
     both = [("authorization", "Bearer a"), ("authorization", "Bearer b")]

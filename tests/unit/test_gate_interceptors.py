@@ -78,7 +78,16 @@ def test_two_are_listed_in_the_form_of_the_proposal(gate: Running) -> None:
     assert rpc(gate, "interceptors/list", {"event": "llm/completion"})["result"]["interceptors"] == []
 
 
-def test_a_session_is_told_with_its_tools_its_calls_and_what_they_answered(gate: Running) -> None:
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"jsonrpc": "2.0", "id": 7, "result": {"content": [], "isError": True}},
+        {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "down"}},
+    ],
+)
+def test_a_session_is_told_with_its_tools_its_calls_and_what_they_answered(
+    gate: Running, failed: Any
+) -> None:
     tools = {"tools": [{"name": "pay", "inputSchema": {"type": "object"}, "server": "forged"}]}
     assert invoke(gate, tools, "tools/list", "response", config=CONFIG | {"server": "bank"})["valid"]
     result = invoke(gate, pays(amount=40))
@@ -95,7 +104,6 @@ def test_a_session_is_told_with_its_tools_its_calls_and_what_they_answered(gate:
     message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": pays(amount=41)}
     amended = CONFIG | {"intent": "Pay invoice 17 and 18."}
     assert invoke(gate, message, config=amended)["valid"]
-    failed = {"jsonrpc": "2.0", "id": 7, "result": {"content": [], "isError": True}}
     invoke(gate, failed, phase="response", config=amended)
     events = gate.told()
     assert [each["type"] for each in events] == [

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -443,6 +444,24 @@ def test_a_call_that_claude_code_refused_never_ran(tmp_path: Path, mark: dict[st
         ("t1", "not_run"),
         ("t2", "error"),
     ]
+
+
+@pytest.mark.parametrize("tag", ["command-name", "system-reminder"])
+def test_a_prompt_of_tags_that_never_end_is_read_in_no_time_and_kept(tmp_path: Path, tag: str) -> None:
+    begun = f"<{tag}>" * 40_000
+    put(tmp_path, {"t.jsonl": lines([claude("user", 1, begun), claude("assistant", 3, [use("t1", "Bash")])])})
+    before = time.process_time()
+    events, _ = imported(tmp_path)
+    assert time.process_time() - before < 10
+    assert begun.startswith(events[0]["intent"]["text"][:1000])
+
+
+def test_reminders_are_cut_out_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
+    text = "a</system-reminder>b<system-reminder>c<system-reminder>d</system-reminder>e<system-reminder>f"
+    put(tmp_path, {"t.jsonl": lines([claude("user", 1, text), claude("assistant", 3, [use("t1", "Bash")])])})
+    events, found = imported(tmp_path)
+    assert events[0]["intent"]["text"] == "a</system-reminder>be<system-reminder>f"
+    assert found.notes["claude-code"].lost["messages of the host"] == 1
 
 
 def test_what_a_sub_agent_answers_later_is_the_answer_of_the_call_that_began_it(tmp_path: Path) -> None:

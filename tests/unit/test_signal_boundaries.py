@@ -12,6 +12,7 @@ import pytest
 
 from models.contracts import Credential
 from models.evidence.call import CallEvidence, extract
+from models.evidence.called import ACTIONS
 from models.evidence.context import CallContext
 from models.evidence.origins import LeafOrigin
 from models.evidence.provenance import NOT_AIMED, Origin, leaf_tokens
@@ -522,12 +523,15 @@ def test_unread_arguments_count_where_what_they_hold_may_matter(
 ) -> None:
     for power in ("destructive", "sensitive", "outward"):
         fields = {f"evidence__tool__facts__{each}": grave and each == power for each in _POWERS}
-        call = a_call(evidence__tool__unread=unread, evidence__tool__facts__action=action, **fields)
+        fields |= {"evidence__tool__facts__action": action, "evidence__action": ACTIONS[action]}
+        call = a_call(evidence__tool__unread=unread, **fields)
         statement = says("scope.arguments_unread", call)
         assert (statement is not None) == told
         assert statement is None or statement.value == unread.left_out + unread.shortened
     looks_out = replaced(call, evidence__tool__facts__action="read", evidence__tool__facts__outward=True)
     assert speaks("scope.arguments_unread", looks_out) == bool(unread)
+    within = a_call(evidence__tool__unread=unread, evidence__tool__facts__action="read", evidence__action=2)
+    assert speaks("scope.arguments_unread", within) == bool(unread)
 
 
 _POWERS = ("destructive", "sensitive", "outward")

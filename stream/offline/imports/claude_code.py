@@ -28,9 +28,6 @@ from stream.offline.imports.steps import (
 )
 from stream.offline.lines import Heard, unheard
 
-_COMMAND = re.compile(r"<command-name>(.*?)</command-name>", re.DOTALL)
-_ARGUMENTS = re.compile(r"<command-args>(.*?)</command-args>", re.DOTALL)
-_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _OF_THE_HOST = re.compile(
     r"\s*(?:<(?:local-command-|bash-(?:stdout|stderr)|teammate-message)|\[Request interrupted|Caveat: The messages below)"
 )
@@ -189,19 +186,28 @@ def _notified(text: str, notes: Notes) -> list[Step]:
 
 def _prompts(text: str, notes: Notes) -> list[Step]:
     """What of a message the user wrote."""
-    if command := _COMMAND.search(text):
-        arguments = _ARGUMENTS.search(text)
-        return [Prompt(f"{command[1].strip()} {arguments[1].strip() if arguments else ''}".strip())]
+    if (command := _within(text, "command-name")) is not None:
+        return [Prompt(f"{command.strip()} {(_within(text, 'command-args') or '').strip()}".strip())]
     if _SHELL.match(text):
         notes.lose("shell commands of the user's own")
         return []
     if _OF_THE_HOST.match(text):
         notes.lose("messages of the host")
         return []
-    text, reminders = _REMINDER.subn("", text)
-    if reminders:
-        notes.lose("messages of the host", reminders)
-    return [Prompt(text.strip())]
+    kept = []
+    *closed, rest = text.split("</system-reminder>")
+    for part in closed:
+        before, is_reminder, _ = part.partition("<system-reminder>")
+        kept.append(before if is_reminder else f"{part}</system-reminder>")
+        if is_reminder:
+            notes.lose("messages of the host")
+    return [Prompt("".join([*kept, rest]).strip())]
+
+
+def _within(text: str, tag: str) -> str | None:
+    """What stands between the first of a tag and its end; no pattern, which would read a text of many begun tags once for each."""
+    found, is_closed, _ = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")
+    return found if is_closed else None
 
 
 def _result(block: dict[str, Any], notes: Notes, *, ran: bool = True) -> Returned:
