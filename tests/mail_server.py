@@ -11,7 +11,6 @@ from mcp.server.mcpserver import MCPServer
 from tests.frameworks import INJECTED
 
 server = MCPServer("mail")
-paid = Path(sys.argv[1])
 
 
 @server.tool()
@@ -23,7 +22,7 @@ def search_inbox(query: str) -> str:
 @server.tool()
 def transfer(iban: str, amount: int) -> str:
     """Transfers money to a bank account."""
-    with paid.open("a") as sink:
+    with Path(sys.argv[1]).open("a") as sink:
         sink.write(json.dumps([iban, amount]) + "\n")
     return "transferred"
 

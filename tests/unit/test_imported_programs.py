@@ -245,7 +245,10 @@ def test_logs_of_inspect_in_both_its_forms(tmp_path: Path) -> None:
 def test_messages_between_a_client_and_a_server_of_mcp_s_sdk(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "offering.log"
     log.parent.mkdir()
-    both = f"tee -a {log} | {sys.executable} -m tests.offering_server | tee -a {log}"
+    # As `tee -a` does, but into the file first: under load an answer could stand before its request.
+    noting = "import sys\nfor line in sys.stdin:\n with open(sys.argv[1], 'a') as log: log.write(line)\n print(line, end='', flush=True)"
+    notes = f'{sys.executable} -c "{noting}" {log}'
+    both = f"{notes} | {sys.executable} -m tests.offering_server | {notes}"
     server = StdioServerParameters(command="sh", args=["-c", both], env={"PYTHONPATH": str(ROOT)}, cwd=ROOT)
 
     async def talk() -> None:
