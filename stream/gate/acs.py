@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from driftline_client.client import READY_S
+
 from stream.gate import acs_envelope as wire
 from stream.gate.acs_envelope import AcsError, Request
 from stream.gate.acs_hooks import DEFERRABLE, EVALUATED, HELLO, PING, UNDENIABLE, Session, Steps
@@ -27,8 +29,8 @@ MAX_DEFERRED = 32
 QUICK = 65_536
 """Bytes of a request that are read at once."""
 DEFER_MS = 30_000
-MARGIN_MS = 1_500
-"""How much longer than a decision takes the agent shall wait for it."""
+MARGIN_MS = 1_500 + round(READY_S * 1000)
+"""How much longer than for a decision the agent shall wait: the first one may take as long as the gate's connections do."""
 PROFILES = ("acs-core",)
 """What of the standard's profiles we keep."""
 _NEEDED_OF_CLIENT = (
