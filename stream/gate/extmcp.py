@@ -12,12 +12,13 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 from driftline_client.contract import MAX_NAME
 
 from stream.gate.extmcp_messages import VERSION, Code, passed, read, refused, strange, text
+from stream.gate.mcp_requests import CALLS, MAX_LISTED, called, without_meta
 from stream.gate.reading import strict_json
 from stream.gate.sessions import Gate, Ruling, Task, Tasks
 
@@ -25,12 +26,11 @@ STANDARD = f"agentgateway ExtMCP ({VERSION})"
 REQUEST, RESPONSE = "McpRequestResult", "McpResponseResult"
 CALL = "driftline_call"
 """Under which the gateway keeps the name of a call; its configuration shows it as ``call_id: mcpGuardrails.driftline_call``."""
-JUDGED = ("tools/call", "resources/read", "prompts/get")
 LATE = ("tasks/get", "tasks/result")
 """Methods whose results are a call's that was made earlier."""
 MUXED = "_"
 """Stands between server and tool where a gateway lists the tools of several servers."""
-MAX_METHOD, MAX_SERVICES, MAX_LISTED, MAX_SESSION = 256, 256, 1_000, 8_192
+MAX_METHOD, MAX_SERVICES, MAX_SESSION = 256, 256, 8_192
 QUICK = 65_536
 """Bytes of parameters or of a result that are read at once."""
 SMALL = 16_384
@@ -45,11 +45,6 @@ _log = logging.getLogger("driftline.gate.extmcp")
 
 class Unfit(Exception):
     """A request that cannot be judged; its text is for whoever reads the agent's error."""
-
-
-class _Asked(NamedTuple):
-    tool: str
-    arguments: dict[str, Any]
 
 
 class Processor:
@@ -94,9 +89,9 @@ class Processor:
     async def _judged(self, tenant: str, message: Any) -> Any:
         if not 0 < len(message.method) <= MAX_METHOD:
             raise Unfit(f"the method is missing: {NO_FORM}")
-        if message.method not in JUDGED:
+        if message.method not in CALLS:
             return passed(REQUEST)
-        asked = await self._asked(message)
+        asked, arguments = await self._called(message)
         # Headers carry ASCII alone, so what comes in one may be percent-encoded.
         intent = text(message, "intent") or unquote(text(message, "intent_encoded"), errors="strict")
         task = self._task(tenant, message, intent.strip())
@@ -104,10 +99,10 @@ class Processor:
             raise Unfit(NO_SESSION)
         if isinstance(task, Ruling):
             return worded(task)
-        tool, name = _as_listed(task, message, asked.tool), secrets.token_hex(16)
-        return worded(await self._gate.heard(task, tool, asked.arguments, name), name)
+        tool, name = _as_listed(task, message, asked), secrets.token_hex(16)
+        return worded(await self._gate.heard(task, tool, arguments, name), name)
 
-    async def _asked(self, message: Any) -> _Asked:
+    async def _called(self, message: Any) -> tuple[str, dict[str, Any]]:
         raw, method = message.mcp_request, message.method
         if len(raw) > self._body_bytes:
             raise Unfit(f"parameters take {self._body_bytes:,} bytes at most (limits.body_bytes)")
@@ -117,14 +112,10 @@ class Processor:
             raise Unfit(f"{method} has no parameters that can be read: {error}; {NO_FORM}") from error
         if not isinstance(params, dict):
             raise Unfit(f"the parameters of {method} are no object")
-        if method != "tools/call":
-            return _Asked(method, {name: value for name, value in params.items() if name != "_meta"})
-        tool, arguments = params.get("name"), params.get("arguments")
-        if not isinstance(tool, str) or not tool:
-            raise Unfit("tools/call names no tool")
-        if not isinstance(arguments, dict | None):
-            raise Unfit("the arguments of tools/call are no object")
-        return _Asked(tool, arguments or {})
+        try:
+            return called(method, params)
+        except ValueError as error:
+            raise Unfit(str(error)) from error
 
     def _task(self, tenant: str, message: Any, intent: str) -> Task | Ruling | None:
         """The session that a message is of; None where it names none, a denial where it may not go on."""
@@ -140,7 +131,7 @@ class Processor:
 
     async def _shown(self, tenant: str, message: Any) -> None:
         method = message.method
-        if method not in (*JUDGED, *LATE, "tools/list"):
+        if method not in (*CALLS, *LATE, "tools/list"):
             return
         # The intent waits for a call: what is listed before one is declared with it.
         task = self._task(tenant, message, "")
@@ -160,10 +151,10 @@ class Processor:
         if not isinstance(answer, dict):  # whatever it is, the agent may read it
             answer = {"text": raw[: self._body_bytes].decode(errors="replace")}
         ok = answer.get("isError") is not True
-        result = {name: value for name, value in answer.items() if name != "_meta"}
+        result = without_meta(answer)
         call_id = text(message, "call_id", MAX_NAME)
         if call_id or method in LATE:
-            self._gate.returned(task, call_id if method in JUDGED else secrets.token_hex(8), result, ok=ok)
+            self._gate.returned(task, call_id if method in CALLS else secrets.token_hex(8), result, ok=ok)
         else:
             self._gate.returned_unnamed(task, result, ok=ok)
 

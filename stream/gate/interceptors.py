@@ -10,16 +10,16 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from stream.gate.mcp_requests import CALLS, MAX_LISTED, called, without_meta
 from stream.gate.reading import bounded
 from stream.gate.sessions import Gate, Ruling, Task, Tasks
 
 EXTENSION = "io.modelcontextprotocol/interceptors"
 STANDARD = "MCP interceptors (SEP-2624, an experiment, 191a736)"
 LIST, INVOKE = "interceptors/list", "interceptor/invoke"
-CALLS = ("tools/call", "resources/read", "prompts/get")
 HOOKS: Mapping[str, tuple[str, ...]] = {"request": CALLS, "response": (*CALLS, "tools/list")}
 TIMED_OUT, INVALID_PARAMS = -32_000, -32_602
-MAX_SESSION, MAX_TEXT, MAX_LISTED = 200, 256, 1_000
+MAX_SESSION, MAX_TEXT = 200, 256
 AUDIT = "driftline-audit"
 _TEXT = {"type": "string"}
 _SCHEMA = {
@@ -118,11 +118,10 @@ class Interceptors:
             return task
         if asked.phase == "response":
             return self._shown(task, asked, message)
-        tool, arguments = asked.event, {name: value for name, value in message.items() if name != "_meta"}
-        if asked.event == "tools/call":
-            tool, arguments = message.get("name", ""), message.get("arguments") or {}
-        if not isinstance(tool, str) or not tool or not isinstance(arguments, dict):
-            return Ruling("deny", "no_call", "the payload names no tool, or its arguments are no object")
+        try:
+            tool, arguments = called(asked.event, message)
+        except ValueError as error:
+            return Ruling("deny", "no_call", str(error))
         whatever = asked.name == AUDIT
         return await self._gate.heard(task, tool, arguments, secrets.token_hex(16), whatever=whatever)
 
@@ -151,9 +150,8 @@ class Interceptors:
                     for each in tools[:MAX_LISTED]
                 )
         else:
-            result = {name: value for name, value in message.items() if name != "_meta"}
             failed = message.get("isError") is True or {"jsonrpc", "error"} <= message.keys()
-            self._gate.returned_unnamed(task, result, ok=not failed)
+            self._gate.returned_unnamed(task, without_meta(message), ok=not failed)
         return Ruling("allow", "told")
 
 

@@ -58,6 +58,15 @@ def pays(**arguments: Any) -> dict[str, Any]:
     return {"name": "pay", "arguments": arguments}
 
 
+INVOCATION: dict[str, Any] = {
+    "name": ENFORCES,
+    "event": "tools/call",
+    "phase": "request",
+    "payload": pays(),
+    "context": CONTEXT,
+}
+
+
 @pytest.fixture
 def gate(run: Callable[..., Running]) -> Running:
     return run(wires=["interceptors"])
@@ -209,28 +218,14 @@ def test_a_call_that_cannot_be_judged_is_not_valid(
 def test_an_invocation_that_fits_no_interceptor_is_an_error(
     gate: Running, changed: dict[str, Any], code: int
 ) -> None:
-    params = {
-        "name": ENFORCES,
-        "event": "tools/call",
-        "phase": "request",
-        "payload": pays(),
-        "context": CONTEXT,
-    }
-    assert rpc(gate, "interceptor/invoke", params | changed)["error"]["code"] == code
+    assert rpc(gate, "interceptor/invoke", INVOCATION | changed)["error"]["code"] == code
     assert not gate.told()
 
 
 def test_a_time_limit_ends_the_wait_and_the_call_is_told_as_not_run(run: Callable[..., Running]) -> None:
     gate = run(wires=["interceptors"], on_silence="allow", wait_s=0.6)
     gate.bus.decides = lambda _: None
-    params = {
-        "name": ENFORCES,
-        "event": "tools/call",
-        "phase": "request",
-        "payload": pays(),
-        "context": CONTEXT,
-    }
-    answer = rpc(gate, "interceptor/invoke", params | {"timeoutMs": 100})
+    answer = rpc(gate, "interceptor/invoke", INVOCATION | {"timeoutMs": 100})
     assert answer["error"]["code"] == -32000
     assert answer["error"]["data"] == {"interceptor": ENFORCES, "phase": "request"}
     until = time.monotonic() + 20
@@ -264,18 +259,11 @@ def test_a_fault_of_ours_is_an_error_and_tells_nothing(
 
 def test_tokens_tell_tenants_apart_and_strangers_get_nothing(run: Callable[..., Running]) -> None:
     gate = run(wires=["interceptors"], names=("acme", "globex"), tokens=True)
-    params = {
-        "name": ENFORCES,
-        "event": "tools/call",
-        "phase": "request",
-        "payload": pays(),
-        "context": CONTEXT,
-    }
-    envelope = {"jsonrpc": "2.0", "id": 1, "method": "interceptor/invoke", "params": params}
+    envelope = {"jsonrpc": "2.0", "id": 1, "method": "interceptor/invoke", "params": INVOCATION}
     for token in ({}, {"Authorization": f"Bearer {'x' * 32}"}):
         assert gate.http.post("/mcp", json=envelope, headers=HEADERS | token).status_code == 401
     for name in ("acme", "globex"):
-        assert "result" in rpc(gate, "interceptor/invoke", params, Authorization=f"Bearer {TOKENS[name]}")
+        assert "result" in rpc(gate, "interceptor/invoke", INVOCATION, Authorization=f"Bearer {TOKENS[name]}")
     assert [each["tenant"] for each in gate.told("tool.called")] == ["acme", "globex"]
 
 
