@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from driftline_client.outcome import DriftlineError, why_not_run
+from driftline_client.outcome import DriftlineError
 from driftline_client.session import Call, Session
 
 POSTURE = ("on_silence", "wait_s")
@@ -31,24 +31,18 @@ def judged(session: Session, tool: str, arguments: Any) -> Call:
         No decision came, and silence raises.
     """
     call = _told(session, tool, arguments)
-    try:
+    with session.deciding(call):
         if call.decided is not None:
             session.check(call, arguments=_named(arguments))
-    except BaseException as error:
-        session.not_run(call, why_not_run(error))
-        raise
     return call
 
 
 async def ajudged(session: Session, tool: str, arguments: Any) -> Call:
     """As `judged`, for an event loop."""
     call = _told(session, tool, arguments)
-    try:
+    with session.deciding(call):
         if call.decided is not None:
             await session.acheck(call, arguments=_named(arguments))
-    except BaseException as error:
-        session.not_run(call, why_not_run(error))
-        raise
     return call
 
 

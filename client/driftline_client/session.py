@@ -6,9 +6,10 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, overload
@@ -167,6 +168,15 @@ class Session:
     def not_run(self, call: Call, why: str = NOT_RUN) -> None:
         """Tell that a call never ran, and why: what is said here is the host's word, no tool's."""
         self.send("tool.returned", call_id=call.id, status="not_run", result=str(why)[: contract.MAX_RESULT])
+
+    @contextmanager
+    def deciding(self, call: Call) -> Iterator[None]:
+        """Around the wait for a decision: where it ends with an error, the call is told as not run, and why."""
+        try:
+            yield
+        except BaseException as error:
+            self.not_run(call, why_not_run(error))
+            raise
 
     def held(
         self,
@@ -403,13 +413,10 @@ class _Wrapped(NamedTuple):
 
     def run(self, args: Any, kwargs: Any) -> Any:
         call = self._told(args, kwargs)
-        try:
+        with self.session.deciding(call):
             if call.decided is not None:
                 now = self._named(args, kwargs)
                 self.session.check(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
-        except BaseException as error:
-            self.session.not_run(call, why_not_run(error))
-            raise
         try:
             result = self.runs(*args, **kwargs)
         except BaseException as error:
@@ -422,13 +429,10 @@ class _Wrapped(NamedTuple):
 
     async def arun(self, args: Any, kwargs: Any) -> Any:
         call = self._told(args, kwargs)
-        try:
+        with self.session.deciding(call):
             if call.decided is not None:
                 now = self._named(args, kwargs)
                 await self.session.acheck(call, arguments=now, wait_s=self.wait_s, on_silence=self.on_silence)
-        except BaseException as error:
-            self.session.not_run(call, why_not_run(error))
-            raise
         return await self._later(call, self.runs(*args, **kwargs))
 
     async def _later(self, call: Call, result: Awaitable[Any]) -> Any:
