@@ -55,7 +55,7 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
     """What is called where an agent calls `tool` with `arguments`."""
     catalogue = context.catalogue
     own = _own_facts(context, tool)
-    raw, unread = arguments_in(arguments, parameters_of(context, tool))
+    raw, unread = arguments_in(arguments, _parameters_of(context, tool))
     parameters = catalogue.general.get(tool) if catalogue is not None else None
 
     def inside(name: str) -> ToolFacts:
@@ -66,7 +66,7 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
     inner, facts = _strongest([(name, inside(name)) for name in through]) if through else (tool, own)
     inner_leaves = raw
     if taken_out:
-        inner_leaves, more = arguments_in(given, parameters_of(context, inner))
+        inner_leaves, more = arguments_in(given, _parameters_of(context, inner))
         unread = _either(unread, more)
     if tool in context.policy_on_tools.classes:
         facts = facts._replace(action=own.action)
@@ -90,7 +90,7 @@ def called_tool(context: CallContext, tool: str, arguments: object) -> CalledToo
     )
 
 
-def parameters_of(context: CallContext, tool: str) -> Collection[str]:
+def _parameters_of(context: CallContext, tool: str) -> Collection[str]:
     """Names of the arguments that a tool declares; none where the catalogue does not have it."""
     declared = context.catalogue.tools.get(tool) if context.catalogue is not None else None
     return properties_of(declared.parameters) if declared is not None else ()

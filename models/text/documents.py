@@ -47,8 +47,7 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
                 if len(children) >= MAX_LEAVES:
                     cuts += 1
                     break
-                step = str(name)[:64]
-                children.append((f"{path}.{step}"[-256:] if path else step, child, depth + 1))
+                children.append((_below(path, name), child, depth + 1))
             children.reverse()
             stack += children
             continue
@@ -175,7 +174,7 @@ def _scalars(document: Any) -> Iterator[_Scalar]:
                 yield _Scalar(argument, shape, None, None)
                 return
             top = name if len(stack) == 2 and isinstance(name, str) else argument
-            here = _below(path, name)
+            here = path if name is None else _below(path, name)
             form = shape if isinstance(name, int) else shapes.setdefault((shape, name), len(shapes) + 1)
             if isinstance(child, dict | list):
                 if len(stack) > MAX_DEPTH:
@@ -191,8 +190,7 @@ def _scalars(document: Any) -> Iterator[_Scalar]:
 
 
 def _below(path: str, name: Any) -> str:
-    if name is None:
-        return path
+    """The path of a part: by its name, or its place in a list."""
     step = str(name)[:64]
     return f"{path}.{step}"[-256:] if path else step
 

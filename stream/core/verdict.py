@@ -59,10 +59,11 @@ def decide(
     by_score = _by_score(policy, level, score, n_families) if declared and SCORE not in passing else "allow"
     if by_score == "revoke":
         return Ruling("revoke", True, "score", None)
-    ground, weight = _strongest(policy, [one for one in signals if one not in NO_GROUNDS], passing)
     enough = policy.families.revoke_by_signal
-    if declared and weight in ("alert", "deny") and enough is not None and n_families >= enough:
-        return Ruling("revoke", True, "signal", ground)
+    if declared and consequence in ("alert", "deny") and enough is not None and n_families >= enough:
+        ground, weight = _strongest(policy, [one for one in signals if one not in NO_GROUNDS], passing)
+        if weight in ("alert", "deny"):
+            return Ruling("revoke", True, "signal", ground)
     if consequence == "deny":
         return Ruling("deny", True, "signal", signal)
     if by_score == "alert":
