@@ -13,7 +13,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import httpx2
 import mcp_types
@@ -178,14 +178,32 @@ def hooks(address: str, folder: Path, platform: str) -> str:
     return json.dumps({"hooks": {name: [{"matcher": "*", "hooks": [hook]}] for name in HOOKS}})
 
 
+class Host(NamedTuple):
+    """Where a program lives and works, and what its MCP server pays is noted."""
+
+    home: Path
+    folder: Path
+    paid: Path
+
+    @classmethod
+    def within(cls, place: Path) -> Host:
+        made = cls(place / "home", place / "work", place / "paid")
+        made.home.mkdir()
+        made.folder.mkdir()
+        return made
+
+
+def of_claude(address: str, place: Path) -> tuple[Host, str]:
+    """Claude Code whose hooks ask the gate, and its MCP servers as JSON."""
+    host = Host.within(place)
+    (host.home / "settings.json").write_text(hooks(address, place, "claude-code"))
+    server = {"command": sys.executable, "args": ["-m", "tests.mail_server", str(host.paid)], "env": {"PYTHONPATH": str(ROOT)}}  # fmt: skip
+    return host, json.dumps({"mcpServers": {"mail": server}})
+
+
 @pytest.mark.slow
 def test_claude_code_itself_asks_before_each_call(address: str, tmp_path: Path) -> None:
-    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
-    home.mkdir()
-    folder.mkdir()
-    (home / "settings.json").write_text(hooks(address, tmp_path, "claude-code"))
-    server = {"command": sys.executable, "args": ["-m", "tests.mail_server", str(paid)], "env": {"PYTHONPATH": str(ROOT)}}  # fmt: skip
-    configured = json.dumps({"mcpServers": {"mail": server}})
+    host, mail = of_claude(address, tmp_path)
     calls = [
         used("a", "mcp__mail__search_inbox", query="invoice"),
         used("b", "mcp__mail__transfer", **PAY),
@@ -200,11 +218,13 @@ def test_claude_code_itself_asks_before_each_call(address: str, tmp_path: Path) 
 
     allowed = ("mcp__mail__search_inbox", "mcp__mail__transfer", "Bash")
     with Messages(script) as model:
-        told = run_claude(model, home, folder, ASKED, "--mcp-config", configured, "--allowedTools", *allowed)
+        told = run_claude(
+            model, host.home, host.folder, ASKED, "--mcp-config", mail, "--allowedTools", *allowed
+        )
     assert "One invoice." in told
     read = model.read()
     assert INJECTED in read  # the honest call ran
-    assert (paid.exists(), (folder / "paid.txt").exists()) == (False, False)
+    assert (host.paid.exists(), (host.folder / "paid.txt").exists()) == (False, False)
     assert "mcp__mail__transfer was not run" in read
 
 
@@ -213,12 +233,7 @@ def test_what_a_sub_agent_of_claude_code_answers_later_is_no_word_of_the_user_s(
     address: str, tmp_path: Path
 ) -> None:
     """Its answer comes to the hook on the user's prompts, and as a prompt."""
-    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
-    home.mkdir()
-    folder.mkdir()
-    (home / "settings.json").write_text(hooks(address, tmp_path, "claude-code"))
-    server = {"command": sys.executable, "args": ["-m", "tests.mail_server", str(paid)], "env": {"PYTHONPATH": str(ROOT)}}  # fmt: skip
-    configured = json.dumps({"mcpServers": {"mail": server}})
+    host, mail = of_claude(address, tmp_path)
 
     def script(body: dict[str, Any]) -> list[dict[str, Any]]:
         first, text = json.dumps(body["messages"][0]), json.dumps(body["messages"])
@@ -235,8 +250,8 @@ def test_what_a_sub_agent_of_claude_code_answers_later_is_no_word_of_the_user_s(
 
     allowed = ("Agent", "mcp__mail__transfer")
     with Messages(script) as model:
-        run_claude(model, home, folder, ASKED, "--mcp-config", configured, "--allowedTools", *allowed)
-    assert not paid.exists()
+        run_claude(model, host.home, host.folder, ASKED, "--mcp-config", mail, "--allowedTools", *allowed)
+    assert not host.paid.exists()
     assert "mcp__mail__transfer was not run" in model.read()
 
 
@@ -244,9 +259,7 @@ def test_what_a_sub_agent_of_claude_code_answers_later_is_no_word_of_the_user_s(
 @pytest.mark.parametrize("of", ["gpt-5.5", "gpt-6.2-sol"])
 def test_codex_itself_asks_before_each_call(address: str, tmp_path: Path, of: str) -> None:
     """Of the one its model makes the calls, of the other a script."""
-    home, folder, paid = tmp_path / "home", tmp_path / "work", tmp_path / "paid"
-    home.mkdir()
-    folder.mkdir()
+    home, folder, paid = Host.within(tmp_path)
     (home / "hooks.json").write_text(hooks(address, tmp_path, "codex"))
     server = f'''
 [mcp_servers.mail]

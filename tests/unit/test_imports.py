@@ -643,18 +643,18 @@ def test_a_command_that_codex_refused_did_not_go_well(tmp_path: Path, output: st
 
 def test_a_sub_agent_of_codex_whose_task_is_encrypted_works_for_what_the_user_said(tmp_path: Path) -> None:
     def between(second: int, author: str, *content: dict[str, Any]) -> dict[str, Any]:
-        return rollout("response_item", second, type="agent_message", author=author, recipient="/root", content=content)  # fmt: skip
+        return rollout("response_item", second, type="agent_message", author=author, recipient="/lead", content=content)  # fmt: skip
 
     final = {"type": "input_text", "text": "Message Type: FINAL_ANSWER\nPayload:\ntwo files"}
     main = [
         *ROLLOUT[:8],
         rollout("response_item", 3, type="function_call", name="spawn_agent", namespace="collaboration", arguments="{}", call_id="c1"),
-        done(3, "SubAgentActivity", "c1", kind="started", agent_thread_id="0199-sub", agent_path="/root/counts"),
-        rollout("response_item", 3, type="function_call_output", call_id="c1", output='{"task_name": "/root/counts"}'),
-        between(8, "/root/counts", final),
-        between(9, "/root/strange", final),
+        done(3, "SubAgentActivity", "c1", kind="started", agent_thread_id="0199-sub", agent_path="/lead/counts"),
+        rollout("response_item", 3, type="function_call_output", call_id="c1", output='{"task_name": "/lead/counts"}'),
+        between(8, "/lead/counts", final),
+        between(9, "/lead/strange", final),
     ]  # fmt: skip
-    task = between(4, "/root", {"type": "encrypted_content", "encrypted_content": "gAAAA"})
+    task = between(4, "/lead", {"type": "encrypted_content", "encrypted_content": "gAAAA"})
     call = rollout("response_item", 5, type="function_call", name="exec_command", arguments='{"cmd": "ls"}', call_id="s1")  # fmt: skip
     put(tmp_path, {"r.jsonl": lines(main), "s.jsonl": lines([SUB_ROLLOUT[0], task, call])})
     events, found = imported(tmp_path)
