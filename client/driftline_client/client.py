@@ -25,7 +25,7 @@ from driftline_client.redaction import Redaction, Shown
 from driftline_client.session import Session
 
 READY_S = 5.0
-"""How long the first event waits until decisions are read, and how much longer than others the first calls wait for theirs."""
+"""How long the first event waits until decisions are read, and how much longer than others calls wait at most until it has arrived."""
 AT_EXIT_S = 5.0
 """How long a process that forgot to close its client waits for what is on its way."""
 _AS_IT_IS = frozenset({"arguments", "result", "call_id", "status", "attestation", "parent_session_id"})
@@ -74,7 +74,7 @@ class Client:
         self._trace = trace or _of_opentelemetry
         self._pid = os.getpid()
         producer, consumer = clients(bootstrap, security, inspect.signature(type(self)).parameters)
-        self._stands = False
+        self._stood: float | None = None
         self._first_sent: float | None = None
         answers = self._answers = Answers(consumer, f"{prefix}agent.decisions.v1") if decisions else None
         self._outbox = Outbox(
@@ -182,8 +182,8 @@ class Client:
             if error is not None:
                 self.lost += 1
                 _log.warning("an event of session %s is lost (%s)", session.id, type(error).__name__)
-            else:
-                self._stands = True
+            elif self._stood is None:
+                self._stood = time.monotonic()
             arrived(error)
 
         if self._first_sent is None:
@@ -227,11 +227,15 @@ class Client:
         """Whether decisions are read, so that a call that is told now is heard of; waits for it so long."""
         return self._answers is not None and self._answers.ready(timeout_s)
 
-    def still_connecting_s(self) -> float:
-        """How many seconds more a decision may take because the first event has not arrived yet; 0 once one has, and when time is over."""
-        if self._stands or self._first_sent is None:
-            return 0.0
-        return max(0.0, self._first_sent + READY_S - time.monotonic())
+    def waits_from(self, begun: float) -> float:
+        """When the time for a decision that is waited for since `begun` begins (as `time.monotonic`): once an event has arrived.
+
+        While none has it begins now, as long as the first one was sent less than `READY_S` ago.
+        """
+        if self._stood is not None:
+            return max(begun, self._stood)
+        now = time.monotonic()
+        return max(begun, min(now, (self._first_sent or now) + READY_S))
 
     @property
     def n_waiting(self) -> int:

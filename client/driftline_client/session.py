@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -233,10 +234,14 @@ class Session:
         """
         decided, means = self._awaited(call, on_silence)
         wait_s = self._wait_s if wait_s is None else wait_s
-        try:
-            decision = decided.result(wait_s + self._client.still_connecting_s())
-        except FutureTimeout:
-            decision = None
+        begun, left_s, decision = time.monotonic(), wait_s, None
+        while True:
+            try:
+                decision = decided.result(left_s)
+                break
+            except FutureTimeout:
+                if (left_s := self._left_s(begun, wait_s)) <= 0:
+                    break
         return self._ruled(call, decision, wait_s, means, arguments)
 
     async def acheck(
@@ -252,13 +257,19 @@ class Session:
 
         decided, means = self._awaited(call, on_silence)
         wait_s = self._wait_s if wait_s is None else wait_s
-        limit_s = wait_s + self._client.still_connecting_s()
-        try:
-            # Shielded: who stops waiting takes the answer from nobody else.
-            decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), limit_s)
-        except TimeoutError:
-            decision = None
+        begun, left_s, decision = time.monotonic(), wait_s, None
+        while True:
+            try:
+                # Shielded: who stops waiting takes the answer from nobody else.
+                decision = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(decided)), left_s)
+                break
+            except TimeoutError:
+                if (left_s := self._left_s(begun, wait_s)) <= 0:
+                    break
         return self._ruled(call, decision, wait_s, means, arguments)
+
+    def _left_s(self, begun: float, wait_s: float) -> float:
+        return self._client.waits_from(begun) + wait_s - time.monotonic()
 
     def _awaited(self, call: Call, on_silence: Posture | None) -> tuple[Future[Decision | None], OnSilence]:
         if call.decided is None:

@@ -556,6 +556,22 @@ def test_the_first_call_meets_no_silence_because_connections_are_made(
     assert time.monotonic() - begun < 4  # no more than others from then on
 
 
+@pytest.mark.parametrize("how", ["check", "acheck"])
+def test_a_first_call_that_nobody_decides_on_waits_no_longer_than_others_once_its_event_arrived(
+    bus: Bus, client: Client, how: str
+) -> None:
+    session = client.session("Pay it.")
+    waits = partial(session.check, wait_s=0.3)
+    if how == "acheck":
+        waits = lambda call: asyncio.run(session.acheck(call, wait_s=0.3))  # noqa: E731
+    begun = time.monotonic()
+    with pytest.raises(Undecided):
+        waits(session.call("pay", {}))
+    assert 0.3 <= time.monotonic() - begun < 4
+    with pytest.raises(Undecided):
+        session.check(session.call("pay", {}), wait_s=0)
+
+
 def test_where_nothing_connects_a_call_waits_longer_for_a_while_only(
     bus: Bus, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
