@@ -22,7 +22,7 @@ TIMED_OUT, INVALID_PARAMS = -32_000, -32_602
 MAX_SESSION, MAX_TEXT = 200, 256
 AUDIT = "driftline-audit"
 _TEXT = {"type": "string"}
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"intent": _TEXT, "agent": _TEXT, "server": _TEXT},
     "additionalProperties": False,
@@ -101,6 +101,10 @@ class Interceptors:
             raise InvokeError(INVALID_PARAMS, "no such interceptor", about)
         if asked.event not in HOOKS.get(asked.phase, ()):
             raise InvokeError(INVALID_PARAMS, "it does not hook this event in this phase", about)
+        if set(asked.config) - _SCHEMA["properties"].keys():
+            raise InvokeError(
+                INVALID_PARAMS, f"config has no members but {', '.join(_SCHEMA['properties'])}", about
+            )
         try:
             async with asyncio.timeout(asked.timeout_s):
                 ruling = await self._ruled(tenant, asked)

@@ -213,6 +213,7 @@ def test_a_call_that_cannot_be_judged_is_not_valid(
         ({"phase": "both"}, -32602),
         ({"timeoutMs": -1}, -32602),
         ({"config": "all"}, -32602),
+        ({"config": {"intnet": "Read it."}}, -32602),  # a misspelt intent is none
     ],
 )
 def test_an_invocation_that_fits_no_interceptor_is_an_error(
