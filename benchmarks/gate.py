@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -22,7 +23,7 @@ import orjson
 from driftline_client import ByClass, Client, Denied, Session
 
 from benchmarks import results
-from benchmarks.load import RESULT_CHARS, START
+from benchmarks.load import RESULT_CHARS
 from benchmarks.rig import PARTITIONS, Rig
 from stream.events import DECISIONS, EVENTS
 from stream.offline import generate
@@ -81,12 +82,13 @@ class Agents:
         await asyncio.gather(*tasks)
 
     def _events(self) -> Iterator[dict[str, Any]]:
+        now = datetime.now(UTC)  # credentials that are valid at the moment of the calls
         for turn in count():
             profile = generate.Profile(
                 hijacked=0.1, result_chars=RESULT_CHARS, tenant="acme", run=f"{self._run}{turn}"
             )
             yield from generate.sessions(
-                turn + 1, 20_000, profile, at_once=max(8, round(self._rate * BETWEEN_S)), start=START
+                turn + 1, 20_000, profile, at_once=max(8, round(self._rate * BETWEEN_S)), start=now
             )
 
     async def _session(self, queue: asyncio.Queue[Any], began: float) -> None:
@@ -181,10 +183,10 @@ def _fault(rig: Rig, what: str) -> dict[str, Any]:
                 time.sleep(AWAY_S)
                 node.start()
 
-        thread = threading.Thread(target=breaks)
-        thread.start()
-        agents = played(settings, FAULT_RATE, FAULT_S, f"{what}-")
-        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            playing = pool.submit(played, settings, FAULT_RATE, FAULT_S, f"{what}-")
+            breaks()  # in this thread: what a thread started is killed when the thread ends
+            agents = playing.result()
         n_calls = _calls(rig.values(settings, EVENTS))
         rig.wait(lambda: len(_decided(rig, settings)) >= len(n_calls), programs[-1:], SETTLED_S)
         judged = _decided(rig, settings)

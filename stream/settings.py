@@ -294,6 +294,8 @@ class Settings:
             "bootstrap_timeout_ms": 10_000,  # the client's own 30 s is long to wait for a wrong address
             # Asked for offsets, kafka-python 3.0 does not look for a leader that moved; it gives up after 30 s.
             "metadata_max_age_ms": 10_000,
+            # A broker that comes back is found within a second: left alone, it tries every 30 s after a while.
+            "reconnect_backoff_max_ms": 1_000,
         }
         if self.security_protocol.startswith("SASL"):
             shared |= {
@@ -309,7 +311,11 @@ class Settings:
         """Connection arguments for aiokafka's clients; raises as `kafka` does."""
         shared = self.kafka()
         shared["bootstrap_servers"] = ",".join(shared["bootstrap_servers"])
-        for of_kafka_python_alone in ("bootstrap_timeout_ms", "metadata_max_age_ms"):
+        for of_kafka_python_alone in (
+            "bootstrap_timeout_ms",
+            "metadata_max_age_ms",
+            "reconnect_backoff_max_ms",
+        ):
             del shared[of_kafka_python_alone]
         return shared
 

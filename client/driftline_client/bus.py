@@ -337,12 +337,22 @@ def clients(
             mend = f"did you mean {close[0]!r}?" if close else "kafka-python has no such setting either"
             raise TypeError(f"Client has no argument {unknown[0]!r}; {mend}")
 
+    connection: dict[str, Any] = {
+        "bootstrap_servers": bootstrap,
+        "client_id": "driftline-client",
+        # A broker that comes back is found within a second: left alone, kafka-python tries every 30 s after a while.
+        "reconnect_backoff_max_ms": 1_000,
+        # Asked for offsets, kafka-python 3.0 does not look for a leader that moved; it gives up after 30 s.
+        "metadata_max_age_ms": 10_000,
+        **security,
+    }
+
     def producer() -> Any:
         from kafka import KafkaProducer
 
         return KafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_block_ms=5_000,
-            request_timeout_ms=5_000, delivery_timeout_ms=120_000, client_id="driftline-client", bootstrap_timeout_ms=2_000, **security,
+            **connection, acks="all", enable_idempotence=True, max_block_ms=5_000, request_timeout_ms=5_000,
+            delivery_timeout_ms=120_000, bootstrap_timeout_ms=2_000,
         )  # fmt: skip
 
     def consumer() -> Any:
@@ -350,8 +360,7 @@ def clients(
 
         # A fetch waits no longer than that: some brokers answer the one after a decision only when it is over.
         return KafkaConsumer(
-            bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20,
-            client_id="driftline-client", **security,
+            **connection, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20
         )  # fmt: skip
 
     return producer, consumer
