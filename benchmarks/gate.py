@@ -38,8 +38,8 @@ WAIT_S = 0.5
 LEAD_S = 20.0
 """Played before the first call that counts: sessions are declared, the worker meets their catalogues, and a broker that has just started
 compiles its code, which takes most of a core."""
-BETWEEN_S = 0.4
-"""Between two calls of a session, on average: so many sessions are open that each is rarely asked twice at once."""
+BETWEEN_S = 2.0
+"""Between two calls of a session, on average: longer than silence lasts, so that a call seldom waits for the one before it."""
 POSTURE = ByClass(sensitive_read="allow", sensitive_act="deny", hints=True)
 SETTLED_S = 120.0
 
@@ -272,9 +272,11 @@ def main() -> None:
     options = parser.parse_args()
     with Rig(pinned=False) as rig:
         if options.faults:
-            results.show("While it is killed", FAULT_COLUMNS, fault_rows(faults(rig)))
+            results.merge("gate_faults", found := faults(rig))
+            results.show("While it is killed", FAULT_COLUMNS, fault_rows(found))
         else:
-            results.show("A decision before the effect", COLUMNS, rows(compare(rig)))
+            results.merge("gate", found := compare(rig))
+            results.show("A decision before the effect", COLUMNS, rows(found))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,12 @@ TABLES: dict[str, Table] = {
         gate.rows,
         "python benchmarks/gate.py",
     ),
+    "gate_faults": (
+        "Calls while the worker or the broker is killed",
+        gate.FAULT_COLUMNS,
+        gate.fault_rows,
+        "python benchmarks/gate.py --faults",
+    ),
     "dead": (
         "From a bad call to a dead token at Keycloak",
         revocation.COLUMNS,
@@ -186,7 +192,11 @@ ON_A_CORE: dict[str, Callable[[Rig], Any]] = {
     "backlog": backlog.compare,
     "fairness": lambda rig: {kind: fairness.flood(rig, kind) for kind in fairness.KINDS},
 }
-UNPINNED: dict[str, Callable[[Rig], Any]] = {"scale": scale.compare, "gate": gate.compare}
+UNPINNED: dict[str, Callable[[Rig], Any]] = {
+    "scale": scale.compare,
+    "gate": gate.compare,
+    "gate_faults": gate.faults,
+}
 BRIDGED: dict[str, Callable[[Rig], Any]] = {"dead": revocation.dead, "replayed": replayed.replayed}
 """The last, since Keycloak may not be there to be had."""
 SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
