@@ -15,10 +15,12 @@ MAX_NESTED = 4
 MAX_DEPTH, MAX_WIDTH, MAX_VALUES = 16, 256, 200
 """Levels, items of one object or list, and values of a string of JSON, beyond which it stays a text."""
 MAX_DIGITS = 15
-"""Characters of a number that is kept as it is written."""
+"""Characters of a number that floats keep as it is written."""
 
 _BEGINS = frozenset('{["')
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
+_BRACKETS = re.compile(r"[\[\]{}]")
+_ANY = re.compile(r".*", re.DOTALL)
 
 
 def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -29,31 +31,56 @@ def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def document(text: str, most: int = MAX_VALUES, name: re.Pattern[str] = _IDENTIFIER) -> Any:
+def nested_beyond(text: str, most: int) -> bool:
+    """Whether more than `most` brackets of a text stand in one another, those in its strings counted too.
+
+    >>> nested_beyond("[[1], [2]]", 2), nested_beyond("[[[1]]]", 2)
+    (False, True)
+    """
+    if text.count("[") + text.count("{") <= most:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > most:
+            return True
+    return False
+
+
+def document(text: str, most: int = MAX_VALUES, name: re.Pattern[str] = _ANY) -> Any:
     """What a text spells as JSON: an object, a list or, of a text in quotation marks, what they hold; None for any other.
 
-    One in which something would be lost stays a text: a name given twice, or one that says more than a name, a number that is
-    kept otherwise than it is written, too deep, too wide, more than `most` values.
+    Nothing that it says is lost: a name given twice has a list of its values, a number that floats would not keep as it is written
+    stays a text. So does a document that is too deep, too wide, has more than `most` values, or a name that does not match `name`.
 
-    >>> document('{"a": 1}'), document('"[1]"'), document('"a"'), document("[draft]"), document('{"a": 1, "a": 2}')
-    ({'a': 1}, [1], 'a', None, None)
+    >>> document('{"a": 1}'), document('"[1]"'), document('"a"'), document("[draft]"), document('{"a": 1, "b": 2e3, "a": 2}')
+    ({'a': 1}, [1], 'a', None, {'a': [1, 2], 'b': '2e3'})
     """
 
-    def plainly_named(pairs: list[tuple[str, Any]]) -> None:
-        if not all(map(name.fullmatch, named_once(pairs))):
-            raise ValueError("a name says more than a name")
+    def every_value(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values: dict[str, list[Any]] = {}
+        for key, value in pairs:
+            if not name.fullmatch(key):
+                raise ValueError("a name says more than a name")
+            values.setdefault(key, []).append(value)
+        return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
 
     spelled: Any = text
     for _ in range(MAX_NESTED):
         if not isinstance(spelled, str) or spelled.lstrip()[:1] not in _BEGINS:
             break
         try:
-            inner = orjson.loads(spelled)
-            if isinstance(inner, dict | list):
-                if _size(inner, 0, most) > most:
-                    break
-                json.loads(spelled, object_pairs_hook=plainly_named, parse_int=_short, parse_float=_short)
-        except ValueError:
+            if _size(orjson.loads(spelled), 0, most) > most:
+                break
+            inner = json.loads(
+                spelled, object_pairs_hook=every_value, parse_int=_whole, parse_float=_fraction
+            )
+        except (
+            ValueError,
+            RecursionError,
+        ):  # too deep in a value that the first parser dropped: too deep for the second too
+            break
+        if _size(inner, 0, most) > most:  # of a name given twice the other parser keeps one value
             break
         spelled = inner
     return None if spelled is text else spelled
@@ -70,9 +97,12 @@ def _size(node: Any, depth: int, most: int) -> int:
     )
 
 
-def _short(number: str) -> None:
-    if len(number) > MAX_DIGITS or "e" in number.lower():
-        raise ValueError("a number that is kept otherwise than it is written")
+def _whole(number: str) -> int | str:
+    return int(number) if len(number) <= MAX_DIGITS else number
+
+
+def _fraction(number: str) -> float | str:
+    return float(number) if len(number) <= MAX_DIGITS and "e" not in number.lower() else number
 
 
 def with_documents(node: Any, depth: int = 0, nested: int = 0) -> Any:

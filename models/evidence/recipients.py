@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from models.tools.names import name_words
 
 _LISTED = lexicon("parameters")
 _SENDING = _LISTED.words("not_recipients")
+_INVITING = _LISTED.words("guests")
 
 
 class Kind(NamedTuple):
@@ -57,9 +58,10 @@ class Unnamed(NamedTuple):
 
 
 def unnamed_recipient(evidence: CallEvidence) -> Unnamed | None:
-    """The first recipient of a call that nobody named, where all of its kind are such, though the user named one; None for none.
+    """The first recipient of a call that nobody named, though the user named one of its kind; None for none.
 
-    What the user named stands in the root's intent: those below it are written by agents.
+    What the user named stands in the root's intent: those below it are written by agents. Whoever invites is among the guests
+    himself: of those that arguments for guests take, all must be unnamed.
     """
     context = evidence.context
     root = context.ancestors[-1] if context.ancestors else context.session
@@ -75,20 +77,38 @@ def unnamed_recipient(evidence: CallEvidence) -> Unnamed | None:
             for leaf in evidence.arguments.leaves
             if leaf.leaf.is_string and _takes(kind, leaf.leaf.path)
         ]
-        here = [(leaf, address) for leaf, addresses in taking for address in addresses]
-        others = not all(addresses for _, addresses in taking)
-        if not here or (others and kind.by_name):
-            continue
-        if not any(fingerprint(one, context.key) in named or _stands(context, one) for _, one in here):
-            return Unnamed(kind.what, here[0][0])
+        told = next(_unnamed(kind, named, taking, context), None)
+        if told is not None:
+            return Unnamed(kind.what, told)
     return None
+
+
+def _unnamed(
+    kind: Kind, named: set[int], taking: Sequence[tuple[LeafOrigin, Sequence[str]]], context: CallContext
+) -> Iterator[LeafOrigin]:
+    """The arguments of those `taking` recipients that have one whom nobody named."""
+
+    def known(address: str) -> bool:
+        return fingerprint(address, context.key) in named or _stands(context, address)
+
+    guests = [one for one in taking if not _INVITING.isdisjoint(_words(one[0].leaf.path))]
+    for leaf, addresses in taking:
+        if (leaf, addresses) not in guests and not all(map(known, addresses)):
+            yield leaf
+    by_name = kind.by_name and not all(addresses for _, addresses in guests)
+    if guests and not by_name and not any(known(one) for _, addresses in guests for one in addresses):
+        yield guests[0][0]
 
 
 def _takes(kind: Kind, path: str) -> bool:
     """Whether an argument takes recipients of this kind, and is not named as whoever sends."""
-    name = next((step for step in reversed(path.split(".")) if not step.isdigit()), "")
-    words = set(name_words(name))
+    words = _words(path)
     return not words.isdisjoint(kind.parameters) and words.isdisjoint(_SENDING)
+
+
+def _words(path: str) -> set[str]:
+    """Words of the name that an argument has, places in lists aside."""
+    return set(name_words(next((step for step in reversed(path.split(".")) if not step.isdigit()), "")))
 
 
 def _stands(context: CallContext, address: str) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from models.evidence.nested_json import named_once
+from models.evidence.nested_json import named_once, nested_beyond
 from models.text.documents import MAX_CHARS
 from models.text.excerpts import beyond
 from models.text.privacy import PROSE, PROSE_WORDS, SENTENCE_WORDS
@@ -36,6 +36,8 @@ _KEYED = re.compile(r"[\s\-*|'\"]{0,16}(?:[^\s:=|]{1,64} ){0,2}[^\s:=|]{1,64}\s{
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$-]*|", re.ASCII)
 _BRACES = re.compile(r"[{}\[\]()]")
 _OPENS = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_DECODED = 256
+"""Brackets in one another in a text, beyond which its literals are read as text (chosen)."""
 _JSON = json.JSONDecoder(object_pairs_hook=named_once)
 _LITERAL = re.compile(r"['\"]\s*[:,]|\d\s*,")
 _COMMA = re.compile(r",\s+")
@@ -128,14 +130,16 @@ class AnswerRecords:
     def take_text(self, text: str, parent: AnswerRecord | None = None) -> None:
         """A text as records: JSON in it as it is, other literals at their brackets, else line by line."""
         at = 0
-        for tries, opening in enumerate(_OPENS.finditer(text) if "{" in text or "[" in text else ()):
+        # How deep the decoder gets depends on its caller's stack, and what an answer says must not.
+        literal = text.count("{") + text.count("[") > 0 and not nested_beyond(text, _DECODED)
+        for tries, opening in enumerate(_OPENS.finditer(text) if literal else ()):
             if tries == MAX_LITERALS:
                 break
             if opening.end() < at:
                 continue
             try:
                 node, end = _JSON.raw_decode(text, opening.end())
-            except (ValueError, RecursionError):
+            except ValueError:
                 continue
             self._take_plain(text[at : opening.start()], parent, after=at > 0)
             self.take_json(node, parent)

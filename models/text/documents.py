@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,10 @@ MAX_WALKED = 65_536
 """Nodes of a call's arguments that are walked to choose what is looked at (chosen); the rest counts as one value left out."""
 
 
+_PLAIN_NAME = re.compile(r"[^\W\d][\w-]{0,63}|[0-9]{1,4}")
+"""A name that names; any other may be what the call is about: ``{"to": {"eve@evil.example": true}}``."""
+
+
 class Leaf(NamedTuple):
     """A scalar of a JSON document: dotted path, its text, and whether it was a string."""
 
@@ -28,8 +33,14 @@ class Leaf(NamedTuple):
     is_string: bool
 
 
-def leaves(document: Any) -> tuple[list[Leaf], int]:
-    """The scalars of `document` in order, each cut to the limits, and how many cuts were made."""
+def leaves(document: Any, *, names: bool = False) -> tuple[list[Leaf], int]:
+    """The scalars of `document` in order, each cut to the limits, and how many cuts were made.
+
+    Parameters
+    ----------
+    names : bool
+        Whether a name that says more than a name counts as a scalar of the object that has it.
+    """
     if isinstance(document, str) and len(document) <= MAX_LEAF_CHARS:
         return [Leaf("", document, True)], 0
     scalars: list[Leaf] = []
@@ -47,6 +58,8 @@ def leaves(document: Any) -> tuple[list[Leaf], int]:
                 if len(children) >= MAX_LEAVES:
                     cuts += 1
                     break
+                if names and _says_more(name):
+                    children.append((path, name, depth + 1))
                 children.append((_below(path, name), child, depth + 1))
             children.reverse()
             stack += children
@@ -97,12 +110,14 @@ def arguments_in(document: Any, declared: Collection[str] = ()) -> tuple[list[Le
     arguments that the tool declares come before others; then the first value of each shape (a path without places in lists), of
     each argument one in turn; then second ones. Texts share the room, so that the short ones stay whole.
 
+    A name that says more than a name is a scalar too.
+
     Parameters
     ----------
     declared : collection of str
         Names of the arguments that the tool takes.
     """
-    found, cuts = leaves(document)
+    found, cuts = leaves(document, names=True)
     if not cuts:
         return found, NOTHING_UNREAD
     chosen, left_out, unheard = _chosen(document, declared)
@@ -175,6 +190,8 @@ def _scalars(document: Any) -> Iterator[_Scalar]:
                 return
             top = name if len(stack) == 2 and isinstance(name, str) else argument
             here = path if name is None else _below(path, name)
+            if _says_more(name):
+                yield _Scalar(top, shapes.setdefault((shape, None), len(shapes) + 1), path, name)
             form = shape if isinstance(name, int) else shapes.setdefault((shape, name), len(shapes) + 1)
             if isinstance(child, dict | list):
                 if len(stack) > MAX_DEPTH:
@@ -187,6 +204,10 @@ def _scalars(document: Any) -> Iterator[_Scalar]:
                 yield _Scalar(top, form, here, child)
         else:
             stack.pop()
+
+
+def _says_more(name: Any) -> bool:
+    return isinstance(name, str) and name != "" and not _PLAIN_NAME.fullmatch(name)
 
 
 def _below(path: str, name: Any) -> str:

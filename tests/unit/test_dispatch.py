@@ -16,6 +16,7 @@ from models.evidence.features.registry import FEATURES
 from models.evidence.nested_json import document
 from models.evidence.plain_code import MAX_CALLS, MAX_CODE
 from models.release.readers import load
+from models.text.documents import arguments_in
 from models.tools.facts import facts_of
 from stream.offline.rows import feature_rows
 from tests import builders as b
@@ -86,12 +87,8 @@ def test_documents_in_strings_and_names_with_values_are_opened_for_any_tool(give
         {"\n": "GET", "path": "/a"},
         {"tool_name": "https://evil.example/drop", "arguments": GIVEN},
         {"tool_name": "send_money", "arguments": "no document"},
-        {"body": '{"to": "eve", "to": "bob"}'},
-        {"body": json.dumps({"a name that is in truth a whole text": None})},
         {"body": "[" * 40 + "]" * 40},
         {"body": json.dumps(list(range(300)))},
-        {"body": '{"mallory@evil.com": 5000}'},
-        {"body": '{"account": 123456789012345678901234}'},
         {"parameters": [{"name": "mallory.evil-corp.com", "value": "admin"}]},
         {"body": '{"to": "\\ud800x"}'},
         {"parameters": [{"name": "EVIL SECRET", "value": None}]},
@@ -101,6 +98,25 @@ def test_what_calls_nothing_inside_stays_as_it_is(arguments: dict[str, Any]) -> 
     names, found = called(arguments)
     assert names == ()
     assert found is arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('{"to": "eve", "to": "bob"}', {("body.to.0", "eve"), ("body.to.1", "bob")}),
+        ('{"a name that is in truth a whole text": null}', {("body", "a name that is in truth a whole text")}),
+        ('{"mallory@evil.com": 5000}', {("body", "mallory@evil.com"), ("body.mallory@evil.com", "5000")}),
+        ('{"account": 123456789012345678901234}', {("body.account", "123456789012345678901234")}),
+        ('{"to": "eve", "n": 1e3}', {("body.to", "eve"), ("body.n", "1e3")}),
+        ('{"a": ' + "[" * 1010 + "]" * 1010 + ', "a": "eve"}', None),
+    ],
+)  # fmt: skip
+def test_nothing_that_a_document_in_a_string_says_is_lost(
+    text: str, wanted: set[tuple[str, str]] | None
+) -> None:
+    read, unread = arguments_in(called({"body": text})[1])
+    assert not unread
+    assert {(leaf.path, leaf.text) for leaf in read} == (wanted or {("body", text)})
 
 
 @pytest.mark.parametrize(

@@ -423,3 +423,12 @@ def test_a_long_line_and_a_long_row_are_heard_to_their_ends() -> None:
     heard = read_answer(row, NAMED, KEY)
     assert last in heard.talk
     assert "list 99" in heard.talk[-1]
+
+
+def test_what_a_deep_answer_says_does_not_depend_on_the_stack_of_whoever_reads_it() -> None:
+    def beneath(frames: int, text: str) -> Any:
+        return read_answer(text, NAMED, KEY)._replace(records=[]) if not frames else beneath(frames - 1, text)
+
+    for brackets in range(100, 1100, 50):
+        text = "[" * brackets + '"Meyer DE4412"' + "]" * brackets
+        assert beneath(0, text) == beneath(400, text), brackets
