@@ -49,7 +49,9 @@ from stream.offline.trail_entries import (
     claims_in,
     entry_of,
     feedback_entry,
+    id_of,
     number_of,
+    ours,
     outcome_entry,
     place_of,
     said_by,
@@ -63,7 +65,6 @@ from stream.offline.trail_gaps import with_gaps
 TOKENS = (REVOCATIONS, RISK, ENDS)
 _CONTROL = frozenset(("release.activated", "clock.tick"))
 """Events that are of no session, whatever stands in them."""
-_CASE_ID = re.compile(r"[0-9a-f]{32}")
 _PLAIN_RUN = re.compile(r'[^"\\/\x00-\x1f]+')
 """What JSON can write in one other way alone, as ``\\u`` and four digits."""
 
@@ -281,7 +282,7 @@ class _Reading:
 
 def _session_of_case(reading: _Reading, asked: str) -> str | None:
     """The id of the session that a case id stands for; None where no record tells."""
-    if not _CASE_ID.fullmatch(asked):
+    if not ours(asked):
         return None
     needle = asked.encode()
     for base, record in reading.of((CASES, ALERTS, DECISIONS), None):
@@ -406,7 +407,7 @@ class _Gathered:
         held = {each.data["breaker"]: each.data["record_id"] for each in self.others if each.kind == "held"}
         for record in records:
             headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-            breaker = text_of(headers.get("breaker"))
+            breaker = id_of(headers.get("breaker"))
             if breaker not in held or self._is_repeat(HELD, _content(record, None, is_event=False)):
                 continue
             by, action = text_of(headers.get("by")), text_of(headers.get("action"))

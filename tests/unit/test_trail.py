@@ -204,6 +204,49 @@ def test_outcome_feedback_and_rulings_are_of_the_case_whoever_told_them() -> Non
     assert "held" in gaps(build(Told([*sample(), *more[:4]]), SESSION, INPUTS))
 
 
+CARD_LIKE = "4111111111111111" + "ab" * 8
+"""An id of ours whose digits could be a card's."""
+
+
+def test_an_id_of_ours_that_looks_like_a_card_is_whole_in_what_to_do_and_a_card_beside_it_is_not() -> None:
+    case_id = case_id_of("acme", SESSION, SESSION)
+    records = [
+        record._replace(value=(record.value or b"").replace(case_id.encode(), CARD_LIKE.encode()))
+        for record in sample()
+        if record.topic == ALERTS
+    ]
+    records = [
+        record._replace(value=(record.value or b"").replace(b"1. ", b"1. 4111111111111111: "))
+        for record in records
+    ]
+    told = " ".join(story.steps(build(Told(records), SESSION, INPUTS)))
+    assert f"driftline show {CARD_LIKE} tells the session" in told
+    assert told.startswith("1. ********: ")
+
+
+def test_an_outcome_and_a_ruling_are_found_though_their_ids_look_like_cards() -> None:
+    revocation = next(record for record in sample() if record.topic == REVOCATIONS)
+    case = next(record for record in sample() if record.topic == CASES)
+    claims = {**claims_of(revocation.value or b""), "jti": CARD_LIKE}
+    outcome = {"jti": CARD_LIKE, "case_id": claims["txn"], "status": "done", "time": case_time(case)}
+    breakers = [CARD_LIKE.replace("ab", each, 1).encode() for each in ("cd", "ef")]
+    records = [
+        *(record for record in sample() if record.topic != REVOCATIONS),
+        revocation._replace(value=unsigned(claims).encode()),
+        told(outcome, OUTCOMES),
+        case._replace(topic=HELD, headers=(("breaker", breakers[0]),)),
+        Record(HELD, 0, 1, 0, "create", b"acme", (("action", b"send"), ("breaker", breakers[1])), b""),
+    ]
+    trail = build(Told(records), SESSION, INPUTS)
+    assert "no_outcome" not in gaps(trail)
+    assert [each.data["breaker"] for each in trail.of("held")] == [breakers[0].decode()]
+    assert not trail.of("ruling")  # that of another opening
+
+
+def case_time(case: Record) -> str:
+    return str(json.loads(case.value or b"")["time"])
+
+
 def test_records_repeated_by_a_crash_or_a_producer_change_nothing_but_their_count() -> None:
     once = build(Told(sample()), SESSION, INPUTS).document()
     again = [record._replace(offset=record.offset + 1000) for record in sample()]
