@@ -478,6 +478,44 @@ def test_a_case_id_leads_to_its_session() -> None:
     )
 
 
+def test_an_id_that_no_session_has_finds_the_one_that_begins_so_and_lists_several(tmp_path: Path) -> None:
+    names = "s-1.0a1b2c3d", "s-1.ffffffff", "s-2.0a1b2c3d", "s-2"
+    records = [record for name in names for record in of_session([b.declared(name), b.called(name, 1)])]
+    assert build(Told(records), "s-1.0", INPUTS) == build(Told(records), "s-1.0a1b2c3d", INPUTS)
+    assert build(Told(records), "s-2", INPUTS).name.session == "s-2"
+    several = "2 sessions have an id that begins with 's-1': say which, 's-1.0a1b2c3d' --tenant 'default' --root 's-1.0a1b2c3d'; 's-1.f"
+    with pytest.raises(InputError, match=re.escape(several)):
+        build(Told(records), "s-1", INPUTS)
+    many = [record for n in range(20) for record in of_session([b.declared(f"m.{n}")])]
+    with pytest.raises(InputError, match=r"^20 sessions .*; and 12 more$"):
+        build(Told(many), "m", INPUTS)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"".join(log_line(record, 1) + b"\n" for record in records))
+    shown = CLI.invoke(app, ["show", "s-1.0", "--file", str(log)])
+    assert "no session is called 's-1.0'; 's-1.0a1b2c3d' alone begins so" in shown.stderr
+    assert "begins so" not in CLI.invoke(app, ["show", "s-2", "--file", str(log)]).stderr
+
+
+def test_a_file_without_decisions_is_not_told_as_a_session_without_drift(tmp_path: Path) -> None:
+    events, judged = tmp_path / "events.jsonl", tmp_path / "judged.jsonl"
+    events.write_bytes(
+        b"".join((record.value or b"") + b"\n" for record in sample() if record.topic == EVENTS)
+    )
+    shown = CLI.invoke(app, ["show", SESSION, "--file", str(events)]).stdout
+    assert shown.count("`driftline replay FILE --all > judged.jsonl` judges a file of events") == 3
+    assert not re.search("nothing was flagged|no alert was raised|chain +holds", shown)
+    judged.write_text(CLI.invoke(app, ["replay", str(events), "--all"]).stdout)
+    shown = CLI.invoke(app, ["show", SESSION, "--file", str(events), "--file", str(judged)]).stdout
+    assert "call 2, update_payee (write): revoke" in shown
+    assert "It may be honest" in shown
+    honest = of_session([b.declared(), b.called(seq=1), b.returned(seq=2, call="s:1"), b.ended(seq=3)])
+    quiet = build(Told(honest, {ALERTS: "no record of it is in the files"}), "s", INPUTS)
+    assert story.did_instead(quiet) == ["nothing was flagged"]
+    assert story.steps(quiet) == ["nothing: no alert was raised"]
+    undecided = build(Told([each for each in honest if each.topic != DECISIONS]), "s", INPUTS)
+    assert story.did_instead(undecided) == ["not known: no decision on a call of it is there"]
+
+
 @given(st.data())
 @settings(
     max_examples=100, phases=(Phase.generate,)
