@@ -64,9 +64,9 @@ class Entry:
     Attributes
     ----------
     kind : str
-        ``declared``, ``amended``, ``catalogue``, ``called``, ``returned``, ``opinion``, ``ended``, ``refused`` (an event that breaks
-        the contract), ``decided``, ``case``, ``alert``, ``revocation``, ``risk``, ``released``, ``held``, ``ruling``, ``outcome``,
-        ``feedback``, ``quarantined``, ``unreadable`` (no decision or case, though its topic says so), or ``gap``.
+        ``declared``, ``amended``, ``catalogue``, ``called``, ``returned``, ``call_held``, ``opinion``, ``ended``, ``refused`` (an
+        event that breaks the contract), ``decided``, ``case``, ``alert``, ``revocation``, ``risk``, ``released``, ``held``, ``ruling``,
+        ``outcome``, ``feedback``, ``quarantined``, ``unreadable`` (no decision or case, though its topic says so), or ``gap``.
     time : str
         As the record itself says it; of a gap, of the step before.
     text : str
@@ -186,7 +186,7 @@ def said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any]
             "answer": event.answer,
             "by": text_of(event.by) if event.by is not None else None,
         }
-        return "held", _of_held(event), data
+        return "call_held", _of_held(event), data
     if isinstance(event, ToolReturned):
         result = shown(event.result, values=values)
         data = {"call_id": event.call_id, "status": event.status, "result": result if values else len(result)}
@@ -483,13 +483,17 @@ def token_entry(base: str, record: Record, claims: dict[str, Any], signature: st
 
 def outcome_entry(record: Record, outcome: dict[str, Any]) -> Entry:
     texts = ("status", "broker", "kind", "credential", "detail", "survives", "survives_until")
-    data: dict[str, Any] = {member: text_of(outcome[member], 1024) for member in texts if outcome.get(member)}
+    # An entry has a kind of its own.
+    names = {"kind": "credential_kind"}
+    data: dict[str, Any] = {
+        names.get(member, member): text_of(outcome[member], 1024) for member in texts if outcome.get(member)
+    }
     data["jti"] = id_of(outcome.get("jti"))
     took, latency = "", outcome.get("latency_ms")
     if type(latency) is int:
         data["latency_ms"], took = latency, f", {latency} ms after the revocation"
     detail = f": {data['detail']}" if "detail" in data else ""
-    whose = " ".join(data[member] for member in ("broker", "kind") if member in data)
+    whose = " ".join(data[member] for member in ("broker", "credential_kind") if member in data)
     text = f"{whose}: {data.get('status')}{took}{detail}"
     return Entry("outcome", str(outcome.get("time")), text, place_of(record), data)
 

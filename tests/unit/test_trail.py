@@ -25,6 +25,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     EVENTS,
     FEEDBACK,
     HELD,
@@ -52,6 +53,7 @@ from tests import builders as b
 CLI = CliRunner()
 SAMPLE = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
 SESSION = "finance-invoice-iban-swap"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "audit.md"
 IBAN = "GB33BUKB20201555555555"
 SECRET = "ghp_" + "a1B2" * 9
 INPUTS: dict[str, str | None] = {EVENTS: None}
@@ -711,6 +713,13 @@ def test_show_tells_what_was_asked_what_it_did_instead_the_credential_s_fate_and
     assert IBAN not in shown.stdout + every
 
 
+def test_a_call_that_waits_for_a_person_is_no_revocation_that_is_held() -> None:
+    events = [b.declared(), b.event("call.held", "s", 1, call_id="s:1", how="asked"), b.ended(seq=2)]
+    trail = build(Told(of_session(events)), "s", INPUTS)
+    assert gaps(trail) == []
+    assert story.fate(trail) == ["no revocation was asked for"]
+
+
 def test_audit_prints_text_json_and_a_page_and_verifies_tokens_where_keys_are_given(
     files: list[str], tmp_path: Path
 ) -> None:
@@ -736,6 +745,86 @@ def test_audit_prints_text_json_and_a_page_and_verifies_tokens_where_keys_are_gi
     assert IBAN in CLI.invoke(app, ["audit", SESSION, *files, "--values"]).stdout
     wrong = CLI.invoke(app, ["audit", SESSION, *files, "--format", "pdf"])
     assert isinstance(wrong.exception, ConfigError)
+
+
+def every_kind() -> Trail:
+    """A story with an entry of each kind, and one of each with all that may be told."""
+    case_id = case_id_of("acme", SESSION, SESSION)
+    case = next(record for record in sample() if record.topic == CASES)
+    decision = next(record for record in sample() if record.topic == DECISIONS)
+    alert = json.loads(next(record for record in sample() if record.topic == ALERTS).value or b"")
+    alert["unmapped"]["feedback"] = {"verdict": "false_positive", "by": "ada", "key": "k", "time": "now"}
+    risk = next(record for record in sample() if record.topic == RISK)
+    fields = "status broker kind credential detail survives survives_until".split()
+    outcome = {"case_id": case_id, "jti": "j", "time": case_time(case), "latency_ms": 1}
+    outcome |= dict.fromkeys(fields, "told")
+    said = {"case_id": case_id, "verdict": "true_positive", "by": "ada", "time": case_time(case)}
+    person = {"comment": "called", "sub_id": {"iss": "https://id.example", "sub": "ada"}}
+    events = [
+        b.event("intent.amended", SESSION, 90, intent={"text": "Pay."}),
+        b.event("catalogue.changed", SESSION, 91, left=["a"]),
+        b.event("call.held", SESSION, 92, call_id="c", how="asked"),
+        b.event("opinion.given", SESSION, 93, token=unsigned({"opinion": "drifts"})),
+        b.event("tool.called", SESSION, 94, call_id="c", tool="t"),
+        {"type": "nothing", "session_id": SESSION, "id": "x", "call_id": "c", "tool": "t"},
+        {"type": "nothing", "session_id": SESSION},
+    ]
+    headers = (("breaker", b"b-1"), ("action", b"send"), ("by", b"ada"))
+    more = [
+        *(told({**each, "tenant": "acme"}, EVENTS, at=90 + n) for n, each in enumerate(events)),
+        told({"session_id": SESSION, "tenant": "acme"}, QUARANTINE, headers=(("topic", EVENTS.encode()),)),
+        told({**alert, "comment": "no"}, ALERTS, at=90),
+        told({**json.loads(decision.value or b""), "call_seq": "one"}, DECISIONS, at=90),
+        case._replace(topic=HELD, headers=headers),
+        Record(HELD, 0, 1, 0, "create", b"acme", headers, b""),
+        risk._replace(topic=ENDS),
+        told({"jti": "j", "case_id": case_id}, OUTCOMES),
+        told(outcome, OUTCOMES, at=1),
+        *(
+            told({"token": unsigned(each)}, FEEDBACK, at=n)
+            for n, each in enumerate((said, {**said, **person}))
+        ),
+    ]
+    call = [
+        record for record in sample() if record.topic == EVENTS and b"tool.called" in (record.value or b"")
+    ][-1]
+    without = [record for record in sample() if record not in (decision, call)]
+    return build(Told([*without, *more]), SESSION, INPUTS, tenant="acme", root=SESSION)
+
+
+def documented(page: str, heading: str) -> dict[str, tuple[set[str], set[str]]]:
+    """Rows of a page's table by what each is about: members that are always there, and those that may be, marked so."""
+    table = page.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]*) \|$", table, flags=re.M)[1:]
+    return {
+        name: (set(re.findall(r"`(\w+)`(?!\?)", told)), set(re.findall(r"`(\w+)`\?", told)))
+        for names, told in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+
+def test_the_documented_members_of_the_json_form_are_those_that_are_printed() -> None:
+    page = DOCUMENT.read_text()
+    told = documented(page, "kind")
+    printed: dict[str, list[set[str]]] = {}
+    common = {"kind", "time", "text", "place", "repeats"}
+    for entry in every_kind().document()["trail"]:
+        assert common <= entry.keys()
+        printed.setdefault(entry["kind"], []).append(entry.keys() - common)
+    assert printed.keys() == told.keys()
+    for kind, found in printed.items():
+        always = set.intersection(*found)
+        assert (always, set.union(*found) - always) == told[kind], kind
+
+
+def test_the_documented_members_of_the_whole_document_are_those_that_are_printed(files: list[str]) -> None:
+    told = documented(DOCUMENT.read_text(), "member")
+    shown = json.loads(CLI.invoke(app, ["show", SESSION, "--json", *files]).stdout)
+    audited = json.loads(CLI.invoke(app, ["audit", SESSION, "--json", *files]).stdout)
+    assert shown.keys() == told.keys()
+    assert audited.keys() == told.keys() - {"asked", "did_instead", "credential", "what_to_do"}
+    for member in ("session", "chain"):
+        assert shown[member].keys() == told[member][0]
 
 
 def test_in_shadow_the_fate_says_that_nothing_was_sent() -> None:
