@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, cast, get_args
 
 import pytest
 from joserfc.jwk import KeySet, RSAKey
+from typer.testing import CliRunner
 
 from models.contracts import Outcome, Standing
 from stream import bootstrap
+from stream.cli.main import app
 from stream.core import decisions, refusals, take_call
 from stream.core.items import Mark
 from stream.core.judge import Judge
@@ -184,6 +186,17 @@ def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> Non
     assert [decision["verdict"] for decision in decisions] == ["allow", "revoke"]
     assert json.loads(shown).items() <= decisions[-1].items()
     assert len(text.splitlines()) <= 120
+
+
+def test_the_page_of_imports_shows_what_its_transcript_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "import.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```", text, re.M | re.S)
+    (command,) = re.findall(r"^    driftline (import docs/.*)$", text, re.M)
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 0
+    assert done.stderr + done.stdout == shown
+    assert "revoke" in shown
 
 
 def test_the_tutorial_tells_what_a_reader_sees(tmp_path: Path) -> None:
