@@ -177,7 +177,7 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     assert not [name for name in missing if f"`{name}`" not in text]
 
 
-def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> None:
+def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines, shown = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
     assert lines == (DOCS / "first.jsonl").read_text(encoding="utf-8")
@@ -185,6 +185,12 @@ def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> Non
     decisions = [json.loads(output.value) for output in outputs if output.topic == DECISIONS]
     assert [decision["verdict"] for decision in decisions] == ["allow", "revoke"]
     assert json.loads(shown).items() <= decisions[-1].items()
+    (wider,) = re.findall(r'Had the user asked "([^"]+)", the call would pass', text)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(lines.replace("Summarise the invoices in my inbox.", wider), encoding="utf-8")
+    outputs = replay(read_records(asked), bootstrap.judge(Settings(), mode="enforce"))
+    verdicts = [json.loads(output.value)["verdict"] for output in outputs if output.topic == DECISIONS]
+    assert verdicts == ["allow", "allow"]
     assert len(text.splitlines()) <= 120
 
 
