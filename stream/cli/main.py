@@ -28,6 +28,7 @@ from stream.cli import (
     playing,
     privileges,
     proxying,
+    releasing,
     running,
     shadowing,
     topics,
@@ -106,6 +107,7 @@ app.command(name="import")(importing.import_)
 app.command(name="mcp-proxy", context_settings={"allow_interspersed_args": False})(proxying.mcp_proxy)
 app.add_typer(topics.app, name="topics")
 app.add_typer(gating.app, name="gate")
+app.add_typer(releasing.app, name="release")
 app.add_typer(verifying.app, name="verify")
 
 
