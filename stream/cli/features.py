@@ -94,6 +94,8 @@ def features(
         raise ConfigError(
             "--from, --to, --partition, --topic and --read-back are of the bus, and files are read whole; leave these options away"
         )
+    if tools is not None and not files:
+        raise ConfigError("--tools is of files of recorded sessions; leave it away, or name a file")
     lines.check(files or [], lines.is_input, EVENTS_WANTED, tools)
     try:
         from stream.offline import parquet

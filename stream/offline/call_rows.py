@@ -15,6 +15,7 @@ import orjson
 
 from models.contracts import FLAGGED
 from models.forest.units import UNITS
+from stream.core.arrival import LATEST_MS
 from stream.core.items import Judged
 from stream.core.judge import Judge, Step
 from stream.core.partition import Partition, state_key
@@ -39,7 +40,7 @@ class Row(NamedTuple):
     topic, partition, offset : str, int and int, or None
         Where its record stands; None where that was read from a plain file.
     stamp : int or None
-        The record's time on the topic, in ms since 1970.
+        The record's time on the topic, in ms since 1970; None where it has none, or one that no calendar has.
     whole : bool
         Nothing is known to be missing before it: its session, and those that it works for, were read from their first records on.
     forest_score : float
@@ -232,7 +233,7 @@ class _Place:
             topic=record.topic if stands else None,
             partition=record.partition if stands else None,
             offset=record.offset if stands else None,
-            stamp=record.timestamp_ms if stands else None,
+            stamp=record.timestamp_ms if stands and 0 <= record.timestamp_ms <= LATEST_MS else None,
             whole=whole,
             core=CORE,
             release=decision["release"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,15 @@ def test_a_dump_gives_the_rows_of_its_topic(tmp_path: Path) -> None:
     nowhere = list(CallRows(b.judge()).of((record, n) for _, record, n in one_log([plain], None, None)))
     assert [row.features for row in nowhere] == [row.features for row in live]
     assert {(row.topic, row.partition, row.offset, row.stamp) for row in nowhere} == {(None,) * 4}
+
+
+@pytest.mark.parametrize("stamp", [-1, 2**62])
+def test_a_stamp_that_no_calendar_has_is_left_out(stamp: int) -> None:
+    records = [
+        record._replace(timestamp_ms=stamp, timestamp_type="create") for record in b.log([b.called("s", 1)])
+    ]
+    (row,) = CallRows(b.judge()).of((record, 1) for record in records)
+    assert (row.stamp, row.offset) == (None, 0)
 
 
 def test_records_without_a_row_are_counted_by_their_reason() -> None:
