@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,11 @@ from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from models.release import registry
 from stream import bootstrap
 from stream.cli.main import app
-from stream.events import CORE
+from stream.events import CORE, dumps
 from stream.offline import parquet
 from stream.offline.call_rows import CallRows, Row
 from stream.offline.parquet import GROUP, PARTIAL, TYPES, RowsFile, matrix
+from stream.offline.verdicts import Verdict, labels
 from stream.settings import Settings
 from tests import builders as b
 from tests.unit.test_cli import ROOT, SAMPLE, run
@@ -237,6 +239,7 @@ def test_the_command_counts_what_is_refused_and_refuses_what_is_nothing_else(tmp
         ((SAMPLE,), 2, "--out"),
         ((SAMPLE, "--out", "rows", "--from", "2026-03-02"), 2, "files are read whole"),
         ((SAMPLE, "--out", "no/such/rows"), 2, "there is no folder"),
+        (("--out", "rows", "--tools", "x.json"), 2, "--tools is of files"),
         (("no.jsonl", "--out", "rows"), 3, "cannot read no.jsonl"),
         (("--out", "rows", "--bootstrap", "127.0.0.1:1"), 4, "127.0.0.1:1"),
     ],
@@ -271,3 +274,57 @@ def test_without_pyarrow_the_command_says_what_brings_it(
 def test_the_page_lists_every_column() -> None:
     page = (ROOT / "docs" / "data-science.md").read_text(encoding="utf-8")
     assert [name for name in TYPES if f"`{name}`" not in page] == []
+
+
+def test_the_page_s_examples_read_rows_and_join_the_labels_that_feedback_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(session: str, verdict: str, by: str) -> Verdict:
+        return Verdict(
+            f"2026-03-02T0{len(by)}:00:00Z",
+            "default",
+            session,
+            "a",
+            f"case-{session}",
+            verdict,
+            by,
+            "k",
+            "",
+            by,
+            session,
+        )
+
+    events = [
+        event
+        for name in "stu"
+        for event in (b.declared(name, 0), *(b.called(name, number) for number in (1, 2, 3)))
+    ]
+    monkeypatch.chdir(tmp_path)
+    Path("week").mkdir()
+    rows = list(rows_of(events))
+    for part, some in enumerate((rows[:4], rows[4:])):
+        written(Path("week", f"part-{part:05d}.parquet"), some)
+    written(Path("rows.parquet"), rows)
+    words = [
+        said("s", "true_positive", "ann"),
+        said("t", "false_positive", "bo"),
+        said("u", "false_positive", "dora"),
+        said("u", "true_positive", "ed"),
+    ]
+    made = labels(sorted(words, key=lambda each: each.time, reverse=True), {"case-s": 1, "case-u": 0})
+    Path("labels.jsonl").write_bytes(b"".join(dumps(each) + b"\n" for each in made))
+    page = (ROOT / "docs" / "data-science.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {}
+    for example in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
+        exec(example, found)
+    order = sorted(zip(found["groups"], found["rows"]["call_seq"], found["y"], strict=True))
+    assert order == [
+        ("s", 0, False),
+        ("s", 1, True),
+        ("s", 2, True),
+        ("t", 0, False),
+        ("t", 1, False),
+        ("t", 2, False),
+    ]
+    assert found["X"].shape == (6, len(FEATURES))
+    assert found["features"] == list(FEATURES)
