@@ -43,7 +43,7 @@ def features(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE...]", help="In place of the bus: events, recorded sessions or a log; - is stdin."
+            metavar="FILE", help="In place of the bus: events, recorded sessions or a log; - is stdin."
         ),
     ] = None,
     begin: Annotated[
