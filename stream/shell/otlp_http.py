@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from models.errors import ConfigError, InputError
 from stream.offline.imports import otlp
+from stream.offline.imports.steps import Notes
 from stream.shell.health import SHORTEST_TOKEN, bearer_token
 from stream.shell.span_feed import PAUSE_S, Feed
 from stream.shell.transmit_http import Server
@@ -107,20 +108,22 @@ class Receiver:
             self._bodies -= 1
 
     async def _fed(self, raw: bytes, kind: str) -> web.Response:
-        notes = self._feed.notes
-        refused, first = notes.refused, notes.first
-        notes.first = ""
+        notes, read = self._feed.notes, Notes()
         try:
             if kind == JSON and not raw.strip():
                 raise InputError("request: not one JSON object")
-            spans = otlp.spans_in(raw, notes, "request")
-            made = self._feed.joiner.take(spans, asyncio.get_running_loop().time())
-            rejected, why = notes.refused - refused, notes.first
+            # A long body takes seconds: whoever else sends is answered meanwhile.
+            spans = await asyncio.to_thread(otlp.spans_in, raw, read, "request")
         except InputError as error:
             notes.refuse("a request", str(error))
             return _failed(kind, 400, INVALID_ARGUMENT, str(error))
-        finally:
-            notes.first = first or notes.first
+        before, notes.first = notes.first, read.first
+        refused = notes.refused
+        made = self._feed.joiner.take(spans, asyncio.get_running_loop().time())
+        rejected, why = read.refused + notes.refused - refused, notes.first
+        notes.first = before or why
+        notes.refused += read.refused
+        notes.lost += read.lost
         # Taken, and kept until the broker has it: those that come meanwhile are told to wait.
         await self._feed.push(made)
         told = ExportTraceServiceResponse()

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import socket
+import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from models.errors import ConfigError
 from stream.cli.main import app
+from stream.offline.imports import otlp
 from stream.offline.imports.assembly import Made
 from stream.offline.imports.joining import Joiner
 from stream.offline.imports.steps import Notes
@@ -88,6 +90,30 @@ def test_what_an_exporter_sends_is_taken_and_answered_in_its_own_encoding(kind: 
     assert answer == (b"" if kind == PROTOBUF else b"{}")
     assert kept.joiner.held == 4
     assert len(kept.joiner.drain()) == 5
+
+
+def test_while_a_long_body_is_read_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, kept, reads, answered = exported(), Kept(), threading.Event(), threading.Event()
+    spans_in = otlp.spans_in
+
+    def slowly(raw: bytes, *rest: Any) -> list[otlp.Span]:
+        if raw == long:
+            reads.set()
+            assert answered.wait(10), "nobody else is answered"
+        return spans_in(raw, *rest)
+
+    monkeypatch.setattr(otlp, "spans_in", slowly)
+
+    async def ask(client: TestClient[Any, Any]) -> tuple[int, int]:
+        sent = asyncio.create_task(client.post(PATH, data=long, headers={"Content-Type": PROTOBUF}))
+        while not reads.is_set():
+            await asyncio.sleep(0.01)
+        quick = await client.post(PATH, data=b"{}", headers={"Content-Type": JSON})
+        answered.set()
+        return quick.status, (await sent).status
+
+    assert asked(ask, kept) == (200, 200)
+    assert kept.joiner.held == 4
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
