@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +14,10 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from models.errors import ConfigError, InputError
+from stream.bearer import is_token, shown, token_of
 from stream.offline.imports import otlp
 from stream.offline.imports.steps import Notes
-from stream.shell.health import SHORTEST_TOKEN, bearer_token
+from stream.shell.health import SHORTEST_TOKEN
 from stream.shell.span_feed import PAUSE_S, Feed
 from stream.shell.transmit_http import Server
 from stream.tls import is_loopback
@@ -44,7 +44,7 @@ def checked(listen: Listen, token_file: Path | None) -> None:
             f"a receiver on {listen.host} would be open to the network: it needs a token (--token-file, DRIFTLINE_OTEL_TOKEN_FILE); "
             "or listen on 127.0.0.1"
         )
-    if token_file is not None and not bearer_token(token_file):
+    if token_file is not None and not token_of(token_file, SHORTEST_TOKEN):
         raise ConfigError(
             f"{token_file} holds no token; write one line of at least {SHORTEST_TOKEN} characters"
         )
@@ -140,11 +140,8 @@ class Receiver:
     def _may(self, request: web.Request) -> bool:
         if self._token_file is None:
             return True
-        token, given = bearer_token(self._token_file), request.headers.get("Authorization", "")
-        scheme, _, shown = given.partition(" ")
-        return (
-            bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(shown.encode(), token.encode())
-        )
+        given = shown(request.headers.get("Authorization", ""))
+        return is_token(given, token_of(self._token_file, SHORTEST_TOKEN))
 
 
 def _failed(kind: str, status: int, code: int, why: str) -> web.Response:

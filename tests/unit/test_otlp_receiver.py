@@ -229,6 +229,24 @@ def test_a_token_is_asked_for_where_there_is_one(shown: str | None, status: int,
     assert ("WWW-Authenticate" in answered) == (status == 401)
 
 
+def test_a_token_that_is_no_text_is_a_wrong_one_and_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN)
+
+    async def ask(client: TestClient[Any, Any]) -> bytes:
+        reads, writes = await asyncio.open_connection(client.host, client.port)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: 2\r\n"
+        writes.write(head.encode() + b"Authorization: Bearer \xff\xfe\r\n\r\n{}")
+        answer = await reads.readline()
+        writes.close()
+        return answer
+
+    assert b" 401 " in asked(ask, Kept(), token_file)
+    assert not caplog.records
+
+
 def test_beyond_loopback_a_receiver_takes_tls_and_a_token(tmp_path: Path) -> None:
     short = tmp_path / "token"
     short.write_text("short")
