@@ -360,7 +360,8 @@ def clients(
 
         # A fetch waits no longer than that: some brokers answer the one after a decision only when it is over.
         return KafkaConsumer(
-            **connection, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20
+            **connection, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=20,
+            bootstrap_timeout_ms=10_000,
         )  # fmt: skip
 
     return producer, consumer

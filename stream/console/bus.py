@@ -15,7 +15,7 @@ from stream.console.index import TOPICS, Index
 from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.clients import stopped
-from stream.shell.connection import refused
+from stream.shell.connection import answers, refused
 
 POLL_MS, MOST = 250, 300
 """How long a turn waits for records, and how many it takes: pages are answered between turns."""
@@ -55,6 +55,7 @@ class Follower:
         BrokerError
             The first connection fails: the address, a certificate or a password is wrong.
         """
+        await answers(self._settings)
         had = False
         while True:
             consumer = AIOKafkaConsumer(

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import ConfigError
 from stream import jose
+from stream.bearer import is_token, shown
 from stream.console.provider import Person, Provider, Role
 from stream.events import dumps
 
@@ -158,8 +159,7 @@ class Access:
 
     def is_token(self, given: str) -> bool:
         """Whether it is the token, in a time that tells nothing of where it differs."""
-        token = self._token()
-        return bool(token) and hmac.compare_digest(given.encode(errors="replace"), token.encode())
+        return is_token(given, self._token())
 
     def _token(self) -> str:
         """The token as its file has it now; "", which lets nobody in, where there is none any more."""
@@ -191,8 +191,7 @@ class Access:
         role: Role = "analyst" if self.may_judge and self.provider is None else "viewer"
         if not self.asks:
             return Visitor(role, "")
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.is_token(bearer.strip()):
+        if self.is_token(shown(headers.get("authorization", ""))):
             return Visitor(role, "bearer")
         held = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
         login = self._logins.get(held)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Collection
 
 from models.errors import ConfigError
+from stream.bearer import is_token, shown
 from stream.console.guard import token_in
 from stream.gate.configuration import Configuration
 
@@ -45,18 +45,17 @@ class Callers:
 
     def tenant(self, authorization: str) -> str:
         """The tenant of the token in a header; where that is empty the only tenant, if it has none or a certificate vouches. Raises `Stranger`."""
-        scheme, _, given = authorization.partition(" ")
-        if not scheme and self._only is not None:
+        if not authorization.strip() and self._only is not None:
             return self._only
-        found = None
+        given, found = shown(authorization), None
         for name, path in self._files.items():
             try:
                 token = token_in(path)
             except ConfigError:
                 continue  # no token lets nobody in
             # All are compared: how long it takes tells nothing of which one it was.
-            if hmac.compare_digest(given.strip().encode(errors="replace"), token.encode()):
+            if is_token(given, token):
                 found = name
-        if scheme.lower() != "bearer" or found is None:
+        if found is None:
             raise Stranger
         return found

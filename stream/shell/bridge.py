@@ -32,7 +32,7 @@ from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.bridge_metrics import BridgeMeasures
 from stream.shell.clients import TURN_S, stopped, to_beginning, until, watch_broker
-from stream.shell.connection import refused
+from stream.shell.connection import answers, refused
 from stream.shell.reading import POLL_MS, to_end
 
 COMMIT_S = 1.0
@@ -358,6 +358,7 @@ class _Ends:
         self.lanes: dict[str, Lane] = {}
 
     async def __aenter__(self) -> _Ends:
+        await answers(self._settings)
         self.lanes = {name: Lane(each, self._limits, self._draw) for name, each in self._providers.items()}
         # Not idempotent: an outcome that arrives twice says the same, and the embedded broker gives no producer ids to this client.
         self._producer = AIOKafkaProducer(**self._options, acks="all", client_id="driftline-bridge")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from stream.settings import Settings
 
 PROBE_S = 3.0
 """Longest that finding out why a connection failed may take, for each step (chosen)."""
+
+START_S = 8.0
+"""How long an address may take to answer at the start. aiokafka's 40 s are long to wait for a port that takes connections and says nothing."""
 
 _log = logging.getLogger("driftline.connection")
 
@@ -30,12 +34,35 @@ def listens(settings: Settings) -> bool:
 
 def _reached(settings: Settings) -> tuple[socket.socket, str, int] | None:
     """A connection to the first address that takes one, with its host and port; None if none does."""
+    for host, port in _addresses(settings):
+        with contextlib.suppress(OSError):
+            return socket.create_connection((host, port), PROBE_S), host, port
+    return None
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[str, int]]:
     for address in settings.bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
-        host = host.strip("[]")
-        with contextlib.suppress(OSError):
-            return socket.create_connection((host, int(port)), PROBE_S), host, int(port)
-    return None
+        yield host.strip("[]"), int(port)
+
+
+async def answers(settings: Settings) -> None:
+    """Return once any address of `settings` has answered as Kafka does.
+
+    Raises
+    ------
+    BrokerError
+        None did within `START_S`.
+    """
+    from aiokafka.errors import KafkaError
+
+    error: Exception | None = None
+    for host, port in _addresses(settings):
+        try:
+            return await _talks(settings, host, port, START_S)
+        except (KafkaError, OSError) as why:
+            error = why
+    raise await asyncio.to_thread(refused, settings, error or OSError()) from error
 
 
 def refused(settings: Settings, error: BaseException) -> BrokerError:
@@ -86,7 +113,6 @@ def _attempt(settings: Settings) -> str | None:
 
 async def _greeted(settings: Settings, host: str, port: int) -> str:
     """Why the broker does not talk to us, once TLS stands."""
-    from aiokafka.conn import create_conn
     from aiokafka.errors import (
         AuthenticationFailedError,
         IllegalSaslStateError,
@@ -95,19 +121,8 @@ async def _greeted(settings: Settings, host: str, port: int) -> str:
         UnsupportedSaslMechanismError,
     )
 
-    how: dict[str, Any] = {"security_protocol": settings.security_protocol}
-    if settings.security_protocol.endswith("SSL"):
-        how["ssl_context"] = settings.ssl_context()
-    if settings.security_protocol.startswith("SASL"):
-        how |= {
-            "sasl_mechanism": settings.sasl_mechanism,
-            "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password,
-        }
-    level = logging.getLogger("aiokafka").level
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its own words for what is told below
     try:
-        made = await create_conn(host, port, request_timeout_ms=int(PROBE_S * 1000), **how)
+        await _talks(settings, host, port, PROBE_S)
     except (AuthenticationFailedError, SaslAuthenticationFailed):
         return (
             f"it refuses the user {settings.sasl_username!r} with {settings.sasl_mechanism} (wrong user, password "
@@ -120,13 +135,31 @@ async def _greeted(settings: Settings, host: str, port: int) -> str:
             f"it takes connections, but does not answer {settings.security_protocol}; mend "
             "DRIFTLINE_SECURITY_PROTOCOL or the port"
         )
-    finally:
-        logging.getLogger("aiokafka").setLevel(level)
-    made.close()
     return (
         f"it takes connections, but serves no requests by {settings.security_protocol} in time; does "
         "DRIFTLINE_SECURITY_PROTOCOL fit the port? If it does, try again"
     )
+
+
+async def _talks(settings: Settings, host: str, port: int, longest_s: float) -> None:
+    """Connect as a client does, and let go."""
+    from aiokafka.conn import create_conn
+
+    how: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    if settings.security_protocol.endswith("SSL"):
+        how["ssl_context"] = settings.ssl_context()
+    if settings.security_protocol.startswith("SASL"):
+        how |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password,
+        }
+    level = logging.getLogger("aiokafka").level
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its own words for what is told in ours
+    try:
+        (await create_conn(host, port, request_timeout_ms=int(longest_s * 1000), **how)).close()
+    finally:
+        logging.getLogger("aiokafka").setLevel(level)
 
 
 def _shaken(settings: Settings, raw: socket.socket, host: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, generate_latest
 
 from models.errors import ConfigError
+from stream.bearer import is_token, shown, token_of
 from stream.tls import is_loopback
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -60,7 +60,7 @@ class HealthServer:
                 f"metrics on {host} would be open to the network: set DRIFTLINE_METRICS_TOKEN_FILE to a file "
                 "with a bearer token, or listen on 127.0.0.1"
             )
-        if token_file is not None and not bearer_token(token_file):
+        if token_file is not None and not token_of(token_file, SHORTEST_TOKEN):
             raise ConfigError(
                 f"{token_file} holds no bearer token; write one line of at least {SHORTEST_TOKEN} characters"
             )
@@ -98,7 +98,7 @@ def _handler(routes: Mapping[str, Route], token_file: Path | None) -> type[BaseH
         timeout = 10  # of a connection that says nothing
 
         def do_GET(self) -> None:
-            if token_file is not None and not self._allowed(bearer_token(token_file)):
+            if token_file is not None and not self._allowed(token_of(token_file, SHORTEST_TOKEN)):
                 return self._send(401, b"bearer token required\n")
             route = routes.get(self.path.split("?")[0])
             if route is None:
@@ -107,8 +107,7 @@ def _handler(routes: Mapping[str, Route], token_file: Path | None) -> type[BaseH
             return self._send(200 if good else 503, body)
 
         def _allowed(self, token: str) -> bool:
-            given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+            return is_token(shown(self.headers.get("Authorization", "")), token)
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -125,12 +124,3 @@ def _handler(routes: Mapping[str, Route], token_file: Path | None) -> type[BaseH
 
 def _answer(good: bool, otherwise: str) -> tuple[bool, bytes]:
     return good, b"ok\n" if good else f"{otherwise}\n".encode()
-
-
-def bearer_token(path: Path) -> str:
-    """The bearer token in a file; empty where there is none, or one of less than `SHORTEST_TOKEN` characters."""
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""  # no token lets nobody in
-    return token if len(token) >= SHORTEST_TOKEN else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +14,10 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from models.errors import ConfigError, InputError
+from stream.bearer import is_token, shown, token_of
 from stream.offline.imports import otlp
-from stream.shell.health import SHORTEST_TOKEN, bearer_token
+from stream.offline.imports.steps import Notes
+from stream.shell.health import SHORTEST_TOKEN
 from stream.shell.span_feed import PAUSE_S, Feed
 from stream.shell.transmit_http import Server
 from stream.tls import is_loopback
@@ -43,7 +44,7 @@ def checked(listen: Listen, token_file: Path | None) -> None:
             f"a receiver on {listen.host} would be open to the network: it needs a token (--token-file, DRIFTLINE_OTEL_TOKEN_FILE); "
             "or listen on 127.0.0.1"
         )
-    if token_file is not None and not bearer_token(token_file):
+    if token_file is not None and not token_of(token_file, SHORTEST_TOKEN):
         raise ConfigError(
             f"{token_file} holds no token; write one line of at least {SHORTEST_TOKEN} characters"
         )
@@ -107,20 +108,22 @@ class Receiver:
             self._bodies -= 1
 
     async def _fed(self, raw: bytes, kind: str) -> web.Response:
-        notes = self._feed.notes
-        refused, first = notes.refused, notes.first
-        notes.first = ""
+        notes, read = self._feed.notes, Notes()
         try:
             if kind == JSON and not raw.strip():
                 raise InputError("request: not one JSON object")
-            spans = otlp.spans_in(raw, notes, "request")
-            made = self._feed.joiner.take(spans, asyncio.get_running_loop().time())
-            rejected, why = notes.refused - refused, notes.first
+            # A long body takes seconds: whoever else sends is answered meanwhile.
+            spans = await asyncio.to_thread(otlp.spans_in, raw, read, "request")
         except InputError as error:
             notes.refuse("a request", str(error))
             return _failed(kind, 400, INVALID_ARGUMENT, str(error))
-        finally:
-            notes.first = first or notes.first
+        before, notes.first = notes.first, read.first
+        refused = notes.refused
+        made = self._feed.joiner.take(spans, asyncio.get_running_loop().time())
+        rejected, why = read.refused + notes.refused - refused, notes.first
+        notes.first = before or why
+        notes.refused += read.refused
+        notes.lost += read.lost
         # Taken, and kept until the broker has it: those that come meanwhile are told to wait.
         await self._feed.push(made)
         told = ExportTraceServiceResponse()
@@ -137,11 +140,8 @@ class Receiver:
     def _may(self, request: web.Request) -> bool:
         if self._token_file is None:
             return True
-        token, given = bearer_token(self._token_file), request.headers.get("Authorization", "")
-        scheme, _, shown = given.partition(" ")
-        return (
-            bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(shown.encode(), token.encode())
-        )
+        given = shown(request.headers.get("Authorization", ""))
+        return is_token(given, token_of(self._token_file, SHORTEST_TOKEN))
 
 
 def _failed(kind: str, status: int, code: int, why: str) -> web.Response:

@@ -27,7 +27,7 @@ from stream.offline.imports.steps import Notes
 from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.clients import TURN_S, stopped, until, watch_broker
-from stream.shell.connection import refused
+from stream.shell.connection import answers, refused
 from stream.shell.reading import POLL_MS
 
 AT_ONCE = 500
@@ -65,6 +65,7 @@ class Feed:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Feed:
+        await answers(self._settings)
         # Not idempotent: an event that arrives twice is one, and the embedded broker gives no producer ids to this client.
         producer = AIOKafkaProducer(
             **self._settings.aiokafka(),

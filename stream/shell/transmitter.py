@@ -23,7 +23,7 @@ from stream.settings import Settings
 from stream.shell import wire
 from stream.shell.assignor import Assignor
 from stream.shell.clients import TURN_S, stopped, until, watch_broker
-from stream.shell.connection import refused
+from stream.shell.connection import answers, refused
 from stream.shell.reading import POLL_MS, ends_of, reader, to_end
 from stream.shell.transmit_metrics import TransmitMeasures
 from stream.transmit import stream
@@ -102,6 +102,7 @@ class Transmitter:
         StateError
             A stream on the bus cannot be read.
         """
+        await answers(self._settings)
         # Not idempotent: a place that is written twice is the same place.
         self._producer = AIOKafkaProducer(
             **self._settings.aiokafka(), acks="all", client_id="driftline-transmit"

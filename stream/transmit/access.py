@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import binascii
-import hmac
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from models.errors import ConfigError
 from stream import jose
+from stream.bearer import is_token, shown, token_of
 from stream.transmit.configuration import Configuration, OAuth
 
 SHORTEST_TOKEN = 32
@@ -72,7 +71,7 @@ class Access:
         self._stamp: tuple[int, int, int] | None = None
         held: dict[str, str] = {}
         for name, path in self._files.items():
-            token = _token(path)
+            token = token_of(path, SHORTEST_TOKEN)
             if not token:
                 raise ConfigError(
                     f"receivers.{name}.token_file: {path} holds no bearer token; write one line of at least {SHORTEST_TOKEN} characters"
@@ -90,13 +89,13 @@ class Access:
         Denied
             Nobody that is known, or one whose token does not cover that.
         """
-        scheme, _, given = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not given:
+        given = shown(authorization or "")
+        if not given:
             raise Denied(401, 'Bearer realm="ssf"')
-        found = self._by_file(given.strip())
+        found = self._by_file(given)
         if found is None and self._oauth is not None:
             try:
-                found = self._by_jwt(given.strip(), self._oauth)
+                found = self._by_jwt(given, self._oauth)
             except ValueError as error:
                 _log.info("an access token is refused: %s", error)
         if found is None:
@@ -108,9 +107,8 @@ class Access:
     def _by_file(self, given: str) -> Caller | None:
         found = None
         for name, path in self._files.items():
-            token = _token(path)
             # All are compared: how long it takes tells nothing of which one it was.
-            if hmac.compare_digest(given.encode(), token.encode()) and token:
+            if is_token(given, token_of(path, SHORTEST_TOKEN)):
                 found = Caller(name, True)
         return found
 
@@ -158,14 +156,6 @@ class Access:
 
 def _is(scope: str, wanted: str) -> bool:
     return scope == wanted or scope.startswith(f"{wanted}.")
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""  # no token lets nobody in
-    return token if len(token) >= SHORTEST_TOKEN else ""
 
 
 def _keys(oauth: OAuth) -> tuple[tuple[int, int, int], Mapping[str, Any]]:

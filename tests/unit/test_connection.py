@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter, sleep
 
 import pytest
+from driftline_client import Client
+from typer.testing import CliRunner
 
 from models.errors import BrokerError, ConfigError
+from stream.cli.main import app
+from stream.outbound.keys import SigningKeys
 from stream.settings import Settings
+from stream.shell import connection
 from stream.shell.connection import refused
 from stream.tls import client_context
 from tests.secured import Authority
@@ -51,6 +58,61 @@ def server(authority: Authority) -> Iterator[tuple[int, list[int]]]:
         yield listening.getsockname()[1], seen
         listening.shutdown(socket.SHUT_RDWR)
     thread.join(5)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+BRIDGE = """
+audiences: [https://bridge.example.com/set]
+brokers: {vault: {provider: vault, url: "https://vault.example.com", token_file: token}}
+"""
+TRANSMIT = """
+url: http://127.0.0.1:8443
+listen: {port: 0}
+receivers: {idp: {audiences: [https://receiver.example.com/ssf], token_file: token}}
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "console --port 0",
+        "otel --port 0",
+        "otel --topic spans",
+        "bridge --config bridge.yaml --jwks jwks.json --dev --metrics-port 0",
+        "transmit --config transmit.yaml --dev --metrics-port 0",
+    ],
+)
+def test_an_address_that_takes_connections_and_says_nothing_is_told_soon(
+    silent: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(connection, "START_S", 0.5)
+    Path("token").write_text("t" * 40)
+    Path("bridge.yaml").write_text(BRIDGE)
+    Path("transmit.yaml").write_text(TRANSMIT)
+    Path("jwks.json").write_text(json.dumps(SigningKeys(state_dir=tmp_path).jwks()))
+    began = perf_counter()
+    done = CliRunner().invoke(app, [*command.split(), "--bootstrap", silent])
+    assert isinstance(done.exception, BrokerError), done.output
+    assert "it takes connections, but does not answer PLAINTEXT" in str(done.exception)
+    assert perf_counter() - began < 20
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_no_decisions_says_why_within_fifteen_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Client("127.0.0.1:1", on_silence="allow"):
+        until = perf_counter() + 15
+        while "decisions cannot be read" not in caplog.text and perf_counter() < until:
+            sleep(0.2)
+    assert "decisions cannot be read (KafkaTimeoutError" in caplog.text
 
 
 def connect(context: ssl.SSLContext, port: int) -> None:

@@ -16,6 +16,7 @@ from models.release.registry import NullModel
 from stream import bootstrap
 from stream.events import DECISIONS, Record
 from stream.offline.files import plain_record
+from stream.offline.imports import joining
 from stream.offline.imports.joining import MAX_ARGUMENTS, MAX_RESULT, Joiner, Limits
 from stream.offline.imports.otlp import Span, spans_in
 from stream.offline.imports.steps import Notes
@@ -200,6 +201,22 @@ def test_one_conversation_is_one_session_and_its_turns_amend() -> None:
         ("intent.amended", "Book the first."),
     ]
     assert {event["session_id"] for event in events} == {"conv-1"}
+
+
+def test_what_is_remembered_of_a_user_is_bounded_and_what_is_not_told_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joining, "MAX_HEARD", 3)
+    traced = Traced()
+    for number in (0, 1, 2, 3, 4, 1, 0):
+        with traced.agent(asked=f"Read page {number}.", **CONVERSATION):
+            pass
+    notes = Notes()
+    joiner = Joiner(notes)
+    made = [*joiner.take(spans_of(traced), 0.0), *joiner.drain()]
+    said = [each[1] for each in told([json.loads(one.value) for one in made])]
+    assert said == ["Read page 0.", "Read page 1.", "Read page 2."]
+    assert notes.lost["texts of users beyond the number that is remembered"] == 2
 
 
 def test_what_one_agent_tells_another_widens_nothing() -> None:

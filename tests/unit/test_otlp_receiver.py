@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import socket
+import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from models.errors import ConfigError
 from stream.cli.main import app
+from stream.offline.imports import otlp
 from stream.offline.imports.assembly import Made
 from stream.offline.imports.joining import Joiner
 from stream.offline.imports.steps import Notes
@@ -88,6 +90,30 @@ def test_what_an_exporter_sends_is_taken_and_answered_in_its_own_encoding(kind: 
     assert answer == (b"" if kind == PROTOBUF else b"{}")
     assert kept.joiner.held == 4
     assert len(kept.joiner.drain()) == 5
+
+
+def test_while_a_long_body_is_read_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, kept, reads, answered = exported(), Kept(), threading.Event(), threading.Event()
+    spans_in = otlp.spans_in
+
+    def slowly(raw: bytes, *rest: Any) -> list[otlp.Span]:
+        if raw == long:
+            reads.set()
+            assert answered.wait(10), "nobody else is answered"
+        return spans_in(raw, *rest)
+
+    monkeypatch.setattr(otlp, "spans_in", slowly)
+
+    async def ask(client: TestClient[Any, Any]) -> tuple[int, int]:
+        sent = asyncio.create_task(client.post(PATH, data=long, headers={"Content-Type": PROTOBUF}))
+        while not reads.is_set():
+            await asyncio.sleep(0.01)
+        quick = await client.post(PATH, data=b"{}", headers={"Content-Type": JSON})
+        answered.set()
+        return quick.status, (await sent).status
+
+    assert asked(ask, kept) == (200, 200)
+    assert kept.joiner.held == 4
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
@@ -201,6 +227,24 @@ def test_a_token_is_asked_for_where_there_is_one(shown: str | None, status: int,
     told, _, answered = posted(b"{}", Kept(), token_file=held, **headers)
     assert told == status
     assert ("WWW-Authenticate" in answered) == (status == 401)
+
+
+def test_a_token_that_is_no_text_is_a_wrong_one_and_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN)
+
+    async def ask(client: TestClient[Any, Any]) -> bytes:
+        reads, writes = await asyncio.open_connection(client.host, client.port)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: 2\r\n"
+        writes.write(head.encode() + b"Authorization: Bearer \xff\xfe\r\n\r\n{}")
+        answer = await reads.readline()
+        writes.close()
+        return answer
+
+    assert b" 401 " in asked(ask, Kept(), token_file)
+    assert not caplog.records
 
 
 def test_beyond_loopback_a_receiver_takes_tls_and_a_token(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ MAX_SCOPES = 64
 """Instrumentations of a session that are remembered, of those that record answers and of those that do not."""
 MAX_TOOLS = 1024
 """Tools of a session whose definitions are remembered."""
+MAX_HEARD = 4096
+"""Texts of a session's user that are told; later ones could not be told from texts that come again."""
 MAX_RESULT = 262_144
 """Bytes of a result that go onto the bus; the beginning of a longer one does."""
 MAX_ARGUMENTS = 524_288
@@ -675,6 +677,9 @@ class Joiner:
         if trace.is_conferred:
             self._notes.lose("instructions of one agent to another", len(fresh))
             return []
+        room = max(0, MAX_HEARD - len(session.heard))
+        self._notes.lose("texts of users beyond the number that is remembered", len(fresh[room:]))
+        fresh = fresh[:room]
         made: list[Made] = []
         for number, text in enumerate(fresh, 1):
             made += self._made(moment, f"asked/{number}", "intent.amended", {"intent": {"text": text}})
