@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import DatasetError
-from stream.cli.options import Tools, settings
+from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.training.scenarios.corpus import Recordings
+    from models.training.scenarios.corpus import Tools as Catalogue
     from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
 
@@ -35,26 +37,49 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
-def _check_recordings(files: list[Path] | None, tools: Path | None) -> None:
-    """Refuse files named that hold no recorded session, before a model is loaded."""
+Labels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Labels of the sessions of FILES, which may be bus events then (docs/labels.md; repeatable)."
+    ),
+]
+
+
+def _check_sessions(files: list[Path] | None, tools: Path | None, labels: list[Path] | None) -> None:
+    """Refuse files named that hold neither sessions nor labels, before a model is loaded."""
     from stream.offline import lines
 
-    lines.check(files or [], lines.is_recording, "recorded session", tools)
+    lines.check(files or [], lines.is_input, EVENTS_WANTED, tools)
+    lines.check(labels or [], None, "labels")
+
+
+def _given(
+    chosen: list[Path], tools: Path | None, labels: list[Path] | None
+) -> tuple[Recordings, dict[str, Catalogue]]:
+    """Labelled sessions of files, and their catalogues."""
+    from stream.offline import study
+    from stream.offline.labels import store
+
+    configured = settings()
+    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    return study.given(chosen, tools, None if labels is None else store.read(labels), tenants, say)
 
 
 def train(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+        list[Path] | None,
+        typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
     tools: Tools = None,
+    labels: Labels = None,
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
     An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     """
-    _check_recordings(files, tools)
+    _check_sessions(files, tools, labels)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
     from models.training import corpora
@@ -64,7 +89,7 @@ def train(
 
     corpora.folder()
     chosen = _data_files(files)
-    recorded, catalogues = study.read(chosen, tools)
+    recorded, catalogues = _given(chosen, tools, labels)
     corpus.need_catalogues(recorded, catalogues)
     sets = study.sets_to_learn_from(recorded, catalogues)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
@@ -165,20 +190,22 @@ def _print_signals(signals: Sequence[Rate], n_sessions: int) -> None:
 
 def evaluate(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+        list[Path] | None,
+        typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
     model: Annotated[Path | None, typer.Option(help="Score with this model (default: see below).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
     tools: Tools = None,
+    labels: Labels = None,
 ) -> None:
-    """Detection quality on labelled recorded sessions.
+    """Detection quality on labelled sessions: recorded ones, or bus events with labels of their own.
 
     Sessions that the model never saw are scored with it. Where it knows an intent, an attacker's goal or a
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
-    _check_recordings(files, tools)
+    _check_sessions(files, tools, labels)
     from models.release import registry
     from models.training import evaluate as evaluation
     from models.training.dataset import overlap
@@ -187,7 +214,7 @@ def evaluate(
 
     chosen = _data_files(files)
     scored = registry.load(model)
-    recorded, catalogues = study.read(chosen, tools)
+    recorded, catalogues = _given(chosen, tools, labels)
     sets = study.recorded_sets(recorded, catalogues)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     seen = overlap(labelled.calls.sessions, scored.manifest["seen"])
