@@ -29,7 +29,7 @@ help:
 
 .venv/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo 'setting up .venv (once; 0.9 GB on disk) ...'
+	@echo 'setting up .venv (once; 1.2 GB on disk) ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -e ./client
 	@touch $@
 

@@ -20,6 +20,7 @@ from benchmarks import (
     backlog,
     core,
     fairness,
+    features,
     gate,
     latency,
     recovery,
@@ -119,6 +120,12 @@ TABLES: dict[str, Table] = {
         core.size_rows,
         "DRIFTLINE_DATA=... python benchmarks/core.py --only session_bytes",
     ),
+    "features": (
+        "Rows of features beside replay",
+        features.COLUMNS,
+        features.rows,
+        "python -m benchmarks.features",
+    ),
     "soak": ("Soak", soak.COLUMNS, soak.rows, "make soak"),
 }
 
@@ -199,7 +206,7 @@ UNPINNED: dict[str, Callable[[Rig], Any]] = {
 }
 BRIDGED: dict[str, Callable[[Rig], Any]] = {"dead": revocation.dead, "replayed": replayed.replayed}
 """The last, since Keycloak may not be there to be had."""
-SECTIONS = (*core.SECTIONS, *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
+SECTIONS = (*core.SECTIONS, "features", *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
 """What is measured, in an order that lets later ones use earlier figures."""
 
 
@@ -209,6 +216,8 @@ def measure(only: Sequence[str]) -> None:
         # A process of its own: memory is measured in it.
         command = [sys.executable, str(ROOT / "benchmarks" / "core.py"), "--only", ",".join(offline)]
         subprocess.run(command, cwd=ROOT, check=True)
+    if "features" in only:
+        keep("features", features.measure)
     on_one_rig(ON_A_CORE, only, pinned=True)
     on_one_rig(UNPINNED, only, pinned=False)
     if "secured" in only and "KAFKA_BOOTSTRAP" in os.environ:

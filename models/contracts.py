@@ -643,6 +643,19 @@ class ReleaseRecord(Outbound):
     token: str
 
 
+class ReleaseAlias(Outbound):
+    """What a name such as ``@champion`` means, and what it meant before, the last first; an empty digest is what workers begin with."""
+
+    schema_version: Literal[1] = 1
+    alias: str
+    digest: str
+    epoch: int
+    previous: list[str]
+    by: str
+    reason: str
+    token: str
+
+
 # ---------------------- agent.revocations.v1, agent.risk.v1 and agent.ends.v1: what the tokens hold
 
 

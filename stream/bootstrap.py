@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from models.errors import ConfigError
+from models.errors import ArtefactError, ConfigError
 from models.forest.joint import Joint
 from models.heads.readers import Readers
 from models.release import contents, registry
@@ -16,7 +18,7 @@ from stream.activations import SignedActivations
 from stream.attestations import SignedAttestations, load_issuers
 from stream.core.deployment import Deployment
 from stream.core.judge import Judge
-from stream.core.releases import Release
+from stream.core.releases import Release, Releases
 from stream.declarations import load_keys
 from stream.feedback import SignedFeedback
 from stream.opinions import SignedOpinions
@@ -60,8 +62,14 @@ def judge(
     mode: str | None = None,
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
+    fetch: Callable[[str], Path | None] | None = None,
 ) -> Judge:
     """The judge that `settings` describe; `mode` overrides the policies', `jwks` may activate releases `more`.
+
+    Parameters
+    ----------
+    fetch : callable, optional
+        From the digest of a release that is in no folder to one that holds it, None where there is none.
 
     Raises
     ------
@@ -74,7 +82,15 @@ def judge(
         jwks = _read_jwks(settings.activation_jwks, "DRIFTLINE_ACTIVATION_JWKS", "may activate releases")
     if more is None and settings.releases_dir is not None:
         more = releases_in(settings.releases_dir, mode=mode)
-    return judge_with(settings, release(settings, mode=mode), jwks=jwks, more=more)
+    bundled = release(settings, mode=mode)
+
+    def find(digest: str) -> Release | None:
+        found = find_release(digest, settings.releases_dir, fetch, mode=mode)
+        if found is not None:
+            _attestations(settings, [found.policy])
+        return found
+
+    return judge_with(settings, bundled, jwks=jwks, more=more, find=find)
 
 
 def _read_jwks(path: Path, variable: str, whose: str) -> dict[str, Any]:
@@ -100,15 +116,37 @@ def releases_in(folder: Path, *, mode: str | None = None) -> dict[str, Release]:
     except OSError as error:
         raise ConfigError(f"DRIFTLINE_RELEASES_DIR {folder} cannot be read: {error.strerror}") from error
     for place in places:
-        model = registry.load(place)
-        policy = load_policy(place / "policy.yaml", mode=mode)
-        digest = release_digest(place, policy)
+        digest = release_digest(place, load_policy(place / "policy.yaml"))
         if digest in releases:
             raise ConfigError(
                 f"{place} is the same release as another folder of {folder} (digest {digest}); remove one of them"
             )
-        releases[digest] = make_release(model, policy, readers_on_disk.load_beside(place))
+        releases[digest] = _in_folder(place, mode)
     return releases
+
+
+def find_release(
+    digest: str, folder: Path | None, fetch: Callable[[str], Path | None] | None, *, mode: str | None = None
+) -> Release | None:
+    """The release that `digest` names: of one that came into `folder` since, else what `fetch` brings; None if there is none.
+
+    Raises
+    ------
+    ArtefactError, ConfigError
+        It is there and cannot be used.
+    """
+    places = [place for place in sorted(folder.iterdir()) if place.is_dir()] if folder is not None else []
+    for place in places:
+        with suppress(ArtefactError, ConfigError):  # another release, or one that is still being copied
+            if release_digest(place, load_policy(place / "policy.yaml")) == digest:
+                return _in_folder(place, mode)
+    brought = fetch(digest) if fetch is not None else None
+    return _in_folder(brought, mode) if brought is not None else None
+
+
+def _in_folder(place: Path, mode: str | None) -> Release:
+    policy = load_policy(place / "policy.yaml", mode=mode)
+    return make_release(registry.load(place), policy, readers_on_disk.load_beside(place))
 
 
 def release_digest(directory: Path | None, policy: Policy) -> str:
@@ -122,8 +160,9 @@ def judge_with(
     *,
     jwks: dict[str, Any] | None = None,
     more: dict[str, Release] | None = None,
+    find: Callable[[str], Release | None] | None = None,
 ) -> Judge:
-    """A judge whose sessions begin under the release `bundled`.
+    """A judge whose sessions begin under the release `bundled`; `find` brings others than `more`, see `stream.core.releases.Releases`.
 
     Raises
     ------
@@ -131,8 +170,26 @@ def judge_with(
         A policy demands signed declarations, and no key of any tenant is known; or attested ones, and no issuer is, or none of a
         tenant that it names.
     """
+    attestations = _attestations(settings, [release.policy for release in (bundled, *(more or {}).values())])
+    keys = settings.declaration_jwks
+    deployment = Deployment(
+        SignedActivations(jwks, settings.issuer),
+        fingerprint_key=settings.fingerprint_key,
+        tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
+        declarations=load_keys(keys) if keys is not None else None,
+        opinions=_opinions(settings),
+        attestations=attestations,
+    )
+    return Judge(
+        Releases({"": bundled, **(more or {})}, find),
+        deployment,
+        Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
+    )
+
+
+def _attestations(settings: Settings, policies: list[Policy]) -> SignedAttestations | None:
+    """Who attests agents; raises `ConfigError` where one of `policies` demands what nobody is known for."""
     keys, issuers = settings.declaration_jwks, settings.attestation_issuers
-    policies = [release.policy for release in (bundled, *(more or {}).values())]
     if issuers is None and any(policy.attestations.anywhere for policy in policies):
         raise ConfigError(
             "the policy demands attested declarations, but no issuer is known; set DRIFTLINE_ATTESTATION_ISSUERS to a file "
@@ -146,19 +203,7 @@ def judge_with(
     attestations = load_issuers(issuers, settings.issuer) if issuers is not None else None
     if attestations is not None:
         _see_that_they_can_attest(policies, attestations, f"the file of issuers {issuers}")
-    deployment = Deployment(
-        SignedActivations(jwks, settings.issuer),
-        fingerprint_key=settings.fingerprint_key,
-        tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
-        declarations=load_keys(keys) if keys is not None else None,
-        opinions=_opinions(settings),
-        attestations=attestations,
-    )
-    return Judge(
-        {"": bundled, **(more or {})},
-        deployment,
-        Receivers(settings.issuer, settings.audiences, settings.risk_audience, settings.runbook_url),
-    )
+    return attestations
 
 
 def _see_that_they_can_attest(policies: list[Policy], known: SignedAttestations, file: str) -> None:

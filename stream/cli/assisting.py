@@ -88,6 +88,11 @@ def mcp(
         raise ConfigError(
             "--token-file goes with --http: over standard input and output nobody shows a token; leave it out (DRIFTLINE_MCP_TOKEN_FILE too)"
         )
+    if not http and (certificate is not None or key is not None):
+        raise ConfigError(
+            "--certificate and --key go with --http: nothing is encrypted over standard input and output; leave them out "
+            "(DRIFTLINE_MCP_CERTIFICATE_FILE and DRIFTLINE_MCP_KEY_FILE too)"
+        )
     if http and feedback_key is not None and token_file is None:
         raise ConfigError(
             "--feedback-key with --http takes a token (--token-file), on loopback too: else whoever has an account here speaks as --by"

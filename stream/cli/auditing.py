@@ -10,7 +10,7 @@ import typer
 
 from models.errors import BrokerError, ConfigError, InputError
 from stream.cli.options import AsJson, Bootstrap, Prefix, settings
-from stream.cli.terminal import progress
+from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,9 @@ File = Annotated[
 
 
 def audit(
-    session: Annotated[str, typer.Argument(help="The session's id, or its case's.")],
+    session: Annotated[
+        str, typer.Argument(help="The session's id, or how it alone begins; or its case's id.")
+    ],
     file: File = None,
     tenant: Tenant = None,
     root: Root = None,
@@ -82,7 +84,12 @@ def audit(
 
 
 def show(
-    session: Annotated[str, typer.Argument(metavar="SESSION|CASE", help="A session's id, or a case's.")],
+    session: Annotated[
+        str,
+        typer.Argument(
+            metavar="SESSION|CASE", help="A session's id, or how it alone begins; or a case's id."
+        ),
+    ],
     file: File = None,
     tenant: Tenant = None,
     root: Root = None,
@@ -136,7 +143,7 @@ def _built(
     prefix: str | None,
     **more: Any,
 ) -> Trail:
-    from stream.events import DECISIONS
+    from stream.events import DECISIONS, printable
     from stream.offline.trail import Files, Source, build
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
@@ -149,13 +156,16 @@ def _built(
         source = Bus(configured)
     with progress("records read") as done:
         try:
-            return build(
+            trail = build(
                 source, session, configured.input_topics, tenant=tenant, root=root, progress=done, **more
             )
         except InputError:
             if not files and DECISIONS in source.unread:
                 raise BrokerError(source.unread[DECISIONS]) from None
             raise
+    if session not in (trail.name.session, trail.case_id):
+        say(f"no session is called {session!r}; {printable(trail.name.session)!r} alone begins so")
+    return trail
 
 
 def _signatures(jwks: Path | None, issuer: str | None) -> Callable[[bytes], str]:

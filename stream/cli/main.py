@@ -19,6 +19,7 @@ from stream.cli import (
     bridging,
     consoling,
     covering,
+    features,
     feedback,
     gating,
     holding,
@@ -29,6 +30,7 @@ from stream.cli import (
     playing,
     privileges,
     proxying,
+    releasing,
     running,
     shadowing,
     topics,
@@ -97,6 +99,7 @@ for command in (
     playing.send,
     playing.watch,
     offline.replay,
+    features.features,
     learning.train,
     learning.calibrate,
     learning.evaluate,
@@ -108,6 +111,7 @@ app.command(name="mcp-proxy", context_settings={"allow_interspersed_args": False
 app.add_typer(topics.app, name="topics")
 app.add_typer(labelling.app, name="labels")
 app.add_typer(gating.app, name="gate")
+app.add_typer(releasing.app, name="release")
 app.add_typer(verifying.app, name="verify")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
@@ -99,11 +100,13 @@ def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) 
     """Run the stages until they stop; ends the process."""
     from stream import bootstrap as composition
     from stream.events import CORE
+    from stream.shell import releases
     from stream.shell.app import run
     from stream.shell.metrics import Identity
 
     voice = _voice(configured, verbose=verbose)
-    judge = composition.judge(configured, mode=mode) if stage in {"judge", "both"} else None
+    fetch = partial(releases.fetch, configured) if configured.activation_jwks is not None else None
+    judge = composition.judge(configured, mode=mode, fetch=fetch) if stage in {"judge", "both"} else None
     actor = composition.actor(configured) if stage in {"act", "both"} else None
     announce(configured, judge, actor, voice)
     identity = Identity(CORE)

@@ -12,6 +12,7 @@ from models.errors import ArtefactError
 from models.session import Session, Tombstone, dump, load
 from stream.core.catalogues import HeldCatalogues
 from stream.core.credentials import count_prints
+from stream.core.deployment import Activation
 from stream.core.partition import LEDGER, Ledger, Partition
 from stream.core.references import SecretReference
 from stream.core.releases import Release
@@ -244,10 +245,31 @@ class Draft:
         ledger = self.ledger
         begun = (ledger.new_release, ledger.new_epoch) if state is None else (state.release, state.epoch)
         digest = ledger.open_release if ledger.open_epoch > begun[1] else begun[0]
-        release = self.releases.get(digest)
-        if release is None:
-            raise ArtefactError(f"release {digest} judges open sessions, but this worker does not have it")
-        return release
+        return self._at_hand(digest)
+
+    def activate(self, activation: Activation) -> None:
+        """From here on the release judges the sessions that begin, or all of them.
+
+        Raises
+        ------
+        ArtefactError
+            This worker does not have it, and nothing that it may fetch it from does.
+        """
+        self._at_hand(activation.digest)
+        ledger = self.ledger
+        ledger.epoch = activation.epoch
+        ledger.new_release, ledger.new_epoch = activation.digest, activation.epoch
+        if activation.scope == "open":
+            ledger.open_release, ledger.open_epoch = activation.digest, activation.epoch
+
+    def _at_hand(self, digest: str) -> Release:
+        try:
+            return self.releases[digest]
+        except KeyError:
+            raise ArtefactError(
+                f"release {digest} was activated, but this worker has it neither in DRIFTLINE_RELEASES_DIR nor by a word of it on "
+                "agent.releases.v1 that a trusted key signed; publish it (`driftline release publish`), and the worker goes on"
+            ) from None
 
     def note_secret(self, found: SecretReference) -> None:
         """Note that a secret stood in place of a reference, for a warning."""

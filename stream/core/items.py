@@ -59,6 +59,8 @@ class Call(NamedTuple):
     amount: float | None  # the largest sum of money in its arguments, where the policy weighs sums
     now_ms: int
     below: list[tuple[str, Session]]
+    # Nothing is known to be missing: its session was read from its first record on, and so were those that it works for.
+    whole: bool
 
 
 class Reading(NamedTuple):
@@ -71,6 +73,14 @@ class Reading(NamedTuple):
     log_odds: float
     sources: Sequence[Led]
     moves: Sequence[float | None]
+
+
+class Judged(NamedTuple):
+    """A call with its score, in units of 0.0001, and what a reader made of it, if one read it."""
+
+    call: Call
+    score: int
+    reading: Reading | None
 
 
 class Close(NamedTuple):

@@ -22,7 +22,7 @@ from stream.core.catalogues import CatalogueMemo, HeldCatalogues
 from stream.core.decisions import Decisions
 from stream.core.deployment import Deployment
 from stream.core.draft import Draft
-from stream.core.items import Call, Close, Item, Offered, Opined, Reading, Refused, Unjudged
+from stream.core.items import Call, Close, Item, Judged, Offered, Opined, Reading, Refused, Unjudged
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
 from stream.core.refusals import answer, undecided
@@ -36,13 +36,14 @@ MAX_READS = 512
 
 
 class Step(NamedTuple):
-    """What a batch led to: outputs in order, the states that changed (None: deleted), and of which references to warn."""
+    """What a batch led to: outputs in order, the states that changed (None: deleted), of which references to warn, and its calls."""
 
     outputs: list[Output]
     changes: dict[str, bytes | None]
     n_records: int
     n_skipped: int
     secrets: Collection[SecretReference] = ()
+    judged: Sequence[Judged] = ()
 
 
 class Judge:
@@ -71,8 +72,9 @@ class Judge:
         calls = [item for item in items if isinstance(item, Call)]
         scores = _score(calls)
         readings = _read(calls, scores)
-        outputs, moved = self._rule(items, zip(scores, readings, strict=True), draft)
-        return Step(outputs, draft.changes(moved), len(records), n_skipped, draft.secrets.values())
+        judged = [Judged(*each) for each in zip(calls, scores, readings, strict=True)]
+        outputs, moved = self._rule(items, iter(judged), draft)
+        return Step(outputs, draft.changes(moved), len(records), n_skipped, draft.secrets.values(), judged)
 
     def taken(self, partition: Partition, records: Sequence[Record]) -> tuple[Draft, list[Item], int]:
         """The first pass alone: what the records lead to before any score is read, and how many of them came before."""
@@ -88,7 +90,7 @@ class Judge:
         return draft, take.items, n_skipped
 
     def _rule(
-        self, items: Sequence[Item], scored: Iterator[tuple[int, Reading | None]], draft: Draft
+        self, items: Sequence[Item], judged: Iterator[Judged], draft: Draft
     ) -> tuple[list[Output], Mapping[str, None]]:
         """What the items become, in order, and the keys of sessions that moved because of others."""
         outputs: list[Output] = []
@@ -98,7 +100,7 @@ class Judge:
             if isinstance(item, Output):
                 outputs.append(item)
             elif isinstance(item, Call):
-                (score, reading), n_before = next(scored), len(outputs)
+                (_, score, reading), n_before = next(judged), len(outputs)
                 try:
                     decisions.decide(item, score, reading)
                 except Exception as error:  # what was decided of it already stands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +39,34 @@ class Release(NamedTuple):
     levels: Levels
     joint: Joint | None = None
     """How a reader's word is joined with the model's; None: no call is read."""
+
+
+class Releases(dict[str, Release]):
+    """Releases by digest: those at hand from the start, and those that `find` brings when the log first names them.
+
+    A digest binds all that a release's decisions depend on, so when and where it is found changes none of them.
+
+    Parameters
+    ----------
+    known : mapping of str to Release
+        Those at hand.
+    find : callable, optional
+        From a digest to the release that it names, None where there is none.
+    """
+
+    def __init__(
+        self, known: Mapping[str, Release], find: Callable[[str], Release | None] | None = None
+    ) -> None:
+        super().__init__(known)
+        self._find = find
+
+    def __missing__(self, digest: str) -> Release:
+        """The release of a digest that is not at hand; `KeyError` where there is none."""
+        found = self._find(digest) if self._find is not None else None
+        if found is None:
+            raise KeyError(digest)
+        self[digest] = found
+        return found
 
 
 class PolicyNames:

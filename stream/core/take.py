@@ -126,15 +126,7 @@ class Take:
         if activation.epoch <= ledger.epoch:
             self._draft.count("stale_activation")
             return
-        if activation.digest not in self._draft.releases:
-            raise ArtefactError(
-                f"release {activation.digest} was activated, but this worker does not have it; "
-                "fetch it from agent.releases.v1 and restart"
-            )
-        ledger.epoch = activation.epoch
-        ledger.new_release, ledger.new_epoch = activation.digest, activation.epoch
-        if activation.scope == "open":
-            ledger.open_release, ledger.open_epoch = activation.digest, activation.epoch
+        self._draft.activate(activation)
 
     def _take_event(self, arrival: Arrival) -> None:
         """Find or begin the event's session, see that the event is new, and fold it in."""

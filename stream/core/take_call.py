@@ -75,6 +75,7 @@ class CallTaker:
         if event.credential is not None and not at.candidates:
             at = at._replace(spent=self._draft.is_spent(print_of(session.tenant, event.credential)))
         below = self._trees.descendants(arrival.key, session)
+        is_orphan = _is_orphan(session, ancestors)
         item = Call(
             record=arrival.record,
             event=event,
@@ -90,7 +91,7 @@ class CallTaker:
                 session,
                 event,
                 novelty,
-                is_orphan=_is_orphan(session, ancestors),
+                is_orphan=is_orphan,
                 is_cut=bool(evidence.tool.unread),
             ),
             release=release,
@@ -98,6 +99,8 @@ class CallTaker:
             amount=_amount(context, event, release),
             now_ms=session.clock_ms,
             below=[(child, copy.copy(self._draft.session(child))) for child in below],
+            whole=not (session.partial or is_orphan)
+            and all(isinstance(each, Session) and not each.partial for _, each in above),
         )
         observe_call(session, event, evidence, digest, time_ms, key)
         self._spend([(arrival.key, session), *above], evidence.tool.facts.action != "read")
@@ -136,6 +139,7 @@ class CallTaker:
             amount=None,
             now_ms=max(clock_ms, tomb.clock_ms),
             below=[],
+            whole=False,  # a tombstone does not tell
         )
         self._items.append(item)
         tomb.calls += 1

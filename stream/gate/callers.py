@@ -34,6 +34,7 @@ class Callers:
         held = [token_in(path) for path in self._files.values()]
         if len(set(held)) < len(held):
             raise ConfigError("two tenants have one token; give each its own")
+        self.are_several = len(configuration.tenants) > 1
         self._only = None
         if len(configuration.tenants) == 1 and (vouched or not self._files):
             self._only = next(iter(configuration.tenants))

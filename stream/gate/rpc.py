@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,10 +25,12 @@ _Check = Callable[[str, bytes], Awaitable[bytes]]
 
 
 class _Service(grpc.GenericRpcHandler):
-    """What may be called, and by whom."""
+    """What may be called, and by whom. Where there are several tenants, the calls of one hold half of the places at most."""
 
     def __init__(self, callers: Callers, checks: Mapping[str, _Check]) -> None:
         self._callers, self._checks = callers, checks
+        self._share = MAX_CONNECTIONS // 2 if callers.are_several else MAX_CONNECTIONS
+        self._held: Counter[str] = Counter()
 
     def service(self, details: Any) -> Any:
         """The handler of a call; None: there is no such method."""
@@ -39,7 +42,20 @@ class _Service(grpc.GenericRpcHandler):
         except Stranger:
             return grpc.stream_unary_rpc_method_handler(_stranger)
         # gRPC waits for the one message of a call for ever. Nothing on the wire tells it from a stream, for which we wait ourselves.
-        return grpc.stream_unary_rpc_method_handler(partial(_answered, check, tenant))
+        return grpc.stream_unary_rpc_method_handler(partial(self._answered, check, tenant))
+
+    async def _answered(
+        self, check: _Check, tenant: str, messages: AsyncIterator[bytes], context: Any
+    ) -> bytes:
+        if self._held[tenant] >= self._share:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._share} calls of this caller are being answered"
+            )
+        self._held[tenant] += 1
+        try:
+            return await check(tenant, await _message(messages, context))
+        finally:
+            self._held[tenant] -= 1
 
 
 def _authorization(metadata: Any) -> str:
@@ -48,7 +64,7 @@ def _authorization(metadata: Any) -> str:
     return str(found[0]) if len(found) == 1 else "" if not found else "several"
 
 
-async def _answered(check: _Check, tenant: str, messages: AsyncIterator[bytes], context: Any) -> bytes:
+async def _message(messages: AsyncIterator[bytes], context: Any) -> bytes:
     try:
         async with asyncio.timeout(MESSAGE_S):
             message = await anext(messages)
@@ -56,7 +72,7 @@ async def _answered(check: _Check, tenant: str, messages: AsyncIterator[bytes], 
         await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not come")
     except StopAsyncIteration:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-    return await check(tenant, message)
+    return message
 
 
 async def _stranger(_: AsyncIterator[bytes], context: Any) -> None:

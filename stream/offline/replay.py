@@ -44,7 +44,7 @@ def replay(
     """
     partitions: dict[tuple[str, int], Partition] = {}
     acted = 0
-    for of_one_place in _batches(records, batch):
+    for of_one_place in batches(records, batch):
         first, n_partitions = of_one_place[0]
         partition = partitions.setdefault((first.topic, first.partition), Partition.empty())
         partition.n_partitions = n_partitions
@@ -60,7 +60,7 @@ def replay(
                 yield from actor.act([case])
 
 
-def _batches(
+def batches(
     records: Iterable[tuple[Record, int | None]], most: int
 ) -> Iterator[list[tuple[Record, int | None]]]:
     """The records in order, at most so many at a time, each time of one partition of one log."""

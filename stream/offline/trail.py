@@ -45,11 +45,14 @@ from stream.events import (
 from stream.offline.chain import Name, Report, Verifier, name_of_alert, named
 from stream.offline.files import bus_records
 from stream.offline.trail_entries import (
+    MAX_TOLD,
     Entry,
     claims_in,
     entry_of,
     feedback_entry,
+    id_of,
     number_of,
+    ours,
     outcome_entry,
     place_of,
     said_by,
@@ -60,10 +63,11 @@ from stream.offline.trail_entries import (
 )
 from stream.offline.trail_gaps import with_gaps
 
+MAX_LONGER = 1000
+"""Sessions whose ids begin as asked that are counted."""
 TOKENS = (REVOCATIONS, RISK, ENDS)
 _CONTROL = frozenset(("release.activated", "clock.tick"))
 """Events that are of no session, whatever stands in them."""
-_CASE_ID = re.compile(r"[0-9a-f]{32}")
 _PLAIN_RUN = re.compile(r'[^"\\/\x00-\x1f]+')
 """What JSON can write in one other way alone, as ``\\u`` and four digits."""
 
@@ -83,6 +87,10 @@ class Source(Protocol):
     def base(self, topic: str) -> str:
         """The base name of a topic."""
         ...
+
+
+_MISSING = "no record of it is in the files"
+_JUDGED = "; `driftline replay FILE --all > judged.jsonl` judges a file of events, and --file judged.jsonl reads what came of it"
 
 
 class Files:
@@ -111,7 +119,7 @@ class Files:
                 if (base := self.base(record.topic)) in bases:
                     missing.discard(base)
                     yield record
-        self.unread |= dict.fromkeys(missing, "no record of it is in the files")
+        self.unread |= {base: _MISSING + (_JUDGED if base in (DECISIONS, ALERTS) else "") for base in missing}
 
 
 @dataclass
@@ -183,7 +191,7 @@ def build(
     Parameters
     ----------
     asked : str
-        Its id, or that of its case.
+        Its id, or that of its case; or how the id of one session alone begins.
     inputs : mapping
         Base names of the topics of events, each with the tenant that it is bound to.
     tenant, root : str, optional
@@ -204,6 +212,7 @@ def build(
     session = _session_of_case(reading, asked) or asked
     is_case = session != asked
     gathered: dict[Name, _Gathered] = {}
+    longer: set[Name] = set()  # sessions whose ids begin so
     begins: dict[int, int] = {}
     rulings: list[Record] = []  # people's, of whatever session: they are few
     needle = _needle(session)
@@ -219,17 +228,32 @@ def build(
         name = _named_by(base, record, document, session, inputs)
         if (
             name is None
-            or name.session != session
+            or not name.session.startswith(session)
             or tenant not in (None, name.tenant)
             or root not in (None, name.root)
         ):
             continue
         if is_case and case_id_of(*name) != asked:
             continue
+        if name.session != session:
+            if len(longer) < MAX_LONGER:
+                longer.add(name)
+            continue
         if name not in gathered:
             gathered[name] = _Gathered(begins, values, signed)
         gathered[name].take(base, record, document, is_event=base in inputs)
-    name = _the_one(gathered, asked)
+    name = _the_one(gathered or longer, asked)
+    if name not in gathered:
+        return build(
+            source,
+            name.session,
+            inputs,
+            tenant=name.tenant,
+            root=name.root,
+            values=values,
+            signed=signed,
+            progress=progress,
+        )
     found = gathered[name]
     found.take_rulings(rulings)
     mine = case_id_of(*name)
@@ -281,7 +305,7 @@ class _Reading:
 
 def _session_of_case(reading: _Reading, asked: str) -> str | None:
     """The id of the session that a case id stands for; None where no record tells."""
-    if not _CASE_ID.fullmatch(asked):
+    if not ours(asked):
         return None
     needle = asked.encode()
     for base, record in reading.of((CASES, ALERTS, DECISIONS), None):
@@ -296,18 +320,24 @@ def _session_of_case(reading: _Reading, asked: str) -> str | None:
     return None
 
 
-def _the_one(gathered: Mapping[Name, Any], asked: str) -> Name:
-    if not gathered:
+def _the_one(found: Collection[Name], asked: str) -> Name:
+    if not found:
         raise InputError(
             f"no record that can be read names session or case {_quoted(asked)}: look at its spelling, and at how long topics "
             "are kept (docs/audit.md)"
         )
-    if len(gathered) > 1:
-        told = "; ".join(
-            f"--tenant {_quoted(name.tenant)} --root {_quoted(name.root)}" for name in sorted(gathered)[:5]
+    if len(found) > 1:
+        same = all(name.session == asked for name in found)
+        told = [
+            f"{'' if same else _quoted(name.session) + ' '}--tenant {_quoted(name.tenant)} --root {_quoted(name.root)}"
+            for name in sorted(found)[:MAX_TOLD]
+        ]
+        many = f"{'at least ' if len(found) == MAX_LONGER else ''}{len(found)} sessions"
+        rest = f"; and {len(found) - MAX_TOLD} more" if len(found) > MAX_TOLD else ""
+        raise InputError(
+            f"{many} have {'the id' if same else 'an id that begins with'} {_quoted(asked)}: say which, {'; '.join(told)}{rest}"
         )
-        raise InputError(f"{len(gathered)} sessions have the id {_quoted(asked)}: say which, {told}")
-    return next(iter(gathered))
+    return next(iter(found))
 
 
 def _quoted(text: str) -> str:
@@ -406,7 +436,7 @@ class _Gathered:
         held = {each.data["breaker"]: each.data["record_id"] for each in self.others if each.kind == "held"}
         for record in records:
             headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-            breaker = text_of(headers.get("breaker"))
+            breaker = id_of(headers.get("breaker"))
             if breaker not in held or self._is_repeat(HELD, _content(record, None, is_event=False)):
                 continue
             by, action = text_of(headers.get("by")), text_of(headers.get("action"))

@@ -51,6 +51,8 @@ MAX_TOLD = 8
 """Values that a sentence names."""
 MAX_LISTED = 256
 """Tools, credentials, members of a list that one entry names."""
+_ID = re.compile(r"[0-9a-f]{32}")
+"""An id of ours: of a case, a decision, a token, an opening of the breaker."""
 _OFFSET = re.compile(r"[0-9]{1,18}")
 """A partition or an offset as a header has it: Kafka's have 63 bits."""
 
@@ -62,9 +64,9 @@ class Entry:
     Attributes
     ----------
     kind : str
-        ``declared``, ``amended``, ``catalogue``, ``called``, ``returned``, ``opinion``, ``ended``, ``refused`` (an event that breaks
-        the contract), ``decided``, ``case``, ``alert``, ``revocation``, ``risk``, ``released``, ``held``, ``ruling``, ``outcome``,
-        ``feedback``, ``quarantined``, ``unreadable`` (no decision or case, though its topic says so), or ``gap``.
+        ``declared``, ``amended``, ``catalogue``, ``called``, ``returned``, ``call_held``, ``opinion``, ``ended``, ``refused`` (an
+        event that breaks the contract), ``decided``, ``case``, ``alert``, ``revocation``, ``risk``, ``released``, ``held``, ``ruling``,
+        ``outcome``, ``feedback``, ``quarantined``, ``unreadable`` (no decision or case, though its topic says so), or ``gap``.
     time : str
         As the record itself says it; of a gap, of the step before.
     text : str
@@ -124,8 +126,21 @@ def time_of(value: Any) -> str:
     return rfc3339(value) if type(value) is int and 0 <= value < 253_370_764_800_000 else ""
 
 
-def text_of(value: Any, most: int = 256) -> str:
-    return clipped(printable(plain(str(value if value is not None else ""))), most)
+def text_of(value: Any, most: int = 256, whole: str = "") -> str:
+    """What others wrote, masked and cut; `whole`, an id of ours, stays: a run of its digits may be as long as a card's number."""
+    text = str(value if value is not None else "")
+    told = whole.join(map(plain, text.split(whole))) if whole else plain(text)
+    return clipped(printable(told), most)
+
+
+def ours(value: Any) -> str:
+    """`value`, where it has the form of our ids, else nothing."""
+    return value if isinstance(value, str) and _ID.fullmatch(value) else ""
+
+
+def id_of(value: Any) -> str:
+    """An id of ours as it is; whatever else stands in its place, masked."""
+    return text_of(value, whole=ours(value))
 
 
 def number_of(value: Any) -> float:
@@ -171,7 +186,7 @@ def said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any]
             "answer": event.answer,
             "by": text_of(event.by) if event.by is not None else None,
         }
-        return "held", _of_held(event), data
+        return "call_held", _of_held(event), data
     if isinstance(event, ToolReturned):
         result = shown(event.result, values=values)
         data = {"call_id": event.call_id, "status": event.status, "result": result if values else len(result)}
@@ -179,7 +194,8 @@ def said_by(event: SessionEvent, values: bool) -> tuple[str, str, dict[str, Any]
         return "returned", f"call {text_of(event.call_id)} returned {event.status}{told}", data
     if isinstance(event, OpinionGiven):
         claims = claims_in(event.token.encode()) or {}
-        data = {member: text_of(claims.get(member)) for member in ("by", "opinion", "decision_id")}
+        data = {member: text_of(claims.get(member)) for member in ("by", "opinion")}
+        data["decision_id"] = id_of(claims.get("decision_id"))
         return "opinion", f"a second opinion by {data['by']}: {data['opinion']}", data
     return (
         "ended",
@@ -370,7 +386,7 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
         "says": text_of(alert.get("message"), 600),
         "severity": text_of(alert.get("severity"), 20),
         "is_alert": alert.get("is_alert"),
-        "steps": text_of(member(alert, "remediation").get("desc"), 2000),
+        "steps": text_of(member(alert, "remediation").get("desc"), 2000, ours(info.get("uid"))),
         "exposure": {
             name: exposure[name] for name in ("revocation", "worst_case_until", "note") if name in exposure
         },
@@ -392,7 +408,7 @@ def _alert(record: Record, alert: dict[str, Any]) -> Entry:
 
 def _held(record: Record, case: dict[str, Any]) -> Entry:
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    breaker = text_of(headers.get("breaker"))
+    breaker = id_of(headers.get("breaker"))
     data = {
         "record_id": str(case.get("record_id")),
         "breaker": breaker,
@@ -466,14 +482,18 @@ def token_entry(base: str, record: Record, claims: dict[str, Any], signature: st
 
 
 def outcome_entry(record: Record, outcome: dict[str, Any]) -> Entry:
-    texts = ("jti", "status", "broker", "kind", "credential", "detail", "survives", "survives_until")
-    data: dict[str, Any] = {member: text_of(outcome[member], 1024) for member in texts if outcome.get(member)}
-    data["jti"] = data.get("jti", "")
+    texts = ("status", "broker", "kind", "credential", "detail", "survives", "survives_until")
+    # An entry has a kind of its own.
+    names = {"kind": "credential_kind"}
+    data: dict[str, Any] = {
+        names.get(member, member): text_of(outcome[member], 1024) for member in texts if outcome.get(member)
+    }
+    data["jti"] = id_of(outcome.get("jti"))
     took, latency = "", outcome.get("latency_ms")
     if type(latency) is int:
         data["latency_ms"], took = latency, f", {latency} ms after the revocation"
     detail = f": {data['detail']}" if "detail" in data else ""
-    whose = " ".join(data[member] for member in ("broker", "kind") if member in data)
+    whose = " ".join(data[member] for member in ("broker", "credential_kind") if member in data)
     text = f"{whose}: {data.get('status')}{took}{detail}"
     return Entry("outcome", str(outcome.get("time")), text, place_of(record), data)
 

@@ -67,8 +67,11 @@ def facts(trail: Trail) -> Iterator[tuple[str, str]]:
         yield member, str(trail.said(member) or "not told")
     if trail.of("case", "alert"):
         yield "case", trail.case_id
+    nothing = not (chain.decisions or chain.outside or chain.faults)
     over = f"{counted(chain.decisions, 'decision')}, {counted(chain.repeats, 'repeat')}"
-    if chain.holds:
+    if nothing:
+        yield "chain", "no decision was read"
+    elif chain.holds:
         yield "chain", f"holds over {over}; a chain that was cut at its end holds too"
     for finding in chain.findings:
         yield "chain", f"DOES NOT HOLD, {finding.fault}: {finding.text} (call {finding.call_seq})"

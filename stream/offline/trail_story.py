@@ -74,13 +74,22 @@ def did_instead(trail: Trail) -> list[str]:
     flagged = [each for each in trail.of("decided") if _is_flagged(each)]
     worst = gravest(trail)
     if worst is None:
-        return ["nothing was flagged"]
+        return [_unflagged(trail)]
     lines = [brief(worst)]
     if worst.data["would_pass"]:
         lines.append(f"would have passed: {worst.data['would_pass']}")
     ran = [each.text for each in trail.of("gap") if each.data["gap"] == "ran"]
     others = [f"{counted(len(flagged) - 1, 'other call')} flagged"] if len(flagged) > 1 else []
     return [*lines, *others, *ran[:MAX_SAID]]
+
+
+def _unflagged(trail: Trail) -> str:
+    """Why no call is told as drift: only where calls were judged does it mean anything."""
+    if trail.of("decided"):
+        return "nothing was flagged"
+    if why := trail.unread.get(DECISIONS):
+        return f"not known, since no decision was read: {why}"
+    return "not known: no decision on a call of it is there"
 
 
 def gravest(trail: Trail) -> Entry | None:
@@ -135,4 +144,8 @@ def steps(trail: Trail) -> list[str]:
         # Numbered, or sentence by sentence.
         between = r"\s+(?=\d+\. )" if told[-1].startswith("1. ") else r"(?<=[.!?])\s+(?=[A-Z])"
         return re.split(between, told[-1])
-    return ["nothing: no alert was raised" if not trail.chain.faults else "see why the chain does not hold"]
+    if trail.chain.faults:
+        return ["see why the chain does not hold"]
+    if (why := trail.unread.get(ALERTS)) and (gravest(trail) or not trail.of("decided")):
+        return [f"not known, since no alert was read: {why}"]
+    return ["nothing: no alert was raised"]

@@ -21,6 +21,7 @@ from models.contracts import (
     OutcomeTold,
     QuarantineHeaders,
     ReleaseActivated,
+    ReleaseAlias,
     ReleasedClaims,
     ReleaseRecord,
     RevocationClaims,
@@ -168,5 +169,5 @@ CONTRACTS: tuple[Contract, ...] = (
         payload=_ANY_BYTES,
         headers=QuarantineHeaders,
     ),
-    Contract(RELEASES, "Releases of model and policy", ("receive",), (ReleaseRecord,)),
+    Contract(RELEASES, "Releases of model and policy", ("receive",), (ReleaseRecord, ReleaseAlias)),
 )

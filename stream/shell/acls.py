@@ -22,6 +22,7 @@ from stream.events import (
     HELD,
     OUTCOMES,
     QUARANTINE,
+    RELEASES,
     REVOCATIONS,
     RISK,
     STREAMS,
@@ -43,6 +44,7 @@ ROLES: Mapping[str, str] = {
     "oncall": "who mends what was quarantined, which is whole input records",
     "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
     "console": "`driftline console --feedback-key`, where it is named: reads as the SOC does, and writes what analysts say of cases",
+    "release": "`driftline release`, where DRIFTLINE_ACTIVATION_JWKS trusts any: registers releases and activates them, as a producer writes",
     "operator": "runs `driftline topics create` and `check`",
 }
 """Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
@@ -177,6 +179,13 @@ def _rights(settings: Settings, principals: Mapping[str, str], named: Collection
             yield topic("advise", base, "write", "second opinions")
         yield topic("advise", DECISIONS, "read", "what to ask about")
         yield group("advise", "advise", "to go on where it stopped")
+    if settings.activation_jwks is not None:
+        yield topic("worker", RELEASES, "read", "judge: where a release is that was activated")
+        yield topic("release", RELEASES, "read", "what is registered, what aliases mean")
+        yield topic("release", RELEASES, "write", "releases and aliases, signed")
+        for base in settings.input_topics:
+            yield topic("release", base, "write", "activations, signed")
+        yield group("release", "judge", "to see that an activation was taken; it never joins")
     if "console" in named:
         yield topic("console", ALERTS, "read", "the cases")
         yield topic("console", HELD, "read", "revocations that are held")

@@ -55,10 +55,10 @@ def records(
         No broker answers, or the topic is missing.
     """
     name = settings.topic(base)
-    with _consumer(settings, name) as consumer:
+    with consuming(settings, name) as consumer:
         known = consumer.partitions_for_topic(name)
         if not known:
-            raise BrokerError(_unseen(settings, name))
+            raise BrokerError(unseen(settings, name))
         for number in sorted(known if partitions is None else partitions):
             for record in _records_in(consumer, TopicPartition(name, number)):
                 yield record, len(known)
@@ -92,12 +92,12 @@ class Bus:
     def logs(self, bases: Collection[str], root: str | None = None) -> Iterator[Iterator[Record]]:
         """As `read`, each partition by itself; it must be read before the next one is asked for."""
         by_root = {*self._settings.input_topics, DECISIONS}
-        with _consumer(self._settings, "the topics") as consumer:
+        with consuming(self._settings, "the topics") as consumer:
             for base in bases:
                 name = self._settings.topic(base)
                 known = sorted(consumer.partitions_for_topic(name) or ())
                 if not known:
-                    self.unread[base] = _unseen(self._settings, name)
+                    self.unread[base] = unseen(self._settings, name)
                 if root is not None and known and base in by_root:
                     known = [murmur2_partition(root.encode(), len(known))]
                 for number in known:
@@ -107,10 +107,11 @@ class Bus:
         try:
             yield from _records_in(consumer, place)
         except TopicAuthorizationFailedError:
-            self.unread[base] = _unseen(self._settings, place.topic)
+            self.unread[base] = unseen(self._settings, place.topic)
 
 
-def _unseen(settings: Settings, name: str) -> str:
+def unseen(settings: Settings, name: str) -> str:
+    """What to do about a topic that is missing or may not be read."""
     return (
         f"topic {name} does not exist at {settings.bootstrap}, or this principal may not read it; run "
         "`driftline topics create`, see `driftline topics --acls`"
@@ -118,7 +119,7 @@ def _unseen(settings: Settings, name: str) -> str:
 
 
 @contextmanager
-def _consumer(settings: Settings, what: str) -> Iterator[Any]:
+def consuming(settings: Settings, what: str) -> Iterator[Any]:
     """A consumer without a group; its failures as `BrokerError`."""
     wire.install()
     try:

@@ -105,7 +105,15 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
         Topic(
             STREAMS, "stream", "streams", 1, -1, "the transmitter's streams, and their places", compacted=True
         ),
-        Topic(RELEASES, "digest", "releases", 1, -1, "signed releases of model and policy", compacted=True),
+        Topic(
+            RELEASES,
+            "digest or @alias",
+            "releases",
+            1,
+            -1,
+            "signed releases of model and policy",
+            compacted=True,
+        ),
         *(
             Topic(
                 state_topic(base),

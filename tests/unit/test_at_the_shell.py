@@ -60,7 +60,7 @@ def test_a_shell_is_told_how_to_complete(shell: str, tmp_path: Path) -> None:
 
 
 def test_commands_are_completed_and_nothing_else_is_said(tmp_path: Path) -> None:
-    asked = {"COMP_WORDS": "driftline re", "COMP_CWORD": "1", "DRIFTLINE_PARTITION": "3"}
+    asked = {"COMP_WORDS": "driftline rep", "COMP_CWORD": "1", "DRIFTLINE_PARTITION": "3"}
     done = driftline(tmp_path, _DRIFTLINE_COMPLETE="complete_bash", **asked)
     assert done.stdout.split() == ["replay"]
     assert done.stderr == ""

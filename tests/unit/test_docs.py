@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, cast, get_args
 
 import pytest
 from joserfc.jwk import KeySet, RSAKey
+from typer.testing import CliRunner
 
 from models.contracts import Outcome, Standing
 from stream import bootstrap
+from stream.cli.main import app
 from stream.core import decisions, refusals, take_call
 from stream.core.items import Mark
 from stream.core.judge import Judge
@@ -175,7 +177,7 @@ def test_contributing_gives_the_reason_of_every_module() -> None:
     assert not [name for name in missing if f"`{name}`" not in text]
 
 
-def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> None:
+def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines, shown = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
     assert lines == (DOCS / "first.jsonl").read_text(encoding="utf-8")
@@ -183,7 +185,24 @@ def test_the_readme_shows_four_lines_and_the_decision_that_they_lead_to() -> Non
     decisions = [json.loads(output.value) for output in outputs if output.topic == DECISIONS]
     assert [decision["verdict"] for decision in decisions] == ["allow", "revoke"]
     assert json.loads(shown).items() <= decisions[-1].items()
+    (wider,) = re.findall(r'Had the user asked "([^"]+)", the call would pass', text)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(lines.replace("Summarise the invoices in my inbox.", wider), encoding="utf-8")
+    outputs = replay(read_records(asked), bootstrap.judge(Settings(), mode="enforce"))
+    verdicts = [json.loads(output.value)["verdict"] for output in outputs if output.topic == DECISIONS]
+    assert verdicts == ["allow", "allow"]
     assert len(text.splitlines()) <= 120
+
+
+def test_the_page_of_imports_shows_what_its_transcript_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "import.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```", text, re.M | re.S)
+    (command,) = re.findall(r"^    driftline (import docs/.*)$", text, re.M)
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 0
+    assert done.stderr + done.stdout == shown
+    assert "revoke" in shown
 
 
 def test_the_tutorial_tells_what_a_reader_sees(tmp_path: Path) -> None:

@@ -489,6 +489,47 @@ def test_calls_whose_message_does_not_come_hold_no_places(
         assert honest.calls("read").passes
 
 
+def test_the_calls_of_one_tenant_leave_places_for_another_s(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "MESSAGE_S", 20.0)
+    gate = run(wires=["extmcp"], names=("acme", "globex"), tokens=True)
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(60)
+        yield from ()
+
+    with served(gate) as address, ExitStack() as stack:
+        stack.callback(never.set)
+        greedy, honest = (Gateway(address, token=TOKENS[name], alone=True) for name in ("acme", "globex"))
+        for each in (greedy, honest):
+            stack.callback(each.channel.close)
+        asked = greedy.channel.stream_unary(f"{SERVICE}/CheckRequest")
+        bearer = [("authorization", f"Bearer {TOKENS['acme']}")]
+        held = [asked.future(nothing(), timeout=60, metadata=bearer) for _ in range(rpc.MAX_CONNECTIONS)]
+        share = rpc.MAX_CONNECTIONS // 2
+        until = time.monotonic() + 15
+        while sum(each.done() for each in held) < share and time.monotonic() < until:
+            time.sleep(0.05)
+        refused = [each.exception() for each in held if each.done()]
+        assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert len(refused) == share
+        assert honest.calls("read").passes
+        with pytest.raises(grpc.RpcError) as too_many:
+            greedy.calls("read")
+        assert too_many.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for each in held:
+            each.cancel()
+        while time.monotonic() < until:
+            with suppress(grpc.RpcError):
+                assert greedy.calls("read").passes
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("places are not given back")
+
+
 def test_a_call_without_a_message_is_refused(gateway: Any) -> None:
     _, at = gateway()
     with pytest.raises(grpc.RpcError) as refused:

@@ -20,7 +20,7 @@ from models.contracts import EVENT
 from models.errors import ConfigError, InputError
 from stream import bootstrap
 from stream.events import dumps, parse
-from stream.offline.imports import reading
+from stream.offline.imports import codex, reading
 from stream.offline.imports.assembly import events as assembled
 from stream.offline.imports.judged import summary
 from stream.offline.imports.sources import FORMATS, Import
@@ -567,6 +567,18 @@ def scripted(second: int, call: str, code: str) -> dict[str, Any]:
 def answered(second: int, call: str, *texts: str) -> dict[str, Any]:
     output = [{"type": "input_text", "text": text} for text in texts]
     return rollout("response_item", second, type="custom_tool_call_output", call_id=call, output=output)
+
+
+def test_a_long_rollout_of_codex_takes_no_more_than_its_length(tmp_path: Path) -> None:
+    size = 30_000
+    calls = [rollout("response_item", 3, type="function_call", name="look", arguments="{}", call_id=f"c{n}") for n in range(size)]  # fmt: skip
+    over = [done(4, "CommandExecution", f"c{n}", command=["ls"]) for n in range(size)]
+    put(tmp_path, {"rollout.jsonl": lines([rollout("session_meta", 0, **META), *calls, *over])})
+    began = time.perf_counter()
+    found = sum(1 for _ in codex.moments(tmp_path / "rollout.jsonl", Notes()))
+    took = time.perf_counter() - began
+    assert found == size + 1
+    assert took < 8
 
 
 def test_what_a_script_of_codex_called_is_read_off_what_was_done(tmp_path: Path) -> None:

@@ -659,6 +659,8 @@ def test_over_http_a_request_is_bounded() -> None:
         (("--http", "--feedback-key", "{key}", "--by", "ada"), "takes a token"),
         (("--port", "9"), "--host, --port and --name go with --http"),
         (("--token-file", "{key}"), "--token-file goes with --http"),
+        (("--certificate", "{key}"), "--certificate and --key go with --http"),
+        (("--key", "{key}"), "--certificate and --key go with --http"),
         (("--feedback-key", "{none}", "--by", "ada"), "--feedback-key"),
         (("--feedback-key", "{key}", "--by", "a\nb"), "--by is no name"),
     ],

@@ -25,6 +25,7 @@ from stream.events import (
     ALERTS,
     CASES,
     DECISIONS,
+    ENDS,
     EVENTS,
     FEEDBACK,
     HELD,
@@ -52,6 +53,7 @@ from tests import builders as b
 CLI = CliRunner()
 SAMPLE = SAMPLES / "19-finance-invoice-iban-swap.jsonl"
 SESSION = "finance-invoice-iban-swap"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "audit.md"
 IBAN = "GB33BUKB20201555555555"
 SECRET = "ghp_" + "a1B2" * 9
 INPUTS: dict[str, str | None] = {EVENTS: None}
@@ -202,6 +204,49 @@ def test_outcome_feedback_and_rulings_are_of_the_case_whoever_told_them() -> Non
     assert gaps(trail) == ["ran"] * 3
     assert "310 ms after the revocation" in story.fate(trail)[-1]
     assert "held" in gaps(build(Told([*sample(), *more[:4]]), SESSION, INPUTS))
+
+
+CARD_LIKE = "4111111111111111" + "ab" * 8
+"""An id of ours whose digits could be a card's."""
+
+
+def test_an_id_of_ours_that_looks_like_a_card_is_whole_in_what_to_do_and_a_card_beside_it_is_not() -> None:
+    case_id = case_id_of("acme", SESSION, SESSION)
+    records = [
+        record._replace(value=(record.value or b"").replace(case_id.encode(), CARD_LIKE.encode()))
+        for record in sample()
+        if record.topic == ALERTS
+    ]
+    records = [
+        record._replace(value=(record.value or b"").replace(b"1. ", b"1. 4111111111111111: "))
+        for record in records
+    ]
+    told = " ".join(story.steps(build(Told(records), SESSION, INPUTS)))
+    assert f"driftline show {CARD_LIKE} tells the session" in told
+    assert told.startswith("1. ********: ")
+
+
+def test_an_outcome_and_a_ruling_are_found_though_their_ids_look_like_cards() -> None:
+    revocation = next(record for record in sample() if record.topic == REVOCATIONS)
+    case = next(record for record in sample() if record.topic == CASES)
+    claims = {**claims_of(revocation.value or b""), "jti": CARD_LIKE}
+    outcome = {"jti": CARD_LIKE, "case_id": claims["txn"], "status": "done", "time": case_time(case)}
+    breakers = [CARD_LIKE.replace("ab", each, 1).encode() for each in ("cd", "ef")]
+    records = [
+        *(record for record in sample() if record.topic != REVOCATIONS),
+        revocation._replace(value=unsigned(claims).encode()),
+        told(outcome, OUTCOMES),
+        case._replace(topic=HELD, headers=(("breaker", breakers[0]),)),
+        Record(HELD, 0, 1, 0, "create", b"acme", (("action", b"send"), ("breaker", breakers[1])), b""),
+    ]
+    trail = build(Told(records), SESSION, INPUTS)
+    assert "no_outcome" not in gaps(trail)
+    assert [each.data["breaker"] for each in trail.of("held")] == [breakers[0].decode()]
+    assert not trail.of("ruling")  # that of another opening
+
+
+def case_time(case: Record) -> str:
+    return str(json.loads(case.value or b"")["time"])
 
 
 def test_records_repeated_by_a_crash_or_a_producer_change_nothing_but_their_count() -> None:
@@ -435,6 +480,44 @@ def test_a_case_id_leads_to_its_session() -> None:
     )
 
 
+def test_an_id_that_no_session_has_finds_the_one_that_begins_so_and_lists_several(tmp_path: Path) -> None:
+    names = "s-1.0a1b2c3d", "s-1.ffffffff", "s-2.0a1b2c3d", "s-2"
+    records = [record for name in names for record in of_session([b.declared(name), b.called(name, 1)])]
+    assert build(Told(records), "s-1.0", INPUTS) == build(Told(records), "s-1.0a1b2c3d", INPUTS)
+    assert build(Told(records), "s-2", INPUTS).name.session == "s-2"
+    several = "2 sessions have an id that begins with 's-1': say which, 's-1.0a1b2c3d' --tenant 'default' --root 's-1.0a1b2c3d'; 's-1.f"
+    with pytest.raises(InputError, match=re.escape(several)):
+        build(Told(records), "s-1", INPUTS)
+    many = [record for n in range(20) for record in of_session([b.declared(f"m.{n}")])]
+    with pytest.raises(InputError, match=r"^20 sessions .*; and 12 more$"):
+        build(Told(many), "m", INPUTS)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"".join(log_line(record, 1) + b"\n" for record in records))
+    shown = CLI.invoke(app, ["show", "s-1.0", "--file", str(log)])
+    assert "no session is called 's-1.0'; 's-1.0a1b2c3d' alone begins so" in shown.stderr
+    assert "begins so" not in CLI.invoke(app, ["show", "s-2", "--file", str(log)]).stderr
+
+
+def test_a_file_without_decisions_is_not_told_as_a_session_without_drift(tmp_path: Path) -> None:
+    events, judged = tmp_path / "events.jsonl", tmp_path / "judged.jsonl"
+    events.write_bytes(
+        b"".join((record.value or b"") + b"\n" for record in sample() if record.topic == EVENTS)
+    )
+    shown = " ".join(CLI.invoke(app, ["show", SESSION, "--file", str(events)]).stdout.split())
+    assert shown.count("`driftline replay FILE --all > judged.jsonl` judges a file of events") == 3
+    assert not re.search("nothing was flagged|no alert was raised|chain holds", shown)
+    judged.write_text(CLI.invoke(app, ["replay", str(events), "--all"]).stdout)
+    shown = CLI.invoke(app, ["show", SESSION, "--file", str(events), "--file", str(judged)]).stdout
+    assert "call 2, update_payee (write): revoke" in shown
+    assert "It may be honest" in shown
+    honest = of_session([b.declared(), b.called(seq=1), b.returned(seq=2, call="s:1"), b.ended(seq=3)])
+    quiet = build(Told(honest, {ALERTS: "no record of it is in the files"}), "s", INPUTS)
+    assert story.did_instead(quiet) == ["nothing was flagged"]
+    assert story.steps(quiet) == ["nothing: no alert was raised"]
+    undecided = build(Told([each for each in honest if each.topic != DECISIONS]), "s", INPUTS)
+    assert story.did_instead(undecided) == ["not known: no decision on a call of it is there"]
+
+
 @given(st.data())
 @settings(
     max_examples=100, phases=(Phase.generate,)
@@ -630,6 +713,13 @@ def test_show_tells_what_was_asked_what_it_did_instead_the_credential_s_fate_and
     assert IBAN not in shown.stdout + every
 
 
+def test_a_call_that_waits_for_a_person_is_no_revocation_that_is_held() -> None:
+    events = [b.declared(), b.event("call.held", "s", 1, call_id="s:1", how="asked"), b.ended(seq=2)]
+    trail = build(Told(of_session(events)), "s", INPUTS)
+    assert gaps(trail) == []
+    assert story.fate(trail) == ["no revocation was asked for"]
+
+
 def test_audit_prints_text_json_and_a_page_and_verifies_tokens_where_keys_are_given(
     files: list[str], tmp_path: Path
 ) -> None:
@@ -655,6 +745,86 @@ def test_audit_prints_text_json_and_a_page_and_verifies_tokens_where_keys_are_gi
     assert IBAN in CLI.invoke(app, ["audit", SESSION, *files, "--values"]).stdout
     wrong = CLI.invoke(app, ["audit", SESSION, *files, "--format", "pdf"])
     assert isinstance(wrong.exception, ConfigError)
+
+
+def every_kind() -> Trail:
+    """A story with an entry of each kind, and one of each with all that may be told."""
+    case_id = case_id_of("acme", SESSION, SESSION)
+    case = next(record for record in sample() if record.topic == CASES)
+    decision = next(record for record in sample() if record.topic == DECISIONS)
+    alert = json.loads(next(record for record in sample() if record.topic == ALERTS).value or b"")
+    alert["unmapped"]["feedback"] = {"verdict": "false_positive", "by": "ada", "key": "k", "time": "now"}
+    risk = next(record for record in sample() if record.topic == RISK)
+    fields = "status broker kind credential detail survives survives_until".split()
+    outcome = {"case_id": case_id, "jti": "j", "time": case_time(case), "latency_ms": 1}
+    outcome |= dict.fromkeys(fields, "told")
+    said = {"case_id": case_id, "verdict": "true_positive", "by": "ada", "time": case_time(case)}
+    person = {"comment": "called", "sub_id": {"iss": "https://id.example", "sub": "ada"}}
+    events = [
+        b.event("intent.amended", SESSION, 90, intent={"text": "Pay."}),
+        b.event("catalogue.changed", SESSION, 91, left=["a"]),
+        b.event("call.held", SESSION, 92, call_id="c", how="asked"),
+        b.event("opinion.given", SESSION, 93, token=unsigned({"opinion": "drifts"})),
+        b.event("tool.called", SESSION, 94, call_id="c", tool="t"),
+        {"type": "nothing", "session_id": SESSION, "id": "x", "call_id": "c", "tool": "t"},
+        {"type": "nothing", "session_id": SESSION},
+    ]
+    headers = (("breaker", b"b-1"), ("action", b"send"), ("by", b"ada"))
+    more = [
+        *(told({**each, "tenant": "acme"}, EVENTS, at=90 + n) for n, each in enumerate(events)),
+        told({"session_id": SESSION, "tenant": "acme"}, QUARANTINE, headers=(("topic", EVENTS.encode()),)),
+        told({**alert, "comment": "no"}, ALERTS, at=90),
+        told({**json.loads(decision.value or b""), "call_seq": "one"}, DECISIONS, at=90),
+        case._replace(topic=HELD, headers=headers),
+        Record(HELD, 0, 1, 0, "create", b"acme", headers, b""),
+        risk._replace(topic=ENDS),
+        told({"jti": "j", "case_id": case_id}, OUTCOMES),
+        told(outcome, OUTCOMES, at=1),
+        *(
+            told({"token": unsigned(each)}, FEEDBACK, at=n)
+            for n, each in enumerate((said, {**said, **person}))
+        ),
+    ]
+    call = [
+        record for record in sample() if record.topic == EVENTS and b"tool.called" in (record.value or b"")
+    ][-1]
+    without = [record for record in sample() if record not in (decision, call)]
+    return build(Told([*without, *more]), SESSION, INPUTS, tenant="acme", root=SESSION)
+
+
+def documented(page: str, heading: str) -> dict[str, tuple[set[str], set[str]]]:
+    """Rows of a page's table by what each is about: members that are always there, and those that may be, marked so."""
+    table = page.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]*) \|$", table, flags=re.M)[1:]
+    return {
+        name: (set(re.findall(r"`(\w+)`(?!\?)", told)), set(re.findall(r"`(\w+)`\?", told)))
+        for names, told in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+
+def test_the_documented_members_of_the_json_form_are_those_that_are_printed() -> None:
+    page = DOCUMENT.read_text()
+    told = documented(page, "kind")
+    printed: dict[str, list[set[str]]] = {}
+    common = {"kind", "time", "text", "place", "repeats"}
+    for entry in every_kind().document()["trail"]:
+        assert common <= entry.keys()
+        printed.setdefault(entry["kind"], []).append(entry.keys() - common)
+    assert printed.keys() == told.keys()
+    for kind, found in printed.items():
+        always = set.intersection(*found)
+        assert (always, set.union(*found) - always) == told[kind], kind
+
+
+def test_the_documented_members_of_the_whole_document_are_those_that_are_printed(files: list[str]) -> None:
+    told = documented(DOCUMENT.read_text(), "member")
+    shown = json.loads(CLI.invoke(app, ["show", SESSION, "--json", *files]).stdout)
+    audited = json.loads(CLI.invoke(app, ["audit", SESSION, "--json", *files]).stdout)
+    assert shown.keys() == told.keys()
+    assert audited.keys() == told.keys() - {"asked", "did_instead", "credential", "what_to_do"}
+    for member in ("session", "chain"):
+        assert shown[member].keys() == told[member][0]
 
 
 def test_in_shadow_the_fate_says_that_nothing_was_sent() -> None:

@@ -28,7 +28,8 @@ _HEAD = f"""# Features
 
 What the model reads of a call: {len(SPECS)} whole numbers, features of version {FEATURES_VERSION}. This page is made of their
 definitions in `models/evidence/features/` by `make schemas`. A decision names the family of each as its evidence; how a new
-one is made stands in [CONTRIBUTING.md](../CONTRIBUTING.md#rules).
+one is made stands in [CONTRIBUTING.md](../CONTRIBUTING.md#rules). `driftline features` writes them of whole topics, for
+[data frames](data-science.md).
 
 - *Column* is the place in a row, and in the list of a model's manifest.
 - *Score* says which way a feature may move a score by itself: it only `rises` or only `falls` with it. Where nothing stands,

@@ -94,6 +94,7 @@ class _Reader:
         self._input: list[str] = []
         self._last: tuple[str, str] = ("", "")
         self._tools: dict[str, str] = {}  # of the calls so far, by their ids
+        self._scripts = False  # whether the model has run one
         self._spawned: dict[str, str] = {}  # the calls that began sub-agents, by the paths of these
 
     def steps(self, kind: str, payload: dict[str, Any]) -> list[Step]:
@@ -130,7 +131,7 @@ class _Reader:
         """A call that a script made, and its answer, known only once it is over; one that the model made itself stands as an item of its own."""
         if item.get("type") == "SubAgentActivity" and item.get("id") in self._tools:
             self._spawned[str(item.get("agent_path"))] = str(item["id"])
-        is_script_s = "exec" in self._tools.values() and item.get("id") not in self._tools
+        is_script_s = self._scripts and item.get("id") not in self._tools
         done = _done(item, self._notes) if is_script_s else None
         if done is None:
             return []
@@ -160,6 +161,7 @@ class _Reader:
                 self._notes.lose("summaries of the conversation")
             return []
         self._tools[call.call_id] = call.tool
+        self._scripts = self._scripts or call.tool == "exec"
         if kind in {"web_search_call", "image_generation_call"}:
             self._notes.lose("results of tools that run at the model's provider")
         if not self._asked and self._input:
