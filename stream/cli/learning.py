@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import DatasetError
+from models.errors import ConfigError, DatasetError
+from stream.cli.exits import WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
@@ -37,6 +38,7 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
+BUNDLED_CORPORA = "bundled-corpora"
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
@@ -54,7 +56,7 @@ def _check_sessions(files: list[Path] | None, tools: Path | None, labels: list[P
 
 
 def _given(
-    chosen: list[Path], tools: Path | None, labels: list[Path] | None
+    chosen: list[Path], tools: Path | None, labels: list[Path] | None, *, need_tools: bool = False
 ) -> tuple[Recordings, dict[str, Catalogue]]:
     """Labelled sessions of files, and their catalogues."""
     from stream.offline import study
@@ -62,7 +64,9 @@ def _given(
 
     configured = settings()
     tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
-    return study.given(chosen, tools, None if labels is None else store.read(labels), tenants, say)
+    return study.given(
+        chosen, tools, None if labels is None else store.read(labels), tenants, say, need_tools=need_tools
+    )
 
 
 def train(
@@ -73,12 +77,32 @@ def train(
     out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
     tools: Tools = None,
     labels: Labels = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help=f"{BUNDLED_CORPORA}: the sets of DRIFTLINE_DATA that the bundled model learns from, too.",
+        ),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Take the model though the samples are judged worse by it, for this reason, which its manifest keeps."
+        ),
+    ] = None,
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
     An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
+    At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
     """
+    if accept is not None and not accept.strip():
+        raise ConfigError(
+            "--accept takes a reason: why the model is taken though the samples fare worse by it"
+        )
+    if beside not in (None, BUNDLED_CORPORA):
+        raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
     _check_sessions(files, tools, labels)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
@@ -89,8 +113,11 @@ def train(
 
     corpora.folder()
     chosen = _data_files(files)
-    recorded, catalogues = _given(chosen, tools, labels)
+    if beside is not None and files:
+        chosen = list(dict.fromkeys([*chosen, *_data_files(None)]))
+    recorded, catalogues = _given(chosen, tools, labels, need_tools=True)
     corpus.need_catalogues(recorded, catalogues)
+    _tell_what_lacks(chosen, recorded)
     sets = study.sets_to_learn_from(recorded, catalogues)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     trained = training.train(
@@ -98,12 +125,70 @@ def train(
         labelled.calls,
         FEATURES,
         FEATURES_VERSION,
-        study.learnt_from(chosen, tools),
+        study.learnt_from([*chosen, *(labels or [])], tools),
         progress=say,
     )
     model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
+    worse = _hold_against_bundled(out, accept)
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
+    if worse and accept is None:
+        raise typer.Exit(WORSE)
+
+
+def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
+    """Say which recorded sets the bundled model learnt from and this one does not, and what that costs."""
+    from models.release import registry
+    from models.training import fit as training
+    from models.training.dataset import file_digest
+    from models.training.scenarios import corpus
+
+    used = registry.read_manifest(registry.BUNDLED)
+    without = training.lacking({file_digest(path) for path in chosen if path.is_file()}, used)
+    if not without:
+        return
+    of = used["sessions"]
+    n_sessions = sum(map(len, recorded.values()))
+    say(
+        f"WARNING: {len(without)} recorded sets that the bundled model learnt from are not here: {', '.join(without)}. With them go the attacks and "
+        f"the honest work that they teach: it learnt from {of.get('hijacked: recorded', 0)} recorded hijacks and "
+        f"{of.get('benign: recorded', 0)} honest recordings, this model will from {len(corpus.hijacked(recorded))} hijacks among {n_sessions} "
+        "sessions. Such models alert later and revoke less. --with bundled-corpora adds those of DRIFTLINE_DATA (docs/labels.md)"
+    )
+
+
+def _hold_against_bundled(out: Path, accept: str | None) -> bool:
+    """Whether the samples fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
+    from models.release import readers, registry
+    from stream import bootstrap
+    from stream.cli.releasing import show_gates
+    from stream.offline import gates
+    from stream.policy import load_policy
+
+    policy = load_policy(mode="enforce")
+    champion, challenger = (
+        gates.Candidate(
+            place,
+            bootstrap.make_release(model, policy, readers.load_beside(place)),
+            model.manifest,
+        )
+        for place, model in ((None, registry.load(registry.BUNDLED)), (out, registry.load(out)))
+    )
+    found = gates.on_samples(champion, challenger)
+    failed = [gate for gate in found if not gate.holds]
+    kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
+    if failed and accept is not None:
+        kept |= {"accepted": " ".join(accept.split())}
+    registry.write_manifest(out, {**challenger.manifest, **kept})
+    if failed:
+        show_gates(found)
+        say(
+            f"accepted all the same: {' '.join(accept.split())}"
+            if accept is not None
+            else f"the samples fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
+            f"--accept REASON; the model and this comparison lie in {out}"
+        )
+    return bool(failed)
 
 
 def calibrate(

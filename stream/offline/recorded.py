@@ -8,7 +8,7 @@ session's id alone, so that the same file gives the same bytes everywhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,10 @@ START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 """When every recorded session begins. Each session has its own clock, so they need not be spread."""
 
 TENANT = "recorded"
+SOURCE = "tenant:"
+"""Before a tenant's name in the ``source`` of own traffic: no tenant is taken for a recorded set, whatever it is called."""
+NAMELESS = "unnamed"
+"""The ``suite`` of own traffic whose agent has no name."""
 GAP_S = 20
 """Gaps between events that carry no recorded time are 1 to this many whole seconds."""
 
@@ -79,6 +83,13 @@ def events_of(
         }
     ]
     return events
+
+
+def key_of(session: Mapping[str, Any]) -> tuple[str, str]:
+    """Tenant and id of a recorded session, or of one of own traffic."""
+    source = str(session.get("source"))
+    tenant = source.removeprefix(SOURCE) if source.startswith(SOURCE) else TENANT
+    return tenant, str(session["session_id"])
 
 
 def values_of(session: dict[str, Any], tools: list[dict[str, Any]] | None) -> Iterator[tuple[str, bytes]]:

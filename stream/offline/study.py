@@ -89,12 +89,15 @@ def given(
     labels: Sequence[Label] | None,
     tenants: Mapping[str, str | None],
     say: Progress,
+    *,
+    need_tools: bool = False,
 ) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
     """As `read`, of files of recorded sessions or of bus events, with labels from elsewhere (None: recorded sessions bring theirs).
 
     Parameters
     ----------
     tenants : to which tenant a topic is bound, see `stream.offline.traffic.trees_in`
+    need_tools : leave out sessions of events that declare no tools
 
     Raises
     ------
@@ -114,7 +117,7 @@ def given(
         name: (traffic.relabelled(own, sessions, labels), listed)
         for name, (sessions, listed) in found.items()
     }
-    traffic.take(own, trees, labels)
+    traffic.take(own, trees, labels, need_tools=need_tools)
     for sentence in traffic.left_out(own, labels):
         say(sentence)
     if own.sessions:
@@ -124,6 +127,26 @@ def given(
             f"no label is about a session of {', '.join(map(str, paths))}: a label names its session by tenant and session_id"
         )
     return corpus.recordings(relabelled)
+
+
+def every(
+    paths: Sequence[Path], tools: Path | None, tenants: Mapping[str, str | None]
+) -> tuple[list[dict[str, Any]], dict[str, corpus.Tools]]:
+    """All sessions of files, labelled or not, as recorded ones, with their catalogues."""
+    on_bus = [path for path in paths if _holds_events(path)]
+    trees, _ = traffic.read(on_bus, tenants)
+    own = traffic.Traffic()
+    traffic.take(own, trees, traffic.nothing_said(trees))
+    sessions, catalogues = own.sessions, dict(own.catalogues)
+    for path in paths:
+        if path not in on_bus:
+            name = name_of(path)
+            catalogues |= {f"{name}/{ref}": listed for ref, listed in (load_tools(path, tools) or {}).items()}
+            theirs = (
+                {**one, "tools_ref": f"{name}/{one.get('tools_ref', '')}"} for one in read_sessions(path)
+            )
+            sessions = [*sessions, *theirs]
+    return sessions, catalogues
 
 
 def _holds_events(path: Path) -> bool:

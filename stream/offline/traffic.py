@@ -21,11 +21,8 @@ from models.training.dataset import text_digest
 from stream.events import Record, dumps, member, object_in, printable, short_hash
 from stream.offline.files import read_records
 from stream.offline.labels.merging import Key, merged
-from stream.offline.recorded import TENANT
+from stream.offline.recorded import NAMELESS, SOURCE, TENANT
 
-SOURCE = "tenant:"
-"""Before a tenant's name in ``source``: no tenant is taken for a recorded set, whatever it is called."""
-NAMELESS = "unnamed"
 NO_TENANT = "default"
 
 Event = dict[str, Any]
@@ -48,6 +45,8 @@ class Traffic:
         Those whose label names a first bad call that they do not have.
     doubled : list of keys
         Labelled ones whose id another session has too, of another tenant or tree.
+    toolless : int
+        Labelled ones that declare no tools, where tools are needed.
     unread : int
         Records that are no event of a session.
     """
@@ -58,6 +57,7 @@ class Traffic:
     unlabelled: int = 0
     lost: list[Key] = field(default_factory=list)
     doubled: list[Key] = field(default_factory=list)
+    toolless: int = 0
     unread: int = 0
 
 
@@ -110,12 +110,17 @@ def settled(labels: Sequence[Label]) -> Settled:
     return Settled({(each.tenant, each.session_id): each for each in found.labels}, torn)
 
 
-def take(traffic: Traffic, trees: Sequence[Tree], labels: Sequence[Label]) -> None:
-    """Add the sessions of trees that a label is about, as recorded sessions."""
+def take(
+    traffic: Traffic, trees: Sequence[Tree], labels: Sequence[Label], *, need_tools: bool = False
+) -> None:
+    """Add the sessions of trees that a label is about, as recorded sessions; with `need_tools` those that declare tools."""
     words = settled(labels)
     times = Counter(session for tree in trees for session in tree.sessions())
     for tree in trees:
         made = list(_labelled_in(traffic, tree, words, times))
+        if need_tools:
+            traffic.toolless += sum(not each["tools_ref"] for each in made)
+            made = [each for each in made if each["tools_ref"]]
         if made:
             made[0] |= {"events": tree.events, "tree": [each["session_id"] for each in made]}
         traffic.sessions += made
@@ -142,6 +147,13 @@ def _labelled_in(
             if tools is not None:
                 traffic.catalogues[made["tools_ref"]] = tools
             yield {**made, "label": label.label, "first_bad_seq": call, "events": []}
+
+
+def nothing_said(trees: Sequence[Tree]) -> list[Label]:
+    """For each session of trees the label that says nothing: `take` then takes all of them."""
+    row = {"label": "unclear", "whence": "import", "who": "nobody"}
+    keys = ((tree.tenant, session) for tree in trees for session in tree.sessions())
+    return [Label.model_validate(row | {"tenant": tenant, "session_id": session}) for tenant, session in keys]
 
 
 def relabelled(
@@ -186,6 +198,8 @@ def left_out(traffic: Traffic, labels: Sequence[Label]) -> Iterator[str]:
         yield f"{traffic.unread} records are no event of a session: passed over"
     if traffic.unlabelled:
         yield f"{traffic.unlabelled} of {len(traffic.met)} sessions have no label: left out"
+    if traffic.toolless:
+        yield f"{traffic.toolless} labelled sessions declare no tools, of which training makes scenarios: left out"
     told = (
         (
             words.torn & traffic.met,
