@@ -10,9 +10,9 @@ Times are RFC 3339 in UTC. Scores are multiples of 0.0001 in [0, 1], higher = mo
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 SCHEMA_VERSION = 1
 """The newest version of the input contracts that this code reads."""
@@ -754,3 +754,55 @@ class ReleasedClaims(TokenClaims):
     """Payload of a signed word on what an end released."""
 
     events: CredentialsReleasedEvents
+
+
+# --------------------------------------------------------------------------- labels: a file, on no topic
+
+LabelKind = Literal["benign", "hijacked", "unseen", "attempted", "acted", "overreach", "complied", "unclear"]
+Whence = Literal["dataset", "analyst", "broker", "import"]
+CALLS_OF: frozenset[LabelKind] = frozenset({"hijacked", "acted", "overreach", "complied"})
+"""Kinds of session that may have a first bad call."""
+
+
+class Label(Inbound):
+    """What somebody says that a session was: one line of a label store (docs/labels.md).
+
+    Attributes
+    ----------
+    call_seq, call_id
+        The first bad call, by its place among the session's calls (from 0), by its id, or by neither: unknown.
+    who, key
+        Who says so: a data set's name, a person, a broker. ``key`` is the id of the key that signed it, which an analyst's word has; null: nobody signed.
+    when
+        Of the word itself; null where nothing tells it.
+    confidence
+        How sure whoever says so is, from 0 to 1; null: not said.
+    """
+
+    tenant: Identifier
+    session_id: Identifier
+    label: LabelKind
+    call_seq: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
+    call_id: Identifier | None = None
+    whence: Whence
+    who: Identifier
+    key: Identifier | None = None
+    when: Moment | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    notes: Annotated[str, Field(max_length=1024)] | None = None
+    schema_version: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.whence == "analyst" and self.key is None:
+            raise ValueError(
+                "an analyst's word names the key that signed it; take what nobody signed for an import"
+            )
+        if self.names_a_call and self.label not in CALLS_OF:
+            raise ValueError(f"a session that was {self.label} has no first bad call")
+        return self
+
+    @property
+    def names_a_call(self) -> bool:
+        """Whether it says which call was the first bad one."""
+        return self.call_seq is not None or self.call_id is not None

@@ -226,15 +226,23 @@ def _opinions(settings: Settings) -> SignedOpinions | None:
 
 def actor(settings: Settings) -> Actor:
     """The actor that `settings` describe, with its signing keys."""
-    keys = None
-    if settings.responder_jwks is not None:
-        keys = _read_jwks(
-            settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held and give feedback"
-        )
-    rulings = SignedResolutions(keys, settings.issuer)
-    verdicts = SignedFeedback(keys, settings.issuer)
+    rulings = SignedResolutions(_responders(settings), settings.issuer)
+    verdicts = feedback_reader(settings)
     signing = SigningKeys(path=settings.signing_key_file, state_dir=settings.state_dir)
     return Actor(signing, rulings.read, verdicts.read, ocsf_version=settings.ocsf_version)
+
+
+def feedback_reader(settings: Settings) -> SignedFeedback:
+    """What verifies the tokens of analysts' verdicts, as act does; without keys it trusts nobody."""
+    return SignedFeedback(_responders(settings), settings.issuer)
+
+
+def _responders(settings: Settings) -> dict[str, Any] | None:
+    if settings.responder_jwks is None:
+        return None
+    return _read_jwks(
+        settings.responder_jwks, "DRIFTLINE_RESPONDER_JWKS", "may rule on what is held and give feedback"
+    )
 
 
 def spare_the_collector() -> None:

@@ -13,25 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from models.contracts import LabelKind
 from models.errors import DatasetError
 from models.training.scenarios import delegated, written_tasks
 
-Kind = Literal["benign", "hijacked", "unseen", "attempted", "acted", "overreach", "complied", "unclear"]
-KINDS: tuple[Kind, ...] = (
-    "benign",
-    "hijacked",
-    "unseen",
-    "attempted",
-    "acted",
-    "overreach",
-    "complied",
-    "unclear",
-)
+Kind = LabelKind
+KINDS: tuple[Kind, ...] = get_args(LabelKind)
 
 LEFT_OUT = -1
 ATTEMPTED_WEIGHT = 0.7
@@ -117,7 +109,7 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSe
         task = str(record["user_task_id"])
         n_calls = len(record["calls"])
     except (KeyError, TypeError) as error:
-        raise DatasetError(f"not a labelled recorded session: {error!r} is missing") from error
+        raise DatasetError(f"not a labelled recorded session: {error} is missing (docs/labels.md)") from error
     first_bad = record.get("first_bad_seq")
     kind: Kind
     # A twin makes the calls of the recording that it was made of.
@@ -129,7 +121,9 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSe
     else:
         kinds = [name for name in KINDS if name == label]
         if not kinds:
-            raise DatasetError(f"session {session_id} has the unknown label {label!r}")
+            raise DatasetError(
+                f"session {session_id} has the unknown label {label!r}; known are {', '.join(KINDS)}"
+            )
         (kind,) = kinds
     domain = str(record.get("domain") or (suite if source == "agentdojo" else source))
     goal = record.get("injection_goal")

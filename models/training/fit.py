@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,6 +114,20 @@ def beside(manifest: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     return (
         f"{warning}this model learnt from {sessions} sessions of {domains} domains, the bundled one, which it would replace,"
         f" from {its_sessions} of {its_domains}"
+    )
+
+
+def lacking(digests: Collection[str], used: Mapping[str, Any]) -> list[str]:
+    """Of the recorded sets that a model learnt from, by its manifest, those that are not among files with these SHA-256.
+
+    >>> data = {"a.jsonl.gz": "1", "a_tools.json": "2", "b.jsonl.gz": "3", "corpora/written/c.jsonl": "4"}
+    >>> lacking({"1"}, {"data": data})
+    ['b']
+    """
+    return sorted(
+        name.partition(".jsonl")[0]
+        for name, digest in used["data"].items()
+        if name.endswith((".jsonl", ".jsonl.gz")) and "/" not in name and digest not in digests
     )
 
 

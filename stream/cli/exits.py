@@ -1,6 +1,6 @@
 """How the command ends: each failure as one sentence on stderr, and the exit code that the docs promise for it.
 
-0 done, 1 findings or failed checks, 2 usage, 3 input refused, 4 broker, 5 artefact.
+0 done, 1 findings or failed checks, 2 usage, 3 input refused, 4 broker, 5 artefact, 6 a model that is worse than the bundled one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from models.errors import (
     StateError,
 )
 
-DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT = range(6)
+DONE, FINDINGS, USAGE, REFUSED, BROKER, ARTEFACT, WORSE = range(7)
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C ended."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

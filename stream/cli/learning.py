@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import DatasetError
-from stream.cli.options import Tools, settings
+from models.errors import ConfigError, DatasetError
+from stream.cli.exits import WORSE
+from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.training.scenarios.corpus import Recordings
+    from models.training.scenarios.corpus import Tools as Catalogue
     from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
 
@@ -35,26 +38,72 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
-def _check_recordings(files: list[Path] | None, tools: Path | None) -> None:
-    """Refuse files named that hold no recorded session, before a model is loaded."""
+BUNDLED_CORPORA = "bundled-corpora"
+Labels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Labels of the sessions of FILES, which may be bus events then (docs/labels.md; repeatable)."
+    ),
+]
+
+
+def _check_sessions(files: list[Path] | None, tools: Path | None, labels: list[Path] | None) -> None:
+    """Refuse files named that hold neither sessions nor labels, before a model is loaded."""
     from stream.offline import lines
 
-    lines.check(files or [], lines.is_recording, "recorded session", tools)
+    lines.check(files or [], lines.is_input, EVENTS_WANTED, tools)
+    lines.check(labels or [], None, "labels")
+
+
+def _given(
+    chosen: list[Path], tools: Path | None, labels: list[Path] | None, *, need_tools: bool = False
+) -> tuple[Recordings, dict[str, Catalogue]]:
+    """Labelled sessions of files, and their catalogues."""
+    from stream.offline import study
+    from stream.offline.labels import store
+
+    configured = settings()
+    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    return study.given(
+        chosen, tools, None if labels is None else store.read(labels), tenants, say, need_tools=need_tools
+    )
 
 
 def train(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+        list[Path] | None,
+        typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
     tools: Tools = None,
+    labels: Labels = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help=f"{BUNDLED_CORPORA}: the sets of DRIFTLINE_DATA that the bundled model learns from, too.",
+        ),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Take the model though the samples are judged worse by it, for this reason, which its manifest keeps."
+        ),
+    ] = None,
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
     An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
+    At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
     """
-    _check_recordings(files, tools)
+    if accept is not None and not accept.strip():
+        raise ConfigError(
+            "--accept takes a reason: why the model is taken though the samples fare worse by it"
+        )
+    if beside not in (None, BUNDLED_CORPORA):
+        raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
+    _check_sessions(files, tools, labels)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.release import registry
     from models.training import corpora
@@ -64,8 +113,11 @@ def train(
 
     corpora.folder()
     chosen = _data_files(files)
-    recorded, catalogues = study.read(chosen, tools)
+    if beside is not None and files:
+        chosen = list(dict.fromkeys([*chosen, *_data_files(None)]))
+    recorded, catalogues = _given(chosen, tools, labels, need_tools=True)
     corpus.need_catalogues(recorded, catalogues)
+    _tell_what_lacks(chosen, recorded)
     sets = study.sets_to_learn_from(recorded, catalogues)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     trained = training.train(
@@ -73,12 +125,70 @@ def train(
         labelled.calls,
         FEATURES,
         FEATURES_VERSION,
-        study.learnt_from(chosen, tools),
+        study.learnt_from([*chosen, *(labels or [])], tools),
         progress=say,
     )
     model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
+    worse = _hold_against_bundled(out, accept)
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
+    if worse and accept is None:
+        raise typer.Exit(WORSE)
+
+
+def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
+    """Say which recorded sets the bundled model learnt from and this one does not, and what that costs."""
+    from models.release import registry
+    from models.training import fit as training
+    from models.training.dataset import file_digest
+    from models.training.scenarios import corpus
+
+    used = registry.read_manifest(registry.BUNDLED)
+    without = training.lacking({file_digest(path) for path in chosen if path.is_file()}, used)
+    if not without:
+        return
+    of = used["sessions"]
+    n_sessions = sum(map(len, recorded.values()))
+    say(
+        f"WARNING: {len(without)} recorded sets that the bundled model learnt from are not here: {', '.join(without)}. With them go the attacks and "
+        f"the honest work that they teach: it learnt from {of.get('hijacked: recorded', 0)} recorded hijacks and "
+        f"{of.get('benign: recorded', 0)} honest recordings, this model will from {len(corpus.hijacked(recorded))} hijacks among {n_sessions} "
+        "sessions. Such models alert later and revoke less. --with bundled-corpora adds those of DRIFTLINE_DATA (docs/labels.md)"
+    )
+
+
+def _hold_against_bundled(out: Path, accept: str | None) -> bool:
+    """Whether the samples fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
+    from models.release import readers, registry
+    from stream import bootstrap
+    from stream.cli.releasing import show_gates
+    from stream.offline import gates
+    from stream.policy import load_policy
+
+    policy = load_policy(mode="enforce")
+    champion, challenger = (
+        gates.Candidate(
+            place,
+            bootstrap.make_release(model, policy, readers.load_beside(place)),
+            model.manifest,
+        )
+        for place, model in ((None, registry.load(registry.BUNDLED)), (out, registry.load(out)))
+    )
+    found = gates.on_samples(champion, challenger)
+    failed = [gate for gate in found if not gate.holds]
+    kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
+    if failed and accept is not None:
+        kept |= {"accepted": " ".join(accept.split())}
+    registry.write_manifest(out, {**challenger.manifest, **kept})
+    if failed:
+        show_gates(found)
+        say(
+            f"accepted all the same: {' '.join(accept.split())}"
+            if accept is not None
+            else f"the samples fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
+            f"--accept REASON; the model and this comparison lie in {out}"
+        )
+    return bool(failed)
 
 
 def calibrate(
@@ -165,20 +275,22 @@ def _print_signals(signals: Sequence[Rate], n_sessions: int) -> None:
 
 def evaluate(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Labelled recorded sessions (default: DRIFTLINE_DATA).")
+        list[Path] | None,
+        typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
     model: Annotated[Path | None, typer.Option(help="Score with this model (default: see below).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
     tools: Tools = None,
+    labels: Labels = None,
 ) -> None:
-    """Detection quality on labelled recorded sessions.
+    """Detection quality on labelled sessions: recorded ones, or bus events with labels of their own.
 
     Sessions that the model never saw are scored with it. Where it knows an intent, an attacker's goal or a
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
-    _check_recordings(files, tools)
+    _check_sessions(files, tools, labels)
     from models.release import registry
     from models.training import evaluate as evaluation
     from models.training.dataset import overlap
@@ -187,7 +299,7 @@ def evaluate(
 
     chosen = _data_files(files)
     scored = registry.load(model)
-    recorded, catalogues = study.read(chosen, tools)
+    recorded, catalogues = _given(chosen, tools, labels)
     sets = study.recorded_sets(recorded, catalogues)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
     seen = overlap(labelled.calls.sessions, scored.manifest["seen"])

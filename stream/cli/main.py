@@ -24,6 +24,7 @@ from stream.cli import (
     gating,
     holding,
     importing,
+    labelling,
     learning,
     offline,
     playing,
@@ -108,6 +109,7 @@ app.command(name="import")(importing.import_)
 # Behind the server's name all is its own, its options too.
 app.command(name="mcp-proxy", context_settings={"allow_interspersed_args": False})(proxying.mcp_proxy)
 app.add_typer(topics.app, name="topics")
+app.add_typer(labelling.app, name="labels")
 app.add_typer(gating.app, name="gate")
 app.add_typer(releasing.app, name="release")
 app.add_typer(verifying.app, name="verify")

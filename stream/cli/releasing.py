@@ -121,7 +121,7 @@ def promote(
     digest = _digest(known, which)
     champion = known.aliases.get(CHAMPION)
     found = _compared(configured, champion, digest)
-    _show_gates(found)
+    show_gates(found)
     failed = [gate.name for gate in found if not gate.holds]
     if failed and force is None:
         say(
@@ -269,7 +269,8 @@ def _go_live(
     typer.echo(f"{told} judges {whom} in {len(places)} partitions after {time.monotonic() - began:.1f} s")
 
 
-def _show_gates(found: Sequence[Gate]) -> None:
+def show_gates(found: Sequence[Gate]) -> None:
+    """Print what was compared, as a table."""
     from rich.table import Table
 
     from stream.shell.screen import screen

@@ -79,19 +79,44 @@ def gates(champion: Candidate, challenger: Candidate) -> list[Gate]:
     ]
 
 
+def on_samples(champion: Candidate, challenger: Candidate) -> list[Gate]:
+    """What is caught of the samples and what is left alone, without the time that it takes."""
+    records = _samples()
+    before, after = (_told(_judge(one), records) for one in (champion, challenger))
+    return list(_as_gravely(before, after))
+
+
+def _samples() -> list[list[Record]]:
+    return [[record for record, _ in read_records(path)] for path in sorted(SAMPLES.glob("*.jsonl"))]
+
+
+def _judge(one: Candidate) -> Judge:
+    return bootstrap.judge_with(Settings(attestation_issuers=SAMPLES / "issuers.json"), one.release)
+
+
 def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
-    records = [list(read_records(path)) for path in sorted(SAMPLES.glob("*.jsonl"))]
-    settings = Settings(attestation_issuers=SAMPLES / "issuers.json")
-    judges = [bootstrap.judge_with(settings, one.release) for one in (champion, challenger)]
+    records = _samples()
+    judges = [_judge(one) for one in (champion, challenger)]
     fastest = [float("inf")] * 2
     told: list[dict[str, int]] = [{}, {}]
     for _ in range(ROUNDS):
         for n, judge in enumerate(judges):
             began = time.perf_counter()
-            told[n] = _told(judge, [[record for record, _ in file] for file in records])
+            told[n] = _told(judge, records)
             fastest[n] = min(fastest[n], time.perf_counter() - began)
-    before, after = told
-    alert, n_calls = GRAVITY.index("alert"), sum(len(file) for file in records)
+    yield from _as_gravely(*told)
+    n_calls = sum(len(file) for file in records)
+    yield Gate(
+        "µs an event of the samples",
+        f"{1e6 * fastest[0] / n_calls:.0f}",
+        f"{1e6 * fastest[1] / n_calls:.0f}",
+        fastest[1] <= MOST_GROWN * fastest[0],
+    )
+
+
+def _as_gravely(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[Gate]:
+    """Whether sessions are told or stopped as gravely as before, and left alone as before."""
+    alert = GRAVITY.index("alert")
     caught = [name for name, worst in before.items() if worst >= alert]
     lost = [name for name in caught if after.get(name, 0) < before[name]]
     loud = [name for name, worst in before.items() if worst < alert <= after.get(name, 0)]
@@ -108,12 +133,6 @@ def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
         f"{len(before) - len(caught) - len(loud)}",
         not loud,
         ", ".join(loud),
-    )
-    yield Gate(
-        "µs an event of the samples",
-        f"{1e6 * fastest[0] / n_calls:.0f}",
-        f"{1e6 * fastest[1] / n_calls:.0f}",
-        fastest[1] <= MOST_GROWN * fastest[0],
     )
 
 

@@ -1,6 +1,6 @@
 """Rows of calls as Parquet: the columns and their types, files that are whole or not there, and the one reader.
 
-Only this module knows pyarrow, which the extra ``data`` brings.
+Beside it only the store of labels knows pyarrow, which the extra ``data`` brings.
 """
 
 from __future__ import annotations

@@ -8,15 +8,23 @@ session's id alone, so that the same file gives the same bytes everywhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from models.errors import InputError
+from stream.events import dumps
 
 START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 """When every recorded session begins. Each session has its own clock, so they need not be spread."""
 
 TENANT = "recorded"
+SOURCE = "tenant:"
+"""Before a tenant's name in the ``source`` of own traffic: no tenant is taken for a recorded set, whatever it is called."""
+NAMELESS = "unnamed"
+"""The ``suite`` of own traffic whose agent has no name."""
 GAP_S = 20
 """Gaps between events that carry no recorded time are 1 to this many whole seconds."""
 
@@ -31,11 +39,14 @@ def events_of(
 
     Parameters
     ----------
-    session : a recorded session; labels and other ground truth in it are never carried over.
+    session : a recorded session; labels and other ground truth in it are never carried over. One of own traffic
+        (`stream.offline.traffic`) brings its ``events``: they are given back as they came.
     tools : the catalogue that its ``tools_ref`` names, or None when it is not at hand.
     run : prefixes every id (``<run>-<session_id>``), to play one recording more than once. Times stay
         those of the recording, whatever the run.
     """
+    if not run and "events" in session:
+        return _as_they_came(session["events"])
     try:
         recorded_id: str = session["session_id"]
         steps = _steps(session, tools)
@@ -72,6 +83,35 @@ def events_of(
         }
     ]
     return events
+
+
+def key_of(session: Mapping[str, Any]) -> tuple[str, str]:
+    """Tenant and id of a recorded session, or of one of own traffic."""
+    source = str(session.get("source"))
+    tenant = source.removeprefix(SOURCE) if source.startswith(SOURCE) else TENANT
+    return tenant, str(session["session_id"])
+
+
+def values_of(session: dict[str, Any], tools: list[dict[str, Any]] | None) -> Iterator[tuple[str, bytes]]:
+    """The records of one recorded session: key and value of each, in order.
+
+    What came on the bus keeps the order of its members: a reader of words reads arguments in that order.
+    """
+    encoded = orjson.dumps if "events" in session else dumps
+    for event in events_of(session, tools):
+        yield str(event.get("root_session_id") or event["session_id"]), encoded(event)
+
+
+def _as_they_came(events: Any) -> list[dict[str, Any]]:
+    named = isinstance(events, list) and all(
+        isinstance(each, dict) and isinstance(each.get("session_id"), str) for each in events
+    )
+    if not named:
+        raise InputError(
+            "not a recorded session: its events must be a list of bus events, each with a session_id"
+        )
+    found: list[dict[str, Any]] = events
+    return found
 
 
 def _steps(

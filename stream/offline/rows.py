@@ -17,9 +17,9 @@ from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
 from stream.core.verdict import corroborating, decide
-from stream.events import DECISIONS, Record, dumps
+from stream.events import DECISIONS, Record
 from stream.offline.files import plain_record
-from stream.offline.recorded import events_of
+from stream.offline.recorded import values_of
 from stream.offline.signal_rates import spoken
 from stream.policy import Levels, Policy, load_policy
 from stream.settings import Settings
@@ -83,19 +83,29 @@ def feature_rows(
     policy = load_policy()
     release = bootstrap.make_release(NullModel(), policy, readers)._replace(scorer=recorder)
     judge = bootstrap.judge_with(settings or Settings(), release)
+    given = list(sessions)
+    # Own traffic brings sessions that nobody labelled beside those that they work with: they are judged, and have no row.
+    wanted = {session["session_id"] for session in given}
+    wanted.update(*(session.get("tree", ()) for session in given))
+    kept: list[bool] = []
     ids: list[str] = []
     seqs: list[int] = []
     families: list[int] = []
     by_signals: list[int] = []
-    for decision in decided(judge, sessions, tools or {}):
+    for decision in decided(judge, given, tools or {}):
         if "refused" in decision["marks"]:
             continue  # its call has no row
+        kept.append(decision["session_id"] in wanted)
+        if not kept[-1]:
+            continue
         ids.append(decision["session_id"])
         seqs.append(decision["call_seq"])
         families.append(len(corroborating(decision["families"])))
         verdict = verdict_by_signals(decision, policy)
         by_signals.append(REVOKED if verdict == "revoke" else int(verdict in ("alert", "deny")))
     X = np.concatenate(recorder.rows) if recorder.rows else np.zeros((0, len(FEATURES)))
+    if not all(kept):
+        X = X[np.array(kept, np.bool_)]
     counts = (np.array(one, np.int64) for one in (seqs, families, by_signals))
     return Rows(X, ids, *counts)
 
@@ -129,8 +139,8 @@ def batches(
     batch: list[Record] = []
     offset = 0
     for session in sessions:
-        for event in events_of(session, tools.get(session.get("tools_ref", ""))):
-            batch.append(plain_record(dumps(event), event["session_id"], offset))
+        for root, value in values_of(session, tools.get(session.get("tools_ref", ""))):
+            batch.append(plain_record(value, root, offset))
             offset += 1
         if len(batch) >= BATCH:
             yield batch

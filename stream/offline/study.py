@@ -7,7 +7,7 @@ every session replayed, on as many processes as there are cores.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from models.contracts import Label
 from models.errors import DatasetError
 from models.forest.units import UNITS
 from models.release.readers import load
@@ -25,11 +26,15 @@ from models.training import corpora, dataset
 from models.training.scenarios import corpus, written_tasks
 from models.training.scenarios.corpus import Set
 from stream import bootstrap
+from stream.offline import traffic
 from stream.offline.files import load_tools, name_of, read_sessions, tools_path
+from stream.offline.lines import documents_in, is_input, is_recorded
 from stream.offline.rows import Rows, decided, feature_rows
 from stream.settings import Settings
 
 T = TypeVar("T")
+BUS = "bus events"
+"""The set that all files of events are together: trees of sessions may lie across them."""
 CHUNK = 400
 """Sessions that a process replays at a time."""
 
@@ -76,6 +81,80 @@ def read(
     if not any(sessions for sessions, _ in found.values()):
         raise DatasetError(f"{', '.join(map(str, paths))}: there is no recorded session to learn from")
     return corpus.recordings(found)
+
+
+def given(
+    paths: Sequence[Path],
+    tools: Path | None,
+    labels: Sequence[Label] | None,
+    tenants: Mapping[str, str | None],
+    say: Progress,
+    *,
+    need_tools: bool = False,
+) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
+    """As `read`, of files of recorded sessions or of bus events, with labels from elsewhere (None: recorded sessions bring theirs).
+
+    Parameters
+    ----------
+    tenants : to which tenant a topic is bound, see `stream.offline.traffic.trees_in`
+    need_tools : leave out sessions of events that declare no tools
+
+    Raises
+    ------
+    DatasetError
+        They hold no labelled session; or events, and no labels were given.
+    """
+    on_bus = [path for path in paths if _holds_events(path)]
+    if labels is None:
+        if on_bus:
+            raise traffic.without_labels(on_bus)
+        return read(paths, tools)
+    others = [path for path in paths if path not in on_bus]
+    found = {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in others}
+    trees, unread = traffic.read(on_bus, tenants)
+    own = traffic.Traffic(unread=unread)
+    relabelled = {
+        name: (traffic.relabelled(own, sessions, labels), listed)
+        for name, (sessions, listed) in found.items()
+    }
+    traffic.take(own, trees, labels, need_tools=need_tools)
+    for sentence in traffic.left_out(own, labels):
+        say(sentence)
+    if own.sessions:
+        relabelled[BUS] = own.sessions, own.catalogues
+    if not any(sessions for sessions, _ in relabelled.values()):
+        raise DatasetError(
+            f"no label is about a session of {', '.join(map(str, paths))}: a label names its session by tenant and session_id"
+        )
+    return corpus.recordings(relabelled)
+
+
+def every(
+    paths: Sequence[Path], tools: Path | None, tenants: Mapping[str, str | None]
+) -> tuple[list[dict[str, Any]], dict[str, corpus.Tools]]:
+    """All sessions of files, labelled or not, as recorded ones, with their catalogues."""
+    on_bus = [path for path in paths if _holds_events(path)]
+    trees, _ = traffic.read(on_bus, tenants)
+    own = traffic.Traffic()
+    traffic.take(own, trees, traffic.nothing_said(trees))
+    sessions, catalogues = own.sessions, dict(own.catalogues)
+    for path in paths:
+        if path not in on_bus:
+            name = name_of(path)
+            catalogues |= {f"{name}/{ref}": listed for ref, listed in (load_tools(path, tools) or {}).items()}
+            theirs = (
+                {**one, "tools_ref": f"{name}/{one.get('tools_ref', '')}"} for one in read_sessions(path)
+            )
+            sessions = [*sessions, *theirs]
+    return sessions, catalogues
+
+
+def _holds_events(path: Path) -> bool:
+    """Whether the first line of a file that says what it is, is an event or a record of a log."""
+    return next(
+        (not is_recorded(document) for _, line, document in documents_in(path) if is_input(line, document)),
+        False,
+    )
 
 
 def recorded_sets(recorded: corpus.Recordings, tools: dict[str, corpus.Tools]) -> Iterator[Set]:

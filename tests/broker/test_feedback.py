@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
+from models.contracts import FLAGGED
 from models.training.dataset import read_sessions
 from stream.events import ALERTS, DECISIONS, EVENTS, FEEDBACK, QUARANTINE, REVOCATIONS, dumps
 from stream.outbound.ocsf import problems
@@ -168,6 +169,25 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
             (row,) = map(json.loads, labels.read_text().splitlines())
             assert (row["session_id"], row["label"]) == ("s-1", "unclear")
         assert [each.kind for each in read_sessions(labels)] == ["unclear"]
+
+        # Labels are of the signed words themselves: hers were taken back, the stranger's counts for nothing.
+        store = tmp_path / "store.jsonl"
+        nothing = run(world, "labels", "collect", "--out", str(store))
+        assert (nothing.returncode, store.exists()) == (3, False), nothing.stderr
+        assert "do not count: the feedback is not valid: no key is known by this kid" in nothing.stderr
+        confirmed = ("feedback", case, "--verdict", "true_positive", "--wait", "0", *given)
+        assert run(world, *confirmed).returncode == 0
+        collected = run(world, "labels", "collect", "--out", str(store))
+        assert collected.returncode == 0, collected.stderr
+        (row,) = map(json.loads, store.read_text().splitlines())
+        assert (row["session_id"], row["label"], row["who"], row["whence"]) == (
+            "s-1",
+            "hijacked",
+            "ada",
+            "analyst",
+        )
+        decided = [line["value"] for line in lines if line["topic"] == DECISIONS]
+        assert row["call_seq"] == min(each["call_seq"] for each in decided if each["verdict"] in FLAGGED)
 
         unknown = run(world, "feedback", "nothing", "--verdict", "benign", *given)
         assert unknown.returncode == 3

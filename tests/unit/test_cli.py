@@ -497,7 +497,7 @@ def test_a_file_that_is_no_labelled_recording_is_told_from_one(tmp_path: Path) -
     (tmp_path / "notes.jsonl").write_text('{"session_id": "a", "calls": []}\n')
     done = run("evaluate", "notes.jsonl", cwd=tmp_path)
     assert done.returncode == 3
-    assert done.stderr == "driftline: not a labelled recorded session: 'source' is missing\n"
+    assert done.stderr == "driftline: not a labelled recorded session: 'source' is missing (docs/labels.md)\n"
 
 
 def test_verify_policy_tells_of_lists_whose_signal_leads_to_nothing(tmp_path: Path) -> None:

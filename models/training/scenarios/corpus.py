@@ -115,7 +115,7 @@ def _domain(session: Session) -> str:
     try:
         return str(session["suite"] if session["source"] == "agentdojo" else session["source"])
     except KeyError as error:
-        raise DatasetError(f"not a labelled recorded session: {error} is missing") from error
+        raise DatasetError(f"not a labelled recorded session: {error} is missing (docs/labels.md)") from error
 
 
 def set_of(
@@ -126,6 +126,8 @@ def set_of(
     catalogues: dict[str, Tools] = {}
     for made in sessions:
         session = dict(made)
+        for as_it_came in ("events", "tree"):  # of the session that it was made of, not its own
+            session.pop(as_it_came, None)
         changed = session.pop("tools", None)
         if changed is not None:
             session["tools_ref"] = f"{session['tools_ref']}#{session['session_id']}"

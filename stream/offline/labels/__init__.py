@@ -1,0 +1,1 @@
+"""Labels: what somebody says that sessions were. See docs/labels.md."""
