@@ -288,23 +288,14 @@ def _show(known: Registry) -> None:
 
     from stream.shell.screen import screen
 
-    named: dict[str, list[str]] = {}
+    table = Table("alias", "release", "by", "though a gate failed")
     for alias in known.aliases.values():
-        named.setdefault(alias.digest, []).append(f"@{alias.alias} (by {alias.by}{_because(alias)})")
-    table = Table()
-    table.add_column("release", min_width=64, no_wrap=True)  # people copy it
-    table.add_column("alias")
-    table.add_column("place")
-    for digest, place in known.places.items():
-        table.add_row(digest, "\n".join(named.pop(digest, [])), place.location)
-    for digest, aliases in named.items():
-        table.add_row(digest or "what workers begin with", "\n".join(aliases), "")
+        told = alias.digest[:16] or "what workers begin with"
+        table.add_row(f"@{alias.alias}", told, alias.by, alias.reason)
     screen().print(table)
+    for digest, place in known.places.items():
+        typer.echo(f"{digest}\n  {place.location}")  # whole, since people copy them
     if known.untrusted:
         say(
             f"{known.untrusted} records bear no signature that DRIFTLINE_ACTIVATION_JWKS trusts; they count for nothing"
         )
-
-
-def _because(alias: Alias) -> str:
-    return f"; though a gate failed: {alias.reason}" if alias.reason else ""

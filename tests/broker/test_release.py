@@ -214,5 +214,7 @@ def test_a_forced_promotion_keeps_its_reason(world: World) -> None:
     digest = world.command("publish", str(loud)).strip()
     world.command("promote", digest, "--by", "ann", "--scope", "open", "--force", "an incident, see INC-7")
     world.await_decisions(20)
-    assert "an incident, see INC-7" in world.command("list")
+    (champion,) = json.loads(world.command("list", "--json"))["aliases"]
+    assert champion["reason"] == "an incident, see INC-7"
+    assert "INC-7" in world.command("list")
     assert len(set(world.policies())) == 2
