@@ -74,9 +74,14 @@ class Worker:
                 known[f"DRIFTLINE_{name.upper()}"] = str(value)
         known["PYTHONFAULTHANDLER"] = "1"
         with log.open("ab") as sink:
+            self._begins = sink.tell()
             self.process = subprocess.Popen(
                 list(command), env={**known, **(environment or {})}, cwd=ROOT, stdout=sink, stderr=sink
             )
+
+    def ready(self) -> bool:
+        """Whether this process has said so, whatever an earlier one wrote to the same log."""
+        return b"ready" in self.log.read_bytes()[self._begins :]
 
     def kill(self) -> None:
         """SIGKILL, and wait."""

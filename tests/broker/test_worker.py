@@ -70,7 +70,7 @@ def test_worker_killed_anywhere_decides_as_replay_does(settings: Settings, tmp_p
         first.kill()
     play(settings, played[half:], None)
     with Worker(settings, log) as second:
-        wait_until(lambda: b"ready" in log.read_bytes().split(b"joining")[-1], second)
+        wait_until(second.ready, second)
         time.sleep(chance.random() * 0.5)
         second.kill()
     expected, n = replayed(settings)
@@ -82,6 +82,7 @@ def test_worker_killed_anywhere_decides_as_replay_does(settings: Settings, tmp_p
             lambda: len(claims(live(settings, REVOCATIONS))) >= len(claims(expected[REVOCATIONS])), third
         )
         wait_until(lambda: len(claims(live(settings, ENDS))) >= len(claims(expected[ENDS])), third)
+        wait_until(third.ready, third)  # where the second did all, SIGTERM would find no handler yet
         code, _ = third.stop()
     assert code == 0, log.read_text()
     for base in (DECISIONS, CASES, ALERTS):

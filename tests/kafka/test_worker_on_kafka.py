@@ -253,7 +253,7 @@ def test_a_second_worker_takes_half_and_gives_it_back(on_kafka: Settings, tmp_pa
         with Worker(settings, other) as second:
             wait_until(lambda: b" is ours" in other.read_bytes(), second)
             play(settings, played[third : 2 * third], None)
-            wait_until(lambda: b"ready" in other.read_bytes(), second)
+            wait_until(second.ready, second)
             for stage, topics in {"judge": [EVENTS], "act": [CASES, FEEDBACK, OUTCOMES]}.items():
                 names = {settings.topic(topic) for topic in topics}
                 wait_until(lambda stage=stage, names=names: read_by_both(settings, stage) == names, second)
