@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _SigmoidCalibration
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from models.errors import DatasetError
 from models.forest import allowances, trees, units
 from models.forest.units import Floats, Ints
+from models.training import families
 from models.training.dataset import LEFT_OUT, Calls, task_folds, unseen_with
 from models.training.recipes import Recipe
 
@@ -30,18 +30,23 @@ def silent(_: str) -> None:
 
 
 def booster(recipe: Recipe) -> Any:
-    """The recipe's trees, not yet fitted, without the sigmoid."""
-    return HistGradientBoostingClassifier(
-        max_iter=recipe.trees,
-        max_leaf_nodes=recipe.leaves,
-        learning_rate=recipe.learning_rate,
-        min_samples_leaf=recipe.min_samples_leaf,
-        l2_regularization=recipe.l2,
-        max_features=recipe.max_features,
-        monotonic_cst=list(recipe.directions) or None,
-        early_stopping=False,
-        categorical_features=None,
-        random_state=recipe.seed,
+    """The recipe's trees, not yet fitted, without the sigmoid. What another estimator calls otherwise it is told in `Recipe.parameters`."""
+    return families.build(
+        recipe.estimator,
+        dict(recipe.parameters),
+        {
+            "max_iter": recipe.trees,
+            "n_estimators": recipe.trees,
+            "max_leaf_nodes": recipe.leaves,
+            "learning_rate": recipe.learning_rate,
+            "min_samples_leaf": recipe.min_samples_leaf,
+            "l2_regularization": recipe.l2,
+            "max_features": recipe.max_features,
+            "monotonic_cst": list(recipe.directions) or None,
+            "early_stopping": False,
+            "categorical_features": None,
+            "random_state": recipe.seed,
+        },
     )
 
 
@@ -75,7 +80,7 @@ def grown(X: Floats, target: Ints, weight: Floats, recipe: Recipe) -> Any:
             recipe, trees=least + (number < more), without=((),), apart=(), seed=recipe.seed + seed
         )
         seen, kind, total = distinct(seen, target[rows], weight[rows])
-        return booster(each).fit(seen, kind, sample_weight=total)
+        return families.additive(booster(each).fit(seen, kind, sample_weight=total), seen, kind, total)
 
     for number, (silent_columns, gate) in enumerate(zip_longest(recipe.without, recipe.apart)):
         columns = [*silent_columns, *(gate or ())[:1]]
@@ -140,7 +145,10 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     rows `apart`: it ranks sessions, and scores none.
     """
     rate = recipe.first_rate
-    first = booster(replace(recipe, trees=recipe.first_trees, learning_rate=rate, without=((),), apart=()))
+    boosting = {"estimator": families.BOOSTING, "parameters": ()}
+    first = booster(
+        replace(recipe, trees=recipe.first_trees, learning_rate=rate, without=((),), apart=(), **boosting)
+    )
     seen, target, total = distinct(X, calls.target, calls.weight)
     first.fit(seen, target, sample_weight=total)
     spent = allowances.allowance(calls.call_seq, X, recipe.shifts)

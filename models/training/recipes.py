@@ -11,6 +11,7 @@ from models.evidence.features.registry import BY_NAME, GATES
 from models.evidence.features.spec import HALVES, Half
 from models.forest import allowances, trees
 from models.forest.allowances import Shifts
+from models.training import families
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Recipe:
     apart : for each part of the trees a feature's place, and from which whole number on that part's trees are others, as many
         more, learnt from such rows alone; None for a part that has none. None of them splits by that feature but at its root
     shifts : what scores give up for each unit of a feature, by its place; see `allowances.allowance`
+    estimator, parameters : what grows the trees, and what it is told beyond what a recipe says; see `models.training.families`
     """
 
     trees: int = 240
@@ -46,6 +48,8 @@ class Recipe:
     without: tuple[tuple[int, ...], ...] = ((),)
     apart: tuple[tuple[int, int] | None, ...] = ()
     shifts: Shifts = ()
+    estimator: str = families.BOOSTING
+    parameters: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.without) <= self.trees:
@@ -62,8 +66,11 @@ class Recipe:
             )
 
     def as_manifest(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; without the estimator where that is the bundled model's."""
+        told = asdict(self)
+        if self.estimator == families.BOOSTING and not self.parameters:
+            del told["estimator"], told["parameters"]
+        return told
 
 
 def recipe_for(features: Sequence[str], **changes: Any) -> Recipe:
