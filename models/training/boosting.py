@@ -144,11 +144,8 @@ def emphasised(X: Floats, calls: Calls, recipe: Recipe) -> Floats:
     `_ways_seen`. The mean weight stays: the regularisation counts in whole sessions. This fit may split by what sets
     rows `apart`: it ranks sessions, and scores none.
     """
-    rate = recipe.first_rate
-    boosting = {"estimator": families.BOOSTING, "parameters": ()}
-    first = booster(
-        replace(recipe, trees=recipe.first_trees, learning_rate=rate, without=((),), apart=(), **boosting)
-    )
+    few = replace(recipe, trees=recipe.first_trees, learning_rate=recipe.first_rate, without=((),), apart=())
+    first = booster(replace(few, estimator=families.BOOSTING, parameters=()))
     seen, target, total = distinct(X, calls.target, calls.weight)
     first.fit(seen, target, sample_weight=total)
     spent = allowances.allowance(calls.call_seq, X, recipe.shifts)
@@ -197,15 +194,19 @@ def fit(X: Floats, calls: Calls, recipe: Recipe) -> Any:
     for learn, held in splits:
         fold = grown(X[learn], target[learn], taught[learn], recipe)
         raw[held] = fold.decision_function(X[held])
-    forest = grown(X, target, taught, recipe)
-    calibrated = CalibratedClassifierCV(forest, method="sigmoid", ensemble=False)
-    calibrated.classes_ = forest.classes_
     # The emphasis is the trees' own: a sigmoid that counted hard sessions eightfold would be no probability.
-    sigmoid = _SigmoidCalibration().fit(raw, target, calls.weight)
-    calibrated.calibrated_classifiers_ = [
+    return calibrated(grown(X, target, taught, recipe), raw, target, calls.weight)
+
+
+def calibrated(forest: Any, raw: Floats, target: Ints, weight: Floats) -> Any:
+    """Trees with a sigmoid fitted on log odds, `raw`, of rows that their scorer had not learnt from."""
+    made = CalibratedClassifierCV(forest, method="sigmoid", ensemble=False)
+    made.classes_ = forest.classes_
+    sigmoid = _SigmoidCalibration().fit(raw, target, weight)
+    made.calibrated_classifiers_ = [
         _CalibratedClassifier(forest, [sigmoid], classes=forest.classes_, method="sigmoid")
     ]
-    return calibrated
+    return made
 
 
 def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = silent) -> Ints:

@@ -105,7 +105,9 @@ def build(name: str, parameters: Mapping[str, Any], offered: Mapping[str, Any]) 
     """
     module, _, kind = name.rpartition(".")
     if module.split(".")[0] != "sklearn":
-        raise ConfigError(f"estimator {name!r}: a plan names classes of scikit-learn alone, of {', '.join(named())}")
+        raise ConfigError(
+            f"estimator {name!r}: a plan names classes of scikit-learn alone, of {', '.join(named())}"
+        )
     try:
         family = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError) as error:
@@ -115,12 +117,16 @@ def build(name: str, parameters: Mapping[str, Any], offered: Mapping[str, Any]) 
     made = family()
     known = made.get_params(deep=False)
     if unknown := sorted(set(parameters) - set(known)):
-        raise ConfigError(f"estimator {name!r} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"estimator {name!r} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
     return made.set_params(**{k: v for k, v in offered.items() if k in known}, **parameters)
 
 
 def _no_sum(name: str) -> ConfigError:
-    return ConfigError(f"{name} is no sum of trees, so that no exact score can be made of it; use one of {', '.join(named())}")
+    return ConfigError(
+        f"{name} is no sum of trees, so that no exact score can be made of it; use one of {', '.join(named())}"
+    )
 
 
 def additive(fitted: Any, X: Floats, target: Ints, weight: Floats) -> Any:
@@ -169,5 +175,7 @@ def _line(said: Floats, target: Ints, weight: Floats) -> tuple[float, float]:
     """Slope and start of the log odds along the shares that an estimator says."""
     platt = _SigmoidCalibration().fit(said, target, weight)
     if not platt.a_ < 0:
-        raise DatasetError("the estimator tells drift from work no better than chance on the rows that it learnt from")
+        raise DatasetError(
+            "the estimator tells drift from work no better than chance on the rows that it learnt from"
+        )
     return -float(platt.a_), -float(platt.b_)

@@ -16,9 +16,10 @@ from models.forest.units import Floats, Ints
 from models.release import registry
 from models.training import artefact, evaluate
 from models.training.boosting import Progress, fit, out_of_fold, silent
-from models.training.calibrate import thresholds
+from models.training.calibrate import BUDGETS, thresholds
 from models.training.dataset import LEFT_OUT, Calls
 from models.training.recipes import Recipe, recipe_for
+from models.training.search import Trial
 
 TRAINING_COMMAND = "driftline train"
 
@@ -40,6 +41,8 @@ def train(
     data: Mapping[str, str],
     recipe: Recipe | None = None,
     progress: Progress = silent,
+    budgets: Sequence[float] = BUDGETS,
+    scores: Ints | None = None,
 ) -> Trained:
     """Fit on all sessions; measure and set thresholds on scores of suites left out.
 
@@ -48,13 +51,16 @@ def train(
     X, calls : feature rows and their labels, aligned
     features, features_version : what X's columns are
     data : files to SHA-256, for the manifest: all that was learnt from, recorded and written
+    budgets : false-positive rates that the manifest gets thresholds for
+    scores : those of suites left out by this very recipe, where they are known already
     """
     recipe = replace(recipe or recipe_for(features), shifts=allowances.shifts_of(features))
     if X.shape != (len(calls), len(features)):
         raise DatasetError(f"{len(calls)} labels and {len(features)} features for rows of shape {X.shape}")
-    scores = out_of_fold(X, calls, recipe, progress)
+    if scores is None:
+        scores = out_of_fold(X, calls, recipe, progress)
     progress("measuring")
-    kept, by_domain = thresholds(scores, calls)
+    kept, by_domain = thresholds(scores, calls, budgets)
     recorded = np.array([session.variant == "recorded" for session in calls.sessions], dtype=np.bool_)
     rows = calls.rows_where(recorded)
     report = evaluate.report(scores[rows], calls.take(rows))
@@ -74,6 +80,12 @@ def train(
         "metrics": evaluate.short(report),
     }
     return Trained(pipeline, manifest, report, scores)
+
+
+def note_trials(manifest: dict[str, Any], found: Sequence[Trial]) -> None:
+    """Enter the trials of a search, and that the figures are of domains on which the best of them was chosen."""
+    manifest["trials"] = [trial._asdict() for trial in found]
+    manifest["split"]["metrics"] += f"; development figures: the best of {len(found)} was chosen on them"
 
 
 def _learnt_from(calls: Calls, recipe: Recipe, by_domain: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

@@ -65,10 +65,15 @@ class Recipe:
                 f"{self.leaves} leaves and a root that asks first: {trees.LEAVES_MAX} are read at most"
             )
 
+    @property
+    def own_estimator(self) -> bool:
+        """Whether its estimator is another than the bundled model's, or is told something by itself."""
+        return self.estimator != families.BOOSTING or bool(self.parameters)
+
     def as_manifest(self) -> dict[str, Any]:
         """Plain values, for JSON; without the estimator where that is the bundled model's."""
         told = asdict(self)
-        if self.estimator == families.BOOSTING and not self.parameters:
+        if not self.own_estimator:
             del told["estimator"], told["parameters"]
         return told
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import ConfigError, DatasetError
-from stream.cli.exits import WORSE
+from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.training.recipes import Recipe
     from models.training.scenarios.corpus import Recordings
     from models.training.scenarios.corpus import Tools as Catalogue
+    from models.training.search import Trial
     from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
 
@@ -84,6 +86,15 @@ def train(
             help=f"{BUNDLED_CORPORA}: the sets of DRIFTLINE_DATA that the bundled model learns from, too.",
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is fitted and how, as YAML: estimator, splits, budget, search (docs/training.md)."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the plan and its estimator on made-up rows, and end.")
+    ] = False,
     accept: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +104,7 @@ def train(
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
-    An hour on two cores: the scenarios are replayed, and a model is fitted for each domain left out.
+    An hour on two cores, minutes with a plan that takes a share: scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
     """
@@ -103,37 +114,99 @@ def train(
         )
     if beside not in (None, BUNDLED_CORPORA):
         raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
-    _check_sessions(files, tools, labels)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
+    from models.training.plan import Plan, read
+
+    planned = Plan() if plan is None else read(plan)
+    recipe = planned.recipe(FEATURES)
+    if check or recipe.own_estimator:
+        _check_estimator(recipe, show=check)
+    if check:
+        return
+    _check_sessions(files, tools, labels)
     from models.release import registry
     from models.training import corpora
     from models.training import fit as training
     from models.training.scenarios import corpus
+    from models.training.search import search, trials_of
     from stream.offline import study
+    from stream.offline.files import name_of
 
     corpora.folder()
     chosen = _data_files(files)
+    own = {study.BUS, *map(name_of, files or ())}
     if beside is not None and files:
         chosen = list(dict.fromkeys([*chosen, *_data_files(None)]))
     recorded, catalogues = _given(chosen, tools, labels, need_tools=True)
     corpus.need_catalogues(recorded, catalogues)
     _tell_what_lacks(chosen, recorded)
-    sets = study.sets_to_learn_from(recorded, catalogues)
+    if planned.splits.leave_out == "agent":
+        recorded = study.by_agent(recorded, own)
+    sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
+    scores = None
+    found: list[Trial] = []
+    if planned.search:
+        trials = trials_of(planned.search, planned.budget.trials, planned.seed)
+        recipe, scores, found = search(labelled.X, labelled.calls, recipe, trials, say)
+        _show_trials(found)
     trained = training.train(
         labelled.X,
         labelled.calls,
         FEATURES,
         FEATURES_VERSION,
         study.learnt_from([*chosen, *(labels or [])], tools),
+        recipe,
         progress=say,
+        budgets=planned.calibration.budgets,
+        scores=scores,
     )
+    if plan is not None:
+        trained.manifest["plan"] = planned.model_dump(mode="json")
+    if found:
+        training.note_trials(trained.manifest, found)
     model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     worse = _hold_against_bundled(out, accept)
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
+
+
+def _check_estimator(recipe: Recipe, *, show: bool) -> None:
+    """Refuse an estimator that does not pass `models.training.checks`; with `show` print all of them, and end where one fails."""
+    from models.training.checks import check_estimator
+
+    found = check_estimator(recipe)
+    if show:
+        from rich.table import Table
+
+        from stream.shell.screen import screen
+
+        table = Table("check", "", "found")
+        for one in found:
+            table.add_row(one.name, "passes" if one.holds else "[red]FAILS[/]", one.found)
+        screen().print(table)
+    failed = [one for one in found if not one.holds]
+    if failed and show:
+        raise typer.Exit(FINDINGS)
+    if failed:
+        raise ConfigError(
+            f"{recipe.estimator} does not pass: {failed[0].name} ({failed[0].found}); --check shows every check (docs/training.md)"
+        )
+
+
+def _show_trials(found: Sequence[Trial]) -> None:
+    from rich.table import Table
+
+    from stream.shell.screen import screen
+
+    best = max(found, key=lambda one: (one.detected, one.area))
+    table = Table("parameters", "detected at 1 %", "area", "")
+    for one in found:
+        told = ", ".join(f"{name} {value}" for name, value in one.parameters.items()) or "the plan as it is"
+        table.add_row(told, f"{one.detected:.3f}", f"{one.area:.4f}", "taken" if one is best else "")
+    screen(beside_data=True).print(table)
 
 
 def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
@@ -181,7 +254,7 @@ def _hold_against_bundled(out: Path, accept: str | None) -> bool:
         kept |= {"accepted": " ".join(accept.split())}
     registry.write_manifest(out, {**challenger.manifest, **kept})
     if failed:
-        show_gates(found)
+        show_gates(found, beside_data=True)
         say(
             f"accepted all the same: {' '.join(accept.split())}"
             if accept is not None

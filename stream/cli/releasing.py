@@ -269,7 +269,7 @@ def _go_live(
     typer.echo(f"{told} judges {whom} in {len(places)} partitions after {time.monotonic() - began:.1f} s")
 
 
-def show_gates(found: Sequence[Gate]) -> None:
+def show_gates(found: Sequence[Gate], *, beside_data: bool = False) -> None:
     """Print what was compared, as a table."""
     from rich.table import Table
 
@@ -280,7 +280,7 @@ def show_gates(found: Sequence[Gate]) -> None:
         table.add_row(
             gate.name, gate.champion, gate.challenger, "holds" if gate.holds else "[red]FAILS[/]", gate.why
         )
-    screen().print(table)
+    screen(beside_data=beside_data).print(table)
 
 
 def _show(known: Registry) -> None:

@@ -7,7 +7,7 @@ every session replayed, on as many processes as there are cores.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, repeat
@@ -167,6 +167,21 @@ def sets_to_learn_from(recorded: corpus.Recordings, tools: dict[str, corpus.Tool
     """Each recording, and the scenarios made of them and of written tasks."""
     yield from recorded_sets(recorded, tools)
     yield from corpus.training(recorded, tools)
+
+
+def shared(sets: Iterable[Set], takes: Callable[[str], bool], own: Container[str]) -> Iterator[Set]:
+    """Sets with the sessions that are taken, by their ids; of one's `own` sets, by their names, all."""
+    for one in sets:
+        taken = (session for session in one.sessions if takes(session["session_id"]))
+        yield one if one.name in own else one._replace(sessions=list(taken))
+
+
+def by_agent(recorded: corpus.Recordings, own: Container[str]) -> corpus.Recordings:
+    """The same, with each agent of one's `own` sets as a domain, which a fold holds out, in place of each tenant."""
+    return {
+        name: [{**s, "domain": f"{s['domain']}/{s['suite']}"} for s in sessions] if name in own else sessions
+        for name, sessions in recorded.items()
+    }
 
 
 def acted(paths: Iterable[Path]) -> dict[str, int]:
