@@ -32,6 +32,10 @@ EXACT = 1e-6
 """How far the log odds of a converted estimator may lie from its own: a hundredth of what moves a score by one unit."""
 
 
+class NoBetter(DatasetError):
+    """An estimator tells drift from work no better than chance on the rows that it learnt from."""
+
+
 class Told(NamedTuple):
     """A fitted estimator as a sum of trees: of each row `base`, and the leaf that it reaches in each of `trees`."""
 
@@ -120,7 +124,9 @@ def build(name: str, parameters: Mapping[str, Any], offered: Mapping[str, Any]) 
         raise ConfigError(
             f"estimator {name!r} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
-    return made.set_params(**{k: v for k, v in offered.items() if k in known}, **parameters)
+    return made.set_params(
+        **{**{name: value for name, value in offered.items() if name in known}, **parameters}
+    )
 
 
 def _no_sum(name: str) -> ConfigError:
@@ -143,7 +149,7 @@ def additive(fitted: Any, X: Floats, target: Ints, weight: Floats) -> Any:
     ------
     ConfigError
         It is of no family of `CONVERSIONS`, or what became of it does not say what it says.
-    DatasetError
+    NoBetter
         It tells the two kinds of rows no better than chance.
     """
     if isinstance(fitted, HistGradientBoostingClassifier):
@@ -175,7 +181,7 @@ def _line(said: Floats, target: Ints, weight: Floats) -> tuple[float, float]:
     """Slope and start of the log odds along the shares that an estimator says."""
     platt = _SigmoidCalibration().fit(said, target, weight)
     if not platt.a_ < 0:
-        raise DatasetError(
+        raise NoBetter(
             "the estimator tells drift from work no better than chance on the rows that it learnt from"
         )
     return -float(platt.a_), -float(platt.b_)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.errors import DatasetError
+from models.errors import ArtefactError, DatasetError
 from models.forest.units import Floats, Ints
 from models.training import evaluate
 from models.training.boosting import Progress, out_of_fold, silent
 from models.training.calibrate import session_maxima
 from models.training.dataset import Calls
+from models.training.families import NoBetter
 from models.training.plan import Value, told
 from models.training.recipes import Recipe
 
@@ -23,11 +24,15 @@ AT = "0.01"
 
 
 class Trial(NamedTuple):
-    """What one recipe finds, as recorded: means over the domains that have honest and hijacked sessions."""
+    """What one recipe finds, as recorded: means over the domains that have honest and hijacked sessions.
+
+    One whose model cannot be scored finds nothing, and `failed` says why.
+    """
 
     parameters: dict[str, Value]
-    detected: float
-    area: float
+    detected: float = 0.0
+    area: float = 0.0
+    failed: str = ""
 
 
 def trials_of(grid: Mapping[str, Sequence[Value]], most: int, seed: int) -> list[dict[str, Value]]:
@@ -35,6 +40,8 @@ def trials_of(grid: Mapping[str, Sequence[Value]], most: int, seed: int) -> list
 
     >>> trials_of({"a": [1, 2], "b": [3]}, 9, 0)
     [{}, {'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    >>> trials_of({}, 9, 0)
+    [{}]
     """
     every = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     drawn = every if len(every) < most else random.Random(seed).sample(every, most - 1)
@@ -55,24 +62,27 @@ def search(
     Raises
     ------
     DatasetError
-        No domain has honest and hijacked recordings to compare on.
+        No domain has honest and hijacked recordings to compare on, or no trial gave a model.
     """
-    recipes = [told(recipe, changes) for changes in trials]
     best: tuple[tuple[float, float], Recipe, Ints] | None = None
     found: list[Trial] = []
-    for number, (changes, one) in enumerate(zip(trials, recipes, strict=True), start=1):
-        progress(f"trial {number} of {len(recipes)}: {_in_words(changes)}")
-        scores = out_of_fold(X, calls, one)
-        trial = Trial(dict(changes), *_worth(scores, calls))
-        found.append(trial)
-        progress(
-            f"trial {number} of {len(recipes)}: {trial.detected:.3f} detected at 1 %, area {trial.area:.4f}"
-        )
-        worth = (trial.detected, trial.area)
+    for number, changes in enumerate(trials, start=1):
+        beginning = f"trial {number} of {len(trials)}: "
+        progress(f"{beginning}{_in_words(changes)}")
+        one = told(recipe, changes)
+        try:
+            scores = out_of_fold(X, calls, one)
+        except (ArtefactError, NoBetter) as error:
+            found.append(Trial(dict(changes), failed=str(error)))
+            progress(f"{beginning}{error}")
+            continue
+        worth = _worth(scores, calls)
+        found.append(Trial(dict(changes), *worth))
+        progress(f"{beginning}{worth[0]:.3f} detected at 1 %, area {worth[1]:.4f}")
         if best is None or worth > best[0]:
             best = worth, one, scores
     if best is None:
-        raise DatasetError("a search wants one trial at least")
+        raise DatasetError(f"none of {len(found)} trials gave a model that can be scored: {found[-1].failed}")
     return best[1], best[2], found
 
 

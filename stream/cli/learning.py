@@ -115,12 +115,15 @@ def train(
     if beside not in (None, BUNDLED_CORPORA):
         raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-    from models.training.plan import Plan, read
+    from models.training.plan import Plan, read, told
+    from models.training.search import search, trials_of
 
     planned = Plan() if plan is None else read(plan)
     recipe = planned.recipe(FEATURES)
-    if check or recipe.own_estimator:
-        _check_estimator(recipe, show=check)
+    trials = trials_of(planned.search, planned.budget.trials, planned.seed)
+    for tried in (told(recipe, changes) for changes in trials):
+        if check or tried.own_estimator:
+            _check_estimator(tried, show=check)
     if check:
         return
     _check_sessions(files, tools, labels)
@@ -128,7 +131,6 @@ def train(
     from models.training import corpora
     from models.training import fit as training
     from models.training.scenarios import corpus
-    from models.training.search import search, trials_of
     from stream.offline import study
     from stream.offline.files import name_of
 
@@ -147,7 +149,6 @@ def train(
     scores = None
     found: list[Trial] = []
     if planned.search:
-        trials = trials_of(planned.search, planned.budget.trials, planned.seed)
         recipe, scores, found = search(labelled.X, labelled.calls, recipe, trials, say)
         _show_trials(found)
     trained = training.train(
@@ -205,7 +206,8 @@ def _show_trials(found: Sequence[Trial]) -> None:
     table = Table("parameters", "detected at 1 %", "area", "")
     for one in found:
         told = ", ".join(f"{name} {value}" for name, value in one.parameters.items()) or "the plan as it is"
-        table.add_row(told, f"{one.detected:.3f}", f"{one.area:.4f}", "taken" if one is best else "")
+        verdict = one.failed or ("taken" if one is best else "")
+        table.add_row(told, f"{one.detected:.3f}", f"{one.area:.4f}", verdict)
     screen(beside_data=True).print(table)
 
 
