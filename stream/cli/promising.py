@@ -109,7 +109,8 @@ def write(asked: Asked, seen: Mapping[Session, Seen], sample: Sample, source: So
     policy = source.release.policy
     by_score = promises.make(seen, asked, set(), bounds).pooled
     budgeted = _with_budget(policy, float(by_score.alpha))
-    signals = signal_rates.rates(sample.heard, sample.highest, by_score.kept.threshold, budgeted)
+    heard = {key: names for key, names in sample.heard.items() if key in seen}
+    signals = signal_rates.rates(heard, sample.highest, by_score.kept.threshold, budgeted)
     quieter = {rate.signal: rate.proposed for rate in signals if rate.too_loud}
     alone = promises.alerting(policy.model_copy(update={"signals": {**policy.signals, **quieter}}))
     made = promises.make(seen, asked, alone, bounds)
