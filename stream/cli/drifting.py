@@ -12,9 +12,9 @@ from stream.cli.exits import FINDINGS
 from stream.cli.options import AsJson, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from stream.offline.drift import Advice, Chunk, Moved
+    from stream.offline.drift import Advice, Chunk, Moved, Report
 
 SHOWN = 8
 """Features and tools that are shown of a tenant; --json has all."""
@@ -55,58 +55,67 @@ def drift_report(
 
     loaded = registry.load(model or settings().model_dir)
     words = merging.merged(store.read(labels or [])).labels
-    moved = drift.compare(
+    report = drift.compare(
         drift.period(rows(against)),
         drift.period(rows(now)),
         promise.read(loaded.manifest),
         loaded.digest[:12],
         words,
     )
-    if not moved:
+    if not report.tenants:
         raise InputError("there is no call in the rows of now: give those of a time with traffic")
     if as_json:
-        typer.echo(dumps(drift.document(moved)).decode())
+        typer.echo(dumps(drift.document(report)).decode())
     else:
-        _show(moved)
-    if any(line.holds for one in moved for line in drift.advice(one)):
+        _show(report)
+    if any(line.holds for line in drift.advice(report)):
         raise typer.Exit(FINDINGS)
 
 
-def _show(moved: Sequence[Moved]) -> None:
+def _show(report: Report) -> None:
+    from stream.offline.drift import ALL, advice
+
+    for one in report.tenants:
+        _show_tenant(one)
+    for line in advice(report):
+        if line.tenant == ALL:
+            typer.echo(f"all tenants together:\n{_told(line)}")
+
+
+def _show_tenant(one: Moved) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from stream.offline.drift import FEWEST_SESSIONS, advice
+    from stream.offline.drift import FEWEST_SESSIONS, of_tenant
     from stream.shell.board import plain
     from stream.shell.screen import screen
 
     console = screen()
-    for one in moved:
-        sizes = len(one.before.sessions), len(one.now.sessions)
-        console.print(
-            f"tenant {escape(plain(one.tenant))}: {sizes[1]} sessions, {sizes[0]} before; not judged "
-            f"{100 * one.now.share('abstain'):.1f} % of the calls, {100 * one.before.share('abstain'):.1f} before"
+    sizes = len(one.before.sessions), len(one.now.sessions)
+    console.print(
+        f"tenant {escape(plain(one.tenant))}: {sizes[1]} sessions, {sizes[0]} before; not judged "
+        f"{100 * one.now.share('abstain'):.1f} % of the calls, {100 * one.before.share('abstain'):.1f} before"
+    )
+    table = Table("feature")
+    for name in ("PSI", "beyond chance"):
+        table.add_column(name, justify="right")
+    for name, of in (("score", one.scores), *one.features[:SHOWN]):
+        table.add_row(name, f"{of.psi:.3f}", f"{of.beyond_chance:.3f}")
+    console.print(table)
+    table = Table("tool")
+    for name in ("% of calls", "before", "score beyond chance"):
+        table.add_column(name, justify="right")
+    for tool, before, now, of in one.tools[:SHOWN]:
+        table.add_row(
+            escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", f"{of.beyond_chance:.3f}"
         )
-        table = Table("feature", title_justify="left")
-        for name in ("PSI", "beyond chance"):
-            table.add_column(name, justify="right")
-        for name, of in (("score", one.scores), *one.features[:SHOWN]):
-            table.add_row(name, f"{of.psi:.3f}", f"{of.beyond_chance:.3f}")
-        console.print(table)
-        table = Table("tool", title_justify="left")
-        for name in ("% of calls", "before", "score beyond chance"):
-            table.add_column(name, justify="right")
-        for tool, before, now, of in one.tools[:SHOWN]:
-            table.add_row(
-                escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", f"{of.beyond_chance:.3f}"
-            )
-        console.print(table)
-        if min(sizes) < FEWEST_SESSIONS:
-            console.print(
-                f"fewer than {FEWEST_SESSIONS} sessions at one of the times: nothing is suggested by features, tools or abstention"
-            )
-        for line in advice(one):
-            console.print(_told(line))
+    console.print(table)
+    if min(sizes) < FEWEST_SESSIONS:
+        console.print(
+            f"fewer than {FEWEST_SESSIONS} sessions at one of the times: nothing is suggested by features, tools or abstention"
+        )
+    for line in of_tenant(one):
+        typer.echo(_told(line))
 
 
 def _told(line: Advice) -> str:

@@ -27,6 +27,8 @@ MAX_TENANTS = 100
 MAX_TOOLS = 200
 """Tenants, and tools of each, that are counted by name: producers choose names."""
 OTHERS = "(others)"
+ALL = "(all)"
+"""Whose alarm that of the pooled promise is."""
 UNKNOWN = ("scope.tool_unknown", "scope.unknown_tool_reads")
 """What is said of calls of a tool that no catalogue lists."""
 
@@ -132,7 +134,7 @@ class Moved(NamedTuple):
     features : how far each has moved, the farthest first; `scores` the same of the score
     tools : of each, its share of the calls before and now, and how far scores of its calls have moved
     new_tools : share of the calls now that go to tools without a call before
-    alarm : over the sessions now, in order; None where nothing was promised, or another model scored them all
+    alarm : over the sessions now, in order; None where the tenant has no promise of its own, or another model scored them all
     judged, confirmed : sessions alerted now on which there is a word, and those that were hijacked
     """
 
@@ -148,13 +150,20 @@ class Moved(NamedTuple):
     confirmed: int
 
 
+class Report(NamedTuple):
+    """All tenants that have calls now, and the alarm of the pooled promise over all their sessions; None as in `Moved`."""
+
+    tenants: Sequence[Moved]
+    alarm: Alarm | None
+
+
 def compare(
     before: Mapping[str, Tenant],
     now: Mapping[str, Tenant],
     promised: Mapping[str, Any] | None = None,
     model: str = "",
     labels: Iterable[Label] = (),
-) -> list[Moved]:
+) -> Report:
     """Each tenant that has calls now, beside itself before.
 
     Parameters
@@ -163,10 +172,12 @@ def compare(
     labels : words on sessions, one for each
     """
     words = {(word.tenant, word.session_id): word.label for word in labels}
-    return [
+    moved = [
         _moved(name, before.get(name, Tenant()), tenant, promised, model, words)
         for name, tenant in sorted(now.items())
     ]
+    # It was made on all tenants together, so that it watches all together: one by itself is other traffic.
+    return Report(moved, _alarm(promised["pooled"], promised, now, model) if promised is not None else None)
 
 
 def _moved(
@@ -208,24 +219,28 @@ def _moved(
             if tool != OTHERS and tool not in before.tools
         )
         / max(1, now.calls),
-        _alarm(name, now, promised, model) if promised is not None else None,
+        _alarm(promised["tenants"][name], promised, {name: now}, model)
+        if promised is not None and name in promised["tenants"]
+        else None,
         len(said),
         said.count("hijacked"),
     )
 
 
-def _alarm(name: str, now: Tenant, promised: Mapping[str, Any], model: str) -> Alarm | None:
-    """The alarm over a tenant's whole sessions that `model` scored, in the order of their last calls."""
-    part = promised["tenants"].get(name, promised["pooled"])
+def _alarm(
+    part: Mapping[str, Any], promised: Mapping[str, Any], now: Mapping[str, Tenant], model: str
+) -> Alarm | None:
+    """The alarm over whole sessions that `model` scored, in the order of their last calls."""
     taken = [
-        (one.last, session, one)
-        for session, one in now.sessions.items()
+        (one.last, name, session, one)
+        for name, tenant in now.items()
+        for session, one in tenant.sessions.items()
         if one.whole and all(name.endswith(f"@{model}") for name in one.releases)
     ]
     if not taken:
         return None
     alarm, alone = Alarm(promise.scores_of(part)), set(promised["signals"])
-    for _, session, one in sorted(taken, key=lambda each: each[:2]):
+    for _, name, session, one in sorted(taken, key=lambda each: each[:3]):
         alarm.take(ALWAYS if one.loud & alone else one.score, tie(name, session))
     return alarm
 
@@ -240,8 +255,24 @@ class Advice(NamedTuple):
     suggests: str
 
 
-def advice(moved: Moved) -> list[Advice]:
-    """The rule, line by line, for a tenant; nothing of one with too few sessions."""
+def advice(report: Report) -> list[Advice]:
+    """The rule, line by line."""
+    pooled = [] if report.alarm is None else [_of_alarm(ALL, report.alarm)]
+    return [*pooled, *(line for moved in report.tenants for line in of_tenant(moved))]
+
+
+def _of_alarm(tenant: str, alarm: Alarm) -> Advice:
+    return Advice(
+        tenant,
+        alarm.rings(),
+        f"the alarm has ever reached {1 / FALSE_ALARM:g}",
+        f"10^{alarm.highest:.1f} after {alarm.highest_at} of {alarm.sessions} sessions",
+        "calibrate again",
+    )
+
+
+def of_tenant(moved: Moved) -> list[Advice]:
+    """The rule for a tenant; of one with few sessions less is said."""
     sizes = len(moved.before.sessions), len(moved.now.sessions)
     found: list[Advice] = []
 
@@ -249,12 +280,7 @@ def advice(moved: Moved) -> list[Advice]:
         found.append(Advice(moved.tenant, holds, rule, seen, suggests))
 
     if moved.alarm is not None:
-        say(
-            moved.alarm.rings(),
-            f"the alarm has ever reached {1 / FALSE_ALARM:g}",
-            f"10^{moved.alarm.highest:.1f} after {moved.alarm.highest_at} of {moved.alarm.sessions} sessions",
-            "calibrate again",
-        )
+        found.append(_of_alarm(moved.tenant, moved.alarm))
     if min(sizes) >= FEWEST_SESSIONS:
         far = sum(one.beyond_chance >= MOVED for _, one in moved.features)
         say(
@@ -292,11 +318,24 @@ def advice(moved: Moved) -> list[Advice]:
     return found
 
 
-def document(moved: Sequence[Moved]) -> dict[str, Any]:
+def document(report: Report) -> dict[str, Any]:
     """The comparison as JSON."""
     return {
-        "tenants": {one.tenant: _tenant(one) for one in moved},
-        "rule": [line._asdict() for one in moved for line in advice(one)],
+        "tenants": {one.tenant: _tenant(one) for one in report.tenants},
+        "alarm": _rung(report.alarm),
+        "rule": [line._asdict() for line in advice(report)],
+    }
+
+
+def _rung(alarm: Alarm | None) -> dict[str, Any] | None:
+    if alarm is None:
+        return None
+    return {
+        "sessions": alarm.sessions,
+        "log10_wealth": round(alarm.wealth, 4),
+        "highest": round(alarm.highest, 4),
+        "highest_at": alarm.highest_at,
+        "rings": alarm.rings(),
     }
 
 
@@ -320,15 +359,7 @@ def _tenant(one: Moved) -> dict[str, Any]:
         ],
         "alerts_with_a_verdict": one.judged,
         "of_these_confirmed": one.confirmed,
-        "alarm": None
-        if one.alarm is None
-        else {
-            "sessions": one.alarm.sessions,
-            "log10_wealth": round(one.alarm.wealth, 4),
-            "highest": round(one.alarm.highest, 4),
-            "highest_at": one.alarm.highest_at,
-            "rings": one.alarm.rings(),
-        },
+        "alarm": _rung(one.alarm),
     }
 
 

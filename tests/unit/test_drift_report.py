@@ -53,18 +53,18 @@ def more() -> list[Row]:
     return rows_of(sessions(2, N, USUAL))
 
 
-def compared(before: list[Row], now: list[Row], **how: Any) -> list[drift.Moved]:
+def compared(before: list[Row], now: list[Row], **how: Any) -> drift.Report:
     return drift.compare(drift.period([chunk(before)]), drift.period([chunk(now)]), **how)
 
 
-def suggested(moved: Iterable[drift.Moved]) -> set[tuple[str, str]]:
-    return {(line.tenant, line.suggests) for one in moved for line in drift.advice(one) if line.holds}
+def suggested(report: drift.Report) -> set[tuple[str, str]]:
+    return {(line.tenant, line.suggests) for line in drift.advice(report) if line.holds}
 
 
 def test_more_of_the_same_traffic_suggests_nothing(usual: list[Row], more: list[Row]) -> None:
-    (one,) = compared(usual, more)
-    assert suggested([one]) == set()
-    assert len(drift.advice(one)) == 4
+    (one,) = compared(usual, more).tenants
+    assert suggested(drift.Report([one], None)) == set()
+    assert len(drift.of_tenant(one)) == 4
     assert [name for name, of in one.features if of.beyond_chance >= drift.MOVED] == []
     assert one.new_tools == 0
 
@@ -74,21 +74,21 @@ def test_a_feature_that_moved_is_named_and_no_other(usual: list[Row], more: list
     moved = [row._replace(features=[*row.features]) for row in more]
     for row in moved:
         row.features[place] = 3 * row.features[place] + 40
-    (one,) = compared(usual, moved)
+    (one,) = compared(usual, moved).tenants
     assert [name for name, of in one.features if of.beyond_chance >= drift.MOVED] == ["tool_affinity"]
-    assert suggested([one]) == set()
+    assert suggested(drift.Report([one], None)) == set()
 
 
 def test_sessions_that_grow_longer_move_the_score_and_what_counts_calls(usual: list[Row]) -> None:
-    (one,) = compared(usual, rows_of(sessions(2, N, Profile(hijacked=0.0, calls=(30, 40)))))
-    assert suggested([one]) == {("acme", "look for attacks, then calibrate again")}
+    (one,) = compared(usual, rows_of(sessions(2, N, Profile(hijacked=0.0, calls=(30, 40))))).tenants
+    assert suggested(drift.Report([one], None)) == {("acme", "look for attacks, then calibrate again")}
     moved = [name for name, of in one.features if of.beyond_chance >= drift.MOVED]
     assert moved[0] == "call_kin"  # how like a call is to those before it
     assert "known" not in moved
 
 
 def test_hijacked_sessions_move_the_features_that_they_are_found_by(usual: list[Row]) -> None:
-    (one,) = compared(usual, rows_of(sessions(2, N, Profile(hijacked=0.5, calls=(2, 5)))))
+    (one,) = compared(usual, rows_of(sessions(2, N, Profile(hijacked=0.5, calls=(2, 5))))).tenants
     moved = {name for name, of in one.features if of.beyond_chance >= drift.MOVED}
     assert {"tool_lure", "trifecta"} <= moved
     assert "call_kin" not in moved
@@ -100,11 +100,11 @@ def other_tools(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def test_tools_not_called_before_are_counted_and_named(usual: list[Row]) -> None:
-    (one,) = compared(usual, rows_of(other_tools(sessions(2, N, USUAL))))
+    (one,) = compared(usual, rows_of(other_tools(sessions(2, N, USUAL)))).tenants
     assert one.new_tools == 1
     assert one.now.unknown == one.now.calls > 0 == one.before.unknown
     assert {tool for tool, before, now, _ in one.tools if not before} == set(one.now.tools)
-    assert ("acme", "train a challenger") in suggested([one])
+    assert ("acme", "train a challenger") in suggested(drift.Report([one], None))
 
 
 def test_one_tenants_drift_is_not_anothers(usual: list[Row], more: list[Row]) -> None:
@@ -114,14 +114,16 @@ def test_one_tenants_drift_is_not_anothers(usual: list[Row], more: list[Row]) ->
     drifted = rows_of(other_tools(sessions(3, N, USUAL)))
     moved = compared(of("acme", usual) + of("globex", usual), of("acme", more) + of("globex", drifted))
     assert {tenant for tenant, _ in suggested(moved)} == {"globex"}
-    alone = compared(of("acme", usual), of("acme", more))[0]
-    assert drift.document([moved[0]]) == drift.document([alone])
+    alone = compared(of("acme", usual), of("acme", more))
+    assert drift.document(moved)["tenants"]["acme"] == drift.document(alone)["tenants"]["acme"]
 
 
 def test_calls_that_are_not_judged_are_told(usual: list[Row], more: list[Row]) -> None:
     silent = [row._replace(verdict="abstain") if n % 4 == 0 else row for n, row in enumerate(more)]
-    (one,) = compared(usual, silent)
-    assert suggested([one]) == {("acme", "look which agents declare no intent (driftline coverage)")}
+    (one,) = compared(usual, silent).tenants
+    assert suggested(drift.Report([one], None)) == {
+        ("acme", "look which agents declare no intent (driftline coverage)")
+    }
 
 
 def word(session: str, label: str, tenant: str = "acme") -> Label:
@@ -134,16 +136,16 @@ def test_alerts_that_people_do_not_confirm_suggest_training(usual: list[Row], mo
     alerted = [row._replace(verdict="alert") for row in more]
     ids = sorted({row.session_id for row in alerted})[: drift.FEWEST_VERDICTS]
 
-    def told(confirmed: int, listed: list[str] = ids, tenant: str = "acme") -> list[drift.Moved]:
+    def told(confirmed: int, listed: list[str] = ids, tenant: str = "acme") -> drift.Report:
         words = [word(one, "hijacked" if n < confirmed else "benign", tenant) for n, one in enumerate(listed)]
         return compared(usual, alerted, labels=words)
 
-    assert (told(3)[0].judged, told(3)[0].confirmed) == (20, 3)
+    assert (told(3).tenants[0].judged, told(3).tenants[0].confirmed) == (20, 3)
     wanted = ("acme", "train a challenger with these labels")
     assert wanted in suggested(told(4))
     assert wanted not in suggested(told(5))
     assert wanted not in suggested(told(0, ids[1:]))
-    assert told(3, tenant="globex")[0].judged == 0
+    assert told(3, tenant="globex").tenants[0].judged == 0
 
 
 def test_names_that_producers_choose_are_bounded(usual: list[Row]) -> None:
@@ -243,7 +245,7 @@ def test_the_alarm_of_a_promise_is_quiet_over_more_of_the_same_and_rings_over_ot
     def alarm(name: str, rows: list[Row]) -> dict[str, Any]:
         now = written(tmp_path / f"{name}.parquet", rows)
         found = json.loads(run(now, "--against", before, "--model", tmp_path / "ours", "--json").stdout)
-        held: dict[str, Any] = found["tenants"]["acme"]["alarm"]
+        held: dict[str, Any] = found["alarm"]
         return held
 
     quiet = alarm("more", more)
