@@ -53,6 +53,7 @@ def make_release(model: Any, policy: Policy, readers: Readers | None = None) -> 
         policy,
         levels(policy, model.threshold),
         Joint.parse(joint) if joint is not None else None,
+        {tenant: levels(policy, model.threshold, tenant) for tenant in policy.tenant_thresholds},
     )
 
 

@@ -274,6 +274,10 @@ class Policy(_Part):
     mode: Literal["shadow", "enforce"]
     modes: Annotated[list[ModeOf], Field(max_length=10_000)] = []
     thresholds: ThresholdTable
+    tenant_thresholds: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=256)], ThresholdTable], Field(max_length=10_000)
+    ] = Field(default_factory=dict)
+    """Of tenants that have some of their own."""
     families: FamilyCounts = FamilyCounts()
     signals: dict[str, Consequence] = Field(default_factory=dict)
     credential_max_hours: Annotated[float, Field(gt=0, le=MAX_WHOLE)] = 24
@@ -419,7 +423,15 @@ class Policy(_Part):
                 kinds.append(kind)
         content["data_classes"] = {name: sorted(set(tools)) for name, tools in self.data_classes.items()}
         content["ends"] = sorted((broker, kind) for broker, kind, end in said if end == "nothing")
-        for younger in ("expected_calls", "modes", "sensitive", "data_classes", "task_credentials", "ends"):
+        for younger in (
+            "tenant_thresholds",
+            "expected_calls",
+            "modes",
+            "sensitive",
+            "data_classes",
+            "task_credentials",
+            "ends",
+        ):
             if not content[younger]:
                 del content[younger]
         if self.limits.open_mib == Limits().open_mib:
@@ -508,7 +520,7 @@ def _refusal(error: ValidationError, tree: yaml.Node | None, name: str) -> Confi
 def _problem(error: ErrorDetails) -> str:
     """What is wrong with a value, and the mend."""
     expected = _EXPECTED.get(error["type"])
-    if expected == "a number" and "thresholds" in error["loc"]:
+    if expected == "a number" and not {"thresholds", "tenant_thresholds"}.isdisjoint(error["loc"]):
         expected = "a number from 0 to 1, or a budget such as {budget: 0.01}"
     if error["type"] == "extra_forbidden":
         return "no such setting; remove it or correct its name"
@@ -607,19 +619,27 @@ class Levels(NamedTuple):
         return {"watch": self.watch / UNITS, "alert": self.alert / UNITS, "revoke": self.revoke / UNITS}
 
 
-def levels(policy: Policy, threshold: Callable[[float], int]) -> Levels:
-    """The policy's thresholds as numbers; `threshold` maps a false-positive budget to one (the manifest)."""
+def levels(policy: Policy, threshold: Callable[[float], int], tenant: str | None = None) -> Levels:
+    """The policy's thresholds as numbers; `threshold` maps a false-positive budget to one (the manifest).
+
+    With a `tenant` those of its own, where it has some.
+    """
+    own = policy.tenant_thresholds.get(tenant) if tenant is not None else None
 
     def number(level: Threshold) -> int:
         """The level in units of 0.0001."""
         return threshold(level.budget) if isinstance(level, FalsePositiveBudget) else round(level * 10_000)
 
-    table = policy.thresholds
+    table, section = (
+        (own, f"tenant_thresholds.{printable(str(tenant))}")
+        if own is not None
+        else (policy.thresholds, "thresholds")
+    )
     numbers = Levels(number(table.watch), number(table.alert), number(table.revoke))
     if not numbers.watch <= numbers.alert <= numbers.revoke:
         raise ConfigError(
             f"policy {policy.name}: thresholds must rise from watch to alert to revoke, but are "
             f"{numbers.watch / 10_000:.4f}, {numbers.alert / 10_000:.4f}, {numbers.revoke / 10_000:.4f} with this model; "
-            "mend the section `thresholds`"
+            f"mend the section `{section}`"
         )
     return numbers

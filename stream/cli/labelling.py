@@ -195,9 +195,10 @@ def _seen(files: list[Path], tools: Path | None, labels: list[Path] | None, mode
     for row in CallRows(bootstrap.judge(configured)).of(records):
         rows.setdefault((row.tenant, row.session_id), []).append(row)
     release = bootstrap.release(configured)
-    threshold = release.levels.alert / UNITS
     judged = {
-        key: queue.judged(key, rows[key], threshold, labelled=key in words.labels)
+        key: queue.judged(
+            key, rows[key], release.levels_of(key[0]).alert / UNITS, labelled=key in words.labels
+        )
         for key in sessions
         if key in rows
     }

@@ -273,6 +273,25 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="New directory of the release.")],
     model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
+    promise: Annotated[
+        str | None,
+        typer.Option(help="Keep false alerts to this share of honest sessions, expected, as 0.01."),
+    ] = None,
+    alerts_a_day: Annotated[
+        str | None, typer.Option(help="In place of --promise: so many false alerts a day and tenant.")
+    ] = None,
+    hijacked_at_most: Annotated[
+        str | None,
+        typer.Option(help="Share of the sessions that is hijacked at most, of a promise (default: 0.05)."),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="What makes sessions one task of a promise: intent (default), agent or session."),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labels: sessions known to be hijacked are left out of a promise (repeatable)."),
+    ] = None,
 ) -> None:
     """Fit thresholds, and quieten signals, by what an ecosystem's own sessions show, unlabelled; write them as a release.
 
@@ -281,10 +300,15 @@ def calibrate(
     down (under 1 %: 230 sessions or more), and never below that of five times its budget. Give the policy that has the
     budgets each time: a level given as a number stays. A signal that alone alerts more sessions than the alert's budget
     is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
+
+    With --promise or --alerts-a-day, alert is the lowest threshold for which few false alerts are guaranteed, by tenant where it
+    has enough tasks: docs/promise.md says what is supposed, and when it does not hold.
     """
+    from stream.cli import promising
     from stream.offline import lines
 
     lines.check(decisions, lines.is_json, "JSON")
+    asked = promising.asked(promise, alerts_a_day, hijacked_at_most, tasks, labels)
     from models.release import registry
     from stream.bootstrap import make_release
     from stream.cli.documents import documents
@@ -296,13 +320,17 @@ def calibrate(
     loaded = registry.load(source)
     text, name = read_policy(policy or configured.policy_path)
     release = make_release(loaded, parse_policy(text, name))
-    rows = (
+    rows = [
         (f"{file}, line {number}", row)
         for file in decisions
         for number, row in documents(file, "agent.decisions.v1")
-    )
+    ]
     sample = calibration.maxima(rows, release.name)
     calibration.enough(sample, release.name)
+    if asked is not None:
+        seen = promising.seen(rows, release.name, labels)
+        promising.write(asked, seen, sample, promising.Source(loaded, source, release, text, name), out)
+        return
     levels = calibration.fit_levels(release.policy, loaded, list(sample.highest.values()))
     after = calibration.levels_after(levels, release.policy, loaded)
     signals = signal_rates.rates(sample.heard, sample.highest, after["alert"], release.policy)

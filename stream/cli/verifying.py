@@ -236,7 +236,9 @@ def policy(
     text, name = read_policy(file if file is not None else configured.policy_path)
     try:
         loaded = parse_policy(text, name)
-        levels(loaded, registry.load(configured.model_dir).threshold)
+        model = registry.load(configured.model_dir)
+        for tenant in (None, *loaded.tenant_thresholds):
+            levels(loaded, model.threshold, tenant)
     except ConfigError as error:
         typer.echo(str(error))
         raise typer.Exit(FINDINGS) from None
@@ -280,16 +282,32 @@ def release(
         Path | None, typer.Argument(help="A model directory (default: the bundled one).")
     ] = None,
 ) -> None:
-    """Check the bytes of a model and of its readers against their manifests and this version; exit 5 when it cannot be used."""
+    """Check the bytes of a model and of its readers against their manifests and this version; exit 5 when it cannot be used.
+
+    Says what it promises of false alerts, and on what suppositions; exit 1 when its policy alerts more than that.
+    """
     from models.release import readers, registry
     from stream.bootstrap import release_digest
+    from stream.offline import promise
     from stream.policy import load_policy
 
     model = registry.load(directory)
     readers.load_beside(directory)
     typer.echo(f"usable, {model.name}, digest {model.digest}")
+    rules = None
     if directory is not None and (file := directory / "policy.yaml").exists():
-        typer.echo(f"release {release_digest(directory, load_policy(file))}")
+        rules = load_policy(file)
+        typer.echo(f"release {release_digest(directory, rules)}")
+    promised = promise.read(model.manifest)
+    if promised is None:
+        return
+    for line in promise.told(promised):
+        typer.echo(line)
+    faults = promise.broken(promised, rules, model.threshold) if rules is not None else []
+    for fault in faults:
+        say(f"the promise is not kept: {fault}")
+    if faults:
+        raise typer.Exit(FINDINGS)
 
 
 @app.command()

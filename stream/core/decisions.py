@@ -107,7 +107,7 @@ class Decisions:
         place between the two halves of the record.
         """
         session, event, release = call.session, call.event, call.release
-        ruling, level, policy = judgement.ruling, release.levels, release.policy
+        ruling, level, policy = judgement.ruling, release.levels_of(session.tenant), release.policy
         score = judgement.score
         case_id = case_id_of(session.tenant, session.root, session.session)
         used, attested = event.credential, attested_by(session.identity)
@@ -226,7 +226,7 @@ def _would_pass(call: Call, judgement: Judgement) -> str:
     told = words.would_pass(
         judgement.ruling,
         judgement.score,
-        release.levels,
+        release.levels_of(call.session.tenant),
         release.policy,
         judgement.speaking,
         judgement.marks,
@@ -237,7 +237,7 @@ def _would_pass(call: Call, judgement: Judgement) -> str:
 
 def _judge(call: Call, score: int, reading: Reading | None) -> Judgement:
     session, release, dossier = call.session, call.release, call.session.dossier
-    policy, level = release.policy, release.levels
+    policy, level = release.policy, release.levels_of(session.tenant)
     # What a policy in shadow revoked and denied alone is nothing that happened to the agent.
     revoked = is_revoked(session, policy)
     told = dossier.told_denied if policy.enforces(session.tenant, session.agent) else 0

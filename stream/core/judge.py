@@ -181,7 +181,8 @@ def _read(calls: Sequence[Call], scores: list[int]) -> list[Reading | None]:
         said = reader.read(pages)
         joined = joint.scores(np.array([scores[n] for n, _ in chosen]), np.array(said)).tolist()
         for (n, _), page, log_odds, score in zip(chosen, pages, said, joined, strict=True):
-            told = score >= min(release.levels.alert, release.levels.revoke)
+            levels = release.levels_of(calls[n].session.tenant)
+            told = score >= min(levels.alert, levels.revoke)
             moves = _moves(reader, page, log_odds) if told else [None] * len(page.sources)
             readings[n] = Reading(scores[n], log_odds, page.sources, moves)
             scores[n] = score

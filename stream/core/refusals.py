@@ -69,7 +69,7 @@ def answer(item: Refused, policy_name: PolicyNames) -> Output:
         "shares": [],
         "standing": standing,
         "tenant": item.tenant,
-        "thresholds": item.release.levels.as_scores(),
+        "thresholds": item.release.levels_of(item.tenant).as_scores(),
         "time": rfc3339(time_ms),
         "tool": named.tool,
         "verdict": "abstain",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +40,12 @@ class Release(NamedTuple):
     levels: Levels
     joint: Joint | None = None
     """How a reader's word is joined with the model's; None: no call is read."""
+    tenants: Mapping[str, Levels] = MappingProxyType({})
+    """Levels of tenants that have some of their own."""
+
+    def levels_of(self, tenant: str) -> Levels:
+        """The levels that calls of a tenant are held against."""
+        return self.tenants.get(tenant, self.levels)
 
 
 class Releases(dict[str, Release]):

@@ -13,6 +13,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,7 +183,21 @@ def _ceiling(model: registry.Model, budget: float, before: int) -> int:
     return max(before, model.threshold(max(budget / 10, measured[0])))
 
 
-def write(text: str, name: str, model: registry.Model, source: Path, out: Path) -> str:
+def bounds(model: registry.Model, alpha: Fraction) -> tuple[int, int]:
+    """The lowest and the highest threshold that a sample may lead to for a budget: those of five times and of a tenth of it."""
+    measured = sorted(float(name) for name in model.manifest["thresholds"])
+    least = model.threshold(max(5 * float(alpha), measured[0]))
+    return least, max(least, _ceiling(model, float(alpha), 0))
+
+
+def write(
+    text: str,
+    name: str,
+    model: registry.Model,
+    source: Path,
+    out: Path,
+    promise: Mapping[str, Any] | None = None,
+) -> str:
     """Write the release into the new directory `out`; its digest, as an activation names it.
 
     Parameters
@@ -190,6 +205,7 @@ def write(text: str, name: str, model: registry.Model, source: Path, out: Path) 
     text : the calibrated policy
     name : of the policy, for errors
     source : directory that the model was read from
+    promise : what its manifest says of false alerts; one that the model came with holds no more
 
     Raises
     ------
@@ -207,6 +223,9 @@ def write(text: str, name: str, model: registry.Model, source: Path, out: Path) 
     for file_name in read_list(readers).files():
         shutil.copyfile(readers / file_name, out / file_name)
     (out / "policy.yaml").write_text(text)
+    if promise is not None or "promise" in model.manifest:
+        kept = {key: value for key, value in model.manifest.items() if key != "promise"}
+        registry.write_manifest(out, kept | ({"promise": promise} if promise is not None else {}))
     return release_digest(out, policy)
 
 
@@ -233,6 +252,29 @@ def with_values(policy_text: str, section: str, values: Mapping[str, str]) -> st
         if name in values:
             policy_text = policy_text[:start] + values[name] + policy_text[end:]
     return policy_text
+
+
+def with_tenants(policy_text: str, tenants: Mapping[str, Mapping[str, str]]) -> str:
+    """`policy_text` with these thresholds of tenants in place of those that it has, at its end; the rest as it stands.
+
+    >>> with_tenants("tenant_thresholds:\n  a: {alert: 1}\nname: p\n", {"b": {"alert": "0.5000"}})
+    'name: p\ntenant_thresholds:\n  "b": {alert: 0.5000}\n'
+    """
+    root = yaml.compose(policy_text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    for key, value in root.value:
+        if key.value == "tenant_thresholds":
+            end = policy_text.find("\n", _end(value))
+            policy_text = policy_text[: key.start_mark.index] + (policy_text[end + 1 :] if end >= 0 else "")
+    rows = [
+        f"  {_quoted(tenant)}: {{{', '.join(f'{level}: {at}' for level, at in of.items())}}}\n"
+        for tenant, of in tenants.items()
+    ]
+    return policy_text.rstrip("\n") + "\n" + "".join(["tenant_thresholds:\n", *rows] if rows else [])
+
+
+def _quoted(name: str) -> str:
+    return str(yaml.safe_dump(name, default_style='"', width=math.inf)).strip()
 
 
 def _end(node: yaml.Node) -> int:

@@ -23,6 +23,7 @@ from models.errors import ConfigError, FeaturesMismatch, InputError
 from models.evidence.features.registry import FEATURES, FEATURES_VERSION
 from stream.events import CORE
 from stream.offline.call_rows import Row
+from stream.offline.drift import Chunk
 
 GROUP = 8192
 """Rows that are held and written at once, so that memory stays the same however many there are."""
@@ -173,9 +174,14 @@ def read(path: Path) -> pa.Table:
 
 
 def _read(file: Path) -> pa.Table:
+    _check(file)
+    return pq.read_table(file, partitioning=None)
+
+
+def _check(file: Path) -> None:
+    """Refuse what is no file of ours, or has other features."""
     try:
-        found = pq.read_table(file, partitioning=None)
-        about = json.loads((found.schema.metadata or {})[KEY])
+        about = json.loads((pq.read_schema(file).metadata or {})[KEY])
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
         raise InputError(
             f"{file} is no file of rows ({type(error).__name__}); write it with `driftline features`"
@@ -185,7 +191,23 @@ def _read(file: Path) -> pa.Table:
             f"{file} has features of version {about['features_version']} by core {about['core']}, this program computes"
             f" version {FEATURES_VERSION}; write it anew from its topic with `driftline features`"
         )
-    return found
+
+
+READ = ("tenant", "session_id", "time", "tool", "release", "whole", "score", "verdict", "families", "signals", "marks")  # fmt: skip
+"""The columns of a `groups` batch."""
+
+
+def groups(path: Path) -> Iterator[Chunk]:
+    """The rows of a file, or of all files of a folder, some thousand at a time; raises as `read` does."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no *.parquet; write some with `driftline features`")
+    for file in files:
+        _check(file)
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(GROUP, columns=[*READ, *FEATURES]):
+                table = pa.Table.from_batches([batch])
+                yield Chunk({name: table[name].to_pylist() for name in READ}, matrix(table))
 
 
 def matrix(rows: pa.Table) -> npt.NDArray[np.float64]:

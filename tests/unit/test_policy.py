@@ -91,7 +91,7 @@ def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 124)],
+    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 128)],
 )
 def test_what_stands_twice_is_refused_and_not_lost(text: str, line: int) -> None:
     with pytest.raises(ConfigError, match=rf"line {line}: .* already; make one of the two"):
