@@ -21,6 +21,7 @@ from models.errors import BrokerError, DriftlineError
 from stream.events import (
     ALERTS,
     CASES,
+    CORE,
     DECISIONS,
     ENDS,
     FEEDBACK,
@@ -56,7 +57,6 @@ def run(
     judge: Judging | None,
     actor: Acting | None,
     announce: Callable[[str], None] = log.info,
-    identity: Identity | None = None,
     at: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run the stages given until SIGTERM, SIGINT or a failure; gives the exit code.
@@ -68,8 +68,6 @@ def run(
         What each stage runs; None leaves that stage out.
     announce : callable
         Takes one line for the operator.
-    identity : Identity
-        What runs, for the metrics; None says nothing of it.
     at : callable
         Called at each of `stream.shell.stage.POINTS`; tests break the worker there.
 
@@ -85,7 +83,7 @@ def run(
     asyncio.set_event_loop(loop)
     try:
         worker = _Worker(settings, counts, announce, at)
-        worker.measures.identify(identity or Identity())
+        worker.measures.identify(frozenset({Identity(CORE)}))
         return loop.run_until_complete(worker.run(judge, actor))
     finally:
         asyncio.set_event_loop(None)

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
-from stream.events import Record
+from stream.core.releases import InUse
+from stream.events import CORE, Record
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
+from stream.shell.metrics import Identity
 from stream.shell.recovery import read_states, restored, state_place
 from stream.shell.stage import Stage, StageContext, all_of, confirmed
 from stream.shell.transport import Assignment, Place, send
@@ -37,6 +39,9 @@ class Judging(Protocol):
 
     def next_deadline(self, partition: Partition) -> int | None:
         """Partition clock, in ms since 1970, at which the partition next owes an end."""
+
+    def in_use(self, partition: Partition) -> InUse:
+        """What sessions of the partition begin under now."""
 
 
 @dataclass
@@ -64,6 +69,9 @@ class JudgeStage(Stage):
         self.judge = judge
         self.held: dict[Place, _Held] = {}
         self._warned: set[tuple[str, str, str]] = set()
+        self._told: dict[
+            Place, str
+        ] = {}  # the digest that was last said of each partition; none of those that were never activated
         self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -254,3 +262,22 @@ class JudgeStage(Stage):
         for place, held in self.held.items():
             self.measures.states.labels(*place).set(len(held.partition.states))
             self.measures.state_bytes.labels(*place).set(held.size)
+        self._identify()
+
+    def _identify(self) -> None:
+        """Say what sessions begin under, by partition in the log where it changed, as a set in the metrics."""
+        running = set()
+        for place, held in self.held.items():
+            digest, release, policy = self.judge.in_use(held.partition)
+            running.add(Identity(CORE, release, policy))
+            if digest != self._told.get(place, ""):
+                self._told[place] = digest
+                what = digest or "that workers begin with"
+                log.info(
+                    "%s[%d]: sessions begin under release %s: model %s, policy %s",
+                    *place,
+                    what,
+                    release,
+                    policy,
+                )
+        self.measures.identify(frozenset(running or {Identity(CORE)}))
