@@ -19,7 +19,7 @@ from stream.core.partition import Partition
 from stream.core.references import SecretReference
 from stream.core.releases import InUse
 from stream.events import CORE, Record
-from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
+from stream.shell.checkpoints import Checkpointer, Owner, Recovered, Shelf, StateRecord, forgotten
 from stream.shell.metrics import Identity
 from stream.shell.recovery import read_states, restored, state_place
 from stream.shell.stage import Stage, StageContext, all_of, confirmed
@@ -63,6 +63,7 @@ class JudgeStage(Stage):
     """Events in, decisions and cases out; owns the partitions' states."""
 
     name = "judge"
+    shelf = Shelf()
 
     def __init__(self, context: StageContext, judge: Judging) -> None:
         super().__init__(context, list(context.settings.input_topics))
@@ -150,7 +151,7 @@ class JudgeStage(Stage):
         return {place: self.held[place].partition.offset + 1 for place in places}
 
     async def _recover(self, places: Sequence[Place], generation: int) -> None:
-        stored = await read_states(self.settings, places)
+        stored = await read_states(self.settings, places, self.shelf)
         for place in places:
             recovered, partition = await asyncio.to_thread(
                 restored, place, stored.pop(place), self.settings.partitions
@@ -182,7 +183,7 @@ class JudgeStage(Stage):
             held.partition.offset,
         )
         await all_of(held.unconfirmed)
-        (records,) = (await read_states(self.settings, [place])).values()
+        (records,) = (await read_states(self.settings, [place], self.shelf)).values()
         self._hold(place, forgotten(records), Partition.empty(self.settings.partitions), held.generation)
 
     async def _checkpoint(self, place: Place, held: _Held) -> None:
@@ -207,8 +208,8 @@ class JudgeStage(Stage):
             self.measures.checkpoints.inc()
 
     async def _store(self, place: Place, records: Sequence[StateRecord]) -> None:
-        topic, number = state_place(self.settings, place)
-        rows = ((topic, number, item.key, item.value, item.headers) for item in records)
+        topic, number = state_place(self.settings, place, self.shelf)
+        rows = ((topic, number, item.key, item.value, item.headers) for item in map(self.shelf.put, records))
         await confirmed(await send(self.app, rows))
 
     async def store_regularly(self) -> None:

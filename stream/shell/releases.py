@@ -217,15 +217,15 @@ def next_epoch(before: Alias | None) -> int:
 def publish(settings: Settings, place: Place, manifest: Mapping[str, Any], key: Any) -> None:
     """Register a release; raises `BrokerError` where no broker confirms it."""
     record = registrations.record_of(place, manifest, settings.issuer, key)
-    with _producer(settings) as producer:
-        _confirmed(producer.send(settings.topic(RELEASES), key=place.digest.encode(), value=_bytes(record)))
+    with writing(settings) as producer:
+        confirmed(producer.send(settings.topic(RELEASES), key=place.digest.encode(), value=_bytes(record)))
 
 
 def name(settings: Settings, alias: Alias, key: Any) -> None:
     """Say what an alias means from now on; raises as `publish`."""
     record = registrations.alias_record_of(alias, settings.issuer, key)
-    with _producer(settings) as producer:
-        _confirmed(
+    with writing(settings) as producer:
+        confirmed(
             producer.send(settings.topic(RELEASES), key=f"@{alias.alias}".encode(), value=_bytes(record))
         )
 
@@ -245,7 +245,7 @@ class Sent(NamedTuple):
 def partitions_of(settings: Settings) -> list[tuple[str, int]]:
     """Every partition that events come in, by topic; raises `BrokerError` where a topic is missing."""
     found: list[tuple[str, int]] = []
-    with _producer(settings) as producer:
+    with writing(settings) as producer:
         for base in settings.input_topics:
             topic = settings.topic(base)
             known = sorted(producer.partitions_for(topic) or ())
@@ -262,11 +262,11 @@ def activate(
 ) -> list[Sent]:
     """Put an activation into each of these partitions; raises `BrokerError` where no broker confirms it."""
     sent: list[Sent] = []
-    with _producer(settings) as producer:
+    with writing(settings) as producer:
         for topic, partition in places:
             token = activations.sign(Activation(topic, partition, epoch, digest, scope), settings.issuer, key)
             value = dumps({"type": "release.activated", "token": token})
-            stored = _confirmed(producer.send(topic, value=value, partition=partition))
+            stored = confirmed(producer.send(topic, value=value, partition=partition))
             sent.append(Sent(topic, partition, stored.offset))
     return sent
 
@@ -306,13 +306,14 @@ def taken(settings: Settings, sent: list[Sent], within_s: float) -> list[Sent]:
 
 
 @contextmanager
-def _producer(settings: Settings) -> Iterator[Any]:
+def writing(settings: Settings, client: str = "driftline-release") -> Iterator[Any]:
+    """A producer that waits for every copy; `BrokerError` where no broker answers."""
     from kafka import KafkaProducer
     from kafka.errors import KafkaError
 
     wire.install()
     try:
-        producer = KafkaProducer(**settings.kafka(), acks="all", client_id="driftline-release")
+        producer = KafkaProducer(**settings.kafka(), acks="all", client_id=client)
     except (KafkaError, OSError) as error:
         raise refused(settings, error) from error
     try:
@@ -321,7 +322,8 @@ def _producer(settings: Settings) -> Iterator[Any]:
         producer.close(5)
 
 
-def _confirmed(future: Any) -> Any:
+def confirmed(future: Any) -> Any:
+    """What the broker says of a record once it has it; `BrokerError` where it refuses it."""
     from kafka.errors import KafkaError
 
     try:
