@@ -1,7 +1,7 @@
 FROM python:3.11-slim-bookworm
 
 RUN useradd --uid 10001 --create-home driftline \
- && install --directory --owner driftline --group driftline /var/lib/driftline /run/driftline
+ && install --directory --owner driftline --group driftline /var/lib/driftline /run/driftline /run/activator /releases
 
 WORKDIR /src
 COPY pyproject.toml README.md constraints.txt ./

@@ -106,12 +106,13 @@ def checkpoint(
 
 def take_over(settings: Settings) -> dict[str, float]:
     """What a new owner of partition 0 does, timed; to be run in a process of its own."""
+    from stream.shell.checkpoints import Shelf
     from stream.shell.recovery import read_states
 
     _judge = bootstrap.judge(settings, mode="enforce")  # what a worker holds besides
     began, cpu = time.monotonic(), time.process_time()
     place = settings.topic(EVENTS), 0
-    records = asyncio.run(read_states(settings, [place]))[place]
+    records = asyncio.run(read_states(settings, [place], Shelf()))[place]
     read = time.monotonic()
     recovered = fold(records)
     folded = time.monotonic()

@@ -656,6 +656,51 @@ class ReleaseAlias(Outbound):
     token: str
 
 
+# --------------------------------------------------------------------------- agent.challenges.v1
+
+
+class WouldBe(Outbound):
+    """What a challenger would have decided of a call, by the same log as the champion. It acts on nothing.
+
+    Attributes
+    ----------
+    challenger
+        The name that it runs under.
+    challenge_id
+        The id that its decision would have had.
+    release_digest
+        What an activation of its release would name.
+    event_id, arguments_digest
+        With tenant and session what tells which decision of the champion is on the same call.
+    standing
+        Of the session, as the challenger sees it.
+    """
+
+    schema_version: Literal[1] = 1
+    challenge_id: str
+    challenger: str
+    release_digest: str
+    tenant: str
+    root_session_id: str
+    session_id: str
+    event_id: str
+    call_id: str
+    call_seq: int
+    arguments_digest: str
+    time: str
+    agent: str | None
+    tool: str
+    verdict: Verdict
+    score: float
+    standing: Standing
+    families: list[Family]
+    explanation: Annotated[str, Field(max_length=1200)]
+    marks: list[str]
+    release: str
+    policy: str
+    core: str
+
+
 # ---------------------- agent.revocations.v1, agent.risk.v1 and agent.ends.v1: what the tokens hold
 
 

@@ -94,6 +94,22 @@ def judge(
     return judge_with(settings, bundled, jwks=jwks, more=more, find=find)
 
 
+def challenger(settings: Settings, folder: Path) -> Judge:
+    """A judge of all sessions by the release in `folder`, whatever the log activates: as if workers had begun with it.
+
+    Raises
+    ------
+    ArtefactError, ConfigError
+        The release cannot be used.
+    """
+    keys = settings.activation_jwks
+    jwks = (
+        _read_jwks(keys, "DRIFTLINE_ACTIVATION_JWKS", "may activate releases") if keys is not None else None
+    )
+    made = _in_folder(folder, None)
+    return judge_with(settings, made, jwks=jwks, find=lambda _: made)
+
+
 def _read_jwks(path: Path, variable: str, whose: str) -> dict[str, Any]:
     """A JWK set that a variable names, checked here so that the error names the file."""
     name = f"{variable} {path}, the public keys of those who {whose}"

@@ -35,6 +35,7 @@ QUARANTINE, RELEASES = "agent.quarantine.v1", "agent.releases.v1"
 OUTCOMES, FEEDBACK = "agent.outcomes.v1", "agent.feedback.v1"
 HELD: Final = "agent.held.v1"
 STREAMS: Final = "agent.streams.v1"
+CHALLENGES: Final = "agent.challenges.v1"
 
 PACKAGE = "0.1.0"
 """Version of the package, as findings name the product: a constant, since nothing of the machine shapes an output."""

@@ -12,8 +12,8 @@ from models.contracts import ReleaseAlias, ReleaseRecord
 from stream import jose
 
 RELEASE_TYPE, ALIAS_TYPE = "driftline-release+jwt", "driftline-release-alias+jwt"
-CHAMPION = "champion"
-"""The alias of the release that was promoted last."""
+CHAMPION, CHALLENGER = "champion", "challenger"
+"""The alias of the release that was promoted last, and the usual one of what may be."""
 MAX_PREVIOUS = 16
 """Champions before this one that an alias remembers."""
 BUNDLED = ""

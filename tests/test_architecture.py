@@ -22,6 +22,7 @@ SHELL = {
     "send.py",
     "case_feedback.py",
     "advise.py",
+    "challenging.py",
     "demo.py",
     "outputs.py",
     "tokens.py",

@@ -17,6 +17,7 @@ from stream.cli import (
     assisting,
     auditing,
     bridging,
+    challenging,
     consoling,
     covering,
     drifting,
@@ -114,6 +115,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(labelling.app, name="labels")
 app.add_typer(gating.app, name="gate")
 app.add_typer(releasing.app, name="release")
+app.add_typer(challenging.app, name="challengers")
 app.add_typer(verifying.app, name="verify")
 
 

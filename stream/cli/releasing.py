@@ -65,7 +65,7 @@ def publish(
     from stream.shell import releases
 
     signing = signing_key(key)
-    configured = _trusting(settings(bootstrap=bootstrap, prefix=prefix))
+    configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
     if not (folder / "policy.yaml").is_file():
         raise InputError(f"{folder} has no policy.yaml; copy the policy there that the model is to judge by")
     made = candidate(configured, folder)
@@ -116,9 +116,9 @@ def promote(
         raise ConfigError(f"--scope is {scope!r}; expected new or open")
     if force is not None and not force.strip():
         raise ConfigError("--force wants a reason, for the record")
-    configured = _trusting(settings(bootstrap=bootstrap, prefix=prefix))
+    configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
     known = releases.registry(configured)
-    digest = _digest(known, which)
+    digest = digest_named(known, which)
     champion = known.aliases.get(CHAMPION)
     found = _compared(configured, champion, digest)
     show_gates(found)
@@ -145,7 +145,7 @@ def rollback(
     from stream.shell import releases
 
     signing, name = signing_key(key), checked_name(by)
-    configured = _trusting(settings(bootstrap=bootstrap, prefix=prefix))
+    configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
     known = releases.registry(configured)
     champion = known.aliases.get(CHAMPION)
     if champion is None or not champion.previous:
@@ -162,7 +162,7 @@ def list_(as_json: AsJson = False, bootstrap: Bootstrap = None, prefix: Prefix =
     from stream.events import dumps
     from stream.shell import releases
 
-    configured = _trusting(settings(bootstrap=bootstrap, prefix=prefix))
+    configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
     known = releases.registry(configured)
     if as_json:
         document = {
@@ -175,7 +175,7 @@ def list_(as_json: AsJson = False, bootstrap: Bootstrap = None, prefix: Prefix =
     _show(known)
 
 
-def _trusting(configured: Settings) -> Settings:
+def trusting(configured: Settings) -> Settings:
     if configured.activation_jwks is None:
         raise ConfigError(
             "nobody is trusted to activate releases; set DRIFTLINE_ACTIVATION_JWKS to their public keys, here and for the workers"
@@ -183,7 +183,7 @@ def _trusting(configured: Settings) -> Settings:
     return configured
 
 
-def _digest(known: Registry, which: str) -> str:
+def digest_named(known: Registry, which: str) -> str:
     """The digest that a name, a digest or the beginning of one stands for."""
     if which.startswith("@"):
         alias = known.aliases.get(which[1:])

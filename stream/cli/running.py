@@ -99,22 +99,16 @@ def worker(
 def _work(configured: Settings, stage: str, mode: str | None, *, verbose: bool) -> NoReturn:
     """Run the stages until they stop; ends the process."""
     from stream import bootstrap as composition
-    from stream.events import CORE
     from stream.shell import releases
     from stream.shell.app import run
-    from stream.shell.metrics import Identity
 
-    voice = _voice(configured, verbose=verbose)
+    voice = voice_of(configured, verbose=verbose)
     fetch = partial(releases.fetch, configured) if configured.activation_jwks is not None else None
     judge = composition.judge(configured, mode=mode, fetch=fetch) if stage in {"judge", "both"} else None
     actor = composition.actor(configured) if stage in {"act", "both"} else None
     announce(configured, judge, actor, voice)
-    identity = Identity(CORE)
-    if judge is not None:
-        bundled = judge.releases[""]
-        identity = Identity(CORE, bundled.name, f"{bundled.policy.name}@{bundled.policy.digest}")
     composition.spare_the_collector()
-    code = run(configured, judge=judge, actor=actor, announce=voice.say, identity=identity)
+    code = run(configured, judge=judge, actor=actor, announce=voice.say)
     # Threads of the Kafka client may wait for a broker that is gone; everything durable is done by now.
     sys.stderr.flush()
     sys.stdout.flush()
@@ -169,7 +163,7 @@ def advise(
     if not 0 < len(model) <= MAX_BY or not model.isprintable():
         raise ConfigError(f"--model is no name of at most {MAX_BY} printable characters")
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    voice = _voice(configured, verbose=False)
+    voice = voice_of(configured, verbose=False)
     signing = signing_key(key)
     tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
     keys = configured.declaration_jwks
@@ -197,7 +191,7 @@ class Voice(NamedTuple):
     warn: Speak
 
 
-def _voice(configured: Settings, *, verbose: bool) -> Voice:
+def voice_of(configured: Settings, *, verbose: bool) -> Voice:
     """Set up logging as the settings say; gives what speaks through it, and has said which settings are none."""
     import logging
     from importlib.metadata import version

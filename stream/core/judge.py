@@ -26,7 +26,7 @@ from stream.core.items import Call, Close, Item, Judged, Offered, Opined, Readin
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
 from stream.core.refusals import answer, undecided
-from stream.core.releases import PolicyNames, Release
+from stream.core.releases import InUse, PolicyNames, Release
 from stream.core.take import Take
 from stream.events import DECISIONS, Output, Record, refusal
 from stream.outbound.change import Receivers
@@ -124,6 +124,14 @@ class Judge:
             else:
                 cases.unjudged(item)
         return outputs, cases.changed
+
+    def in_use(self, partition: Partition) -> InUse:
+        """What sessions of `partition` begin under now; a release that this worker has yet to find is told by its digest."""
+        digest = partition.ledger.new_release
+        release = self.releases.get(digest)
+        if release is None:
+            return InUse(digest, digest[:12], "")
+        return InUse(digest, release.name, self.policy_name(release.policy))
 
     def next_deadline(self, partition: Partition) -> int | None:
         """Partition clock, in ms since 1970, at which `partition` next owes an end; None if it never does.

@@ -48,6 +48,14 @@ class Release(NamedTuple):
         return self.tenants.get(tenant, self.levels)
 
 
+class InUse(NamedTuple):
+    """Under what a partition's sessions begin: a digest, empty for what workers begin with, and what decisions call it and its policy."""
+
+    digest: str
+    release: str
+    policy: str
+
+
 class Releases(dict[str, Release]):
     """Releases by digest: those at hand from the start, and those that `find` brings when the log first names them.
 

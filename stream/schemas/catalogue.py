@@ -30,10 +30,12 @@ from models.contracts import (
     SessionEnded,
     ToolCalled,
     ToolReturned,
+    WouldBe,
 )
 from stream.events import (
     ALERTS,
     CASES,
+    CHALLENGES,
     DECISIONS,
     ENDS,
     EVENTS,
@@ -170,4 +172,5 @@ CONTRACTS: tuple[Contract, ...] = (
         headers=QuarantineHeaders,
     ),
     Contract(RELEASES, "Releases of model and policy", ("receive",), (ReleaseRecord, ReleaseAlias)),
+    Contract(CHALLENGES, "What challengers would have decided", ("send",), (WouldBe,)),
 )

@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from stream.events import (
     ALERTS,
     CASES,
+    CHALLENGES,
     DECISIONS,
     ENDS,
     FEEDBACK,
@@ -28,7 +29,7 @@ from stream.events import (
     STREAMS,
 )
 from stream.settings import Settings
-from stream.shell.checkpoints import state_topic
+from stream.shell.checkpoints import CHALLENGER_STATE_TOPIC, state_topic
 from stream.shell.topic_table import topic_table
 
 Resource = Literal["topic", "group"]
@@ -45,6 +46,7 @@ ROLES: Mapping[str, str] = {
     "advise": "asks a model for second opinions, where DRIFTLINE_OPINION_JWKS trusts any; writes as a producer does",
     "console": "`driftline console --feedback-key`, where it is named: reads as the SOC does, and writes what analysts say of cases",
     "release": "`driftline release`, where DRIFTLINE_ACTIVATION_JWKS trusts any: registers releases and activates them, as a producer writes",
+    "challenger": "`driftline challengers`, where it is named: says what another release would have decided, and compares; writes nothing that acts",
     "operator": "runs `driftline topics create` and `check`",
 }
 """Roles apart from the producers: those have one for each input topic, called as the topic's base name."""
@@ -71,7 +73,7 @@ def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> lis
     principals : mapping of str to str
         Kafka principal (``User:name``) of a role of `ROLES`, of one producer by the base name of its topic,
         or of every event topic's producer (``producer``). Who is not named is ``User:driftline-<role>``, but a
-        console that writes has rights only where it is named; the producer of a topic bound to a tenant ``User:driftline-producer-<tenant>``.
+        console that writes and a challenger have rights only where they are named; the producer of a topic bound to a tenant ``User:driftline-producer-<tenant>``.
 
     Raises
     ------
@@ -186,6 +188,20 @@ def _rights(settings: Settings, principals: Mapping[str, str], named: Collection
         for base in settings.input_topics:
             yield topic("release", base, "write", "activations, signed")
         yield group("release", "judge", "to see that an activation was taken; it never joins")
+    if "challenger" in named:
+        for base in settings.input_topics:
+            state = state_topic(base, CHALLENGER_STATE_TOPIC)
+            yield topic("challenger", base, "read", "the events")
+            yield topic("challenger", state, "read", "recovery")
+            yield topic("challenger", state, "write", "checkpoints")
+        yield topic("challenger", RELEASES, "read", "where its release is")
+        yield topic("challenger", CHALLENGES, "read", "to compare")
+        yield topic("challenger", CHALLENGES, "write", "one for each call")
+        yield topic("challenger", DECISIONS, "read", "to compare: the champion's")
+        yield topic("challenger", FEEDBACK, "read", "to compare: what analysts said")
+        yield group(
+            "challenger", "challenger-challenger-judge", "its consumer group; another name has another"
+        )
     if "console" in named:
         yield topic("console", ALERTS, "read", "the cases")
         yield topic("console", HELD, "read", "revocations that are held")

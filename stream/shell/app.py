@@ -21,6 +21,8 @@ from models.errors import BrokerError, DriftlineError
 from stream.events import (
     ALERTS,
     CASES,
+    CHALLENGES,
+    CORE,
     DECISIONS,
     ENDS,
     FEEDBACK,
@@ -32,7 +34,8 @@ from stream.events import (
 )
 from stream.settings import Settings
 from stream.shell.act_stage import Acting, ActStage
-from stream.shell.checkpoints import state_topic
+from stream.shell.challenge_stage import SHELF, Challenger, ChallengeStage
+from stream.shell.checkpoints import Shelf
 from stream.shell.connection import rights_hint
 from stream.shell.health import HealthServer
 from stream.shell.judge_stage import JudgeStage, Judging
@@ -55,8 +58,8 @@ def run(
     *,
     judge: Judging | None,
     actor: Acting | None,
+    challenger: Challenger | None = None,
     announce: Callable[[str], None] = log.info,
-    identity: Identity | None = None,
     at: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Run the stages given until SIGTERM, SIGINT or a failure; gives the exit code.
@@ -66,10 +69,10 @@ def run(
     settings : Settings
     judge, actor
         What each stage runs; None leaves that stage out.
+    challenger : Challenger
+        Whose word `judge` is, when it only says what it would have decided.
     announce : callable
         Takes one line for the operator.
-    identity : Identity
-        What runs, for the metrics; None says nothing of it.
     at : callable
         Called at each of `stream.shell.stage.POINTS`; tests break the worker there.
 
@@ -80,13 +83,13 @@ def run(
     ConfigError
         Metrics cannot listen where they should.
     """
-    counts = _checked_counts(settings)
+    counts = _checked_counts(settings, challenger)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         worker = _Worker(settings, counts, announce, at)
-        worker.measures.identify(identity or Identity())
-        return loop.run_until_complete(worker.run(judge, actor))
+        worker.measures.identify(frozenset({Identity(CORE)}))
+        return loop.run_until_complete(worker.run(judge, actor, challenger))
     finally:
         asyncio.set_event_loop(None)
         _leave(loop)
@@ -105,11 +108,14 @@ def _leave(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _checked_counts(settings: Settings) -> dict[str, int]:
+def _checked_counts(settings: Settings, challenger: Challenger | None) -> dict[str, int]:
     """Partitions of every topic, by base name; `BrokerError` where one is missing or has a number that cannot work."""
     counts = partition_counts(settings)
-    states = [state_topic(base) for base in settings.input_topics]
+    shelf = SHELF if challenger is not None else Shelf()
+    states = [shelf.topic(base) for base in settings.input_topics]
     outputs = [CASES, DECISIONS, QUARANTINE, ALERTS, REVOCATIONS, RISK, ENDS, HELD, FEEDBACK, OUTCOMES]
+    if challenger is not None:
+        outputs = [CHALLENGES]
     missing = [
         settings.topic(base) for base in [*settings.input_topics, *states, *outputs] if base not in counts
     ]
@@ -157,13 +163,13 @@ class _Worker:
         self._failures.append(error)
         self._stop.set()
 
-    async def run(self, judge: Judging | None, actor: Acting | None) -> int:
+    async def run(self, judge: Judging | None, actor: Acting | None, challenger: Challenger | None) -> int:
         """Run the stages until a signal or a failure; gives the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         server = self._serve()
-        self._start(judge, actor)
+        self._start(judge, actor, challenger)
         await self._stop.wait()
         self.measures.ready.set(0)
         self.announce("stopping")
@@ -183,10 +189,15 @@ class _Worker:
         self.announce(f"metrics on http://{host}:{server.port}/metrics")
         return server
 
-    def _start(self, judge: Judging | None, actor: Acting | None) -> None:
+    def _start(self, judge: Judging | None, actor: Acting | None, challenger: Challenger | None) -> None:
         """Start the stages, and what watches over them."""
         if judge is not None:
-            self._stages.append(judging := JudgeStage(self._context, judge))
+            judging = (
+                JudgeStage(self._context, judge)
+                if challenger is None
+                else ChallengeStage(self._context, judge, challenger)
+            )
+            self._stages.append(judging)
             self._tasks.append(asyncio.create_task(judging.store_regularly()))
         if actor is not None:
             self._stages.append(acting := ActStage(self._context, actor))

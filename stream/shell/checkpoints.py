@@ -1,7 +1,8 @@
 """State made durable: how a partition's states lie in our compacted topic, and how they are read back.
 
 Each input topic has a state topic of its own with as many partitions; input partition p is kept in state partition p
-(`state_topic`), so that input topics come and go without touching one another's state. A record's key is
+(`state_topic`), so that input topics come and go without touching one another's state. Challengers share another one
+(`Shelf`). A record's key is
 ``<owner>/<slot>/<state key>``, its headers name the owner, the slot, and the input offset that the value belongs to.
 
 - An **owner** is one assignment of the partition to one worker, named by a rising epoch and a random part.
@@ -25,6 +26,8 @@ from stream.events import EVENTS
 
 STATE_TOPIC = "driftline.state.v1"
 """The state topic of the plain input topic; see `state_topic` for others."""
+CHALLENGER_STATE_TOPIC = "driftline.challengers.v1"
+"""The same of challengers."""
 LEDGER = "ledger"
 FORMAT = b"1"
 _EPOCH_DIGITS = 10
@@ -32,13 +35,38 @@ _EPOCH_DIGITS = 10
 Headers = tuple[tuple[str, bytes], ...]
 
 
-def state_topic(base: str) -> str:
-    """Base name of the topic that holds the state of the input topic `base`.
+def state_topic(base: str, plain: str = STATE_TOPIC) -> str:
+    """Base name of the topic that holds the state of the input topic `base`; `plain` is that of the plain input topic.
 
     >>> state_topic("agent.events.v1"), state_topic("acme.events.v1")
     ('driftline.state.v1', 'driftline.state.v1.acme.events.v1')
     """
-    return STATE_TOPIC if base == EVENTS else f"{STATE_TOPIC}.{base}"
+    return plain if base == EVENTS else f"{plain}.{base}"
+
+
+class Shelf(NamedTuple):
+    """Where the states of one judge lie: in which topic, and what its keys begin with there.
+
+    >>> Shelf(CHALLENGER_STATE_TOPIC, b"blue@1f2e:").topic("acme.events.v1")
+    'driftline.challengers.v1.acme.events.v1'
+    """
+
+    plain: str = STATE_TOPIC
+    mark: bytes = b""
+
+    def topic(self, base: str) -> str:
+        """Base name of the topic that holds the states of the input topic `base`."""
+        return state_topic(base, self.plain)
+
+    def put(self, record: StateRecord) -> StateRecord:
+        """`record` as it lies there."""
+        return record._replace(key=self.mark + record.key)
+
+    def take(self, record: StateRecord) -> StateRecord | None:
+        """A record from there as this judge wrote it; None for another's."""
+        if not record.key.startswith(self.mark):
+            return None
+        return record._replace(key=record.key[len(self.mark) :])
 
 
 class StateRecord(NamedTuple):

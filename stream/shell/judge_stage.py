@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
-from stream.events import Record
-from stream.shell.checkpoints import Checkpointer, Owner, Recovered, StateRecord, forgotten
+from stream.core.releases import InUse
+from stream.events import CORE, Record
+from stream.shell.checkpoints import Checkpointer, Owner, Recovered, Shelf, StateRecord, forgotten
+from stream.shell.metrics import Identity
 from stream.shell.recovery import read_states, restored, state_place
 from stream.shell.stage import Stage, StageContext, all_of, confirmed
 from stream.shell.transport import Assignment, Place, send
@@ -37,6 +39,9 @@ class Judging(Protocol):
 
     def next_deadline(self, partition: Partition) -> int | None:
         """Partition clock, in ms since 1970, at which the partition next owes an end."""
+
+    def in_use(self, partition: Partition) -> InUse:
+        """What sessions of the partition begin under now."""
 
 
 @dataclass
@@ -58,12 +63,16 @@ class JudgeStage(Stage):
     """Events in, decisions and cases out; owns the partitions' states."""
 
     name = "judge"
+    shelf = Shelf()
 
     def __init__(self, context: StageContext, judge: Judging) -> None:
         super().__init__(context, list(context.settings.input_topics))
         self.judge = judge
         self.held: dict[Place, _Held] = {}
         self._warned: set[tuple[str, str, str]] = set()
+        self._told: dict[
+            Place, str
+        ] = {}  # the digest that was last said of each partition; none of those that were never activated
         self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -142,7 +151,7 @@ class JudgeStage(Stage):
         return {place: self.held[place].partition.offset + 1 for place in places}
 
     async def _recover(self, places: Sequence[Place], generation: int) -> None:
-        stored = await read_states(self.settings, places)
+        stored = await read_states(self.settings, places, self.shelf)
         for place in places:
             recovered, partition = await asyncio.to_thread(
                 restored, place, stored.pop(place), self.settings.partitions
@@ -174,7 +183,7 @@ class JudgeStage(Stage):
             held.partition.offset,
         )
         await all_of(held.unconfirmed)
-        (records,) = (await read_states(self.settings, [place])).values()
+        (records,) = (await read_states(self.settings, [place], self.shelf)).values()
         self._hold(place, forgotten(records), Partition.empty(self.settings.partitions), held.generation)
 
     async def _checkpoint(self, place: Place, held: _Held) -> None:
@@ -199,8 +208,8 @@ class JudgeStage(Stage):
             self.measures.checkpoints.inc()
 
     async def _store(self, place: Place, records: Sequence[StateRecord]) -> None:
-        topic, number = state_place(self.settings, place)
-        rows = ((topic, number, item.key, item.value, item.headers) for item in records)
+        topic, number = state_place(self.settings, place, self.shelf)
+        rows = ((topic, number, item.key, item.value, item.headers) for item in map(self.shelf.put, records))
         await confirmed(await send(self.app, rows))
 
     async def store_regularly(self) -> None:
@@ -254,3 +263,22 @@ class JudgeStage(Stage):
         for place, held in self.held.items():
             self.measures.states.labels(*place).set(len(held.partition.states))
             self.measures.state_bytes.labels(*place).set(held.size)
+        self._identify()
+
+    def _identify(self) -> None:
+        """Say what sessions begin under, by partition in the log where it changed, as a set in the metrics."""
+        running = set()
+        for place, held in self.held.items():
+            digest, release, policy = self.judge.in_use(held.partition)
+            running.add(Identity(CORE, release, policy))
+            if digest != self._told.get(place, ""):
+                self._told[place] = digest
+                what = digest or "that workers begin with"
+                log.info(
+                    "%s[%d]: sessions begin under release %s: model %s, policy %s",
+                    *place,
+                    what,
+                    release,
+                    policy,
+                )
+        self.measures.identify(frozenset(running or {Identity(CORE)}))

@@ -61,9 +61,9 @@ class Latency:
 
 
 class Identity(NamedTuple):
-    """What runs: core, release and policy, by their names."""
+    """What runs: core, and the release and policy under which sessions begin, by their names; empty where nothing is judged."""
 
-    core: str = ""
+    core: str
     release: str = ""
     policy: str = ""
 
@@ -89,6 +89,7 @@ class Measures:
 
         names = ("version", "core", "release", "policy")
         self.build = gauge("build_info", "1; what runs, in its labels.", *names)
+        self._running: frozenset[Identity] = frozenset()
         self.ready = gauge("ready", "1 while every stage is joined and recovered and the broker answers.")
         self.records = counter("records", "Input records read, by stage.", "stage")
         text = "Decisions confirmed, repeats after a crash included."
@@ -149,9 +150,14 @@ class Measures:
         """Whether the worker is healthy and ready."""
         return self.healthy() and bool(self.registry.get_sample_value("driftline_ready"))
 
-    def identify(self, identity: Identity) -> None:
-        """Say what runs."""
-        self.build.labels(version("driftline"), *identity).set(1)
+    def identify(self, running: frozenset[Identity]) -> None:
+        """Say what runs from now on: several where partitions were given different releases."""
+        if running == self._running:
+            return
+        self._running = running
+        self.build.clear()
+        for identity in running:
+            self.build.labels(version("driftline"), *identity).set(1)
 
 
 def _verdict(output: Output) -> str:

@@ -10,20 +10,22 @@ from aiokafka import TopicPartition
 from models.errors import StateError
 from stream.core.partition import Partition
 from stream.settings import Settings
-from stream.shell.checkpoints import Recovered, StateRecord, fold, forgotten, keep_newest, state_topic
+from stream.shell.checkpoints import Recovered, Shelf, StateRecord, fold, forgotten, keep_newest
 from stream.shell.reading import reader, to_end
 from stream.shell.transport import Place
 
 log = logging.getLogger("driftline.worker")
 
 
-def state_place(settings: Settings, place: Place) -> Place:
+def state_place(settings: Settings, place: Place, shelf: Shelf) -> Place:
     """Topic and partition that hold the state of an input partition."""
-    return settings.topic(state_topic(settings.base(place[0]))), place[1]
+    return settings.topic(shelf.topic(settings.base(place[0]))), place[1]
 
 
-async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place, list[StateRecord]]:
-    """What is stored of the input partitions `inputs`, each to its present end, the newest of each key.
+async def read_states(
+    settings: Settings, inputs: Sequence[Place], shelf: Shelf
+) -> dict[Place, list[StateRecord]]:
+    """What is stored of the input partitions `inputs` on that shelf, each to its present end, the newest of each key.
 
     What the broker has not compacted yet may be many times what is live, and is not kept.
 
@@ -32,12 +34,14 @@ async def read_states(settings: Settings, inputs: Sequence[Place]) -> dict[Place
     KafkaError
         The topic or a partition cannot be read.
     """
-    places = {TopicPartition(*state_place(settings, place)): place for place in inputs}
+    places = {TopicPartition(*state_place(settings, place, shelf)): place for place in inputs}
     live: dict[Place, dict[bytes, StateRecord]] = {place: {} for place in inputs}
     async with reader(settings, places) as consumer:
         async for place, items in to_end(consumer):
-            read = (StateRecord(item.key or b"", tuple(item.headers), item.value) for item in items)
-            keep_newest(live[places[place]], read)
+            read = (
+                shelf.take(StateRecord(item.key or b"", tuple(item.headers), item.value)) for item in items
+            )
+            keep_newest(live[places[place]], (record for record in read if record is not None))
     return {place: list(newest.values()) for place, newest in live.items()}
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
-import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, build_opener
 
 import orjson
 
@@ -32,8 +36,10 @@ from stream.shell.connection import refused
 MAX_BYTES = 256 << 20
 """Bytes of one release."""
 MAX_FILES = 256
-FETCH_S = 30.0
+SILENT_S = 15.0
 """How long a server of releases may be silent."""
+FETCH_S = 45.0
+"""How long a fetch may take in all: a worker that waits for longer is taken for dead (`livenessProbe` in deploy/)."""
 
 log = logging.getLogger("driftline.worker")
 
@@ -139,9 +145,7 @@ def bring(location: str, folder: Path) -> None:
         parts = urlsplit(location)
         if parts.scheme == "https":
             with tempfile.TemporaryFile() as archive:
-                # The scheme is checked, and the digest that somebody trusted signed says what may come.
-                with urllib.request.urlopen(location, timeout=FETCH_S) as answer:
-                    _copy(answer.read, archive.write, MAX_BYTES)
+                _within(FETCH_S, lambda: _download(location, archive))
                 archive.seek(0)
                 _unpack(archive, folder)
             return
@@ -151,8 +155,52 @@ def bring(location: str, folder: Path) -> None:
         else:
             with path.open("rb") as archive:
                 _unpack(archive, folder)
-    except (OSError, tarfile.TarError, ValueError) as error:
+    except (
+        OSError,
+        ValueError,
+        HTTPException,
+        tarfile.TarError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise ArtefactError(f"the release at {location} cannot be had: {error}") from error
+
+
+class _Straight(HTTPRedirectHandler):
+    """Follows no redirect: the place that was signed is the place."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        """Refuse it."""
+        raise ValueError(
+            f"the server sends on to another place (status {code}); publish the release with that one"
+        )
+
+
+def _download(location: str, archive: Any) -> None:
+    # The scheme is checked, and the digest that somebody trusted signed says what may come.
+    with build_opener(_Straight).open(location, timeout=SILENT_S) as answer:
+        _copy(answer.read, archive.write, MAX_BYTES)
+
+
+def _within(seconds: float, work: Callable[[], None]) -> None:
+    """Do `work`; `TimeoutError` where it takes longer. A server that sends a byte now and then keeps its thread, and nobody waits for that."""
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            work()
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    working = threading.Thread(target=run, daemon=True)
+    working.start()
+    working.join(seconds)
+    if not ended:
+        raise TimeoutError(f"not all of it came within {seconds:.0f} s")
+    if ended[0] is not None:
+        raise ended[0]
 
 
 def _take_files(path: Path, folder: Path) -> None:
@@ -217,15 +265,15 @@ def next_epoch(before: Alias | None) -> int:
 def publish(settings: Settings, place: Place, manifest: Mapping[str, Any], key: Any) -> None:
     """Register a release; raises `BrokerError` where no broker confirms it."""
     record = registrations.record_of(place, manifest, settings.issuer, key)
-    with _producer(settings) as producer:
-        _confirmed(producer.send(settings.topic(RELEASES), key=place.digest.encode(), value=_bytes(record)))
+    with writing(settings) as producer:
+        confirmed(producer.send(settings.topic(RELEASES), key=place.digest.encode(), value=_bytes(record)))
 
 
 def name(settings: Settings, alias: Alias, key: Any) -> None:
     """Say what an alias means from now on; raises as `publish`."""
     record = registrations.alias_record_of(alias, settings.issuer, key)
-    with _producer(settings) as producer:
-        _confirmed(
+    with writing(settings) as producer:
+        confirmed(
             producer.send(settings.topic(RELEASES), key=f"@{alias.alias}".encode(), value=_bytes(record))
         )
 
@@ -245,7 +293,7 @@ class Sent(NamedTuple):
 def partitions_of(settings: Settings) -> list[tuple[str, int]]:
     """Every partition that events come in, by topic; raises `BrokerError` where a topic is missing."""
     found: list[tuple[str, int]] = []
-    with _producer(settings) as producer:
+    with writing(settings) as producer:
         for base in settings.input_topics:
             topic = settings.topic(base)
             known = sorted(producer.partitions_for(topic) or ())
@@ -262,11 +310,11 @@ def activate(
 ) -> list[Sent]:
     """Put an activation into each of these partitions; raises `BrokerError` where no broker confirms it."""
     sent: list[Sent] = []
-    with _producer(settings) as producer:
+    with writing(settings) as producer:
         for topic, partition in places:
             token = activations.sign(Activation(topic, partition, epoch, digest, scope), settings.issuer, key)
             value = dumps({"type": "release.activated", "token": token})
-            stored = _confirmed(producer.send(topic, value=value, partition=partition))
+            stored = confirmed(producer.send(topic, value=value, partition=partition))
             sent.append(Sent(topic, partition, stored.offset))
     return sent
 
@@ -306,13 +354,14 @@ def taken(settings: Settings, sent: list[Sent], within_s: float) -> list[Sent]:
 
 
 @contextmanager
-def _producer(settings: Settings) -> Iterator[Any]:
+def writing(settings: Settings, client: str = "driftline-release") -> Iterator[Any]:
+    """A producer that waits for every copy; `BrokerError` where no broker answers."""
     from kafka import KafkaProducer
     from kafka.errors import KafkaError
 
     wire.install()
     try:
-        producer = KafkaProducer(**settings.kafka(), acks="all", client_id="driftline-release")
+        producer = KafkaProducer(**settings.kafka(), acks="all", client_id=client)
     except (KafkaError, OSError) as error:
         raise refused(settings, error) from error
     try:
@@ -321,7 +370,8 @@ def _producer(settings: Settings) -> Iterator[Any]:
         producer.close(5)
 
 
-def _confirmed(future: Any) -> Any:
+def confirmed(future: Any) -> Any:
+    """What the broker says of a record once it has it; `BrokerError` where it refuses it."""
     from kafka.errors import KafkaError
 
     try:

@@ -8,6 +8,7 @@ from typing import Literal
 from stream.events import (
     ALERTS,
     CASES,
+    CHALLENGES,
     DECISIONS,
     ENDS,
     FEEDBACK,
@@ -20,13 +21,13 @@ from stream.events import (
     STREAMS,
 )
 from stream.settings import Settings
-from stream.shell.checkpoints import state_topic
+from stream.shell.checkpoints import CHALLENGER_STATE_TOPIC, STATE_TOPIC, state_topic
 
 DAY_MS = 86_400_000
 HEADROOM_BYTES = 65_536
 """What an output may take above the input's largest record (design, chosen)."""
 
-Use = Literal["input", "output", "between", "state", "streams", "releases"]
+Use = Literal["input", "output", "between", "state", "streams", "releases", "challenges"]
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,22 @@ def topic_table(settings: Settings) -> tuple[Topic, ...]:
             "signed releases of model and policy",
             compacted=True,
         ),
+        Topic(
+            CHALLENGES, "root session", "challenges", n, 30 * DAY_MS, "what challengers would have decided"
+        ),
         *(
             Topic(
-                state_topic(base),
-                "owner/slot/state",
+                state_topic(base, plain),
+                key,
                 "state",
                 n,
                 -1,
-                f"open sessions of {base}, for recovery",
+                f"open sessions of {base}, for recovery{whose}",
                 compacted=True,
+            )
+            for plain, key, whose in (
+                (STATE_TOPIC, "owner/slot/state", ""),
+                (CHALLENGER_STATE_TOPIC, "challenger:owner/slot/state", " of challengers"),
             )
             for base in settings.input_topics
         ),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from stream.events import DECISIONS, EVENTS, QUARANTINE, RELEASES, dumps, rfc333
 from stream.policy import read_policy
 from stream.settings import Settings
 from stream.shell import export, topics
-from stream.shell.broker import EmbeddedBroker
+from stream.shell.broker import EmbeddedBroker, free_port
 from stream.shell.send import Message, Sender
 from tests.worker import Worker, wait_until
 
@@ -63,7 +64,11 @@ class World:
     def __init__(self, broker: EmbeddedBroker, directory: Path) -> None:
         self.directory = directory
         self.settings = Settings(
-            bootstrap=broker.bootstrap, partitions=3, session_timeout_s=4.0, state_dir=directory / "state"
+            bootstrap=broker.bootstrap,
+            partitions=3,
+            session_timeout_s=4.0,
+            state_dir=directory / "state",
+            metrics_port=free_port(),
         )
         topics.create(self.settings)
         key = ECKey.generate_key("P-256", auto_kid=True)
@@ -111,6 +116,12 @@ class World:
         found.sort(key=lambda each: int(each["session_id"].removeprefix("s-")))
         return [each["policy"] for each in found]
 
+    def in_use(self) -> set[str]:
+        """The policies under which sessions begin, as the worker's metrics tell them."""
+        address = f"http://127.0.0.1:{self.settings.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return set(re.findall(r'(?m)^driftline_build_info\{.*policy="([^"]*)"', answer.read().decode()))
+
     def await_decisions(self, more: int) -> None:
         """Return when so many more sessions were judged."""
         wanted = len(self.policies()) + more
@@ -138,6 +149,7 @@ def changes(policies: list[str]) -> list[str]:
 
 def test_a_promoted_release_judges_new_sessions_and_a_rollback_all_without_a_restart(world: World) -> None:
     (begun,) = changes(world.policies())
+    wait_until(lambda: world.in_use() == {begun}, world.worker, 5)
     folder = world.folder("quick", idle_minutes="30")
     digest = world.command("publish", str(folder), "--alias", "challenger", "--by", "ann").strip()
     assert digest in world.command("list")
@@ -147,8 +159,10 @@ def test_a_promoted_release_judges_new_sessions_and_a_rollback_all_without_a_res
     world.await_decisions(20)
     then = world.policies()[-1]
     assert then != begun
+    wait_until(lambda: world.in_use() == {then}, world.worker, 5)
     said = world.command("rollback", "--by", "bob")
     assert "what workers begin with judges all sessions in 3 partitions" in said
+    wait_until(lambda: world.in_use() == {begun}, world.worker, 5)
     world.await_decisions(20)
     world.load.over.set()
     world.load.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.settings import Settings
+from stream import activations
+from stream.activations import SignedActivations
+from stream.cli.options import signing_key
+from stream.core.deployment import Activation
+from stream.settings import NO_SETTINGS, Settings
 
 ROOT = Path(__file__).parents[2]
 BROKERS = ("kafka-1", "kafka-2", "kafka-3")
@@ -135,6 +140,7 @@ def test_the_cluster_is_three_voters_of_one_cluster_and_loses_nothing_with_one()
     [
         ("topics", "kafka:19092", 1),
         ("worker", "kafka:19092", 1),
+        ("release", "kafka:19092", 1),
         ("cluster-topics", ",".join(f"{broker}:19092" for broker in BROKERS), 3),
         ("cluster-worker", ",".join(f"{broker}:19092" for broker in BROKERS), 3),
     ],
@@ -143,7 +149,7 @@ def test_driftline_reads_every_setting_that_the_file_gives(
     name: str, bootstrap: str, replication: int
 ) -> None:
     environment = services()[name]["environment"]
-    known = {"DRIFTLINE_" + field.upper() for field in Settings.__dataclass_fields__}
+    known = {"DRIFTLINE_" + name for name in (*map(str.upper, Settings.__dataclass_fields__), *NO_SETTINGS)}
     assert set(environment) <= known
     settings = Settings.from_environment(environment)
     assert (settings.bootstrap, settings.replication) == (bootstrap, replication)
@@ -161,7 +167,9 @@ def test_metrics_on_the_network_need_the_token_that_was_made_before(name: str) -
     assert worker["depends_on"]["secrets"] == {"condition": "service_completed_successfully"}
 
 
-@pytest.mark.parametrize("name", ["secrets", "topics", "worker", "cluster-topics", "cluster-worker"])
+@pytest.mark.parametrize(
+    "name", ["secrets", "topics", "worker", "release", "cluster-topics", "cluster-worker"]
+)
 def test_our_own_containers_have_no_rights(name: str) -> None:
     service = services()[name]
     assert service["read_only"] is True
@@ -171,14 +179,32 @@ def test_our_own_containers_have_no_rights(name: str) -> None:
 
 def test_secrets_are_made_once_and_are_long(tmp_path: Path) -> None:
     [code] = services()["secrets"]["command"]
-    code = code.replace("/run/driftline/", f"{tmp_path}/")
+    for place in ("driftline", "activator"):
+        (tmp_path / place).mkdir()
+        code = code.replace(f"/run/{place}/", f"{tmp_path / place}/")
     exec(code, {})
-    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    made = {path.name: path.read_text() for path in tmp_path.glob("*/*")}
     exec(code, {})
-    assert made.keys() == {"metrics-token", "grafana-password"}
+    assert made.keys() == {"metrics-token", "grafana-password", "activation-keys.json", "activator.json"}
     assert all(len(text) >= 40 for text in made.values())
     assert made["metrics-token"] != made["grafana-password"]
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == made
+    assert {path.name: path.read_text() for path in tmp_path.glob("*/*")} == made
+    # What workers trust is the public half of what the release service signs with, which lies apart.
+    told = Activation("agent.events.v1", 0, 7, "ab" * 32, "new")
+    token = activations.sign(told, "us", signing_key(tmp_path / "activator" / "activator.json"))
+    trusted = SignedActivations(json.loads(made["activation-keys.json"]), "us")
+    assert trusted.read(token) == told
+    assert '"d":' not in made["activation-keys.json"]
+
+
+def test_the_key_that_puts_releases_live_is_mounted_by_the_service_for_it_alone() -> None:
+    mounts = {name: str(one.get("volumes", ())) for name, one in services().items()}
+    assert {name for name, volumes in mounts.items() if "activator" in volumes} == {"secrets", "release"}
+    for name in ("worker", "cluster-worker", "release"):
+        file = services()[name]["environment"]["DRIFTLINE_ACTIVATION_JWKS"]
+        assert file == "/run/driftline/activation-keys.json"
+        assert "secrets:/run/driftline:ro" in mounts[name]
+        assert "releases:/releases" in mounts[name]
 
 
 def test_grafana_has_a_password_of_its_own_making_and_knows_no_stranger() -> None:

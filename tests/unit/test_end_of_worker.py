@@ -19,7 +19,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, work: Any) -> tuple[int, float]:
         await asyncio.sleep(0)
         return app.EXIT_BROKER
 
-    monkeypatch.setattr(app, "_checked_counts", lambda settings: {})
+    monkeypatch.setattr(app, "_checked_counts", lambda *_: {})
     monkeypatch.setattr(app._Worker, "run", run)
     monkeypatch.setattr(app, "LEAVE_S", 0.2)
     began = time.monotonic()

@@ -36,6 +36,7 @@ TOPICS = {
     "agent.ends.v1",
     "agent.quarantine.v1",
     "agent.releases.v1",
+    "agent.challenges.v1",
 }
 NINE = 1_767_258_000_000
 CHANGE = changed(

@@ -1,0 +1,121 @@
+"""A challenger at work: it judges the same log as the champion under another release, and says what it would have decided.
+
+It is the judge stage with a group, a state and a topic of its own. Of what judging leads to only the verdicts go out, to a topic that
+nobody acts on; nothing is written to the input, ticks neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import orjson
+from prometheus_client import Counter, Gauge
+
+from models.contracts import WouldBe
+from stream.core.partition import Partition
+from stream.events import CHALLENGES, DECISIONS, Output, dumps
+from stream.settings import Settings
+from stream.shell import export, releases
+from stream.shell.checkpoints import CHALLENGER_STATE_TOPIC, Shelf
+from stream.shell.judge_stage import JudgeStage, Judging
+from stream.shell.stage import StageContext
+from stream.shell.transport import Place
+
+SHELF = Shelf(CHALLENGER_STATE_TOPIC)
+_TAKEN = [
+    name for name in WouldBe.model_fields if name not in ("challenge_id", "challenger", "release_digest")
+]
+
+
+class Challenger(NamedTuple):
+    """Who says what it would have decided: a name, and the digest of its release."""
+
+    name: str
+    digest: str
+
+    def settings(self, settings: Settings) -> Settings:
+        """`settings` with the consumer group of this challenger: another name is another group."""
+        return replace(settings, group=f"{settings.group}-challenger-{self.name}")
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where its states lie: another release under the same name begins anew."""
+        return SHELF._replace(mark=f"{self.name}@{self.digest[:16]}:".encode())
+
+
+def would_be(challenger: Challenger, decision: bytes) -> dict[str, Any]:
+    """What a decision of a challenger becomes: the members of `models.contracts.WouldBe`."""
+    said = orjson.loads(decision)
+    told = {name: said[name] for name in _TAKEN}
+    return told | {
+        "challenge_id": said["decision_id"],
+        "challenger": challenger.name,
+        "release_digest": challenger.digest,
+    }
+
+
+class ChallengeStage(JudgeStage):
+    """Events in, would-be verdicts out."""
+
+    def __init__(self, context: StageContext, judge: Judging, challenger: Challenger) -> None:
+        super().__init__(context, judge)
+        self.challenger, self.shelf = challenger, challenger.shelf
+        release = judge.in_use(Partition.empty())
+        registry = context.measures.registry
+        names = ("challenger", "digest", "release", "policy")
+        info = Gauge(
+            "driftline_challenger_info", "1; who challenges, in its labels.", names, registry=registry
+        )
+        info.labels(challenger.name, challenger.digest, release.release, release.policy).set(1)
+        self._verdicts = Counter(
+            "driftline_challenger_verdicts",
+            "Would-be verdicts handed to the producer, repeats after a crash included.",
+            ("challenger", "verdict"),
+            registry=registry,
+        )
+
+    async def publish(self, outputs: Sequence[Output], stamps_ms: Sequence[int]) -> asyncio.Task[None]:
+        """Hand over what it would have decided, and nothing else that judging leads to."""
+        told = []
+        for output in outputs:
+            if output.topic == DECISIONS:
+                said = would_be(self.challenger, output.value)
+                self._verdicts.labels(self.challenger.name, said["verdict"]).inc()
+                told.append(Output(CHALLENGES, output.key, (), dumps(said)))
+        return await super().publish(told, stamps_ms)
+
+    async def tick(self, place: Place, due_ms: int | None) -> None:
+        """Leave the input log alone: its owners tick."""
+
+    def _identify(self) -> None:
+        """Say nothing of what sessions begin under: they are the champion's."""
+
+
+def forget(settings: Settings, name: str) -> int:
+    """Take away the states of the challenger of that name, whatever its release; how many there were.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers, or a topic is missing.
+    """
+    ours, gone = f"{name}@".encode(), 0
+    with releases.writing(settings, "driftline-challengers") as producer:
+        for base in settings.input_topics:
+            topic = SHELF.topic(base)
+            live: dict[tuple[int, bytes], bool] = {}
+            for record, _ in export.records(settings, topic):
+                if record.key is not None and record.key.startswith(ours):
+                    live[record.partition, record.key] = record.value is not None
+            places = [place for place, stands in live.items() if stands]
+            sent = [
+                producer.send(settings.topic(topic), key=key, value=None, partition=number)
+                for number, key in places
+            ]
+            for future in sent:
+                releases.confirmed(future)
+            gone += len(places)
+    return gone
