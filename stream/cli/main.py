@@ -16,6 +16,7 @@ from models.errors import DriftlineError
 from stream.cli import (
     assisting,
     auditing,
+    backtesting,
     bridging,
     consoling,
     covering,
@@ -100,6 +101,7 @@ for command in (
     playing.watch,
     offline.replay,
     features.features,
+    backtesting.backtest,
     learning.train,
     learning.calibrate,
     learning.evaluate,

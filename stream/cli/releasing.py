@@ -118,7 +118,7 @@ def promote(
         raise ConfigError("--force wants a reason, for the record")
     configured = _trusting(settings(bootstrap=bootstrap, prefix=prefix))
     known = releases.registry(configured)
-    digest = _digest(known, which)
+    digest = digest_named(known, which)
     champion = known.aliases.get(CHAMPION)
     found = _compared(configured, champion, digest)
     show_gates(found)
@@ -183,7 +183,7 @@ def _trusting(configured: Settings) -> Settings:
     return configured
 
 
-def _digest(known: Registry, which: str) -> str:
+def digest_named(known: Registry, which: str) -> str:
     """The digest that a name, a digest or the beginning of one stands for."""
     if which.startswith("@"):
         alias = known.aliases.get(which[1:])
