@@ -7,7 +7,7 @@ that do not touch each other add up in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,9 +19,9 @@ from stream.core.arrival import LATEST_MS
 from stream.core.items import Call
 from stream.core.judge import Judge, Step
 from stream.core.partition import Partition, state_key
-from stream.events import CASES, QUARANTINE, REVOCATIONS, Record, rfc3339
+from stream.events import CASES, DECISIONS, QUARANTINE, REVOCATIONS, Record, rfc3339
 from stream.offline.backtest_told import Told
-from stream.offline.call_rows import decided
+from stream.offline.call_rows import is_of
 from stream.offline.replay import BATCH, batches
 from stream.offline.signal_rates import spoken
 from stream.outbound.change import RANK
@@ -52,6 +52,8 @@ class _Session:
     session: str
     agent: str | None
     first_ms: int
+    born: int | None
+    """Where the base saw it begin; -1: it was over when its first call of the range came, None: the base saw no call."""
     gravest: list[int]
     standing: list[Standing]
     calls: int = 0
@@ -173,32 +175,48 @@ class Backtest:
             for output in steps[0].outputs
             if output.topic == QUARANTINE
         )
-        by_offset: dict[int, dict[int, tuple[Call, dict[str, Any]]]] = {}
+        calls: dict[int, dict[int, tuple[Call, dict[str, Any]]]] = {_FIRST: {}}
+        cases: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         for side, step in enumerate(steps):
-            for judged, decision in decided(step):
-                by_offset.setdefault(judged.call.record.offset, {})[side] = judged.call, decision
-        for _, sides in sorted(by_offset.items()):
-            self._call(place, sides)
-        for side, step in enumerate(steps):
-            for output in step.outputs:
-                if output.topic == CASES:
-                    self._case(place, side, orjson.loads(output.value))
+            for offset, call, document in _in_order(step):
+                if call is None:
+                    cases.setdefault(offset, []).append((side, document))
+                else:
+                    calls.setdefault(offset, {})[side] = call, document
+        for offset, sides in sorted(calls.items()):
+            if sides:
+                self._call(place, sides)
+            for side, case in cases.get(offset, ()):
+                self._case(place, side, case)
 
-    def _call(self, place: _Place, sides: Mapping[int, tuple[Call, dict[str, Any]]]) -> None:
-        call, decision = next(iter(sides.values()))
-        who = call.session
+    def _session(self, place: _Place, call: Call, *, by_base: bool) -> _Session:
+        """The session of a call, as it lives now; a life that was forgotten before it is counted first."""
+        who, n = call.session, len(self._judges)
         key = state_key(who.tenant, who.root, who.session)
         session = place.sessions.get(key)
+        # Lives are told by where the base saw them begin: a batch may hold the end of one and the next.
+        if session is not None and by_base and not call.over and who.born != session.born:
+            if session.born is not None:
+                self._fold(session)
+                session = None
+            else:
+                session.born = who.born
         if session is None:
-            n = len(self._judges)
+            first_ms = _within(call.now_ms)
+            born = who.born if by_base else None
             session = _Session(
-                who.tenant, who.root, who.session, who.agent, _within(call.now_ms), [0] * n, ["quiet"] * n
+                who.tenant, who.root, who.session, who.agent, first_ms, born, [0] * n, ["quiet"] * n
             )
             session.torn = call.over
             place.sessions[key] = session
+        return session
+
+    def _call(self, place: _Place, sides: Mapping[int, tuple[Call, dict[str, Any]]]) -> None:
+        call, decision = sides[min(sides)]
+        session = self._session(place, call, by_base=0 in sides)
         session.calls += 1
         session.torn |= not (call.whole or call.over)
-        self.told.call(who.tenant, call.event.tool, _day(call.now_ms))
+        self.told.call(session.tenant, call.event.tool, _day(call.now_ms))
         for side, (_, its) in sides.items():
             session.gravest[side] = max(session.gravest[side], GRAVITY.index(its["verdict"]))
             session.standing[side] = _graver(session.standing[side], its["standing"])
@@ -253,6 +271,24 @@ class Backtest:
                 },
             )
             self.told.changed(side, session.tenant, parted["tool"] if parted is not None else None)
+
+
+_FIRST = -1
+"""Before the first call of a batch."""
+
+
+def _in_order(step: Step) -> Iterator[tuple[int, Call | None, dict[str, Any]]]:
+    """Decisions with their calls, and cases, in order; each with the offset of the call that it is on, or comes after."""
+    judged, offset = iter(step.judged), _FIRST
+    for output in step.outputs:
+        if output.topic == CASES:
+            yield offset, None, orjson.loads(output.value)
+        elif output.topic == DECISIONS:
+            decision = orjson.loads(output.value)
+            if "refused" not in decision["marks"]:
+                call = next(each.call for each in judged if is_of(decision, each))
+                offset = call.record.offset
+                yield offset, call, decision
 
 
 def _end(session: _Session, side: int, verdicts: Sequence[Verdict]) -> dict[str, Any]:
