@@ -7,6 +7,8 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+from threadpoolctl import threadpool_limits
+
 from stream.core.judge import Judge
 from stream.offline.backtest import Backtest, Peaks
 from stream.offline.backtest_told import Told
@@ -68,6 +70,7 @@ _GIVEN: dict[str, Any] = {}
 
 
 def _begin(work: Work, counter: Any) -> None:
+    threadpool_limits(1)  # each process has a core, and sums are exact for any number of threads
     _GIVEN.update(work=work, counter=counter)
 
 
