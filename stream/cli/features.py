@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """Options that are of the bus alone, each None where it was not given."""
 
     begin: str | None
@@ -89,8 +89,8 @@ def features(
     from stream.offline import lines
 
     checked_mode(mode)
-    asked = _Asked(begin, end, partition or None, topic, read_back)
-    if files and asked != _Asked(None, None, None, None, None):
+    asked = Asked(begin, end, partition or None, topic, read_back)
+    if files and asked != Asked(None, None, None, None, None):
         raise ConfigError(
             "--from, --to, --partition, --topic and --read-back are of the bus, and files are read whole; leave these options away"
         )
@@ -161,7 +161,7 @@ def _of_bus(
     judge: Judge,
     about: dict[str, Any],
     out: Path,
-    asked: _Asked,
+    asked: Asked,
 ) -> tuple[Told, list[dict[str, Any]]]:
     from stream.offline.call_rows import CallRows, Told
     from stream.offline.parquet import RowsFile, folder
@@ -169,13 +169,13 @@ def _of_bus(
 
     told = Told()
     hours = judge.releases[""].policy.limits.tombstone_hours if asked.read_back is None else asked.read_back
-    with ranges.reading(configured, _input_topic(configured, asked.topic)) as topic:
+    with ranges.reading(configured, input_topic(configured, asked.topic)) as topic:
         begin, end = (
             ranges.bound(text, option) if text is not None else None
             for text, option in ((asked.begin, "--from"), (asked.end, "--to"))
         )
         spans = topic.spans(begin, end, asked.partitions, round(hours * HOUR_MS))
-        with folder(out) as place, _meter(sum(span.end - span.start for span in spans)) as heard:
+        with folder(out) as place, meter(sum(span.end - span.start for span in spans)) as heard:
             for span in spans:
                 source = _source(topic.name, span)
                 taken = CallRows(judge, {(topic.name, span.partition): span.begin}, told)
@@ -187,7 +187,7 @@ def _of_bus(
     return told, [_source(topic.name, span) for span in spans]
 
 
-def _input_topic(configured: Settings, asked: str | None) -> str:
+def input_topic(configured: Settings, asked: str | None) -> str:
     known = list(configured.input_topics)
     if asked is None and len(known) > 1:
         raise ConfigError(f"there are several input topics; name one with --topic: {', '.join(known)}")
@@ -206,7 +206,7 @@ def _source(topic: str, span: Span) -> dict[str, Any]:
 
 
 @contextmanager
-def _meter(total: int) -> Iterator[Callable[[int], None]]:
+def meter(total: int) -> Iterator[Callable[[int], None]]:
     """A bar over so many offsets; yields what hears of each step on."""
     so_far = 0
     with progress("judging", total or None) as done:

@@ -16,6 +16,7 @@ from models.errors import DriftlineError
 from stream.cli import (
     assisting,
     auditing,
+    backtesting,
     bridging,
     challenging,
     consoling,
@@ -103,6 +104,7 @@ for command in (
     playing.watch,
     offline.replay,
     features.features,
+    backtesting.backtest,
     learning.train,
     learning.calibrate,
     learning.evaluate,

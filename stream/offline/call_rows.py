@@ -259,10 +259,11 @@ def decided(step: Step) -> Iterator[tuple[Judged, dict[str, Any]]]:
             continue
         decision = orjson.loads(output.value)
         if "refused" not in decision["marks"]:
-            yield next(each for each in judged if _is_of(decision, each)), decision
+            yield next(each for each in judged if is_of(decision, each)), decision
 
 
-def _is_of(decision: Mapping[str, Any], judged: Judged) -> bool:
+def is_of(decision: Mapping[str, Any], judged: Judged) -> bool:
+    """Whether a decision is the one on a call."""
     session, call = judged.call.session, judged.call
     named = (session.tenant, session.root, session.session, call.seq, call.event.id)
     keys = ("tenant", "root_session_id", "session_id", "call_seq", "event_id")
