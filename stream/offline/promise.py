@@ -103,7 +103,7 @@ def sessions(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str) -
     for where, document in decisions:
         try:
             if document["release"] == release and "refused" not in document["marks"]:
-                _take(found, document)
+                fold(found, document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{where}: not a whole decision ({error!r}); give those of agent.decisions.v1 as they came"
@@ -111,7 +111,8 @@ def sessions(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str) -
     return found
 
 
-def _take(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
+def fold(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
+    """Fold a decision into its session; one that is not whole raises whatever it lacks."""
     key = str(document["tenant"]), str(document["session_id"])
     seq, score = int(document["call_seq"]), round(float(document["score"]) * UNITS)
     if not 0 <= score <= UNITS:
