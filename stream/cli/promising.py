@@ -142,6 +142,7 @@ def _around(release: Release, made: Made) -> dict[str, str]:
 
 
 def _tell(made: Promise, signals: Iterable[Rate], document: Mapping[str, Any]) -> None:
+    from stream.events import counted
     from stream.offline import promise as promises
 
     for line in promises.told(document):
@@ -151,12 +152,12 @@ def _tell(made: Promise, signals: Iterable[Rate], document: Mapping[str, Any]) -
             say(f"signals: {rate.signal}: {rate.proposed} (alone it alerts {rate.alone} sessions)")
     if made.sharing:
         say(
-            f"{len(made.sharing)} tenants have too few tasks for a promise of their own, and share the threshold of all: it holds for a "
-            "session drawn from all tenants, not for theirs by themselves"
+            f"{counted(len(made.sharing), 'tenant')} with too few tasks for a promise of their own: the threshold of all is theirs, which holds for "
+            "a session drawn from all tenants, not for theirs by themselves"
         )
     days = made.pooled.days
     if made.asked.per == "day" and days.chance < 0.9:
         say(
-            f"WARNING: {days.days} days were seen. A further day has no more than the most of them with a chance of "
+            f"WARNING: {counted(days.days, 'day')} seen. A further day has no more than the most of them with a chance of "
             f"{100 * days.chance:.0f} %; nine days and more make that 90"
         )

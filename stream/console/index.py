@@ -57,6 +57,8 @@ MAX_MINUTES, MAX_ALARMS, MAX_RELEASES, MAX_DELAYS = 24 * 60, 50, 16, 2_000
 MAX_IDENTIFIER = 256
 """Characters of an identifier, by the contract."""
 _CASE_ID = re.compile(r"[0-9a-f]{32}")
+UNLISTED = ("tool_unknown", "unknown_tool_reads")
+"""What evidence says of a call of a tool that no catalogue lists, both of the family ``scope``."""
 OF_VOLUME = campaigns.ANALYTIC[0], volume.ANALYTIC[0]
 """Whose findings say how many there are, and go on."""
 
@@ -81,6 +83,8 @@ class Row:
         When the revocation was asked for, and when all that it named was dead; 0: not told.
     calls, flagged, after : int
         Calls judged; those with a verdict that calls somebody; of these, those after a call that revoked.
+    abstained, undeclared : int
+        Of the calls, those that were not judged, and those of a tool that no catalogue lists.
     feedback_ms : int
         When an analyst last spoke; -1: nobody did.
     is_revoked : bool
@@ -116,6 +120,8 @@ class Row:
     calls: int = 0
     flagged: int = 0
     after: int = 0
+    abstained: int = 0
+    undeclared: int = 0
     is_revoked: bool = False
     begins: int = -1
     records: int = 0
@@ -301,6 +307,11 @@ class Index:
         row.begins = number if row.begins < 0 else row.begins
         if not row.finding:
             row.standing = _name(document.get("standing"))
+        row.abstained += verdict == "abstain"
+        row.undeclared += any(
+            each.get("family") == "scope" and each.get("name") in UNLISTED and each.get("supports") is True
+            for each in listed(document.get("evidence"))
+        )
         flagged = verdict in FLAGGED
         if flagged:
             row.flagged += 1

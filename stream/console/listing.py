@@ -30,6 +30,10 @@ _PLAIN: Mapping[str, str] = {
 }
 """What a family of evidence says, for whoever has not read the glossary."""
 CLOSED = ("Suppressed", "Resolved", "Archived")
+RIGHT, WRONG = ("true_positive",), ("false_positive", "benign")
+"""Verdicts that say an alert was right, and that it was not."""
+MAX_TENANTS = 50
+"""Tenants that the page on health has a row for."""
 DEAD, AT_RISK = ("done",), ("failed", "overdue")
 
 
@@ -215,6 +219,47 @@ def overview(index: Index) -> Overview:
         first_ms if n_sessions else 0,
         last_ms,
     )
+
+
+class Watched(NamedTuple):
+    """A tenant's calls and verdicts, as far as they tell of the model: what it is not asked, does not know, and gets wrong.
+
+    Attributes
+    ----------
+    abstained, undeclared : calls that were not judged; calls of a tool that no catalogue lists
+    said, confirmed : cases that an analyst called right or wrong; right
+    """
+
+    tenant: str
+    sessions: int
+    calls: int
+    abstained: int
+    undeclared: int
+    cases: int
+    said: int
+    confirmed: int
+
+
+def watched(index: Index) -> list[Watched]:
+    """Each tenant, the one with most sessions first; beyond `MAX_TENANTS` all others are one."""
+    sums: dict[str, Counter[str]] = {}
+    for row in index.sessions():
+        assert row.name is not None
+        of = sums.setdefault(row.name.tenant, Counter())
+        said = row.feedback.partition(" ")[0]
+        of.update(
+            sessions=1,
+            calls=row.calls - max(0, row.begins),
+            abstained=row.abstained,
+            undeclared=row.undeclared,
+            cases=bool(row.finding),
+            said=said in RIGHT + WRONG,
+            confirmed=said in RIGHT,
+        )
+    ranked = sorted(sums.items(), key=lambda one: (-one[1]["sessions"], one[0]))
+    rest = sum((of for _, of in ranked[MAX_TENANTS:]), Counter[str]())
+    shown = [*ranked[:MAX_TENANTS], *([("(others)", rest)] if rest else [])]
+    return [Watched(tenant, *(of[name] for name in Watched._fields[1:])) for tenant, of in shown]
 
 
 class Bar(NamedTuple):

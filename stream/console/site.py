@@ -202,6 +202,7 @@ class Site:
             delays=quantiles,
             n_delays=len(delays),
             in_force=in_force,
+            watched=listing.watched(self._index),
         )
 
     async def live(self, request: Request) -> Response:

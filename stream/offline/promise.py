@@ -20,6 +20,7 @@ from models.forest.units import UNITS, Ints
 from models.promise import conformal
 from models.promise.conformal import ALWAYS, Days, Kept
 from stream.core.verdict import corroborating
+from stream.events import counted
 from stream.offline.signal_rates import Session, spoken
 from stream.policy import Policy, levels
 
@@ -103,7 +104,7 @@ def sessions(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str) -
     for where, document in decisions:
         try:
             if document["release"] == release and "refused" not in document["marks"]:
-                _take(found, document)
+                fold(found, document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{where}: not a whole decision ({error!r}); give those of agent.decisions.v1 as they came"
@@ -111,7 +112,8 @@ def sessions(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str) -
     return found
 
 
-def _take(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
+def fold(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
+    """Fold a decision into its session; one that is not whole raises whatever it lacks."""
     key = str(document["tenant"]), str(document["session_id"])
     seq, score = int(document["call_seq"]), round(float(document["score"]) * UNITS)
     if not 0 <= score <= UNITS:
@@ -203,7 +205,7 @@ def _made(
             else ""
         )
         raise InputError(
-            f"{whose}{len(seen)} sessions of {n_tasks} tasks: to promise {float(alpha):g} false alerts a session takes {least} tasks; "
+            f"{whose}{counted(len(seen), 'session')} of {counted(n_tasks, 'task')}: to promise {float(alpha):g} false alerts a session takes {least} tasks; "
             f"wait for more, or promise less{few}"
         )
     highest = np.array([score(one, signals) for one in seen.values()], np.int64)
@@ -352,10 +354,10 @@ def told(promise: Mapping[str, Any]) -> list[str]:
     for name, part in ((of_all, promise["pooled"]), *promise["tenants"].items()):
         low, mean, high = part["sessions_a_day"]
         lines.append(
-            f"  {name}: alert {part['alert'] / UNITS:.4f} for {part['per_session']:g} a session; {part['sessions']} sessions of "
-            f"{part['tasks']} tasks, reached by {part['sessions_reached']} of {part['tasks_reached']}; this calibration's own rate is at most "
+            f"  {name}: alert {part['alert'] / UNITS:.4f} for {part['per_session']:g} a session; {counted(part['sessions'], 'session')} of "
+            f"{counted(part['tasks'], 'task')}, reached by {counted(part['sessions_reached'], 'session')} of {counted(part['tasks_reached'], 'task')}; this calibration's own rate is at most "
             f"{part['at_most']:g} ({100 * part['sure']:g} % sure, by task); sessions a day {low} to {high}, mean {mean:g} "
-            f"({100 * part['day_chance']:.0f} % sure, {part['days']} days)"
+            f"({100 * part['day_chance']:.0f} % sure, {counted(part['days'], 'day')})"
         )
     return [*lines, *(f"  assumes: {one}" for one in promise["assumptions"])]
 

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 from stream.core.partition import Partition
 from stream.core.references import SecretReference
-from stream.core.releases import InUse
+from stream.core.releases import InUse, Release
 from stream.events import CORE, Record
+from stream.shell.calibration_watch import CalibrationWatch
 from stream.shell.checkpoints import Checkpointer, Owner, Recovered, Shelf, StateRecord, forgotten
 from stream.shell.metrics import Identity
 from stream.shell.recovery import read_states, restored, state_place
@@ -33,6 +34,10 @@ MAX_WARNED = 1000
 
 class Judging(Protocol):
     """What the judge stage needs of `stream.core.judge.Judge`."""
+
+    @property
+    def releases(self) -> Mapping[str, Release]:
+        """By digest, those that may judge; more may come."""
 
     def judge(self, partition: Partition, records: Sequence[Record]) -> Any:
         """What the records lead to: outputs, changes of state."""
@@ -73,6 +78,7 @@ class JudgeStage(Stage):
         self._told: dict[
             Place, str
         ] = {}  # the digest that was last said of each partition; none of those that were never activated
+        self._watch = CalibrationWatch(judge.releases, self.measures.calibration)
         self._full = asyncio.Event()  # a partition has enough open records for an early checkpoint
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -101,6 +107,7 @@ class JudgeStage(Stage):
             for key, value in step.changes.items():
                 held.size += len(value or b"") - len(partition.states.get(key, b""))
             partition.apply(step.changes)
+            self._watch.take(step.outputs, step.changes)
             held.checkpointer.note(step.changes)
             held.open += len(records)
             held.stamped = records[-1].timestamp_type == "append"

@@ -97,6 +97,8 @@ class Measures:
         text = "Decisions with a mark, by mark: what was unusual about the record or the session."
         self.marked = counter("marked_decisions", text, "mark")
         self.outputs = counter("outputs", "Records confirmed by the broker, by topic.", "topic")
+        text = "Log10 of what a bet against the calibration has won, by tenant with a promise; at 2 traffic is another."
+        self.calibration = gauge("calibration_wealth_log10", text, "tenant", "of")
         text = "Sessions whose revocations for drift are held, dropped, awaited of a broker, failed there or overdue."
         self.revocations = gauge("revocations", text, "standing")
         self.quarantine = counter("quarantine", "Records quarantined, by reason.", "reason")

@@ -512,6 +512,39 @@ def test_health_tells_the_lag_and_what_is_in_force() -> None:
     assert all(each in text for each in ("p@1", "r@2"))
 
 
+def test_health_tells_by_tenant_what_the_model_is_not_asked_does_not_know_and_gets_wrong() -> None:
+    def unlisted(supports: bool) -> list[dict[str, Any]]:
+        return [{"family": "scope", "name": "tool_unknown", "supports": supports}]
+
+    def said(session: str, verdict: str) -> dict[str, Any]:
+        return finding(
+            session,
+            is_alert=False,
+            unmapped={"feedback": {"verdict": verdict, "by": "mo", "time": "2026-01-01T09:00:00Z"}},
+        )
+
+    told_of = [
+        *(_decision("a", n, verdict="abstain" if n < 3 else "allow") for n in range(4)),
+        *(_decision("b", n, evidence=unlisted(n == 0)) for n in range(2)),
+        _decision("x", 7, tenant="globex", evidence=[7, {"family": [], "name": {}}]),
+    ]
+    findings = [finding("a"), finding("b"), finding("c"), said("a", "true_positive"), said("b", "benign")]
+    made = indexed([*(told(DECISIONS, each) for each in told_of), *(told(ALERTS, each) for each in findings)])
+    assert listing.watched(made) == [
+        listing.Watched("acme", 3, 6, 3, 1, 3, 2, 1),
+        listing.Watched("globex", 1, 1, 0, 0, 0, 0, 0),
+    ]
+    text = " ".join(client(made).get("/health").text.split())
+    assert "<td>3 (50.0 %)</td><td>1 (16.7 %)</td><td>3</td><td>2</td><td>1 (50 %)</td>" in text
+
+
+def test_health_has_a_row_for_so_many_tenants_and_one_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MAX_TENANTS", 2)
+    rows = [_decision(f"s{n}", 0, tenant=f"t{n}") for n in range(5)]
+    found = listing.watched(indexed([told(DECISIONS, each) for each in rows]))
+    assert [(each.tenant, each.sessions) for each in found] == [("t0", 1), ("t1", 1), ("(others)", 3)]
+
+
 # ------------------------------------------------------------------------ hostile text
 
 

@@ -369,7 +369,7 @@ def promised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.exit_code == 0, done.output
     assert "at most 0.02 false alerts a session" in done.output
-    assert "1 tenants have too few tasks" in done.output
+    assert "1 tenant with too few tasks" in done.output
     return folder / "ours"
 
 
