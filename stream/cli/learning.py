@@ -13,16 +13,19 @@ from models.errors import ConfigError, DatasetError
 from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
+from stream.events import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.training.influence import Influence
     from models.training.recipes import Recipe
     from models.training.scenarios.corpus import Recordings
     from models.training.scenarios.corpus import Tools as Catalogue
     from models.training.search import Trial
     from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
+    from stream.offline.study import Labelled
 
 
 def _data_files(files: list[Path] | None) -> list[Path]:
@@ -41,6 +44,8 @@ def _data_files(files: list[Path] | None) -> list[Path]:
 
 
 BUNDLED_CORPORA = "bundled-corpora"
+DOUBTED = 0.001
+"""The budget of the bundled model's threshold from which on one person's word does not make a session honest."""
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
@@ -146,6 +151,7 @@ def train(
         recorded = study.by_agent(recorded, own)
     sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
+    labelled = _bounded(labelled, planned.influence)
     scores = None
     found: list[Trial] = []
     if planned.search:
@@ -172,6 +178,31 @@ def train(
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
+
+
+def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
+    """The same, with what one source may teach bounded, and that told."""
+    from models.release import registry
+    from models.training import influence
+
+    calls = labelled.calls
+    if limits.second_word:
+        ours = registry.load(registry.BUNDLED)
+        doubts = influence.doubted(calls, ours.score(labelled.X, calls.call_seq), ours.threshold(DOUBTED))
+        if doubts.any():
+            names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]
+            say(
+                f"WARNING: {len(names)} own sessions are called honest by one person alone, and the bundled model flags them as it does one honest "
+                f"session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same ({', '.join(map(printable, names[:5]))}"
+                f"{', ...' if len(names) > 5 else ''}; docs/labels.md)"
+            )
+            calls = influence.silenced(calls, doubts)
+    calls, cuts = influence.bounded(calls, limits)
+    for cut in cuts:
+        say(
+            f"{printable(cut.source)} would teach {cut.had:.0%} of all {cut.kind}: it is held to {cut.has:.0%} (docs/training.md)"
+        )
+    return labelled._replace(calls=calls)
 
 
 def _check_estimator(recipe: Recipe, *, show: bool) -> None:

@@ -305,8 +305,8 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     )
     assert learning._hold_against_bundled(blind, None)
     told = capsys.readouterr()
-    assert "gravely" in told.out  # the cell's words break where the terminal is narrow
-    assert "FAILS" in told.out
+    assert "gravely" in told.err  # the cell's words break where the terminal is narrow
+    assert "FAILS" in told.err
     assert "do not use it as it is" in told.err
     manifest = registry.read_manifest(blind)
     assert [gate["holds"] for gate in manifest["samples"]] == [False, True]
