@@ -100,6 +100,12 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Check the plan and its estimator on made-up rows, and end.")
     ] = False,
+    canaries: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Sessions that must stay caught as gravely as by the bundled model, as FILES are given (repeatable)."
+        ),
+    ] = None,
     accept: Annotated[
         str | None,
         typer.Option(
@@ -131,7 +137,7 @@ def train(
             _check_estimator(tried, show=check)
     if check:
         return
-    _check_sessions(files, tools, labels)
+    _check_sessions([*(files or []), *(canaries or [])], tools, labels)
     from models.release import registry
     from models.training import corpora
     from models.training import fit as training
@@ -174,7 +180,7 @@ def train(
         training.note_trials(trained.manifest, found)
     model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
-    worse = _hold_against_bundled(out, accept)
+    worse = _hold_against_bundled(out, accept, canaries or ())
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
@@ -263,8 +269,8 @@ def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
     )
 
 
-def _hold_against_bundled(out: Path, accept: str | None) -> bool:
-    """Whether the samples fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
+def _hold_against_bundled(out: Path, accept: str | None, canaries: Sequence[Path] = ()) -> bool:
+    """Whether the samples, or `canaries`, fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
     from models.release import readers, registry
     from stream import bootstrap
     from stream.cli.releasing import show_gates
@@ -281,6 +287,8 @@ def _hold_against_bundled(out: Path, accept: str | None) -> bool:
         for place, model in ((None, registry.load(registry.BUNDLED)), (out, registry.load(out)))
     )
     found = gates.on_samples(champion, challenger)
+    if canaries:
+        found.append(gates.on_canaries(champion, challenger, canaries))
     failed = [gate for gate in found if not gate.holds]
     kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
     if failed and accept is not None:
@@ -291,7 +299,7 @@ def _hold_against_bundled(out: Path, accept: str | None) -> bool:
         say(
             f"accepted all the same: {' '.join(accept.split())}"
             if accept is not None
-            else f"the samples fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
+            else f"the samples{' or canaries' if canaries else ''} fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
             f"--accept REASON; the model and this comparison lie in {out}"
         )
     return bool(failed)
