@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help codex harnesses setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
+.PHONY: help codex harnesses setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	  'make pinned    what must not move while code is moved: outputs, states and feature rows, as digests (minutes)' \
 	  'make evaluate  detection tables and plots on the recorded sessions (DRIFTLINE_DATA)' \
 	  'make promise   whether promises on false alerts hold on other tasks of the same ecosystem (DRIFTLINE_DATA)' \
+	  'make poisoning what somebody who can write events and labels of one tenant can teach a model (DRIFTLINE_DATA)' \
 	  'make shipped   what score and signals together alert on, on sets that nothing learnt from (DRIFTLINE_DATA)' \
 	  'make adversary what is left of detection when somebody searches for a way round it (DRIFTLINE_DATA)' \
 	  'make forms     detection in other envelopes, formats and frames, after make evaluate (DRIFTLINE_DATA)' \
@@ -69,8 +70,8 @@ lint: setup
 train: setup
 	@$(BIN)/driftline train
 
-evaluate places forms adversary compare promise shipped: export OMP_NUM_THREADS := 1
-evaluate places forms adversary compare promise shipped: export OMP_WAIT_POLICY := PASSIVE
+evaluate places forms adversary compare promise poisoning shipped: export OMP_NUM_THREADS := 1
+evaluate places forms adversary compare promise poisoning shipped: export OMP_WAIT_POLICY := PASSIVE
 
 evaluate: setup recordings
 	@$(BIN)/python -m benchmarks.detection --jobs $(or $(JOBS),2) --seeds $(or $(SEEDS),1) $(if $(DOCS),--docs)
@@ -80,6 +81,9 @@ volume: setup
 
 promise: setup recordings
 	@$(BIN)/python -m benchmarks.promise --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)
+
+poisoning: setup recordings
+	@$(BIN)/python -m benchmarks.poisoning $(if $(DOCS),--docs)
 
 shipped: setup recordings
 	@$(BIN)/python -m benchmarks.shipped --jobs $(or $(JOBS),2) $(if $(DOCS),--docs)

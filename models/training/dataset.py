@@ -77,6 +77,8 @@ class LabelledSession:
     variant : `recorded`, or the kind of scenario made from a recording or by itself (`models.training.scenarios`)
     wording : family of the demanding text of a scenario
     goal, intent : digests of the attacker's goal and of the intent, to know them again
+    labeller, words : whose word the label is, None where it comes with the recording, and how many people say the same
+    shape : a digest of the tools that it calls, in order
     """
 
     session_id: str
@@ -93,6 +95,9 @@ class LabelledSession:
     wording: str | None = None
     goal: str | None = None
     intent: str = ""
+    labeller: str | None = None
+    words: int = 1
+    shape: str = ""
 
     @property
     def sets_limits(self) -> bool:
@@ -142,6 +147,9 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSe
         wording=record.get("wording"),
         goal=text_digest(str(goal)) if goal else None,
         intent=text_digest(str(record.get("intent") or "")),
+        labeller=record.get("labelled_by"),
+        words=int(record.get("words") or 1),
+        shape=text_digest("\n".join(str(call.get("tool")) for call in record["calls"])),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.errors import ConfigError
 from models.training import families
 from models.training.calibrate import BUDGETS
+from models.training.influence import Influence
 from models.training.recipes import Recipe, recipe_for
 
 MAX_BYTES = 64 << 10
@@ -66,6 +67,7 @@ class Plan(_Part):
     splits: Splits = Splits()
     calibration: Calibration = Calibration()
     budget: Budget = Budget()
+    influence: Influence = Influence()
     search: dict[str, Annotated[list[Value], Field(min_length=1, max_length=50)]] = {}
 
     def recipe(self, features: Sequence[str]) -> Recipe:

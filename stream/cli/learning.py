@@ -13,16 +13,19 @@ from models.errors import ConfigError, DatasetError
 from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
+from stream.events import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.training.influence import Influence
     from models.training.recipes import Recipe
     from models.training.scenarios.corpus import Recordings
     from models.training.scenarios.corpus import Tools as Catalogue
     from models.training.search import Trial
     from stream.offline.calibration import Fitted
     from stream.offline.signal_rates import Rate
+    from stream.offline.study import Labelled
 
 
 def _data_files(files: list[Path] | None) -> list[Path]:
@@ -41,6 +44,8 @@ def _data_files(files: list[Path] | None) -> list[Path]:
 
 
 BUNDLED_CORPORA = "bundled-corpora"
+DOUBTED = 0.001
+"""The budget of the bundled model's threshold from which on one person's word does not make a session honest."""
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
@@ -95,6 +100,12 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Check the plan and its estimator on made-up rows, and end.")
     ] = False,
+    canaries: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Sessions that must stay caught as gravely as by the bundled model, as FILES are given (repeatable)."
+        ),
+    ] = None,
     accept: Annotated[
         str | None,
         typer.Option(
@@ -126,7 +137,7 @@ def train(
             _check_estimator(tried, show=check)
     if check:
         return
-    _check_sessions(files, tools, labels)
+    _check_sessions([*(files or []), *(canaries or [])], tools, labels)
     from models.release import registry
     from models.training import corpora
     from models.training import fit as training
@@ -146,6 +157,7 @@ def train(
         recorded = study.by_agent(recorded, own)
     sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
     labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
+    labelled = _bounded(labelled, planned.influence)
     scores = None
     found: list[Trial] = []
     if planned.search:
@@ -168,10 +180,35 @@ def train(
         training.note_trials(trained.manifest, found)
     model = training.write(trained, labelled.calls, out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
-    worse = _hold_against_bundled(out, accept)
+    worse = _hold_against_bundled(out, accept, canaries or ())
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
+
+
+def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
+    """The same, with what one source may teach bounded, and that told."""
+    from models.release import registry
+    from models.training import influence
+
+    calls = labelled.calls
+    if limits.second_word:
+        ours = registry.load(registry.BUNDLED)
+        doubts = influence.doubted(calls, ours.score(labelled.X, calls.call_seq), ours.threshold(DOUBTED))
+        if doubts.any():
+            names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]
+            say(
+                f"WARNING: {len(names)} own sessions are called honest by one person alone, and the bundled model flags them as it does one honest "
+                f"session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same ({', '.join(map(printable, names[:5]))}"
+                f"{', ...' if len(names) > 5 else ''}; docs/labels.md)"
+            )
+            calls = influence.silenced(calls, doubts)
+    calls, cuts = influence.bounded(calls, limits)
+    for cut in cuts:
+        say(
+            f"{printable(cut.source)} would teach {cut.had:.0%} of all {cut.kind}: it is held to {cut.has:.0%} (docs/training.md)"
+        )
+    return labelled._replace(calls=calls)
 
 
 def _check_estimator(recipe: Recipe, *, show: bool) -> None:
@@ -232,8 +269,8 @@ def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
     )
 
 
-def _hold_against_bundled(out: Path, accept: str | None) -> bool:
-    """Whether the samples fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
+def _hold_against_bundled(out: Path, accept: str | None, canaries: Sequence[Path] = ()) -> bool:
+    """Whether the samples, or `canaries`, fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
     from models.release import readers, registry
     from stream import bootstrap
     from stream.cli.releasing import show_gates
@@ -250,6 +287,8 @@ def _hold_against_bundled(out: Path, accept: str | None) -> bool:
         for place, model in ((None, registry.load(registry.BUNDLED)), (out, registry.load(out)))
     )
     found = gates.on_samples(champion, challenger)
+    if canaries:
+        found.append(gates.on_canaries(champion, challenger, canaries))
     failed = [gate for gate in found if not gate.holds]
     kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
     if failed and accept is not None:
@@ -260,7 +299,7 @@ def _hold_against_bundled(out: Path, accept: str | None) -> bool:
         say(
             f"accepted all the same: {' '.join(accept.split())}"
             if accept is not None
-            else f"the samples fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
+            else f"the samples{' or canaries' if canaries else ''} fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
             f"--accept REASON; the model and this comparison lie in {out}"
         )
     return bool(failed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +86,21 @@ def on_samples(champion: Candidate, challenger: Candidate) -> list[Gate]:
     return list(_as_gravely(before, after))
 
 
+def on_canaries(champion: Candidate, challenger: Candidate, paths: Sequence[Path]) -> Gate:
+    """Whether sessions of one's own that must stay caught are told or stopped as gravely as by the champion.
+
+    Parameters
+    ----------
+    paths : files of events, recorded sessions or dumps; what the champion does not catch of them is no canary, and none is a failure
+    """
+    records = [[record for record, _ in read_records(path)] for path in paths]
+    before, after = (_told(_judge(one), records) for one in (champion, challenger))
+    stays, _ = _as_gravely(before, after, "canaries")
+    if stays.champion == "0":
+        return stays._replace(holds=False, why="the champion catches none of them")
+    return stays
+
+
 def _samples() -> list[list[Record]]:
     return [[record for record, _ in read_records(path)] for path in sorted(SAMPLES.glob("*.jsonl"))]
 
@@ -104,7 +119,7 @@ def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
             began = time.perf_counter()
             told[n] = _told(judge, records)
             fastest[n] = min(fastest[n], time.perf_counter() - began)
-    yield from _as_gravely(*told)
+    yield from _as_gravely(told[0], told[1])
     n_calls = sum(len(file) for file in records)
     yield Gate(
         "µs an event of the samples",
@@ -114,21 +129,23 @@ def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
     )
 
 
-def _as_gravely(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[Gate]:
+def _as_gravely(
+    before: Mapping[str, int], after: Mapping[str, int], of: str = "sessions of the samples"
+) -> Iterator[Gate]:
     """Whether sessions are told or stopped as gravely as before, and left alone as before."""
     alert = GRAVITY.index("alert")
     caught = [name for name, worst in before.items() if worst >= alert]
     lost = [name for name in caught if after.get(name, 0) < before[name]]
     loud = [name for name, worst in before.items() if worst < alert <= after.get(name, 0)]
     yield Gate(
-        "sessions of the samples told or stopped as gravely",
+        f"{of} told or stopped as gravely",
         f"{len(caught)}",
         f"{len(caught) - len(lost)}",
         not lost,
         ", ".join(lost),
     )
     yield Gate(
-        "sessions of the samples left alone",
+        f"{of} left alone",
         f"{len(before) - len(caught)}",
         f"{len(before) - len(caught) - len(loud)}",
         not loud,

@@ -97,17 +97,29 @@ def trees_in(records: Iterable[Record], tenants: Mapping[str, str | None]) -> tu
 
 
 class Settled(NamedTuple):
-    """The label of each session on which people agree, and the sessions on which they do not."""
+    """The label of each session on which people agree, how many of them say so, and the sessions on which they do not."""
 
     labels: Mapping[Key, Label]
     torn: frozenset[Key]
+    words: Mapping[Key, int]
+
+    def of(self, key: Key) -> dict[str, Any]:
+        """What a recorded session says of its label."""
+        label = self.labels[key]
+        return {"label": label.label, "labelled_by": label.who, "words": self.words[key]}
 
 
 def settled(labels: Sequence[Label]) -> Settled:
     """Of several words on a session the one that counts, see `stream.offline.labels.merging.merged`."""
     found = merged(labels)
     torn = frozenset((each[0].tenant, each[0].session_id) for each in found.conflicts)
-    return Settled({(each.tenant, each.session_id): each for each in found.labels}, torn)
+    kept = {(each.tenant, each.session_id): each for each in found.labels}
+    agreeing: dict[Key, set[str]] = {key: set() for key in kept}
+    for each in labels:
+        key = each.tenant, each.session_id
+        if key in kept and each.label == kept[key].label:
+            agreeing[key].add(each.who)
+    return Settled(kept, torn, {key: len(people) for key, people in agreeing.items()})
 
 
 def take(
@@ -146,7 +158,7 @@ def _labelled_in(
                 continue
             if tools is not None:
                 traffic.catalogues[made["tools_ref"]] = tools
-            yield {**made, "label": label.label, "first_bad_seq": call, "events": []}
+            yield {**made, **words.of(key), "first_bad_seq": call, "events": []}
 
 
 def nothing_said(trees: Sequence[Tree]) -> list[Label]:
@@ -183,7 +195,7 @@ def relabelled(
             traffic.lost.append(key)
             continue
         known = {"exposed_seq": None, **told, **session}
-        found.append({**known, "label": label.label, "first_bad_seq": call})
+        found.append({**known, **words.of(key), "first_bad_seq": call})
     return found
 
 

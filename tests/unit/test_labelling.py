@@ -305,8 +305,8 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     )
     assert learning._hold_against_bundled(blind, None)
     told = capsys.readouterr()
-    assert "gravely" in told.out  # the cell's words break where the terminal is narrow
-    assert "FAILS" in told.out
+    assert "gravely" in told.err  # the cell's words break where the terminal is narrow
+    assert "FAILS" in told.err
     assert "do not use it as it is" in told.err
     manifest = registry.read_manifest(blind)
     assert [gate["holds"] for gate in manifest["samples"]] == [False, True]
@@ -314,6 +314,23 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     assert learning._hold_against_bundled(blind, "  only  the desk's traffic ")
     assert registry.read_manifest(blind)["accepted"] == "only the desk's traffic"
     assert registry.load(blind).manifest["accepted"] == "only the desk's traffic"
+
+
+def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(tmp_path: Path) -> None:
+    samples = Path(study.__file__).parents[1] / "samples"
+    caught, calm = (
+        samples / f"{name}.jsonl" for name in ("18-support-ticket-exfiltration", "05-hr-leave-balance")
+    )
+    blind = a_release(
+        tmp_path / "blind", thresholds=dict.fromkeys(("0.001", "0.005", "0.01", "0.05"), NEVER - 1)
+    )
+    assert learning._hold_against_bundled(blind, None, [caught])
+    told = registry.read_manifest(blind)["samples"][-1]
+    assert (told["name"], told["holds"]) == ("canaries told or stopped as gravely", False)
+    same = a_release(tmp_path / "same")
+    assert not learning._hold_against_bundled(same, None, [caught, calm])
+    assert learning._hold_against_bundled(same, None, [calm])
+    assert registry.read_manifest(same)["samples"][-1]["why"] == "the champion catches none of them"
 
 
 def test_the_bundled_model_itself_is_no_worse_than_itself(
