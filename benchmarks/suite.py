@@ -18,7 +18,9 @@ from typing import Any
 
 from benchmarks import (
     backlog,
+    challengers,
     core,
+    effect,
     fairness,
     features,
     gate,
@@ -126,6 +128,13 @@ TABLES: dict[str, Table] = {
         features.rows,
         "python -m benchmarks.features",
     ),
+    "challengers": (
+        "Challengers beside the worker",
+        challengers.COLUMNS,
+        challengers.rows,
+        "python -m benchmarks.challengers",
+    ),
+    "effect": ("Promote and rollback", effect.COLUMNS, effect.rows, "python -m benchmarks.effect"),
     "soak": ("Soak", soak.COLUMNS, soak.rows, "make soak"),
 }
 
@@ -197,6 +206,8 @@ ON_A_CORE: dict[str, Callable[[Rig], Any]] = {
     "recovery": recovery.recovery,
     "commits": recovery.transactions,
     "backlog": backlog.compare,
+    "challengers": challengers.measure,
+    "effect": effect.measure,
     "fairness": lambda rig: {kind: fairness.flood(rig, kind) for kind in fairness.KINDS},
 }
 UNPINNED: dict[str, Callable[[Rig], Any]] = {

@@ -202,19 +202,22 @@ def _labels(configured: Settings) -> list[Label]:
 
 
 def _show(name: str, versus: Versus, made: Comparison) -> None:
+    from stream.events import counted
+    from stream.shell.board import plain
     from stream.shell.screen import screen
 
     console = screen()
-    console.print(f"[bold]{name}[/] beside the champion, {made.days} days", highlight=False)
+    name = plain(name, 32)
+    lines = [f"{name} beside the champion, {counted(made.days, 'day')}"]
     for who, counts in (("champion", made.champions), (name, versus.releases)):
-        for told, n in counts.most_common(3):
-            console.print(f"  {who}: {told} ({n} calls)", highlight=False, markup=False)
-    for line in (
-        f"calls judged by both {versus.calls}, alike {_share(versus.same, versus.calls)}",
-        f"sessions {versus.sessions}, alike {_share(versus.agreed, versus.sessions)}",
-        f"calls that it has not judged yet {made.waiting(versus)}; the last that it has is of {versus.latest}",
-    ):
-        console.print(f"  {line}", highlight=False)
+        lines += [f"  {who}: {plain(told, 200)} ({counted(n, 'call')})" for told, n in counts.most_common(3)]
+    lines += [
+        f"  calls judged by both {versus.calls}, alike {_share(versus.same, versus.calls)}",
+        f"  sessions {versus.sessions}, alike {_share(versus.agreed, versus.sessions)}",
+        f"  calls that it has not judged yet {made.waiting(versus)}; its last is of {plain(versus.latest, 40)}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
     for table in (_grid(name, versus), _tenants(versus, made.days), _known(versus), _flips(versus)):
         if table is not None:
             console.print(table)
@@ -226,12 +229,15 @@ def _share(part: int, whole: int) -> str:
 
 def _grid(name: str, versus: Versus) -> Table:
     """Sessions by their gravest verdict: the champion's down, the challenger's across."""
+    from rich.markup import escape
     from rich.table import Table
 
     from stream.offline.gates import GRAVITY
 
     used = [one for one in GRAVITY if any(one in pair for pair in versus.grid)]
-    table = Table(f"champion, {name} across", title="sessions by gravest verdict", title_justify="left")
+    table = Table(
+        f"champion, {escape(name)} across", title="sessions by gravest verdict", title_justify="left"
+    )
     for one in used:
         table.add_column(one, justify="right")
     for mine in used:
@@ -286,7 +292,9 @@ def _flips(versus: Versus) -> Table | None:
     if not versus.flips:
         return None
     title = f"{versus.n_flips} sessions end elsewhere; the first call that differs"
-    table = Table("session", "call", "verdict", "score", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for head in ("session", "call", "verdict", "score"):
+        table.add_column(head, overflow="fold")  # whole, since people copy them
     for flip in gravest(versus.flips)[:SHOWN]:
         known = f" ({flip.known.replace('_', ' ')})" if flip.known else ""
         table.add_row(

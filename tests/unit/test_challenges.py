@@ -229,6 +229,30 @@ def test_a_challenger_may_write_its_verdicts_and_its_states_alone_and_only_where
     assert groups == [Challenger("challenger", "").settings(settings).group + "-judge"]
 
 
+def test_the_report_fits_a_screen_of_80_columns_says_ids_whole_and_reads_nothing_as_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a-session-of-an-agent-1111-2222-3333-4444-5555"
+    made = Comparison([label(name, "hijacked")])
+    told = {"tool": "[red]send", "policy": "p\x1b[31m" + "x" * 90}
+    made.partition(
+        [dumps(said(name, 0, "allow", **told))],
+        [dumps({**blue(name, 0, "revoke", "contained", **told), "challenger": "[b]blue"})],
+    )
+    challenging._show("[b]blue", made.versus["[b]blue"], made)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "[b]blue beside the champion, 1 day\n" in shown
+    assert "[red]send" in shown
+    assert "\x1b" not in shown
+    column = "".join(line.split("│")[1].strip() for line in shown.splitlines() if line.count("│") == 5)
+    assert name in column
+    assert "confirmed" in shown
+    assert "1.00 > 1.00" not in shown
+    assert "0.00 > 1.00" in shown
+
+
 @pytest.mark.parametrize("name", ["", "Blue", "a b", "x" * 33, "-x", "a@b"])
 def test_a_name_that_could_be_mistaken_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="no name of a challenger"):
