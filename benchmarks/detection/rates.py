@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.detection.rows import Part
 from models.forest.units import Ints

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ConfigError, DatasetError
+from models.errors import ConfigError, DatasetError, brings
 from stream.cli.exits import WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
@@ -311,6 +312,7 @@ def evaluate(
 
     budget = Budget(sessions_a_day, hijacked_share, cost_ratio).checked()
     _check_sessions(files, tools, labels)
+    _check_pictures(html, plot)
     from models.release import registry
     from models.training.dataset import overlap
     from stream.cli.report import print_report
@@ -358,13 +360,29 @@ def _policy_of(model: Path | None) -> Path | None:
     return own if own is not None and own.exists() else settings().policy_path
 
 
+def _check_pictures(*places: Path | None) -> None:
+    """Refuse pictures that could not be drawn or written, before hours are spent on what they would show."""
+    for place in places:
+        if place is None:
+            continue
+        if find_spec("matplotlib") is None:
+            raise ConfigError(
+                f"plots are drawn by matplotlib, which the extra plots brings: {brings('plots')}"
+            )
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{place.parent} cannot be made: {error.strerror}; name another") from error
+        if place.is_dir() or not os.access(place.parent, os.W_OK):
+            raise ConfigError(f"{place} cannot be written; name another file")
+
+
 def _write_pictures(report: dict[str, Any], found: Found, html: Path | None, plot: Path | None) -> None:
     """The report as a page, and ROC and reliability as a PNG, where they are asked for."""
     if html is not None:
         from stream.offline import quality_page
 
         text = "".join(quality_page.page(report))
-        html.parent.mkdir(parents=True, exist_ok=True)
         html.write_text(text, encoding="utf-8")
         say(f"report: {html}")
     if plot is not None:

@@ -11,8 +11,6 @@ from html import escape
 from io import StringIO
 from typing import Any
 
-from models.errors import ConfigError
-
 COLOURS = {
     "#010101": "ink",
     "#020202": "quiet",
@@ -31,20 +29,10 @@ Drawing = Callable[[Any], None]
 
 
 def svg(name: str, title: str, draw: Drawing, width: float = 6.2, height: float = 3.5) -> str:
-    """One plot; `name` keeps its ids apart from those of others, `title` says to a screen reader what it is.
+    """One plot; `name` keeps its ids apart from those of others, `title` says to a screen reader what it is."""
+    from matplotlib import rc_context  # slow to import, and only wanted here
+    from matplotlib.figure import Figure
 
-    Raises
-    ------
-    ConfigError
-        matplotlib is not installed.
-    """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            "plots are drawn by matplotlib, which is not installed: pip install -e '.[plots]' in Driftline's folder"
-        ) from error
     style: dict[Any, Any] = {
         "svg.hashsalt": name,
         "svg.fonttype": "none",

@@ -251,15 +251,14 @@ def verdicts(
 
     Scores have the reader's word, if the release has one.
     """
-    parts = [part for one in sets for part in _parts(one.sessions)]
-    tools = {ref: listed for one in sets for ref, listed in one.tools.items()}
-    needed = [_needed(part, tools) for part in parts]
-    with (
-        ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool,
-        meter("judging", sum(map(len, parts))) as done,
-    ):
-        through = pool.map(_ruled, parts, needed, repeat(model), repeat(policy))
-        rows = list(chain.from_iterable(_counted(through, parts, done)))
+    rows: list[Ruled] = []
+    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+        for one in sets:
+            parts = list(_parts(one.sessions))
+            needed = [_needed(part, one.tools) for part in parts]
+            with meter(f"judging {one.name}", len(one.sessions)) as done:
+                through = pool.map(_ruled, parts, needed, repeat(model), repeat(policy))
+                rows += chain.from_iterable(_counted(through, parts, done))
     sessions = [dataset.of_record(session, telling) for one in sets for session in one.sessions]
     calls = dataset.join(sessions, [row.session_id for row in rows], [row.seq for row in rows])
 

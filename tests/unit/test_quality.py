@@ -501,3 +501,12 @@ def test_samples_are_evaluated_to_a_page_and_json_of_the_same_figures(
     assert [one["value"] for one in report["slices"]["time"]] == ["2026-03-02"]
     told_there = f"{100 * early['random']['at_or_before_harm']:.1f}\u00a0%".encode()
     assert told_there in pages[0]
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
+    asked = ["evaluate", str(SAMPLES / "01-support-refund-lookup.jsonl"), "--labels", "none.jsonl", "--html"]
+    sample_labels(tmp_path / "labels.jsonl")
+    asked[3] = str(tmp_path / "labels.jsonl")
+    done = CliRunner().invoke(app, [*asked, str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert "cannot be written; name another file" in str(done.exception)
