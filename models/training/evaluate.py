@@ -23,7 +23,7 @@ from models.training.boosting import Progress, out_of_fold, silent
 from models.training.calibrate import BUDGETS, own_thresholds, session_maxima, transferable
 from models.training.dataset import KINDS, LEFT_OUT, Calls
 from models.training.plots import draw
-from models.training.rates import RATES, Flags, area, least_threshold, rate, resampled
+from models.training.rates import RATES, Flags, area, least_threshold, rate, resampled, wilson
 from models.training.recipes import Recipe, recipe_for
 
 Mode = Literal["leave-one-suite-out", "score-only"]
@@ -137,6 +137,7 @@ def calibration(scores: Ints, calls: Calls) -> dict[str, Any]:
                     "calls": int(inside.sum()),
                     "said": round(float(said[inside].mean()), 6),
                     "true": round(float(truth[inside].mean()), 6),
+                    "wilson": wilson(int(truth[inside].sum()), int(inside.sum())),
                 }
             )
     return {

@@ -103,7 +103,7 @@ def held_out(given: Given, model: Model, folder: Path | None, policy: Path | Non
             "left_out": None,
             "what": "The model in use judged every session, under the policy in use, as a deployment would.",
             "standing": "Held out: its manifest knows no intent, no attacker's goal and no source of these sessions. They stay a test only "
-            "as long as nothing is chosen by this page: what was chosen by it makes its figures development figures.",
+            "as long as nothing is chosen by this page. What people looked at when they chose policy and signals, no manifest knows.",
         },
     )
 

@@ -138,7 +138,7 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
 def _verdicts(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>As shipped, and by score</h2>\n"
     yield (
-        '<p class="read">All rows are of the same sessions. <i>Verdicts</i> is what a deployment gets: score, families of evidence and signals '
+        '<p class="read">All rows are of the same sessions. <i>Verdicts</i> is all that a deployment lets speak: score, families of evidence, signals '
         "under the policy. The other two let one part speak without the other. In brackets stands a 95 % interval over tasks.</p>\n"
     )
     rows = [
@@ -268,7 +268,7 @@ def _calibrated(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         '<p class="read">How to read it: on the dashed line a score of 10 % comes true in 10 % of calls; below it the score says too much, above it too '
-        "little. Both axes are logarithmic, and what is less than 0.01 % stands at the edge.</p>\n"
+        "little. Both axes are logarithmic, what is less than 0.01 % stands at the edge, and upright lines are 95 % intervals.</p>\n"
     )
     rows = [
         (
@@ -280,9 +280,13 @@ def _calibrated(report: Mapping[str, Any]) -> Iterator[str]:
     yield _table(("bin of the score", "calls", "mean score", "share that was drift"), rows)
     yield (
         f"<p>Brier score {_number(found['brier'], 5)}, where always saying the base rate has {_number(found['brier_base_rate'], 5)}. Expected calibration error "
-        f"{_number(found['ece'], 5)}, over the {len(found['edges']) - 1} bins of the table's kind, each call counting the same. Of {found['calls']:,} calls, {found['drift']:,} are "
+        f"{_number(found['ece'], 5)}, over the {len(found['edges']) - 1} bins between {_edges(found['edges'])}, each call counting the same. Of {found['calls']:,} calls, {found['drift']:,} are "
         "drift. Calls after the first bad one are left out: they may serve either side.</p>\n"
     )
+
+
+def _edges(edges: Sequence[float]) -> str:
+    return ", ".join(f"{edge:g}" for edge in edges)
 
 
 def _costs(report: Mapping[str, Any]) -> Iterator[str]:

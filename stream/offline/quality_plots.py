@@ -114,7 +114,7 @@ def first_alerts(detector: Mapping[str, float], random: Mapping[str, float]) -> 
 
     def draw(axes: Any) -> None:
         places = range(len(detector))
-        axes.bar([p - 0.2 for p in places], detector.values(), 0.38, color=ONE, label="as shipped")
+        axes.bar([p - 0.2 for p in places], detector.values(), 0.38, color=ONE, label="verdicts")
         axes.bar(
             [p + 0.2 for p in places],
             random.values(),
@@ -131,17 +131,19 @@ def first_alerts(detector: Mapping[str, float], random: Mapping[str, float]) -> 
     return draw
 
 
-def reliability(bins: Sequence[Mapping[str, float]]) -> Drawing:
-    """What scores said against what came true."""
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Drawing:
+    """What scores said against what came true, with Wilson's interval of each bin."""
 
     def draw(axes: Any) -> None:
         least = 1e-4
         axes.plot([least, 1], [least, 1], color=QUIET, lw=1, ls="--", label="said is true")
         said = [max(one["said"], least) for one in bins]
+        low, high = ([max(one["wilson"][side], least) for one in bins] for side in (0, 1))
+        axes.vlines(said, low, high, color=ONE, lw=2.5, alpha=0.4)
         axes.plot(
-            said, [max(one["true"], least) for one in bins], "o-", color=ONE, ms=5, label="calls of a bin"
+            said, [max(one["true"], least) for one in bins], "o", color=ONE, ms=5, label="calls of a bin"
         )
-        axes.set(xscale="log", yscale="log", xlim=(least, 1.3), ylim=(least, 1.3))
+        axes.set(xscale="log", yscale="log", xlim=(least, 1.3), ylim=(0.8 * least, 1.3))
         axes.set(xlabel="mean score of the bin", ylabel="share that was drift")
         _in_per_cent(axes, "xy")
         axes.legend(fontsize=8)
@@ -202,7 +204,7 @@ def cost(curve: Sequence[Mapping[str, Any]], shipped: Mapping[str, Any], never: 
 
 
 def _shipped(axes: Any, x: float, y: float) -> None:
-    axes.plot([x], [y], "o", color=TWO, ms=7, ls="", label="verdicts as shipped", clip_on=False, zorder=3)
+    axes.plot([x], [y], "o", color=TWO, ms=7, ls="", label="verdicts", clip_on=False, zorder=3)
 
 
 def _in_per_cent(axes: Any, which: str) -> None:
