@@ -42,7 +42,7 @@ from benchmarks import results
 from benchmarks.detection.figures import BASES, in_operation
 from benchmarks.detection.fits import FULL, Bench, log_odds
 from benchmarks.detection.page import kept_limits, look
-from benchmarks.detection.rates import SUITES, Rate, Scored, rate
+from benchmarks.detection.rates import SUITES, Rate, Scored
 from benchmarks.detection.rows import Source, say
 from benchmarks.detection.targets import bare, percent
 from models.evidence.features.registry import FEATURES_VERSION
@@ -51,6 +51,7 @@ from models.text.meaning import sentences_of
 from models.text.stems import STOP, stem
 from models.tools.names import name_words
 from models.tools.parameters import is_sink
+from models.training.rates import clustered
 from models.training.scenarios import corpus, injected, report_wordings, wordings
 from models.training.scenarios.demands import Demand
 from models.training.scenarios.donors import acts_on
@@ -676,7 +677,7 @@ def attacked(arena: Arena, jobs: int) -> dict[Job, list[dict[str, Any]]]:
 
 def _rate(told: Sequence[Mapping[str, Any]], key: str) -> Rate:
     clusters = [np.array([one[name] for one in told]) for name in ("task", "goal")]
-    return rate([one[key] for one in told], clusters)
+    return clustered([one[key] for one in told], clusters)
 
 
 def figures(found: Mapping[Job, list[dict[str, Any]]], scored: Scored, budget: int) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from benchmarks import results
 from benchmarks.detection.page import PAGES
 from benchmarks.detection.rates import SUITES
 from benchmarks.forms import chosen
-from benchmarks.shipped import RAISED, decisions
+from benchmarks.shipped import decisions
+from models.contracts import FLAGGED
 from models.errors import ConfigError
 from models.evidence.dispatch import dispatched
 from models.tools.names import is_general
@@ -95,7 +96,7 @@ def measured(hijacks: int) -> list[list[str]]:
     raised = 0
     for session in sessions:
         events = events_of(session, tools[session["tools_ref"]])
-        found = [d for d in decisions(judge, events) if d["verdict"] in RAISED]
+        found = [d for d in decisions(judge, events) if d["verdict"] in FLAGGED]
         if not found:
             continue
         raised += 1

@@ -21,26 +21,23 @@ import numpy as np
 import orjson
 
 from benchmarks import results
-from benchmarks.detection.figures import SHIPPED_COLUMNS
-from benchmarks.detection.rates import WAYS
-from models.forest.units import UNITS
+from models.contracts import FLAGGED
 from models.training.dataset import TRAINING_SETS
 from models.training.scenarios import written_tasks
+from models.training.ways import COLUMNS
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
-from stream.core.verdict import decide
 from stream.events import CASES, DECISIONS, EVENTS, REVOCATIONS, Output, Record, dumps
 from stream.offline import files
 from stream.offline.files import load_tools, name_of
 from stream.offline.recorded import events_of
-from stream.offline.rows import AFTERWARDS, tells, verdict_by_signals
+from stream.offline.rows import AFTERWARDS, WAYS, verdicts_of
 from stream.offline.signal_rates import spoken
 from stream.settings import Settings
 from stream.signals.registry import BY_ID
 
 Catalogues = dict[str, list[dict[str, Any]]]
-RAISED = ("alert", "deny", "revoke")
 FIGURES = results.ROOT / "docs" / "figures" / "shipped.json"
 PAGE = results.ROOT / "docs" / "detection.md"
 WRITTEN = {"written_chains": written_tasks.LONG, "written_errands": written_tasks.OPENED}
@@ -85,16 +82,6 @@ def _judge() -> Judge:
     return bootstrap.judge(Settings(), mode="enforce")
 
 
-def verdicts_of(decision: Mapping[str, Any], judge: Judge) -> dict[str, str]:
-    """A decision's verdict, and what the score and the signals would each have led to without the other."""
-    release = judge.releases[""]
-    score = round(decision["score"] * UNITS)
-    # Without signals: no name of one is handed in.
-    by_score = decide(release.policy, release.levels, score, decision["families"], (), tells(decision))
-    by_signals = verdict_by_signals(decision, release.policy)
-    return dict(zip(WAYS, (decision["verdict"], by_score.verdict, by_signals), strict=True))
-
-
 def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | None) -> Judged:
     """What becomes of a recorded session under the bundled release."""
     judge = _judge()
@@ -113,8 +100,8 @@ def judged(session: Mapping[str, Any], catalogue: Sequence[dict[str, Any]] | Non
         if output.topic != DECISIONS:
             continue
         signals |= spoken(document)
-        for way, verdict in verdicts_of(document, judge).items():
-            if verdict in RAISED and raised[way] is None:
+        for way, verdict in verdicts_of(document, judge.releases[""]).items():
+            if verdict in FLAGGED and raised[way] is None:
                 raised[way] = document["call_seq"]
             if verdict == "revoke" and revoked[way] is None:
                 revoked[way] = document["call_seq"]
@@ -222,14 +209,14 @@ def _shown(figure: Mapping[str, Any]) -> str:
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """The tables of docs/detection.md, by the mark that they stand under."""
     rows = [
-        [f"{name}, {way}", *(_shown(one["ways"][way][column]) for column in SHIPPED_COLUMNS)]
+        [f"{name}, {way}", *(_shown(one["ways"][way][column]) for column in COLUMNS)]
         for name, one in report["unseen"].items()
         for way in WAYS
     ]
     voices = [[name, *_voices(name, report["signals"])] for name in BY_ID if name != AFTERWARDS]
     sets = [f"{name}, {label}" for name, told in report["signals"].items() for label in told]
     return {
-        "shipped": results.markdown(("set, and what speaks", *SHIPPED_COLUMNS), rows),
+        "shipped": results.markdown(("set, and what speaks", *COLUMNS), rows),
         "voices": results.markdown(("signal", *sets), voices),
     }
 

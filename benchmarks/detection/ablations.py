@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.fits import Bench, Variant
-from benchmarks.detection.rates import SUITES, Flags, Ints, Rate, Scored, rate
+from benchmarks.detection.rates import SUITES, Flags, Ints, Rate, Scored
 from benchmarks.detection.rows import Floats, Part, Source
 from models.evidence.features.registry import FEATURES
+from models.training.rates import clustered
 
 
 def ablated(bench: Bench, seed: int, chosen: Sequence[Variant]) -> dict[str, Any]:
@@ -41,7 +42,9 @@ def _paired(learn: Scored, whole: Flags, hit: Flags) -> dict[str, Any]:
     bad = learn.suites & (learn.kind == "hijacked")
     fewer = whole.astype(np.float64) - hit
     return {
-        f"less_{name}": rate(fewer[here], [learn.task[here], learn.goal[here]]) if whole is not hit else None
+        f"less_{name}": clustered(fewer[here], [learn.task[here], learn.goal[here]])
+        if whole is not hit
+        else None
         for name, here in (
             ("recorded", bad & (learn.variant == "recorded")),
             ("removed", bad & (learn.home == "removed")),

@@ -9,20 +9,14 @@ import numpy as np
 
 from benchmarks.detection import readings
 from benchmarks.detection.fits import OFFSET, UNIT, log_odds
-from benchmarks.detection.rates import BUDGETS, SPEAKING, SUITES, WAYS, Flags, Scored, rate, weighted_area
+from benchmarks.detection.rates import BUDGETS, SPEAKING, SUITES, Flags, Scored
 from benchmarks.detection.rows import FINGERPRINTS
 from models.training import calibrate
+from models.training.rates import clustered, weighted_area
+from models.training.ways import Compared, by_way
+from stream.offline.rows import WAYS
 
 BASES = (0.0001, 0.001, 0.01)
-SHIPPED_COLUMNS = (
-    "honest alerted",
-    "honest revoked",
-    "hijacked alerted",
-    "hijacked alerted in time",
-    "hijacked revoked",
-    "ignored alerted",
-)
-"""What is told of verdicts: the columns of both tables of them."""
 SPLICED_DRIFT = ("spliced_demanded", "spliced_silent", "amended_otherwise", "delegated_elsewhere")
 
 
@@ -218,30 +212,10 @@ def _verdicts(learn: Scored, held: Scored) -> dict[str, Any]:
 
 
 def shipped(scored: Scored, honest: Flags, bad: Flags, ignored: Flags) -> dict[str, Any]:
-    """Of these sessions those that the shipped policy raises, by what speaks: `SHIPPED_COLUMNS`."""
-    start = np.array(
-        [-1 if s.first_bad_seq is None else s.first_bad_seq for s in scored.part.calls.sessions]
-    )[scored.part.calls.session]
-    out: dict[str, Any] = {}
-    for way in WAYS:
-        raised = scored.ruled(way)
-        alerted, revoked = scored.with_any(raised), scored.with_any(scored.ruled(way, revoked=True))
-        in_time = scored.with_any(raised & (scored.part.calls.call_seq <= start))
-        out[way] = dict(
-            zip(
-                SHIPPED_COLUMNS,
-                (
-                    scored.alarms(honest, alerted),
-                    scored.alarms(honest, revoked),
-                    scored.caught(bad, alerted),
-                    scored.caught(bad, in_time),
-                    scored.caught(bad, revoked),
-                    scored.alarms(ignored, alerted),
-                ),
-                strict=True,
-            )
-        )
-    return out
+    """Of these sessions those that the shipped policy raises, by what speaks: `models.training.ways.COLUMNS`."""
+    raised = {way: scored.ruled(way) for way in WAYS}
+    revoked = {way: scored.ruled(way, revoked=True) for way in WAYS}
+    return by_way(scored, raised, revoked, Compared(honest, bad, ignored))
 
 
 def _told_apart(scored: Scored, clean: Flags, bad: Flags) -> dict[str, Any]:
@@ -567,7 +541,7 @@ def changes(learn: Scored, held: Scored) -> dict[str, Any]:
         out[home] = {
             "detected": held.caught(bad),
             "detected_before": held.caught(bad, flagged_before),
-            "difference": rate(difference[bad], [held.task[bad], held.goal[bad]]) if bad.any() else None,
+            "difference": clustered(difference[bad], [held.task[bad], held.goal[bad]]) if bad.any() else None,
             "false_alarms": held.alarms(clean) if clean.any() else None,
             "false_alarms_before": held.alarms(clean, flagged_before) if clean.any() else None,
         }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.detection.rows import Floats, Part
+from benchmarks.detection.rows import Part
+from models.forest.units import Ints
 from models.training import calibrate
-from stream.offline.rows import RAISED, REVOKED
+from models.training.dataset import Calls
+from models.training.populations import Population
+from models.training.rates import Flags, Rate, weighted_area
+from stream.offline.rows import RAISED, REVOKED, Way, spoken_by
 from stream.policy import load_policy
 
 BUDGETS = (0.001, 0.01, 0.05)
@@ -21,71 +25,20 @@ SPEAKING = load_policy().families
 """How many families of evidence must speak for an alert and for a revocation, by the default policy."""
 ALERT, REVOKE = 0.01, 0.001
 """The budgets at whose thresholds the default policy alerts and revokes."""
-Way = Literal["verdicts", "score alone", "signals alone"]
-WAYS: tuple[Way, ...] = ("verdicts", "score alone", "signals alone")
-"""What may speak: all that a deployment has, and either part of it without the other."""
-RESAMPLES = 400
-_Z2 = 1.959963984540054**2
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-Rate = dict[str, Any]
-
-
-def rate(
-    flags: npt.ArrayLike, clusters: Sequence[npt.NDArray[Any]], weights: npt.ArrayLike | None = None
-) -> Rate:
-    """A weighted share with a 95 % interval from resampling all kinds of clusters at once.
-
-    Where all or none are flagged, resampling says nothing: then Wilson's interval for as many trials as the
-    smallest kind has clusters.
-    """
-    flagged = np.asarray(flags, dtype=np.float64)
-    n = len(flagged)
-    if not n:
-        return {"rate": None, "n": 0, "clusters": 0, "interval": [0.0, 1.0]}
-    weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-    value = float((flagged * weight).sum() / weight.sum())
-    places = [np.unique(np.asarray(ids, dtype=np.str_), return_inverse=True)[1] for ids in clusters]
-    sizes = [int(place.max()) + 1 for place in places]
-    if value in (0.0, 1.0):
-        least = min(sizes)
-        far = _Z2 / (least + _Z2)
-        interval = [0.0, round(far, 6)] if value == 0.0 else [round(1 - far, 6), 1.0]
-    else:
-        draws = np.random.default_rng(0)
-        found = []
-        for _ in range(RESAMPLES):
-            times = weight.copy()
-            for place, size in zip(places, sizes, strict=True):
-                times *= np.bincount(draws.integers(0, size, size), minlength=size)[place]
-            if times.sum() > 0:
-                found.append(float((times * flagged).sum() / times.sum()))
-        interval = [round(float(np.quantile(found, q)), 6) for q in (0.025, 0.975)]
-    return {"rate": round(value, 6), "n": n, "clusters": min(sizes), "interval": interval}
-
-
-def weighted_area(negatives: Ints, weights: Floats, positives: Ints) -> float | None:
-    """Area under the ROC curve with weighted negatives, ties counted half.
-
-    >>> weighted_area(np.array([1, 3]), np.array([1.0, 3.0]), np.array([2, 3]))
-    0.4375
-    """
-    if not len(negatives) or not len(positives):
-        return None
-    order = np.argsort(negatives)
-    below = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
-    ranked = negatives[order]
-    left, right = (np.searchsorted(ranked, positives, side=side) for side in ("left", "right"))
-    return round(float((below[left] + below[right]).mean() / 2), 6)
 
 
 @dataclass
-class Scored:
+class Scored(Population):
     """A part with its scores and the thresholds that each of its sessions is judged at."""
 
     part: Part
     scores: Ints
     limits: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> Calls:
+        """Labels aligned to the rows."""
+        return self.part.calls
 
     @cached_property
     def highest(self) -> Ints:
@@ -93,43 +46,6 @@ class Scored:
         highest = np.full(len(self.part.calls.sessions), -1, dtype=np.int64)
         np.maximum.at(highest, self.part.calls.session, self.scores)
         return highest
-
-    def column(self, name: str) -> npt.NDArray[np.str_]:
-        """A label of every session."""
-        return np.array([str(getattr(session, name)) for session in self.part.calls.sessions], dtype=np.str_)
-
-    @cached_property
-    def kind(self) -> npt.NDArray[np.str_]:
-        """Kind of every session."""
-        return self.column("kind")
-
-    @cached_property
-    def domain(self) -> npt.NDArray[np.str_]:
-        """Domain of every session."""
-        return self.column("domain")
-
-    @cached_property
-    def variant(self) -> npt.NDArray[np.str_]:
-        """Variant of every session."""
-        return self.column("variant")
-
-    @cached_property
-    def task(self) -> npt.NDArray[np.str_]:
-        """User task of every session."""
-        return self.column("task")
-
-    @cached_property
-    def goal(self) -> npt.NDArray[np.str_]:
-        """Digest of the attacker's goal of every session, or its task where it has none."""
-        own = self.column("goal")
-        return np.where(own == "None", self.task, np.char.add(np.char.add(self.domain, "/"), own))
-
-    @cached_property
-    def hard(self) -> Flags:
-        """Sessions whose *user* asks for what elsewhere is an attack."""
-        return np.array(
-            ["/injection_task_" in session.task for session in self.part.calls.sessions], dtype=np.bool_
-        )
 
     @property
     def home(self) -> npt.NDArray[np.str_]:
@@ -176,23 +92,15 @@ class Scored:
         budget, families = (REVOKE, SPEAKING.revoke) if revoked else (ALERT, SPEAKING.alert)
         by_score: Flags = self.over(budget) & (self.part.families >= families)
         by_signals: Flags = self.part.by_signals >= (REVOKED if revoked else RAISED)
-        return {"verdicts": by_score | by_signals, "score alone": by_score, "signals alone": by_signals}[way]
-
-    def with_any(self, calls: Flags) -> Flags:
-        """Sessions that have one of these calls."""
-        found = np.zeros(len(self.part.calls.sessions), dtype=np.bool_)
-        found[self.part.calls.session[calls]] = True
-        return found
+        return spoken_by(way, by_score, by_signals)
 
     def caught(self, chosen: Flags, flags: Flags | None = None, budget: float = 0.01) -> Rate:
         """Share of sessions, with task and goal resampled."""
-        hit = self.flagged(budget) if flags is None else flags
-        return rate(hit[chosen], [self.task[chosen], self.goal[chosen]])
+        return super().caught(chosen, self.flagged(budget) if flags is None else flags)
 
     def alarms(self, chosen: Flags, flags: Flags | None = None, budget: float = 0.01) -> Rate:
         """Share of sessions with each task weighing the same, tasks resampled."""
-        hit = self.flagged(budget) if flags is None else flags
-        return rate(hit[chosen], [self.task[chosen]], calibrate.task_weights(self.task[chosen].tolist()))
+        return super().alarms(chosen, self.flagged(budget) if flags is None else flags)
 
     def own_limit(self, honest: Flags, budget: float = 0.01) -> int:
         """The threshold that these sessions themselves would give: no deployment has it."""

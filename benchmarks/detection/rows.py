@@ -18,7 +18,7 @@ from benchmarks import results
 from models.evidence.features.registry import FEATURES_VERSION
 from models.training import dataset
 from models.training.dataset import TRAINING_SETS, Calls
-from models.training.named_tools import facts_of_name
+from models.training.named_tools import first_effect
 from models.training.scenarios import corpus, recorded_attacks
 from models.training.scenarios.made_up import seeded
 from stream.offline import study
@@ -36,15 +36,23 @@ ROWLESS = {
     "release/registry.py",
     "training/boosting.py",
     "training/calibrate.py",
+    "training/circumstances.py",
+    "training/costs.py",
     "training/distill.py",
     "training/distill_encoder.py",
     "training/distill_measures.py",
     "training/distill_texts.py",
+    "training/earliness.py",
     "training/evaluate.py",
     "training/fit.py",
     "training/plots.py",
+    "training/populations.py",
+    "training/quality.py",
     "training/rates.py",
     "training/recipes.py",
+    "training/slices.py",
+    "training/splits.py",
+    "training/ways.py",
 }
 """Of ``models``, what no row depends on."""
 SHAPING = (".py", ".toml", ".dat", ".yaml", ".npz", ".json", ".gz", ".jsonl")
@@ -75,17 +83,10 @@ class Part:
 def about(session: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a figure needs of a session beside its labels; no feature.
 
-    `effect` is the first call from `first_bad_seq` on that writes, runs or takes something out.
+    `effect`: see `models.training.named_tools.first_effect`.
     """
-    effect = None
-    if session.get("first_bad_seq") is not None:
-        for call in session["calls"][session["first_bad_seq"] :]:
-            facts = facts_of_name(str(call["tool"]))
-            if facts.action != "read" or facts.outward:
-                effect = int(call["seq"])
-                break
     return {
-        "effect": effect,
+        "effect": first_effect(session),
         "origin": session.get("origin"),
         "model": str(session.get("model")),
         "defense": str(session.get("defense")),

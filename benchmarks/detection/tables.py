@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection import readings
-from benchmarks.detection.figures import BASES, SHIPPED_COLUMNS, WRITTEN_COLUMNS
-from benchmarks.detection.rates import SPEAKING, WAYS
+from benchmarks.detection.figures import BASES, WRITTEN_COLUMNS
+from benchmarks.detection.rates import SPEAKING
 from benchmarks.detection.rows import ROOT
 from benchmarks.detection.targets import GAP_COLUMNS, TARGET_COLUMNS, bare, gap_rows, percent, target_rows
+from models.training.ways import COLUMNS
+from stream.offline.rows import WAYS
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 """Title, columns, rows."""
@@ -71,11 +73,11 @@ def verdicts(report: Report) -> Table:
     if "ecosystem" in first:
         told.append(("all suites, none ever seen", first["ecosystem"]["pooled"]["verdicts"]))
     rows = [
-        [f"{name}, {way}", *(percent(one[way][column]) for column in SHIPPED_COLUMNS)]
+        [f"{name}, {way}", *(percent(one[way][column]) for column in COLUMNS)]
         for name, one in told
         for way in WAYS[:2]
     ]
-    columns = ("left out, and what speaks", *SHIPPED_COLUMNS)
+    columns = ("left out, and what speaks", *COLUMNS)
     return "Verdicts as shipped on what was left out, per cent", columns, rows
 
 

@@ -19,8 +19,9 @@ from models.errors import DatasetError
 from models.forest import allowances, trees, units
 from models.forest.units import Floats, Ints
 from models.training import families
-from models.training.dataset import LEFT_OUT, Calls, task_folds, unseen_with
+from models.training.dataset import LEFT_OUT, Calls, task_folds
 from models.training.recipes import Recipe
+from models.training.splits import Split, by_domain
 
 Progress = Callable[[str], None]
 
@@ -209,35 +210,42 @@ def calibrated(forest: Any, raw: Floats, target: Ints, weight: Floats) -> Any:
     return made
 
 
-def out_of_fold(X: Floats, calls: Calls, recipe: Recipe, progress: Progress = silent) -> Ints:
+def out_of_fold(
+    X: Floats,
+    calls: Calls,
+    recipe: Recipe,
+    progress: Progress = silent,
+    splits: Sequence[Split] | None = None,
+) -> Ints:
     """Scores of every row by a model that saw nothing of the row's domain, nor of one that shares its tools.
 
     A domain is an AgentDojo suite or another whole set: its tools, tasks and injection goals are all new to
     the model that scores it. As many of these models are fitted at once as there are cores, a thread each: much of
     a fit is sorting, at which a second thread would only wait.
+
+    Parameters
+    ----------
+    splits : who is left out, in place of domains; a row that none of them scores gets 0
     """
-    domains = calls.domains()
-    groups = sorted({tuple(sorted(unseen_with(domain) & set(domains))) for domain in domains})
-    if len(groups) < 2:
-        raise DatasetError(f"leaving one suite out needs two or more, found {', '.join(domains) or 'none'}")
+    splits = by_domain(calls) if splits is None else splits
     scores = np.zeros(len(calls), dtype=np.int64)
-    workers = min(os.cpu_count() or 1, len(groups))
+    workers = min(os.cpu_count() or 1, len(splits))
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         held_out = {}
-        for group in groups:
-            rows = calls.rows_where(session.domain in group for session in calls.sessions)
-            held_out[pool.submit(_scored_without, X, calls, recipe, rows)] = group, rows
+        for split in splits:
+            learn, rows = calls.rows_where(split.learn), calls.rows_where(split.score)
+            held_out[pool.submit(_scored_apart, X, calls, recipe, learn, rows)] = split.name, learn, rows
         for number, fold in enumerate(as_completed(held_out), start=1):
-            group, rows = held_out[fold]
+            name, learn, rows = held_out[fold]
             scores[rows] = fold.result()
-            progress(
-                f"fold {number} of {len(groups)}: fitted without {' and '.join(group)}, {(~rows).sum()} calls"
-            )
+            progress(f"fold {number} of {len(splits)}: fitted without {name}, {learn.sum()} calls")
     return scores
 
 
-def _scored_without(X: Floats, calls: Calls, recipe: Recipe, rows: npt.NDArray[np.bool_]) -> Ints:
-    """Scores of these rows by a model of all others, in one thread."""
+def _scored_apart(
+    X: Floats, calls: Calls, recipe: Recipe, learn: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]
+) -> Ints:
+    """Scores of these rows by a model of those to learn from, in one thread."""
     with threadpool_limits(1):
-        pipeline = fit(X[~rows], calls.take(~rows), recipe)
+        pipeline = fit(X[learn], calls.take(learn), recipe)
         return trees.from_sklearn(pipeline, recipe.shifts).score(X[rows], calls.call_seq[rows])

@@ -124,11 +124,15 @@ def fitted(threshold: int, maxima: npt.NDArray[np.int64], budget: float, floor: 
     return higher if higher > threshold else lowered(threshold, maxima, budget, floor)
 
 
-def own_thresholds(highest: Ints, calls: Calls, budget: float) -> dict[str, int]:
-    """For each domain with honest sessions the threshold that keeps the budget on them, by task."""
+def own_thresholds(
+    highest: Ints, calls: Calls, budget: float, among: npt.NDArray[np.bool_] | None = None
+) -> dict[str, int]:
+    """For each domain with honest sessions (`among` these, if given) the threshold that keeps the budget on them, by task."""
     found: dict[str, int] = {}
     for domain in calls.domains():
         honest = np.array([s.domain == domain and s.sets_limits for s in calls.sessions])
+        if among is not None:
+            honest &= among
         if honest.any():
             tasks = [s.task for s, one in zip(calls.sessions, honest, strict=True) if one]
             found[domain] = weighted_threshold(highest[honest], task_weights(tasks), budget)

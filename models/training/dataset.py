@@ -320,8 +320,8 @@ def _teaching(sessions: Sequence[LabelledSession]) -> npt.NDArray[np.float64]:
     return teaches * len(teaches) / teaches.sum() if len(teaches) else teaches
 
 
-def task_folds(calls: Calls, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """For each row one of `folds` parts, such that a user task lies in one part whole.
+def task_parts(calls: Calls, parts: int, seed: int) -> npt.NDArray[np.int64]:
+    """For each session one of `parts`, such that a user task lies in one part whole.
 
     The order in which a hash puts a domain's tasks deals them out, so that each part has its share of every
     domain, and adding a set leaves the others' parts as they were.
@@ -330,5 +330,10 @@ def task_folds(calls: Calls, folds: int, seed: int) -> npt.NDArray[np.int64]:
     for domain in calls.domains():
         tasks = {session.task for session in calls.sessions if session.domain == domain}
         ranked = sorted(tasks, key=lambda task: hashlib.sha256(f"{seed}|{task}".encode()).digest())
-        part.update({task: place % folds for place, task in enumerate(ranked)})
-    return np.array([part[session.task] for session in calls.sessions], dtype=np.int64)[calls.session]
+        part.update({task: place % parts for place, task in enumerate(ranked)})
+    return np.array([part[session.task] for session in calls.sessions], dtype=np.int64)
+
+
+def task_folds(calls: Calls, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """For each row its session's part, see `task_parts`."""
+    return task_parts(calls, folds, seed)[calls.session]

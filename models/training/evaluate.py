@@ -23,7 +23,7 @@ from models.training.boosting import Progress, out_of_fold, silent
 from models.training.calibrate import BUDGETS, own_thresholds, session_maxima, transferable
 from models.training.dataset import KINDS, LEFT_OUT, Calls
 from models.training.plots import draw
-from models.training.rates import RATES, Flags, area, least_threshold, rate, resampled
+from models.training.rates import RATES, Flags, area, least_threshold, rate, resampled, wilson
 from models.training.recipes import Recipe, recipe_for
 
 Mode = Literal["leave-one-suite-out", "score-only"]
@@ -116,7 +116,10 @@ def earliness(scores: Ints, calls: Calls, threshold: int) -> dict[str, Any]:
 
 
 def calibration(scores: Ints, calls: Calls) -> dict[str, Any]:
-    """Brier score and reliability of single calls, beside those of the base rate."""
+    """Brier score, reliability and expected calibration error of single calls, beside those of the base rate.
+
+    The error is the mean over all calls of how far the mean score of their bin (`RELIABILITY_EDGES`) lies from its share of drift.
+    """
     labelled = calls.target != LEFT_OUT
     truth = calls.target[labelled].astype(np.float64)
     said = scores[labelled] / UNITS
@@ -134,6 +137,7 @@ def calibration(scores: Ints, calls: Calls) -> dict[str, Any]:
                     "calls": int(inside.sum()),
                     "said": round(float(said[inside].mean()), 6),
                     "true": round(float(truth[inside].mean()), 6),
+                    "wilson": wilson(int(truth[inside].sum()), int(inside.sum())),
                 }
             )
     return {
@@ -141,8 +145,16 @@ def calibration(scores: Ints, calls: Calls) -> dict[str, Any]:
         "drift": int(truth.sum()),
         "brier": round(float(((said - truth) ** 2).mean()), 6) if len(truth) else None,
         "brier_base_rate": round(base * (1 - base), 6),
+        "ece": _off(truth, said, place),
+        "edges": list(RELIABILITY_EDGES),
         "reliability": bins,
     }
+
+
+def _off(truth: Floats, said: Floats, place: Ints) -> float | None:
+    """How far scores lie from what is true, by bin, each call counting the same."""
+    gaps = np.bincount(place, weights=said - truth) if len(truth) else np.empty(0)
+    return round(float(np.abs(gaps).sum() / len(truth)), 6) if len(truth) else None
 
 
 def flagged(highest: Ints, calls: Calls, limits: dict[str, int]) -> dict[str, Any]:
@@ -230,10 +242,11 @@ def evaluate(
     mode : `leave-one-suite-out` fits a model for each domain left out; `score-only` scores with `model` and
         reports shares flagged at its thresholds
     plot : where to write a PNG with ROC and reliability
-    scores : in mode `score-only` those that count, where a reader joins the model's own
+    scores : those that count, if they are at hand: where a reader joins the model's own, or others than domains were left out
     """
     if mode == "leave-one-suite-out":
-        scores = out_of_fold(X, calls, recipe or recipe_for(FEATURES), progress)
+        if scores is None:
+            scores = out_of_fold(X, calls, recipe or recipe_for(FEATURES), progress)
         out = report(scores, calls)
     else:
         if model is None:

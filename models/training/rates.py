@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.forest.units import Ints
+from models.forest.units import Floats, Ints
 
 Flags = npt.NDArray[np.bool_]
+Rate = dict[str, Any]
 
 RATES = (0.001, 0.01, 0.05)
 """False-positive rates that tables are made for."""
@@ -72,3 +74,51 @@ def resampled(
         fpr: [round(float(np.quantile(values, q)), 6) for q in (0.025, 0.975)] if values else [0.0, 1.0]
         for fpr, values in found.items()
     }
+
+
+def clustered(
+    flags: npt.ArrayLike, clusters: Sequence[npt.NDArray[Any]], weights: npt.ArrayLike | None = None
+) -> Rate:
+    """A weighted share with a 95 % interval from resampling all kinds of clusters at once.
+
+    Where all or none are flagged, resampling says nothing: then Wilson's interval for as many trials as the
+    smallest kind has clusters.
+    """
+    flagged = np.asarray(flags, dtype=np.float64)
+    n = len(flagged)
+    if not n:
+        return {"rate": None, "n": 0, "clusters": 0, "interval": [0.0, 1.0]}
+    weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    value = float((flagged * weight).sum() / weight.sum())
+    places = [np.unique(np.asarray(ids, dtype=np.str_), return_inverse=True)[1] for ids in clusters]
+    sizes = [int(place.max()) + 1 for place in places]
+    if value in (0.0, 1.0):
+        least = min(sizes)
+        far = _Z * _Z / (least + _Z * _Z)
+        interval = [0.0, round(far, 6)] if value == 0.0 else [round(1 - far, 6), 1.0]
+    else:
+        draws = np.random.default_rng(0)
+        found = []
+        for _ in range(RESAMPLES):
+            times = weight.copy()
+            for place, size in zip(places, sizes, strict=True):
+                times *= np.bincount(draws.integers(0, size, size), minlength=size)[place]
+            if times.sum() > 0:
+                found.append(float((times * flagged).sum() / times.sum()))
+        interval = [round(float(np.quantile(found, q)), 6) for q in (0.025, 0.975)]
+    return {"rate": round(value, 6), "n": n, "clusters": min(sizes), "interval": interval}
+
+
+def weighted_area(negatives: Ints, weights: Floats, positives: Ints) -> float | None:
+    """Area under the ROC curve with weighted negatives, ties counted half.
+
+    >>> weighted_area(np.array([1, 3]), np.array([1.0, 3.0]), np.array([2, 3]))
+    0.4375
+    """
+    if not len(negatives) or not len(positives):
+        return None
+    order = np.argsort(negatives)
+    below = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
+    ranked = negatives[order]
+    left, right = (np.searchsorted(ranked, positives, side=side) for side in ("left", "right"))
+    return round(float((below[left] + below[right]).mean() / 2), 6)

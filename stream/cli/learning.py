@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ConfigError, DatasetError
+from models.errors import ConfigError, DatasetError, brings
 from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from models.training.scenarios.corpus import Tools as Catalogue
     from models.training.search import Trial
     from stream.offline.calibration import Fitted
+    from stream.offline.evaluation import Found
     from stream.offline.signal_rates import Rate
     from stream.offline.study import Labelled
 
@@ -421,47 +423,111 @@ def evaluate(
         typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report as one HTML file, with plots (docs/evaluation.md).")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="Score with this model (default: see below).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG with ROC and reliability.")] = None,
     tools: Tools = None,
     labels: Labels = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit models without one group each, and score that: ecosystem, attack, goal, agent-model or time."
+        ),
+    ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(help="With --leave-out time: learn from what ended before this day or time (UTC)."),
+    ] = None,
+    sessions_a_day: Annotated[float, typer.Option(help="For alerts and costs a day.")] = 1000.0,
+    hijacked_share: Annotated[float, typer.Option(help="Of these, from 0 to 1: assumed.")] = 0.001,
+    cost_ratio: Annotated[float, typer.Option(help="False alerts that one missed hijack is worth.")] = 100.0,
 ) -> None:
     """Detection quality on labelled sessions: recorded ones, or bus events with labels of their own.
 
-    Sessions that the model never saw are scored with it. Where it knows an intent, an attacker's goal or a
+    Sessions that the model never saw are judged with it, under the policy in use. Where it knows an intent, an attacker's goal or a
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
+    from models.training.costs import Budget
+
+    budget = Budget(sessions_a_day, hijacked_share, cost_ratio).checked()
     _check_sessions(files, tools, labels)
+    _check_pictures(html, plot)
     from models.release import registry
-    from models.training import evaluate as evaluation
     from models.training.dataset import overlap
     from stream.cli.report import print_report
-    from stream.offline import study
+    from stream.offline import evaluation, study
+    from stream.policy import load_policy
 
     chosen = _data_files(files)
     scored = registry.load(model)
+    evaluation.checked(leave_out, cut, needs_fit=False)
     recorded, catalogues = _given(chosen, tools, labels)
-    sets = study.recorded_sets(recorded, catalogues)
-    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
-    seen = overlap(labelled.calls.sessions, scored.manifest["seen"])
+    given = evaluation.Given(list(study.recorded_sets(recorded, catalogues)), study.acted(chosen))
+    seen = overlap(given.labels(), scored.manifest["seen"])
     if seen:
         known = ", ".join(f"{n} by {what}" for what, n in seen.items())
-        say(f"the model knows sessions of these ({known}): leaving one suite out in turn")
-    read = None
-    if not seen and "joint" in scored.manifest:
-        say("the model's reader reads: every session is judged again")
-        read = study.scores(recorded, catalogues, labelled.calls, model, progress)
-    report = evaluation.evaluate(
-        labelled.X,
-        labelled.calls,
-        "leave-one-suite-out" if seen else "score-only",
-        model=scored,
-        plot=plot,
-        progress=say,
-        scores=read,
+        say(f"the model knows sessions of these ({known}): leaving one {leave_out or 'suite'} out in turn")
+    group, moment = evaluation.checked(leave_out, cut, needs_fit=bool(seen))
+    if group is None:
+        policy = _policy_of(model)
+        found = evaluation.held_out(given, scored, model, policy, progress)
+    else:
+        policy = None
+        found = evaluation.left_out(given, group, moment, seen, say, progress)
+    used = load_policy(policy)
+    report = evaluation.whole(
+        found,
+        given,
+        budget,
+        {
+            "model": f"the recipe of {scored.name}" if group else scored.name,
+            "digest": scored.digest,
+            "policy": f"{used.name}@{used.digest}",
+            "files": study.digests([*chosen, *(labels or [])]),
+        },
     )
+    _write_pictures(report, found, html, plot)
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True, default=str))
     else:
         print_report(report)
+
+
+def _policy_of(model: Path | None) -> Path | None:
+    """The policy that judges with a model: the one in its folder, as of a release, else that of the settings."""
+    own = None if model is None else model / "policy.yaml"
+    return own if own is not None and own.exists() else settings().policy_path
+
+
+def _check_pictures(*places: Path | None) -> None:
+    """Refuse pictures that could not be drawn or written, before hours are spent on what they would show."""
+    for place in places:
+        if place is None:
+            continue
+        if find_spec("matplotlib") is None:
+            raise ConfigError(
+                f"plots are drawn by matplotlib, which the extra plots brings: {brings('plots')}"
+            )
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{place.parent} cannot be made: {error.strerror}; name another") from error
+        if place.is_dir() or not os.access(place.parent, os.W_OK):
+            raise ConfigError(f"{place} cannot be written; name another file")
+
+
+def _write_pictures(report: dict[str, Any], found: Found, html: Path | None, plot: Path | None) -> None:
+    """The report as a page, and ROC and reliability as a PNG, where they are asked for."""
+    if html is not None:
+        from stream.offline import quality_page
+
+        text = "".join(quality_page.page(report))
+        html.write_text(text, encoding="utf-8")
+        say(f"report: {html}")
+    if plot is not None:
+        from models.training.plots import draw
+
+        draw(found.judged.scores, found.calls, report["calibration"]["reliability"], plot)

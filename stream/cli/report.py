@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
+from models.training.ways import COLUMNS
+from stream.events import printable
 from stream.shell.screen import screen
 
 _TITLES = {
@@ -19,12 +22,57 @@ _TITLES = {
 def print_report(report: Mapping[str, Any]) -> None:
     """The report's main figures as aligned tables; everything is in ``--json``."""
     console = screen()
+    made = report["made_by"]
+    typer.echo(f"{made['what']} {made['standing']}\n")
+    console.print(_verdicts(report["ways"]))
+    if report["base"]["sessions"].get("hijacked"):
+        console.print(_early(report["early"]))
     if report.get("by_suite"):
         console.print(_detected(report))
     for name, title in _TITLES.items():
         if name in report:
             console.print(_flagged(title, report[name]))
-    typer.echo("More (by attack, how early, calibration): --json")
+    for sentence in report["cannot_tell"]:
+        typer.echo(sentence)
+    typer.echo("More (slices, calibration, costs): --html FILE or --json")
+
+
+def _verdicts(ways: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What verdicts alert and revoke, and what score and signals would by themselves."""
+    table = Table(title="as shipped, and by score [95 % by user task]")
+    table.add_column("what speaks")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for way, figures in ways.items():
+        table.add_row(way, *(_share(figures[column]) for column in COLUMNS))
+    return table
+
+
+def _early(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """When hijacks are first alerted on, beside a detector that alerts on the same share of calls at random."""
+    table = Table(title="first alerts on hijacked sessions; at random: the same share of calls")
+    names = {
+        "before_not_credited": "before the hijack acts",
+        "on_the_step": "on that step",
+        "at_or_before_harm": "at or before the harm",
+        "from_the_step_on": "from the step on",
+    }
+    table.add_column("what speaks")
+    for heading in (*names.values(), "calls later"):
+        table.add_column(heading, justify="right")
+    for way, one in found.items():
+        late = [one[who]["calls_later_mean"] for who in ("detector", "random")]
+        table.add_row(way, *(_share(one["detector"][name]) for name in names), _mean(late[0]))
+        table.add_row("  at random", *(_bare(one["random"][name]) for name in names), _mean(late[1]))
+    return table
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _bare(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def _detected(report: Mapping[str, Any]) -> Table:
@@ -39,7 +87,7 @@ def _detected(report: Mapping[str, Any]) -> Table:
     for name, row in [*sorted(by_suite.items()), *pooled]:
         auc = "-" if row["auc"] is None else f"{row['auc']:.3f}"
         shares = [_share(row["at"][rate]["detected"]) for rate in rates]
-        table.add_row(name, str(row["benign"]), str(row["hijacked"]), auc, *shares)
+        table.add_row(_told(name), str(row["benign"]), str(row["hijacked"]), auc, *shares)
     return table
 
 
@@ -47,7 +95,7 @@ def _share(detected: Mapping[str, Any]) -> str:
     """A share with its interval, in percent."""
     if detected["rate"] is None:
         return "-"
-    interval: Sequence[float] = detected.get("by_task") or detected["wilson"]
+    interval: Sequence[float] = detected.get("interval") or detected.get("by_task") or detected["wilson"]
     low, high = interval
     return f"{100 * detected['rate']:.0f} % [{100 * low:.0f}-{100 * high:.0f}]"
 
@@ -64,5 +112,10 @@ def _flagged(title: str, sets: Mapping[str, Mapping[str, Any]]) -> Table:
                 for name, count in sorted(counts.items())
                 if isinstance(count, dict) and "n" in count and count["n"]
             ]
-            table.add_row(place, kind, ", ".join(parts))
+            table.add_row(_told(place), kind, ", ".join(parts))
     return table
+
+
+def _told(name: str) -> str:
+    """A name that others chose, as text: Rich takes what stands in square brackets for its own."""
+    return escape(printable(name))

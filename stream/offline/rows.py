@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,13 @@ import orjson
 
 from models.contracts import Family, Verdict
 from models.evidence.features.registry import FEATURES
+from models.forest.units import UNITS
 from models.heads.readers import Readers
 from models.release.registry import NEVER, NullModel
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.partition import Partition
+from stream.core.releases import Release
 from stream.core.verdict import corroborating, decide
 from stream.events import DECISIONS, Record
 from stream.offline.files import plain_record
@@ -26,6 +28,9 @@ from stream.settings import Settings
 
 BATCH = 512
 PASSED, RAISED, REVOKED = 0, 1, 2
+Way = Literal["verdicts", "score alone", "signals alone"]
+WAYS: tuple[Way, ...] = ("verdicts", "score alone", "signals alone")
+"""What may speak: all that a deployment has, and either part of it without the other."""
 SILENT = Levels(NEVER, NEVER, NEVER)
 """Thresholds that no score reaches."""
 AFTERWARDS = "identity.after_revocation"
@@ -84,9 +89,7 @@ def feature_rows(
     release = bootstrap.make_release(NullModel(), policy, readers)._replace(scorer=recorder)
     judge = bootstrap.judge_with(settings or Settings(), release)
     given = list(sessions)
-    # Own traffic brings sessions that nobody labelled beside those that they work with: they are judged, and have no row.
-    wanted = {session["session_id"] for session in given}
-    wanted.update(*(session.get("tree", ()) for session in given))
+    known = wanted(given)
     kept: list[bool] = []
     ids: list[str] = []
     seqs: list[int] = []
@@ -95,7 +98,7 @@ def feature_rows(
     for decision in decided(judge, given, tools or {}):
         if "refused" in decision["marks"]:
             continue  # its call has no row
-        kept.append(decision["session_id"] in wanted)
+        kept.append(decision["session_id"] in known)
         if not kept[-1]:
             continue
         ids.append(decision["session_id"])
@@ -130,6 +133,30 @@ def verdict_by_signals(decision: Mapping[str, Any], policy: Policy) -> Verdict:
     """What a policy makes of a decision's signals without its score."""
     signals = sorted(spoken(decision) - {AFTERWARDS})
     return decide(policy, SILENT, 0, decision["families"], signals, tells(decision)).verdict
+
+
+def verdicts_of(decision: Mapping[str, Any], release: Release) -> dict[Way, Verdict]:
+    """A decision's verdict, and what its score and its signals would each have led to without the other."""
+    score = round(decision["score"] * UNITS)
+    # Without signals: no name of one is handed in.
+    by_score = decide(release.policy, release.levels, score, decision["families"], (), tells(decision))
+    by_signals = verdict_by_signals(decision, release.policy)
+    return dict(zip(WAYS, (decision["verdict"], by_score.verdict, by_signals), strict=True))
+
+
+def spoken_by(
+    way: Way, by_score: npt.NDArray[np.bool_], by_signals: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Of calls that the score and that the signals would raise, those that are raised where this much may speak."""
+    return {"verdicts": by_score | by_signals, "score alone": by_score, "signals alone": by_signals}[way]
+
+
+def wanted(sessions: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The ids of sessions of which rows are wanted.
+
+    Own traffic brings sessions that nobody labelled beside those that they work with: they are judged, and have no row.
+    """
+    return {name for session in sessions for name in (session["session_id"], *session.get("tree", ()))}
 
 
 def batches(

@@ -7,9 +7,10 @@ every session replayed, on as many processes as there are cores.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from itertools import chain, repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,18 +19,20 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.contracts import Label
+from models.contracts import FLAGGED, Label, Verdict
 from models.errors import DatasetError
 from models.forest.units import UNITS
 from models.release.readers import load
 from models.training import corpora, dataset
+from models.training.quality import Judged
 from models.training.scenarios import corpus, written_tasks
 from models.training.scenarios.corpus import Set
 from stream import bootstrap
+from stream.core.judge import Judge
 from stream.offline import traffic
 from stream.offline.files import load_tools, name_of, read_sessions, tools_path
 from stream.offline.lines import documents_in, is_input, is_recorded
-from stream.offline.rows import Rows, decided, feature_rows
+from stream.offline.rows import WAYS, Rows, Way, decided, feature_rows, verdicts_of, wanted
 from stream.settings import Settings
 
 T = TypeVar("T")
@@ -189,6 +192,11 @@ def acted(paths: Iterable[Path]) -> dict[str, int]:
     return {name: seq for path in paths for name, seq in dataset.acted_beside(path).items()}
 
 
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of these files, by name."""
+    return {path.name: dataset.file_digest(path) for path in paths}
+
+
 def learnt_from(paths: Iterable[Path], tools: Path | None = None) -> dict[str, str]:
     """SHA-256 of every file that a model learns from, for its manifest; asked when all scenarios are made.
 
@@ -247,29 +255,43 @@ def labelled(
     return Labelled(X, calls, [home[session.session_id] for session in calls.sessions], families, by_signals)
 
 
-def scores(
-    recorded: corpus.Recordings,
-    tools: dict[str, corpus.Tools],
-    calls: dataset.Calls,
+def verdicts(
+    sets: Sequence[Set],
+    telling: dict[str, int],
     model: Path | None,
+    policy: Path | None,
     meter: Meter = unmetered,
-) -> npt.NDArray[np.int64]:
-    """Scores of these calls as the live judge gives them with the release in `model`: with its reader's word, if it has one."""
-    parts = [part for sessions in recorded.values() for part in _parts(sessions)]
-    needed = [_needed(part, tools) for part in parts]
-    with (
-        ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool,
-        meter("judging again", sum(map(len, parts))) as done,
-    ):
-        scored = pool.map(_scored, parts, needed, repeat(model))
-        found = dict(chain.from_iterable(_counted(scored, parts, done)))
-    return np.array(
-        [
-            found[calls.sessions[at].session_id, seq]
-            for at, seq in zip(calls.session.tolist(), calls.call_seq.tolist(), strict=True)
-        ],
-        np.int64,
-    )
+) -> tuple[dataset.Calls, Judged]:
+    """Labels of all calls of these sets, and what the live judge makes of them with the release in `model` and a policy.
+
+    Scores have the reader's word, if the release has one.
+    """
+    rows: list[Ruled] = []
+    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+        for one in sets:
+            parts = list(_parts(one.sessions))
+            needed = [_needed(part, one.tools) for part in parts]
+            with meter(f"judging {one.name}", len(one.sessions)) as done:
+                through = pool.map(_ruled, parts, needed, repeat(model), repeat(policy))
+                rows += chain.from_iterable(_counted(through, parts, done))
+    sessions = [dataset.of_record(session, telling) for one in sets for session in one.sessions]
+    calls = dataset.join(sessions, [row.session_id for row in rows], [row.seq for row in rows])
+
+    def ruled(those: Collection[Verdict]) -> dict[str, npt.NDArray[np.bool_]]:
+        return {way: np.array([row.by[way] in those for row in rows], np.bool_) for way in WAYS}
+
+    score = np.array([row.score for row in rows], np.int64)
+    revoke: tuple[Verdict, ...] = ("revoke",)
+    return calls, Judged(score, ruled(FLAGGED), ruled(revoke))
+
+
+class Ruled(NamedTuple):
+    """A call's score, and its verdict by what may speak."""
+
+    session_id: str
+    seq: int
+    score: int
+    by: dict[Way, Verdict]
 
 
 def _counted(
@@ -283,13 +305,26 @@ def _counted(
         yield result
 
 
-def _scored(
-    sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], model: Path | None
-) -> list[tuple[tuple[str, int], int]]:
+def _ruled(
+    sessions: list[dict[str, Any]], tools: dict[str, corpus.Tools], model: Path | None, policy: Path | None
+) -> list[Ruled]:
+    judge = _judge(model, policy)
+    known = wanted(sessions)
     return [
-        ((decision["session_id"], decision["call_seq"]), round(decision["score"] * UNITS))
-        for decision in decided(bootstrap.judge(Settings(model_dir=model)), sessions, tools)
+        Ruled(
+            decision["session_id"],
+            decision["call_seq"],
+            round(decision["score"] * UNITS),
+            verdicts_of(decision, judge.releases[""]),
+        )
+        for decision in decided(judge, sessions, tools)
+        if "refused" not in decision["marks"] and decision["session_id"] in known
     ]
+
+
+@lru_cache(maxsize=1)
+def _judge(model: Path | None, policy: Path | None) -> Judge:
+    return bootstrap.judge(Settings(model_dir=model, policy_path=policy), mode="enforce")
 
 
 def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

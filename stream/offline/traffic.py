@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -257,6 +257,7 @@ def recorded_of(tenant: str, session: str, events: Sequence[Event]) -> tuple[dic
     made: dict[str, Any] = {
         "session_id": session,
         "source": f"{SOURCE}{tenant}",
+        "tenant": tenant,
         "suite": str(agent.get("id") or NAMELESS),
         "user_task_id": text_digest(text),
         "model": agent.get("model"),
@@ -268,6 +269,12 @@ def recorded_of(tenant: str, session: str, events: Sequence[Event]) -> tuple[dic
         "injection_goal": None,
         "exposed_seq": None,
     }
+    times = [moment.astimezone(UTC) for event in told if (moment := _moment(event.get("time"))) is not None]
+    if times:  # spelled alike: their order is that of their texts
+        made |= {
+            name: at.isoformat(timespec="microseconds")
+            for name, at in (("began", min(times)), ("ended", max(times)))
+        }
     return made | ({"resources": intent["resources"]} if intent.get("resources") else {}), tools
 
 

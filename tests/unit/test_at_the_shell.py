@@ -370,4 +370,6 @@ def test_what_lacks_is_installed_from_the_folder_since_the_name_is_in_no_registr
     assert [path for path in (*sources, *pages) if named.search(path.read_text(encoding="utf-8"))] == []
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     asked = {found for path in sources for found in re.findall(r"\bbrings\(['\"](\w+)['\"]", path.read_text(encoding="utf-8"))}  # fmt: skip
-    assert {"aws", "console", "data", "demo", "gate", "import", "mcp", "otel"} == asked <= extras.keys()
+    assert (
+        {"aws", "console", "data", "demo", "gate", "import", "mcp", "otel", "plots"} == asked <= extras.keys()
+    )

@@ -21,13 +21,14 @@ from benchmarks.detection import __main__ as detection
 from benchmarks.detection import page
 from benchmarks.detection.figures import _early, ecosystem, shipped
 from benchmarks.detection.fits import FULL, Bench, Variant, variants
-from benchmarks.detection.rates import BUDGETS, Scored, rate
+from benchmarks.detection.rates import BUDGETS, Scored
 from benchmarks.detection.rows import ROWLESS, Part, shaping
 from benchmarks.detection.tables import TABLES, tables, word_rows
 from benchmarks.detection.targets import ROWS, Row, gap_rows, held_back, reached, target_rows
 from models.evidence.features.registry import FEATURES, SPECS
 from models.evidence.features.spec import ABLATIONS
 from models.training import boosting, dataset
+from models.training.rates import clustered
 
 pytestmark = pytest.mark.slow
 
@@ -189,13 +190,13 @@ def test_false_alarms_weigh_tasks_and_detections_weigh_sessions() -> None:
 
 def test_an_interval_is_no_narrower_than_its_clusters_allow() -> None:
     flags = np.arange(200) < 100
-    alone = rate(flags, [np.arange(200)])["interval"]
-    tasks = rate(flags, [np.arange(200) // 50])["interval"]
+    alone = clustered(flags, [np.arange(200)])["interval"]
+    tasks = clustered(flags, [np.arange(200) // 50])["interval"]
     assert tasks[1] - tasks[0] > 3 * (alone[1] - alone[0])
-    none = rate(np.zeros(50), [np.arange(50) // 10])
+    none = clustered(np.zeros(50), [np.arange(50) // 10])
     assert (none["rate"], none["clusters"]) == (0.0, 5)
     assert none["interval"][1] > 0.4
-    assert rate([], [np.array([])])["rate"] is None
+    assert clustered([], [np.array([])])["rate"] is None
 
 
 def test_a_flag_before_the_exposure_is_not_early() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import results, shipped
 from stream import bootstrap
+from stream.offline.rows import verdicts_of
 from stream.settings import Settings
 from stream.signals.registry import SIGNALS
 
@@ -78,7 +79,7 @@ def test_the_page_has_what_forest_and_reader_find_where_they_learnt_nothing() ->
 
 
 def test_what_score_and_signals_would_each_have_led_to_is_told_apart() -> None:
-    judge = bootstrap.judge(Settings(), mode="enforce")
+    release = bootstrap.release(Settings(), mode="enforce")
     decision = {
         "verdict": "deny",
         "score": 0.0,
@@ -86,14 +87,14 @@ def test_what_score_and_signals_would_each_have_led_to_is_told_apart() -> None:
         "marks": [],
         "evidence": [{"family": "scope", "name": "action_not_allowed", "supports": True}],
     }
-    assert shipped.verdicts_of(decision, judge) == {
+    assert verdicts_of(decision, release) == {
         "verdicts": "deny",
         "score alone": "allow",
         "signals alone": "deny",
     }
     high = {**decision, "score": 0.99, "families": ["intent", "scope"], "evidence": []}
-    assert shipped.verdicts_of({**high, "verdict": "revoke"}, judge)["score alone"] == "revoke"
-    assert shipped.verdicts_of({**high, "marks": ["vague"]}, judge)["score alone"] == "abstain"
+    assert verdicts_of({**high, "verdict": "revoke"}, release)["score alone"] == "revoke"
+    assert verdicts_of({**high, "marks": ["vague"]}, release)["score alone"] == "abstain"
     after = [{"family": "identity", "name": "after_revocation", "supports": True}]
     told = {**decision, "families": ["identity"], "evidence": after}
-    assert shipped.verdicts_of(told, judge)["signals alone"] == "allow"
+    assert verdicts_of(told, release)["signals alone"] == "allow"
