@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import (
     backlog,
+    backtest,
     challengers,
     core,
     effect,
@@ -122,6 +123,12 @@ TABLES: dict[str, Table] = {
         core.size_rows,
         "DRIFTLINE_DATA=... python benchmarks/core.py --only session_bytes",
     ),
+    "backtest": (
+        "A backtest of two policies beside replay",
+        backtest.COLUMNS,
+        backtest.rows,
+        "python -m benchmarks.backtest",
+    ),
     "features": (
         "Rows of features beside replay",
         features.COLUMNS,
@@ -217,7 +224,7 @@ UNPINNED: dict[str, Callable[[Rig], Any]] = {
 }
 BRIDGED: dict[str, Callable[[Rig], Any]] = {"dead": revocation.dead, "replayed": replayed.replayed}
 """The last, since Keycloak may not be there to be had."""
-SECTIONS = (*core.SECTIONS, "features", *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
+SECTIONS = (*core.SECTIONS, "features", "backtest", *ON_A_CORE, *UNPINNED, "secured", *BRIDGED)
 """What is measured, in an order that lets later ones use earlier figures."""
 
 
@@ -227,6 +234,8 @@ def measure(only: Sequence[str]) -> None:
         # A process of its own: memory is measured in it.
         command = [sys.executable, str(ROOT / "benchmarks" / "core.py"), "--only", ",".join(offline)]
         subprocess.run(command, cwd=ROOT, check=True)
+    if "backtest" in only:
+        keep("backtest", backtest.measure)
     if "features" in only:
         keep("features", features.measure)
     on_one_rig(ON_A_CORE, only, pinned=True)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -368,7 +372,7 @@ def test_the_report_is_that_of_replay_and_the_same_for_any_number_of_jobs(traffi
     )
     assert others == [one, one]
     assert one["combinations"][0]["verdicts"] == replayed(traffic, file)
-    assert one["combinations"][1]["verdicts"] == replayed(traffic, file, DRIFTLINE_POLICY="new.yaml")
+    assert one["combinations"][1]["verdicts"] == replayed(traffic, file, DRIFTLINE_POLICY_PATH="new.yaml")
     (candidate,) = one["candidates"]
     assert candidate["lost"] > 3
     assert candidate["labels"]["newly_missed"] == candidate["lost"] - candidate["labels"]["no_longer_alerted"]
@@ -438,6 +442,45 @@ def test_what_cannot_be_compared_is_refused(
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_recipe_for_a_pipeline_works_as_it_stands_on_the_page(traffic: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "backtest.md").read_text(encoding="utf-8")
+    (tmp_path / "counterfactual.sh").write_text(re.search(r"```sh\n(.*?)```", text, re.S)[1])  # type: ignore[index]
+    command = tmp_path / "bin" / "driftline"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m stream.cli.main "$@"\n')
+    command.chmod(0o755)
+    known = {k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_", "GIT_"))}
+    environment = {**known, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+    def sh(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            line,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    (tmp_path / "policy.yaml").write_text(SHIPPED, encoding="utf-8")
+    who = "-c user.name=a -c user.email=a@example.com"
+    assert sh(f"git init -q -b main && git add policy.yaml && git {who} commit -q -m old").returncode == 0
+    dump = traffic / "dump.jsonl"
+    kept = sh(f"sh counterfactual.sh main {dump}")
+    assert kept.returncode == 0, kept.stderr
+    assert "All limits hold." in (tmp_path / "report.md").read_text(encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text(
+        (traffic / "new.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    changed = sh(f"sh counterfactual.sh main {dump} {traffic / 'labels.jsonl'}")
+    assert changed.returncode == 1, changed.stderr
+    assert "**Limits passed: lost " in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert sh(f"sh counterfactual.sh nowhere {dump}").returncode == 2
 
 
 def test_markdown_shows_names_of_producers_letter_by_letter() -> None:
