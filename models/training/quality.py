@@ -96,7 +96,8 @@ def _cannot_tell(
     n_honest, n_bad = int(compared.honest.sum()), int(compared.hijacked.sum())
     if not n_bad:
         said.append(
-            "No session is hijacked in a call that is known: nothing can be said of what is caught, how early, of ranking or of cost."
+            "No session is hijacked in a call that is known: nothing can be said of what is caught, how early, "
+            "of ranking or of cost, and of calibration only how high honest calls score."
         )
     elif n_bad < FEW:
         said.append(

@@ -450,17 +450,16 @@ def evaluate(
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
-    from models.training.costs import Budget
-
-    budget = Budget(sessions_a_day, hijacked_share, cost_ratio).checked()
     _check_sessions(files, tools, labels)
     _check_pictures(html, plot)
     from models.release import registry
+    from models.training.costs import Budget
     from models.training.dataset import overlap
     from stream.cli.report import print_report
     from stream.offline import evaluation, study
     from stream.policy import load_policy
 
+    budget = Budget(sessions_a_day, hijacked_share, cost_ratio).checked()
     chosen = _data_files(files)
     scored = registry.load(model)
     evaluation.checked(leave_out, cut, needs_fit=False)

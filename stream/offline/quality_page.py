@@ -41,6 +41,7 @@ p, ul { margin: .4rem 0; max-width: 46rem; }
 .tile span { color: var(--quiet); display: block; font-size: .85rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; margin: .6rem 0; min-width: 34rem; width: 100%; }
+.many { min-width: 52rem; }
 th, td { border-bottom: 1px solid var(--grid); padding: .35rem .6rem; text-align: right; vertical-align: top; font-variant-numeric: tabular-nums; }
 thead th { color: var(--quiet); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { overflow-wrap: anywhere; text-align: left; }
@@ -147,6 +148,8 @@ def _verdicts(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield _table(("what speaks", *HEADINGS.values()), rows)
     own = report["own_point"]
+    if own["hijacked alerted"]["rate"] is None or own["honest alerted"]["rate"] is None:
+        return
     yield (
         f'<p class="read">For comparison: at the threshold {own["threshold"]:.4f}, which these very sessions give for {100 * own["share"]:g} % of honest ones and '
         f"no deployment has, the score alone catches {_share(own['hijacked alerted'])}.</p>\n"
@@ -416,7 +419,8 @@ def _table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) ->
         f'<tr><th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
         for name, cells in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
+    many = ' class="many"' if len(columns) > 5 else ""
+    return f'<div class="wide"><table{many}><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
 
 
 def _bar(figure: Mapping[str, Any]) -> str:

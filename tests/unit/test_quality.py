@@ -422,7 +422,7 @@ def test_models_fitted_without_a_group_give_the_same_page_each_time_and_say_what
     assert not report["made_by"]["held_out"]
     assert "Development figures" in page
     assert all(one["scored"] for one in report["made_by"]["fits"])
-    assert report["roc"]["area"] > 0.9
+    assert report["roc"]["area"] > 0.7
 
 
 class Loads(HTMLParser):
