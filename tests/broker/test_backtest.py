@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from stream.events import DECISIONS
+from stream.events import DECISIONS, dumps
+from stream.offline import generate
 from stream.offline.backtest import GRAVITY
 from stream.settings import Settings
+from stream.shell.broker import EmbeddedBroker
 from tests.broker.test_features import command, send, settings, shuffled
+from tests.broker.test_release import World
 from tests.unit.test_backtest import SHIPPED
 from tests.unit.test_cli import run
 from tests.worker import Worker, live, replayed, wait_until
@@ -56,3 +59,28 @@ def test_a_topic_is_judged_by_its_partitions_as_the_worker_judged_it(
     done = run("backtest", *asked[1:], "--from", "0:9999", cwd=tmp_path, DRIFTLINE_BOOTSTRAP=settings.bootstrap, DRIFTLINE_PREFIX=settings.prefix)  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "and not 9999" in done.stderr
+
+
+def test_a_registered_release_is_compared_by_its_alias_and_its_digest(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        world = World(broker, tmp_path)
+        world.worker.kill()  # nothing here is judged live
+        folder = world.folder("challenger")
+        quiet = SHIPPED.replace("alert: {budget: 0.01}", "alert: 0.9").replace(
+            "revoke: {budget: 0.001}", "revoke: 0.95"
+        )
+        (folder / "policy.yaml").write_text(quiet)
+        digest = world.command("publish", str(folder), "--alias", "challenger", "--by", "ada").strip()
+        profile = generate.Profile(hijacked=0.5)
+        (tmp_path / "events.jsonl").write_bytes(
+            b"".join(dumps(each) + b"\n" for each in generate.sessions(5, 20, profile, at_once=10))
+        )
+        found = [
+            run("backtest", "events.jsonl", "--release", which, "--json", cwd=tmp_path, **trusting)
+            for trusting in [{**world.trust, "DRIFTLINE_BOOTSTRAP": broker.bootstrap}]
+            for which in ("@challenger", digest[:12], "challenger", "@nobody", "00000000")
+        ]
+    assert [each.returncode for each in found] == [0, 0, 0, 3, 3], [each.stderr for each in found]
+    reports = [json.loads(each.stdout)["candidates"] for each in found[:3]]
+    assert reports[0][0]["lost"] > 0
+    assert reports[0] == reports[1] == reports[2]

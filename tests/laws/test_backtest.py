@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,7 @@ def written(folder: str, values: list[Any]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @LAW
 @given(st.lists(steps(), min_size=2, max_size=4), st.integers(2, 4), st.integers(0, 2**32))
 def test_a_plain_file_in_parts_is_judged_as_the_whole_or_says_that_it_may_not_be(
