@@ -255,7 +255,7 @@ def with_values(policy_text: str, section: str, values: Mapping[str, str]) -> st
 
 
 def with_tenants(policy_text: str, tenants: Mapping[str, Mapping[str, str]]) -> str:
-    """`policy_text` with these thresholds of tenants in place of those that it has, at its end; the rest as it stands.
+    r"""`policy_text` with these thresholds of tenants in place of those that it has, at its end; the rest as it stands.
 
     >>> with_tenants("tenant_thresholds:\n  a: {alert: 1}\nname: p\n", {"b": {"alert": "0.5000"}})
     'name: p\ntenant_thresholds:\n  "b": {alert: 0.5000}\n'

@@ -248,7 +248,11 @@ GARBAGE = gzip.compress(b"not a tar archive at all")
 BROKEN = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 2000
 
 
-@pytest.mark.parametrize("answer", [cut(GARBAGE), GARBAGE, BROKEN, b"", nonsense, missing])
+@pytest.mark.parametrize(
+    "answer",
+    [cut(GARBAGE), GARBAGE, BROKEN, b"", nonsense, missing],
+    ids=["cut short", "no archive", "a broken archive", "nothing", "nonsense", "missing"],
+)
 def test_whatever_else_a_server_says_is_told_as_a_release_that_cannot_be_had(
     server: Server, tmp_path: Path, answer: bytes | Answer
 ) -> None:
