@@ -11,6 +11,50 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
+def _sessions(left: dict[str, Any]) -> None:
+    decisions, X = left["sessions"]["hijacked"]
+    assert len(decisions) == len(X) > 0
+
+
+def _month(left: dict[str, Any]) -> None:
+    assert left["answer"]["calls"] > 500
+    assert 0 < left["answer"]["flagged"] < 100
+
+
+def _flagged(left: dict[str, Any]) -> None:
+    assert left["answer"]["verdict"] == "revoke"
+    assert left["answer"]["label"] == "hijacked"
+    assert left["answer"]["explanation"]
+
+
+def _budget(left: dict[str, Any]) -> None:
+    thresholds = [row[1] for row in left["promised"]]
+    assert thresholds == sorted(thresholds)
+    assert left["answer"]["promised"] >= 3
+
+
+def _challenger(left: dict[str, Any]) -> None:
+    assert left["passed"] == {"boosted trees": [], "random forest": []}
+    assert all(0.5 < area <= 1 for area in left["answer"].values())
+
+
+def _ecosystem(left: dict[str, Any]) -> None:
+    assert sum(by > 0.25 for by in left["shifts"]["globex"].values()) > 10
+    assert sum(by > 0.25 for by in left["shifts"]["acme"].values()) == 0
+    assert left["answer"]["acme"] < 2
+
+
+HOLDS = {
+    "01_what_does_a_session_look_like": _sessions,
+    "02_a_month_of_sessions": _month,
+    "03_why_was_this_session_flagged": _flagged,
+    "04_thresholds_from_a_budget": _budget,
+    "05_a_challenger": _challenger,
+    "06_a_new_ecosystem_without_labels": _ecosystem,
+}
+"""What each notebook leaves behind, held against what it says."""
+
+
 def cells(path: Path) -> list[dict[str, Any]]:
     return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
 
@@ -37,5 +81,4 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path) -> None:
         assert pyplot.get_fignums(), "a notebook shows something"
     finally:
         pyplot.close("all")
-    decisions, X = namespace["sessions"]["hijacked"]
-    assert len(decisions) == len(X) > 0
+    HOLDS[path.stem](namespace)
