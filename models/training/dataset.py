@@ -113,6 +113,7 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSe
         session_id, label = str(record["session_id"]), str(record["label"])
         task = str(record["user_task_id"])
         n_calls = len(record["calls"])
+        tools = "\n".join(str(call.get("tool")) for call in record["calls"])
     except (KeyError, TypeError) as error:
         raise DatasetError(f"not a labelled recorded session: {error} is missing (docs/labels.md)") from error
     first_bad = record.get("first_bad_seq")
@@ -149,7 +150,7 @@ def of_record(record: Mapping[str, Any], acted: Mapping[str, int]) -> LabelledSe
         intent=text_digest(str(record.get("intent") or "")),
         labeller=record.get("labelled_by"),
         words=int(record.get("words") or 1),
-        shape=text_digest("\n".join(str(call.get("tool")) for call in record["calls"])),
+        shape=text_digest(tools),
     )
 
 

@@ -14,7 +14,6 @@ from models.errors import ConfigError, DatasetError, brings
 from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
-from stream.events import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +126,8 @@ def train(
         )
     if beside not in (None, BUNDLED_CORPORA):
         raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
+    if not check:
+        _check_sessions([*(files or []), *(canaries or [])], tools, labels)
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
     from models.training.plan import Plan, read, told
     from models.training.search import search, trials_of
@@ -139,7 +140,6 @@ def train(
             _check_estimator(tried, show=check)
     if check:
         return
-    _check_sessions([*(files or []), *(canaries or [])], tools, labels)
     from models.release import registry
     from models.training import corpora
     from models.training import fit as training
@@ -192,6 +192,7 @@ def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
     """The same, with what one source may teach bounded, and that told."""
     from models.release import registry
     from models.training import influence
+    from stream.events import printable
 
     calls = labelled.calls
     if limits.second_word:

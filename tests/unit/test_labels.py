@@ -108,7 +108,7 @@ def test_kinds_with_a_first_bad_call_are_kinds_and_all_kinds_are_read_as_trainin
             "session_id": "x",
             "label": kind,
             "user_task_id": "t",
-            "calls": [1],
+            "calls": [{"tool": "pay"}],
             "first_bad_seq": 0,
         }
         assert of_record(record, {}).kind == kind
