@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from models.errors import ConfigError, InputError
+from stream.cli import ranging
 from stream.cli.exits import FINDINGS
-from stream.cli.features import HOUR_MS, Asked, input_topic, meter
 from stream.cli.options import EVENTS_WANTED, AsJson, Bootstrap, Mode, Prefix, Tools, checked_mode, settings
 from stream.cli.terminal import reading, say
 
 if TYPE_CHECKING:
-    from stream.core.judge import Judge
     from stream.core.releases import Release
     from stream.events import Record
     from stream.offline.backtest_told import Limit, Told
@@ -30,12 +29,7 @@ SHOWN = 10
 
 
 def backtest(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE", help="In place of the bus: events, recorded sessions or a dump; - is stdin."
-        ),
-    ] = None,
+    files: ranging.Files = None,
     release: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,30 +40,11 @@ def backtest(
     policy: Annotated[
         list[str] | None, typer.Option(help="A policy file; in-use is the one in use (repeatable).")
     ] = None,
-    begin: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="From this day or time on (UTC), or these offsets, as 0:1200,1:900 (default: all that the topic holds).",
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--to", help="Before this time, or these offsets (default: where it ends now)."),
-    ] = None,
-    partition: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this partition (repeatable).")
-    ] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="Base name of the input topic, where there are several.")
-    ] = None,
-    read_back: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Hours before --from from which on sessions are read that go on in the range (default: the longest tombstone_hours).",
-        ),
-    ] = None,
+    begin: ranging.Begin = None,
+    end: ranging.End = None,
+    partition: ranging.Partitions = None,
+    topic: ranging.OfSeveral = None,
+    read_back: ranging.ReadBack = None,
     labels: Annotated[
         list[Path] | None,
         typer.Option(
@@ -121,8 +96,10 @@ def backtest(
     from stream.offline import lines
 
     checked_mode(mode)
-    asked = Asked(begin, end, partition or None, topic, read_back)
-    _check(files, asked, tools, labels, max_interrupted)
+    asked = ranging.Asked(begin, end, partition or None, topic, read_back)
+    asked.check(files, tools)
+    if max_interrupted is not None and not labels:
+        raise ConfigError("--max-interrupted goes by sessions labelled benign; name --labels")
     from stream.offline.combinations import Combinations, pairs, told
 
     named = pairs(release or [], policy or [])
@@ -162,23 +139,6 @@ def backtest(
         markdown.write_text(page(document), encoding="utf-8")
     _tell(document, as_json=as_json)
     _end(found, files, passed)
-
-
-def _check(
-    files: list[Path] | None,
-    asked: Asked,
-    tools: Path | None,
-    labels: list[Path] | None,
-    max_interrupted: int | None,
-) -> None:
-    if files and asked != Asked(None, None, None, None, None):
-        raise ConfigError(
-            "--from, --to, --partition, --topic and --read-back are of the bus, and files are read whole; leave these options away"
-        )
-    if tools is not None and not files:
-        raise ConfigError("--tools is of files of recorded sessions; leave it away, or name a file")
-    if max_interrupted is not None and not labels:
-        raise ConfigError("--max-interrupted goes by sessions labelled benign; name --labels")
 
 
 def _processes(files: list[Path] | None, jobs: int | None) -> int:
@@ -253,38 +213,20 @@ def _of_files(files: list[Path], tools: Path | None, work: Any, jobs: int) -> To
     return told
 
 
-def _of_bus(configured: Settings, work: Any, asked: Asked, jobs: int) -> tuple[Told, list[dict[str, Any]]]:
+def _of_bus(
+    configured: Settings, work: Any, asked: ranging.Asked, jobs: int
+) -> tuple[Told, list[dict[str, Any]]]:
     from stream.offline.backtest_run import run
     from stream.shell import ranges
 
-    base = input_topic(configured, asked.topic)
+    base = ranging.input_topic(configured, asked.topic)
+    hours = max(judge.releases[""].policy.limits.tombstone_hours for judge in work.judges)
     with ranges.reading(configured, base) as topic:
-        begin, end = (
-            ranges.bound(text, option) if text is not None else None
-            for text, option in ((asked.begin, "--from"), (asked.end, "--to"))
-        )
-        spans = topic.spans(begin, end, asked.partitions, round(_read_back(work.judges, asked) * HOUR_MS))
-        name = topic.name
+        spans, name = asked.spans(topic, hours), topic.name
     parts = [_of_span(configured, base, name, span) for span in spans]
-    with meter(sum(span.end - span.start for span in spans)) as heard:
+    with ranging.meter(spans) as heard:
         told, _ = run(work._replace(parts=parts), jobs, heard)
-    source = [
-        {
-            "topic": name,
-            "partition": each.partition,
-            "read_from": each.start,
-            "from": each.begin,
-            "to": each.end,
-        }
-        for each in spans
-    ]
-    return told, source
-
-
-def _read_back(judges: Sequence[Judge], asked: Asked) -> float:
-    if asked.read_back is not None:
-        return asked.read_back
-    return max(judge.releases[""].policy.limits.tombstone_hours for judge in judges)
+    return told, [ranging.source(name, span) for span in spans]
 
 
 def _of_span(configured: Settings, base: str, name: str, span: Span) -> Part:
@@ -301,10 +243,7 @@ def _of_span(configured: Settings, base: str, name: str, span: Span) -> Part:
 
 def _end(found: Told, files: list[Path] | None, passed: Sequence[Limit]) -> None:
     if files and found.refused and not found.calls:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(found.refused.items()))
-        raise InputError(
-            f"nothing in {' or '.join(map(str, files))} could be judged: {reasons}; `driftline replay --all` shows which"
-        )
+        raise ranging.nothing_judged(files, found.refused)
     broken = [each for each in passed if not each.holds]
     for each in broken:
         say(f"candidate {each.candidate}: {each.name} {each.found:g} is more than {each.most:g}")

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ConfigError, InputError, brings
+from models.errors import ConfigError, brings
+from stream.cli import ranging
 from stream.cli.options import EVENTS_WANTED, AsJson, Bootstrap, Mode, Prefix, Tools, checked_mode, settings
-from stream.cli.terminal import progress, reading, say
+from stream.cli.terminal import reading, say
 
 if TYPE_CHECKING:
     from stream.core.judge import Judge
     from stream.offline.call_rows import Told
     from stream.settings import Settings
-    from stream.shell.ranges import Span
-
-HOUR_MS = 3_600_000
-
-
-class Asked(NamedTuple):
-    """Options that are of the bus alone, each None where it was not given."""
-
-    begin: str | None
-    end: str | None
-    partitions: list[int] | None
-    topic: str | None
-    read_back: float | None
 
 
 def features(
@@ -40,36 +26,12 @@ def features(
             help="New file of FILE's rows; from the bus a new folder, with a file for each partition."
         ),
     ],
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE", help="In place of the bus: events, recorded sessions or a log; - is stdin."
-        ),
-    ] = None,
-    begin: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="From this day or time on (UTC), or these offsets, as 0:1200,1:900 (default: all that the topic holds).",
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--to", help="Before this time, or these offsets (default: where it ends now)."),
-    ] = None,
-    partition: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this partition (repeatable).")
-    ] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="Base name of the input topic, where there are several.")
-    ] = None,
-    read_back: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Hours before --from from which on sessions are read that go on in the range (default: tombstone_hours of the policy).",
-        ),
-    ] = None,
+    files: ranging.Files = None,
+    begin: ranging.Begin = None,
+    end: ranging.End = None,
+    partition: ranging.Partitions = None,
+    topic: ranging.OfSeveral = None,
+    read_back: ranging.ReadBack = None,
     model: Annotated[Path | None, typer.Option(help="Model (default: the one in use).")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy (default: the one in use).")] = None,
     mode: Mode = None,
@@ -89,13 +51,8 @@ def features(
     from stream.offline import lines
 
     checked_mode(mode)
-    asked = Asked(begin, end, partition or None, topic, read_back)
-    if files and asked != Asked(None, None, None, None, None):
-        raise ConfigError(
-            "--from, --to, --partition, --topic and --read-back are of the bus, and files are read whole; leave these options away"
-        )
-    if tools is not None and not files:
-        raise ConfigError("--tools is of files of recorded sessions; leave it away, or name a file")
+    asked = ranging.Asked(begin, end, partition or None, topic, read_back)
+    asked.check(files, tools)
     lines.check(files or [], lines.is_input, EVENTS_WANTED, tools)
     try:
         from stream.offline import parquet
@@ -141,10 +98,7 @@ def _of_files(files: list[Path], tools: Path | None, judge: Judge, about: dict[s
             for row in taken.of(records):
                 sink.add(row)
         if taken.told.skipped and not taken.told.rows:
-            names = " or ".join(map(str, files))
-            raise InputError(
-                f"nothing in {names} could be judged: {_listed(taken.told)}; `driftline replay --all` shows which"
-            )
+            raise ranging.nothing_judged(files, taken.told.skipped)
     return taken.told
 
 
@@ -161,62 +115,26 @@ def _of_bus(
     judge: Judge,
     about: dict[str, Any],
     out: Path,
-    asked: Asked,
+    asked: ranging.Asked,
 ) -> tuple[Told, list[dict[str, Any]]]:
     from stream.offline.call_rows import CallRows, Told
     from stream.offline.parquet import RowsFile, folder
     from stream.shell import ranges
 
     told = Told()
-    hours = judge.releases[""].policy.limits.tombstone_hours if asked.read_back is None else asked.read_back
-    with ranges.reading(configured, input_topic(configured, asked.topic)) as topic:
-        begin, end = (
-            ranges.bound(text, option) if text is not None else None
-            for text, option in ((asked.begin, "--from"), (asked.end, "--to"))
-        )
-        spans = topic.spans(begin, end, asked.partitions, round(hours * HOUR_MS))
-        with folder(out) as place, meter(sum(span.end - span.start for span in spans)) as heard:
+    hours = judge.releases[""].policy.limits.tombstone_hours
+    with ranges.reading(configured, ranging.input_topic(configured, asked.topic)) as topic:
+        spans = asked.spans(topic, hours)
+        with folder(out) as place, ranging.meter(spans) as heard:
             for span in spans:
-                source = _source(topic.name, span)
+                source = ranging.source(topic.name, span)
                 taken = CallRows(judge, {(topic.name, span.partition): span.begin}, told)
                 with RowsFile(
                     place / f"part-{span.partition:05d}.parquet", {**about, "source": [source]}
                 ) as sink:
                     for row in taken.of(topic.records(span, heard)):
                         sink.add(row)
-    return told, [_source(topic.name, span) for span in spans]
-
-
-def input_topic(configured: Settings, asked: str | None) -> str:
-    known = list(configured.input_topics)
-    if asked is None and len(known) > 1:
-        raise ConfigError(f"there are several input topics; name one with --topic: {', '.join(known)}")
-    return configured.base(asked) if asked is not None else known[0]
-
-
-def _source(topic: str, span: Span) -> dict[str, Any]:
-    """A range as files and summary tell it."""
-    return {
-        "topic": topic,
-        "partition": span.partition,
-        "read_from": span.start,
-        "from": span.begin,
-        "to": span.end,
-    }
-
-
-@contextmanager
-def meter(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over so many offsets; yields what hears of each step on."""
-    so_far = 0
-    with progress("judging", total or None) as done:
-
-        def heard(count: int) -> None:
-            nonlocal so_far
-            so_far += count
-            done(so_far)
-
-        yield heard
+    return told, [ranging.source(topic.name, span) for span in spans]
 
 
 def _tell(told: Told, ranges: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -240,7 +158,7 @@ def _tell(told: Told, ranges: list[dict[str, Any]], *, as_json: bool) -> None:
     screen().print(table)
     typer.echo(f"{counted(document['rows'], 'row')} of {counted(document['records'], 'record')}")
     if told.skipped:
-        typer.echo(f"left out: {_listed(told)}")
+        typer.echo(f"left out: {ranging.listed(told.skipped)}")
     if ranges:
         from stream.shell.ranges import as_option
 
@@ -248,7 +166,3 @@ def _tell(told: Told, ranges: list[dict[str, Any]], *, as_json: bool) -> None:
             as_option((each["partition"], each[name]) for each in ranges) for name in ("from", "to")
         )
         typer.echo(f"the same again: --from {first} --to {last}")
-
-
-def _listed(told: Told) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in sorted(told.skipped.items()))
