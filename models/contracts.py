@@ -38,6 +38,10 @@ KINDS: tuple[Action, ...] = ("read", "write", "execute")
 Verdict = Literal["allow", "alert", "deny", "revoke", "abstain"]
 FLAGGED: tuple[Verdict, ...] = ("alert", "deny", "revoke")
 """Verdicts that somebody hears of, the mildest first."""
+GRAVITY: tuple[Verdict, ...] = ("allow", "abstain", *FLAGGED)
+"""All verdicts, the mildest first."""
+TENANT_SOURCE = "tenant:"
+"""Before a tenant's name in the ``source`` of own traffic: no tenant is taken for a recorded set, whatever it is called."""
 Standing = Literal["quiet", "watch", "alert", "contained", "closed"]
 Family = Literal["intent", "provenance", "scope", "sequence", "tempo", "identity", "content"]
 

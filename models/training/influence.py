@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.contracts import TENANT_SOURCE
 from models.forest.units import Floats, Ints
 from models.training.calibrate import session_maxima
 from models.training.dataset import Calls, LabelledSession, target_of
 
-OWN = "tenant:"
-"""What the source of own traffic begins with."""
 ROUNDS = 200
 Share = Annotated[float, Field(gt=0, le=1)]
 Flags = npt.NDArray[np.bool_]
@@ -53,7 +52,7 @@ class Cut(NamedTuple):
 
 def own_sessions(calls: Calls) -> Flags:
     """Which sessions are own traffic, or made of it."""
-    return np.array([session.source.startswith(OWN) for session in calls.sessions], dtype=np.bool_)
+    return np.array([session.source.startswith(TENANT_SOURCE) for session in calls.sessions], dtype=np.bool_)
 
 
 def doubted(calls: Calls, scores: Ints, limit: int) -> Flags:
@@ -140,7 +139,7 @@ def _sources(
     found: dict[tuple[str, float], list[int]] = {}
     for place in np.flatnonzero(own).tolist():
         session = sessions[place]
-        tenant = session.source.removeprefix(OWN)
+        tenant = session.source.removeprefix(TENANT_SOURCE)
         names = [(f"tenant {tenant}", limits.tenant), (f"agent {tenant}/{session.suite}", limits.agent)]
         if session.labeller is not None:
             names.append((f"labeller {session.labeller}", limits.labeller))

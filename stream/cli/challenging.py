@@ -232,7 +232,7 @@ def _grid(name: str, versus: Versus) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from stream.offline.gates import GRAVITY
+    from models.contracts import GRAVITY
 
     used = [one for one in GRAVITY if any(one in pair for pair in versus.grid)]
     table = Table(

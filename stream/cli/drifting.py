@@ -73,7 +73,8 @@ def drift_report(
 
 
 def _show(report: Report) -> None:
-    from stream.offline.drift import ALL, advice
+    from stream.offline.drift import advice
+    from stream.offline.promise import ALL
 
     for one in report.tenants:
         _show_tenant(one)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.contracts import FLAGGED, Standing, Verdict
+from models.contracts import GRAVITY, Standing, Verdict
 from models.session import MAX_STATE
 from stream.core.arrival import LATEST_MS
 from stream.core.items import Call
@@ -26,9 +26,6 @@ from stream.offline.replay import BATCH, batches
 from stream.offline.signal_rates import spoken
 from stream.outbound.change import RANK
 from stream.policy import Policy
-
-GRAVITY: tuple[Verdict, ...] = ("allow", "abstain", *FLAGGED)
-"""Verdicts, the mildest first."""
 
 
 class Peaks(NamedTuple):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from models.contracts import GRAVITY
 from stream.events import counted
-from stream.offline.backtest import GRAVITY
-from stream.offline.backtest_told import OTHERS
+from stream.offline.call_rows import OTHERS
 
 MANY = 50
 """Rows of a table in Markdown."""

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from models.contracts import FLAGGED, Standing, Verdict
 from stream.events import dumps, short_hash
+from stream.offline.call_rows import OTHERS
 
 MAX_NAMES = 1000
 """Tenants, tools and days that are counted by name: producers choose names."""
-OTHERS = "(others)"
 INTERRUPTED = ("deny", "revoke")
 """Verdicts that stop an agent, where the policy enforces them."""
 

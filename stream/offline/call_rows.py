@@ -7,7 +7,7 @@ numbers, names and ids; no value of an argument, and no text of an intent, a res
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ PASSED_BY = ("duplicate", "after_end", "opinion_unmatched", "stale_activation")
 MAX_TENANTS = 1000
 """Tenants that are counted by name: producers choose names."""
 OTHERS = "(others)"
+"""Names beyond a bound, together."""
 
 
 class Row(NamedTuple):
@@ -178,7 +179,7 @@ class CallRows:
         told.skipped += Counter(repeated=step.n_skipped)
         told.skipped.update(_reason(output) for output in step.outputs if output.topic == QUARANTINE)
         for row in rows:
-            tenant = row.tenant if row.tenant in told.rows or len(told.rows) < MAX_TENANTS else OTHERS
+            tenant = bounded(row.tenant, told.rows, MAX_TENANTS)
             told.rows[tenant] += 1
             told.sessions[tenant] += place.is_new(row)
             told.flagged[tenant] += row.verdict in FLAGGED
@@ -249,6 +250,11 @@ class _Place:
             marks=decision["marks"],
             features=call.row,
         )
+
+
+def bounded(name: str, known: Collection[str], most: int) -> str:
+    """The name, if it is known or fewer than `most` are; else `OTHERS`."""
+    return name if name in known or len(known) < most else OTHERS
 
 
 def decided(step: Step) -> Iterator[tuple[Judged, dict[str, Any]]]:

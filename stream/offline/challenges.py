@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from models.contracts import Label
+from models.contracts import GRAVITY, Label
 from stream.events import moment_ms, object_in
-from stream.offline.gates import GRAVITY
 
 DAY_MS = 86_400_000
 TOLD = ("alert", "contained")

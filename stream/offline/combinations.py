@@ -11,7 +11,7 @@ from models.release import readers, registry
 from stream import bootstrap
 from stream.core.judge import Judge
 from stream.core.releases import Release
-from stream.policy import load_policy
+from stream.policy import Policy, load_policy
 from stream.settings import Settings
 
 IN_USE = "in-use"
@@ -88,26 +88,31 @@ class Combinations:
         return bootstrap.judge_with(self._settings, self._release(pair))
 
     def _release(self, pair: Pair) -> Release:
-        asked, settings = pair.release, self._settings
-        folder = settings.model_dir if asked in (None, IN_USE) else Path(asked or "")
-        if asked not in (None, IN_USE) and folder is not None and not folder.is_dir():
-            if asked not in self._known:
-                self._known[asked or ""] = self._registered(asked or "")
-            found = self._known[asked or ""]
-            policy = found.policy if pair.policy is None else self._policy(pair.policy)
-            return bootstrap.make_release(found.scorer, policy, found.readers)
-        own = folder / "policy.yaml" if folder is not None and asked not in (None, IN_USE) else None
-        if pair.policy is None and own is not None and own.is_file():
-            policy = load_policy(own, mode=self._mode)
-        else:
-            policy = self._policy(pair.policy)
+        release = None if pair.release == IN_USE else pair.release
+        if release is not None and not Path(release).is_dir():
+            return self._of_registry(release, pair.policy)
+        folder = self._settings.model_dir if release is None else Path(release)
         if folder not in self._models:
             self._models[folder] = registry.load(folder), readers.load_beside(folder)
         model, its_readers = self._models[folder]
+        own = Path(release) / "policy.yaml" if release is not None and pair.policy is None else None
+        if own is not None and own.is_file():
+            policy = load_policy(own, mode=self._mode)
+        else:
+            policy = self._policy(pair.policy)
         return bootstrap.make_release(model, policy, its_readers)
 
-    def _policy(self, asked: str | None) -> Any:
-        path = self._settings.policy_path if asked in (None, IN_USE) else Path(asked or "")
+    def _of_registry(self, release: str, policy: str | None) -> Release:
+        """A registered release: under its own policy, where no other is asked for."""
+        if release not in self._known:
+            self._known[release] = self._registered(release)
+        found = self._known[release]
+        if policy is None:
+            return found
+        return bootstrap.make_release(found.scorer, self._policy(policy), found.readers)
+
+    def _policy(self, asked: str | None) -> Policy:
+        path = self._settings.policy_path if asked in (None, IN_USE) else Path(asked)
         return load_policy(path, mode=self._mode)
 
 

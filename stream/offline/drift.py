@@ -22,13 +22,11 @@ from models.promise.conformal import ALWAYS
 from models.promise.shift import Shift
 from stream.core.verdict import corroborating
 from stream.offline import promise
+from stream.offline.call_rows import OTHERS, bounded
 
 MAX_TENANTS = 100
 MAX_TOOLS = 200
 """Tenants, and tools of each, that are counted by name: producers choose names."""
-OTHERS = "(others)"
-ALL = "(all)"
-"""Whose alarm that of the pooled promise is."""
 UNKNOWN = ("scope.tool_unknown", "scope.unknown_tool_reads")
 """What is said of calls of a tool that no catalogue lists."""
 
@@ -91,7 +89,7 @@ def period(chunks: Iterable[Chunk]) -> dict[str, Tenant]:
         places = shift.bins(np.round(np.array(chunk.columns["score"], np.float64) * UNITS)).tolist()
         by_tenant: dict[str, list[int]] = {}
         for row, asked in enumerate(chunk.columns["tenant"]):
-            name = _bounded(asked, found, MAX_TENANTS)
+            name = bounded(asked, found, MAX_TENANTS)
             found.setdefault(name, Tenant())
             by_tenant.setdefault(name, []).append(row)
         for name, rows in by_tenant.items():
@@ -104,13 +102,9 @@ def period(chunks: Iterable[Chunk]) -> dict[str, Tenant]:
     return found
 
 
-def _bounded(name: str, known: Mapping[str, Any], most: int) -> str:
-    return name if name in known or len(known) < most else OTHERS
-
-
 def _take(tenant: Tenant, place: int, row: Mapping[str, Any]) -> None:
     tenant.scores[place] += 1
-    tool = _bounded(row["tool"], tenant.tools, MAX_TOOLS)
+    tool = bounded(row["tool"], tenant.tools, MAX_TOOLS)
     tenant.tools.setdefault(tool, np.zeros(shift.BINS, np.int64))[place] += 1
     tenant.verdicts[row["verdict"]] += 1
     tenant.unknown += any(signal in row["signals"] for signal in UNKNOWN)
@@ -119,7 +113,7 @@ def _take(tenant: Tenant, place: int, row: Mapping[str, Any]) -> None:
     session.flagged |= row["verdict"] in FLAGGED
     session.whole &= row["whole"]
     session.releases.add(row["release"])
-    if "expected" in row["marks"] and row["verdict"] in ("allow", "abstain"):
+    if promise.let_pass(row):
         return
     session.loud.update(row["signals"])
     if row["verdict"] != "abstain" and corroborating(row["families"]):
@@ -257,7 +251,7 @@ class Advice(NamedTuple):
 
 def advice(report: Report) -> list[Advice]:
     """The rule, line by line."""
-    pooled = [] if report.alarm is None else [_of_alarm(ALL, report.alarm)]
+    pooled = [] if report.alarm is None else [_of_alarm(promise.ALL, report.alarm)]
     return [*pooled, *(line for moved in report.tenants for line in of_tenant(moved))]
 
 

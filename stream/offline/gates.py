@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from models.contracts import GRAVITY
 from models.release import contents, registry
 from models.release import readers as readers_on_disk
 from stream import bootstrap
@@ -20,8 +21,6 @@ from stream.offline.files import read_records
 from stream.policy import load_policy
 from stream.settings import Settings
 
-GRAVITY = ("allow", "abstain", "alert", "deny", "revoke")
-"""Verdicts, the gravest last."""
 SAMPLES = Path(__file__).parents[1] / "samples"
 BUDGET = "0.01"
 """Share of honest sessions at which detection is compared, as manifests name it."""

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.contracts import Label
+from models.contracts import TENANT_SOURCE, Label
 from models.training.scenarios import written_tasks
-from stream.core.partition import Partition
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
-from stream.offline.recorded import SOURCE, events_of
+from stream.offline.recorded import events_of
+from stream.offline.replay import replay
 
 DAYS, NEW_DAY = 30, 21
 ACME = ("q_clubfinance", "q_concierge", "wn_govforms", "wn_mediaroom", "xf_claimsdesk", "yb_mutualfund")
@@ -69,8 +69,11 @@ def month(sessions_a_day: int = 8, seed: int = 1) -> Month:
 
 def decisions(judge: Any, records: Sequence[Record]) -> list[dict[str, Any]]:
     """What a judge decides of a log, in its order."""
-    step = judge.judge(Partition.empty(), records)
-    return [orjson.loads(output.value) for output in step.outputs if output.topic == DECISIONS]
+    return [
+        orjson.loads(output.value)
+        for output in replay(((record, None) for record in records), judge)
+        if output.topic == DECISIONS
+    ]
 
 
 def _by_work(seed: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -94,9 +97,9 @@ def _session(
     return {
         **written,
         "session_id": f"{tenant}-{day:02}-{number:02}",
-        "source": f"{SOURCE}{tenant}",
+        "source": f"{TENANT_SOURCE}{tenant}",
         "suite": work.partition("_")[2],
-        "domain": f"{SOURCE}{tenant}",
+        "domain": f"{TENANT_SOURCE}{tenant}",
         "label": label,
         "first_bad_seq": written["first_bad_seq"] if label == "hijacked" else None,
         "variant": None,
@@ -112,7 +115,7 @@ def _events(session: dict[str, Any], tools: list[dict[str, Any]]) -> list[dict[s
     events = events_of(session, tools)
     for event in events:
         event["time"] = _moved(event["time"], later)
-        event["tenant"] = session["source"].removeprefix(SOURCE)
+        event["tenant"] = session["source"].removeprefix(TENANT_SOURCE)
     for credential in events[0]["credentials"]:
         credential |= {name: _moved(credential[name], later) for name in ("issued", "expires")}
     events[0]["agent"] = {**events[0].get("agent", {}), "id": session["suite"]}
@@ -127,7 +130,7 @@ def _moved(text: str, later: timedelta) -> str:
 def _label(session: dict[str, Any]) -> Label:
     told = {"call_seq": session["first_bad_seq"]} if session["label"] == "hijacked" else {}
     return Label(
-        tenant=session["source"].removeprefix(SOURCE),
+        tenant=session["source"].removeprefix(TENANT_SOURCE),
         session_id=session["session_id"],
         label=session["label"],
         whence="dataset",

@@ -29,6 +29,8 @@ Tasks = Literal["intent", "agent", "session"]
 HALF = Fraction(1, 2)
 MANIFEST_KEY = "promise"
 VERSION = 1
+ALL = "(all)"
+"""Whose alarm that of the pooled promise is."""
 MOST_TENANTS = 1000
 """Tenants with thresholds of their own, at most: those with most tasks; the others share the pooled ones."""
 ASSUMPTIONS = (
@@ -128,13 +130,18 @@ def fold(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
         if seen is not None:
             begun.scored, begun.loud = seen.scored, seen.loud
         found[key] = seen = begun
-    passed = "expected" in document["marks"] and document["verdict"] in ("allow", "abstain")
+    passed = let_pass(document)
     if not passed:
         seen.loud |= spoken(document)
     reached = score >= round(float(document["thresholds"]["alert"]) * UNITS)
     # Without an intent the score is not acted on; one that was reached and let pass was expected.
     if document["verdict"] != "abstain" and not (passed and reached) and corroborating(document["families"]):
         seen.scored = max(seen.scored, score)
+
+
+def let_pass(said: Mapping[str, Any]) -> bool:
+    """Whether a call went on since it was expected: what speaks against such a call alerts nobody."""
+    return "expected" in said["marks"] and said["verdict"] in ("allow", "abstain")
 
 
 def alerting(policy: Policy) -> set[str]:

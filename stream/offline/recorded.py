@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from models.contracts import TENANT_SOURCE
 from models.errors import InputError
 from stream.events import dumps
 
@@ -21,8 +22,6 @@ START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 """When every recorded session begins. Each session has its own clock, so they need not be spread."""
 
 TENANT = "recorded"
-SOURCE = "tenant:"
-"""Before a tenant's name in the ``source`` of own traffic: no tenant is taken for a recorded set, whatever it is called."""
 NAMELESS = "unnamed"
 """The ``suite`` of own traffic whose agent has no name."""
 GAP_S = 20
@@ -88,7 +87,7 @@ def events_of(
 def key_of(session: Mapping[str, Any]) -> tuple[str, str]:
     """Tenant and id of a recorded session, or of one of own traffic."""
     source = str(session.get("source"))
-    tenant = source.removeprefix(SOURCE) if source.startswith(SOURCE) else TENANT
+    tenant = source.removeprefix(TENANT_SOURCE) if source.startswith(TENANT_SOURCE) else TENANT
     return tenant, str(session["session_id"])
 
 

@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.contracts import EVENT_TYPES, Label
+from models.contracts import EVENT_TYPES, TENANT_SOURCE, Label
 from models.errors import DatasetError
 from models.training.dataset import text_digest
 from stream.events import Record, dumps, member, object_in, printable, short_hash
 from stream.offline.files import read_records
 from stream.offline.labels.merging import Key, merged
-from stream.offline.recorded import NAMELESS, SOURCE, TENANT
+from stream.offline.recorded import NAMELESS, TENANT
 
 NO_TENANT = "default"
 
@@ -179,7 +179,7 @@ def relabelled(
         traffic.met.add(key)
         label = words.labels.get(key)
         told = {
-            "source": f"{SOURCE}{TENANT}",
+            "source": f"{TENANT_SOURCE}{TENANT}",
             "suite": NAMELESS,
             "user_task_id": text_digest(str(session.get("intent"))),
         }
@@ -256,7 +256,7 @@ def recorded_of(tenant: str, session: str, events: Sequence[Event]) -> tuple[dic
     calls, amendments = _calls_of(told)
     made: dict[str, Any] = {
         "session_id": session,
-        "source": f"{SOURCE}{tenant}",
+        "source": f"{TENANT_SOURCE}{tenant}",
         "tenant": tenant,
         "suite": str(agent.get("id") or NAMELESS),
         "user_task_id": text_digest(text),

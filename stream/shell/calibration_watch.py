@@ -25,8 +25,6 @@ from stream.offline.signal_rates import Session
 
 log = logging.getLogger("driftline.worker")
 
-ALL = "(all)"
-"""Whose alarm that of the pooled promise is."""
 MOST_FOLLOWED = 20_000
 """Sessions that are followed, over or not; for more, the one that began first is dropped without a bet."""
 
@@ -137,5 +135,5 @@ class CalibrationWatch:
             for whose in {None, tenant} & alarms.keys():
                 alarm = alarms[whose]
                 alarm.take(promise.score(seen, signals), tie(*followed.session))
-                self._gauge.labels(whose or ALL, "now").set(alarm.wealth)
-                self._gauge.labels(whose or ALL, "highest").set(alarm.highest)
+                self._gauge.labels(whose or promise.ALL, "now").set(alarm.wealth)
+                self._gauge.labels(whose or promise.ALL, "highest").set(alarm.highest)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from models.contracts import GRAVITY
 from stream.events import DECISIONS, dumps
 from stream.offline import generate
-from stream.offline.backtest import GRAVITY
 from stream.settings import Settings
 from stream.shell.broker import EmbeddedBroker
 from tests.broker.test_features import command, send, settings, shuffled

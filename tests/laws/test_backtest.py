@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.contracts import GRAVITY
 from stream.core.judge import Judge
 from stream.events import Record, dumps
-from stream.offline.backtest import GRAVITY, Backtest
+from stream.offline.backtest import Backtest
 from stream.offline.backtest_told import Told
 from stream.offline.files import read_records
 from stream.offline.shares import of_files, overflow

@@ -20,7 +20,8 @@ from stream.events import Record, dumps
 from stream.offline import generate
 from stream.offline.backtest import Backtest, because
 from stream.offline.backtest_page import page
-from stream.offline.backtest_told import OTHERS, Change, Tallies, Told, limits
+from stream.offline.backtest_told import Change, Tallies, Told, limits
+from stream.offline.call_rows import OTHERS
 from stream.offline.combinations import Pair, pairs
 from stream.offline.shares import of_files
 from stream.policy import load_policy
@@ -351,7 +352,7 @@ def report(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 def replayed(folder: Path, file: str, **variables: str) -> Counter[str]:
     """How many sessions of a file reach which gravest verdict by ``driftline replay``."""
-    from stream.offline.backtest import GRAVITY
+    from models.contracts import GRAVITY
 
     done = run("replay", file, cwd=folder, **variables)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey
 from typer.testing import CliRunner
 
-from models.contracts import Label, WouldBe
+from models.contracts import GRAVITY, Label, WouldBe
 from models.errors import ConfigError
 from models.release import registry
 from stream import activations, bootstrap
@@ -19,7 +19,6 @@ from stream.cli import challenging
 from stream.core.deployment import Activation
 from stream.events import CHALLENGES, EVENTS, dumps
 from stream.offline.challenges import MAX_FLIPS, Comparison
-from stream.offline.gates import GRAVITY
 from stream.policy import read_policy
 from stream.settings import Settings
 from stream.shell.acls import acls

@@ -20,7 +20,7 @@ from models.release import registry
 from stream import bootstrap
 from stream.cli import main as cli
 from stream.offline import drift, parquet
-from stream.offline.call_rows import CallRows, Row
+from stream.offline.call_rows import OTHERS, CallRows, Row
 from stream.offline.drift import Chunk, Tenant
 from stream.offline.generate import Profile, sessions
 from stream.policy import load_policy
@@ -154,7 +154,7 @@ def test_names_that_producers_choose_are_bounded(usual: list[Row]) -> None:
     found = drift.period([chunk(many), chunk(many)])
     assert len(found) == drift.MAX_TENANTS + 1
     assert sum(tenant.calls for tenant in found.values()) == 2 * len(many)
-    assert found[drift.OTHERS].calls == 2 * (len(many) - drift.MAX_TENANTS)
+    assert found[OTHERS].calls == 2 * (len(many) - drift.MAX_TENANTS)
     tools = [row._replace(tool=f"tool{n}") for n in range(2 * drift.MAX_TOOLS)]
     (one,) = drift.period([chunk(tools)]).values()
     assert len(one.tools) == drift.MAX_TOOLS + 1
