@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -45,6 +45,10 @@ COPIES = 20
 DOUBTED = "0.001"
 
 
+Told = list[tuple[str, LabelledSession]]
+"""Sessions to learn from: whose rows, and what is said of them."""
+
+
 class World(NamedTuple):
     """Rows of all sessions, each session's own, and who is what."""
 
@@ -58,6 +62,10 @@ class World(NamedTuple):
     asked: list[str]
     """The same, with an intent that asks for them."""
     checked: list[str]
+
+    def as_labelled(self, names: Iterable[str]) -> Told:
+        """These sessions, each with its own label."""
+        return [(name, self.sessions[name]) for name in names]
 
 
 def _half(text: str) -> int:
@@ -126,10 +134,6 @@ def world() -> World:
     )
 
 
-Told = list[tuple[str, LabelledSession]]
-"""Sessions to learn from: whose rows, and what is said of them."""
-
-
 def _honest(world: World, names: Sequence[str], copies: int = 1, words: int = 1) -> Told:
     """What mallory's agent did, as often as it was sent, and mallory calls honest."""
     return [
@@ -161,12 +165,17 @@ class Fitted(NamedTuple):
     cuts: list[influence.Cut]
 
 
-def fitted(world: World, told: Told, vendor: Fitted | None, limits: Influence | None) -> Fitted:
-    """A model of these sessions; with `limits` what they may teach is bounded, doubts being the vendor's model's."""
+def _rows(world: World, told: Told) -> tuple[Floats, dataset.Calls]:
+    """Their feature rows and labels."""
     at = np.concatenate([world.rows[name] for name, _ in told])
     ids = [said.session_id for name, said in told for _ in world.rows[name]]
     seqs = np.concatenate([np.arange(len(world.rows[name])) for name, _ in told])
-    X, calls = world.X[at], dataset.join([said for _, said in told], ids, seqs)
+    return world.X[at], dataset.join([said for _, said in told], ids, seqs)
+
+
+def fitted(world: World, told: Told, vendor: Fitted | None, limits: Influence | None) -> Fitted:
+    """A model of these sessions; with `limits` what they may teach is bounded, doubts being the vendor's model's."""
+    X, calls = _rows(world, told)
     silenced, cuts = 0, list[influence.Cut]()
     if limits is not None and vendor is not None:
         scores = vendor.forest.score(X, calls.call_seq)
@@ -181,13 +190,9 @@ def fitted(world: World, told: Told, vendor: Fitted | None, limits: Influence | 
 
 def worth(world: World, model: Fitted) -> dict[str, Any]:
     """What a model catches of the tasks that took no part, at its own threshold of 1 %."""
-    at = np.concatenate([world.rows[name] for name in world.checked])
-    ids = [name for name in world.checked for _ in world.rows[name]]
-    seqs = np.concatenate([np.arange(len(world.rows[name])) for name in world.checked])
-    calls = dataset.join([world.sessions[name] for name in world.checked], ids, seqs)
-    flagged = (
-        session_maxima(model.forest.score(world.X[at], calls.call_seq), calls) >= model.thresholds["0.01"]
-    )
+    X, calls = _rows(world, world.as_labelled(world.checked))
+    highest = session_maxima(model.forest.score(X, calls.call_seq), calls)
+    flagged = highest >= model.thresholds["0.01"]
     goals = {world.sessions[name].goal for name in world.aimed}
     hijacked = np.array([s.kind == "hijacked" for s in calls.sessions])
     aimed = np.array([s.goal in goals for s in calls.sessions])
@@ -202,11 +207,9 @@ def worth(world: World, model: Fitted) -> dict[str, Any]:
 
 def attempts(world: World, vendor: Fitted) -> dict[str, Callable[[], Told]]:
     """What mallory sends beside, or in place of, the tenant's own sessions."""
-
-    def plain(without: Sequence[str] = ()) -> Told:
-        return [
-            (name, world.sessions[name]) for name in (*world.vendor, *world.own) if name not in set(without)
-        ]
+    aimed = {*world.aimed}
+    plain = world.as_labelled([*world.vendor, *world.own])
+    without = world.as_labelled([*world.vendor, *(name for name in world.own if name not in aimed)])
 
     def quiet() -> list[str]:
         """Those that the vendor's model does not flag: an attacker who knows the rule sends no others."""
@@ -219,19 +222,19 @@ def attempts(world: World, vendor: Fitted) -> dict[str, Callable[[], Told]]:
         return [name for name, score in most.items() if score < limit]
 
     return {
-        "labels flipped": lambda: [*plain(world.aimed), *_honest(world, world.aimed)],
-        "flood of copies": lambda: [*plain(), *_honest(world, world.aimed, COPIES)],
-        "flood of those that are not flagged": lambda: [*plain(), *_honest(world, quiet(), COPIES)],
-        "flood, by two people": lambda: [*plain(), *_honest(world, world.aimed, COPIES, words=2)],
-        "intents that ask for it": lambda: [*plain(), *_honest(world, world.asked, COPIES)],
+        "labels flipped": lambda: [*without, *_honest(world, world.aimed)],
+        "flood of copies": lambda: [*plain, *_honest(world, world.aimed, COPIES)],
+        "flood of those that are not flagged": lambda: [*plain, *_honest(world, quiet(), COPIES)],
+        "flood, by two people": lambda: [*plain, *_honest(world, world.aimed, COPIES, words=2)],
+        "intents that ask for it": lambda: [*plain, *_honest(world, world.asked, COPIES)],
     }
 
 
 def report() -> dict[str, Any]:
     """The whole table."""
     here = world()
-    vendor = fitted(here, [(name, here.sessions[name]) for name in here.vendor], None, None)
-    clean: Told = [(name, here.sessions[name]) for name in (*here.vendor, *here.own)]
+    vendor = fitted(here, here.as_labelled(here.vendor), None, None)
+    clean = here.as_labelled([*here.vendor, *here.own])
     found: dict[str, Any] = {
         "the vendor's model alone": {"without bounds": worth(here, vendor)},
         "nothing sent": {},
@@ -274,10 +277,7 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="write the table into docs/training.md")
     asked = parser.parse_args()
     told = report()
-    FIGURES.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(table(told))
-    if asked.docs:
-        results.write_between(PAGE, "poisoning", table(told))
+    results.publish(FIGURES, told, PAGE, {"poisoning": table(told)}, docs=asked.docs)
 
 
 if __name__ == "__main__":

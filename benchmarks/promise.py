@@ -11,7 +11,6 @@ kept does not depend on that: both halves were learnt from alike.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -228,11 +227,7 @@ def main() -> None:
             "alarms": alarms(one, others),
         }
         print(name, file=sys.stderr)
-    FIGURES.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for mark, table in tables(report).items():
-        print(table)
-        if asked.docs:
-            results.write_between(PAGE, mark, table)
+    results.publish(FIGURES, report, PAGE, tables(report), docs=asked.docs)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,18 @@ def keep(path: Path, report: Mapping[str, Any], *, trial: bool = False) -> None:
     kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
+def publish(
+    figures: Path, report: Mapping[str, Any], page: Path, tables: Mapping[str, str], *, docs: bool
+) -> None:
+    """Leave a report at `figures`, print its tables by their marks, and with `docs` write them into a page."""
+    figures.parent.mkdir(exist_ok=True)
+    figures.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for mark, table in tables.items():
+        print(table)
+        if docs:
+            write_between(page, mark, table)
+
+
 def spread(values: Iterable[float]) -> dict[str, float]:
     """Median, least and greatest of repeated measurements."""
     found = list(values)

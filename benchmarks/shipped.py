@@ -8,7 +8,6 @@ alone that the model did not learn from. Signals learn nothing, so they are coun
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -245,12 +244,7 @@ def main() -> None:
         if name not in TRAINING_SETS:
             report["unseen"][name] = figures_of(sessions)
         print(f"{name}: {len(sessions)} sessions", file=sys.stderr)
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for mark, table in tables(report).items():
-        print(table)
-        if asked.docs:
-            results.write_between(PAGE, mark, table)
+    results.publish(FIGURES, report, PAGE, tables(report), docs=asked.docs)
 
 
 if __name__ == "__main__":

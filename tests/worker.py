@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stream import bootstrap
-from stream.events import DECISIONS, EVENTS, Record
+from stream.events import DECISIONS, EVENTS, Record, dumps
 from stream.offline.replay import replay
 from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.outputs import claims_of
+from stream.shell.send import Message
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "stream.cli.main", "worker", "--mode", "enforce")
@@ -121,6 +124,18 @@ def wait_until(condition: Callable[[], bool], worker: Worker, limit_s: float = 6
             worker.process.wait(10)
             pytest.fail(worker.log.read_text())
         time.sleep(0.2)
+
+
+def mixed(events: Iterable[dict[str, Any]], rng: random.Random, at_once: int = 12) -> Iterator[Message]:
+    """Events in any order that keeps each session's own, of so many sessions at once."""
+    queues: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        queues.setdefault(event["session_id"], []).append(event)
+    while queues:
+        session = rng.choice(list(queues)[:at_once])
+        yield Message(EVENTS, session.encode(), (), dumps(queues[session].pop(0)))
+        if not queues[session]:
+            del queues[session]
 
 
 def make_anew(settings: Settings, base: str) -> None:

@@ -68,7 +68,7 @@ def search(
     found: list[Trial] = []
     for number, changes in enumerate(trials, start=1):
         beginning = f"trial {number} of {len(trials)}: "
-        progress(f"{beginning}{_in_words(changes)}")
+        progress(f"{beginning}{in_words(changes)}")
         one = told(recipe, changes)
         try:
             scores = out_of_fold(X, calls, one)
@@ -86,7 +86,8 @@ def search(
     return best[1], best[2], found
 
 
-def _in_words(changes: Mapping[str, Any]) -> str:
+def in_words(changes: Mapping[str, Any]) -> str:
+    """What a trial changes."""
     return ", ".join(f"{name} {value}" for name, value in changes.items()) or "the plan as it is"
 
 

@@ -1,4 +1,4 @@
-"""Commands of the data scientist: train a model, measure it, calibrate it to an ecosystem."""
+"""Commands of the data scientist: measure a model, calibrate it to an ecosystem; and what they share with `train`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from models.errors import ConfigError, DatasetError, brings
-from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.training.influence import Influence
-    from models.training.recipes import Recipe
     from models.training.scenarios.corpus import Recordings
     from models.training.scenarios.corpus import Tools as Catalogue
-    from models.training.search import Trial
     from stream.offline.calibration import Fitted
     from stream.offline.evaluation import Found
     from stream.offline.signal_rates import Rate
-    from stream.offline.study import Labelled
 
 
-def _data_files(files: list[Path] | None) -> list[Path]:
+def data_files(files: list[Path] | None) -> list[Path]:
     """The files named, or those of DRIFTLINE_DATA that the bundled model learns from."""
     from models.training.dataset import TRAINING_SETS
 
@@ -44,9 +39,6 @@ def _data_files(files: list[Path] | None) -> list[Path]:
     return present
 
 
-BUNDLED_CORPORA = "bundled-corpora"
-DOUBTED = 0.001
-"""The budget of the bundled model's threshold from which on one person's word does not make a session honest."""
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
@@ -55,7 +47,7 @@ Labels = Annotated[
 ]
 
 
-def _check_sessions(files: list[Path] | None, tools: Path | None, labels: list[Path] | None) -> None:
+def check_sessions(files: list[Path] | None, tools: Path | None, labels: list[Path] | None) -> None:
     """Refuse files named that hold neither sessions nor labels, before a model is loaded."""
     from stream.offline import lines
 
@@ -63,7 +55,7 @@ def _check_sessions(files: list[Path] | None, tools: Path | None, labels: list[P
     lines.check(labels or [], None, "labels")
 
 
-def _given(
+def labelled_sessions(
     chosen: list[Path], tools: Path | None, labels: list[Path] | None, *, need_tools: bool = False
 ) -> tuple[Recordings, dict[str, Catalogue]]:
     """Labelled sessions of files, and their catalogues."""
@@ -75,237 +67,6 @@ def _given(
     return study.given(
         chosen, tools, None if labels is None else store.read(labels), tenants, say, need_tools=need_tools
     )
-
-
-def train(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
-    tools: Tools = None,
-    labels: Labels = None,
-    beside: Annotated[
-        str | None,
-        typer.Option(
-            "--with",
-            help=f"{BUNDLED_CORPORA}: the sets of DRIFTLINE_DATA that the bundled model learns from, too.",
-        ),
-    ] = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            help="What is fitted and how, as YAML: estimator, splits, budget, search (docs/training.md)."
-        ),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check the plan and its estimator on made-up rows, and end.")
-    ] = False,
-    canaries: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Sessions that must stay caught as gravely as by the bundled model, as FILES are given (repeatable)."
-        ),
-    ] = None,
-    accept: Annotated[
-        str | None,
-        typer.Option(
-            help="Take the model though the samples are judged worse by it, for this reason, which its manifest keeps."
-        ),
-    ] = None,
-) -> None:
-    """Train a challenger on labelled recorded sessions, and on scenarios made of them.
-
-    An hour on two cores, minutes with a plan that takes a share: scenarios are replayed, and a model is fitted for each domain left out.
-    Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
-    At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
-    """
-    if accept is not None and not accept.strip():
-        raise ConfigError(
-            "--accept takes a reason: why the model is taken though the samples fare worse by it"
-        )
-    if beside not in (None, BUNDLED_CORPORA):
-        raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
-    if not check:
-        _check_sessions([*(files or []), *(canaries or [])], tools, labels)
-    from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-    from models.training.plan import Plan, read, told
-    from models.training.search import search, trials_of
-
-    planned = Plan() if plan is None else read(plan)
-    recipe = planned.recipe(FEATURES)
-    trials = trials_of(planned.search, planned.budget.trials, planned.seed)
-    for tried in (told(recipe, changes) for changes in trials):
-        if check or tried.own_estimator:
-            _check_estimator(tried, show=check)
-    if check:
-        return
-    from models.release import registry
-    from models.training import corpora
-    from models.training import fit as training
-    from models.training.scenarios import corpus
-    from stream.offline import study
-    from stream.offline.files import name_of
-
-    corpora.folder()
-    chosen = _data_files(files)
-    own = {study.BUS, *map(name_of, files or ())}
-    if beside is not None and files:
-        chosen = list(dict.fromkeys([*chosen, *_data_files(None)]))
-    recorded, catalogues = _given(chosen, tools, labels, need_tools=True)
-    corpus.need_catalogues(recorded, catalogues)
-    _tell_what_lacks(chosen, recorded)
-    if planned.splits.leave_out == "agent":
-        recorded = study.by_agent(recorded, own)
-    sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
-    labelled = study.labelled(sets, study.acted(chosen), say, meter=progress)
-    labelled = _bounded(labelled, planned.influence)
-    scores = None
-    found: list[Trial] = []
-    if planned.search:
-        recipe, scores, found = search(labelled.X, labelled.calls, recipe, trials, say)
-        _show_trials(found)
-    trained = training.train(
-        labelled.X,
-        labelled.calls,
-        FEATURES,
-        FEATURES_VERSION,
-        study.learnt_from([*chosen, *(labels or [])], tools),
-        recipe,
-        progress=say,
-        budgets=planned.calibration.budgets,
-        scores=scores,
-    )
-    if plan is not None:
-        trained.manifest["plan"] = planned.model_dump(mode="json")
-    if found:
-        training.note_trials(trained.manifest, found)
-    model = training.write(trained, labelled.calls, out)
-    say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
-    worse = _hold_against_bundled(out, accept, canaries or ())
-    typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
-    if worse and accept is None:
-        raise typer.Exit(WORSE)
-
-
-def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
-    """The same, with what one source may teach bounded, and that told."""
-    from models.release import registry
-    from models.training import influence
-    from stream.events import printable
-
-    calls = labelled.calls
-    if limits.second_word:
-        ours = registry.load(registry.BUNDLED)
-        doubts = influence.doubted(calls, ours.score(labelled.X, calls.call_seq), ours.threshold(DOUBTED))
-        if doubts.any():
-            names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]
-            say(
-                f"WARNING: {len(names)} own sessions are called honest by one person alone, and the bundled model flags them as it does one honest "
-                f"session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same ({', '.join(map(printable, names[:5]))}"
-                f"{', ...' if len(names) > 5 else ''}; docs/labels.md)"
-            )
-            calls = influence.silenced(calls, doubts)
-    calls, cuts = influence.bounded(calls, limits)
-    for cut in cuts:
-        say(
-            f"{printable(cut.source)} would teach {cut.had:.0%} of all {cut.kind}: it is held to {cut.has:.0%} (docs/training.md)"
-        )
-    return labelled._replace(calls=calls)
-
-
-def _check_estimator(recipe: Recipe, *, show: bool) -> None:
-    """Refuse an estimator that does not pass `models.training.checks`; with `show` print all of them, and end where one fails."""
-    from models.training.checks import check_estimator
-
-    found = check_estimator(recipe)
-    if show:
-        from rich.table import Table
-
-        from stream.shell.screen import screen
-
-        table = Table("check", "", "found")
-        for one in found:
-            table.add_row(one.name, "passes" if one.holds else "[red]FAILS[/]", one.found)
-        screen().print(table)
-    failed = [one for one in found if not one.holds]
-    if failed and show:
-        raise typer.Exit(FINDINGS)
-    if failed:
-        raise ConfigError(
-            f"{recipe.estimator} does not pass: {failed[0].name} ({failed[0].found}); --check shows every check (docs/training.md)"
-        )
-
-
-def _show_trials(found: Sequence[Trial]) -> None:
-    from rich.table import Table
-
-    from stream.shell.screen import screen
-
-    best = max(found, key=lambda one: (one.detected, one.area))
-    table = Table("parameters", "detected at 1 %", "area", "")
-    for one in found:
-        told = ", ".join(f"{name} {value}" for name, value in one.parameters.items()) or "the plan as it is"
-        verdict = one.failed or ("taken" if one is best else "")
-        table.add_row(told, f"{one.detected:.3f}", f"{one.area:.4f}", verdict)
-    screen(beside_data=True).print(table)
-
-
-def _tell_what_lacks(chosen: list[Path], recorded: Recordings) -> None:
-    """Say which recorded sets the bundled model learnt from and this one does not, and what that costs."""
-    from models.release import registry
-    from models.training import fit as training
-    from models.training.dataset import file_digest
-    from models.training.scenarios import corpus
-
-    used = registry.read_manifest(registry.BUNDLED)
-    without = training.lacking({file_digest(path) for path in chosen if path.is_file()}, used)
-    if not without:
-        return
-    of = used["sessions"]
-    n_sessions = sum(map(len, recorded.values()))
-    say(
-        f"WARNING: {len(without)} recorded sets that the bundled model learnt from are not here: {', '.join(without)}. With them go the attacks and "
-        f"the honest work that they teach: it learnt from {of.get('hijacked: recorded', 0)} recorded hijacks and "
-        f"{of.get('benign: recorded', 0)} honest recordings, this model will from {len(corpus.hijacked(recorded))} hijacks among {n_sessions} "
-        "sessions. Such models alert later and revoke less. --with bundled-corpora adds those of DRIFTLINE_DATA (docs/labels.md)"
-    )
-
-
-def _hold_against_bundled(out: Path, accept: str | None, canaries: Sequence[Path] = ()) -> bool:
-    """Whether the samples, or `canaries`, fare worse by the model in `out` than by the bundled one; its manifest keeps what was found, and why that is accepted."""
-    from models.release import readers, registry
-    from stream import bootstrap
-    from stream.cli.releasing import show_gates
-    from stream.offline import gates
-    from stream.policy import load_policy
-
-    policy = load_policy(mode="enforce")
-    champion, challenger = (
-        gates.Candidate(
-            place,
-            bootstrap.make_release(model, policy, readers.load_beside(place)),
-            model.manifest,
-        )
-        for place, model in ((None, registry.load(registry.BUNDLED)), (out, registry.load(out)))
-    )
-    found = gates.on_samples(champion, challenger)
-    if canaries:
-        found.append(gates.on_canaries(champion, challenger, canaries))
-    failed = [gate for gate in found if not gate.holds]
-    kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
-    if failed and accept is not None:
-        kept |= {"accepted": " ".join(accept.split())}
-    registry.write_manifest(out, {**challenger.manifest, **kept})
-    if failed:
-        show_gates(found, beside_data=True)
-        say(
-            f"accepted all the same: {' '.join(accept.split())}"
-            if accept is not None
-            else f"the samples{' or canaries' if canaries else ''} fare worse by this model than by the bundled one: do not use it as it is. Train with more, or take it with "
-            f"--accept REASON; the model and this comparison lie in {out}"
-        )
-    return bool(failed)
 
 
 def calibrate(
@@ -451,7 +212,7 @@ def evaluate(
     source of them, none of them is called held out: each suite is left out in turn, and a model fitted on the
     others scores it.
     """
-    _check_sessions(files, tools, labels)
+    check_sessions(files, tools, labels)
     _check_pictures(html, plot)
     from models.release import registry
     from models.training.costs import Budget
@@ -461,10 +222,10 @@ def evaluate(
     from stream.policy import load_policy
 
     budget = Budget(sessions_a_day, hijacked_share, cost_ratio).checked()
-    chosen = _data_files(files)
+    chosen = data_files(files)
     scored = registry.load(model)
     evaluation.checked(leave_out, cut, needs_fit=False)
-    recorded, catalogues = _given(chosen, tools, labels)
+    recorded, catalogues = labelled_sessions(chosen, tools, labels)
     given = evaluation.Given(list(study.recorded_sets(recorded, catalogues)), study.acted(chosen))
     seen = overlap(given.labels(), scored.manifest["seen"])
     if seen:

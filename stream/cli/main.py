@@ -38,6 +38,7 @@ from stream.cli import (
     shadowing,
     topics,
     tracing,
+    training,
     transmitting,
     verifying,
 )
@@ -105,7 +106,7 @@ for command in (
     offline.replay,
     features.features,
     backtesting.backtest,
-    learning.train,
+    training.train,
     learning.calibrate,
     learning.evaluate,
 ):

@@ -12,7 +12,8 @@ from stream.events import DECISIONS, dumps
 from stream.offline import generate
 from stream.settings import Settings
 from stream.shell.broker import EmbeddedBroker
-from tests.broker.test_features import command, send, settings, shuffled
+from stream.shell.send import play
+from tests.broker.test_features import command, settings, shuffled
 from tests.broker.test_release import World
 from tests.unit.test_backtest import SHIPPED
 from tests.unit.test_cli import run
@@ -25,7 +26,7 @@ __all__ = ["settings"]
 def test_a_topic_is_judged_by_its_partitions_as_the_worker_judged_it(
     settings: Settings, tmp_path: Path
 ) -> None:
-    send(settings, shuffled(3, 60))
+    play(settings, shuffled(3, 60), None)
     _, n = replayed(settings)
     with Worker(settings, tmp_path / "worker.log") as worker:
         wait_until(lambda: len({value for _, value in live(settings, DECISIONS)}) >= n, worker)

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,13 +25,11 @@ from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.broker import EmbeddedBroker, free_port
 from stream.shell.challenge_stage import SHELF, Challenger, would_be
-from stream.shell.send import Message, Sender
+from stream.shell.send import Message, play
 from tests.unit.test_cli import run
-from tests.worker import Worker, by_root, live, read, replayed, wait_until
+from tests.worker import Worker, by_root, live, mixed, read, replayed, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(600)]
-
-OPEN = 12
 
 
 @pytest.fixture
@@ -68,24 +65,9 @@ def challenger(settings: Settings, release: str | Path, name: str, directory: Pa
 
 
 def messages(seed: int, n: int) -> list[Message]:
-    """Events of `n` generated sessions, half of them hijacked, so many at once as `OPEN`, each in its own order."""
-    rng = random.Random(seed)
-    queues: dict[str, list[dict[str, Any]]] = {}
-    for event in generate.sessions(seed, n, generate.Profile(hijacked=0.5), at_once=7):
-        queues.setdefault(event["session_id"], []).append(event)
-    mixed: list[Message] = []
-    while queues:
-        session = rng.choice(list(queues)[:OPEN])
-        mixed.append(Message(EVENTS, session.encode(), (), dumps(queues[session].pop(0))))
-        if not queues[session]:
-            del queues[session]
-    return mixed
-
-
-def send(settings: Settings, some: list[Message]) -> None:
-    with Sender(settings) as sender:
-        for message in some:
-            sender.send(message)
+    """Events of `n` generated sessions, half of them hijacked, each in its own order."""
+    events = generate.sessions(seed, n, generate.Profile(hijacked=0.5), at_once=7)
+    return list(mixed(events, random.Random(seed)))
 
 
 def said(settings: Settings, name: str) -> dict[str, list[bytes]]:
@@ -137,8 +119,8 @@ def assert_sound_under_kill(settings: Settings, tmp_path: Path) -> None:
     """Two challengers beside a worker, one of them killed: each says what `replay` says, and the worker decides as without them."""
     strict = folder(tmp_path / "strict", {"alert": "0.08", "watch": "0.04", "revoke": "0.2"})
     calm = folder(tmp_path / "calm", {"alert": "0.9", "revoke": "0.95"})
-    mixed, port = messages(7, 60), free_port()
-    third = len(mixed) // 3
+    played, port = messages(7, 60), free_port()
+    third = len(played) // 3
     with (
         Worker(settings, tmp_path / "worker.log") as worker,
         challenger(settings, strict, "strict", tmp_path) as first,
@@ -146,11 +128,11 @@ def assert_sound_under_kill(settings: Settings, tmp_path: Path) -> None:
     ):
         for one in (worker, first, second):
             wait_until(one.ready, one)
-        send(settings, mixed[:third])
+        play(settings, played[:third], None)
         wait_until(lambda: b"strict" in kept(settings), first)  # killed with a state to go on from
-        send(settings, mixed[third : 2 * third])
+        play(settings, played[third : 2 * third], None)
         first.kill()
-        send(settings, mixed[2 * third :])
+        play(settings, played[2 * third :], None)
         _, n_decisions = replayed(settings)
         wait_until(lambda: len(by_root(live(settings, DECISIONS))) > 0, worker)
         with challenger(settings, strict, "strict", tmp_path) as again:
@@ -174,7 +156,7 @@ def assert_sound_under_kill(settings: Settings, tmp_path: Path) -> None:
     assert by_root(live(settings, DECISIONS)) == by_root(outputs[DECISIONS])
     assert by_root(live(settings, CASES)) == by_root(outputs[CASES])
     assert [record.value for record in read(settings, EVENTS)].count(None) == 0
-    assert len(read(settings, EVENTS)) == len(mixed)
+    assert len(read(settings, EVENTS)) == len(played)
     assert_compared(settings, tmp_path)
 
 
@@ -229,5 +211,5 @@ def test_a_challenger_that_cannot_start_says_why_and_nobody_else_notices(
         with challenger(settings, "@nobody", "nobody", tmp_path) as one:
             assert one.process.wait(60) == 2
             assert "DRIFTLINE_ACTIVATION_JWKS" in one.log.read_text(encoding="utf-8")
-        send(settings, messages(3, 3))
+        play(settings, messages(3, 3), None)
         wait_until(lambda: len(by_root(live(settings, DECISIONS))) == 3, worker)

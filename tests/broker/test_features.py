@@ -16,14 +16,14 @@ import pytest
 from models.forest.joint import Joint
 from models.forest.units import UNITS
 from models.release import registry
-from stream.events import DECISIONS, EVENTS, dumps
+from stream.events import DECISIONS, EVENTS
 from stream.offline import generate, parquet
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker
-from stream.shell.send import Message, Sender
+from stream.shell.send import Message, play
 from tests.unit.test_cli import run
-from tests.worker import Worker, live, replayed, wait_until
+from tests.worker import Worker, live, mixed, replayed, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -31,8 +31,6 @@ SAME = (
     "decision_id tenant root_session_id session_id call_id call_seq event_id tool agent score verdict standing enforced families marks"
     " release policy core"
 ).split()
-
-OPEN = 12
 
 
 @pytest.fixture
@@ -51,30 +49,15 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 
 def shuffled(seed: int, n: int) -> list[Message]:
-    """Events of `n` generated sessions, half of them hijacked, in any order that keeps each session's own; with repeats and garbage.
-
-    So many of them as `OPEN` go on at once.
-    """
+    """Events of `n` generated sessions, half of them hijacked, in any order that keeps each session's own; with repeats and garbage."""
     rng = random.Random(seed)
-    queues: dict[str, list[dict[str, Any]]] = {}
     profile = generate.Profile(hijacked=0.5, unfinished=0.2)
-    for event in generate.sessions(seed, n, profile, at_once=7, duplicates=0.05):
-        queues.setdefault(event["session_id"], []).append(event)
-    mixed: list[Message] = []
-    while queues:
-        session = rng.choice(list(queues)[:OPEN])
-        mixed.append(Message(EVENTS, session.encode(), (), dumps(queues[session].pop(0))))
-        if not queues[session]:
-            del queues[session]
+    sent: list[Message] = []
+    for message in mixed(generate.sessions(seed, n, profile, at_once=7, duplicates=0.05), rng):
+        sent.append(message)
         if rng.random() < 0.02:
-            mixed.append(Message(EVENTS, b"somebody", (), rng.choice([b"{", b"[]", b'{"type":"no.such"}'])))
-    return mixed
-
-
-def send(settings: Settings, messages: list[Message]) -> None:
-    with Sender(settings) as sender:
-        for message in messages:
-            sender.send(message)
+            sent.append(Message(EVENTS, b"somebody", (), rng.choice([b"{", b"[]", b'{"type":"no.such"}'])))
+    return sent
 
 
 def command(settings: Settings, folder: Path, *arguments: str | Path) -> str:
@@ -112,7 +95,7 @@ def assert_scored(rows: pa.Table) -> None:
 
 
 def test_rows_of_a_topic_are_what_the_worker_decided_on(settings: Settings, tmp_path: Path) -> None:
-    send(settings, shuffled(3, 60))
+    play(settings, shuffled(3, 60), None)
     _, n = replayed(settings)
     with Worker(settings, tmp_path / "worker.log") as worker:
         wait_until(lambda: len({value for _, value in live(settings, DECISIONS)}) >= n, worker)
@@ -154,7 +137,7 @@ def test_rows_of_a_topic_are_what_the_worker_decided_on(settings: Settings, tmp_
 def test_a_range_by_offsets_gives_its_rows_and_says_how_to_get_them_again(
     settings: Settings, tmp_path: Path
 ) -> None:
-    send(settings, shuffled(4, 40))
+    play(settings, shuffled(4, 40), None)
     command(settings, tmp_path, "features", "--out", "all")
     full = {row["event_id"]: row for row in parquet.read(tmp_path / "all").to_pylist()}
     ends = {row["partition"]: row["offset"] + 1 for row in full.values()}
@@ -166,7 +149,7 @@ def test_a_range_by_offsets_gives_its_rows_and_says_how_to_get_them_again(
     ]
     assert half == [full[row["event_id"]] for row in half]
 
-    send(settings, shuffled(5, 5))
+    play(settings, shuffled(5, 5), None)
     again = printed.split("the same again: ")[1].split()
     command(settings, tmp_path, "features", "--out", "again", *again)
     for part in (tmp_path / "half").iterdir():

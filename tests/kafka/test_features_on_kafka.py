@@ -16,7 +16,8 @@ import pytest
 from stream.events import DECISIONS, EVENTS, rfc3339
 from stream.offline import parquet
 from stream.settings import Settings
-from tests.broker.test_features import assert_decided, assert_scored, command, send, shuffled
+from stream.shell.send import play
+from tests.broker.test_features import assert_decided, assert_scored, command, shuffled
 from tests.worker import ROOT, Worker, live, read, replayed, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -28,10 +29,10 @@ def test_a_range_by_time_over_several_partitions_is_what_live_decided(
     settings = on_kafka
     played = shuffled(6, 60)
     with Worker(settings, tmp_path / "worker.log") as worker:
-        send(settings, played[: len(played) // 2])
+        play(settings, played[: len(played) // 2], None)
         time.sleep(0.05)
         middle = max(record.timestamp_ms for record in read(settings, EVENTS)) + 1
-        send(settings, played[len(played) // 2 :])
+        play(settings, played[len(played) // 2 :], None)
         _, n = replayed(settings)
         wait_until(lambda: len({value for _, value in live(settings, DECISIONS)}) >= n, worker)
         assert worker.stop()[0] == 0
@@ -70,7 +71,7 @@ def test_a_range_by_time_over_several_partitions_is_what_live_decided(
 def test_a_run_that_was_killed_leaves_nothing_whole_and_is_run_again_with_the_same_result(
     on_kafka: Settings, tmp_path: Path
 ) -> None:
-    send(on_kafka, shuffled(7, 150))
+    play(on_kafka, shuffled(7, 150), None)
     environment = {
         **{
             name: value for name, value in os.environ.items() if not name.startswith(("DRIFTLINE_", "KAFKA_"))

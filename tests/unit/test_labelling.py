@@ -20,7 +20,7 @@ from models.release import registry
 from models.release.registry import BUNDLED, NEVER
 from models.training.dataset import KINDS, TRAINING_SETS
 from models.training.scenarios import corpus
-from stream.cli import exits, learning
+from stream.cli import exits, training
 from stream.cli.main import app
 from stream.offline import study, traffic
 from stream.offline.labels import store, studio
@@ -303,7 +303,7 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     blind = a_release(
         tmp_path / "blind", thresholds=dict.fromkeys(("0.001", "0.005", "0.01", "0.05"), NEVER - 1)
     )
-    assert learning._hold_against_bundled(blind, None)
+    assert training._hold_against_bundled(blind, None)
     told = capsys.readouterr()
     assert "gravely" in told.err  # the cell's words break where the terminal is narrow
     assert "FAILS" in told.err
@@ -311,7 +311,7 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     manifest = registry.read_manifest(blind)
     assert [gate["holds"] for gate in manifest["samples"]] == [False, True]
     assert "accepted" not in manifest
-    assert learning._hold_against_bundled(blind, "  only  the desk's traffic ")
+    assert training._hold_against_bundled(blind, "  only  the desk's traffic ")
     assert registry.read_manifest(blind)["accepted"] == "only the desk's traffic"
     assert registry.load(blind).manifest["accepted"] == "only the desk's traffic"
 
@@ -324,19 +324,19 @@ def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(tmp_path: Pat
     blind = a_release(
         tmp_path / "blind", thresholds=dict.fromkeys(("0.001", "0.005", "0.01", "0.05"), NEVER - 1)
     )
-    assert learning._hold_against_bundled(blind, None, [caught])
+    assert training._hold_against_bundled(blind, None, [caught])
     told = registry.read_manifest(blind)["samples"][-1]
     assert (told["name"], told["holds"]) == ("canaries told or stopped as gravely", False)
     same = a_release(tmp_path / "same")
-    assert not learning._hold_against_bundled(same, None, [caught, calm])
-    assert learning._hold_against_bundled(same, None, [calm])
+    assert not training._hold_against_bundled(same, None, [caught, calm])
+    assert training._hold_against_bundled(same, None, [calm])
     assert registry.read_manifest(same)["samples"][-1]["why"] == "the champion catches none of them"
 
 
 def test_the_bundled_model_itself_is_no_worse_than_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not learning._hold_against_bundled(a_release(tmp_path / "same"), None)
+    assert not training._hold_against_bundled(a_release(tmp_path / "same"), None)
     assert capsys.readouterr() == ("", "")
     assert all(gate["holds"] for gate in registry.read_manifest(tmp_path / "same")["samples"])
 
