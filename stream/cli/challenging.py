@@ -106,6 +106,8 @@ def _release(configured: Settings, which: str) -> tuple[Path, str]:
                 f"{folder} has no policy.yaml; copy the policy there that the model is to judge by"
             )
         return folder, release_digest(folder, load_policy(folder / "policy.yaml"))
+    if os.sep in which:
+        raise InputError(f"there is no folder {which}; name one with a release, a digest or an @alias")
     digest = digest_named(releases.registry(trusting(configured)), which)
     found = releases.fetch(configured, digest) if digest else None
     if found is None:

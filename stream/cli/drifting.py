@@ -37,7 +37,7 @@ def drift_report(
 ) -> None:
     """What changed since another time, by tenant, feature and tool, and whether that calls for another calibration or training.
 
-    Exit 1 where the rule suggests something. It never trains: docs/promise.md has the rule.
+    Exit 1 where the rule suggests something. It never trains: docs/drift-report.md has the rule.
     """
     try:
         from stream.offline import parquet

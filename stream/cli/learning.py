@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 
 def data_files(files: list[Path] | None) -> list[Path]:
     """The files named, or those of DRIFTLINE_DATA that the bundled model learns from."""
-    from models.training.dataset import TRAINING_SETS
-
     if files:
         return files
+    return bundled_sets("name files of recorded sessions, or set DRIFTLINE_DATA to a folder of them")
+
+
+def bundled_sets(otherwise: str) -> list[Path]:
+    """The files of DRIFTLINE_DATA that the bundled model learns from; raises `DatasetError`, with `otherwise` where it is not set."""
+    from models.training.dataset import TRAINING_SETS
+
     folder = os.environ.get("DRIFTLINE_DATA")
     if not folder:
-        raise DatasetError("name files of recorded sessions, or set DRIFTLINE_DATA to a folder of them")
+        raise DatasetError(otherwise)
     present = [path for name in TRAINING_SETS for path in sorted(Path(folder).glob(f"{name}.jsonl*"))]
     if not present:
         raise DatasetError(f"DRIFTLINE_DATA is {folder}, which holds none of {', '.join(TRAINING_SETS)}")

@@ -10,7 +10,7 @@ import typer
 
 from models.errors import ConfigError
 from stream.cli.exits import FINDINGS, WORSE
-from stream.cli.learning import Labels, check_sessions, data_files, labelled_sessions
+from stream.cli.learning import Labels, bundled_sets, check_sessions, data_files, labelled_sessions
 from stream.cli.options import Tools
 from stream.cli.terminal import progress, say
 
@@ -96,7 +96,10 @@ def train(
     chosen = data_files(files)
     own = {study.BUS, *map(name_of, files or ())}
     if beside is not None and files:
-        chosen = list(dict.fromkeys([*chosen, *data_files(None)]))
+        vendor = bundled_sets(
+            f"--with {BUNDLED_CORPORA} takes recorded sets; set DRIFTLINE_DATA to their folder"
+        )
+        chosen = list(dict.fromkeys([*chosen, *vendor]))
     recorded, catalogues = labelled_sessions(chosen, tools, labels, need_tools=True)
     corpus.need_catalogues(recorded, catalogues)
     _tell_what_lacks(chosen, recorded)
@@ -136,14 +139,15 @@ def _planned(plan: Path | None, *, check: bool) -> tuple[Plan, Recipe, list[dict
     """What a plan says, its recipe, and the trials of its search; all of whose estimators are checked, on the screen with `check`."""
     from models.evidence.features.registry import FEATURES
     from models.training.plan import Plan, read, told
-    from models.training.search import trials_of
+    from models.training.search import in_words, trials_of
 
     planned = Plan() if plan is None else read(plan)
     recipe = planned.recipe(FEATURES)
     trials = trials_of(planned.search, planned.budget.trials, planned.seed)
-    for tried in (told(recipe, changes) for changes in trials):
+    for changes in trials:
+        tried = told(recipe, changes)
         if check or tried.own_estimator:
-            _check_estimator(tried, show=check)
+            _check_estimator(tried, in_words(changes) if len(trials) > 1 else None, show=check)
     return planned, recipe, trials
 
 
@@ -173,7 +177,7 @@ def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
     return labelled._replace(calls=calls)
 
 
-def _check_estimator(recipe: Recipe, *, show: bool) -> None:
+def _check_estimator(recipe: Recipe, trial: str | None, *, show: bool) -> None:
     """Refuse an estimator that does not pass `models.training.checks`; with `show` print all of them, and end where one fails."""
     from models.training.checks import check_estimator
 
@@ -183,7 +187,7 @@ def _check_estimator(recipe: Recipe, *, show: bool) -> None:
 
         from stream.shell.screen import screen
 
-        table = Table("check", "", "found")
+        table = Table("check", "", "found", title=trial, title_justify="left")
         for one in found:
             table.add_row(one.name, "passes" if one.holds else "[red]FAILS[/]", one.found)
         screen().print(table)
@@ -192,7 +196,7 @@ def _check_estimator(recipe: Recipe, *, show: bool) -> None:
         raise typer.Exit(FINDINGS)
     if failed:
         raise ConfigError(
-            f"{recipe.estimator} does not pass: {failed[0].name} ({failed[0].found}); --check shows every check (docs/training.md)"
+            f"{recipe.estimator}{f', {trial}' if trial is not None else ''} does not pass: {failed[0].name} ({failed[0].found}); --check shows every check (docs/training.md)"
         )
 
 

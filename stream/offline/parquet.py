@@ -167,10 +167,17 @@ def read(path: Path) -> pa.Table:
     FeaturesMismatch
         Their features are others than this program computes.
     """
+    return pa.concat_tables([_read(file) for file in _files(path)])
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of a folder, in order."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; mend the path, or write it with `driftline features`")
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no *.parquet; write some with `driftline features`")
-    return pa.concat_tables([_read(file) for file in files])
+    return files
 
 
 def _read(file: Path) -> pa.Table:
@@ -183,9 +190,7 @@ def _check(file: Path) -> None:
     try:
         about = json.loads((pq.read_schema(file).metadata or {})[KEY])
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise InputError(
-            f"{file} is no file of rows ({type(error).__name__}); write it with `driftline features`"
-        ) from error
+        raise InputError(f"{file} is no file of rows; write it with `driftline features`") from error
     if about["features"] != list(FEATURES) or about["features_version"] != FEATURES_VERSION:
         raise FeaturesMismatch(
             f"{file} has features of version {about['features_version']} by core {about['core']}, this program computes"
@@ -199,10 +204,7 @@ READ = ("tenant", "session_id", "time", "tool", "release", "whole", "score", "ve
 
 def groups(path: Path) -> Iterator[Chunk]:
     """The rows of a file, or of all files of a folder, some thousand at a time; raises as `read` does."""
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path} holds no *.parquet; write some with `driftline features`")
-    for file in files:
+    for file in _files(path):
         _check(file)
         with pq.ParquetFile(file) as opened:
             for batch in opened.iter_batches(GROUP, columns=[*READ, *FEATURES]):
