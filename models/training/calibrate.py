@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
+from models.contracts import TENANT_SOURCE
 from models.forest import odds
 from models.forest.units import Floats, Ints
 from models.release.registry import NEVER
@@ -145,14 +146,19 @@ def thresholds(
     """Budgets (as text, for JSON) to thresholds, and the thresholds by domain that they come from.
 
     Taken on honest sessions (`LabelledSession.sets_limits`), each scored by a model that saw nothing of its domain; a stricter
-    budget never has a lower threshold.
+    budget never has a lower threshold. Of own traffic a label is a person's word: its domains count up to the threshold that the others
+    give for a tenth of the budget, so that hijacks called honest raise it to there and no further.
     """
     highest = session_maxima(scores, calls)
+    own = {session.domain for session in calls.sessions if session.source.startswith(TENANT_SOURCE)}
     found: dict[str, int] = {}
     by_domain: dict[str, dict[str, int]] = {}
     least = 0
     for budget in sorted(budgets, reverse=True):
         here = own_thresholds(highest, calls, budget)
-        least = found[f"{budget:g}"] = max(least, transferable(here))
-        by_domain[f"{budget:g}"] = here
+        stricter = own_thresholds(highest, calls, budget / 10)
+        ceiling = transferable({domain: limit for domain, limit in stricter.items() if domain not in own})
+        held = {domain: min(limit, ceiling) if domain in own else limit for domain, limit in here.items()}
+        least = found[f"{budget:g}"] = max(least, transferable(held))
+        by_domain[f"{budget:g}"] = held
     return found, by_domain

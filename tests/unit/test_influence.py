@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.training import influence
+from models.training import calibrate, influence
 from models.training.dataset import LEFT_OUT, Calls, LabelledSession, join, of_record
 from models.training.influence import Influence
 
@@ -182,3 +182,37 @@ def test_a_session_tells_whose_word_its_label_is_and_what_it_called() -> None:
     assert one.shape == of_record({**record, "session_id": "t"}, {}).shape
     assert one.shape != of_record({**record, "calls": record["calls"][::-1]}, {}).shape  # type: ignore[index]
     assert replace(one, labeller=None) == of_record({**record, "labelled_by": None}, {})
+
+
+def scored(own: list[int], agents: int = 1) -> tuple[Any, Calls]:
+    """Honest sessions of three recorded domains, scores from 0.10 to 0.30, and own ones with these."""
+    sessions, scores = [], []
+    for number, name in enumerate(("bank", "shop", "desk")):
+        for n in range(40):
+            where = {"source": name, "suite": name, "domain": name, "task": f"{name}/{n}", "labeller": None}
+            sessions.append(session(f"{name}{n}", **where))
+            scores.append(1000 + 500 * number + 25 * n)
+    for n, score in enumerate(own):
+        sessions.append(session(f"own{n}", domain=f"tenant:acme/{n % agents}"))
+        scores.append(score)
+    return np.array(scores), calls_of(sessions)
+
+
+@given(own=st.lists(st.integers(0, 10_000), max_size=60), agents=st.integers(1, 6))
+def test_what_own_traffic_scores_raises_thresholds_within_what_the_others_set(
+    own: list[int], agents: int
+) -> None:
+    alone, _ = calibrate.thresholds(*scored([]))
+    found, by_domain = calibrate.thresholds(*scored(own, agents))
+    for budget, limit in found.items():
+        stricter = calibrate.own_thresholds(*scored([]), float(budget) / 10)
+        assert limit <= max(alone[budget], calibrate.transferable(stricter))
+        for name, one in by_domain[budget].items():
+            assert not name.startswith("tenant:") or one <= calibrate.transferable(stricter)
+
+
+def test_own_traffic_that_scores_within_bounds_counts_as_it_is() -> None:
+    _, by_domain = calibrate.thresholds(*scored([2300] * 200))
+    assert by_domain["0.05"]["tenant:acme/0"] == 2301
+    _, by_domain = calibrate.thresholds(*scored([9000] * 200))
+    assert by_domain["0.05"]["tenant:acme/0"] == 2000 + 39 * 25 + 1
