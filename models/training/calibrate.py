@@ -140,14 +140,32 @@ def own_thresholds(
     return found
 
 
+def held(highest: Ints, calls: Calls, budget: float, domain: str) -> int:
+    """The threshold by which an own domain with honest sessions keeps a budget, so taken that no single source lifts it.
+
+    It is the lower median of the thresholds of its agents, or of those of its labellers, whichever is less.
+    """
+    mine = [place for place, s in enumerate(calls.sessions) if s.domain == domain and s.sets_limits]
+    medians = []
+    for source in ("suite", "labeller"):
+        by_source: dict[str | None, list[int]] = {}
+        for place in mine:
+            by_source.setdefault(getattr(calls.sessions[place], source), []).append(place)
+        limits = sorted(
+            weighted_threshold(highest[of], task_weights([calls.sessions[at].task for at in of]), budget)
+            for of in by_source.values()
+        )
+        medians.append(limits[(len(limits) - 1) // 2])
+    return min(medians)
+
+
 def thresholds(
     scores: Ints, calls: Calls, budgets: Sequence[float] = BUDGETS
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Budgets (as text, for JSON) to thresholds, and the thresholds by domain that they come from.
 
     Taken on honest sessions (`LabelledSession.sets_limits`), each scored by a model that saw nothing of its domain; a stricter
-    budget never has a lower threshold. Of own traffic a label is a person's word: its domains count up to the threshold that the others
-    give for a tenth of the budget, so that hijacks called honest raise it to there and no further.
+    budget never has a lower threshold. Of own traffic a label is a person's word, so hijacks may be called honest: see `held`.
     """
     highest = session_maxima(scores, calls)
     own = {session.domain for session in calls.sessions if session.source.startswith(TENANT_SOURCE)}
@@ -158,7 +176,10 @@ def thresholds(
         here = own_thresholds(highest, calls, budget)
         stricter = own_thresholds(highest, calls, budget / 10)
         ceiling = transferable({domain: limit for domain, limit in stricter.items() if domain not in own})
-        held = {domain: min(limit, ceiling) if domain in own else limit for domain, limit in here.items()}
-        least = found[f"{budget:g}"] = max(least, transferable(held))
-        by_domain[f"{budget:g}"] = held
+        kept = {
+            domain: min(held(highest, calls, budget, domain), ceiling) if domain in own else limit
+            for domain, limit in here.items()
+        }
+        least = found[f"{budget:g}"] = max(least, transferable(kept))
+        by_domain[f"{budget:g}"] = kept
     return found, by_domain

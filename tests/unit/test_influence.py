@@ -184,8 +184,8 @@ def test_a_session_tells_whose_word_its_label_is_and_what_it_called() -> None:
     assert replace(one, labeller=None) == of_record({**record, "labelled_by": None}, {})
 
 
-def scored(own: list[int], agents: int = 1) -> tuple[Any, Calls]:
-    """Honest sessions of three recorded domains, scores from 0.10 to 0.30, and own ones with these."""
+def scored(own: list[int], domains: int = 1, **sent: list[int]) -> tuple[Any, Calls]:
+    """Honest sessions of three recorded domains, scores from 0.10 to 0.30, and own ones with these, and of a second agent or labeller with those."""
     sessions, scores = [], []
     for number, name in enumerate(("bank", "shop", "desk")):
         for n in range(40):
@@ -193,17 +193,21 @@ def scored(own: list[int], agents: int = 1) -> tuple[Any, Calls]:
             sessions.append(session(f"{name}{n}", **where))
             scores.append(1000 + 500 * number + 25 * n)
     for n, score in enumerate(own):
-        sessions.append(session(f"own{n}", domain=f"tenant:acme/{n % agents}"))
+        sessions.append(session(f"own{n}", domain=f"tenant:acme/{n % domains}"))
         scores.append(score)
+    for source, theirs in sent.items():
+        for n, score in enumerate(theirs):
+            sessions.append(session(f"{source}{n}", domain="tenant:acme/0", **{source: "mallory"}))
+            scores.append(score)
     return np.array(scores), calls_of(sessions)
 
 
-@given(own=st.lists(st.integers(0, 10_000), max_size=60), agents=st.integers(1, 6))
+@given(own=st.lists(st.integers(0, 10_000), max_size=60), domains=st.integers(1, 6))
 def test_what_own_traffic_scores_raises_thresholds_within_what_the_others_set(
-    own: list[int], agents: int
+    own: list[int], domains: int
 ) -> None:
     alone, _ = calibrate.thresholds(*scored([]))
-    found, by_domain = calibrate.thresholds(*scored(own, agents))
+    found, by_domain = calibrate.thresholds(*scored(own, domains))
     for budget, limit in found.items():
         stricter = calibrate.own_thresholds(*scored([]), float(budget) / 10)
         assert limit <= max(alone[budget], calibrate.transferable(stricter))
@@ -216,3 +220,11 @@ def test_own_traffic_that_scores_within_bounds_counts_as_it_is() -> None:
     assert by_domain["0.05"]["tenant:acme/0"] == 2301
     _, by_domain = calibrate.thresholds(*scored([9000] * 200))
     assert by_domain["0.05"]["tenant:acme/0"] == 2000 + 39 * 25 + 1
+
+
+@pytest.mark.parametrize("source", ["suite", "labeller"])
+@given(sent=st.lists(st.integers(0, 10_000), min_size=1, max_size=60))
+def test_one_agent_or_labeller_of_two_lifts_no_threshold(source: str, sent: list[int]) -> None:
+    alone, _ = calibrate.thresholds(*scored([1500, 1800, 2300] * 20))
+    found, _ = calibrate.thresholds(*scored([1500, 1800, 2300] * 20, **{source: sent}))
+    assert all(found[budget] <= limit for budget, limit in alone.items())
