@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream.offline.study import Labelled
 
 BUNDLED_CORPORA = "bundled-corpora"
-DOUBTED = 0.001
+DOUBTED = 0.01
 """The budget of the bundled model's threshold from which on one person's word does not make a session honest."""
 
 
