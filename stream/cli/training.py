@@ -164,9 +164,9 @@ def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
         if doubts.any():
             names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]
             say(
-                f"WARNING: {len(names)} own sessions are called honest by one person alone, and the bundled model flags them as it does one honest "
-                f"session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same ({', '.join(map(printable, names[:5]))}"
-                f"{', ...' if len(names) > 5 else ''}; docs/labels.md)"
+                f"WARNING: {len(names)} own sessions, or scenarios made of such (sc-...), are called honest by one person alone, and the bundled "
+                f"model flags them as it does one honest session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same "
+                f"({', '.join(map(printable, names[:5]))}{', ...' if len(names) > 5 else ''}; docs/training.md, Who may teach how much)"
             )
             calls = influence.silenced(calls, doubts)
     calls, cuts = influence.bounded(calls, limits)

@@ -1,14 +1,17 @@
 """A month of made-up work of two tenants, with labels: what notebooks and trials run on where there is no traffic of one's own.
 
 Sessions are written tasks that no bundled model has learnt from. ``acme`` works alike all month. ``globex`` gets other tools, for
-other work, from `NEW_DAY` on.
+other work, from `NEW_DAY` on. ``python -m stream.offline.month FOLDER`` writes ``month.jsonl`` and ``month-labels.jsonl`` there.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,6 +20,7 @@ from models.contracts import TENANT_SOURCE, Label
 from models.training.scenarios import written_tasks
 from stream.events import DECISIONS, Record, dumps
 from stream.offline.files import plain_record
+from stream.offline.labels import store
 from stream.offline.recorded import events_of
 from stream.offline.replay import replay
 
@@ -137,3 +141,23 @@ def _label(session: dict[str, Any]) -> Label:
         who="month",
         **told,
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the month's events, as ``driftline send`` takes them, and its labels."""
+    parser = argparse.ArgumentParser(prog="python -m stream.offline.month", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to; it is made where it is missing")
+    parser.add_argument("--sessions-a-day", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    made = month(options.sessions_a_day, options.seed)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    events = b"".join((record.value or b"") + b"\n" for record in made.records)
+    (options.folder / "month.jsonl").write_bytes(events)
+    store.write(made.labels, options.folder / "month-labels.jsonl")
+    sys.stderr.write(f"{len(made.sessions)} sessions, {len(made.records)} events in {options.folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
