@@ -67,6 +67,13 @@ def console(
             help="What pages quote of arguments and answers: none, masked (words without values) or full. Secrets never."
         ),
     ] = "masked",
+    queue: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_CONSOLE_QUEUE_FILE",
+            help="What `driftline labels next --json` wrote: the page To label shows it, and reads it anew once it is another.",
+        ),
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -77,6 +84,7 @@ def console(
     """
     try:
         from stream.console.provider import OpenId, Provider
+        from stream.console.queue import Queue
         from stream.console.saying import Saying
         from stream.console.serving import Listen, serve
     except ImportError as error:
@@ -98,7 +106,15 @@ def console(
         saying = Saying(signing, configured.issuer, partial(send_signed, configured, "feedback.given"))
     logs.configure(configured.log_format, verbose=False, fixed={})
     asyncio.run(
-        serve(configured, listen, since_ms=since(days), say=say, saying=saying, quotes=checked_quotes(quotes))
+        serve(
+            configured,
+            listen,
+            since_ms=since(days),
+            say=say,
+            saying=saying,
+            quotes=checked_quotes(quotes),
+            queue=None if queue is None else Queue(queue),
+        )
     )
 
 

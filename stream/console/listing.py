@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from models.contracts import FAMILIES, FLAGGED
 from stream.console.index import Index, Row
 from stream.outbound.ocsf import SEVERITY
 
+T = TypeVar("T")
 PAGE = 50
 MAX_FILTER = 128
 """Characters of a filter; what is longer is cut."""
@@ -103,10 +104,10 @@ def _among(part: str, texts: Iterable[str]) -> bool:
     return not part or any(part in text.casefold() for text in texts)
 
 
-class Listed(NamedTuple):
+class Listed(NamedTuple, Generic[T]):
     """A page of a list."""
 
-    rows: Sequence[Row]
+    rows: Sequence[T]
     found: int
     number: int
     pages: int
@@ -129,10 +130,14 @@ def is_closed(row: Row) -> bool:
     return row.status in CLOSED
 
 
-def listed(index: Index, filters: Filters, number: int) -> Listed:
+def listed(index: Index, filters: Filters, number: int) -> Listed[Row]:
     """What is asked for, the riskiest first; a page of it."""
     rows = index.sessions() if filters.show == "all" else index.cases()
-    found = sorted((row for row in rows if filters.takes(row)), key=risk, reverse=True)
+    return paged(sorted((row for row in rows if filters.takes(row)), key=risk, reverse=True), number)
+
+
+def paged(found: Sequence[T], number: int) -> Listed[T]:
+    """The page of that number, or the nearest that there is."""
     pages = max(1, -(-len(found) // PAGE))
     number = max(1, min(number, pages))
     return Listed(found[(number - 1) * PAGE : number * PAGE], len(found), number, pages)

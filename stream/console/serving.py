@@ -21,6 +21,7 @@ from stream.console.connections import Connection
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
 from stream.console.provider import Provider
+from stream.console.queue import Queue
 from stream.console.saying import Saying
 from stream.console.site import application
 from stream.settings import Settings
@@ -140,8 +141,10 @@ async def serve(
     say: Callable[[str], None],
     saying: Saying | None = None,
     quotes: Quotes = "masked",
+    queue: Queue | None = None,
 ) -> None:
     """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were. `quotes`: how much of arguments and answers pages quote.
+    `queue`: the sessions to label next.
 
     Raises
     ------
@@ -156,7 +159,7 @@ async def serve(
     bound = bound_to(listen)
     port = bound.getsockname()[1]
     access = listen.access(port, may_judge=saying is not None)
-    app = application(index, access, closing=stop, saying=saying)
+    app = application(index, access, closing=stop, saying=saying, queue=queue)
     say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
     await served(app, listen, bound, follower.run(), stop)
 

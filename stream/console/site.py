@@ -25,6 +25,7 @@ from stream.console import listing
 from stream.console.entrance import Entrance, posted
 from stream.console.guard import Access, Guard
 from stream.console.index import Alarm, Index, Kept, Row
+from stream.console.queue import COMMAND, Queue
 from stream.console.saying import MAX_FORM, MEANS, Refused, Saying
 from stream.console.story import FATES, Story, standing, told
 from stream.events import ALERTS, counted, printable, rfc3339
@@ -45,7 +46,12 @@ MAX_STORIES = 32
 
 
 def application(
-    index: Index, access: Access, *, closing: asyncio.Event | None = None, saying: Saying | None = None
+    index: Index,
+    access: Access,
+    *,
+    closing: asyncio.Event | None = None,
+    saying: Saying | None = None,
+    queue: Queue | None = None,
 ) -> Starlette:
     """The pages over `index`, for whoever `access` lets in.
 
@@ -55,13 +61,16 @@ def application(
         Ends the pages that are kept live.
     saying : Saying or None
         Takes what analysts say of cases; None: that is not said here.
+    queue : Queue or None
+        The sessions to label next; None: the page tells how to have them here.
     """
-    site = Site(index, access, closing or asyncio.Event(), saying)
+    site = Site(index, access, closing or asyncio.Event(), saying, queue)
     routes = [
         Route("/", site.cases),
         Route("/sessions/{case_id:uuid}", site.session),
         Route("/overview", site.overview),
         Route("/health", site.health),
+        Route("/queue", site.queue),
         Route("/live", site.live),
         Route("/sessions/{case_id:uuid}/feedback", site.say, methods=["GET", "POST"]),
         Route("/static/{name}", site.asset),
@@ -80,9 +89,15 @@ class Site:
     """What each address answers."""
 
     def __init__(
-        self, index: Index, access: Access, closing: asyncio.Event, saying: Saying | None = None
+        self,
+        index: Index,
+        access: Access,
+        closing: asyncio.Event,
+        saying: Saying | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._index, self._access, self._closing, self._saying = index, access, closing, saying
+        self._queue = queue
         self._born = secrets.token_hex(4)  # versions of a console that was started anew are others
         self._n_live = 0
         self._stories: OrderedDict[str, tuple[tuple[Any, ...], Story]] = OrderedDict()
@@ -95,10 +110,7 @@ class Site:
     async def cases(self, request: Request) -> Response:
         """Cases, or all sessions, the riskiest first."""
         filters = listing.Filters.read(request.query_params)
-        number = request.query_params.get("page", "1")
-        found = listing.listed(
-            self._index, filters, int(number) if number.isdecimal() and len(number) < 7 else 1
-        )
+        found = listing.listed(self._index, filters, _number(request))
         return self.page(
             "cases.html", request, filters=filters, found=found, choices=listing.choices(self._index)
         )
@@ -205,6 +217,21 @@ class Site:
             watched=listing.watched(self._index),
         )
 
+    async def queue(self, request: Request) -> Response:
+        """The sessions to label next, in the order of `driftline labels next`, without those that were judged since."""
+        queue = self._queue
+        places = await run_in_threadpool(queue.places, self._index) if queue is not None else []
+        open_ = [each for each in places if not each.is_answered]
+        return self.page(
+            "queue.html",
+            request,
+            queue=queue,
+            command=COMMAND,
+            found=listing.paged(open_, _number(request)),
+            answered=len(places) - len(open_),
+            may_say=self._saying is not None and request.scope["visitor"].role == "analyst",
+        )
+
     async def live(self, request: Request) -> Response:
         """Server-sent events: an event whenever there is more to see than the page, or the last event, has."""
         if self._n_live >= MAX_LIVE:
@@ -270,6 +297,12 @@ class Site:
             **shown,
         )
         return HTMLResponse(text, status)
+
+
+def _number(request: Request) -> int:
+    """Which page of a list an address asks for."""
+    number = request.query_params.get("page", "1")
+    return int(number) if number.isdecimal() and len(number) < 7 else 1
 
 
 def environment(digests: Mapping[str, str]) -> Environment:

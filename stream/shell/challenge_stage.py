@@ -15,6 +15,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 
 from models.contracts import WouldBe
+from models.errors import InputError
 from stream.core.partition import Partition
 from stream.events import CHALLENGES, DECISIONS, Output, dumps
 from stream.settings import Settings
@@ -25,6 +26,8 @@ from stream.shell.stage import StageContext
 from stream.shell.transport import Place
 
 SHELF = Shelf(CHALLENGER_STATE_TOPIC)
+NAMED = 10
+"""Challengers that a refusal names."""
 _TAKEN = [
     name for name in WouldBe.model_fields if name not in ("challenge_id", "challenger", "release_digest")
 ]
@@ -101,8 +104,10 @@ def forget(settings: Settings, name: str) -> int:
     ------
     BrokerError
         No broker answers, or a topic is missing.
+    InputError
+        None of that name remembers anything; the text names those that do.
     """
-    ours, gone = f"{name}@".encode(), 0
+    ours, gone, others = f"{name}@".encode(), 0, set[str]()
     with releases.writing(settings, "driftline-challengers") as producer:
         for base in settings.input_topics:
             topic = SHELF.topic(base)
@@ -110,6 +115,8 @@ def forget(settings: Settings, name: str) -> int:
             for record, _ in export.records(settings, topic):
                 if record.key is not None and record.key.startswith(ours):
                     live[record.partition, record.key] = record.value is not None
+                elif record.key is not None and record.value is not None:
+                    others.add(record.key.partition(b"@")[0].decode(errors="replace"))
             places = [place for place, stands in live.items() if stands]
             sent = [
                 producer.send(settings.topic(topic), key=key, value=None, partition=number)
@@ -118,4 +125,7 @@ def forget(settings: Settings, name: str) -> int:
             for future in sent:
                 releases.confirmed(future)
             gone += len(places)
+    if not gone:
+        known = ", ".join(sorted(others)[:NAMED]) or "no challenger at all"
+        raise InputError(f"no challenger called {name} remembers anything; those that may: {known}")
     return gone

@@ -22,7 +22,7 @@ from stream.offline import generate
 from stream.offline.replay import replay
 from stream.policy import load_policy, read_policy
 from stream.settings import Settings
-from stream.shell import export, topics
+from stream.shell import export, releases, topics
 from stream.shell.broker import EmbeddedBroker, free_port
 from stream.shell.challenge_stage import SHELF, Challenger, would_be
 from stream.shell.send import Message, play
@@ -158,6 +158,32 @@ def assert_sound_under_kill(settings: Settings, tmp_path: Path) -> None:
     assert [record.value for record in read(settings, EVENTS)].count(None) == 0
     assert len(read(settings, EVENTS)) == len(played)
     assert_compared(settings, tmp_path)
+
+
+def test_only_a_challenger_that_remembers_something_is_forgotten(settings: Settings, tmp_path: Path) -> None:
+    topic = settings.topic(SHELF.topic(EVENTS))
+    with releases.writing(settings, "test") as producer:
+        for key in (b"ours@r/1", b"oursx@r/1"):
+            releases.confirmed(producer.send(topic, key=key, value=b"state", partition=0))
+
+    def remembering() -> set[bytes]:
+        last = {record.key: record.value for record, _ in export.records(settings, SHELF.topic(EVENTS))}
+        return {key.partition(b"@")[0] for key, value in last.items() if key and value is not None}
+
+    def forget(name: str) -> tuple[int, str]:
+        where = {"DRIFTLINE_BOOTSTRAP": settings.bootstrap, "DRIFTLINE_PREFIX": settings.prefix}
+        done = run("challengers", "forget", name, cwd=tmp_path, COLUMNS="200", **where)
+        return done.returncode, done.stdout + done.stderr
+
+    code, told = forget("our")
+    assert (code, "no challenger called our remembers anything; those that may: ours, oursx" in told) == (
+        3,
+        True,
+    )
+    assert remembering() == {b"ours", b"oursx"}
+    assert forget("ours") == (0, "1 states of ours are gone\n")
+    assert forget("ours")[0] == 3
+    assert remembering() == {b"oursx"}
 
 
 def assert_compared(settings: Settings, directory: Path) -> None:

@@ -17,11 +17,13 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from stream.console.guard import Access
 from stream.console.index import Index
+from stream.console.queue import Queue
 from stream.console.saying import Saying
 from stream.console.site import application
 from stream.events import ALERTS, EVENTS, Record
 from tests.conftest import absent
 from tests.unit.test_console import PAYLOADS, TOKEN, attacked, finding, indexed, records, told
+from tests.unit.test_console_queue import asked, written
 
 __all__ = ["records"]
 pytestmark = pytest.mark.slow
@@ -35,7 +37,13 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 class Served:
     """A console over an index, on loopback."""
 
-    def __init__(self, made: Index, token_file: Path | None = None, saying: Saying | None = None) -> None:
+    def __init__(
+        self,
+        made: Index,
+        token_file: Path | None = None,
+        saying: Saying | None = None,
+        queue: Queue | None = None,
+    ) -> None:
         self.index, self._closing = made, asyncio.Event()
         config = uvicorn.Config(
             "",
@@ -49,7 +57,7 @@ class Served:
         socket = config.bind_socket()
         self.host = f"127.0.0.1:{socket.getsockname()[1]}"
         access = Access({self.host}, token_file, may_judge=saying is not None)
-        config.app = application(made, access, closing=self._closing, saying=saying)
+        config.app = application(made, access, closing=self._closing, saying=saying, queue=queue)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
         self._thread.start()
@@ -79,8 +87,8 @@ def browser() -> Iterator[Browser]:
 def serve(records: list[Record]) -> Iterator[Any]:
     running: list[Served] = []
 
-    def start(made: Index, token_file: Path | None = None, saying: Saying | None = None) -> Served:
-        running.append(Served(made, token_file, saying))
+    def start(made: Index, *of: Any, **how: Any) -> Served:
+        running.append(Served(made, *of, **how))
         return running[-1]
 
     yield start
@@ -119,15 +127,17 @@ class Watched:
 
 
 def paths(made: Index) -> list[str]:
-    return ["/", "/?show=all", "/overview", "/health", *(f"/sessions/{case_id}" for case_id in made.rows)]
+    pages = ["/", "/?show=all", "/queue", "/overview", "/health"]
+    return [*pages, *(f"/sessions/{case_id}" for case_id in made.rows)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_each_page_opens_without_a_violation_or_an_error_and_fits(
-    browser: Browser, serve: Any, records: list[Record], theme: str, size: str
+    browser: Browser, serve: Any, records: list[Record], theme: str, size: str, tmp_path: Path
 ) -> None:
-    served = serve(indexed(records))
+    names = ("support-refund-lookup", "finance-invoice-iban-swap", "gone" * 60)
+    served = serve(indexed(records), queue=written(tmp_path, *map(asked, names)))
     with Watched(browser, theme, size) as seen:
         for path in paths(served.index):
             seen.page.goto(f"http://{served.host}{path}")
@@ -198,6 +208,19 @@ def test_keys_lead_through_the_list_and_back_and_toggle_the_theme(browser: Brows
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.reload()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        assert seen.violations() == []
+
+
+def test_from_the_queue_one_key_leads_to_the_session_to_judge(
+    browser: Browser, serve: Any, records: list[Record], tmp_path: Path
+) -> None:
+    served = serve(indexed(records), queue=written(tmp_path, asked("finance-invoice-iban-swap")))
+    with Watched(browser, "light", "desk") as seen:
+        seen.page.goto(f"http://{served.host}/queue")
+        seen.page.keyboard.press("j")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/sessions/*")
+        assert "finance-invoice-iban-swap" in seen.page.title()
         assert seen.violations() == []
 
 

@@ -22,6 +22,7 @@ from models.training.dataset import KINDS, TRAINING_SETS
 from models.training.scenarios import corpus
 from stream.cli import exits, training
 from stream.cli.main import app
+from stream.events import case_id_of
 from stream.offline import study, traffic
 from stream.offline.labels import store, studio
 from stream.offline.labels.queue import POOL, Judged, queue
@@ -221,7 +222,17 @@ def test_another_format_is_refused_with_the_one_there_is(tmp_path: Path) -> None
 
 def a_session(name: str, score: float, *row: float, labelled: bool = False) -> Judged:
     return Judged(
-        ("acme", name), "bot", 3, "pay", score, 0.5, None, np.array(row or (0.0,), np.float64), labelled
+        ("acme", name),
+        "0" * 32,
+        "bot",
+        3,
+        0,
+        "pay",
+        score,
+        0.5,
+        None,
+        np.array(row or (0.0,), np.float64),
+        labelled,
     )
 
 
@@ -282,6 +293,11 @@ def test_next_lists_sessions_that_nobody_labelled_with_the_scores_of_replay(tmp_
         d["session_id"]: d["score"] for d in replayed
     }
     assert {each["threshold"] for each in listed} == {d["thresholds"]["alert"] for d in replayed}
+    calls = {
+        (case_id_of(d["tenant"], d["root_session_id"], d["session_id"]), d["call_seq"], d["score"])
+        for d in replayed
+    }
+    assert {(each["case_id"], each["call_seq"], each["score"]) for each in listed} <= calls
     assert run("labels", "next", log, "--labels", labels, "--json").stdout == "[]\n"
     assert "acme/fair-0" in run("labels", "next", log).stdout
 

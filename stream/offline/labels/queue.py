@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models.forest.odds import log_odds
 from models.forest.units import UNITS
+from stream.events import case_id_of
 from stream.offline.call_rows import Row
 from stream.offline.labels.merging import Key
 
@@ -24,6 +25,8 @@ class Judged(NamedTuple):
     Attributes
     ----------
     key : tenant and session
+    case_id : the id that its case has, whether or not there is one
+    call_seq, tool : of the call with the highest score
     score, threshold : the highest score of its calls, and from which on that call would have alerted
     first : its first call that alerts; None: none
     row : the features of the call with the highest score
@@ -31,8 +34,10 @@ class Judged(NamedTuple):
     """
 
     key: Key
+    case_id: str
     agent: str
     calls: int
+    call_seq: int
     tool: str
     score: float
     threshold: float
@@ -54,8 +59,10 @@ class Next(NamedTuple):
         return {
             "tenant": one.key[0],
             "session_id": one.key[1],
+            "case_id": one.case_id,
             "agent": one.agent,
             "calls": one.calls,
+            "call_seq": one.call_seq,
             "tool": one.tool,
             "score": one.score,
             "threshold": one.threshold,
@@ -111,8 +118,10 @@ def judged(key: Key, calls: Sequence[Row], threshold: float, *, labelled: bool) 
     row = np.array(top.features, np.float64)
     return Judged(
         key,
+        case_id_of(key[0], top.root_session_id, key[1]),
         top.agent or "",
         len(calls),
+        top.call_seq,
         top.tool,
         top.score,
         threshold,
