@@ -73,6 +73,7 @@ def publish(
 
     signing = signing_key(key)
     configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
+    _need_release(folder)
     made, digest = _usable(configured, folder)
     where = releases.location_of(location or str(folder))
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,12 +99,16 @@ def publish(
     )
 
 
-def _usable(configured: Settings, folder: Path) -> tuple[Candidate, str]:
-    """The release in a folder, if workers could judge by it, and its digest."""
+def _need_release(folder: Path) -> None:
+    """Refuse what is no release at first sight, before anything heavy is imported."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, so no release; mend the path")
     if not (folder / "policy.yaml").is_file():
         raise InputError(f"{folder} has no policy.yaml; copy the policy there that the model is to judge by")
+
+
+def _usable(configured: Settings, folder: Path) -> tuple[Candidate, str]:
+    """The release in a folder, if workers could judge by it, and its digest."""
     from stream.bootstrap import release_digest
     from stream.offline.gates import candidate
     from stream.policy import load_policy
@@ -252,6 +257,7 @@ def log(
         wanted = [one.alias for one in known.aliases.values() if one.digest == digest]
         release = tracking.on_bus(configured, known, digest, name, reports)
     else:
+        _need_release(Path(which))
         _, digest = _usable(settings(bootstrap=bootstrap, prefix=prefix), Path(which))
         release = tracking.in_folder(Path(which), digest, name, reports=reports)
     typer.echo(tracking.log(server, names, release, wanted))

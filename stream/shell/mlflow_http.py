@@ -212,6 +212,8 @@ class Server:
             try:
                 with self._opener.open(request, timeout=silent_s) as answer:
                     return _bounded(answer)
+            except TimeoutError as error:  # of one silence, not of the whole
+                raise URLError(error) from error
             except HTTPError as refusal:
                 with refusal:
                     raise self._refused(what, refusal.code, _bounded(refusal)) from None
