@@ -76,12 +76,11 @@ def log(server: Server, names: Names, release: Logging) -> Logged:
     server.need_aliases()
     _need_our_model(server, names.model)
     made = _version_of(server, names.model, release.digest)
-    experiment = _experiment(server, names.experiment) if made is None or release.reports else ""
     if made is None:
-        run = _run(server, experiment, release)
+        run = _run(server, _experiment(server, names.experiment), release)
         made = _new_version(server, names.model, run, release)
-    elif release.reports:
-        _put(server, _run_of(server, made.run_id), "reports", release.reports)
+    if release.reports:
+        _keep_reports(server, made.run_id, release.reports)
     return made
 
 
@@ -247,7 +246,6 @@ def _fill(server: Server, run: Mapping[str, Any], release: Logging) -> None:
     place = _artifacts(server, _text(run, "artifact_uri"))
     for name, path in release_papers.files(folder).items():
         server.put(f"keep {name}", f"{place}/release/{name}", path)
-    _put(server, run, "reports", release.reports)
 
 
 def _told(release: Logging, folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -264,16 +262,11 @@ def _told(release: Logging, folder: Path, manifest: Mapping[str, Any]) -> dict[s
     return {f"driftline.{name}": release_papers.shown(value) for name, value in told.items() if value}
 
 
-def _put(server: Server, run: Mapping[str, Any], where: str, files: Sequence[Path]) -> None:
-    place = _artifacts(server, _text(run, "artifact_uri")) if files else ""
-    for path in files:
-        server.put(f"keep {path.name}", f"{place}/{where}/{path.name}", path)
-
-
-def _run_of(server: Server, run_id: str) -> Mapping[str, Any]:
-    return _within(
-        _within(server.call("look for its run", "GET", "runs/get", {"run_id": run_id}), "run"), "info"
-    )
+def _keep_reports(server: Server, run_id: str, reports: Sequence[Path]) -> None:
+    found = _within(server.call("look for its run", "GET", "runs/get", {"run_id": run_id}), "run")
+    place = _artifacts(server, _text(_within(found, "info"), "artifact_uri"))
+    for path in reports:
+        server.put(f"keep {path.name}", f"{place}/reports/{path.name}", path)
 
 
 def _new_version(server: Server, model: str, run: Mapping[str, Any], release: Logging) -> Logged:

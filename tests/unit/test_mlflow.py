@@ -180,14 +180,17 @@ def test_a_release_is_logged_once_with_its_files_and_the_token_goes_with_every_r
     ["POST runs/log-batch", "PUT mlflow-artifacts/artifacts/1/r/artifacts/release/model.skops", "POST model-versions/create"],
 )  # fmt: skip
 def test_what_broke_off_half_way_is_gone_on_with_and_makes_nothing_twice(
-    stub: Stub, folder: Path, step: str
+    stub: Stub, folder: Path, step: str, tmp_path: Path
 ) -> None:
     stub.odd[step] = always((500, {"error_code": "INTERNAL_ERROR"}))
     assert "HTTP 500 INTERNAL_ERROR" in refused(stub, folder)
     assert stub.versions == []
     assert stub.runs[0]["status"] == ("FINISHED" if "model-versions" in step else "FAILED")
     del stub.odd[step]
-    assert mlflow_log.log(stub.server(), NAMES, Logging(DIGEST, lambda: folder)).made
+    report = tmp_path / "report.html"
+    report.write_bytes(b"<p>figures")
+    assert mlflow_log.log(stub.server(), NAMES, Logging(DIGEST, lambda: folder, reports=[report])).made
+    assert stub.files["1/r/artifacts/reports/report.html"] == b"<p>figures"
     assert (len(stub.runs), len(stub.versions)) == (1, 1)
     assert stub.runs[0]["status"] == "FINISHED"
 
