@@ -13,6 +13,7 @@
     ├── DatasetError           recorded data or split unusable     -> stop the training run
     ├── InputError             a file given on the command line    -> exit code 3
     ├── BrokerError            Kafka unreachable or misconfigured  -> exit code 4
+    ├── TrackingError          MLflow unreachable, or it refuses   -> log again later
     └── ConfigError            setting or policy missing, wrong    -> refuse to start
 """
 
@@ -81,6 +82,10 @@ class InputError(DriftlineError):
 
 class BrokerError(DriftlineError):
     """Kafka cannot be reached or is set up wrongly. Operator action: see the address or topic named."""
+
+
+class TrackingError(DriftlineError):
+    """A release is not logged to MLflow. Operator action: mend what is named, and log it again; nothing on the bus waits for it."""
 
 
 class ConfigError(DriftlineError):

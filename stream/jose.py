@@ -263,6 +263,11 @@ def claims_of(
     return {name: claims[name] for name in members}
 
 
+def kid_of(token: str) -> str:
+    """The key that a compact JWS names, for people; whether it signed, `claims_of` says."""
+    return str(orjson.loads(decoded(token.partition(".")[0]))["kid"])
+
+
 def token_of(kind: str, claims: Mapping[str, Any], key: Any) -> str:
     """The compact JWS of `claims` that `claims_of` reads; `key` is private, with a ``kid`` that readers trust."""
     content = dumps(dict(claims))

@@ -24,6 +24,7 @@ ENV_PREFIX = "DRIFTLINE_"
 NO_SETTINGS = (
     *("DATA", "CORPORA", "SESSIONS", "REQUIRE_ALL", "TEST_ON_BOOTSTRAP"),
     *("ADVISE_ENDPOINT", "ADVISE_MODEL", "ADVISE_TOKEN_FILE", "OPINION_KEY_FILE", "ACTIVATION_KEY_FILE"),
+    *("MLFLOW_URL", "MLFLOW_MODEL", "MLFLOW_EXPERIMENT", "MLFLOW_TOKEN_FILE"),
     *("BRIDGE_CONFIG", "BRIDGE_JWKS", "RESPONDER_KEY_FILE", "TRANSMIT_CONFIG"),
     *("CONSOLE_TOKEN_FILE", "CONSOLE_CERTIFICATE_FILE", "CONSOLE_KEY_FILE"),
     *("CONSOLE_OIDC_FILE", "CONSOLE_FEEDBACK_KEY_FILE"),
@@ -33,7 +34,7 @@ NO_SETTINGS = (
     *("MCP_PROXY_TOKEN_FILE", "MCP_PROXY_CERTIFICATE_FILE", "MCP_PROXY_KEY_FILE"),
     *("MCP_PROXY_SERVER_TOKEN_FILE", "INTENT", "INTENT_FILE"),
 )
-"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate``, ``mcp``, ``mcp-proxy`` and ``otel``."""
+"""What other variables of that prefix are called: of training, evaluation and the tests, and of ``driftline advise``, ``bridge``, ``transmit``, ``console``, ``gate``, ``mcp``, ``mcp-proxy``, ``otel`` and ``release``."""
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
 """Of log lines, see `stream.shell.logs`."""

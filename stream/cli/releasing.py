@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from models.errors import ConfigError, InputError
+from stream.cli import tracking
 from stream.cli.exits import FINDINGS
 from stream.cli.options import AsJson, Bootstrap, Prefix, checked_name, settings, signing_key
 from stream.cli.terminal import say
@@ -16,12 +18,14 @@ from stream.cli.terminal import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream.offline.gates import Gate
+    from stream.offline.gates import Candidate, Gate
     from stream.registrations import Alias
     from stream.settings import Settings
     from stream.shell.releases import Registry
 
-app = typer.Typer(help="Releases of model and policy: publish, promote, roll back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Releases of model and policy: publish, promote, roll back, log.", no_args_is_help=True
+)
 Key = Annotated[
     Path,
     typer.Option(
@@ -37,7 +41,7 @@ Wait = Annotated[
 
 @app.callback()
 def release() -> None:
-    """Releases of model and policy: publish, promote, roll back."""
+    """Releases of model and policy: publish, promote, roll back, log."""
 
 
 @app.command()
@@ -54,22 +58,23 @@ def publish(
     by: By = "",
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    mlflow: tracking.Url = None,
+    mlflow_model: tracking.Model = tracking.NAME,
+    mlflow_experiment: tracking.Experiment = tracking.NAME,
+    mlflow_token_file: tracking.TokenFile = None,
 ) -> None:
     """Register a release on the bus, signed: workers fetch it when it is activated, and check every byte."""
     import tempfile
 
     from stream.bootstrap import release_digest
-    from stream.offline.gates import candidate
     from stream.policy import load_policy
     from stream.registrations import Place
     from stream.shell import releases
 
     signing = signing_key(key)
     configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
-    if not (folder / "policy.yaml").is_file():
-        raise InputError(f"{folder} has no policy.yaml; copy the policy there that the model is to judge by")
-    made = candidate(configured, folder)
-    digest = release_digest(folder, load_policy(folder / "policy.yaml"))
+    _need_release(folder)
+    made, digest = _usable(configured, folder)
     where = releases.location_of(location or str(folder))
     with tempfile.TemporaryDirectory() as scratch:
         there = Path(scratch) / "release"
@@ -82,6 +87,33 @@ def publish(
         known = releases.registry(configured)
         _name(configured, known, alias.removeprefix("@"), digest, checked_name(by), signing)
     typer.echo(digest)
+    tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
+    tracked.afterwards(
+        lambda server, names: tracking.log(
+            server,
+            names,
+            tracking.in_folder(folder, digest, by, where, signing.kid),
+            [alias.removeprefix("@")] if alias is not None else [],
+        ),
+        digest,
+    )
+
+
+def _need_release(folder: Path) -> None:
+    """Refuse what is no release at first sight, before anything heavy is imported."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder, so no release; mend the path")
+    if not (folder / "policy.yaml").is_file():
+        raise InputError(f"{folder} has no policy.yaml; copy the policy there that the model is to judge by")
+
+
+def _usable(configured: Settings, folder: Path) -> tuple[Candidate, str]:
+    """The release in a folder, if workers could judge by it, and its digest."""
+    from stream.bootstrap import release_digest
+    from stream.offline.gates import candidate
+    from stream.policy import load_policy
+
+    return candidate(configured, folder), release_digest(folder, load_policy(folder / "policy.yaml"))
 
 
 _TOLD = ("sha256", "features_version", "thresholds", "sklearn", "command", "base_rate")
@@ -102,6 +134,10 @@ def promote(
     wait: Wait = 60,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    mlflow: tracking.Url = None,
+    mlflow_model: tracking.Model = tracking.NAME,
+    mlflow_experiment: tracking.Experiment = tracking.NAME,
+    mlflow_token_file: tracking.TokenFile = None,
 ) -> None:
     """Make a release @champion and activate it in every partition, one first; exit 1 when a gate refuses it.
 
@@ -110,6 +146,7 @@ def promote(
     """
     from stream.registrations import CHAMPION
     from stream.shell import releases
+    from stream.shell.mlflow_log import Promotion
 
     signing, name = signing_key(key), checked_name(by)
     if scope not in ("new", "open"):
@@ -130,6 +167,17 @@ def promote(
         raise typer.Exit(FINDINGS)
     reason = force or "" if failed else ""
     _go_live(configured, known, digest, scope, name, reason, signing, wait)
+    tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
+    tracked.afterwards(
+        lambda server, names: tracking.log(
+            server,
+            names,
+            tracking.on_bus(configured, known, digest, name),
+            [CHAMPION],
+            Promotion(name, reason, found),
+        ),
+        f"@{CHAMPION}",
+    )
 
 
 @app.command()
@@ -139,6 +187,10 @@ def rollback(
     wait: Wait = 60,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
+    mlflow: tracking.Url = None,
+    mlflow_model: tracking.Model = tracking.NAME,
+    mlflow_experiment: tracking.Experiment = tracking.NAME,
+    mlflow_token_file: tracking.TokenFile = None,
 ) -> None:
     """Take the last promotion back: the champion before judges all sessions again, open ones too. No gate is asked."""
     from stream.registrations import CHAMPION
@@ -154,6 +206,61 @@ def rollback(
         )
     digest = champion.previous[0]
     _go_live(configured, known, digest, "open", name, "", signing, wait, previous=champion.previous[1:])
+    tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
+    tracked.afterwards(
+        lambda server, names: tracking.log(
+            server, names, tracking.on_bus(configured, known, digest, name), [CHAMPION]
+        ),
+        f"@{CHAMPION}",
+    )
+
+
+@app.command()
+def log(
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="A release's folder; or, of those on the bus, a digest, the beginning of one, or an @alias."
+        ),
+    ],
+    alias: Annotated[
+        list[str] | None, typer.Option(help="Of a folder: name its version @ALIAS there (repeatable).")
+    ] = None,
+    report: Annotated[
+        list[Path] | None, typer.Option(help="A file to be kept beside it, such as a report (repeatable).")
+    ] = None,
+    by: By = "",
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+    mlflow: tracking.Url = None,
+    mlflow_model: tracking.Model = tracking.NAME,
+    mlflow_experiment: tracking.Experiment = tracking.NAME,
+    mlflow_token_file: tracking.TokenFile = None,
+) -> None:
+    """Log a release to MLflow: a run with what its manifest tells and its files, and one version of a registered model.
+
+    Of a release on the bus, the aliases there follow those on the bus. The same release again makes no second version. Exit 1: not logged.
+    """
+    if not mlflow:
+        raise ConfigError("no MLflow server is named; give --mlflow, or set DRIFTLINE_MLFLOW_URL")
+    server, names = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file).open()
+    wanted, reports = tracking.checked_aliases(alias or []), tracking.checked_reports(report or [])
+    name = checked_name(by) if by else ""
+    if which.startswith("@") or (not Path(which).exists() and re.fullmatch("[0-9a-f]{8,64}", which)):
+        from stream.shell import releases
+
+        if wanted:
+            raise ConfigError("--alias is for a folder; aliases of what is on the bus follow those there")
+        configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
+        known = releases.registry(configured)
+        digest = digest_named(known, which)
+        wanted = [one.alias for one in known.aliases.values() if one.digest == digest]
+        release = tracking.on_bus(configured, known, digest, name, reports)
+    else:
+        _need_release(Path(which))
+        _, digest = _usable(settings(bootstrap=bootstrap, prefix=prefix), Path(which))
+        release = tracking.in_folder(Path(which), digest, name, reports=reports)
+    typer.echo(tracking.log(server, names, release, wanted))
 
 
 @app.command(name="list")

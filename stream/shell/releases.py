@@ -8,7 +8,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,6 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 import orjson
 
@@ -30,14 +28,12 @@ from stream.events import RELEASES, dumps
 from stream.policy import load_policy
 from stream.registrations import Alias, Place, SignedRegistrations
 from stream.settings import Settings
-from stream.shell import export, wire
+from stream.shell import direct_http, export, wire
 from stream.shell.connection import refused
 
 MAX_BYTES = 256 << 20
 """Bytes of one release."""
 MAX_FILES = 256
-SILENT_S = 15.0
-"""How long a server of releases may be silent."""
 FETCH_S = 45.0
 """How long a fetch may take in all: a worker that waits for longer is taken for dead (`livenessProbe` in deploy/)."""
 
@@ -45,11 +41,12 @@ log = logging.getLogger("driftline.worker")
 
 
 class Registry(NamedTuple):
-    """What stands on the topic of releases and bears a trusted signature; how many records do not."""
+    """What stands on the topic of releases and bears a trusted signature; how many records do not; by which key each release was registered."""
 
     places: Mapping[str, Place]
     aliases: Mapping[str, Alias]
     untrusted: int
+    signers: Mapping[str, str] = {}
 
 
 def registry(settings: Settings) -> Registry:
@@ -65,6 +62,7 @@ def registry(settings: Settings) -> Registry:
     trusted = SignedRegistrations(_keys(settings), settings.issuer)
     places: dict[str, Place] = {}
     aliases: dict[str, Alias] = {}
+    signers: dict[str, str] = {}
     untrusted = 0
     for record, _ in export.records(settings, RELEASES):
         key = (record.key or b"").decode(errors="replace")
@@ -80,6 +78,7 @@ def registry(settings: Settings) -> Registry:
                 if place.digest != key:
                     raise ValueError("the key names another release")
                 places[place.digest] = place
+                signers[place.digest] = jose.kid_of(token)
         except (
             AttributeError,
             KeyError,
@@ -87,7 +86,7 @@ def registry(settings: Settings) -> Registry:
             ValueError,
         ):  # anybody's record; the trusted one before it stands
             untrusted += 1
-    return Registry(places, aliases, untrusted)
+    return Registry(places, aliases, untrusted, signers)
 
 
 def _keys(settings: Settings) -> Mapping[str, Any] | None:
@@ -145,7 +144,7 @@ def bring(location: str, folder: Path) -> None:
         parts = urlsplit(location)
         if parts.scheme == "https":
             with tempfile.TemporaryFile() as archive:
-                _within(FETCH_S, lambda: _download(location, archive))
+                direct_http.within(FETCH_S, lambda: _download(location, archive))
                 archive.seek(0)
                 _unpack(archive, folder)
             return
@@ -167,40 +166,10 @@ def bring(location: str, folder: Path) -> None:
         raise ArtefactError(f"the release at {location} cannot be had: {error}") from error
 
 
-class _Straight(HTTPRedirectHandler):
-    """Follows no redirect: the place that was signed is the place."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        """Refuse it."""
-        raise ValueError(
-            f"the server sends on to another place (status {code}); publish the release with that one"
-        )
-
-
 def _download(location: str, archive: Any) -> None:
     # The scheme is checked, and the digest that somebody trusted signed says what may come.
-    with build_opener(_Straight).open(location, timeout=SILENT_S) as answer:
+    with direct_http.opener(location).open(location, timeout=direct_http.SILENT_S) as answer:
         _copy(answer.read, archive.write, MAX_BYTES)
-
-
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Do `work`; `TimeoutError` where it takes longer. A server that sends a byte now and then keeps its thread, and nobody waits for that."""
-    ended: list[BaseException | None] = []
-
-    def run() -> None:
-        try:
-            work()
-            ended.append(None)
-        except BaseException as error:
-            ended.append(error)
-
-    working = threading.Thread(target=run, daemon=True)
-    working.start()
-    working.join(seconds)
-    if not ended:
-        raise TimeoutError(f"not all of it came within {seconds:.0f} s")
-    if ended[0] is not None:
-        raise ended[0]
 
 
 def _take_files(path: Path, folder: Path) -> None:

@@ -24,7 +24,7 @@ from stream.bootstrap import release_digest
 from stream.policy import load_policy, read_policy
 from stream.registrations import Place
 from stream.settings import Settings
-from stream.shell import releases
+from stream.shell import direct_http, releases
 from tests.secured import Authority
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -198,7 +198,7 @@ def test_a_redirect_is_followed_nowhere(
 def test_a_server_that_is_silent_or_never_ends_is_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(releases, "SILENT_S", 0.5)
+    monkeypatch.setattr(direct_http, "SILENT_S", 0.5)
     monkeypatch.setattr(releases, "FETCH_S", 1.5)
     over = threading.Event()
 
