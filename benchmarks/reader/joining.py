@@ -182,8 +182,7 @@ def write_reader(w: Weights, words: Sequence[str], model: Path) -> None:
     packed = io.BytesIO()
     np.savez_compressed(packed, pieces=spelled, **quantised(w))
     if model != registry.BUNDLED:
-        for file in (*readers_on_disk.read_list(registry.BUNDLED).files(), readers_on_disk.LIST_FILE):
-            (model / file).write_bytes((registry.BUNDLED / file).read_bytes())
+        readers_on_disk.bring(model)
     readers_on_disk.write(model, "reader", packed.getvalue(), "reader.npz")
 
 

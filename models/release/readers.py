@@ -169,3 +169,9 @@ def write(directory: Path, name: str, raw: bytes, file: str | None = None) -> No
     if listed:
         listed[name] = {"file": file, "sha256": hashlib.sha256(kept).hexdigest()}
         path.write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def bring(directory: Path) -> None:
+    """Put the readers that come with the package into a release's directory, as readers of its own."""
+    for file in (*read_list(BUNDLED).files(), LIST_FILE):
+        (directory / file).write_bytes((BUNDLED / file).read_bytes())

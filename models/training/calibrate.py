@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -160,12 +160,19 @@ def held(highest: Ints, calls: Calls, budget: float, domain: str) -> int:
 
 
 def thresholds(
-    scores: Ints, calls: Calls, budgets: Sequence[float] = BUDGETS
+    scores: Ints,
+    calls: Calls,
+    budgets: Sequence[float] = BUDGETS,
+    at_least: Callable[[float], Mapping[str, int]] = lambda _: {},
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Budgets (as text, for JSON) to thresholds, and the thresholds by domain that they come from.
 
     Taken on honest sessions (`LabelledSession.sets_limits`), each scored by a model that saw nothing of its domain; a stricter
     budget never has a lower threshold. Of own traffic a label is a person's word, so hijacks may be called honest: see `held`.
+
+    Parameters
+    ----------
+    at_least : of a budget, thresholds by domain that are known from elsewhere: the higher one counts
     """
     highest = session_maxima(scores, calls)
     own = {session.domain for session in calls.sessions if session.source.startswith(TENANT_SOURCE)}
@@ -176,8 +183,11 @@ def thresholds(
         here = own_thresholds(highest, calls, budget)
         stricter = own_thresholds(highest, calls, budget / 10)
         ceiling = transferable({domain: limit for domain, limit in stricter.items() if domain not in own})
+        known = at_least(budget)
         kept = {
-            domain: min(held(highest, calls, budget, domain), ceiling) if domain in own else limit
+            domain: min(held(highest, calls, budget, domain), ceiling)
+            if domain in own
+            else max(limit, known.get(domain, 0))
             for domain, limit in here.items()
         }
         least = found[f"{budget:g}"] = max(least, transferable(kept))

@@ -18,6 +18,7 @@ from models.training import artefact, evaluate
 from models.training.boosting import Progress, fit, out_of_fold, silent
 from models.training.calibrate import BUDGETS, thresholds
 from models.training.dataset import LEFT_OUT, Calls
+from models.training.joining import KeptReader, joined
 from models.training.recipes import Recipe, recipe_for
 from models.training.search import Trial
 
@@ -43,6 +44,7 @@ def train(
     progress: Progress = silent,
     budgets: Sequence[float] = BUDGETS,
     scores: Ints | None = None,
+    reader: KeptReader | None = None,
 ) -> Trained:
     """Fit on all sessions; measure and set thresholds on scores of suites left out.
 
@@ -53,6 +55,7 @@ def train(
     data : files to SHA-256, for the manifest: all that was learnt from, recorded and written
     budgets : false-positive rates that the manifest gets thresholds for
     scores : those of suites left out by this very recipe, where they are known already
+    reader : is kept beside the forest, and thresholds are of both; metrics are the forest's, since it learnt from what they are taken on
     """
     recipe = replace(recipe or recipe_for(features), shifts=allowances.shifts_of(features))
     if X.shape != (len(calls), len(features)):
@@ -60,14 +63,18 @@ def train(
     if scores is None:
         scores = out_of_fold(X, calls, recipe, progress)
     progress("measuring")
-    kept, by_domain = thresholds(scores, calls, budgets)
+    kept, by_domain = (
+        thresholds(scores, calls, budgets)
+        if reader is None
+        else thresholds(joined(reader.joint, scores, reader.says(scores)), calls, budgets, reader.limits_at)
+    )
     recorded = np.array([session.variant == "recorded" for session in calls.sessions], dtype=np.bool_)
     rows = calls.rows_where(recorded)
     report = evaluate.report(scores[rows], calls.take(rows))
     progress(f"fitting on all {len(calls)} calls")
     pipeline = fit(X, calls, recipe)
     trees.from_sklearn(pipeline)
-    manifest = {
+    manifest: dict[str, Any] = {
         "features": list(features),
         "features_version": features_version,
         "data": dict(sorted(data.items())),
@@ -79,6 +86,9 @@ def train(
         **_learnt_from(calls, recipe, by_domain),
         "metrics": evaluate.short(report),
     }
+    if reader is not None:
+        manifest |= {"joint": reader.joint._asdict()}
+        manifest["split"]["metrics"] += "; of the forest alone, without its reader"
     return Trained(pipeline, manifest, report, scores)
 
 

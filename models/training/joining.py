@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,30 @@ READ = 0.05
 """Share of honest calls that is read, each domain weighing the same: those that the forest scores highest (chosen: a fifth finds no more)."""
 ALERTED = 0.01
 """Budget of false positives of an alert under the shipped policy."""
+
+
+class KeptReader(NamedTuple):
+    """A reader that a newly fitted forest keeps from another release.
+
+    Attributes
+    ----------
+    joint : how that release joins it with a forest
+    says : of the forest's scores, a row each, its log odds; NaN where nothing is read, or no limit depends on it
+    limits : budgets to the thresholds of that release by domain. The reader learnt from these domains, so its word on them lowers none
+    """
+
+    joint: Joint
+    says: Callable[[Ints], Floats]
+    limits: Mapping[str, Mapping[str, int]]
+
+    def limits_at(self, budget: float) -> Mapping[str, int]:
+        """Thresholds of a budget, or of the next stricter one that is known, of the strictest where none is stricter."""
+        known = sorted(self.limits, key=float)
+        return (
+            self.limits[next((one for one in reversed(known) if float(one) <= budget), known[0])]
+            if known
+            else {}
+        )
 
 
 def least_read(scores: Ints, calls: Calls, share: float = READ) -> int:

@@ -68,6 +68,7 @@ class Plan(_Part):
     calibration: Calibration = Calibration()
     budget: Budget = Budget()
     influence: Influence = Influence()
+    reader: bool = True
     search: dict[str, Annotated[list[Value], Field(min_length=1, max_length=50)]] = {}
 
     def recipe(self, features: Sequence[str]) -> Recipe:

@@ -84,12 +84,12 @@ def train(
     if check:
         return
     from models.evidence.features.registry import FEATURES, FEATURES_VERSION
-    from models.release import registry
+    from models.release import readers, registry
     from models.training import corpora
     from models.training import fit as training
     from models.training.scenarios import corpus
     from models.training.search import search
-    from stream.offline import study
+    from stream.offline import pages, study
     from stream.offline.files import name_of
 
     corpora.folder()
@@ -106,7 +106,10 @@ def train(
     if planned.splits.leave_out == "agent":
         recorded = study.by_agent(recorded, own)
     sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
-    labelled = _bounded(study.labelled(sets, study.acted(chosen), say, meter=progress), planned.influence)
+    limits: list[corpus.Set] = []
+    judged = study.labelled(pages.remembering(sets, limits), study.acted(chosen), say, meter=progress)
+    labelled = _bounded(judged, planned.influence)
+    reader = pages.kept_reader(labelled.calls, limits, say) if planned.reader else None
     scores = None
     found: list[Trial] = []
     if planned.search:
@@ -122,12 +125,15 @@ def train(
         progress=say,
         budgets=planned.calibration.budgets,
         scores=scores,
+        reader=reader,
     )
     if plan is not None:
         trained.manifest["plan"] = planned.model_dump(mode="json")
     if found:
         training.note_trials(trained.manifest, found)
     model = training.write(trained, labelled.calls, out)
+    if reader is not None:
+        readers.bring(out)
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     worse = _hold_against_bundled(out, accept, canaries or ())
     typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))

@@ -1,17 +1,31 @@
-"""What a reader is shown of the calls of recorded sessions, as the live judge would show it: what readers learn from."""
+"""What a reader is shown of the calls of recorded sessions, as the live judge would show it: what readers learn from, and what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice, repeat
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from models.forest.joint import Joint
+from models.forest.units import Floats, Ints
 from models.heads.readers import Readers
 from models.reading.reader import Shown
-from models.release.registry import NullModel
+from models.release import readers as readers_on_disk
+from models.release.registry import BUNDLED, NullModel, read_manifest
+from models.training.dataset import Calls, of_record
+from models.training.joining import KeptReader
+from models.training.scenarios.corpus import Set
 from stream import bootstrap
 from stream.core.items import Call
+from stream.core.judge import MAX_READS
 from stream.core.partition import Partition
-from stream.offline.rows import batches
+from stream.offline.rows import batches, wanted
 from stream.policy import load_policy
 from stream.settings import Settings
 
@@ -37,3 +51,84 @@ def shown_calls(
         for item in items:
             if isinstance(item, Call) and item.shown is not None:
                 yield ShownCall(item.session.session, item.seq, item.shown)
+
+
+CHUNK = 100
+"""Sessions that a process reads at a time."""
+
+
+def read_calls(
+    sessions: Sequence[dict[str, Any]],
+    tools: Mapping[str, list[dict[str, Any]]],
+    chosen: Mapping[str, Collection[int]],
+) -> dict[tuple[str, int], float]:
+    """What the bundled reader says of the chosen calls of sessions, in log odds, by session and call; a call that it is not shown is missing.
+
+    Parameters
+    ----------
+    sessions : with those of the same tree, where they have any
+    chosen : calls by their numbers, by session
+    """
+    readers_on_disk.load()  # processes are forks, which find it parsed
+    rest, parts = iter(sessions), list[list[dict[str, Any]]]()
+    while part := list(islice(rest, CHUNK)):
+        parts.append(part)
+    refs = [{session.get("tools_ref", "") for session in part} for part in parts]
+    offered = [{ref: listed for ref, listed in tools.items() if ref in of} for of in refs]
+    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+        found = pool.map(_read_part, parts, offered, repeat(chosen))
+        return {call: said for one in found for call, said in one.items()}
+
+
+def _read_part(
+    sessions: list[dict[str, Any]],
+    tools: dict[str, list[dict[str, Any]]],
+    chosen: Mapping[str, Collection[int]],
+) -> dict[tuple[str, int], float]:
+    readers = readers_on_disk.load()
+    assert readers.reader is not None
+    calls = [
+        call for call in shown_calls(sessions, tools, readers) if call.seq in chosen.get(call.session_id, ())
+    ]
+    said = readers.reader.read([readers.reader.page_of(call.shown) for call in calls])
+    return {(call.session_id, call.seq): one for call, one in zip(calls, said, strict=True)}
+
+
+def remembering(sets: Iterable[Set], kept: list[Set]) -> Iterator[Set]:
+    """The same sets; of their sessions those that set limits are kept, and the trees in which such may be."""
+    for one in sets:
+        limits = [s for s in one.sessions if "tree" in s or of_record(s, {}).sets_limits]
+        kept.append(one._replace(sessions=limits))
+        yield one
+
+
+def kept_reader(calls: Calls, sets: Sequence[Set], say: Callable[[str], None]) -> KeptReader | None:
+    """The bundled reader, to be kept beside a forest that is fitted on `calls`; None where no reader comes with the package.
+
+    Parameters
+    ----------
+    sets : the sessions that set limits, see `remembering`
+    """
+    manifest = read_manifest(BUNDLED)
+    if "joint" not in manifest or readers_on_disk.load().reader is None:
+        return None
+    joint = Joint.parse(manifest["joint"])
+
+    def says(scores: Ints) -> Floats:
+        limits = np.array([session.sets_limits for session in calls.sessions], np.bool_)[calls.session]
+        rows = np.flatnonzero(limits & (scores >= joint.least) & (calls.call_seq < MAX_READS))
+        names = [calls.sessions[at].session_id for at in calls.session[rows].tolist()]
+        keys = list(zip(names, calls.call_seq[rows].tolist(), strict=True))
+        chosen: dict[str, set[int]] = defaultdict(set)
+        for name, seq in keys:
+            chosen[name].add(seq)
+        found: dict[tuple[str, int], float] = {}
+        for one in sets:
+            theirs = [session for session in one.sessions if not chosen.keys().isdisjoint(wanted([session]))]
+            found |= read_calls(theirs, one.tools, chosen)
+        said = np.full(len(calls), np.nan)
+        said[rows] = [found.get(key, np.nan) for key in keys]
+        say(f"the reader read {len(found)} calls of honest sessions, for thresholds")
+        return said
+
+    return KeptReader(joint, says, manifest["thresholds_from"]["domains"])

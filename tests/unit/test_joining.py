@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from models.errors import DatasetError
+from models.forest.joint import Joint
 from models.forest.odds import least_scores, log_odds_of
 from models.forest.units import Floats, Ints
 from models.training import calibrate
-from models.training.dataset import Calls, LabelledSession, join
-from models.training.joining import calibrated, fit_joint, joined, least_read, left_out
+from models.training.dataset import Calls, LabelledSession, join, of_record
+from models.training.joining import KeptReader, calibrated, fit_joint, joined, least_read, left_out
+from models.training.scenarios.corpus import Set
+from stream import bootstrap
+from stream.offline import traffic
+from stream.offline.pages import kept_reader, remembering
+from stream.offline.rows import decided, wanted
+from stream.settings import Settings
 
 
 def labelled(n: int, seed: int) -> tuple[Calls, Ints, Floats]:
@@ -126,3 +135,42 @@ def test_a_domain_s_own_sessions_fit_its_threshold_and_other_tasks_tell_what_tha
     flagged = easy >= calibrate.own_thresholds(easy, calls, 0.01)["domain1"]
     bad = calls.rows_of("domain0") & (calls.target == 1)
     assert abs(hijacked["before"] - flagged[bad].mean()) < 0.01  # of either half of its tasks the mean
+
+
+def test_a_kept_reader_lowers_no_limit_of_a_domain_that_it_learnt_from() -> None:
+    kept = KeptReader(
+        Joint(0, 1.0, 1.0, 0.0),
+        lambda scores: np.full(len(scores), np.nan),
+        {"0.01": {"domain0": 9500}, "0.05": {"domain0": 9000}},
+    )
+    assert kept.limits_at(0.05) == {"domain0": 9000}
+    assert kept.limits_at(0.02) == kept.limits_at(0.01) == kept.limits_at(0.001) == {"domain0": 9500}
+    calls, scores, _ = labelled(600, 4)
+    scores = np.minimum(scores, 8000)
+    _, alone = calibrate.thresholds(scores, calls, (0.02, 0.05))
+    _, held = calibrate.thresholds(scores, calls, (0.02, 0.05), kept.limits_at)
+    assert {budget: limits["domain0"] for budget, limits in held.items()} == {"0.02": 9500, "0.05": 9000}
+    assert all(alone[budget]["domain1"] == limits["domain1"] for budget, limits in held.items())
+
+
+def test_a_kept_reader_says_of_honest_calls_what_live_decisions_carry() -> None:
+    paths = sorted((Path(bootstrap.__file__).parent / "samples").glob("*.jsonl"))
+    trees, _ = traffic.read(paths, {})
+    own = traffic.Traffic()
+    traffic.take(own, trees, traffic.nothing_said(trees))
+    sessions = [{**one, "label": "benign"} for one in own.sessions]
+    live = [
+        decision
+        for decision in decided(bootstrap.judge(Settings()), sessions, own.catalogues)
+        if decision["session_id"] in wanted(sessions) and "refused" not in decision["marks"]
+    ]
+    names, seqs = ([one[key] for one in live] for key in ("session_id", "call_seq"))
+    calls = join([of_record(one, {}) for one in sessions], names, seqs)
+    kept: list[Set] = []
+    assert list(remembering([Set("ours", sessions, own.catalogues)], kept))
+    reader = kept_reader(calls, kept, lambda _: None)
+    assert reader is not None
+    said = reader.says(np.array([round(1e4 * one.get("read", one).get("forest", 0)) for one in live]))
+    read = [one["read"]["log_odds"] if "read" in one else None for one in live]
+    assert sum(one is not None for one in read) > 5
+    assert [None if np.isnan(one) else round(one, 4) for one in said.tolist()] == read
