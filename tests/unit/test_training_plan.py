@@ -21,8 +21,10 @@ from models.training import boosting, checks, families, plan, search
 from models.training import fit as training
 from models.training.dataset import LEFT_OUT
 from models.training.recipes import Recipe
+from stream import bootstrap
 from stream.cli import exits
 from stream.cli.main import app
+from stream.settings import Settings
 from tests.unit.test_evaluate import FEATURES, SMALL, made
 from tests.unit.test_traffic import labelled_files
 
@@ -286,7 +288,13 @@ def test_events_and_labels_become_a_model_that_workers_load(tmp_path: Path) -> N
     model = registry.load(out)
     assert model.manifest["plan"]["estimator"]["name"] == FOREST
     assert {"tenant:acme", "tenant:globex"} <= set(model.manifest["seen"]["sources"])
-    assert model.manifest["accepted"] == "a test"
+    worse = not all(gate["holds"] for gate in model.manifest["samples"])
+    assert model.manifest.get("accepted") == ("a test" if worse else None)
+    bundled = registry.read_manifest(registry.BUNDLED)
+    assert model.manifest["joint"] == bundled["joint"]
+    known = bundled["thresholds_from"]["domains"]["0.01"]
+    assert model.manifest["thresholds_from"]["domains"]["0.01"]["written"] >= known["written"]
+    assert bootstrap.release(Settings(model_dir=out)).readers.reader is not None
     done = CliRunner().invoke(app, ["replay", str(log)], env={"DRIFTLINE_MODEL_DIR": str(out)})
     assert done.exit_code == 0
     assert {json.loads(line)["release"].split("@")[0] for line in done.stdout.splitlines()} == {"model"}
