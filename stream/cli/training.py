@@ -246,6 +246,7 @@ def _hold_against_bundled(out: Path, accept: str | None, canaries: Sequence[Path
     from models.release import readers, registry
     from stream import bootstrap
     from stream.cli.releasing import show_gates
+    from stream.events import printable
     from stream.offline import gates
     from stream.policy import load_policy
 
@@ -260,12 +261,14 @@ def _hold_against_bundled(out: Path, accept: str | None, canaries: Sequence[Path
     )
     found = gates.on_samples(champion, challenger)
     if canaries:
-        found.append(gates.on_canaries(champion, challenger, canaries))
+        found.append(kept := gates.on_canaries(champion, challenger, canaries))
+        if kept.holds and kept.why:
+            say(f"WARNING: among the canaries {printable(kept.why)}")
     failed = [gate for gate in found if not gate.holds]
-    kept: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
+    notes: dict[str, object] = {"samples": [gate._asdict() for gate in found]}
     if failed and accept is not None:
-        kept |= {"accepted": " ".join(accept.split())}
-    registry.write_manifest(out, {**challenger.manifest, **kept})
+        notes |= {"accepted": " ".join(accept.split())}
+    registry.write_manifest(out, {**challenger.manifest, **notes})
     if failed:
         show_gates(found, beside_data=True)
         say(

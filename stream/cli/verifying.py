@@ -298,6 +298,10 @@ def release(
     if directory is not None and (file := directory / "policy.yaml").exists():
         rules = load_policy(file)
         typer.echo(f"release {release_digest(directory, rules)}")
+    elif directory is not None:
+        say(
+            f"{directory} has no policy.yaml: it is a model; with one, such as stream/policy.yaml, it is a release to publish"
+        )
     promised = promise.read(model.manifest)
     if promised is None:
         return

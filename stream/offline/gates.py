@@ -97,6 +97,11 @@ def on_canaries(champion: Candidate, challenger: Candidate, paths: Sequence[Path
     stays, _ = _as_gravely(before, after, "canaries")
     if stays.champion == "0":
         return stays._replace(holds=False, why="the champion catches none of them")
+    missed = [name for name, worst in before.items() if worst < GRAVITY.index("alert")]
+    if stays.holds and missed:
+        return stays._replace(
+            why=f"protects nothing, since the champion does not catch it: {', '.join(missed)}"
+        )
     return stays
 
 

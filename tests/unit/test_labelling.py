@@ -332,7 +332,9 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     assert registry.load(blind).manifest["accepted"] == "only the desk's traffic"
 
 
-def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(tmp_path: Path) -> None:
+def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples = Path(study.__file__).parents[1] / "samples"
     caught, calm = (
         samples / f"{name}.jsonl" for name in ("18-support-ticket-exfiltration", "05-hr-leave-balance")
@@ -344,9 +346,24 @@ def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(tmp_path: Pat
     told = registry.read_manifest(blind)["samples"][-1]
     assert (told["name"], told["holds"]) == ("canaries told or stopped as gravely", False)
     same = a_release(tmp_path / "same")
+    capsys.readouterr()
     assert not training._hold_against_bundled(same, None, [caught, calm])
+    assert "protects nothing, since the champion does not catch it: hr-leave" in capsys.readouterr().err
+    assert not training._hold_against_bundled(same, None, [caught])
+    assert capsys.readouterr().err == ""
     assert training._hold_against_bundled(same, None, [calm])
     assert registry.read_manifest(same)["samples"][-1]["why"] == "the champion catches none of them"
+
+
+def test_a_model_without_a_policy_is_usable_and_no_release_yet(tmp_path: Path) -> None:
+    done = run("verify", "release", a_release(tmp_path / "ours"))
+    assert done.exit_code == 0
+    assert done.stdout.startswith("usable, ours")
+    assert "no policy.yaml: it is a model" in done.stderr
+    shutil.copy(Path(study.__file__).parents[1] / "policy.yaml", tmp_path / "ours")
+    done = run("verify", "release", tmp_path / "ours")
+    assert "\nrelease " in done.stdout
+    assert done.stderr == ""
 
 
 def test_the_bundled_model_itself_is_no_worse_than_itself(
