@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from models.errors import ConfigError
 from models.training import families
@@ -127,8 +129,14 @@ def read(path: Path) -> Plan:
     try:
         return Plan.model_validate({} if document is None else document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ConfigError(
-            f"{path}: {where}: {first['msg']} (docs/training.md lists what a plan says)"
-        ) from error
+        wrong = "; ".join(map(_problem, error.errors(include_url=False)))
+        raise ConfigError(f"{path}: {wrong} (docs/training.md lists what a plan says)") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """Where a plan is wrong, and the mend."""
+    where = ".".join(map(str, error["loc"])) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: no such part; remove it or correct its name"
+    said = re.sub("^Input should", "it should", error["msg"].removeprefix("Value error, "))
+    return f"{where}: {said}, and is {str(error['input'])[:40]!r}"

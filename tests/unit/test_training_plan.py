@@ -184,9 +184,17 @@ def test_trees_and_leaves_are_counted_by_the_recipe_and_the_rest_is_told_to_the_
 @pytest.mark.parametrize(
     ("text", "mend"),
     [
-        ("budget: {shares: 0.5}", "budget.shares: Extra inputs are not permitted"),
-        ("budget: {share: 0}", "budget.share: Input should be greater than 0"),
-        ("splits: {leave_out: random}", "splits.leave_out: Input should be 'domain' or 'agent'"),
+        ("budget: {shares: 0.5}", "budget.shares: no such part; remove it or correct its name"),
+        ("budget: {share: 0}", "budget.share: it should be greater than 0, and is '0'"),
+        (
+            "splits: {leave_out: random}",
+            "splits.leave_out: it should be 'domain' or 'agent', and is 'random'",
+        ),
+        (
+            "{seed: many, reader: perhaps}",
+            "and is 'many'; reader: it should be a valid boolean",
+        ),
+        ("[1]", "the file: it should be a valid dictionary"),
         ("estimator: {parameters: {no_such: 1}}", "has no parameter no_such"),
         ("estimator: {parameters: {random_state: 1}}", "the plan's own seed"),
         ("estimator: {parameters: {max_iter: many}}", "a whole number from 2 on"),
