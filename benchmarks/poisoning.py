@@ -42,7 +42,7 @@ VENDOR, SHARE = 400, 0.04
 """Sessions of each kind and suite that the vendor has, and the share of the scenarios."""
 HONEST, HIJACKED, CHECKED = 240, 160, 500
 COPIES = 20
-DOUBTED = "0.01"
+DOUBTED = f"{influence.DOUBTED:g}"
 
 
 Told = list[tuple[str, LabelledSession]]

@@ -14,9 +14,11 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from models.errors import ConfigError
 
+NO_ADDRESS = "expected an address such as https://server.example.com, without a name, password or query"
 OLDEST_CLIENT = 3
 """Major version of kafka-python from which on its producers send to every broker we run on (tried, 2026-11-30)."""
 
@@ -31,6 +33,27 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def address_for_secrets(url: str) -> str:
+    """A web address without its last slash, if secrets may be sent there: https, or http to this machine; `ValueError` otherwise."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    # The address is not told: it may hold a secret, which is why it is refused.
+    if (
+        host is None
+        or parts.scheme not in ("http", "https")
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        raise ValueError(NO_ADDRESS)
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("secrets would be sent in the clear; give an https address")
+    return url.rstrip("/")
 
 
 class _Rotating(ssl.SSLContext):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,14 @@ from models.release import registry
 from models.release.readers import load
 from models.session import Session
 from models.session import load as unpacked
+from stream.bootstrap import release_digest
 from stream.core.deployment import Activation, Deployment
 from stream.core.judge import Judge
 from stream.core.partition import Partition, state_key
 from stream.core.releases import Release
 from stream.events import CASES, DECISIONS, EVENTS, QUARANTINE, Output, Record, dumps, rfc3339
 from stream.outbound.change import Change, Receivers
-from stream.policy import Levels, Policy, load_policy
+from stream.policy import Levels, Policy, load_policy, read_policy
 from tests.drawn_reader import reader
 
 T0 = 1_767_258_000_000  # 2026-01-01T09:00:00Z
@@ -349,3 +352,12 @@ def attacked(intent: str, goal: str, calls: Iterable[dict[str, Any]], bad: int) 
         "exposed_seq": 0,
         "first_bad_seq": bad,
     }
+
+
+def release_in(place: Path, idle_minutes: int) -> tuple[Path, str]:
+    """The bundled model under the shipped policy with another value, in a folder, and its digest."""
+    shutil.copytree(registry.BUNDLED, place)
+    text, _ = read_policy()
+    policy = place / "policy.yaml"
+    policy.write_text(text.replace("idle_minutes: 60 ", f"idle_minutes: {idle_minutes} "), encoding="utf-8")
+    return place, release_digest(place, load_policy(policy))

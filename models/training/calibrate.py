@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from models.contracts import TENANT_SOURCE
 from models.forest import odds
 from models.forest.units import Floats, Ints
 from models.release.registry import NEVER
@@ -135,9 +134,14 @@ def own_thresholds(
         if among is not None:
             honest &= among
         if honest.any():
-            tasks = [s.task for s, one in zip(calls.sessions, honest, strict=True) if one]
-            found[domain] = weighted_threshold(highest[honest], task_weights(tasks), budget)
+            found[domain] = _threshold_on(np.flatnonzero(honest).tolist(), highest, calls, budget)
     return found
+
+
+def _threshold_on(places: Sequence[int], highest: Ints, calls: Calls, budget: float) -> int:
+    """The threshold that keeps the budget on the sessions at these places, by task."""
+    weights = task_weights([calls.sessions[place].task for place in places])
+    return weighted_threshold(highest[places], weights, budget)
 
 
 def held(highest: Ints, calls: Calls, budget: float, domain: str) -> int:
@@ -151,10 +155,7 @@ def held(highest: Ints, calls: Calls, budget: float, domain: str) -> int:
         by_source: dict[str | None, list[int]] = {}
         for place in mine:
             by_source.setdefault(getattr(calls.sessions[place], source), []).append(place)
-        limits = sorted(
-            weighted_threshold(highest[of], task_weights([calls.sessions[at].task for at in of]), budget)
-            for of in by_source.values()
-        )
+        limits = sorted(_threshold_on(places, highest, calls, budget) for places in by_source.values())
         medians.append(limits[(len(limits) - 1) // 2])
     return min(medians)
 
@@ -175,14 +176,14 @@ def thresholds(
     at_least : of a budget, thresholds by domain that are known from elsewhere: the higher one counts
     """
     highest = session_maxima(scores, calls)
-    own = {session.domain for session in calls.sessions if session.source.startswith(TENANT_SOURCE)}
+    own = {session.domain for session in calls.sessions if session.is_own}
+    others = np.array([session.domain not in own for session in calls.sessions], dtype=np.bool_)
     found: dict[str, int] = {}
     by_domain: dict[str, dict[str, int]] = {}
     least = 0
     for budget in sorted(budgets, reverse=True):
         here = own_thresholds(highest, calls, budget)
-        stricter = own_thresholds(highest, calls, budget / 10)
-        ceiling = transferable({domain: limit for domain, limit in stricter.items() if domain not in own})
+        ceiling = transferable(own_thresholds(highest, calls, budget / 10, others)) if own else NEVER
         known = at_least(budget)
         kept = {
             domain: min(held(highest, calls, budget, domain), ceiling)

@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from models.contracts import LabelKind
+from models.contracts import TENANT_SOURCE, LabelKind
 from models.errors import DatasetError
 from models.training.scenarios import delegated, written_tasks
 
@@ -98,6 +98,11 @@ class LabelledSession:
     labeller: str | None = None
     words: int = 1
     shape: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is own traffic, or made of it."""
+        return self.source.startswith(TENANT_SOURCE)
 
     @property
     def sets_limits(self) -> bool:

@@ -63,11 +63,11 @@ def train(
     if scores is None:
         scores = out_of_fold(X, calls, recipe, progress)
     progress("measuring")
-    kept, by_domain = (
-        thresholds(scores, calls, budgets)
-        if reader is None
-        else thresholds(joined(reader.joint, scores, reader.says(scores)), calls, budgets, reader.limits_at)
-    )
+    if reader is None:
+        kept, by_domain = thresholds(scores, calls, budgets)
+    else:
+        both = joined(reader.joint, scores, reader.says(scores))
+        kept, by_domain = thresholds(both, calls, budgets, reader.limits_at)
     recorded = np.array([session.variant == "recorded" for session in calls.sessions], dtype=np.bool_)
     rows = calls.rows_where(recorded)
     report = evaluate.report(scores[rows], calls.take(rows))
@@ -87,7 +87,7 @@ def train(
         "metrics": evaluate.short(report),
     }
     if reader is not None:
-        manifest |= {"joint": reader.joint._asdict()}
+        manifest["joint"] = reader.joint._asdict()
         manifest["split"]["metrics"] += "; of the forest alone, without its reader"
     return Trained(pipeline, manifest, report, scores)
 

@@ -22,6 +22,8 @@ from models.training.dataset import Calls, LabelledSession, target_of
 ROUNDS = 200
 Share = Annotated[float, Field(gt=0, le=1)]
 Flags = npt.NDArray[np.bool_]
+DOUBTED = 0.01
+"""The budget of the bundled model's threshold from which on one person's word does not make a session honest (chosen)."""
 
 
 class Influence(BaseModel):
@@ -52,7 +54,7 @@ class Cut(NamedTuple):
 
 def own_sessions(calls: Calls) -> Flags:
     """Which sessions are own traffic, or made of it."""
-    return np.array([session.source.startswith(TENANT_SOURCE) for session in calls.sessions], dtype=np.bool_)
+    return np.array([session.is_own for session in calls.sessions], dtype=np.bool_)
 
 
 def doubted(calls: Calls, scores: Ints, limit: int) -> Flags:

@@ -41,11 +41,8 @@ class KeptReader(NamedTuple):
     def limits_at(self, budget: float) -> Mapping[str, int]:
         """Thresholds of a budget, or of the next stricter one that is known, of the strictest where none is stricter."""
         known = sorted(self.limits, key=float)
-        return (
-            self.limits[next((one for one in reversed(known) if float(one) <= budget), known[0])]
-            if known
-            else {}
-        )
+        stricter = [one for one in known if float(one) <= budget] or known[:1]
+        return self.limits[stricter[-1]] if stricter else {}
 
 
 def least_read(scores: Ints, calls: Calls, share: float = READ) -> int:

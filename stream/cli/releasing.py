@@ -168,16 +168,7 @@ def promote(
     reason = force or "" if failed else ""
     _go_live(configured, known, digest, scope, name, reason, signing, wait)
     tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
-    tracked.afterwards(
-        lambda server, names: tracking.log(
-            server,
-            names,
-            tracking.on_bus(configured, known, digest, name),
-            [CHAMPION],
-            Promotion(name, reason, found),
-        ),
-        f"@{CHAMPION}",
-    )
+    tracked.champion(configured, known, digest, name, Promotion(name, reason, found))
 
 
 @app.command()
@@ -207,12 +198,7 @@ def rollback(
     digest = champion.previous[0]
     _go_live(configured, known, digest, "open", name, "", signing, wait, previous=champion.previous[1:])
     tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
-    tracked.afterwards(
-        lambda server, names: tracking.log(
-            server, names, tracking.on_bus(configured, known, digest, name), [CHAMPION]
-        ),
-        f"@{CHAMPION}",
-    )
+    tracked.champion(configured, known, digest, name)
 
 
 @app.command()

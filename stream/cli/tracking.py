@@ -78,6 +78,19 @@ class Tracking(NamedTuple):
                 f"Later, `driftline release log {again}` with the same --mlflow tells it"
             )
 
+    def champion(
+        self, configured: Settings, known: Registry, digest: str, by: str, promotion: Promotion | None = None
+    ) -> None:
+        """Tell the server, `afterwards`, which release is @champion now."""
+        from stream.registrations import CHAMPION
+
+        self.afterwards(
+            lambda server, names: log(
+                server, names, on_bus(configured, known, digest, by), [CHAMPION], promotion
+            ),
+            f"@{CHAMPION}",
+        )
+
 
 def on_bus(
     configured: Settings, known: Registry, digest: str, by: str, reports: Sequence[Path] = ()

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from stream.offline.study import Labelled
 
 BUNDLED_CORPORA = "bundled-corpora"
-DOUBTED = 0.01
-"""The budget of the bundled model's threshold from which on one person's word does not make a session honest."""
 
 
 def train(
@@ -166,12 +164,14 @@ def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
     calls = labelled.calls
     if limits.second_word:
         ours = registry.load(registry.BUNDLED)
-        doubts = influence.doubted(calls, ours.score(labelled.X, calls.call_seq), ours.threshold(DOUBTED))
+        doubts = influence.doubted(
+            calls, ours.score(labelled.X, calls.call_seq), ours.threshold(influence.DOUBTED)
+        )
         if doubts.any():
             names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]
             say(
                 f"WARNING: {len(names)} own sessions, or scenarios made of such (sc-...), are called honest by one person alone, and the bundled "
-                f"model flags them as it does one honest session in {1 / DOUBTED:.0f}: they teach nothing until somebody else says the same "
+                f"model flags them as it does one honest session in {1 / influence.DOUBTED:.0f}: they teach nothing until somebody else says the same "
                 f"({', '.join(map(printable, names[:5]))}{', ...' if len(names) > 5 else ''}; docs/training.md, Who may teach how much)"
             )
             calls = influence.silenced(calls, doubts)

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice, repeat
+from itertools import repeat
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -20,12 +20,13 @@ from models.release import readers as readers_on_disk
 from models.release.registry import BUNDLED, NullModel, read_manifest
 from models.training.dataset import Calls, of_record
 from models.training.joining import KeptReader
-from models.training.scenarios.corpus import Set
+from models.training.scenarios.corpus import Set, Tools
 from stream import bootstrap
 from stream.core.items import Call
 from stream.core.judge import MAX_READS
 from stream.core.partition import Partition
 from stream.offline.rows import batches, wanted
+from stream.offline.study import needed_by, parts_of
 from stream.policy import load_policy
 from stream.settings import Settings
 
@@ -53,13 +54,9 @@ def shown_calls(
                 yield ShownCall(item.session.session, item.seq, item.shown)
 
 
-CHUNK = 100
-"""Sessions that a process reads at a time."""
-
-
 def read_calls(
     sessions: Sequence[dict[str, Any]],
-    tools: Mapping[str, list[dict[str, Any]]],
+    tools: Mapping[str, Tools],
     chosen: Mapping[str, Collection[int]],
 ) -> dict[tuple[str, int], float]:
     """What the bundled reader says of the chosen calls of sessions, in log odds, by session and call; a call that it is not shown is missing.
@@ -70,13 +67,10 @@ def read_calls(
     chosen : calls by their numbers, by session
     """
     readers_on_disk.load()  # processes are forks, which find it parsed
-    rest, parts = iter(sessions), list[list[dict[str, Any]]]()
-    while part := list(islice(rest, CHUNK)):
-        parts.append(part)
-    refs = [{session.get("tools_ref", "") for session in part} for part in parts]
-    offered = [{ref: listed for ref, listed in tools.items() if ref in of} for of in refs]
+    parts = list(parts_of(sessions))
+    needed = [needed_by(part, tools) for part in parts]
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
-        found = pool.map(_read_part, parts, offered, repeat(chosen))
+        found = pool.map(_read_part, parts, needed, repeat(chosen))
         return {call: said for one in found for call, said in one.items()}
 
 

@@ -237,8 +237,8 @@ def labelled(
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for one in sets:
-            parts = list(_parts(one.sessions))
-            needed = [_needed(part, one.tools) for part in parts]
+            parts = list(parts_of(one.sessions))
+            needed = [needed_by(part, one.tools) for part in parts]
             with meter(f"judging {one.name}", len(one.sessions)) as done:
                 through = pool.map(rows_through, parts, needed, repeat(one.unread))
                 found = list(_counted(through, parts, done))
@@ -269,8 +269,8 @@ def verdicts(
     rows: list[Ruled] = []
     with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
         for one in sets:
-            parts = list(_parts(one.sessions))
-            needed = [_needed(part, one.tools) for part in parts]
+            parts = list(parts_of(one.sessions))
+            needed = [needed_by(part, one.tools) for part in parts]
             with meter(f"judging {one.name}", len(one.sessions)) as done:
                 through = pool.map(_ruled, parts, needed, repeat(model), repeat(policy))
                 rows += chain.from_iterable(_counted(through, parts, done))
@@ -327,12 +327,14 @@ def _judge(model: Path | None, policy: Path | None) -> Judge:
     return bootstrap.judge(Settings(model_dir=model, policy_path=policy), mode="enforce")
 
 
-def _parts(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def parts_of(sessions: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What processes are given at a time."""
     for start in range(0, len(sessions), CHUNK):
         yield list(sessions[start : start + CHUNK])
 
 
-def _needed(part: Sequence[dict[str, Any]], offered: dict[str, corpus.Tools]) -> dict[str, corpus.Tools]:
+def needed_by(part: Sequence[dict[str, Any]], offered: Mapping[str, corpus.Tools]) -> dict[str, corpus.Tools]:
+    """The catalogues that a part's sessions declare."""
     refs = {session["tools_ref"] for session in part}
     return {ref: tools for ref, tools in offered.items() if ref in refs}
 

@@ -21,7 +21,7 @@ from urllib.request import Request
 
 from models.errors import ConfigError, TrackingError
 from stream.shell import direct_http
-from stream.tls import is_loopback
+from stream.tls import NO_ADDRESS, address_for_secrets
 
 LOG_S = 120.0
 """How long all that is told to a server may take."""
@@ -54,25 +54,15 @@ class Refused(TrackingError):
 def checked_address(url: str) -> str:
     """An address of a server without its last slash, if a token may be sent there; `ConfigError` otherwise."""
     try:
-        parts = urlsplit(url)
-        host = parts.hostname if parts.port != 0 else None
-    except ValueError:
-        host = None
-    # The address is not told: it may hold a secret, which is why it is refused.
-    if (
-        host is None
-        or parts.scheme not in ("http", "https")
-        or "@" in parts.netloc
-        or parts.query
-        or parts.fragment
-        or not (url.isascii() and url.isprintable() and " " not in url)
-    ):
-        raise ConfigError(
-            "--mlflow: expected an address such as https://mlflow.example.com, without a name, password or query"
-        )
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigError("--mlflow: token and release would be sent in the clear; give an https address")
-    return url.rstrip("/")
+        is_odd = urlsplit(url).port == 0
+    except ValueError:  # it would quote the address
+        is_odd = True
+    if is_odd or not (url.isascii() and url.isprintable() and " " not in url):
+        raise ConfigError(f"--mlflow: {NO_ADDRESS}")
+    try:
+        return address_for_secrets(url)
+    except ValueError as error:
+        raise ConfigError(f"--mlflow: {error}") from error
 
 
 def authorization(path: Path | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ from joserfc.jwk import ECKey
 from models.release import readers, registry
 from stream.bootstrap import release_digest
 from stream.events import dumps
-from stream.policy import load_policy, read_policy
+from stream.policy import load_policy
 from stream.settings import Settings
 from stream.shell import topics
 from stream.shell.broker import EmbeddedBroker, free_port
+from tests.builders import release_in
 from tests.mlflow_server import ADMIN, PASSWORD, MlflowServer, mlflow_server
 from tests.worker import Worker
 
@@ -45,19 +45,10 @@ def command(*arguments: str | Path, code: int = 0, **variables: str) -> tuple[st
     return ran.stdout, ran.stderr
 
 
-def release(place: Path, idle_minutes: int) -> tuple[Path, str]:
-    """The bundled model under the shipped policy with another value, and its digest."""
-    shutil.copytree(registry.BUNDLED, place)
-    text, _ = read_policy()
-    policy = place / "policy.yaml"
-    policy.write_text(text.replace("idle_minutes: 60 ", f"idle_minutes: {idle_minutes} "), encoding="utf-8")
-    return place, release_digest(place, load_policy(policy))
-
-
 def test_a_release_in_a_folder_is_logged_once_and_comes_back_byte_for_byte(
     server: MlflowServer, tmp_path: Path
 ) -> None:
-    folder, digest = release(tmp_path / "ours", 61)
+    folder, digest = release_in(tmp_path / "ours", 61)
     (folder / "notes.txt").write_text("what no decision depends on stays here")
     report = tmp_path / "report.html"
     report.write_text("<p>figures")
@@ -86,7 +77,7 @@ def test_a_release_in_a_folder_is_logged_once_and_comes_back_byte_for_byte(
     readers.load(downloaded)
     assert not (downloaded / "notes.txt").exists()
     # Changed by one byte it is another release, with a version of its own.
-    other, _ = release(tmp_path / "other", 62)
+    other, _ = release_in(tmp_path / "other", 62)
     said, _ = command("log", other, "--alias", "challenger", *at)
     assert said == "MLflow: version 2 of of folders, @challenger\n"
     assert server.read("of folders")["aliases"] == {"challenger": "2", "candidate": "1"}
@@ -117,7 +108,7 @@ def test_aliases_follow_promotions_and_rollbacks_and_an_mlflow_that_is_away_stop
         }
         there = {**variables, "DRIFTLINE_MLFLOW_URL": server.url}
         with Worker(settings, tmp_path / "worker.log", environment=trust):
-            folder, first = release(tmp_path / "first", 30)
+            folder, first = release_in(tmp_path / "first", 30)
             said, told = command("publish", folder, "--alias", "challenger", "--by", "ann", **there)
             assert said == f"{first}\n"
             assert "MLflow: version 1 of of the bus, @challenger" in told
@@ -135,7 +126,7 @@ def test_aliases_follow_promotions_and_rollbacks_and_an_mlflow_that_is_away_stop
             assert now["versions"]["1"]["promotions"] == 1
 
             # Nothing listens there: all is done on the bus all the same, and said later.
-            other, second = release(tmp_path / "second", 31)
+            other, second = release_in(tmp_path / "second", 31)
             away = {**variables, "DRIFTLINE_MLFLOW_URL": f"http://127.0.0.1:{free_port()}"}
             _, told = command("publish", other, **away)
             assert "WARNING: all is done on the bus, and MLflow does not have it" in told
@@ -157,7 +148,7 @@ def test_aliases_follow_promotions_and_rollbacks_and_an_mlflow_that_is_away_stop
 
 
 def test_a_guarded_server_takes_a_name_and_a_password_of_a_file_and_neither_is_told(tmp_path: Path) -> None:
-    folder, _ = release(tmp_path / "ours", 63)
+    folder, _ = release_in(tmp_path / "ours", 63)
     secret, wrong = tmp_path / "secret", tmp_path / "wrong"
     secret.write_text(f"{ADMIN}:{PASSWORD}\n")
     wrong.write_text("admin:not-this-one-either")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import random
-import shutil
 import ssl
 import tarfile
 import threading
@@ -19,12 +18,12 @@ from typing import Any
 import pytest
 
 from models.errors import ArtefactError
-from models.release import registry
 from stream.bootstrap import release_digest
-from stream.policy import load_policy, read_policy
+from stream.policy import load_policy
 from stream.registrations import Place
 from stream.settings import Settings
 from stream.shell import direct_http, releases
+from tests.builders import release_in
 from tests.secured import Authority
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -94,14 +93,6 @@ def packed(folder: Path, mode: str = "w") -> bytes:
     return sink.getvalue()
 
 
-def release(place: Path, idle_minutes: int) -> tuple[Path, str]:
-    shutil.copytree(registry.BUNDLED, place)
-    text, _ = read_policy()
-    policy = place / "policy.yaml"
-    policy.write_text(text.replace("idle_minutes: 60 ", f"idle_minutes: {idle_minutes} "), encoding="utf-8")
-    return place, release_digest(place, load_policy(policy))
-
-
 def some(tmp_path: Path) -> Path:
     """A folder with a file; what a digest says of it does not matter."""
     (tmp_path / "some").mkdir()
@@ -119,7 +110,7 @@ def registered(monkeypatch: pytest.MonkeyPatch, digest: str, location: str) -> N
 def test_the_right_bytes_are_fetched_once_and_kept(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    folder, digest = release(tmp_path / "ours", 61)
+    folder, digest = release_in(tmp_path / "ours", 61)
     registered(monkeypatch, digest, server.gives("/ours.tar", packed(folder, mode)))
     settings = Settings(state_dir=tmp_path / "state")
     for _ in range(2):
@@ -132,8 +123,8 @@ def test_the_right_bytes_are_fetched_once_and_kept(
 def test_another_release_than_the_one_that_was_signed_is_refused_and_not_kept(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, digest = release(tmp_path / "ours", 61)
-    other, _ = release(tmp_path / "other", 62)
+    _, digest = release_in(tmp_path / "ours", 61)
+    other, _ = release_in(tmp_path / "other", 62)
     registered(monkeypatch, digest, server.gives("/ours.tar", packed(other)))
     with pytest.raises(ArtefactError, match="is not the release"):
         releases.fetch(Settings(state_dir=tmp_path / "state"), digest)

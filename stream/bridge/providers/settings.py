@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stream.bridge.provider import Unavailable
-from stream.tls import is_loopback
+from stream.tls import address_for_secrets
 
 
 class Part(BaseModel):
@@ -18,33 +17,11 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _web_address(url: str) -> str:
-    """`url` without its last slash, if secrets may be sent there."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if (
-        host is None
-        or parts.scheme not in ("http", "https")
-        or "@" in parts.netloc
-        or parts.query
-        or parts.fragment
-    ):
-        raise ValueError(
-            "expected an address such as https://sso.example.com, without a name, password or query"
-        )
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("secrets would be sent in the clear; give an https address")
-    return url.rstrip("/")
-
-
 Seconds = Annotated[float, Field(gt=0, le=600)]
 """How long an answer may take; to the client below, 0 would mean for ever."""
 Minutes = Annotated[float, Field(gt=0, le=525_600)]
 """A life of something; at most a year, so that it can be told as a point in time."""
-WebAddress = Annotated[str, AfterValidator(_web_address)]
+WebAddress = Annotated[str, AfterValidator(address_for_secrets)]
 """An https address; http to this machine alone."""
 
 
