@@ -23,7 +23,7 @@ Url = Annotated[
     str | None,
     typer.Option(
         "--mlflow", metavar="URL", envvar="DRIFTLINE_MLFLOW_URL",
-        help="An MLflow server, which is told once all else is done; what fails there is a warning.",
+        help="An MLflow server, which is told once all else is done; but for `log`, what fails there is a warning.",
     ),
 ]  # fmt: skip
 Model = Annotated[

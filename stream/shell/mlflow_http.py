@@ -131,7 +131,7 @@ class Server:
     def need_aliases(self) -> None:
         """Refuse a server whose models have no aliases; one that does not tell its version may be new enough."""
         with suppress(Refused):
-            told = self._ask("ask its version", Request(f"{self._url}/version", headers=self._headers))
+            told = self._ask("tell its version", Request(f"{self._url}/version", headers=self._headers))
             version = re.match(rb"(\d{1,4})\.(\d{1,4})\.", told)
             if version is not None and (int(version[1]), int(version[2])) < OLDEST:
                 raise TrackingError(

@@ -74,8 +74,8 @@ class Next(NamedTuple):
 def queue(sessions: Sequence[Judged], count: int) -> list[Next]:
     """The sessions to label next, in this order; the same sessions give the same order, however they are given.
 
-    Of the `POOL` times `count` unlabelled sessions nearest to their threshold, the nearest comes first. Each next one is the farthest
-    from all that are labelled or chosen (farthest first: Gonzalez, 1985), in features of which each has the same spread.
+    Of the `POOL` times `count` unlabelled sessions nearest to their threshold, each is the farthest from all that are labelled or
+    chosen before (farthest first: Gonzalez, 1985), in features of which each has the same spread. Where none is labelled, the nearest comes first.
     """
     listed = sorted(sessions, key=lambda each: each.key)
     if not listed:
