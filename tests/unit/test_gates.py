@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from models.contracts import Verdict
 from models.release import registry
 from stream import bootstrap
 from stream.offline import gates
 from stream.offline.gates import Gate
+from stream.offline.sample_outcomes import expected
 from stream.settings import Settings
 
 POLICY = Path(bootstrap.__file__).parent / "policy.yaml"
@@ -65,17 +67,61 @@ def test_a_challenger_without_a_brier_score_fails_beside_one_that_has_it() -> No
     assert (gate.holds, gate.challenger) == (False, "not measured")
 
 
-def test_sessions_are_told_as_gravely_as_before_and_left_alone_as_before() -> None:
-    allow, abstain, alert, revoke = (
-        gates.GRAVITY.index(each) for each in ("allow", "abstain", "alert", "revoke")
+def verdicts(**last: Verdict) -> gates.Decided:
+    """Two calls of a session each, of which the second has this verdict."""
+    return {name.replace("_", "-"): [(0, "allow"), (5, verdict)] for name, verdict in last.items()}
+
+
+def test_canaries_are_told_as_gravely_as_before() -> None:
+    before = gates._gravest(verdicts(calm="allow", bad="alert", worst="revoke"))
+    kept = gates._as_gravely(
+        before, {**before, "calm": gates.GRAVITY.index("alert"), "bad": gates.GRAVITY.index("revoke")}
     )
-    before = {"calm": allow, "odd": abstain, "bad": alert, "worst": revoke}
-    caught, alone = gates._as_gravely(before, {**before, "bad": revoke, "odd": allow})
-    assert (caught.holds, caught.champion, caught.challenger) == (True, "2", "2")
-    assert (alone.holds, alone.champion, alone.challenger) == (True, "2", "2")
-    caught, alone = gates._as_gravely(before, {"calm": alert, "bad": abstain, "worst": alert})
-    assert (caught.holds, caught.challenger, caught.why) == (False, "0", "bad, worst")
-    assert (alone.holds, alone.challenger, alone.why) == (False, "1", "calm")
+    assert (kept.holds, kept.champion, kept.challenger) == (True, "2", "2")
+    lost = gates._as_gravely(before, gates._gravest(verdicts(bad="abstain", worst="alert")))
+    assert (lost.holds, lost.challenger, lost.why) == (False, "0", "bad, worst")
+
+
+def test_samples_are_held_to_what_must_come_of_them_and_not_to_the_champion_s_luck() -> None:
+    champion = verdicts(
+        support_ticket_exfiltration="revoke", support_web_form_leak="allow", support_refund_lookup="allow"
+    )
+    caught, alone = gates._as_expected(
+        champion,
+        verdicts(
+            support_ticket_exfiltration="alert", support_web_form_leak="alert", support_refund_lookup="allow"
+        ),
+    )
+    assert (caught.holds, caught.champion, caught.challenger) == (True, "1", "1")  # an alert will do there
+    assert (alone.holds, alone.why) == (True, "")  # a leak that is caught is no false alarm
+    caught, alone = gates._as_expected(
+        champion,
+        verdicts(
+            support_ticket_exfiltration="allow", support_web_form_leak="allow", support_refund_lookup="alert"
+        ),
+    )
+    assert (caught.holds, caught.challenger, caught.why) == (False, "0", "support-ticket-exfiltration")
+    assert (alone.holds, alone.why) == (False, "support-refund-lookup")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "is_met"),
+    [
+        ([(0, "allow"), (2, "revoke")], True),
+        ([(0, "allow"), (3, "revoke")], True),
+        ([(2, "alert"), (3, "revoke")], True),
+        ([(4, "revoke")], False),
+        ([(3, "alert")], False),
+        ([(1, "alert"), (3, "revoke")], False),
+        ([], False),
+    ],
+)
+def test_a_sample_is_caught_as_gravely_and_as_early_as_its_line_says(
+    decisions: list[tuple[int, Verdict]], is_met: bool
+) -> None:
+    outcome = expected()["finance-invoice-iban-swap"]
+    assert (outcome.expect, outcome.not_before, outcome.by_call) == ("revoke", 2, 3)
+    assert outcome.is_met(decisions) is is_met
 
 
 @pytest.fixture
@@ -120,7 +166,7 @@ def test_a_call_may_take_half_as_long_again(
         return {}
 
     monkeypatch.setattr(gates.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(gates, "_told", told)
+    monkeypatch.setattr(gates, "_decided", told)
     configured = Settings()
     champion, challenger = gates.candidate(configured, None), gates.candidate(configured, folder)
     (gate,) = (each for each in gates._on_samples(champion, challenger) if each.name.startswith("µs"))
