@@ -170,8 +170,11 @@ def compare(
         _moved(name, before.get(name, Tenant()), tenant, promised, model, words)
         for name, tenant in sorted(now.items())
     ]
-    # It was made on all tenants together, so that it watches all together: one by itself is other traffic.
-    return Report(moved, _alarm(promised["pooled"], promised, now, model) if promised is not None else None)
+    if promised is None:
+        return Report(moved, None)
+    # It was made on all tenants together that have a promise, so that it watches these together: one by itself is other traffic.
+    having = {name: tenant for name, tenant in now.items() if name not in promise.refused(promised)}
+    return Report(moved, _alarm(promised["pooled"], promised, having, model))
 
 
 def _moved(
