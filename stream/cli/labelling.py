@@ -64,8 +64,10 @@ def collect(
             "hold the tokens"
         )
     if not labels:
+        kept = f"; {out} is left as it was, with words that may have been taken back" if out.exists() else ""
         raise InputError(
             "nothing here says what a session was: `driftline feedback CASE --verdict ...` does, and so do labelled recorded sessions"
+            + kept
         )
     store.write(labels, out)
     torn = len(merged(labels).conflicts)

@@ -13,6 +13,7 @@ from models.contracts import Label
 from models.errors import ConfigError, InputError, brings
 from stream.events import dumps, milliseconds, rfc3339
 from stream.offline.lines import documents_in
+from stream.offline.verdicts import words
 
 PARQUET = ".parquet"
 COLUMNS = (
@@ -23,7 +24,7 @@ COLUMNS = (
 
 
 def read(paths: Iterable[Path]) -> list[Label]:
-    """The labels of some files, in order.
+    """The labels of some files, in order; of lines of ``driftline feedback --labels`` each person's word.
 
     Raises
     ------
@@ -40,7 +41,21 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         yield from _parquet_rows(path)
         return
     for number, _, document in documents_in(path):
-        yield f"{path}, line {number}", document
+        where = f"{path}, line {number}"
+        if isinstance(document, dict) and "case_id" in document and "said" in document:
+            yield from ((where, row) for row in _words(document, where))
+        else:
+            yield where, document
+
+
+def _words(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """What stands in a row that ``driftline feedback --labels`` wrote: a line for each case, with all that was said of it."""
+    try:
+        return list(words(row))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{where}: no whole line of `driftline feedback --labels` ({error!r}); docs/feedback.md has what it writes"
+        ) from error
 
 
 def label_of(row: Any, where: str) -> Label:
