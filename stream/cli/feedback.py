@@ -172,7 +172,7 @@ def _subject(configured: Settings, named: str, tenant: str | None) -> tuple[Subj
         raise InputError(
             f"no alert tells of a case {named[:64]!r}, and no decision of a session of that name"
             + (f" of tenant {printable(tenant)}" if tenant is not None else "")
-            + "; `driftline watch --json --from-beginning` shows alerts, with each case as finding_info.uid (an opening of the circuit breaker is ruled on with `driftline held`)"
+            + "; `driftline cases` lists those that there are (an opening of the circuit breaker is ruled on with `driftline held`)"
         )
     return theirs[0], alerted
 
