@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from models.contracts import Label
 from models.errors import ConfigError, InputError, brings
 from stream.events import dumps, milliseconds, rfc3339
-from stream.offline.lines import documents_in
+from stream.offline.lines import documents_in, is_log, is_recorded
 from stream.offline.verdicts import words
 
 PARQUET = ".parquet"
@@ -68,6 +68,11 @@ def label_of(row: Any, where: str) -> Label:
     """
     if not isinstance(row, dict):
         raise InputError(f"{where}: a label is a JSON object; docs/labels.md has the format")
+    if is_recorded(row) or is_log(row) or ("label" not in row and "type" in row):
+        raise InputError(
+            f"{where}: an event, a recorded session or a record of a log, where labels are asked for; `driftline labels collect` makes labels of "
+            "such, and files to judge stand before --labels"
+        )
     try:
         return Label.model_validate(row)
     except ValidationError as error:
