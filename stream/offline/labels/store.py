@@ -21,6 +21,8 @@ COLUMNS = (
     "schema_version",
 )  # fmt: skip
 """Of a line, in the order in which people read it."""
+NOBODY = "YOUR NAME"
+"""Who says it in a line that is to be filled in, as the console offers it."""
 
 
 def read(paths: Iterable[Path]) -> list[Label]:
@@ -73,6 +75,8 @@ def label_of(row: Any, where: str) -> Label:
             f"{where}: an event, a recorded session or a record of a log, where labels are asked for; `driftline labels collect` makes labels of "
             "such, and files to judge stand before --labels"
         )
+    if row.get("who") == NOBODY:
+        raise InputError(f"{where}: who is still {NOBODY!r}: put in who says so, and look at the label, too")
     try:
         return Label.model_validate(row)
     except ValidationError as error:
