@@ -100,16 +100,18 @@ def _show_tenant(one: Moved) -> None:
     table = Table("feature")
     for name in ("PSI", "beyond chance"):
         table.add_column(name, justify="right")
-    for name, of in (("score", one.scores), *one.features[:SHOWN]):
+    for name, of in (("score", one.scores), *one.features[:SHOWN]) if one.before.calls else ():
         table.add_row(name, f"{of.psi:.3f}", f"{of.beyond_chance:.3f}")
+    if not one.before.calls:
+        table.add_row("all", "no calls before", "")
     console.print(whole(table, console))
     table = Table("tool")
     for name in ("% of calls", "before", "score beyond chance"):
         table.add_column(name, justify="right")
     for tool, before, now, of in one.tools[:SHOWN]:
-        table.add_row(
-            escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", f"{of.beyond_chance:.3f}"
-        )
+        lacking = "no calls now" if not now else "no calls before"
+        moved = f"{of.beyond_chance:.3f}" if before and now else lacking
+        table.add_row(escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", moved)
     console.print(whole(table, console))
     if min(sizes) < FEWEST_SESSIONS:
         console.print(

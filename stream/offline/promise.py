@@ -136,13 +136,23 @@ def fold(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
         if seen is not None:
             begun.scored, begun.loud = seen.scored, seen.loud
         found[key] = seen = begun
-    passed = let_pass(document)
-    if not passed:
+    if not let_pass(document):
         seen.loud |= spoken(document)
-    reached = score >= round(float(document["thresholds"]["alert"]) * UNITS)
+    alert = round(float(document["thresholds"]["alert"]) * UNITS)
+    seen.scored = max(seen.scored, counting(document, score, alert))
+
+
+def counting(said: Mapping[str, Any], score: int, alert: int | None) -> int:
+    """What of a call's score counts for a promise, and for its alarm: all of it, or nothing.
+
+    Parameters
+    ----------
+    said : verdict, families and marks of its decision
+    alert : from which score on it alerted; None where that is not known: then nothing counts of a call that was expected
+    """
     # Without an intent the score is not acted on; one that was reached and let pass was expected.
-    if document["verdict"] != "abstain" and not (passed and reached) and corroborating(document["families"]):
-        seen.scored = max(seen.scored, score)
+    expected = let_pass(said) and (alert is None or score >= alert)
+    return score if said["verdict"] != "abstain" and not expected and corroborating(said["families"]) else 0
 
 
 def let_pass(said: Mapping[str, Any]) -> bool:
