@@ -238,7 +238,8 @@ def out_of_fold(
         for number, fold in enumerate(as_completed(held_out), start=1):
             name, learn, rows = held_out[fold]
             scores[rows] = fold.result()
-            progress(f"fold {number} of {len(splits)}: fitted without {name}, {learn.sum()} calls")
+            # Not `splits.folds` of a plan, which are those that each of these fits is calibrated on.
+            progress(f"left out {number} of {len(splits)}: fitted without {name}, {learn.sum()} calls")
     return scores
 
 

@@ -120,13 +120,32 @@ def _release(configured: Settings, which: str) -> tuple[Path, str]:
 @app.command()
 def forget(
     name: Annotated[str, typer.Argument(help="A challenger that runs no longer.")],
+    running: Annotated[
+        bool,
+        typer.Option(
+            "--although-it-runs", help="Forget though a process of it is in its group: it writes more states."
+        ),
+    ] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
-    """Take away what a challenger remembers of open sessions. What it would have decided stays as long as its topic keeps it."""
-    from stream.shell.challenge_stage import forget as forgotten
+    """Take away what a challenger remembers of open sessions. What it would have decided stays as long as its topic keeps it.
 
-    n = forgotten(settings(bootstrap=bootstrap, prefix=prefix), _named(name, name))
+    One that still runs is refused (exit code 3), as far as this principal may see its consumer group.
+    """
+    from stream.shell import challenge_stage
+
+    configured = settings(bootstrap=bootstrap, prefix=prefix)
+    challenger = _named(name, name)
+    runs = None if running else challenge_stage.runs(configured, challenger)
+    if runs:
+        raise InputError(
+            f"challenger {name} still runs: stop it first. One that was killed counts as running for {configured.session_timeout_s:g} s more; "
+            "--although-it-runs forgets all the same"
+        )
+    if runs is None and not running:
+        say(f"whether {name} still runs cannot be seen: its consumer group takes the right Describe")
+    n = challenge_stage.forget(configured, challenger)
     typer.echo(f"{n} states of {name} are gone")
 
 

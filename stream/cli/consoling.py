@@ -104,6 +104,9 @@ def console(
     if feedback_key is not None:
         signing = signing_key(feedback_key, "--feedback-key")
         saying = Saying(signing, configured.issuer, partial(send_signed, configured, "feedback.given"))
+    asked = Queue(queue) if queue is not None else None
+    if asked is not None and (problem := asked.look()):
+        say(f"WARNING: {problem}; the page To label is empty until then")
     logs.configure(configured.log_format, verbose=False, fixed={})
     asyncio.run(
         serve(
@@ -113,7 +116,7 @@ def console(
             say=say,
             saying=saying,
             quotes=checked_quotes(quotes),
-            queue=None if queue is None else Queue(queue),
+            queue=asked,
         )
     )
 

@@ -97,7 +97,7 @@ def _show_tenant(one: Moved) -> None:
 
     from stream.offline.drift import FEWEST_SESSIONS, of_tenant
     from stream.shell.board import plain
-    from stream.shell.screen import screen
+    from stream.shell.screen import screen, whole
 
     console = screen()
     sizes = len(one.before.sessions), len(one.now.sessions)
@@ -108,17 +108,19 @@ def _show_tenant(one: Moved) -> None:
     table = Table("feature")
     for name in ("PSI", "beyond chance"):
         table.add_column(name, justify="right")
-    for name, of in (("score", one.scores), *one.features[:SHOWN]):
+    for name, of in (("score", one.scores), *one.features[:SHOWN]) if one.before.calls else ():
         table.add_row(name, f"{of.psi:.3f}", f"{of.beyond_chance:.3f}")
-    console.print(table)
+    if not one.before.calls:
+        table.add_row("all", "no calls before", "")
+    console.print(whole(table, console))
     table = Table("tool")
     for name in ("% of calls", "before", "score beyond chance"):
         table.add_column(name, justify="right")
     for tool, before, now, of in one.tools[:SHOWN]:
-        table.add_row(
-            escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", f"{of.beyond_chance:.3f}"
-        )
-    console.print(table)
+        lacking = "no calls now" if not now else "no calls before"
+        moved = f"{of.beyond_chance:.3f}" if before and now else lacking
+        table.add_row(escape(plain(tool)), f"{100 * now:.1f}", f"{100 * before:.1f}", moved)
+    console.print(whole(table, console))
     if min(sizes) < FEWEST_SESSIONS:
         console.print(
             f"fewer than {FEWEST_SESSIONS} sessions at one of the times: nothing is suggested by features, tools or abstention"

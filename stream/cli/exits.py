@@ -48,8 +48,16 @@ def exit_code(error: DriftlineError) -> int:
 class Commands(TyperGroup):
     """The commands, with failures of files told before typer reads them its own way.
 
-    To typer the end of a cut file is the user's Ctrl-D, and a reader of the output that has gone is a failure.
+    To typer the end of a cut file is the user's Ctrl-D, and a reader of the output that has gone is a failure. What a command does is listed
+    by its whole first sentence, which typer cuts.
     """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        listed = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, (each.help or "").partition("\n\n")[0]) for name, each in listed if each is not None]
+            )
 
     def invoke(self, ctx: Any) -> Any:
         try:

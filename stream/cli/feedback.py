@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.contracts import Action
     from stream.core.judge import Judge
     from stream.offline.proposal import Backtest, Proposal, Reason
-    from stream.offline.verdicts import Verdict
+    from stream.offline.verdicts import Subject, Verdict
     from stream.settings import Settings
 
 SHOWN = 20
@@ -26,7 +26,10 @@ SHOWN = 20
 
 def feedback(
     case: Annotated[
-        str | None, typer.Argument(help="A case, as its alerts name it: finding_info.uid.")
+        str | None,
+        typer.Argument(
+            help="A case, as its alerts name it (finding_info.uid), or a session, also one without a case."
+        ),
     ] = None,
     verdict: Annotated[
         str | None,
@@ -84,6 +87,9 @@ def feedback(
             help="With --propose: what a tool does that was taken for something else, such as nightly_report=read."
         ),
     ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose session it is, where several tenants have one of that id.")
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -100,7 +106,7 @@ def feedback(
     elif propose:
         _propose(configured, case, by, comment, until, log or [], tool or [], as_json)
     elif verdict is not None:
-        _give(configured, case, verdict, by, key, comment, wait)
+        _give(configured, case, tenant, verdict, by, key, comment, wait)
     else:
         _list(configured, case, as_json)
 
@@ -108,39 +114,34 @@ def feedback(
 def _give(
     configured: Settings,
     case: str | None,
+    tenant: str | None,
     verdict: str,
     by: str | None,
     key: Path | None,
     comment: str,
     wait: float,
 ) -> None:
-    from stream.events import ALERTS
-    from stream.offline.verdicts import subject
     from stream.outbound.feedback import MAX_COMMENT, VERDICTS, closes
     from stream.shell import case_feedback
 
     if verdict not in VERDICTS:
         raise ConfigError(f"--verdict is {verdict!r}; expected one of {', '.join(VERDICTS)}")
-    lacking = [name for name, given in (("the case", case), ("--key", key), ("--by", by)) if not given]
+    wanted = (("the case or session", case), ("--key", key), ("--by", by))
+    lacking = [name for name, given in wanted if not given]
     if case is None or key is None or not by:
         raise ConfigError(f"to say what a case was, name {' and '.join(lacking)} too; alerts name their case")
     signing = signing_key(key)
     checked_name(by)
     if len(comment) > MAX_COMMENT:
         raise ConfigError(f"--comment has {len(comment)} characters; at most {MAX_COMMENT} are told")
-    found = subject(case_feedback.documents(configured, ALERTS), case)
-    if found is None:
-        raise InputError(
-            f"no alert tells of a case {case[:64]!r}; `driftline watch --json --from-beginning` shows the alerts, each with its case as "
-            "finding_info.uid (an opening of the circuit breaker is ruled on with `driftline held`)"
-        )
+    found, alerted = _subject(configured, case, tenant)
     said = case_feedback.verdict_on(found, verdict, by, comment)
     case_feedback.give(configured, said, signing)
-    becomes = "closed" if closes(verdict) else "open"
+    becomes = f"{'the case' if alerted else 'the session, which no alert tells of,'} {{}} {'closed' if closes(verdict) else 'open'}"
     if not wait:
-        typer.echo(f"the case will be {becomes} once a worker has read it: {verdict}, says {by}")
+        typer.echo(f"{becomes.format('will be')} once a worker has read it: {verdict}, says {by}")
     elif case_feedback.told(configured, said, str(signing.kid), wait):
-        typer.echo(f"the case is {becomes}: {verdict}, says {by}")
+        typer.echo(f"{becomes.format('is')}: {verdict}, says {by}")
     else:
         typer.echo(
             f"no worker has told of it within {wait:g} s. Does one run? If so it put the feedback into quarantine, reason control: its "
@@ -149,12 +150,40 @@ def _give(
         raise typer.Exit(FINDINGS)
 
 
+def _subject(configured: Settings, named: str, tenant: str | None) -> tuple[Subject, bool]:
+    """The case or session of that name, and whether an alert tells of it; decisions know of sessions that none tells of."""
+    from stream.events import ALERTS, DECISIONS, printable
+    from stream.offline.verdicts import subjects, uncased
+    from stream.shell.case_feedback import documents
+
+    found = subjects(documents(configured, ALERTS), named)
+    alerted = bool(found)
+    if not alerted:
+        found = uncased(documents(configured, DECISIONS), named)
+    theirs = [each for each in found if tenant in (None, each.tenant)]
+    if len(theirs) > 1:
+        which = ", ".join(
+            printable(f"{each.case_id} of {each.tenant}, root {each.root_session_id}") for each in theirs
+        )
+        raise InputError(
+            f"{named[:64]!r} names several: {which}. Give --tenant" + (", or the case" if alerted else "")
+        )
+    if not theirs:
+        raise InputError(
+            f"no alert tells of a case {named[:64]!r}, and no decision of a session of that name"
+            + (f" of tenant {printable(tenant)}" if tenant is not None else "")
+            + "; `driftline cases` lists those that there are (an opening of the circuit breaker is ruled on with `driftline held`)"
+        )
+    return theirs[0], alerted
+
+
 def _list(configured: Settings, case: str | None, as_json: bool) -> None:
     from stream.events import ALERTS, dumps
     from stream.offline.verdicts import verdicts
     from stream.shell.case_feedback import documents
 
-    said = [each for each in verdicts(documents(configured, ALERTS)) if case in (None, each.case_id)]
+    listed = verdicts(documents(configured, ALERTS))
+    said = [each for each in listed if case in (None, each.case_id, each.session_id)]
     if as_json:
         typer.echo(dumps([each._asdict() for each in said]).decode())
     else:
@@ -198,7 +227,10 @@ def _write_labels(configured: Settings, out: Path, sessions: Path | None) -> Non
 
     said = verdicts(documents(configured, ALERTS))
     if not said:
-        raise InputError("nothing was said of any case yet; `driftline feedback CASE --verdict ...` says it")
+        kept = f"; {out} is left as it was" if out.exists() else ""
+        raise InputError(
+            f"nothing was said of any case yet; `driftline feedback CASE --verdict ...` says it{kept}"
+        )
     confirmed = [each for each in said if each.stands and each.verdict == "true_positive"]
     first = first_alarms(documents(configured, DECISIONS) if confirmed else (), confirmed)
     rows = labels(said, first)

@@ -64,8 +64,10 @@ def collect(
             "hold the tokens"
         )
     if not labels:
+        kept = f"; {out} is left as it was, with words that may have been taken back" if out.exists() else ""
         raise InputError(
             "nothing here says what a session was: `driftline feedback CASE --verdict ...` does, and so do labelled recorded sessions"
+            + kept
         )
     store.write(labels, out)
     torn = len(merged(labels).conflicts)
@@ -225,13 +227,14 @@ def next_(
     chosen = queue(list(seen.judged.values()), count)
     known = sum(each.labelled for each in seen.judged.values())
     say(
-        f"{len(seen.judged)} sessions judged by {seen.release}, {known} of them labelled; {len(chosen)} to look at"
+        f"{len(seen.judged)} sessions judged by {seen.release}, {known} of them labelled; "
+        + (f"{len(chosen)} to look at" if chosen else "none is left to label: give events of another time")
     )
     if as_json:
         from stream.events import dumps
 
         typer.echo(dumps([each.document() for each in chosen]).decode())
-    else:
+    elif chosen:
         _show_queue(chosen)
 
 
@@ -239,21 +242,28 @@ def _show_queue(chosen: Sequence[Next]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from stream.events import counted
     from stream.shell.board import plain
-    from stream.shell.screen import screen
+    from stream.shell.screen import screen, whole
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("session", "agent", "highest by"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("calls", "score", "from alert", "from others"):
+    table.add_column("session")
+    for heading in ("score", "alert at", "from alert", "from others"):
         table.add_column(heading, justify="right")
     for each in chosen:
         one = each.session
         others = "-" if each.from_others is None else f"{each.from_others:.2f}"
-        figures = (str(one.calls), f"{one.score:.4f}", f"{each.from_threshold:.2f}", others)
-        words = (f"{one.key[0]}/{one.key[1]}", one.agent, one.tool)
-        table.add_row(*(Text(plain(word, 200)) for word in words), *figures)
-    screen().print(table)
+        side = "+" if one.score >= one.threshold else "-"
+        figures = (f"{one.score:.4f}", f"{one.threshold:.4f}", f"{side}{each.from_threshold:.2f}", others)
+        about = (
+            f"  tenant {one.key[0]}",
+            f"  agent {one.agent}",
+            f"  {counted(one.calls, 'call')}, highest {one.tool}",
+        )
+        table.add_row(Text("\n".join(plain(line, 300) for line in (one.key[1], *about))), *figures)
+    console = screen()
+    console.print(whole(table, console))
+    console.print("from alert: in log odds, + at or above the threshold that alerts, - below it")
 
 
 STUDIO = "label-studio"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from models.errors import ConfigError, DatasetError, brings
+from stream.cli.exits import FINDINGS
 from stream.cli.options import EVENTS_WANTED, Tools, settings
 from stream.cli.terminal import progress, say
 
@@ -110,7 +111,8 @@ def calibrate(
     is to watch from then on; one that denies stays. Activate the release as docs/operations.md says.
 
     With --promise or --alerts-a-day, alert is the lowest threshold for which few false alerts are guaranteed, by tenant where it
-    has enough tasks: docs/promise.md says what is supposed, and when it does not hold.
+    has enough tasks: docs/promise.md says what is supposed, and when it does not hold. Exit 1 where it cannot be promised to some tenant,
+    which is named; the others have theirs.
     """
     from stream.cli import promising
     from stream.offline import lines
@@ -137,7 +139,11 @@ def calibrate(
     calibration.enough(sample, release.name)
     if asked is not None:
         seen = promising.seen(rows, release.name, labels)
-        promising.write(asked, seen, sample, promising.Source(loaded, source, release, text, name), out)
+        whole = promising.write(
+            asked, seen, sample, promising.Source(loaded, source, release, text, name), out
+        )
+        if not whole:
+            raise typer.Exit(FINDINGS)
         return
     levels = calibration.fit_levels(release.policy, loaded, list(sample.highest.values()))
     after = calibration.levels_after(levels, release.policy, loaded)

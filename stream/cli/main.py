@@ -29,6 +29,7 @@ from stream.cli import (
     importing,
     labelling,
     learning,
+    listing,
     offline,
     playing,
     privileges,
@@ -52,6 +53,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut names of options and variables on 80 columns
 )
 HAVE_A_VOICE = ("worker", "advise")
 """Commands that warn of settings through their log, which may be JSON."""
@@ -92,6 +94,7 @@ for command in (
     transmitting.transmit,
     tracing.otel,
     holding.held,
+    listing.cases,
     feedback.feedback,
     shadowing.shadow_report,
     drifting.drift_report,
@@ -114,12 +117,12 @@ for command in (
 app.command(name="import")(importing.import_)
 # Behind the server's name all is its own, its options too.
 app.command(name="mcp-proxy", context_settings={"allow_interspersed_args": False})(proxying.mcp_proxy)
-app.add_typer(topics.app, name="topics")
-app.add_typer(labelling.app, name="labels")
-app.add_typer(gating.app, name="gate")
-app.add_typer(releasing.app, name="release")
-app.add_typer(challenging.app, name="challengers")
-app.add_typer(verifying.app, name="verify")
+app.add_typer(topics.app, name="topics", cls=Commands)
+app.add_typer(labelling.app, name="labels", cls=Commands)
+app.add_typer(gating.app, name="gate", cls=Commands)
+app.add_typer(releasing.app, name="release", cls=Commands)
+app.add_typer(challenging.app, name="challengers", cls=Commands)
+app.add_typer(verifying.app, name="verify", cls=Commands)
 
 
 def main() -> None:

@@ -98,8 +98,8 @@ def seen(
     return {key: one for key, one in found.items() if key not in hijacked}
 
 
-def write(asked: Asked, seen: Mapping[Session, Seen], sample: Sample, source: Source, out: Path) -> None:
-    """Write the release that keeps what is asked, and tell of it."""
+def write(asked: Asked, seen: Mapping[Session, Seen], sample: Sample, source: Source, out: Path) -> bool:
+    """Write the release that keeps what is asked, and tell of it; whether every tenant has its promise."""
     from stream.offline import calibration, signal_rates
     from stream.offline import promise as promises
 
@@ -107,20 +107,26 @@ def write(asked: Asked, seen: Mapping[Session, Seen], sample: Sample, source: So
         return calibration.bounds(source.model, alpha)
 
     policy = source.release.policy
-    by_score = promises.make(seen, asked, set(), bounds).pooled
-    budgeted = _with_budget(policy, float(by_score.alpha))
-    heard = {key: names for key, names in sample.heard.items() if key in seen}
-    signals = signal_rates.rates(heard, sample.highest, by_score.kept.threshold, budgeted)
+    by_score = promises.make(seen, asked, set(), bounds)
+    budgeted = _with_budget(policy, float(by_score.pooled.alpha))
+    # A tenant whose sessions score too high for a promise quietens no signal for the others.
+    heard = {
+        key: names for key, names in sample.heard.items() if key in seen and key[0] not in by_score.refused
+    }
+    signals = signal_rates.rates(heard, sample.highest, by_score.pooled.kept.threshold, budgeted)
     quieter = {rate.signal: rate.proposed for rate in signals if rate.too_loud}
     alone = promises.alerting(policy.model_copy(update={"signals": {**policy.signals, **quieter}}))
     made = promises.make(seen, asked, alone, bounds)
     text = calibration.with_values(source.text, "signals", quieter)
     text = calibration.with_values(text, "thresholds", _around(source.release, made.pooled))
-    text = calibration.with_tenants(text, {str(one.tenant): _around(source.release, one) for one in made.own})
+    own = {str(one.tenant): _around(source.release, one) for one in made.own}
+    as_before = {tenant: _as_it_was(source.release, tenant) for tenant in made.refused}
+    text = calibration.with_tenants(text, own | as_before)
     document = promises.document(made, seen, alone)
     digest = calibration.write(text, source.name, source.model, source.place, out, document)
     _tell(made, signals, document)
     typer.echo(f"release {digest} in {out}")
+    return not made.refused
 
 
 def _with_budget(policy: Policy, alpha: float) -> Policy:
@@ -141,6 +147,13 @@ def _around(release: Release, made: Made) -> dict[str, str]:
     return {level: f"{at / UNITS:.4f}" for level, at in three.items()}
 
 
+def _as_it_was(release: Release, tenant: str) -> dict[str, str]:
+    """All three thresholds of a tenant to which nothing is promised: what the others are promised does not move them."""
+    from models.forest.units import UNITS
+
+    return {level: f"{at / UNITS:.4f}" for level, at in release.levels_of(tenant)._asdict().items()}
+
+
 def _tell(made: Promise, signals: Iterable[Rate], document: Mapping[str, Any]) -> None:
     from stream.events import counted
     from stream.offline import promise as promises
@@ -154,6 +167,11 @@ def _tell(made: Promise, signals: Iterable[Rate], document: Mapping[str, Any]) -
         say(
             f"{counted(len(made.sharing), 'tenant')} with too few tasks for a promise of their own: the threshold of all is theirs, which holds for "
             "a session drawn from all tenants, not for theirs by themselves"
+        )
+    if made.refused:
+        say(
+            f"WARNING: nothing is promised to {counted(len(made.refused), 'tenant')} of those above: the thresholds that they had are theirs, and "
+            "their sessions count for nobody. The others have their promise"
         )
     days = made.pooled.days
     if made.asked.per == "day" and days.chance < 0.9:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from models.training.ways import COLUMNS
 from stream.events import printable
-from stream.shell.screen import screen
+from stream.shell.screen import screen, whole
 
 _TITLES = {
     "transferred": "thresholds set on the other domains, as they transfer",
@@ -24,14 +25,14 @@ def print_report(report: Mapping[str, Any]) -> None:
     console = screen()
     made = report["made_by"]
     typer.echo(f"{made['what']} {made['standing']}\n")
-    console.print(_verdicts(report["ways"]))
+    console.print(whole(_verdicts(report["ways"]), console), "")
     if report["base"]["sessions"].get("hijacked"):
-        console.print(_early(report["early"]))
+        console.print(whole(_early(report["early"]), console), "")
     if report.get("by_suite"):
-        console.print(_detected(report))
+        console.print(whole(_detected(report), console), "")
     for name, title in _TITLES.items():
         if name in report:
-            console.print(_flagged(title, report[name]))
+            console.print(whole(_flagged(title, report[name]), console), "")
     for sentence in report["cannot_tell"]:
         typer.echo(sentence)
     typer.echo("More (slices, calibration, costs): --html FILE or --json")
@@ -39,7 +40,9 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 def _verdicts(ways: Mapping[str, Mapping[str, Any]]) -> Table:
     """What verdicts alert and revoke, and what score and signals would by themselves."""
-    table = Table(title="as shipped, and by score [95 % by user task]")
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title="as shipped, and by score [95 % by user task]"
+    )
     table.add_column("what speaks")
     for column in COLUMNS:
         table.add_column(column, justify="right")
@@ -50,7 +53,9 @@ def _verdicts(ways: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _early(found: Mapping[str, Mapping[str, Any]]) -> Table:
     """When hijacks are first alerted on, beside a detector that alerts on the same share of calls at random."""
-    table = Table(title="first alerts on hijacked sessions; at random: the same share of calls")
+    table = Table(
+        box=SIMPLE_HEAD, title="first alerts on hijacked sessions; at random: the same share of calls"
+    )
     names = {
         "before_not_credited": "before the hijack acts",
         "on_the_step": "on that step",
@@ -79,15 +84,22 @@ def _detected(report: Mapping[str, Any]) -> Table:
     """Hijacked sessions detected, by suite, at each rate of false alerts."""
     by_suite = report["by_suite"]
     rates = list(next(iter(by_suite.values()))["at"])
-    table = Table(title="hijacked sessions detected [95 % by user task]")
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        title="hijacked sessions detected [95 % by user task]",
+    )
     table.add_column("suite")
-    for heading in ("benign", "hijacked", "AUC", *(f"at {100 * float(rate):g} % FPR" for rate in rates)):
+    for heading in ("AUC", *(f"at {100 * float(rate):g} % FPR" for rate in rates)):
         table.add_column(heading, justify="right")
     pooled = [(name, report[name]) for name in ("pooled", "null") if name in report]
     for name, row in [*sorted(by_suite.items()), *pooled]:
         auc = "-" if row["auc"] is None else f"{row['auc']:.3f}"
         shares = [_share(row["at"][rate]["detected"]) for rate in rates]
-        table.add_row(_told(name), str(row["benign"]), str(row["hijacked"]), auc, *shares)
+        # Below the name: columns of their own leave a narrow terminal no room for figures.
+        sessions = f"{row['benign']} benign, {row['hijacked']} hijacked"
+        table.add_row(f"{_told(name)}\n  {sessions}", auc, *shares)
     return table
 
 
@@ -102,7 +114,7 @@ def _share(detected: Mapping[str, Any]) -> str:
 
 def _flagged(title: str, sets: Mapping[str, Mapping[str, Any]]) -> Table:
     """How many sessions of each set and kind were flagged, of how many."""
-    table = Table(title=title)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title)
     for heading in ("set", "kind or budget", "flagged of"):
         table.add_column(heading)
     for place, kinds in sorted(sets.items()):

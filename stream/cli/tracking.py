@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from models.errors import DriftlineError, InputError
+from models.errors import ConfigError, DriftlineError, InputError
 from stream.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -73,9 +73,11 @@ class Tracking(NamedTuple):
             say(tell(*self.open()))
         except Exception as error:
             why = str(error) if isinstance(error, DriftlineError) else type(error).__name__
+            # An option that is wrong now is wrong later.
+            when = "Mend that; then" if isinstance(error, ConfigError) else "Later,"
             say(
                 f"WARNING: all is done on the bus, and MLflow does not have it: {why}. "
-                f"Later, `driftline release log {again}` with the same --mlflow tells it"
+                f"{when} `driftline release log {again}` with the same --mlflow tells it"
             )
 
     def champion(

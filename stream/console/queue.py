@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from stream.console.index import MAX_IDENTIFIER, Index, Row
+from stream.offline.labels.store import NOBODY
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of the file: the 10,000 sessions that `labels next` lists at most, and some room."""
@@ -52,7 +53,7 @@ class Place(NamedTuple):
     def line(self) -> str:
         """A line of a label file for it, whose label and name are to be filled in."""
         of = {"tenant": self.asked.tenant, "session_id": self.asked.session_id}
-        return orjson.dumps(of | {"label": "benign", "whence": "import", "who": "YOUR NAME"}).decode()
+        return orjson.dumps(of | {"label": "benign", "whence": "import", "who": NOBODY}).decode()
 
 
 class Queue:
@@ -67,26 +68,32 @@ class Queue:
 
     def places(self, index: Index) -> list[Place]:
         """Its sessions, in its order; none where the file cannot be read, and `problem` says why."""
-        self._look()
+        self.look()
         return [Place(each, index.rows.get(each.case_id)) for each in self._asked]
 
-    def _look(self) -> None:
+    def look(self) -> str:
+        """Read the file, where it is another one than before; what is wrong with it, or nothing."""
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 seen = status.st_ino, status.st_size, status.st_mtime_ns
-                if seen == self._seen:
-                    return
-                content = file.read(MAX_BYTES + 1)
+                if seen != self._seen:
+                    self._seen, self.written_ms = seen, status.st_mtime_ns // 1_000_000
+                    self._asked, self.problem = self._read(file.read(MAX_BYTES + 1))
         except OSError as error:
-            self._asked, self._seen, self.problem = (), None, f"{self.path} cannot be read: {error.strerror}"
-            return
-        self._seen, self.written_ms = seen, status.st_mtime_ns // 1_000_000
-        self._asked, self.problem = (), ""
+            self._asked, self._seen = (), None
+            self.problem = f"{self.path} cannot be read ({error.strerror}): write it with {COMMAND}"
+        return self.problem
+
+    def _read(self, content: bytes) -> tuple[Sequence[Asked], str]:
+        """The sessions of such a file, and what is wrong with it."""
         if len(content) > MAX_BYTES:
-            self.problem = f"{self.path} has more than {MAX_BYTES // 1024**2} MiB: ask for fewer with --count"
-            return
+            return (), f"{self.path} has more than {MAX_BYTES // 1024**2} MiB: ask for fewer with --count"
         try:
-            self._asked = msgspec.json.decode(content, type=list[Asked])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.problem = f"{self.path} is no queue of sessions: {error}"
+            return msgspec.json.decode(content, type=list[Asked]), ""
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Whose words name a place in the type, and no mend.
+            return (
+                (),
+                f"{self.path} is no list of sessions as `labels next --json` has it: write it anew with {COMMAND}",
+            )

@@ -44,6 +44,8 @@ class Row(NamedTuple):
         The record's time on the topic, in ms since 1970; None where it has none, or one that no calendar has.
     whole : bool
         Nothing is known to be missing before it: its session, and those that it works for, were read from their first records on.
+    alert_at : float
+        From which score on the call alerts, if families of evidence speak with it.
     forest_score : float
         What the release's model says of `features`: `score` where no reader read the call.
     reader_log_odds : float or None
@@ -73,6 +75,7 @@ class Row(NamedTuple):
     release: str
     policy: str
     score: float
+    alert_at: float
     forest_score: float
     reader_log_odds: float | None
     verdict: str
@@ -240,6 +243,7 @@ class _Place:
             release=decision["release"],
             policy=decision["policy"],
             score=decision["score"],
+            alert_at=decision["thresholds"]["alert"],
             forest_score=(judged.score if reading is None else reading.forest) / UNITS,
             reader_log_odds=None if reading is None else reading.log_odds,
             verdict=decision["verdict"],

@@ -20,7 +20,6 @@ from models.promise import shift
 from models.promise.alarm import FALSE_ALARM, Alarm, tie
 from models.promise.conformal import ALWAYS
 from models.promise.shift import Shift
-from stream.core.verdict import corroborating
 from stream.offline import promise
 from stream.offline.call_rows import OTHERS, bounded
 
@@ -113,11 +112,10 @@ def _take(tenant: Tenant, place: int, row: Mapping[str, Any]) -> None:
     session.flagged |= row["verdict"] in FLAGGED
     session.whole &= row["whole"]
     session.releases.add(row["release"])
-    if promise.let_pass(row):
-        return
-    session.loud.update(row["signals"])
-    if row["verdict"] != "abstain" and corroborating(row["families"]):
-        session.score = max(session.score, round(row["score"] * UNITS))
+    if not promise.let_pass(row):
+        session.loud.update(row["signals"])
+    alert = None if row["alert_at"] is None else round(row["alert_at"] * UNITS)
+    session.score = max(session.score, promise.counting(row, round(row["score"] * UNITS), alert))
 
 
 class Moved(NamedTuple):
@@ -170,8 +168,11 @@ def compare(
         _moved(name, before.get(name, Tenant()), tenant, promised, model, words)
         for name, tenant in sorted(now.items())
     ]
-    # It was made on all tenants together, so that it watches all together: one by itself is other traffic.
-    return Report(moved, _alarm(promised["pooled"], promised, now, model) if promised is not None else None)
+    if promised is None:
+        return Report(moved, None)
+    # It was made on all tenants together that have a promise, so that it watches these together: one by itself is other traffic.
+    having = {name: tenant for name, tenant in now.items() if name not in promise.refused(promised)}
+    return Report(moved, _alarm(promised["pooled"], promised, having, model))
 
 
 def _moved(
@@ -340,7 +341,11 @@ def _tenant(one: Moved) -> dict[str, Any]:
         "features": {name: _shift(of) for name, of in one.features},
         "score": _shift(one.scores),
         "tools": {
-            tool: {"before": round(before, 6), "now": round(now, 6), "score": _shift(of)}
+            tool: {
+                "before": round(before, 6),
+                "now": round(now, 6),
+                "score": _shift(of) if before and now else None,
+            }
             for tool, before, now, of in one.tools
         },
         "calls_of_new_tools": round(one.new_tools, 6),

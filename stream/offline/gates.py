@@ -219,6 +219,7 @@ def _on_hold_outs(
             f"{had:.3f}",
             "not measured" if has is None else f"{has:.3f}",
             has is not None and has <= MOST_BLURRED * had,
+            "lower is better",
         )
 
 

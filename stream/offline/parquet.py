@@ -56,6 +56,7 @@ TYPES: Mapping[str, pa.DataType] = {
     "release": _NAME,
     "policy": _NAME,
     "score": pa.float64(),
+    "alert_at": pa.float64(),
     "forest_score": pa.float64(),
     "reader_log_odds": pa.float64(),
     "verdict": _NAME,
@@ -198,8 +199,10 @@ def _check(file: Path) -> None:
         )
 
 
-READ = ("tenant", "session_id", "time", "tool", "release", "whole", "score", "verdict", "families", "signals", "marks")  # fmt: skip
+READ = ("tenant", "session_id", "time", "tool", "release", "whole", "score", "alert_at", "verdict", "families", "signals", "marks")  # fmt: skip
 """The columns of a `groups` batch."""
+_SINCE = ("alert_at",)
+"""Columns that files of older versions lack; they are read as None there."""
 
 
 def groups(path: Path) -> Iterator[Chunk]:
@@ -207,9 +210,12 @@ def groups(path: Path) -> Iterator[Chunk]:
     for file in _files(path):
         _check(file)
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(GROUP, columns=[*READ, *FEATURES]):
+            known = [name for name in READ if name not in _SINCE or name in opened.schema_arrow.names]
+            for batch in opened.iter_batches(GROUP, columns=[*known, *FEATURES]):
                 table = pa.Table.from_batches([batch])
-                yield Chunk({name: table[name].to_pylist() for name in READ}, matrix(table))
+                columns = {name: table[name].to_pylist() for name in known}
+                lacking = {name: [None] * table.num_rows for name in READ if name not in known}
+                yield Chunk(columns | lacking, matrix(table))
 
 
 def matrix(rows: pa.Table) -> npt.NDArray[np.float64]:

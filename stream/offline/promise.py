@@ -86,12 +86,18 @@ Bounds = Callable[[Fraction], tuple[int, int]]
 
 
 class Promise(NamedTuple):
-    """What is promised: of all together, of tenants by themselves, and which tenants have too few tasks for that."""
+    """What is promised: of all together, of tenants by themselves, which tenants have too few tasks for that, and to whom nothing is.
+
+    Attributes
+    ----------
+    refused : why nothing can be promised to a tenant; none of its sessions is among those of all together
+    """
 
     asked: Asked
     pooled: Made
     own: Sequence[Made]
     sharing: Sequence[str]
+    refused: Mapping[str, str]
 
 
 def sessions(decisions: Iterable[tuple[str, Mapping[str, Any]]], release: str) -> dict[Session, Seen]:
@@ -130,13 +136,23 @@ def fold(found: dict[Session, Seen], document: Mapping[str, Any]) -> None:
         if seen is not None:
             begun.scored, begun.loud = seen.scored, seen.loud
         found[key] = seen = begun
-    passed = let_pass(document)
-    if not passed:
+    if not let_pass(document):
         seen.loud |= spoken(document)
-    reached = score >= round(float(document["thresholds"]["alert"]) * UNITS)
+    alert = round(float(document["thresholds"]["alert"]) * UNITS)
+    seen.scored = max(seen.scored, counting(document, score, alert))
+
+
+def counting(said: Mapping[str, Any], score: int, alert: int | None) -> int:
+    """What of a call's score counts for a promise, and for its alarm: all of it, or nothing.
+
+    Parameters
+    ----------
+    said : verdict, families and marks of its decision
+    alert : from which score on it alerted; None where that is not known: then nothing counts of a call that was expected
+    """
     # Without an intent the score is not acted on; one that was reached and let pass was expected.
-    if document["verdict"] != "abstain" and not (passed and reached) and corroborating(document["families"]):
-        seen.scored = max(seen.scored, score)
+    expected = let_pass(said) and (alert is None or score >= alert)
+    return score if said["verdict"] != "abstain" and not expected and corroborating(said["families"]) else 0
 
 
 def let_pass(said: Mapping[str, Any]) -> bool:
@@ -163,13 +179,14 @@ def make(seen: Mapping[Session, Seen], asked: Asked, signals: Set[str], bounds: 
     Raises
     ------
     InputError
-        There are too few tasks, or too many sessions score high, or alert whatever the threshold.
+        Nothing can be promised to anybody: there are too few tasks, or too many sessions score high, or alert whatever the threshold.
     """
     by_tenant: dict[str, dict[Session, Seen]] = {}
     for key, one in seen.items():
         by_tenant.setdefault(key[0], {})[key] = one
     alphas = {tenant: _alpha(asked, _days(of.values())) for tenant, of in by_tenant.items()}
-    own: list[Made] = []
+    own: dict[str, Made] = {}
+    refused: dict[str, str] = {}
     if len(by_tenant) > 1:
         ranked = sorted(by_tenant, key=lambda tenant: (-_n_tasks(by_tenant[tenant], asked.tasks), tenant))
         enough = [
@@ -177,16 +194,50 @@ def make(seen: Mapping[Session, Seen], asked: Asked, signals: Set[str], bounds: 
             for tenant in ranked
             if _n_tasks(by_tenant[tenant], asked.tasks) >= conformal.needed(alphas[tenant], asked.hijacked)
         ]
-        own = [
-            _made(tenant, by_tenant[tenant], alphas[tenant], asked, signals, bounds)
-            for tenant in sorted(enough[:MOST_TENANTS])
-        ]
-    having = {made.tenant for made in own}
-    sharing = sorted(tenant for tenant in by_tenant if tenant not in having)
-    # The pooled threshold keeps the strictest of what those that share it, and strangers, need.
-    strictest = min(alphas[tenant] for tenant in sharing or alphas)
-    pooled = _made(None, seen, strictest, asked, signals, bounds)
-    return Promise(asked, pooled, own, sharing if len(by_tenant) > 1 else [])
+        for tenant in sorted(enough[:MOST_TENANTS]):
+            try:
+                own[tenant] = _made(tenant, by_tenant[tenant], alphas[tenant], asked, signals, bounds)
+            except InputError as error:
+                refused[tenant] = str(error)
+    sharing = sorted(by_tenant.keys() - own.keys() - refused.keys())
+    pooled = _pooled(seen, sharing, refused, alphas, asked, signals, bounds)
+    return Promise(asked, pooled, list(own.values()), sharing if len(by_tenant) > 1 else [], refused)
+
+
+def _pooled(
+    seen: Mapping[Session, Seen],
+    sharing: list[str],
+    refused: dict[str, str],
+    alphas: Mapping[str, Fraction],
+    asked: Asked,
+    signals: Set[str],
+    bounds: Bounds,
+) -> Made:
+    """The promise of all together, without those of `sharing` that stand in its way: they go to `refused`."""
+    alone, together = [*refused.values()], ""
+    while among := {key: one for key, one in seen.items() if key[0] not in refused}:
+        # The pooled threshold keeps the strictest of what those that share it, and strangers, need.
+        strictest = min(alphas[tenant] for tenant in sharing or {key[0] for key in among})
+        try:
+            return _made(None, among, strictest, asked, signals, bounds)
+        except InputError as error:
+            together = together or str(error)
+            if len(alphas) == 1 or not sharing:
+                break
+            if _n_tasks(among, asked.tasks) < conformal.needed(strictest, asked.hijacked):
+                worst = min(sharing, key=lambda tenant: (alphas[tenant], tenant))
+            else:
+                worst = _loudest(among, sharing, signals, bounds(strictest)[1])
+            refused[worst] = f"tenant {worst}, among all together: {error}"
+            sharing.remove(worst)
+    raise InputError("; ".join([*alone, together] if together else alone))
+
+
+def _loudest(seen: Mapping[Session, Seen], tenants: Iterable[str], signals: Set[str], most: int) -> str:
+    """Of `tenants` the one of whose sessions the largest share reaches the highest threshold that may be."""
+    over = Counter(key[0] for key, one in seen.items() if score(one, signals) >= most)
+    of = Counter(key[0] for key in seen)
+    return max(tenants, key=lambda tenant: (over[tenant] / of[tenant], tenant))
 
 
 def _alpha(asked: Asked, days: Days) -> Fraction:
@@ -272,10 +323,11 @@ def _n_tasks(seen: Mapping[Session, Seen], by: Tasks) -> int:
 def document(promise: Promise, seen: Mapping[Session, Seen], signals: Set[str]) -> dict[str, Any]:
     """The promise as a manifest keeps it, with how often each score was seen, for the alarm."""
     asked = promise.asked
-    days = [one.day for one in seen.values()]
+    days = [one.day for (tenant, _), one in seen.items() if tenant not in promise.refused]
     by_tenant: dict[str, Counter[int]] = {}
     for (tenant, _), one in seen.items():
-        by_tenant.setdefault(tenant, Counter())[score(one, signals)] += 1
+        if tenant not in promise.refused:
+            by_tenant.setdefault(tenant, Counter())[score(one, signals)] += 1
     pooled = sum(by_tenant.values(), Counter[int]())
     return {
         "version": VERSION,
@@ -292,6 +344,7 @@ def document(promise: Promise, seen: Mapping[Session, Seen], signals: Set[str]) 
             "count": len(promise.sharing),
             "names": list(promise.sharing[:MOST_TENANTS]),
         },
+        "refused": dict(promise.refused),
         "signals": sorted(signals),
     }
 
@@ -344,6 +397,12 @@ def scores_of(part: Mapping[str, Any]) -> dict[int, int]:
     return {int(at): int(count) for at, count in pairs}
 
 
+def refused(promise: Mapping[str, Any]) -> Mapping[str, str]:
+    """To which tenants nothing is promised, and why: the alarm of all together leaves their sessions out."""
+    found: Mapping[str, str] = promise.get("refused", {})  # older manifests name none
+    return found
+
+
 def told(promise: Mapping[str, Any]) -> list[str]:
     """What is promised, a line each, for people."""
     days = f"{promise['first_day']} to {promise['last_day']}"
@@ -366,13 +425,15 @@ def told(promise: Mapping[str, Any]) -> list[str]:
             f"{part['at_most']:g} ({100 * part['sure']:g} % sure, by task); sessions a day {low} to {high}, mean {mean:g} "
             f"({100 * part['day_chance']:.0f} % sure, {counted(part['days'], 'day')})"
         )
+    lines += [f"  nothing is promised to {why}" for why in refused(promise).values()]
     return [*lines, *(f"  assumes: {one}" for one in promise["assumptions"])]
 
 
 def broken(promise: Mapping[str, Any], policy: Policy, threshold: Callable[[float], int]) -> list[str]:
     """Where a policy alerts more than what was promised allows, in words; `threshold` maps a budget to a number (the manifest)."""
     found = []
-    for tenant in (None, *sorted({*promise["tenants"], *policy.tenant_thresholds})):
+    promised = {*promise["tenants"], *policy.tenant_thresholds} - refused(promise).keys()
+    for tenant in (None, *sorted(promised)):
         at = levels(policy, threshold, tenant).alert
         least = promise["tenants"].get(tenant, promise["pooled"])["alert"]
         if at < least:

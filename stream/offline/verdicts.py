@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from models.contracts import FLAGGED
-from stream.events import member
+from stream.events import case_id_of, member
 from stream.outbound.ocsf import agent_of, comment_of
 
 LABELS: Mapping[str, str] = {
@@ -50,16 +50,31 @@ class Verdict(NamedTuple):
 
 def subject(findings: Iterable[Any], case: str) -> Subject | None:
     """The case of that id among findings; None where none tells of it. Its severity is the highest that was told."""
-    found: Subject | None = None
+    return next((each for each in subjects(findings, case) if each.case_id == case), None)
+
+
+def subjects(findings: Iterable[Any], named: str) -> list[Subject]:
+    """The cases among findings whose id, or whose session's, is `named`, each with the highest severity that was told."""
+    found: dict[tuple[str, str], Subject] = {}
     for each in findings:
-        info = member(each, "finding_info")
-        if info.get("uid") != case:
-            continue
         told = _subject(each)
-        if told is not None:
-            highest = max(told.severity_id, found.severity_id if found is not None else 0)
-            found = told._replace(severity_id=highest)
-    return found
+        if told is not None and named in (told.case_id, told.session_id):
+            key = told.tenant, told.case_id
+            highest = max(told.severity_id, found[key].severity_id if key in found else 0)
+            found[key] = told._replace(severity_id=highest)
+    return list(found.values())
+
+
+def uncased(decisions: Iterable[Any], session: str) -> list[Subject]:
+    """Sessions of that id, as their decisions tell of them, under the id that a case of theirs would have; nobody rated them."""
+    found: dict[tuple[str, str], Subject] = {}
+    for each in decisions:
+        if not isinstance(each, dict) or each.get("session_id") != session:
+            continue
+        tenant, root, agent = (str(each.get(name) or "") for name in ("tenant", "root_session_id", "agent"))
+        case = case_id_of(tenant, root, session)
+        found[tenant, root] = Subject(tenant, case, root, session, agent, 0, each.get("enforced") is True)
+    return list(found.values())
 
 
 def verdicts(findings: Iterable[Any]) -> list[Verdict]:
@@ -145,6 +160,29 @@ def labels(said: Iterable[Verdict], first: Mapping[str, int]) -> list[dict[str, 
             }
         )
     return rows[::-1]
+
+
+def words(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The words of such a row as rows of a label store: of each person the last one since the case was last opened again."""
+    last: dict[tuple[Any, Any], Mapping[str, Any]] = {}
+    for said in reversed(row["said"]):
+        if said["verdict"] == "reopen":
+            last.clear()
+        else:
+            last[said["by"], said["key"]] = said
+    for said in last.values():
+        label = LABELS.get(said["verdict"], said["verdict"])
+        yield {
+            "tenant": row["tenant"],
+            "session_id": row["session_id"],
+            "label": label,
+            "call_seq": row["first_bad_seq"] if label == "hijacked" else None,
+            "whence": "analyst",
+            "who": said["by"],
+            "key": said["key"],
+            "when": said["time"],
+            "notes": said["comment"] or None,
+        }
 
 
 def labelled(

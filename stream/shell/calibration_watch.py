@@ -35,6 +35,8 @@ class _Watched(NamedTuple):
     signals: frozenset[str]
     alarms: dict[str | None, Alarm]
     """None: of all tenants together."""
+    refused: frozenset[str]
+    """Tenants to which nothing is promised: that of all together takes none of their sessions."""
 
 
 class _Followed(NamedTuple):
@@ -94,7 +96,9 @@ class CalibrationWatch:
             if told is not None and release.name not in self._watched:
                 parts: dict[str | None, Any] = {None: told["pooled"], **told["tenants"]}
                 alarms = {tenant: Alarm(promise.scores_of(part)) for tenant, part in parts.items()}
-                self._watched[release.name] = _Watched(frozenset(told["signals"]), alarms)
+                self._watched[release.name] = _Watched(
+                    frozenset(told["signals"]), alarms, frozenset(promise.refused(told))
+                )
 
     def _decided(self, decision: Mapping[str, Any]) -> None:
         if "refused" in decision["marks"]:
@@ -131,8 +135,8 @@ class CalibrationWatch:
                 continue
             followed, seen = self._forget(first)
             tenant = followed.session[0]
-            signals, alarms = self._watched[followed.release]
-            for whose in {None, tenant} & alarms.keys():
+            signals, alarms, refused = self._watched[followed.release]
+            for whose in set() if tenant in refused else {None, tenant} & alarms.keys():
                 alarm = alarms[whose]
                 alarm.take(promise.score(seen, signals), tie(*followed.session))
                 self._gauge.labels(whose or promise.ALL, "now").set(alarm.wealth)

@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
 from models.contracts import WouldBe
@@ -21,6 +23,7 @@ from stream.events import CHALLENGES, DECISIONS, Output, dumps
 from stream.settings import Settings
 from stream.shell import export, releases
 from stream.shell.checkpoints import CHALLENGER_STATE_TOPIC, Shelf
+from stream.shell.connection import refused
 from stream.shell.judge_stage import JudgeStage, Judging
 from stream.shell.stage import StageContext
 from stream.shell.transport import Place
@@ -95,6 +98,36 @@ class ChallengeStage(JudgeStage):
 
     def _identify(self) -> None:
         """Say nothing of what sessions begin under: they are the champion's."""
+
+
+def runs(settings: Settings, name: str) -> bool | None:
+    """Whether a process of the challenger of that name is a member of its consumer group; None where the bus does not tell.
+
+    A process that was killed is a member until its session's time is out (``DRIFTLINE_SESSION_TIMEOUT_S``).
+
+    Raises
+    ------
+    BrokerError
+        No broker answers.
+    """
+    return asyncio.run(
+        _runs(settings, f"{settings.prefix}{Challenger(name, '').settings(settings).group}-judge")
+    )
+
+
+async def _runs(settings: Settings, group: str) -> bool | None:
+    # kafka-python's own `describe_groups` fails on the answers of the embedded broker.
+    try:
+        client = AIOKafkaAdminClient(**settings.aiokafka(), client_id="driftline-challengers")
+        await client.start()
+        try:
+            (answer,) = await client.describe_consumer_groups([group])
+        finally:
+            await client.close()
+    except (KafkaError, OSError) as error:
+        raise refused(settings, error) from error
+    (told,) = answer.to_object()["groups"]
+    return told["state"] not in ("Empty", "Dead") if told["error_code"] == 0 else None
 
 
 def forget(settings: Settings, name: str) -> int:

@@ -40,6 +40,17 @@ def _reached(settings: Settings) -> tuple[socket.socket, str, int] | None:
     return None
 
 
+def _unknown(settings: Settings) -> list[str]:
+    """Hosts of the addresses that have no address on the network."""
+    found = []
+    for host, port in _addresses(settings):
+        try:
+            socket.getaddrinfo(host, port)
+        except socket.gaierror:
+            found.append(host)
+    return found
+
+
 def _addresses(settings: Settings) -> Iterator[tuple[str, int]]:
     for address in settings.bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
@@ -77,6 +88,11 @@ def refused(settings: Settings, error: BaseException) -> BrokerError:
     if hint := rights_hint(error):
         return BrokerError(f"the broker at {at} refuses this principal a right ({name}){hint}")
     why = _attempt(settings)
+    if why is None and (unknown := _unknown(settings)):
+        return BrokerError(
+            f"no Kafka broker answers at {at}: nothing here knows a host called {' or '.join(unknown)}; mend DRIFTLINE_BOOTSTRAP or "
+            "--bootstrap, or the name's resolution"
+        )
     if why is None:
         return BrokerError(
             f"no Kafka broker answers at {at} ({name}); start one (`driftline broker`) or set DRIFTLINE_BOOTSTRAP or --bootstrap"

@@ -89,12 +89,23 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def tells_something(record: logging.LogRecord) -> bool:
+    """Whether a line of the stream runtime's timers says more than that the loop was busy.
+
+    Its timer ``livelock`` asks each partition, every 2.5 s, for one turn of the event loop, to see whether anything is committed by it. While the
+    worker catches up a turn takes as long as a step of judging, so that the round takes longer than 2.5 s: then it warns, of nothing that is amiss.
+    That a partition stands still is told by ``driftline_lag_records`` and its alert.
+    """
+    return not (isinstance(record.args, tuple) and record.args[:1] == ("livelock",))
+
+
 def configure(form: Format, *, verbose: bool, fixed: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Send every logger's lines to `stream` (default: stderr) in the format `form`; `verbose` adds other libraries'."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(fixed) if form == "json" else TextLines())
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("driftline").setLevel(logging.INFO)
+    logging.getLogger("mode.timers").addFilter(tells_something)
     if not verbose:
         # The clients log every reconnect as an error; what matters of it reaches the operator as exit code 4.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)

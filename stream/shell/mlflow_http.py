@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -57,6 +58,10 @@ def checked_address(url: str) -> str:
         is_odd = urlsplit(url).port == 0
     except ValueError:  # it would quote the address
         is_odd = True
+    if url and "://" not in url and "@" not in url:
+        raise ConfigError(
+            "--mlflow: the address has no scheme: put https:// before it, or http:// for this machine"
+        )
     if is_odd or not (url.isascii() and url.isprintable() and " " not in url):
         raise ConfigError(f"--mlflow: {NO_ADDRESS}")
     try:
@@ -248,6 +253,8 @@ def _unreached(error: Exception) -> str:
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is refused ({cause.verify_message}); SSL_CERT_FILE names the authorities that count"
+    if isinstance(cause, socket.gaierror):
+        return "nothing here knows a host of this name; mend the address, or the name's resolution"
     if isinstance(cause, ConnectionRefusedError):
         return "nothing listens there; start it, or mend the address"
     if isinstance(cause, TimeoutError):

@@ -24,6 +24,8 @@ from stream.shell.mlflow_http import ABSENT, Names, Refused, Server
 DIGEST = "driftline.digest"
 OURS, RELEASES = "driftline", "releases"
 """The tag of a registered model whose versions are releases; without it a model is somebody else's."""
+SINCE = ("location", "signed_by")
+"""Tags of a release that its registration on the bus brings, which may come after its version."""
 MAX_PARAMETERS = 100
 """Parameters and tags that one request may have, by MLflow's documents."""
 
@@ -75,13 +77,28 @@ def log(server: Server, names: Names, release: Logging) -> Logged:
     """
     server.need_aliases()
     _need_our_model(server, names.model)
-    made = _version_of(server, names.model, release.digest)
-    if made is None:
+    there = _version_of(server, names.model, release.digest)
+    if there is None:
         run = _run(server, _experiment(server, names.experiment), release)
         made = _new_version(server, names.model, run, release)
+    else:
+        made, tags = there
+        _keep_since(server, names.model, made, tags, release)
     if release.reports:
         _keep_reports(server, made.run_id, release.reports)
     return made
+
+
+def _keep_since(server: Server, model: str, there: Logged, tags: Mapping[str, str], release: Logging) -> None:
+    """Tell a version that is there, and its run, what came to be known of the release since: a folder has no place on the bus, and no signer."""
+    told = {f"driftline.{name}": release_papers.shown(release.tags.get(name, "")) for name in SINCE}
+    new = {name: value for name, value in told.items() if value and tags.get(name) != value}
+    if not new:
+        return
+    for tag in _tags(new):
+        document = {"name": model, "version": there.version, **tag}
+        server.call("say where it is", "POST", "model-versions/set-tag", document)
+    server.call("say where it is", "POST", "runs/log-batch", {"run_id": there.run_id, "tags": _tags(new)})
 
 
 def point(server: Server, names: Names, alias: str, version: str) -> None:
@@ -153,12 +170,16 @@ def _need_our_model(server: Server, model: str) -> None:
         )
 
 
-def _version_of(server: Server, model: str, digest: str) -> Logged | None:
+def _version_of(server: Server, model: str, digest: str) -> tuple[Logged, dict[str, str]] | None:
+    """The version of a release, and its tags."""
     document = {"filter": f"name = '{model}' and tags.`{DIGEST}` = '{digest}'", "max_results": "100"}
     found = server.call("look for the release", "GET", "model-versions/search", document)
-    versions = [(_whole(one, "version"), _text(one, "run_id")) for one in _list(found, "model_versions")]
     # Two who log at one moment may make two; all take the first.
-    return Logged(str(min(versions)[0]), min(versions)[1], False) if versions else None
+    one = min(_list(found, "model_versions"), key=lambda each: _whole(each, "version"), default=None)
+    if one is None:
+        return None
+    tags = {str(tag.get("key")): str(tag.get("value")) for tag in _list(one, "tags")}
+    return Logged(str(_whole(one, "version")), _text(one, "run_id"), False), tags
 
 
 def _experiment(server: Server, name: str) -> str:

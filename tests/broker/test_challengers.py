@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sys
+import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kafka import KafkaConsumer
 
 from models.release import registry
 from stream import bootstrap
@@ -170,9 +172,9 @@ def test_only_a_challenger_that_remembers_something_is_forgotten(settings: Setti
         last = {record.key: record.value for record, _ in export.records(settings, SHELF.topic(EVENTS))}
         return {key.partition(b"@")[0] for key, value in last.items() if key and value is not None}
 
-    def forget(name: str) -> tuple[int, str]:
+    def forget(name: str, *more: str) -> tuple[int, str]:
         where = {"DRIFTLINE_BOOTSTRAP": settings.bootstrap, "DRIFTLINE_PREFIX": settings.prefix}
-        done = run("challengers", "forget", name, cwd=tmp_path, COLUMNS="200", **where)
+        done = run("challengers", "forget", name, *more, cwd=tmp_path, COLUMNS="200", **where)
         return done.returncode, done.stdout + done.stderr
 
     code, told = forget("our")
@@ -181,6 +183,20 @@ def test_only_a_challenger_that_remembers_something_is_forgotten(settings: Setti
         True,
     )
     assert remembering() == {b"ours", b"oursx"}
+    # As a process of it would be, in its group.
+    group = f"{settings.prefix}{settings.group}-challenger-ours-judge"
+    member = KafkaConsumer(settings.topic(EVENTS), **settings.kafka(), group_id=group)
+    deadline = time.monotonic() + 60
+    while not member.assignment():
+        member.poll(200)
+        assert time.monotonic() < deadline
+    code, told = forget("ours")
+    assert (code, "challenger ours still runs: stop it first" in told) == (3, True), told
+    assert remembering() == {b"ours", b"oursx"}
+    assert forget("oursx", "--although-it-runs")[0] == 0
+    with releases.writing(settings, "test") as producer:
+        releases.confirmed(producer.send(topic, key=b"oursx@r/1", value=b"state", partition=0))
+    member.close()
     assert forget("ours") == (0, "1 states of ours are gone\n")
     assert forget("ours")[0] == 3
     assert remembering() == {b"oursx"}

@@ -90,6 +90,8 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
             with Sender(settings) as sender:
                 for event in astray("s-1"):
                     sender.send(Message(EVENTS, b"s-1", (), dumps(event)))
+                for event in astray("quiet")[:2]:
+                    sender.send(Message(EVENTS, b"quiet", (), dumps(event)))
                 unsigned = {"case_id": "c", "verdict": "benign", "analyst": "eve", "tenant": "acme"}
                 sender.send(Message(FEEDBACK, b"acme", (), dumps(unsigned)))
             alerts = documents(world.read(ALERTS, lambda seen: bool(seen)))
@@ -116,6 +118,14 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
             for name in ("correlation_uid", "tenant_uid"):
                 assert closing["metadata"][name] == alerts[-1]["metadata"][name]
             assert run(world, "feedback", case, "--verdict", "reopen", *given).returncode == 0
+
+            # Nobody was told of this session; a verdict on it stands as a label all the same.
+            quiet = run(world, "feedback", "quiet", "--verdict", "benign", *given)
+            assert (quiet.returncode, quiet.stdout) == (
+                0,
+                "the session, which no alert tells of, is closed: benign, says ada\n",
+            ), quiet.stderr
+            assert '"by":"ada"' in run(world, "feedback", "quiet", "--json").stdout
 
             # Signed by nobody whom workers trust, or by nobody: put aside, and nothing is told.
             stranger = tmp_path / "stranger.json"
@@ -145,6 +155,7 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
 
         listed = json.loads(run(world, "feedback", "--list", "--json").stdout)
         assert [(each["verdict"], each["by"], each["stands"]) for each in listed] == [
+            ("benign", "ada", True),
             ("reopen", "ada", True),
             ("false_positive", "ada", False),
         ]
@@ -166,20 +177,21 @@ def test_a_verdict_closes_a_case_from_the_command_line_and_another_opens_it_agai
         for more in ((), ("--sessions", str(recorded))):
             labels = tmp_path / "labels.jsonl"
             assert run(world, "feedback", "--labels", str(labels), *more).returncode == 0
-            (row,) = map(json.loads, labels.read_text().splitlines())
-            assert (row["session_id"], row["label"]) == ("s-1", "unclear")
+            rows = [json.loads(line) for line in labels.read_text().splitlines()]
+            own = {row["session_id"]: row["label"] for row in rows}
+            assert own == {"s-1": "unclear"} | ({} if more else {"quiet": "benign"})
         assert [each.kind for each in read_sessions(labels)] == ["unclear"]
 
         # Labels are of the signed words themselves: hers were taken back, the stranger's counts for nothing.
         store = tmp_path / "store.jsonl"
-        nothing = run(world, "labels", "collect", "--out", str(store))
-        assert (nothing.returncode, store.exists()) == (3, False), nothing.stderr
-        assert "do not count: the feedback is not valid: no key is known by this kid" in nothing.stderr
+        partly = run(world, "labels", "collect", "--out", str(store))
+        assert [json.loads(line)["session_id"] for line in store.read_text().splitlines()] == ["quiet"]
+        assert "do not count: the feedback is not valid: no key is known by this kid" in partly.stderr
         confirmed = ("feedback", case, "--verdict", "true_positive", "--wait", "0", *given)
         assert run(world, *confirmed).returncode == 0
         collected = run(world, "labels", "collect", "--out", str(store))
         assert collected.returncode == 0, collected.stderr
-        (row,) = map(json.loads, store.read_text().splitlines())
+        _, row = map(json.loads, store.read_text().splitlines())
         assert (row["session_id"], row["label"], row["who"], row["whence"]) == (
             "s-1",
             "hijacked",

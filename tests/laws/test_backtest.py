@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from models.contracts import GRAVITY
 from stream.core.judge import Judge
+from stream.core.releases import Release
 from stream.events import Record, dumps
 from stream.offline.backtest import Backtest
 from stream.offline.backtest_told import Told
@@ -29,11 +31,17 @@ LAW = settings(
 )
 
 
+@cache
+def releases(limits: tuple[tuple[str, Any], ...]) -> tuple[Release, Release]:
+    """Two combinations: another scorer, other levels, a reader, which is unpacked once; no judge changes a release."""
+    how = dict(limits)
+    strict = b.release("strict", b.RowScorer(11), **how)
+    return strict, b.release("lenient", b.RowScorer(), b.Levels(2000, 5000, 8000), reads=True, **how)
+
+
 def judges(**limits: Any) -> list[Judge]:
-    """Two combinations: another scorer, other levels, a reader."""
-    strict = b.release("strict", b.RowScorer(11), **limits)
-    lenient = b.release("lenient", b.RowScorer(), b.Levels(2000, 5000, 8000), reads=True, **limits)
-    return [b.judge(strict, more=MORE), b.judge(lenient, more=MORE)]
+    """New judges of both combinations."""
+    return [b.judge(release, more=MORE) for release in releases(tuple(sorted(limits.items())))]
 
 
 def told_of(records: Sequence[Record], judged_by: Sequence[Judge], cut: int | None = None) -> dict[str, Any]:
@@ -43,10 +51,10 @@ def told_of(records: Sequence[Record], judged_by: Sequence[Judge], cut: int | No
     return test.close().document()
 
 
-def alone(records: Sequence[Record], judge: Judge) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """By session the decisions of a judge that has the log to itself, refused calls apart."""
+def by_session(run: b.Run) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """By session the decisions of a run, refused calls apart."""
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for each in b.Run(judge).feed(records, 7).decisions:
+    for each in run.decisions:
         if "refused" not in each["marks"]:
             found[each["tenant"], each["root_session_id"], each["session_id"]].append(each)
     return found
@@ -56,7 +64,8 @@ def alone(records: Sequence[Record], judge: Judge) -> dict[tuple[str, str, str],
 @given(logs())
 def test_each_combination_is_judged_as_if_it_were_alone(records: list[Record]) -> None:
     told = told_of(records, judges())
-    sides = [alone(records, judge) for judge in judges()]
+    runs = [b.Run(judge).feed(records, 7) for judge in judges()]  # each has the log to itself
+    sides = [by_session(run) for run in runs]
     gravest = [
         {key: max(GRAVITY.index(each["verdict"]) for each in said) for key, said in side.items()}
         for side in sides
@@ -83,8 +92,7 @@ def test_each_combination_is_judged_as_if_it_were_alone(records: list[Record]) -
         elif key in flipped:
             assert flipped[key]["before"]["case"] != flipped[key]["after"]["case"]
     assert told["calls"] == sum(map(len, sides[0].values()))
-    for side, combination in zip(sides, told["combinations"], strict=True):
-        run = b.Run(judges()[sides.index(side)]).feed(records)
+    for run, combination in zip(runs, told["combinations"], strict=True):
         alerts = [each for each in run.cases if each["kind"] == "standing" and each["finding"] is not None]
         alerts = [each for each in alerts if RANK[each["after"]] >= RANK["alert"]]
         assert round(combination["alerts_a_day"] * told["days"]) == len(alerts)

@@ -52,6 +52,20 @@ def test_the_short_help_is_the_long_one(words: tuple[str, ...]) -> None:
     assert short.stdout == long.stdout != ""
 
 
+@pytest.mark.parametrize("words", [(), *(path for path, _ in commands())], ids=" ".join)
+def test_help_cuts_no_name_of_an_option_or_a_variable_on_a_narrow_terminal(words: tuple[str, ...]) -> None:
+    shown = CliRunner(env={"COLUMNS": "60"}).invoke(app, [*words, "--help"]).stdout
+    command: Any = COMMANDS
+    for word in words:
+        command = command.commands[word]
+    names = [name for option in command.params for name in option.opts if name.startswith("-")]
+    names += [str(option.envvar) for option in command.params if option.envvar]
+    assert [name for name in names if name not in shown] == []
+    assert "…" not in shown
+    for name, sub in getattr(command, "commands", {}).items():
+        assert " ".join(sub.help.partition("\n\n")[0].split())[-20:] in " ".join(shown.split()), name
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_told_how_to_complete(shell: str, tmp_path: Path) -> None:
     done = driftline(tmp_path, _DRIFTLINE_COMPLETE=f"source_{shell}")

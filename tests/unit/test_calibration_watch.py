@@ -102,6 +102,17 @@ def test_a_session_waits_for_those_that_began_before_it(promising: Release) -> N
     assert Watched(promising).feed([*held, end]).wealth() == pytest.approx(expected(promising, listed).wealth)
 
 
+def test_a_tenant_to_which_nothing_is_promised_is_not_bet_on(promising: Release) -> None:
+    told = promise.read(promising.scorer.manifest)  # type: ignore[attr-defined]
+    assert told is not None
+    listed = events(2)
+    tenants = {str(event.get("tenant", "default")) for event in listed}
+    without = {**told, "refused": dict.fromkeys(tenants, "why")}
+    scorer = dataclasses.replace(MODEL, manifest={**MODEL.manifest, "promise": without})
+    assert Watched(promising).feed(listed).wealth() is not None
+    assert Watched(promising._replace(scorer=scorer)).feed(listed).wealth() is None
+
+
 def test_other_traffic_rings(promising: Release) -> None:
     listed = [
         {**event, "tool": f"x_{event['tool']}"} if event["type"] == "tool.called" else event

@@ -428,6 +428,7 @@ def test_help_of_every_command_is_there(tmp_path: Path) -> None:
         "train",
         "evaluate",
         "feedback",
+        "cases",
         "import",
         "verify",
     ):

@@ -194,3 +194,8 @@ def test_a_listener_of_another_protocol_is_told(server: tuple[int, list[int]]) -
     port, _ = server
     told = refused(Settings(bootstrap=f"127.0.0.1:{port}"), TimeoutError())
     assert "does not answer PLAINTEXT; mend DRIFTLINE_SECURITY_PROTOCOL" in str(told)
+
+
+def test_a_host_that_nobody_knows_is_named_with_the_mend() -> None:
+    told = str(refused(Settings(bootstrap="nohost.invalid:9092"), OSError()))
+    assert "nothing here knows a host called nohost.invalid; mend DRIFTLINE_BOOTSTRAP" in told

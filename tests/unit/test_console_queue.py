@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from stream.console import queue
+from models.errors import InputError
+from stream.console import queue, serving
 from stream.console.guard import Access
 from stream.console.index import Index
-from stream.console.queue import Queue
+from stream.console.queue import Asked, Place, Queue
 from stream.console.site import application
 from stream.events import ALERTS, EVENTS, Record, case_id_of
+from stream.offline.labels import store
 from tests.unit.test_console import HOST, PAYLOADS, SAMPLES, TOKEN, Tags, finding, indexed, records, told
 from tests.unit.test_labelling import run
 
@@ -78,7 +80,8 @@ def test_a_case_leads_to_its_verdict_and_a_session_without_one_to_a_line_that_is
     assert f'href="/sessions/{gone}"' not in text
     assert f"driftline show {gone}" in text
     (line,) = re.findall(r'\{"tenant".*\}', Tags(text).text)
-    (tmp_path / "mine.jsonl").write_text(line + "\n", encoding="utf-8")
+    filled = line.replace("YOUR NAME", "ann")
+    (tmp_path / "mine.jsonl").write_text(filled + "\n", encoding="utf-8")
     done = run("labels", "merge", tmp_path / "mine.jsonl", "--out", tmp_path / "all.jsonl")
     assert done.exit_code == 0, (done.output, done.exception)
 
@@ -116,14 +119,37 @@ def test_another_file_is_read_anew_and_what_is_no_queue_is_told(
     ):
         listed.path.write_text(content, encoding="utf-8")
         text = pages.get("/queue").text
-        assert "is no queue of sessions" in text, content
+        assert "is no list of sessions as `labels next --json` has it: write it anew with" in text, content
+        assert "Object" not in text
+        assert "$" not in text
         assert "driftline labels next" in text
     monkeypatch.setattr(queue, "MAX_BYTES", 1024)
     listed.path.write_text(json.dumps([asked(f"s-{n}") for n in range(9)]), encoding="utf-8")
     assert "ask for fewer with --count" in pages.get("/queue").text
     listed.path.unlink()
-    assert "cannot be read: No such file" in pages.get("/queue").text
+    assert "cannot be read (No such file" in pages.get("/queue").text
     assert "has no queue" in client(made, None).get("/queue").text
+
+
+def test_a_queue_that_cannot_be_read_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(*_: Any, queue: Queue | None, **__: Any) -> None:
+        assert queue is not None
+
+    monkeypatch.setattr(serving, "serve", serve)
+    missing = run("console", "--queue", tmp_path / "none.json")
+    assert (missing.exit_code, "cannot be read (No such file" in missing.stderr) == (0, True), missing.output
+    assert run("console", "--queue", written(tmp_path, asked("s")).path).stderr == ""
+
+
+def test_a_label_line_whose_name_is_not_filled_in_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text(Place(Asked(**asked("s")), None).line, encoding="utf-8")
+    with pytest.raises(InputError, match=r"labels.jsonl, line 1: who is still 'YOUR NAME'"):
+        store.read([path])
+    path.write_text(path.read_text().replace("YOUR NAME", "ann"), encoding="utf-8")
+    assert [each.who for each in store.read([path])] == ["ann"]
 
 
 def test_a_long_queue_has_pages(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
@@ -20,7 +21,8 @@ from models.promise import shift
 from models.release import registry
 from stream import bootstrap
 from stream.cli import main as cli
-from stream.offline import drift, drift_metrics, parquet
+from stream.cli.drifting import _show
+from stream.offline import drift, drift_metrics, parquet, promise
 from stream.offline.call_rows import OTHERS, CallRows, Row
 from stream.offline.drift import Chunk, Tenant
 from stream.offline.generate import Profile, sessions
@@ -289,3 +291,53 @@ def test_the_alarm_of_a_promise_is_quiet_over_more_of_the_same_and_rings_over_ot
     assert registry.read_manifest(tmp_path / "ours")["promise"]["pooled"]["sessions"] == N
     strangers = [row._replace(release="another@000000000000") for row in more]
     assert alarm("strangers", strangers) is None
+
+
+@pytest.mark.parametrize("marks", [[], ["expected"]])
+@pytest.mark.parametrize("verdict", ["allow", "abstain", "alert"])
+@pytest.mark.parametrize("score", [0.2, 0.6])
+@pytest.mark.parametrize("families", [["intent"], ["content"]])
+def test_the_alarm_counts_a_call_as_a_promise_does(
+    marks: list[str], verdict: str, score: float, families: list[str], usual: list[Row]
+) -> None:
+    said = {"marks": marks, "verdict": verdict, "score": score, "families": families}
+    row = usual[0]._replace(**said, alert_at=0.5, signals=["intent.grave_act"])
+    ids = {
+        "tenant": row.tenant,
+        "session_id": row.session_id,
+        "root_session_id": row.session_id,
+        "agent": "a",
+    }
+    evidence = [{"family": "intent", "name": "grave_act", "supports": True}]
+    made = said | ids | {"call_seq": 0, "intent_digest": "i", "time": "2026-03-02", "evidence": evidence}
+    found: dict[tuple[str, str], promise.Seen] = {}
+    promise.fold(found, made | {"thresholds": {"alert": 0.5}})
+    (seen,) = found.values()
+    (now,) = drift.period([chunk([row])])[row.tenant].sessions.values()
+    assert (now.score, now.loud) == (seen.scored, seen.loud)
+
+
+def test_tools_that_were_never_called_at_one_of_the_times_have_no_figure(
+    usual: list[Row], more: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = max({row.tool for row in more}, key=[row.tool for row in more].count)
+    renamed = [row._replace(tool="x_new") if row.tool == tool else row for row in more]
+    report = compared(usual, renamed)
+    _show(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("x_new" in line and "no calls before" in line for line in lines)
+    assert any(f" {tool} " in line and "no calls now" in line for line in lines)
+    (told,) = drift.document(report)["tenants"].values()
+    assert (told["tools"]["x_new"]["score"], told["tools"][tool]["score"]) == (None, None)
+    _show(compared([], renamed))
+    assert "no calls before" in capsys.readouterr().out
+
+
+def test_rows_of_before_the_threshold_was_among_them_are_read(usual: list[Row], tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    with parquet.RowsFile(path, {}) as file:
+        file.add(usual[0])
+    pq.write_table(pq.read_table(path).drop_columns(["alert_at"]), path)
+    (read,) = parquet.groups(path)
+    assert list(read.columns["alert_at"]) == [None]
+    assert drift.period([read])[usual[0].tenant].calls == 1

@@ -110,7 +110,11 @@ def test_the_null_model_stands_beside_and_detects_nothing() -> None:
 def test_scores_out_of_fold_ignore_the_labels_of_the_suite_they_score() -> None:
     X, calls = made(signal=5.0)
     here = calls.rows_of("chat")
-    before = boosting.out_of_fold(X, calls, SMALL)
+    told: list[str] = []
+    before = boosting.out_of_fold(X, calls, SMALL, told.append)
+    assert all(
+        each.startswith(f"left out {n} of {len(told)}: fitted without ") for n, each in enumerate(told, 1)
+    )
     target = calls.target.copy()
     some = here & (np.arange(len(here)) % 4 == 0)
     target[some] = np.random.default_rng(1).permutation(target[some])

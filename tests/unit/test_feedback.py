@@ -12,18 +12,31 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
 from models.contracts import Feedback
-from models.errors import SchemaError
+from models.errors import InputError, SchemaError
 from stream import feedback as tokens
 from stream import jose
-from stream.cli.feedback import _show
-from stream.events import ALERTS, CASES, FEEDBACK, QUARANTINE, Output, Record, case_id_of, dumps, rfc3339
+from stream.cli.feedback import _show, _subject
+from stream.events import (
+    ALERTS,
+    CASES,
+    DECISIONS,
+    FEEDBACK,
+    QUARANTINE,
+    Output,
+    Record,
+    case_id_of,
+    dumps,
+    rfc3339,
+)
 from stream.feedback import TOKEN_TYPE, SignedFeedback, sign
-from stream.offline.verdicts import first_alarms, labelled, labels, subject, verdicts
+from stream.offline.verdicts import first_alarms, labelled, labels, subject, uncased, verdicts
 from stream.outbound.act import MAX_AHEAD_MS, Actor
 from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, closes, finding
 from stream.outbound.findings import dedup_key
 from stream.outbound.ocsf import problems
 from stream.resolutions import SignedResolutions
+from stream.settings import Settings
+from stream.shell import case_feedback
 from stream.shell.act_stage import forwarded
 from tests.unit.test_breaker import AUDIENCE, KEY, KEYS, a_case, a_ruling, log, rulings
 
@@ -275,6 +288,44 @@ def test_the_subject_of_a_case_is_read_off_its_alerts() -> None:
     assert found == ("acme", CASE, "s-0", "s-1", "invoices", 4, True)
     assert subject([alert, opening], "b") is None
     assert subject([alert], "case") is None
+
+
+DECIDED = {"tenant": "acme", "root_session_id": "s-0", "session_id": "s-7", "agent": None, "enforced": True}
+
+
+def test_a_session_without_a_case_is_judged_under_the_id_that_a_case_of_it_would_have() -> None:
+    (found,) = uncased([None, {}, DECIDED, DECIDED | {"session_id": "s-8"}, DECIDED], "s-7")
+    assert found == ("acme", case_id_of("acme", "s-0", "s-7"), "s-0", "s-7", "", 0, True)
+    told = said("true_positive", **found._asdict())
+    (output,) = actor().act(log(record_of(told)))
+    assert problems(orjson.loads(output.value)) == []
+    assert len(uncased([DECIDED, DECIDED | {"tenant": "globex"}], "s-7")) == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "tenant", "says"),
+    [
+        ("s-7", None, ("acme", "s-7", False)),
+        ("s-1", None, ("acme", "s-1", True)),
+        (CASE, None, ("acme", "s-1", True)),
+        ("s-9", None, "names several: .* of acme, root s-0, .* of globex, root s-0. Give --tenant"),
+        ("s-9", "globex", ("globex", "s-9", False)),
+        ("s-7", "globex", "no decision of a session of that name of tenant globex"),
+        ("nothing", None, "no alert tells of a case 'nothing'"),
+    ],
+)
+def test_feedback_takes_a_case_or_a_session_also_one_without_a_case(
+    named: str, tenant: str | None, says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = [DECIDED | {"session_id": "s-9", "tenant": name} for name in ("acme", "globex")]
+    bus = {ALERTS: _said_of(said()), DECISIONS: [DECIDED, *twice]}
+    monkeypatch.setattr(case_feedback, "documents", lambda _, base: bus[base])
+    if isinstance(says, str):
+        with pytest.raises(InputError, match=says):
+            _subject(Settings(), named, tenant)
+    else:
+        found, alerted = _subject(Settings(), named, tenant)
+        assert (found.tenant, found.session_id, alerted) == says
 
 
 def test_labels_keep_all_words_tell_conflicts_and_let_the_last_word_count() -> None:

@@ -21,12 +21,14 @@ from models.release.registry import BUNDLED, NEVER
 from models.training.dataset import KINDS, TRAINING_SETS
 from models.training.scenarios import corpus
 from stream.cli import exits, training
+from stream.cli.labelling import _show_queue
 from stream.cli.main import app
-from stream.events import case_id_of
+from stream.events import Record, case_id_of
 from stream.offline import study, traffic
 from stream.offline.labels import store, studio
-from stream.offline.labels.queue import POOL, Judged, queue
+from stream.offline.labels.queue import POOL, Judged, Next, queue
 from stream.offline.recorded import key_of
+from stream.shell.export import log_line
 from tests.unit.test_traffic import a_label, as_records, labelled_files
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
@@ -299,7 +301,41 @@ def test_next_lists_sessions_that_nobody_labelled_with_the_scores_of_replay(tmp_
     }
     assert {(each["case_id"], each["call_seq"], each["score"]) for each in listed} <= calls
     assert run("labels", "next", log, "--labels", labels, "--json").stdout == "[]\n"
-    assert "acme/fair-0" in run("labels", "next", log).stdout
+    everything = run("labels", "next", log, "--labels", labels)
+    assert (everything.exit_code, everything.stdout) == (0, "")
+    assert "none is left to label" in everything.stderr
+    shown = run("labels", "next", log).stdout
+    for each in listed:
+        sign = "+" if each["score"] >= each["threshold"] else "-"
+        figures = f"{each['score']:.4f}    {each['threshold']:.4f}  {sign:>5}{each['from_threshold']:.2f}"
+        assert figures.split() == shown.split(f"\n{each['session_id']}", 1)[1].split()[:3]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_what_to_label_next_is_named_whole_on_a_narrow_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    key = "acme-payments", "11111111-2222-4333-8444"
+    asked = a_session("s", 0.4, 0, 0)._replace(key=key, agent="invoice-assistant-eu", tool="create_payment")
+    _show_queue([Next(asked, 0.12, 3.4), Next(asked, 0.2, None)])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    for name in (*key, "invoice-assistant-eu", "create_payment"):
+        assert shown.count(name) == 2
+
+
+@pytest.mark.parametrize("wrong", ["events", "recorded", "log"])
+def test_events_in_place_of_labels_are_named_as_such(wrong: str, tmp_path: Path) -> None:
+    log, labels = labelled_files(tmp_path)
+    if wrong == "recorded":
+        log.write_text(json.dumps({"session_id": "a", "calls": [], "label": "benign"}))
+    elif wrong == "log":
+        log.write_bytes(log_line(Record("t", 0, 7, 1000, "create", b"k", (), b"{}"), 4))
+    done = run("labels", "merge", labels, log, "--out", tmp_path / "out.jsonl")
+    assert "line 1: an event, a recorded session or a record of a log, where labels are asked for" in str(
+        done.exception
+    )
 
 
 # ------------------------------------------------------------------ training on own traffic

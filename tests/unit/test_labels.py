@@ -24,6 +24,8 @@ from stream.feedback import SignedFeedback
 from stream.offline.labels import store
 from stream.offline.labels.merging import merged
 from stream.offline.labels.sources import Bus, of_recording
+from stream.offline.verdicts import first_alarms, verdicts
+from stream.offline.verdicts import labels as rows_of_cases
 from stream.outbound.feedback import finding
 from stream.schemas.json_schema import json_schemas
 from stream.shell.export import log_line
@@ -255,6 +257,30 @@ def test_each_persons_last_word_is_kept_and_reopening_takes_back_what_was_said_b
     words += [said("reopen", 3), said("unsure", 4, by="bob")]
     found = list(a_bus(*(at(FEEDBACK, record_of(each)) for each in words)).labels())
     assert [(each.who, each.label) for each in found] == [("bob", "unclear")]
+
+
+def test_what_feedback_writes_as_labels_is_read_as_the_labels_that_collect_makes_of_the_same_words(
+    tmp_path: Path,
+) -> None:
+    words = [
+        said("true_positive"),
+        said("false_positive", 1),
+        said("true_positive", 2, by="bob"),
+        said("false_positive", session_id="s-2"),
+        said("true_positive", session_id="s-3"),
+        said("reopen", 5, session_id="s-3"),
+    ]
+    alarm = DECISION | {"verdict": "revoke", "call_seq": 4}
+    collected = a_bus(at(DECISIONS, alarm), *(at(FEEDBACK, record_of(each)) for each in words)).labels()
+    listed = verdicts(finding(each, "on-call") for each in words)
+    rows = rows_of_cases(listed, first_alarms([alarm], listed))
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(b"".join(dumps(row) + b"\n" for row in rows))
+    assert store.in_order(store.read([path])) == store.in_order(collected)
+    assert len(merged(store.read([path])).conflicts) == 1
+    path.write_bytes(dumps({"case_id": CASE, "said": [{}]}))
+    with pytest.raises(InputError, match=r"line 1: no whole line of `driftline feedback --labels`"):
+        store.read([path])
 
 
 def test_a_brokers_outcome_says_what_we_did_and_never_what_the_session_was() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mode.timers import Timer
 from pydantic import TypeAdapter
 
 from models.errors import ConfigError, SchemaError
@@ -106,3 +107,15 @@ def test_our_own_errors_are_told_in_full() -> None:
 def test_a_format_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="DRIFTLINE_LOG_FORMAT is 'xml'; expected text or json"):
         Settings.from_environment({"DRIFTLINE_LOG_FORMAT": "xml"})
+
+
+@pytest.mark.usefixtures("restored")
+def test_of_the_runtime_s_timers_only_the_one_that_a_busy_loop_makes_late_is_silent() -> None:
+    async def late(name: str) -> None:
+        timer = Timer(2.5, name=name, clock=lambda: 9.0)
+        timer.epoch, timer.last_wakeup_at, timer.last_yield_at = -1.0, 0.0, 0.1
+        timer.tick()
+
+    said = written("text", lambda: [asyncio.run(late(name)) for name in ("livelock", "commit")])
+    assert "Timer commit is overlapping" in said
+    assert "livelock" not in said

@@ -46,6 +46,7 @@ class Stub:
         self.aliases: dict[str, str] = {}
         self.files: dict[str, bytes] = {}
         self.params: Counter[str] = Counter()
+        self.run_tags: dict[str, str] = {}
         self.model: dict[str, Any] | None = None
         self.experiment = {
             "experiment_id": "1",
@@ -112,9 +113,12 @@ class Stub:
                 self.runs[0]["status"] = told["status"]
             case "runs/log-batch":
                 self.params.update(each["key"] for each in told.get("params", ()))
+                self.run_tags |= {each["key"]: each["value"] for each in told.get("tags", ())}
             case "model-versions/create":
-                self.versions.append({"version": "1", "run_id": told["run_id"]})
+                self.versions.append({"version": "1", "run_id": told["run_id"], "tags": told["tags"]})
                 return 200, {"model_version": self.versions[0]}
+            case "model-versions/set-tag":
+                self.versions[0]["tags"].append({"key": told["key"], "value": told["value"]})
             case "registered-models/alias" if method == "POST":
                 self.aliases[told["alias"]] = told["version"]
             case "registered-models/alias":
@@ -173,6 +177,34 @@ def test_a_release_is_logged_once_with_its_files_and_the_token_goes_with_every_r
     assert stub.files["1/r/artifacts/release/model.skops"] == (folder / "model.skops").read_bytes()
     mlflow_log.unpoint(stub.server(), NAMES, "champion")
     assert stub.aliases == {}
+
+
+def test_where_a_release_is_and_who_signed_it_are_told_once_they_are_known(stub: Stub, folder: Path) -> None:
+    mlflow_log.log(stub.server(), NAMES, tracking.in_folder(folder, DIGEST, "ann"))
+    known = tracking.in_folder(folder, DIGEST, "bob", "https://store.example/r?key=x", "ada-key")
+
+    def tags() -> dict[str, str]:
+        return {each["key"]: each["value"] for each in stub.versions[0]["tags"]}
+
+    assert "driftline.location" not in tags() | stub.run_tags
+    for _ in range(2):
+        mlflow_log.log(stub.server(), NAMES, known)
+        for told in (tags(), stub.run_tags):
+            assert told["driftline.location"] == "https://store.example/r"
+            assert told["driftline.signed_by"] == "ada-key"
+            assert told["driftline.logged_by"] == "ann"
+    assert stub.asked.count("POST model-versions/set-tag") == 2
+    mlflow_log.log(stub.server(), NAMES, tracking.in_folder(folder, DIGEST, "ann"))
+    assert tags()["driftline.signed_by"] == "ada-key"
+
+
+def test_an_unknown_host_and_an_address_without_scheme_are_told_with_the_mend() -> None:
+    with pytest.raises(ConfigError, match="has no scheme: put https:// before it"):
+        mlflow_http.checked_address("mlflow.example:5000")
+    with pytest.raises(
+        TrackingError, match=r"nohost\.invalid:9.* nothing here knows a host of this name; mend the address"
+    ):
+        mlflow_log.log(Server("https://nohost.invalid:9", None, 5), NAMES, Logging(DIGEST, Path))
 
 
 @pytest.mark.parametrize(
@@ -364,6 +396,16 @@ def test_whatever_fails_after_the_deed_is_a_warning(
         assert why in said
         assert "nothing may be told" not in said  # the words of what nobody foresaw may quote anything
         assert "driftline release log @champion" in said
+
+
+def test_an_option_that_is_wrong_is_to_be_mended_before_it_is_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tracking.Tracking("https://mlflow.example", token_file=tmp_path / "none")
+    wrong.afterwards(lambda *_: "", "@champion")
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'none'} cannot be read" in said
+    assert "Mend that; then `driftline release log @champion`" in said
 
 
 def test_papers_are_flat_bounded_and_of_plain_names(folder: Path) -> None:

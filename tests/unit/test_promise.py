@@ -345,6 +345,40 @@ def test_a_sample_moves_the_alert_within_bounds_and_a_flood_of_attacks_is_refuse
     assert calibration.bounds(MODEL, Fraction(1, 50_000)) == (MODEL.threshold(0.001),) * 2
 
 
+def test_one_tenant_that_cannot_be_promised_takes_nothing_from_the_others() -> None:
+    honest = [decision(f"s{n}", n / 100, tenant="honest") for n in range(50)]
+    few = [decision(f"s{n}", 0.2, tenant="few") for n in range(5)]
+    loud = [decision(f"s{n}", 0.1, tenant="loud", evidence=SPEAKS) for n in range(50)]
+    small = [decision(f"s{n}", 0.1, tenant="loud", evidence=SPEAKS) for n in range(6)]
+    for stands, why in ((loud, "tenant loud: 50 of 50"), (small, "tenant loud, among all together: 6 of 61")):
+        made = promise.make(seen(honest + few + stands), asked(), {"intent.grave_act"}, free)
+        assert list(made.refused) == ["loud"]
+        assert made.refused["loud"].startswith(f"{why} sessions alert at every threshold")
+        assert made._replace(refused={}) == promise.make(
+            seen(honest + few), asked(), {"intent.grave_act"}, free
+        )
+    with pytest.raises(InputError, match=r"^tenant loud: .*; 5 sessions of 5 tasks: .* takes 9"):
+        promise.make(seen(loud + few), asked(), {"intent.grave_act"}, free)
+    other = [{**one, "tenant": "other"} for one in loud]
+    with pytest.raises(InputError, match=r"^tenant loud: .*; tenant other: "):
+        promise.make(seen(loud + other), asked(), {"intent.grave_act"}, free)
+
+
+def test_a_busy_tenant_whose_days_budget_is_too_small_leaves_the_others_theirs() -> None:
+    def on_days(tenant: str, tasks: int, a_day: int) -> list[dict[str, Any]]:
+        return [
+            decision(f"{day}-{n}", 0.1, tenant=tenant, intent_digest=f"i{n % tasks}", time=f"2026-03-{day:02d}T09:00:00.000Z")
+            for day in range(1, 11)
+            for n in range(a_day)
+        ]  # fmt: skip
+
+    calm = on_days("calm", 12, 12) + on_days("shares", 3, 5)
+    by_day = asked("2", per="day")
+    made = promise.make(seen(calm + on_days("busy", 3, 200)), by_day, set(), free)
+    assert list(made.refused) == ["busy"]
+    assert made._replace(refused={}) == promise.make(seen(calm), by_day, set(), free)
+
+
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -415,6 +449,35 @@ def test_a_release_whose_policy_alerts_more_than_promised_is_a_finding(
     assert louder.exit_code == 1
     assert "sequence.trifecta" in louder.output
     assert altered("alert: 0.4971", "alert: 0.5200").exit_code == 0
+
+
+def test_the_tenant_to_which_nothing_is_promised_is_named_keeps_its_thresholds_and_ends_with_1(
+    tmp_path: Path,
+) -> None:
+    flooded = [decision(f"s{n}", 0.99, tenant="flooded") for n in range(200)]
+    told = lines(tmp_path / "d.jsonl", two_tenants() + flooded)
+    ours, alike = tmp_path / "ours", tmp_path / "alike"
+    done = run("calibrate", told, "--promise", "0.02", "--out", ours)
+    assert done.exit_code == 1
+    assert "nothing is promised to tenant flooded: 200 of 200 sessions reach" in done.output
+    assert f"release {bootstrap.release_digest(ours, load_policy(ours / 'policy.yaml'))}" in done.output
+    assert (
+        run("calibrate", lines(tmp_path / "e.jsonl", two_tenants()), "--promise", "0.02", "--out", alike).exit_code == 0
+    )  # fmt: skip
+    release, without = (
+        bootstrap.make_release(registry.load(one), load_policy(one / "policy.yaml")) for one in (ours, alike)
+    )
+    assert release.levels_of("flooded") == NOW
+    assert {tenant: release.levels_of(tenant) for tenant in ("low", "high: er", "few")} == {
+        tenant: without.levels_of(tenant) for tenant in ("low", "high: er", "few")
+    }
+    manifest, other = (promise.read(registry.read_manifest(one)) for one in (ours, alike))
+    assert manifest is not None
+    assert other is not None
+    assert manifest["pooled"] == other["pooled"]
+    verified = run("verify", "release", ours)
+    assert verified.exit_code == 0, verified.output
+    assert "nothing is promised to tenant flooded" in verified.output
 
 
 def test_the_manifests_scores_make_the_alarm_again(promised: Path) -> None:

@@ -26,6 +26,7 @@ from models.training.recipes import Recipe
 from models.training.scenarios.corpus import Set
 from models.training.ways import Compared
 from stream.cli.main import app
+from stream.cli.report import print_report
 from stream.offline import evaluation, quality_page, study
 from stream.offline.rows import WAYS
 
@@ -578,3 +579,29 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_judged(tmp_
     done = CliRunner().invoke(app, [*asked, str(tmp_path)])
     assert isinstance(done.exception, ConfigError)
     assert "cannot be written; name another file" in str(done.exception)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_tables_in_a_narrow_terminal_cut_no_name(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "tenant:acme-payments-eu-1"
+    rate = {"detected": {"rate": 0.534, "wilson": [0.401, 0.662]}}
+    row = {
+        "auc": 0.987,
+        "benign": 1234,
+        "hijacked": 567,
+        "at": dict.fromkeys(("0.001", "0.005", "0.01", "0.05"), rate),
+    }
+    flagged = {name: {"0.01": {"benign": {"hits": 3, "n": 120}, "hijacked": {"hits": 31, "n": 45}}}}
+    made = {"what": "by hand", "standing": "made up"}
+    print_report({**account(), "by_suite": {name: row}, "pooled": row, "flagged": flagged, "made_by": made})
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert out.count(name) == 2
+    (line,) = [line for line in out.splitlines() if name in line and "0.987" in line]
+    assert "53 %" in line
+    assert out.count("[40-66]") == 8
+    tables, _ = out.split("Only 3 sessions")
+    assert max(map(len, tables.splitlines())) <= width

@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 from models.errors import ConfigError
 from models.release import readers, registry
 from stream import bootstrap, policy
+from stream.offline import gates
 from stream.settings import Settings
 
 POLICY = Path(policy.__file__).parent / "policy.yaml"
@@ -94,3 +95,15 @@ def test_keys_that_may_activate_are_read_from_their_file(tmp_path: Path) -> None
 def test_a_folder_that_is_not_there_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         bootstrap.judge(Settings(releases_dir=tmp_path / "nowhere"))
+
+
+def test_the_gate_of_calibration_says_which_way_is_better() -> None:
+    (gate,) = gates._on_hold_outs(
+        {"brier": 0.02, "brier_base_rate": 0.1}, {"brier": 0.05, "brier_base_rate": 0.1}
+    )
+    assert (gate.champion, gate.challenger, gate.holds, gate.why) == (
+        "0.200",
+        "0.500",
+        False,
+        "lower is better",
+    )

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from models.contracts import Label
 from models.errors import ConfigError, InputError, brings
 from stream.events import dumps, milliseconds, rfc3339
-from stream.offline.lines import documents_in
+from stream.offline.lines import documents_in, is_log, is_recorded
+from stream.offline.verdicts import words
 
 PARQUET = ".parquet"
 COLUMNS = (
@@ -20,10 +21,12 @@ COLUMNS = (
     "schema_version",
 )  # fmt: skip
 """Of a line, in the order in which people read it."""
+NOBODY = "YOUR NAME"
+"""Who says it in a line that is to be filled in, as the console offers it."""
 
 
 def read(paths: Iterable[Path]) -> list[Label]:
-    """The labels of some files, in order.
+    """The labels of some files, in order; of lines of ``driftline feedback --labels`` each person's word.
 
     Raises
     ------
@@ -40,7 +43,21 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         yield from _parquet_rows(path)
         return
     for number, _, document in documents_in(path):
-        yield f"{path}, line {number}", document
+        where = f"{path}, line {number}"
+        if isinstance(document, dict) and "case_id" in document and "said" in document:
+            yield from ((where, row) for row in _words(document, where))
+        else:
+            yield where, document
+
+
+def _words(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """What stands in a row that ``driftline feedback --labels`` wrote: a line for each case, with all that was said of it."""
+    try:
+        return list(words(row))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{where}: no whole line of `driftline feedback --labels` ({error!r}); docs/feedback.md has what it writes"
+        ) from error
 
 
 def label_of(row: Any, where: str) -> Label:
@@ -53,6 +70,13 @@ def label_of(row: Any, where: str) -> Label:
     """
     if not isinstance(row, dict):
         raise InputError(f"{where}: a label is a JSON object; docs/labels.md has the format")
+    if is_recorded(row) or is_log(row) or ("label" not in row and "type" in row):
+        raise InputError(
+            f"{where}: an event, a recorded session or a record of a log, where labels are asked for; `driftline labels collect` makes labels of "
+            "such, and files to judge stand before --labels"
+        )
+    if row.get("who") == NOBODY:
+        raise InputError(f"{where}: who is still {NOBODY!r}: put in who says so, and look at the label, too")
     try:
         return Label.model_validate(row)
     except ValidationError as error:
