@@ -24,6 +24,7 @@ from stream.cli.main import app
 from stream.events import CORE, dumps
 from stream.offline import parquet
 from stream.offline.call_rows import CallRows, Row
+from stream.offline.labels import store
 from stream.offline.parquet import GROUP, PARTIAL, TYPES, RowsFile, matrix
 from stream.offline.verdicts import Verdict, labels
 from stream.settings import Settings
@@ -276,8 +277,9 @@ def test_the_page_lists_every_column() -> None:
     assert [name for name in TYPES if f"`{name}`" not in page] == []
 
 
-def test_the_page_s_examples_read_rows_and_join_the_labels_that_feedback_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("as_store", [False, True], ids=["feedback", "store"])
+def test_the_page_s_examples_read_rows_and_join_the_labels_of_either_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_store: bool
 ) -> None:
     def said(session: str, verdict: str, by: str) -> Verdict:
         return Verdict(
@@ -312,7 +314,10 @@ def test_the_page_s_examples_read_rows_and_join_the_labels_that_feedback_writes(
         said("u", "true_positive", "ed"),
     ]
     made = labels(sorted(words, key=lambda each: each.time, reverse=True), {"case-s": 1, "case-u": 0})
-    Path("labels.jsonl").write_bytes(b"".join(dumps(each) + b"\n" for each in made))
+    kept = Path("labels.jsonl")
+    kept.write_bytes(b"".join(dumps(each) + b"\n" for each in made))
+    if as_store:
+        store.write(store.read([kept]), kept)
     page = (ROOT / "docs" / "data-science.md").read_text(encoding="utf-8")
     found: dict[str, Any] = {}
     for example in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
