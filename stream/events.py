@@ -305,7 +305,7 @@ def _digest_of(tools: Any) -> bytes:
     if not isinstance(tools, list) or not tools:
         return b""
     try:
-        raw = dumps(tools)
+        raw = orjson.dumps(tools)  # in their own order, which is kept of them
     except TypeError:  # nested too deep to be encoded
         return b""
     return hashlib.blake2b(raw, digest_size=16).digest() if len(raw) <= MAX_OFFERED else b""
