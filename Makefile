@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help codex harnesses mlflow setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench chaos soak fuzz mutants lint train schemas clean recordings otelcol
+.PHONY: help codex harnesses mlflow setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench cost chaos soak fuzz mutants lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,8 @@ help:
 	  'make compare   gates and an oracle on the same recordings, after make evaluate (DRIFTLINE_DATA)' \
 	  'make bench     throughput, latency, recovery, memory, how long a credential lives, on Apache Kafka (40 minutes;' \
 	  '               ONLY=throughput,latency,... for some tables; DOCS=1 writes docs/performance.md)' \
+	  'make cost      whether an event costs 10 % more than is on record for its core (DRIFTLINE_DATA; a minute;' \
+	  '               WRITE=1 records it, with ADR=number where it is dearer)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (over an hour;' \
 	  '               ROUNDS=, MINUTES=, BROKERS=1,3, ONLY=names, SEED=; DOCS=1 writes docs/reliability.md, with ONLY= it takes ADD=1)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
@@ -118,6 +120,10 @@ check-recorded: setup
 bench: .venv/.bench
 	@$(BIN)/python benchmarks/suite.py $(if $(ONLY),--only $(ONLY)) $(if $(DOCS),--docs)
 	@$(if $(ONLY),:,$(BIN)/python benchmarks/capacity.py $(if $(DOCS),--docs))
+
+# One thread: the reader's arithmetic would else take another core's time, which counts.
+cost: setup recordings
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.cost $(if $(WRITE),--write) $(if $(ADR),--adr $(ADR))
 
 soak: .venv/.bench
 	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000) $(if $(CEILING),--ceiling $(CEILING)) $(if $(SLACK_MS),--slack-ms $(SLACK_MS))

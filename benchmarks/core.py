@@ -45,9 +45,10 @@ def _record(event: dict[str, Any], offset: int) -> Record:
     return Record(EVENTS, 0, offset, 0, "none", key, (), dumps(event))
 
 
-def generated(n: int) -> list[Record]:
+def generated(n: int, profile: generate.Profile = generate.USUAL) -> list[Record]:
     """Events of `n` generated sessions, interleaved fifty at a time."""
-    return [_record(e, i) for i, e in enumerate(generate.sessions(1, n, at_once=50))]
+    drawn = generate.sessions(1, n, profile, at_once=50)
+    return [_record(e, i) for i, e in enumerate(drawn)]
 
 
 def recorded(n: int) -> list[Record]:

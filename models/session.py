@@ -322,7 +322,7 @@ class Session(msgspec.Struct, array_like=True, tag="s", gc=False):
             + len(self.accounts)
             + len(self.asked)
             + len(self.heard)
-            + sum(16 + len(row.prints) + len(row.fetcher) for row in self.said)
+            + sum([16 + len(row.prints) + len(row.fetcher) for row in self.said])
             + 48 * len(self.window)
             + len(self.quote)
             + sum(map(len, self.tools))

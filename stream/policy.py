@@ -135,6 +135,11 @@ class Amounts(_Part):
             raise ValueError("trivial must be less than large")
         return self
 
+    @property
+    def are_weighed(self) -> bool:
+        """Whether any sum changes a severity."""
+        return self.large is not None or self.trivial is not None
+
     def step(self, amount: float | None) -> Literal[-1, 0, 1]:
         """By how many steps a call's largest sum moves its severity.
 

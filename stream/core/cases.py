@@ -187,15 +187,17 @@ class Cases:
         sets = signed_sets(change, self._receivers)
         end_sets = signed_end_sets(change, self._receivers)
         by_drift = move.cause == "drift" and any(signed.topic == REVOCATIONS for signed in sets)
-        case = change.case.model_copy(
-            update={
-                "finding": told,
-                "sets": sets,
-                "end_sets": end_sets,
-                "budget": _budget(item.release.policy) if by_drift else None,
-                "alerts_a_day": item.release.policy.alerts_a_day if told is not None else None,
-            }
-        )
+        document = vars(change.case) | {
+            "finding": told,
+            "sets": sets,
+            "end_sets": end_sets,
+            "budget": _budget(item.release.policy) if by_drift else None,
+            "alerts_a_day": item.release.policy.alerts_a_day if told is not None else None,
+        }
+        # Most cases have neither: they are the bytes that they were before there were any.
+        for younger in ("end_sets", "alerts_a_day"):
+            if not document[younger]:
+                del document[younger]
         if move.kind == "standing" and move.cause != "opinion":
             dossier.over = False  # a call came after the end
         if told is not None and move.kind == "standing":
@@ -204,10 +206,7 @@ class Cases:
             dossier.headline = headline.encode()[:MAX_HEADLINE].decode(errors="ignore")
             dossier.severity, dossier.confidence = told["severity_id"], told["confidence_id"]
             dossier.first_alert_ms = dossier.first_alert_ms or item.now_ms
-        # Most cases have neither: they are the bytes that they were before there were any.
-        younger = {"end_sets": end_sets, "alerts_a_day": case.alerts_a_day}
-        document = case.model_dump(exclude={name for name, value in younger.items() if not value})
-        self._outputs.append(Output(CASES, case.tenant.encode(), (), dumps(document)))
+        self._outputs.append(Output(CASES, change.case.tenant.encode(), (), dumps(document)))
 
     def _change(self, item: Call | Close | Unjudged | Opined, move: Move, number: int) -> Change:
         session, release, now_ms = item.session, item.release, item.now_ms

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from models.contracts import FAMILIES, KINDS, Evidence, Family, Standing
+from models.contracts import FAMILIES, KINDS, Family, Standing
 from models.evidence.called import ACTIONS
 from models.forest.units import UNITS
 from models.reading.pieces import Mark as Piece
@@ -130,7 +130,7 @@ class Decisions:
                 "enforced": policy.enforces(session.tenant, session.agent),
                 "event_id": event.id,
                 "event_seq": event.seq,
-                "evidence": [_plain(raised.evidence) for raised in judgement.signals],
+                "evidence": [raised.evidence for raised in judgement.signals],
                 "explanation": clipped(judgement.why, 1200),
                 "families": judgement.families,
                 "intent_digest": session.intent_digest,
@@ -355,9 +355,3 @@ def _read(reading: Reading | None) -> dict[str, Any]:
     ]
     told = {"forest": reading.forest / UNITS, "heard": heard, "log_odds": round(reading.log_odds, 4)}
     return {"read": told}
-
-
-def _plain(evidence: Evidence) -> dict[str, Any]:
-    """What `evidence.model_dump` gives, without the walk over its schema."""
-    fields = evidence.__dict__
-    return fields if evidence.argument is None else {**fields, "argument": evidence.argument.__dict__}

@@ -7,7 +7,8 @@ and allows. It is read by the readers of the release that judges the session.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -36,9 +37,10 @@ from models.session import (
     print_limit,
 )
 from models.text.embedding import DIMS
-from models.text.fingerprints import apart, data_class_print, fingerprint, prints_of
+from models.text.fingerprints import apart, data_class_print, fingerprint, pieces_met, prints_of
 from models.text.index import INTENT, Index, as_prints
 from models.text.meaning import MAX_CLAUSES, clauses_of
+from models.text.memo import Memo
 from models.text.recipients import accounts_in, mails_in
 from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
 from models.text.tokens import tokens, unhashed
@@ -222,12 +224,33 @@ def _take_named(session: Session, clauses: Sequence[str], listed: str, dropped: 
     }
     first = len(session.served) - len(clauses)
     for place, clause in (*enumerate(clauses, first), (LISTED, listed)):
-        for token in tokens(clause):
-            if len(token.text) >= 3 and (token.entity or stem(token.text) not in STOP):
-                named.setdefault(fingerprint(token.text, key), place)
+        for name in names_in(clause, key):
+            named.setdefault(name, place)
     kept = sorted(named)[:MAX_NAMES]
     session.names = np.array(kept, "<u4").tobytes()
     session.name_clauses = bytes(named[name] for name in kept)
+
+
+def names_in(text: str, key: bytes) -> Collection[int]:
+    """Prints of the tokens that name something in a text; piece by piece between white space, where none depends on another."""
+    pieces, met = text.split(), pieces_met(key)
+    if not apart(text) or any(met[piece].opening or met[piece].of_date for piece in pieces):
+        return _names_of(text, key)
+    return set().union(*map(_names_met(key).__getitem__, pieces))
+
+
+@lru_cache(maxsize=4)
+def _names_met(key: bytes) -> Memo[list[int]]:
+    return Memo(partial(_names_of, key=key))
+
+
+def _names_of(text: str, key: bytes) -> list[int]:
+    named = (
+        each.text
+        for each in tokens(text)
+        if len(each.text) >= 3 and (each.entity or stem(each.text) not in STOP)
+    )
+    return [fingerprint(name, key) for name in named]
 
 
 def _take_budget(session: Session, budget: Budget) -> None:

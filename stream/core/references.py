@@ -53,7 +53,10 @@ def secrets_in(event: SessionEvent, tenant: str) -> Iterator[SecretReference]:
 
 def is_secret(reference: Credential | CredentialRow) -> bool:
     """Whether a reference holds the digest of a secret."""
-    return any(DIGEST in (getattr(reference, field) or "") for field in _FIELDS)
+    told = (
+        f"{reference.broker}\n{reference.kind}\n{reference.value}\n{reference.scope}\n{reference.issued_to}"
+    )
+    return DIGEST in told
 
 
 def _hidden(reference: Credential) -> Credential:

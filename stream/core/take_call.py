@@ -26,7 +26,6 @@ from stream.core.references import is_secret
 from stream.core.releases import Release
 from stream.core.trees import Trees
 from stream.events import dumps
-from stream.policy import Amounts
 from stream.signals import registry
 from stream.signals.call import circumstances, circumstances_after_end, observe
 
@@ -228,7 +227,7 @@ def _of_references(session: Session, event: ToolCalled) -> list[Mark]:
 
 
 def _amount(context: CallContext, event: ToolCalled, release: Release) -> float | None:
-    if release.policy.amounts == Amounts() or context.catalogue is None:
+    if not release.policy.amounts.are_weighed or context.catalogue is None:
         return None
     tool = context.catalogue.tools.get(event.tool)
     return amounts.largest(event.arguments, tool.parameters) if tool is not None else None

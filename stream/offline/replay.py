@@ -109,6 +109,7 @@ def run_replay(
     """
     judge = bootstrap.judge(settings, mode=mode)
     actor = bootstrap.actor(settings) if all_outputs else None
+    bootstrap.spare_the_collector()
     written, judged = 0, False
     refusals = _Refusals()
     warned: dict[tuple[str, str, str], SecretReference] = {}

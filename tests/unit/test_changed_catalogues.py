@@ -12,6 +12,7 @@ from models.session import MAX_CHANGED, MAX_DISCOVERED, MAX_GONE
 from models.text.fingerprints import fingerprint
 from models.tools.discovery import MAX_LISTED, discovers, tools_listed
 from stream.core.catalogues import MAX_TOOLS
+from stream.events import Record
 from tests import builders as b
 
 PAY = {"name": "pay_bill", "description": "Pay a bill to an account.", "annotations": {"readOnlyHint": False}}
@@ -311,3 +312,21 @@ def test_a_tool_that_stays_while_others_change_did_not_leave() -> None:
     events = [b.declared(tools=[described]), changed(1, SEARCH), changed(2, filled), pays(3)]
     assert "tool_changed" not in scope(b.play(events))
     assert b.play(events).session.gone == b""
+
+
+# ------------------------------------------------------------------ what is kept
+
+
+def test_a_catalogue_is_kept_as_it_was_offered_whatever_the_process_read_before() -> None:
+    """What is remembered of catalogues is of that very order of names: a worker that starts anew keeps the same bytes."""
+
+    def offered(session: str, offset: int, *names: str) -> Record:
+        properties = {name: {"type": "string"} for name in names}
+        tools = [{**PAY, "parameters": {"type": "object", "properties": properties}}]
+        return b.record(json.dumps(b.declared(session, tools=tools)).encode(), offset, key=session)
+
+    alone = b.play([])
+    alone.feed([offered("t", 0, "amount", "account")])
+    behind = b.play([])
+    behind.feed([offered("s", 0, "account", "amount"), offered("t", 1, "amount", "account")])
+    assert places(alone) < places(behind)

@@ -19,9 +19,10 @@ from models.text.documents import MAX_CHARS, MAX_DEPTH, MAX_LEAVES, leaves
 from models.text.fingerprints import GRAM, WINNOW, apart, fingerprint, prints_of, prints_of_pieces, winnowed
 from models.text.index import ANCHORED, DESCRIBED, INTENT, MAX_SOURCE, PROSE, SEVERAL, Index
 from models.text.memo import MAX_MEMO, Memo
-from models.text.stems import stem_prints, stems_of_pieces
+from models.text.stems import STOP, stem, stem_prints, stems_of_pieces
 from models.text.tokens import compounds_in, number, tokens
 from models.tools.catalogue import NO_OWN_WORDS, Catalogue
+from stream.core.intents import names_in
 
 KEY = b"test-key"
 READERS = load()
@@ -474,6 +475,13 @@ def test_a_text_taken_piece_by_piece_has_the_prints_of_the_whole(text: str) -> N
 def test_a_text_taken_piece_by_piece_has_the_stems_of_the_whole(text: str) -> None:
     if apart(text):
         assert stems_of_pieces(text.split(), KEY) == stem_prints(text, KEY)
+
+
+@FIXED
+@given(MIXED)
+def test_an_intent_taken_piece_by_piece_names_what_the_whole_does(text: str) -> None:
+    named = (t.text for t in tokens(text) if len(t.text) >= 3 and (t.entity or stem(t.text) not in STOP))
+    assert set(names_in(text, KEY)) == {fingerprint(name, KEY) for name in named}
 
 
 @FIXED

@@ -1,0 +1,105 @@
+"""What an event costs: held against what is on record, and written by one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cost, results
+from benchmarks.cost import Cost
+from stream.events import CORE
+
+PAGE = "# Page\n\n<!-- cost -->\n<!-- /cost -->\n"
+USUAL = Cost(judged=300.0, decoded=2.0, calls=700.0)
+DEAR = USUAL._replace(judged=336.0)
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page without a line, and a decision 0007."""
+    path = tmp_path / "performance.md"
+    path.write_text(PAGE)
+    (tmp_path / "0007-more-is-seen.md").write_text("# 7. More is seen\n")
+    monkeypatch.setattr(cost, "PAGE", path)
+    monkeypatch.setattr(cost, "ADRS", tmp_path)
+    monkeypatch.setenv("DRIFTLINE_DATA", str(tmp_path))
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, found: list[Cost], *words: str) -> int:
+    """The command, where measurements find these costs in turn, the last one from then on."""
+    turn = iter(found)
+    monkeypatch.setattr(cost, "measured", lambda load: next(turn, found[-1]))
+    monkeypatch.setattr(sys, "argv", ["cost", *words])
+    return cost.main()
+
+
+def test_without_a_line_the_check_fails_and_names_the_command(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, [USUAL]) == 1
+    assert "make cost WRITE=1" in capsys.readouterr().err
+
+
+def test_a_line_is_written_and_an_event_that_costs_as_much_passes(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, [USUAL], "--write") == 0
+    (row,) = results.rows_between(page, "cost")
+    assert row == [CORE, "150.0", "700.0", "150.0", "700.0", results.today(), ""]
+    assert run(monkeypatch, [USUAL._replace(judged=329.0)]) == 0
+
+
+def test_a_dearer_event_fails_with_the_mend_and_is_recorded_only_with_a_decision(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, [USUAL], "--write")
+    for words in ((), ("--write",)):
+        assert run(monkeypatch, [DEAR], *words) == 1
+        told = capsys.readouterr().err
+        assert "generated: an event costs 168.0 decodings, 12 % more than the 150.0 on record" in told
+        assert "make cost WRITE=1 ADR=number" in told
+    with pytest.raises(SystemExit, match="no decision 0008"):
+        run(monkeypatch, [DEAR], "--write", "--adr", "0008")
+    assert run(monkeypatch, [DEAR], "--write", "--adr", "0007") == 0
+    (row,) = results.rows_between(page, "cost")
+    assert row[1] == "168.0"
+    assert row[-1] == "[ADR 0007](adr/0007-more-is-seen.md)"
+
+
+def test_a_machine_that_was_disturbed_is_measured_again(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, [USUAL], "--write")
+    assert run(monkeypatch, [DEAR, DEAR, USUAL]) == 0
+
+
+def test_on_a_busy_machine_calls_alone_are_held(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, [USUAL], "--write")
+    busy = DEAR._replace(by_clock=2.0)
+    assert run(monkeypatch, [busy]) == 0
+    assert "NOT HELD" in capsys.readouterr().out
+    assert run(monkeypatch, [busy._replace(calls=780.0)]) == 1
+    assert "780.0 calls, 11 % more than the 700.0" in capsys.readouterr().err
+
+
+def test_a_new_core_is_held_against_the_last_one_that_has_a_line(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, [USUAL], "--write")
+    monkeypatch.setattr(cost, "reference", lambda rows: _reference(rows, "9999"))
+    assert run(monkeypatch, [DEAR]) == 1
+
+
+_reference = cost.reference
+
+
+@pytest.mark.slow
+def test_an_event_takes_the_same_calls_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "PROCESSES", 1)
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    first, second = cost.measured("generated"), cost.measured("generated")
+    assert first.calls == second.calls
+    assert first.judged > first.decoded > 0
