@@ -185,9 +185,9 @@ class Pieces:
         return 0.25 if rank < 2000 else 0.5 if rank < 4500 else 1.0
 
 
-def packed(pieces: Iterable[int]) -> bytes:
+def packed(pieces: Sequence[int]) -> bytes:
     """Pieces as 16 bits each, the lower byte first."""
-    return struct.pack(f"<{len(listed)}H", *listed) if (listed := list(pieces)) else b""
+    return struct.pack(f"<{len(pieces)}H", *pieces)
 
 
 def unpacked(raw: bytes) -> tuple[int, ...]:
