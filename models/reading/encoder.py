@@ -1,4 +1,4 @@
-"""The encoder in whole numbers: the same bytes on every machine, in every batch, with any padding.
+"""The encoder in whole numbers: the same bytes on every machine, in every batch.
 
 Products are of whole numbers whose sums stay below 2**24, which float32 holds exactly in any order, so BLAS may take them. What
 remains is elementwise and rounds alike everywhere (IEEE 754: sums, products, quotients, square roots), is a look-up in a table
@@ -83,7 +83,7 @@ def normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
 
 
 def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Which part of the page each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
+    """Which part of the page each piece stands in: 0 intent, 1 call, 2 snippets; the weights know 3 too, of padding while they were fitted."""
     ends = pieces == Mark.END
     found: npt.NDArray[np.int32] = np.minimum(np.cumsum(ends, axis=-1) - ends, PARTS - 1).astype(np.int32)
     return found

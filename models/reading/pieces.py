@@ -68,7 +68,9 @@ def folded(text: str) -> str:
     >>> folded("Søren's CAFÉ: https://www.soeren.dk/menu")
     "søren's cafe: soeren.dk/menu"
     """
-    low = _ADDRESSED.sub("", text.lower())
+    low = text.lower()
+    if "www." in low or "://" in low:
+        low = _ADDRESSED.sub("", low)
     return low if low.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", low))
 
 
@@ -98,12 +100,8 @@ class Pieces:
 
     def of(self, text: str, most: int) -> list[int]:
         """The first `most` pieces of `text`."""
-        found: list[int] = []
-        for run in folded(text[: most * 12]).split():
-            found += self._of_run[run]
-            if len(found) >= most:
-                break
-        return found[:most]
+        runs = folded(text[: most * 12]).split()
+        return list(chain.from_iterable(map(self._of_run.__getitem__, runs)))[:most]
 
     def _spelled_run(self, run: str) -> Thing:
         first, *others = map(self._of_word.__getitem__, _WORDS.findall(run))

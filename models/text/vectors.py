@@ -75,7 +75,7 @@ class Vectoriser:
         for row, text in zip(totals, texts, strict=True):
             row[:] = self.table.total(text)
         # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
-        lengths = np.floor(np.sqrt(np.einsum("ij,ij->i", totals, totals)))
+        lengths = np.floor(np.sqrt(np.add.reduce(totals * totals, axis=1)))
         vectors: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
         return vectors
 
