@@ -40,8 +40,9 @@ def words_of(text: str) -> set[str]:
     >>> sorted(words_of("Handle the requests of 'Ops', ticket 17."))
     ['<quote>', '<thing>', 'handl', 'of', 'request', 'the', 'ticket']
     """
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return {stem(mark) for mark in handover.marks(plain) if mark not in _ENDS}
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return {stem(mark) for mark in handover.marks(text) if mark not in _ENDS}
 
 
 class VaguenessFile(WeightsFile):

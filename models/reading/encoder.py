@@ -1,4 +1,4 @@
-"""The encoder in whole numbers: the same bytes on every machine, in every batch, with any padding.
+"""The encoder in whole numbers: the same bytes on every machine, in every batch.
 
 Products are of whole numbers whose sums stay below 2**24, which float32 holds exactly in any order, so BLAS may take them. What
 remains is elementwise and rounds alike everywhere (IEEE 754: sums, products, quotients, square roots), is a look-up in a table
@@ -31,8 +31,6 @@ CURVE_STEPS, CURVE_END = 128, 8
 """The curve of an inner value: steps of one that it stands in, and from where on it is the value itself."""
 HEED_STEPS, HEED_END = 64, 16
 """... and that of how much a piece heeds another, by its distance below the greatest, from where on it is nothing."""
-TOGETHER = 2048
-"""Pieces that are read at once, padding included: bounds the memory of a batch."""
 PARTS = 4
 MATRICES = ("ask", "seen", "up", "down")
 NORMS = ("norm1", "norm2")
@@ -85,7 +83,7 @@ def normed(x: Floats, weight: Floats, bias: Floats) -> Floats:
 
 
 def parts_of(pieces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Which part of the page each piece stands in: 0 intent, 1 call, 2 snippets, 3 padding."""
+    """Which part of the page each piece stands in: 0 intent, 1 call, 2 snippets; the weights know 3 too, of padding while they were fitted."""
     ends = pieces == Mark.END
     found: npt.NDArray[np.int32] = np.minimum(np.cumsum(ends, axis=-1) - ends, PARTS - 1).astype(np.int32)
     return found
@@ -124,77 +122,53 @@ class Encoder:
 
     def read(self, pages: Sequence[Sequence[int]]) -> Floats:
         """Log odds that the call of each page serves something else than what is asked."""
-        found = np.zeros(len(pages), np.float32)
-        order = sorted(range(len(pages)), key=lambda n: len(pages[n]))
-        while order:
-            longest = len(pages[order[-1]])
-            chosen = order[-max(1, TOGETHER // longest) :]
-            del order[-len(chosen) :]
-            rows = np.zeros((len(chosen), longest), np.int32)
-            for row, n in zip(rows, chosen, strict=True):
-                row[: len(pages[n])] = pages[n]
-            # Pages are small: more threads would wait for each other, and other judges for them.
-            with _blas().limit(limits=1):
-                found[chosen] = self._read(rows)
-        return found
+        # One page at a time stays in the processor's cache; more threads than one would wait for each other, and other judges for them.
+        with _blas().limit(limits=1):
+            return np.array([self._read(np.array(page, np.int32)) for page in pages], np.float32)
 
-    def _read(self, pieces: npt.NDArray[np.int32]) -> Floats:
-        n, length = pieces.shape
-        there = pieces != Mark.PADDING
-        marked = there & (pieces < FIRST_HASH)
-        x = self._words[pieces] + self._places[:length] + self._parts[parts_of(pieces)]
-        x = x + self._marks[np.where(marked, pieces, 0)] * marked[..., None]
-        x = normed(x.astype(np.float32), *self._norm).reshape(n * length, -1)
+    def _read(self, pieces: npt.NDArray[np.int32]) -> np.float32:
+        x = self._words[pieces] + self._places[: len(pieces)] + self._parts[parts_of(pieces)]
+        marked = pieces < FIRST_HASH
+        x = x + self._marks[np.where(marked, pieces, 0)] * marked[:, None]
+        x = normed(x.astype(np.float32), *self._norm)
         for matrices, norms in self._layers:
-            x = self._through(matrices, norms, x, there)
-        fine = np.rint(x.reshape(n, length, -1) * np.float32(FINE)).astype(np.float64) * there[..., None]
-        mean = np.add.reduce(fine, 1) / there.sum(1, keepdims=True) / FINE
-        first = x.reshape(n, length, -1)[:, 0]
-        return self._answer.of(np.concatenate([first, mean.astype(np.float32)], -1))[:, 0]
+            x = self._through(matrices, norms, x)
+        fine = np.rint(x * np.float32(FINE)).astype(np.float64)
+        mean = np.add.reduce(fine, 0) / len(pieces) / FINE
+        answer: np.float32 = self._answer.of(np.concatenate([x[0], mean.astype(np.float32)])[None])[0, 0]
+        return answer
 
     def _through(
-        self,
-        matrices: Mapping[str, Matrix],
-        norms: Mapping[str, tuple[Floats, Floats]],
-        x: Floats,
-        there: npt.NDArray[np.bool_],
+        self, matrices: Mapping[str, Matrix], norms: Mapping[str, tuple[Floats, Floats]], x: Floats
     ) -> Floats:
-        x = normed(x + matrices["seen"].of(self._heeded(matrices["ask"].of(x), there)), *norms["norm1"])
+        x = normed(x + matrices["seen"].of(self._heeded(matrices["ask"].of(x))), *norms["norm1"])
         inner = matrices["up"].of(x)
         steps = inner * np.float32(CURVE_STEPS)
         np.rint(steps, out=steps)
-        np.clip(steps, -CURVE_END * CURVE_STEPS, CURVE_END * CURVE_STEPS, out=steps)
         steps += CURVE_END * CURVE_STEPS
-        curved = self._curve.take(steps.astype(np.intp))
+        curved = self._curve.take(steps.astype(np.intp), mode="clip")
         np.copyto(curved, inner, where=inner > CURVE_END)
         return normed(x + matrices["down"].of(curved), *norms["norm2"])
 
-    def _heeded(self, asked: Floats, there: npt.NDArray[np.bool_]) -> Floats:
+    def _heeded(self, asked: Floats) -> Floats:
         """What each piece takes from those that it heeds, of queries, keys and values side by side."""
-        n, length = there.shape
-        parted = asked.reshape(n, length, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)
-        query, of_query = rows_of(parted[0])
-        about, of_about = rows_of(parted[1])
-        # Of padding nothing is read, so what one is worth must not depend on it.
-        full = bool(there.all())
-        value = parted[2] if full else parted[2] * there[:, None, :, None]
-        of_value = np.maximum(np.abs(value).max((2, 3), keepdims=True), LEAST_UNIT) / MOST
-        heed = query @ about.transpose(0, 1, 3, 2)
+        query, about, value = asked.reshape(len(asked), 3, self._heads, -1).transpose(1, 2, 0, 3)
+        query, of_query = rows_of(query)
+        about, of_about = rows_of(about)
+        of_value = np.maximum(np.abs(value).max((1, 2), keepdims=True), LEAST_UNIT) / MOST
+        heed = query @ about.transpose(0, 2, 1)
         heed *= of_query
-        heed *= of_about.transpose(0, 1, 3, 2)
-        heed *= 1 / np.sqrt(np.float32(parted.shape[-1]))
-        if not full:
-            heed += np.where(there, np.float32(0), np.float32(-1e9))[:, None, None, :]
-        heed -= heed.max(-1, keepdims=True)
-        heed *= np.float32(-HEED_STEPS)
+        heed *= of_about.transpose(0, 2, 1)
+        heed *= 1 / np.sqrt(np.float32(query.shape[-1]))
+        np.subtract(heed.max(-1, keepdims=True), heed, out=heed)
+        heed *= np.float32(HEED_STEPS)
         np.rint(heed, out=heed)
-        np.minimum(heed, np.float32(HEED_STEPS * HEED_END), out=heed)
-        weights = self._heed.take(heed.astype(np.intp))
+        weights = self._heed.take(heed.astype(np.intp), mode="clip")
         whole = value / of_value
         seen: Floats = weights @ np.rint(whole, out=whole)
         seen *= of_value
         seen /= np.add.reduce(weights, -1, keepdims=True)
-        return seen.transpose(0, 2, 1, 3).reshape(n * length, -1)
+        return seen.transpose(1, 0, 2).reshape(len(asked), -1)
 
 
 def _matrix(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Matrix:

@@ -29,8 +29,12 @@ MAX_CALLED, MAX_GIVEN = 5, 9
 MAX_FETCHER = 1 + MAX_CALLED + MAX_GIVEN
 """... of both, and how many of them are the name's."""
 
+HEAD = 2
+"""Bytes before an entry's pieces: how many these are, and of which kind it is."""
 _TEXT, _CALL, _ROW, _OF_ROW = range(4)
 """Kinds of entries: prose by itself, a call, fields of a record in a row, and what else stands in that record."""
+Entry = tuple[int, bytes]
+"""Its kind, and its pieces, packed."""
 _DASH = re.compile(r"^\s*-\s+")
 _QUOTED = re.compile(r"(?<!\w)['\"]|['\"](?!\w)")
 _SEGMENT = re.compile(r"(?<=[.!?;])\s+|\n+|<br ?/?>|\s\|\s")
@@ -57,24 +61,27 @@ def with_sentences(
     kept: bytes, sentences: Iterable[str], pieces: Pieces, room: int = 2 * MAX_INTENT
 ) -> bytes:
     """A kept intent with more sentences, in `room` bytes."""
-    entries = [*_entries(kept), *((_TEXT, pieces.of(sentence, MAX_SEGMENT)) for sentence in sentences)]
-    first: list[tuple[int, Sequence[int]]] = []
-    last: list[tuple[int, Sequence[int]]] = []
-    half = room // 4
+    entries = [
+        *_entries(kept),
+        *((_TEXT, packed(pieces.of(sentence, MAX_SEGMENT))) for sentence in sentences),
+    ]
+    first: list[Entry] = []
+    last: list[Entry] = []
+    half = 2 * (room // 4)
     room = half
     while entries and room > len(entries[0][1]):
-        room -= 1 + len(entries[0][1])
+        room -= HEAD + len(entries[0][1])
         first.append(entries.pop(0))
     room += half
     while entries and room > len(entries[-1][1]):
-        room -= 1 + len(entries[-1][1])
+        room -= HEAD + len(entries[-1][1])
         last.append(entries.pop())
     return _chained([*first, *reversed(last)])
 
 
 def sentences_in(kept: bytes) -> list[bytes]:
     """The sentences of a kept intent, packed."""
-    return [packed(entry) for _, entry in _entries(kept)]
+    return [entry for _, entry in _entries(kept)]
 
 
 def fetcher_of(tool: str, values: Iterable[str], pieces: Pieces) -> bytes:
@@ -90,14 +97,27 @@ def with_answer(
     segments = _telling(_segments_of(records, pieces), pieces)
     if not segments:
         return kept
-    return _chained(
-        _shortened([*_entries(kept), (_CALL, (seq & 0xFFFF, *(unpacked(fetcher) or (0,)))), *segments], room)
-    )
+    call = _CALL, packed([seq & 0xFFFF]) + (fetcher or packed([0]))
+    return shortened(kept + _chained([call, *segments]), room)
 
 
 def shortened(kept: bytes, room: int) -> bytes:
-    """The latest of kept answers, in `room` bytes."""
-    return kept if len(kept) <= room else _chained(_shortened(list(_entries(kept)), room))
+    """The latest of kept answers, in `room` bytes: the oldest segments go first, and calls of which none is left."""
+    over = len(kept) - room
+    if over <= 0:
+        return kept
+    at, called = 0, slice(0, 0)  # where the latest call stands
+    while at < len(kept):
+        end = at + HEAD + 2 * kept[at]
+        if kept[at + 1] == _CALL:
+            over -= called.stop - called.start
+            called = slice(at, end)
+        elif over > 0:
+            over -= end - at
+        else:
+            return kept[called] + kept[at:]
+        at = end
+    return b""
 
 
 def segments_in(kept: bytes) -> Iterator[Segment]:
@@ -105,58 +125,37 @@ def segments_in(kept: bytes) -> Iterator[Segment]:
     seq, called, given, row = -1, b"", b"", b""
     for kind, entry in _entries(kept):
         if kind == _CALL:
-            at = 2 + entry[1]
-            seq, called, given, row = entry[0], packed(entry[2:at]), packed(entry[at:]), b""
+            seq, n_called = unpacked(entry[:4])
+            at = 4 + 2 * n_called
+            called, given, row = entry[4:at], entry[at:], b""
             continue
-        segment = packed(entry)
-        yield Segment(seq, called, given, row if kind == _OF_ROW else b"", segment)
+        yield Segment(seq, called, given, row if kind == _OF_ROW else b"", entry)
         if kind == _ROW:
-            row = segment
+            row = entry
 
 
-def _entries(kept: bytes) -> Iterator[tuple[int, Sequence[int]]]:
-    numbers = unpacked(kept)
+def _entries(kept: bytes) -> Iterator[Entry]:
     at = 0
-    while at < len(numbers):
-        kind, length = divmod(numbers[at], 1 << 8)
-        yield kind, numbers[at + 1 : at + 1 + length]
-        at += 1 + length
+    while at < len(kept):
+        end = at + HEAD + 2 * kept[at]
+        yield kept[at + 1], kept[at + HEAD : end]
+        at = end
 
 
-def _chained(entries: Iterable[tuple[int, Sequence[int]]]) -> bytes:
-    return packed(number for kind, entry in entries for number in (kind << 8 | len(entry), *entry))
+def _chained(entries: Iterable[Entry]) -> bytes:
+    return b"".join(bytes((len(entry) // 2, kind)) + entry for kind, entry in entries)
 
 
-def _shortened(entries: Sequence[tuple[int, Sequence[int]]], room: int) -> list[tuple[int, Sequence[int]]]:
-    """Without the oldest segments, and calls of which none is left, where there is no room for all."""
-    over = sum(1 + len(entry) for _, entry in entries) - room // 2
-    kept: list[tuple[int, Sequence[int]]] = []
-    held: tuple[int, Sequence[int]] | None = None
-    for kind, entry in entries:
-        if kind == _CALL:
-            if held is not None:
-                over -= 1 + len(held[1])
-            held = kind, entry
-        elif over > 0:
-            over -= 1 + len(entry)
-        else:
-            if held is not None:
-                kept.append(held)
-                held = None
-            kept.append((kind, entry))
-    return kept
-
-
-def _segments_of(records: Iterable[Told], pieces: Pieces) -> list[tuple[int, int, Sequence[int]]]:
+def _segments_of(records: Iterable[Told], pieces: Pieces) -> list[tuple[int, int, bytes]]:
     """What records say: the kind of each segment, the place of the row that it stands beside, and its pieces."""
-    found: list[tuple[int, int, Sequence[int]]] = []
+    found: list[tuple[int, int, bytes]] = []
 
     def add(text: str, kind: int, row: int) -> None:
         spelled = pieces.of(text, 8 * MAX_SEGMENT)
         for at in range(0, len(spelled), MAX_SEGMENT):
             # What a long row goes on with stands beside its beginning.
             beside = (_OF_ROW, max(row, len(found) - 1)) if kind == _ROW and at else (kind, row)
-            found.append((*beside, spelled[at : at + MAX_SEGMENT]))
+            found.append((*beside, packed(spelled[at : at + MAX_SEGMENT])))
 
     for record in records:
         row = len(found)
@@ -170,21 +169,19 @@ def _segments_of(records: Iterable[Told], pieces: Pieces) -> list[tuple[int, int
     return found[:MAX_SEGMENTS]
 
 
-def _telling(
-    found: Sequence[tuple[int, int, Sequence[int]]], pieces: Pieces
-) -> list[tuple[int, Sequence[int]]]:
+def _telling(found: Sequence[tuple[int, int, bytes]], pieces: Pieces) -> list[Entry]:
     """The segments, in order; of more than there is room for, those whose things tell most."""
     chosen = set(range(len(found)))
-    if sum(1 + len(segment) for _, _, segment in found) > MAX_ANSWER:
+    if sum(HEAD + len(segment) for _, _, segment in found) > 2 * MAX_ANSWER:
 
         def worth(place: int) -> float:
             segment = found[place][2]
-            things: tuple[Thing, ...] = pieces.things(packed(segment))
-            return sum(pieces.weight(thing) for thing in dict.fromkeys(things)) / (4 + len(segment))
+            things: tuple[Thing, ...] = pieces.things(segment)
+            return sum(pieces.weight(thing) for thing in dict.fromkeys(things)) / (4 + len(segment) // 2)
 
-        room, chosen = MAX_ANSWER, set()
+        room, chosen = 2 * MAX_ANSWER, set()
         for place in sorted(range(len(found)), key=worth, reverse=True):
-            room -= 1 + len(found[place][2])
+            room -= HEAD + len(found[place][2])
             if room < 0:
                 break
             chosen.add(place)

@@ -56,7 +56,7 @@ FIRST_HASH = len(Mark)
 LAST_HASH = FIRST_HASH + HASHES  # the first of those that end a word
 FIRST_WORD = LAST_HASH + HASHES
 
-_WORDS = re.compile(r"(\s*)([^\W_]+|[^\w\s]|_)")
+_WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
 _ADDRESSED = re.compile(r"\b(?:https?://(?:www\.)?|www\.)(?=\w)")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _JOINTS = frozenset("@.-_/:+")
@@ -68,7 +68,9 @@ def folded(text: str) -> str:
     >>> folded("Søren's CAFÉ: https://www.soeren.dk/menu")
     "søren's cafe: soeren.dk/menu"
     """
-    low = _ADDRESSED.sub("", text.lower())
+    low = text.lower()
+    if "www." in low or "://" in low:
+        low = _ADDRESSED.sub("", low)
     return low if low.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", low))
 
 
@@ -83,7 +85,11 @@ class Pieces:
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         self._place = {word: FIRST_WORD + n for n, word in enumerate(words)}
-        self._of_word: Memo[tuple[int, ...]] = Memo(self._spelled)
+        self._texts = [*map(_of_no_word, range(FIRST_WORD)), *self.words]
+        self._continuing = [text.startswith("##") for text in self._texts]
+        self._joining = [text in _JOINTS for text in self._texts]
+        self._of_word: Memo[Thing] = Memo(self._spelled)
+        self._of_run: Memo[Thing] = Memo(self._spelled_run)
         self.things = lru_cache(maxsize=MAX_THINGS)(self._things)
         """Words of packed pieces, and what signs join (addresses, numbers, paths), whole and in parts."""
         self.weight = lru_cache(maxsize=MAX_WEIGHTS)(self._weight)
@@ -94,17 +100,12 @@ class Pieces:
 
     def of(self, text: str, most: int) -> list[int]:
         """The first `most` pieces of `text`."""
-        found: list[int] = []
-        for space, word in _WORDS.findall(folded(text[: most * 12])):
-            spelled = self._of_word[word]
-            if space or not found:
-                found += spelled
-            else:
-                found.append(spelled[0] | GLUED)
-                found += spelled[1:]
-            if len(found) >= most:
-                break
-        return found[:most]
+        runs = folded(text[: most * 12]).split()
+        return list(chain.from_iterable(map(self._of_run.__getitem__, runs)))[:most]
+
+    def _spelled_run(self, run: str) -> Thing:
+        first, *others = map(self._of_word.__getitem__, _WORDS.findall(run))
+        return (*first, *(piece for word in others for piece in (word[0] | GLUED, *word[1:])))
 
     def _spelled(self, word: str) -> Thing:
         found = pieces_of(word, self._place) if len(word) <= MAX_WORD else []
@@ -118,30 +119,21 @@ class Pieces:
         """What these pieces spell, for people; marks and hashes show as ``[said]`` and ``[7]``."""
         shown: list[str] = []
         for piece in pieces:
-            word = self._word(piece & PLACE)
+            word = self._texts[piece & PLACE]
             if shown and not (piece & GLUED or word.startswith("##")):
                 shown.append(" ")
             shown.append(word.removeprefix("##"))
         return "".join(shown)
 
-    def _word(self, place: int) -> str:
-        if place >= FIRST_WORD:
-            return self.words[place - FIRST_WORD]
-        if place >= LAST_HASH:
-            return f"##[{place - LAST_HASH}]"
-        return f"[{place - FIRST_HASH}]" if place >= FIRST_HASH else f"[{Mark(place).name.lower()}]"
-
     def _things(self, raw: bytes) -> tuple[Thing, ...]:
         found: list[Thing] = []
         run: list[Thing] = []  # words, and the signs between them
         for spelled, glued in self._spellings(unpacked(raw)):
-            word = self._word(spelled[0])
-            joins = word in _JOINTS
-            if glued and len(run) % 2 == joins and run:
+            if glued and run and len(run) % 2 == self._joining[spelled[0]]:
                 run.append(spelled)
                 continue
             self._end(run, found)
-            run = [spelled] if word[0].isalnum() or spelled[0] < FIRST_WORD else []
+            run = [spelled] if spelled[0] < FIRST_WORD or self._texts[spelled[0]][0].isalnum() else []
         self._end(run, found)
         return tuple(found)
 
@@ -151,7 +143,7 @@ class Pieces:
         glued = False
         for piece in pieces:
             place = piece & PLACE
-            if word and self._word(place).startswith("##"):
+            if word and self._continuing[place]:
                 word.append(place)
                 continue
             if word:
@@ -162,14 +154,15 @@ class Pieces:
 
     def _end(self, run: list[Thing], found: list[Thing]) -> None:
         """Add what a run of words and signs spells, whole and in parts."""
+        if len(run) < 3:
+            found += run[:1]
+            return
         words = run[::2]
-        if len(words) > 1:
-            found.append(tuple(chain.from_iterable(run[: 2 * len(words) - 1])))
-            words = [word for word in words if len(word) > 1 or len(self._word(word[0])) > 1]
-        found += words
+        found.append(tuple(chain.from_iterable(run[: 2 * len(words) - 1])))
+        found += [word for word in words if len(word) > 1 or len(self._texts[word[0]]) > 1]
 
     def _weight(self, thing: Thing) -> float:
-        words = [self._word(place) for place in thing]
+        words = [self._texts[place] for place in thing]
         whole = "".join(word.removeprefix("##") for word in words)
         if stem(whole) in STOP:
             return 0.0
@@ -185,9 +178,16 @@ class Pieces:
         return 0.25 if rank < 2000 else 0.5 if rank < 4500 else 1.0
 
 
-def packed(pieces: Iterable[int]) -> bytes:
+def _of_no_word(place: int) -> str:
+    """What a piece shows as that comes before the vocabulary's words: a mark, or a hash that begins or ends a word."""
+    if place >= LAST_HASH:
+        return f"##[{place - LAST_HASH}]"
+    return f"[{place - FIRST_HASH}]" if place >= FIRST_HASH else f"[{Mark(place).name.lower()}]"
+
+
+def packed(pieces: Sequence[int]) -> bytes:
     """Pieces as 16 bits each, the lower byte first."""
-    return struct.pack(f"<{len(listed)}H", *listed) if (listed := list(pieces)) else b""
+    return struct.pack(f"<{len(pieces)}H", *pieces)
 
 
 def unpacked(raw: bytes) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ _NAMES = _LISTED.ordered("months")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _MONTHS |= {longer: _MONTHS[name] for longer, name in _LISTED.stands_for("longer_months").items()}
 _HALVES = {"am": 0, "a.m": 0, "pm": 12, "p.m": 12}
+_SPELLED = _MONTHS.keys() | _HALVES.keys()
 _AROUND = ".,;:!?()[]{}<>\"'*"
 
 _REACH = 7
@@ -63,8 +64,7 @@ def stamps_in(low: str) -> tuple[str, list[str]]:
 
 def spells(piece: str) -> bool:
     """Whether a piece of canonical text between white space may be part of a date or time over several: see `spelled_at`."""
-    bare = piece.strip(_AROUND)
-    return bare in _MONTHS or bare in _HALVES
+    return piece.strip(_AROUND) in _SPELLED
 
 
 def spelled_in(pieces: Sequence[str]) -> list[str]:
@@ -73,7 +73,8 @@ def spelled_in(pieces: Sequence[str]) -> list[str]:
     >>> spelled_in("on the 1st of may, or may 5 2024 at 2:15 p.m. sharp".split())
     ['may01', '20240505', 'may05', 't1415']
     """
-    return [token for at, piece in enumerate(pieces) if spells(piece) for token in spelled_at(pieces, at)]
+    spelling = [at for at, piece in enumerate(pieces) if piece.strip(_AROUND) in _SPELLED]
+    return [token for at in spelling for token in spelled_at(pieces, at)]
 
 
 def spelled_at(pieces: Sequence[str], at: int) -> list[str]:

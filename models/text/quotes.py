@@ -142,7 +142,9 @@ def named(text: str, most: int) -> str:
 
 def plain(text: str) -> str:
     """`text` as one line of what can be seen: composed, without marks of format, and with no quotation mark that ends a quote."""
-    seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    seen = text
+    if not text.isascii():
+        seen = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     shown = seen if seen.isprintable() else "".join(c if c.isprintable() else " " for c in seen)
     return " ".join(shown.split()).translate(_MARKS)
 

@@ -139,8 +139,9 @@ def tokens(text: str) -> list[Token]:
             pieces = rest.split()
             rest, times = stamps_in(rest)
             times += spelled_in(pieces)
-            numbers = [number(grouped) for grouped in _NUMBER.findall(rest)]
-            rest = _NUMBER.sub(" ", rest)
+            if grouped := _NUMBER.findall(rest):
+                numbers = [number(each) for each in grouped]
+                rest = _NUMBER.sub(" ", rest)
         _take_words(_WORD.findall(words_apart(rest)), kinds)
         for figure in chain(times, numbers):
             kinds[figure] = (True, False)

@@ -67,7 +67,11 @@ class Vectoriser:
         if known is not None:
             held: Vector = np.frombuffer(known, np.float32)
             return held
-        vector: Vector = self.vectors_of([text])[0]
+        vector: Vector = self._read([text])[0]
+        if len(text) <= MAX_MEMO_CHARS:
+            if len(self._memo) >= MAX_MEMO:
+                self._memo.clear()
+            self._memo[text] = vector.tobytes()
         return vector
 
     def _read(self, texts: Sequence[str]) -> Matrix:
@@ -75,7 +79,7 @@ class Vectoriser:
         for row, text in zip(totals, texts, strict=True):
             row[:] = self.table.total(text)
         # A root of a whole number below 2**53 is correctly rounded, the same everywhere.
-        lengths = np.floor(np.sqrt(np.einsum("ij,ij->i", totals, totals)))
+        lengths = np.floor(np.sqrt(np.add.reduce(totals * totals, axis=1)))
         vectors: Matrix = np.floor(totals * LENGTH / np.maximum(lengths, 1)[:, None]).astype(np.float32)
         return vectors
 
