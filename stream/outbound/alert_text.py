@@ -142,6 +142,16 @@ def cited(change: Change) -> list[tuple[int, str]]:
     return [(call, tools.get(call, "")[:MAX_TOOL]) for call in calls]
 
 
+def rests_on_declaration(change: Change) -> bool:
+    """Whether what speaks against the call came from what is declared of a tool: a source, and no answer that is cited for it."""
+    if change.deed is None:
+        return False
+    planted = {"provenance.foreign_destination", "sequence.lured"}
+    return any(
+        signal_of(each) in planted and set(each.calls) == {change.deed.seq} for each in leading(change)
+    )
+
+
 def _runbook(told: Sequence[Evidence]) -> Runbook | None:
     known = (BY_ID[name] for each in told if (name := signal_of(each)) in BY_ID)
     return next((signal.runbook for signal in known), None)

@@ -62,6 +62,7 @@ class _Shown(NamedTuple):
     families: list[Family]
     driver: str
     signals: list[str]
+    declaration: bool
     cited: list[tuple[int, str]]
     path: list[PathStep]
     evidence: list[Evidence]
@@ -81,6 +82,7 @@ def _shown(change: Change) -> _Shown:
         families,
         leading[0].family if leading else families[0] if families else "drift",
         [alert_text.signal_of(each) for each in leading],
+        alert_text.rests_on_declaration(change),
         cited,
         path,
         ranked[:MAX_EVIDENCE],
@@ -188,7 +190,7 @@ def _info(change: Change, shown: _Shown) -> dict[str, Any]:
             "type": "Behavioral",
             "version": case.release,
         },
-        "attacks": attacks(shown.signals),
+        "attacks": attacks(shown.signals, declaration=shown.declaration),
         "related_events": _related(case.case_id, shown),
         "related_events_count": len(
             {step.call_seq for step in case.path} | {call for call, _ in shown.cited}
@@ -220,7 +222,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         **({"target": target} if (target := alert_text.target(change)) is not None else {}),
         **({"amount": "large" if step > 0 else "trivial"} if (step := step_of_amount(change)) else {}),
         "would_pass": change.deed.would_pass if change.deed is not None else "",
-        "frameworks": frameworks(shown.signals),
+        "frameworks": frameworks(shown.signals, declaration=shown.declaration),
         "exposure": exposure(change),
         "credentials": [
             {"broker": ref.broker, "kind": ref.kind, "value": ref.value} for ref in shown.credentials

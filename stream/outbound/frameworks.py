@@ -1,7 +1,6 @@
 """Where the public frameworks put what a signal tells: only what its evidence supports is named.
 
-The mapping is a judgement, not a rule: OWASP's agentic (ASI, 2026) and non-human identity (NHI, 2025) risks, CSA MAESTRO
-layers, NIST AI RMF 1.0 functions and MITRE ATLAS techniques.
+The mapping is a judgement, not a rule; `VERSIONS` says of which edition each id is.
 """
 
 from __future__ import annotations
@@ -9,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-ATLAS_VERSION = "5.6.0"
+VERSIONS = {
+    "mitre_atlas": "2026.09",
+    "owasp_asi": "2026",
+    "owasp_nhi": "2025",
+    "csa_maestro": "1.0",
+    "nist_ai_rmf": "1.0",
+}
+"""The edition of each framework that the ids here are of. ATLAS numbers its content by year and month since 2026.05."""
 
 
 class Places(NamedTuple):
@@ -45,7 +51,7 @@ PLACES: dict[str, Places] = {
     "scope.tool_unknown": _UNKNOWN_TOOL,
     "scope.unknown_tool_reads": _UNKNOWN_TOOL,
     "scope.tool_changed": Places(
-        ("ASI04",), ("NHI3",), ("L7", "L3"), ("GOVERN 6.1", "MANAGE 3.1"), ("AML.T0110",)
+        ("ASI04",), ("NHI3",), ("L7", "L3"), ("GOVERN 6.1", "MANAGE 3.1"), ("AML.T0110.000",)
     ),
     "scope.arguments_unread": Places(("ASI02",), (), ("L3", "L5"), ("MEASURE 2.7", "MANAGE 2.4")),
     "scope.action_not_allowed": Places(("ASI02", "ASI03"), ("NHI5",), ("L6",), ("MEASURE 2.6", "MANAGE 2.4")),
@@ -74,7 +80,12 @@ PLACES: dict[str, Places] = {
 }
 """For each signal the published ids that it alone supports."""
 
-# MITRE ATLAS 5.6.0. A tactic is given only where the matrix names exactly one that fits.
+POISONED_DECLARATION = Places(
+    ("ASI01", "ASI04"), (), ("L3", "L7"), ("GOVERN 6.1", "MANAGE 3.1"), ("AML.T0110.000",)
+)
+"""What is added where a tool's declaration, rather than an answer, is what a call follows."""
+
+# A tactic is given only where the matrix names exactly one that fits.
 _TACTICS = {
     "AML.TA0005": "Execution",
     "AML.TA0006": "Persistence",
@@ -87,16 +98,25 @@ _TECHNIQUES: dict[str, tuple[str, str | None]] = {
     "AML.T0086": ("Exfiltration via AI Agent Tool Invocation", "AML.TA0010"),
     "AML.T0110": ("AI Agent Tool Poisoning", "AML.TA0006"),
 }
-_SUB_TECHNIQUES = {"AML.T0051.001": "Indirect"}
+_SUB_TECHNIQUES = {"AML.T0051.001": "Indirect", "AML.T0110.000": "Definition and Instructions"}
 
 
-def attacks(signals: Sequence[str]) -> list[dict[str, Any]]:
-    """OCSF's ``attacks`` of the signals that speak against a call."""
+def attacks(signals: Sequence[str], *, declaration: bool = False) -> list[dict[str, Any]]:
+    """OCSF's ``attacks`` of the signals that speak against a call.
+
+    Parameters
+    ----------
+    declaration : bool
+        Whether one of them rests on what is declared of a tool.
+    """
     attacked = []
-    for uid in _gathered(signals, lambda places: places.atlas):
+    for uid in _gathered(signals, declaration, lambda places: places.atlas):
         parent = uid if uid in _TECHNIQUES else uid.rsplit(".", 1)[0]
         name, tactic = _TECHNIQUES[parent]
-        attack: dict[str, Any] = {"version": ATLAS_VERSION, "technique": {"uid": parent, "name": name}}
+        attack: dict[str, Any] = {
+            "version": VERSIONS["mitre_atlas"],
+            "technique": {"uid": parent, "name": name},
+        }
         if tactic is not None:
             attack["tactic"] = {"uid": tactic, "name": _TACTICS[tactic]}
         if uid in _SUB_TECHNIQUES:
@@ -105,16 +125,19 @@ def attacks(signals: Sequence[str]) -> list[dict[str, Any]]:
     return attacked
 
 
-def frameworks(signals: Sequence[str]) -> dict[str, list[str]]:
-    """Ids of the other frameworks of the signals that speak against a call."""
+def frameworks(signals: Sequence[str], *, declaration: bool = False) -> dict[str, list[str]]:
+    """Ids of the other frameworks of the signals that speak against a call; ``declaration`` as in `attacks`."""
     return {
-        "owasp_asi": _gathered(signals, lambda places: places.asi),
-        "owasp_nhi": _gathered(signals, lambda places: places.nhi),
-        "csa_maestro": _gathered(signals, lambda places: places.maestro),
-        "nist_ai_rmf": _gathered(signals, lambda places: places.nist),
+        "owasp_asi": _gathered(signals, declaration, lambda places: places.asi),
+        "owasp_nhi": _gathered(signals, declaration, lambda places: places.nhi),
+        "csa_maestro": _gathered(signals, declaration, lambda places: places.maestro),
+        "nist_ai_rmf": _gathered(signals, declaration, lambda places: places.nist),
     }
 
 
-def _gathered(signals: Sequence[str], pick: Callable[[Places], tuple[str, ...]]) -> list[str]:
-    known = (PLACES[signal] for signal in signals if signal in PLACES)
-    return list(dict.fromkeys(uid for places in known for uid in pick(places)))
+def _gathered(
+    signals: Sequence[str], declaration: bool, pick: Callable[[Places], tuple[str, ...]]
+) -> list[str]:
+    known = [PLACES[signal] for signal in signals if signal in PLACES]
+    added = [POISONED_DECLARATION] if declaration else []
+    return list(dict.fromkeys(uid for places in (*added, *known) for uid in pick(places)))
