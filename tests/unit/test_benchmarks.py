@@ -89,6 +89,8 @@ def test_every_table_of_what_was_measured_names_its_core_and_day() -> None:
     tables = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.S))
     rows = [line.split("|") for line in tables.pop("targets").splitlines()[2:]]
     assert not [row[1] for row in rows if "orjson" not in row[1] and not row[-2].strip().isdigit()]
+    costs = [[cell.strip() for cell in line.split("|")] for line in tables.pop("cost").splitlines()[2:]]
+    assert not [row for row in costs if not row[1].isdigit() or not re.fullmatch(r"\d{4}-\d\d-\d\d", row[6])]
     said = re.compile(r"\n\n`.+`; core \d+, \d{4}-\d\d-\d\d; load of the machine before it: [\d.]+\n$")
     assert tables
     assert not [name for name, table in tables.items() if not said.search(table)]
