@@ -68,7 +68,7 @@ lint: setup
 	@$(BIN)/python -m models.evidence.features.page --check
 
 train: setup
-	@$(BIN)/driftline train
+	@$(BIN)/driftline train --replace
 
 evaluate places forms adversary compare promise poisoning shipped: export OMP_NUM_THREADS := 1
 evaluate places forms adversary compare promise poisoning shipped: export OMP_WAIT_POLICY := PASSIVE

@@ -175,3 +175,10 @@ def bring(directory: Path) -> None:
     """Put the readers that come with the package into a release's directory, as readers of its own."""
     for file in (*read_list(BUNDLED).files(), LIST_FILE):
         (directory / file).write_bytes((BUNDLED / file).read_bytes())
+
+
+def remove(directory: Path) -> None:
+    """Take the readers out of a release's directory, if it has any of its own."""
+    if has_readers(directory):
+        for file in (*read_list(directory).files(), LIST_FILE):
+            (directory / file).unlink(missing_ok=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ def save(directory: Path, pipeline: Any, manifest: Mapping[str, Any]) -> dict[st
     missing = {"features", "features_version", "thresholds"} - set(manifest)
     if missing:
         raise ArtefactError(f"the manifest lacks {', '.join(sorted(missing))}")
-    data = skops.io.dumps(pipeline, compression=8, compresslevel=9)  # 8: deflate
+    data = numbered(skops.io.dumps(pipeline))
     trees.from_sklearn(estimator.read(data))  # what cannot be scored is not written
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / MODEL_FILE
@@ -48,3 +51,30 @@ def save(directory: Path, pipeline: Any, manifest: Mapping[str, Any]) -> dict[st
     }
     write_manifest(directory, full)
     return full
+
+
+def numbered(data: bytes) -> bytes:
+    """The same skops file, deflated, such that what is equal has equal bytes.
+
+    skops calls objects and their arrays by their addresses in memory, and dates each entry. Here they are numbered in the order in
+    which the tree has them, and every entry bears the first date that a zip can.
+    """
+    archive = zipfile.ZipFile(BytesIO(data))
+    numbers: dict[int, int] = {}
+    files: dict[str, str] = {}
+
+    def renamed(node: dict[str, Any]) -> dict[str, Any]:
+        if "__id__" in node:
+            node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+        if isinstance(node.get("file"), str):
+            node["file"] = files.setdefault(node["file"], f"{len(files) + 1}.npy")
+        return node
+
+    # Objects come innermost first, each once: the order of the file, which is that of the estimator's own attributes.
+    schema = json.loads(archive.read("schema.json"), object_hook=renamed)
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for old, new in [*files.items(), ("schema.json", "schema.json")]:
+            raw = archive.read(old) if new != "schema.json" else json.dumps(schema, indent=2).encode()
+            packed.writestr(zipfile.ZipInfo(new), raw, zipfile.ZIP_DEFLATED, 9)
+    return out.getvalue()

@@ -159,7 +159,7 @@ def additive(fitted: Any, X: Floats, target: Ints, weight: Floats) -> Any:
         raise _no_sum(type(fitted).__name__)
     told = convert(fitted)
     slope, start = (1.0, 0.0) if told.log_odds else _line(told.own(X), target, weight)
-    shell = HistGradientBoostingClassifier(max_iter=1).fit(np.zeros((2, X.shape[1])), [0, 1])
+    shell = HistGradientBoostingClassifier(max_iter=1, random_state=0).fit(np.zeros((2, X.shape[1])), [0, 1])
     # Where boosting would begin: parts that are averaged begin at one place (`models.training.boosting`).
     share = float(np.average(target, weights=weight))
     shell._baseline_prediction = np.full((1, 1), np.log(share / (1 - share)))

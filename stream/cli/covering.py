@@ -95,7 +95,7 @@ def _show(made: Coverage, agents: list[Agent]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from stream.offline.coverage import MAX_TOOLS, MENDS
+    from stream.offline.coverage import MENDS
     from stream.shell.board import plain
     from stream.shell.screen import screen
 
@@ -108,7 +108,6 @@ def _show(made: Coverage, agents: list[Agent]) -> None:
     for name in ("sessions", "declared", "calls", "abstained", "results", "ended"):
         table.add_column(name, justify="right", min_width=len(name))
     for agent in agents:
-        over = {how: n for how, n in agent.ends.items() if how not in ("open", "unknown")}
         table.add_row(
             escape(plain(f"{agent.tenant}, {agent.name}")),
             str(agent.sessions),
@@ -116,14 +115,13 @@ def _show(made: Coverage, agents: list[Agent]) -> None:
             str(agent.calls),
             str(agent.abstained),
             "unread" if agent.results is None else _share(*agent.results),
-            _share(sum(over.get(how, 0) for how in ("ended", "parent_ended")), sum(over.values())),
+            _share(agent.ended, agent.over),
         )
     console.print(table)
     for agent in agents:
         for each in agent.findings:
             who = plain(f"{agent.tenant}, {agent.name}: {each.what.replace('_', ' ')}")
-            tools = ", ".join(sorted(agent.tools)[:MAX_TOOLS]) if each.what == "unknown_tools" else ""
-            example = plain(f"such as {tools or each.example}")
+            example = plain(f"such as {agent.such_as(each)}")
             console.print(
                 f"{who}, {each.count} of {each.of}, {example}", markup=False, highlight=False, soft_wrap=True
             )

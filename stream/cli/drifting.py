@@ -33,6 +33,12 @@ def drift_report(
         list[Path] | None,
         typer.Option(help="Labels, for how many alerts people confirmed (repeatable)."),
     ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write it as Prometheus metrics, for a node exporter's textfile collector (.prom)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What changed since another time, by tenant, feature and tool, and whether that calls for another calibration or training.
@@ -47,7 +53,7 @@ def drift_report(
         ) from error
     from models.release import registry
     from stream.events import dumps
-    from stream.offline import drift, promise
+    from stream.offline import drift, drift_metrics, promise
     from stream.offline.labels import merging, store
 
     def rows(paths: list[Path]) -> Iterator[Chunk]:
@@ -64,6 +70,8 @@ def drift_report(
     )
     if not report.tenants:
         raise InputError("there is no call in the rows of now: give those of a time with traffic")
+    if metrics is not None:
+        drift_metrics.write(report, metrics)
     if as_json:
         typer.echo(dumps(drift.document(report)).decode())
     else:

@@ -12,13 +12,15 @@ import typer
 from models.errors import ConfigError, InputError
 from stream.cli import tracking
 from stream.cli.exits import FINDINGS
-from stream.cli.options import AsJson, Bootstrap, Prefix, checked_name, settings, signing_key
-from stream.cli.terminal import say
+from stream.cli.learning import check_sessions, labelled_sessions
+from stream.cli.options import AsJson, Bootstrap, Prefix, Tools, checked_name, settings, signing_key
+from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stream.offline.gates import Candidate, Gate
+    from stream.offline.hold_out import HoldOut
     from stream.registrations import Alias
     from stream.settings import Settings
     from stream.shell.releases import Registry
@@ -131,6 +133,21 @@ def promote(
     force: Annotated[
         str | None, typer.Option(metavar="REASON", help="Promote it though a gate fails; the reason is kept.")
     ] = None,
+    hold_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Sessions that the challenger did not learn from, with --labels: both are measured on them, and they stand in for recorded "
+            "suites that it was not measured on (repeatable)."
+        ),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Labels of the sessions of --hold-out (repeatable).")
+    ] = None,
+    tools: Tools = None,
+    canaries: Annotated[
+        list[Path] | None,
+        typer.Option(help="Sessions that must stay caught as gravely as by the champion (repeatable)."),
+    ] = None,
     wait: Wait = 60,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
@@ -142,7 +159,8 @@ def promote(
     """Make a release @champion and activate it in every partition, one first; exit 1 when a gate refuses it.
 
     It is compared with the champion: samples that must stay caught or left alone, detection and calibration on suites that
-    both were measured on without having seen them, time and size.
+    both were measured on without having seen them, time and size; with --hold-out also on labelled sessions of your own, reader, signals and
+    policy included, and with --canaries on sessions that must stay caught.
     """
     from stream.registrations import CHAMPION
     from stream.shell import releases
@@ -153,11 +171,15 @@ def promote(
         raise ConfigError(f"--scope is {scope!r}; expected new or open")
     if force is not None and not force.strip():
         raise ConfigError("--force wants a reason, for the record")
+    if labels and not hold_out:
+        raise ConfigError("--labels are those of --hold-out; name its sessions, too")
+    check_sessions([*(hold_out or []), *(canaries or [])], tools, labels)
     configured = trusting(settings(bootstrap=bootstrap, prefix=prefix))
     known = releases.registry(configured)
     digest = digest_named(known, which)
     champion = known.aliases.get(CHAMPION)
-    found = _compared(configured, champion, digest)
+    own = _hold_out(hold_out, tools, labels) if hold_out else None
+    found = _compared(configured, champion, digest, own, canaries or ())
     show_gates(found)
     failed = [gate.name for gate in found if not gate.holds]
     if failed and force is None:
@@ -290,15 +312,28 @@ def digest_named(known: Registry, which: str) -> str:
     return found[0]
 
 
-def _compared(configured: Settings, champion: Alias | None, digest: str) -> list[Gate]:
-    from stream.offline.gates import candidate, gates
+def _hold_out(files: list[Path], tools: Path | None, labels: list[Path] | None) -> HoldOut:
+    from stream.offline import study
+    from stream.offline.hold_out import HoldOut
+
+    recorded, catalogues = labelled_sessions(files, tools, labels)
+    return HoldOut(list(study.recorded_sets(recorded, catalogues)), study.acted(files), progress)
+
+
+def _compared(
+    configured: Settings, champion: Alias | None, digest: str, own: HoldOut | None, canaries: Sequence[Path]
+) -> list[Gate]:
+    from stream.offline import hold_out
+    from stream.offline.gates import candidate, gates, on_canaries
     from stream.registrations import BUNDLED
     from stream.shell import releases
 
     folder = releases.fetch(configured, digest) if digest != BUNDLED else None
     before = releases.fetch(configured, champion.digest) if champion and champion.digest else None
-    say("comparing it with the champion on the samples ...")
-    return gates(candidate(configured, before), candidate(configured, folder))
+    say("comparing it with the champion ...")
+    pair = candidate(configured, before), candidate(configured, folder)
+    measured = hold_out.compared(*pair, own) if own is not None else ()
+    return [*gates(*pair, measured), *([on_canaries(*pair, canaries)] if canaries else [])]
 
 
 def _name(

@@ -11,7 +11,7 @@ import typer
 from models.errors import ConfigError
 from stream.cli.exits import FINDINGS, WORSE
 from stream.cli.learning import Labels, bundled_sets, check_sessions, data_files, labelled_sessions
-from stream.cli.options import Tools
+from stream.cli.options import Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from models.training.scenarios.corpus import Recordings
     from models.training.search import Trial
     from stream.offline.study import Labelled
+    from stream.policy import Policy
 
 BUNDLED_CORPORA = "bundled-corpora"
 
@@ -32,7 +33,12 @@ def train(
         list[Path] | None,
         typer.Argument(help="Recorded sessions, or bus events with --labels (default: DRIFTLINE_DATA)."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the new model.")] = Path("build/model"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="New directory of the release: the model, its manifest, its readers and a policy.yaml."
+        ),
+    ] = Path("build/model"),
     tools: Tools = None,
     labels: Labels = None,
     beside: Annotated[
@@ -50,6 +56,13 @@ def train(
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check the plan and its estimator on made-up rows, and end.")
+    ] = False,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy that the new release judges by (default: the one in use).")
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Write over a model in --out, which no worker may be fetching."),
     ] = False,
     canaries: Annotated[
         list[Path] | None,
@@ -69,6 +82,7 @@ def train(
     An hour on two cores, minutes with a plan that takes a share: scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
+    The same files and the same plan give the same release, byte for byte, in the same environment.
     """
     if accept is not None and not accept.strip():
         raise ConfigError(
@@ -78,6 +92,7 @@ def train(
         raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
     if not check:
         check_sessions([*(files or []), *(canaries or [])], tools, labels)
+        _need_room(out, replace=replace)
     planned, recipe, trials = _planned(plan, check=check)
     if check:
         return
@@ -87,9 +102,11 @@ def train(
     from models.training import fit as training
     from models.training.scenarios import corpus
     from models.training.search import search
+    from stream.bootstrap import release_digest
     from stream.offline import pages, study
     from stream.offline.files import name_of
 
+    text, judges_by = _policy_of(policy, planned.calibration.budgets)
     corpora.folder()
     chosen = data_files(files)
     own = {study.BUS, *map(name_of, files or ())}
@@ -129,14 +146,46 @@ def train(
         trained.manifest["plan"] = planned.model_dump(mode="json")
     if found:
         training.note_trials(trained.manifest, found)
+    readers.remove(out)
     model = training.write(trained, labelled.calls, out)
     if reader is not None:
         readers.bring(out)
+    (out / "policy.yaml").write_text(text, encoding="utf-8")
     say(training.beside(trained.manifest, registry.read_manifest(registry.BUNDLED)))
     worse = _hold_against_bundled(out, accept, canaries or ())
-    typer.echo(json.dumps({"model": model.name, "digest": model.digest, "directory": str(out)}))
+    told = {"model": model.name, "digest": model.digest, "release": release_digest(out, judges_by)}
+    typer.echo(json.dumps({**told, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
+
+
+def _need_room(out: Path, *, replace: bool) -> None:
+    """Refuse, before anything is judged, a folder with a model in it: `release publish` tells workers such a folder."""
+    if (out / "manifest.json").exists() and not replace:
+        raise ConfigError(
+            f"{out} holds a model already, which workers may be fetching; name a new folder with --out, or write over it with --replace"
+        )
+
+
+def _policy_of(path: Path | None, budgets: Sequence[float]) -> tuple[str, Policy]:
+    """The policy that a release is to have, and its text; refused where the new model will have no threshold for it."""
+    from stream.policy import FalsePositiveBudget, parse_policy, read_policy
+
+    text, name = read_policy(path or settings().policy_path)
+    policy = parse_policy(text, name)
+    tables = (policy.thresholds, *policy.tenant_thresholds.values())
+    levels = [level for table in tables for level in (table.watch, table.alert, table.revoke)]
+    named = [level.budget for level in levels if isinstance(level, FalsePositiveBudget)]
+    if min(named, default=1.0) < min(budgets):
+        raise ConfigError(
+            f"{name} names a budget of {min(named):g}, the plan's strictest is {min(budgets):g}; add it to calibration.budgets in the plan"
+        )
+    if len(named) < len(levels):
+        say(
+            f"WARNING: {name} has thresholds that are scores, of the model that they were taken on. The new one's mean something else: calibrate it, "
+            "or give --policy with budgets"
+        )
+    return text, policy
 
 
 def _planned(plan: Path | None, *, check: bool) -> tuple[Plan, Recipe, list[dict[str, Value]]]:

@@ -35,6 +35,7 @@ from stream.events import (
     moment_ms,
 )
 from stream.offline.chain import Name, name_of_alert
+from stream.offline.coverage import Coverage
 from stream.outbound import campaigns, volume
 from stream.outbound.ocsf import agent_of
 from stream.shell.outputs import claims_of
@@ -183,6 +184,8 @@ class Index:
         Base names of the topics of events, each with the tenant that it is bound to.
     base : callable
         The base name of a topic.
+    coverage : Coverage or None
+        Is told of what is kept, and forgets what goes.
 
     Attributes
     ----------
@@ -206,8 +209,9 @@ class Index:
         max_sessions: int = MAX_SESSIONS,
         max_bytes: int = MAX_BYTES,
         quotes: Quotes = "masked",
+        coverage: Coverage | None = None,
     ) -> None:
-        self.inputs, self.base, self.quotes = inputs, base, quotes
+        self.inputs, self.base, self.quotes, self.coverage = inputs, base, quotes, coverage
         self.rows: dict[str, Row] = {}
         self.version = 0
         self.size = 0
@@ -463,6 +467,8 @@ class Index:
             row.left_out += 1
         else:
             row.records += 1
+            if self.coverage is not None:
+                self.coverage.take((record._replace(topic=self.base(record.topic)),))
             size = len(record.value or b"") + 200  # and what Python takes for a record
             row._tail.append(record)
             row._tail_size += size
@@ -501,6 +507,8 @@ class Index:
             self._unpacked -= row._tail_size
         self.size -= row.size
         self.gone[what] += 1
+        if self.coverage is not None and row.name is not None:
+            self.coverage.forget(*row.name)
 
 
 def _expose(row: Row, exposure: Mapping[str, Any], time_ms: int, *, is_told_by_brokers: bool) -> None:

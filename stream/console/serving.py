@@ -24,6 +24,8 @@ from stream.console.provider import Provider
 from stream.console.queue import Queue
 from stream.console.saying import Saying
 from stream.console.site import application
+from stream.offline.coverage import Coverage
+from stream.policy import load_policy
 from stream.settings import Settings
 from stream.shell.clients import told_to_stop
 from stream.tls import is_loopback
@@ -154,7 +156,8 @@ async def serve(
         The first connection to the broker fails.
     """
     stop = told_to_stop()
-    index = Index(settings.input_topics, settings.base, quotes=quotes)
+    coverage = Coverage(settings.input_topics, load_policy(settings.policy_path).limits.idle_minutes)
+    index = Index(settings.input_topics, settings.base, quotes=quotes, coverage=coverage)
     follower = Follower(settings, index, since_ms)
     bound = bound_to(listen)
     port = bound.getsockname()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
@@ -29,6 +30,7 @@ from stream.console.queue import COMMAND, Queue
 from stream.console.saying import MAX_FORM, MEANS, Refused, Saying
 from stream.console.story import FATES, Story, standing, told
 from stream.events import ALERTS, counted, printable, rfc3339
+from stream.offline.coverage import MENDS, Agent
 from stream.offline.verdicts import subject, verdicts
 from stream.outbound.ocsf import CONFIDENCE, SEVERITY
 
@@ -41,6 +43,8 @@ MAX_LIVE = 64
 """Pages that are kept live at once; a further one is told to come back."""
 LOOK_S, BEAT_S = 0.5, 15.0
 """How often a live page's server looks for news; how often it says that it is there."""
+COVERED_S = 5.0
+"""For so long a count of what is not seen stands."""
 MAX_STORIES = 32
 """Stories that are remembered: pages in view ask for the same ones again and again."""
 
@@ -70,6 +74,7 @@ def application(
         Route("/sessions/{case_id:uuid}", site.session),
         Route("/overview", site.overview),
         Route("/health", site.health),
+        Route("/coverage", site.coverage),
         Route("/queue", site.queue),
         Route("/live", site.live),
         Route("/sessions/{case_id:uuid}/feedback", site.say, methods=["GET", "POST"]),
@@ -98,6 +103,8 @@ class Site:
     ) -> None:
         self._index, self._access, self._closing, self._saying = index, access, closing, saying
         self._queue = queue
+        self._covered: list[Agent] = []
+        self._covered_until = 0.0
         self._born = secrets.token_hex(4)  # versions of a console that was started anew are others
         self._n_live = 0
         self._stories: OrderedDict[str, tuple[tuple[Any, ...], Story]] = OrderedDict()
@@ -217,6 +224,27 @@ class Site:
             watched=listing.watched(self._index),
         )
 
+    async def coverage(self, request: Request) -> Response:
+        """Of each agent what is not seen, the worst first, of one tenant or of all."""
+        tenant = listing.Filters.read(request.query_params).tenant
+        agents = self._agents()
+        return self.page(
+            "coverage.html",
+            request,
+            tenant=tenant,
+            tenants=sorted({each.tenant for each in agents})[: listing.MAX_CHOICES],
+            found=listing.paged([each for each in agents if tenant in ("", each.tenant)], _number(request)),
+            mends=MENDS,
+            knows=self._index.coverage.read if self._index.coverage is not None else set(),
+        )
+
+    def _agents(self) -> list[Agent]:
+        """What is not seen of each agent, counted anew every few seconds: pages in view ask again at each piece of news."""
+        now, coverage = time.monotonic(), self._index.coverage
+        if coverage is not None and now >= self._covered_until:
+            self._covered, self._covered_until = coverage.agents(), now + COVERED_S
+        return self._covered
+
     async def queue(self, request: Request) -> Response:
         """The sessions to label next, in the order of `driftline labels next`, without those that were judged since."""
         queue = self._queue
@@ -330,6 +358,7 @@ def environment(digests: Mapping[str, str]) -> Environment:
         "took": _took,
         "plain": listing.plain,
         "number": lambda number: f"{number:,}",
+        "share": lambda parts: f"{100 * parts[0] / parts[1]:.0f} %" if parts[1] else "–",
     }
     return made
 

@@ -185,6 +185,22 @@ class Agent:
     tools: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def over(self) -> int:
+        """Of the sessions, those that are known to be over."""
+        return sum(n for how, n in self.ends.items() if how not in ("open", "unknown"))
+
+    @property
+    def ended(self) -> int:
+        """Of these, those that said so, or that ended with the one that they work for."""
+        return self.ends["ended"] + self.ends["parent_ended"]
+
+    def such_as(self, finding: Finding) -> str:
+        """An example of a finding: a session, or some of the unknown tools."""
+        return (
+            ", ".join(sorted(self.tools)[:MAX_TOOLS]) if finding.what == "unknown_tools" else finding.example
+        )
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         named = sorted(self.tools.items(), key=lambda row: (-row[1], row[0]))
@@ -242,6 +258,10 @@ class Coverage:
             except (msgspec.MsgspecError, ContractError):
                 self.unread += 1
         return self
+
+    def forget(self, tenant: str, root: str, session: str) -> None:
+        """Know nothing more of a session: for whoever has to bound how many are known."""
+        self._sessions.pop((tenant, root, session), None)
 
     def agents(self) -> list[Agent]:
         """Each agent of each tenant: those first of whose calls most were not judged, then those with most findings."""
@@ -374,14 +394,13 @@ class Coverage:
                     examples.setdefault(what, session_id)
         if any(each.has_events for _, each in sessions):
             agent.results = answered, called
-        over = sum(n for how, n in agent.ends.items() if how not in ("open", "unknown"))
         of = {
             "refused": agent.calls,
             "missing": events,
             "unanswered": called,
             "unseen_arguments": max(agent.calls, called),
             "unknown_tools": agent.calls,
-            "not_ended": over,
+            "not_ended": agent.over,
             "after_end": agent.calls,
         }
         agent.findings = [

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from models.contracts import GRAVITY
+from models.contracts import GRAVITY, Verdict
 from models.release import contents, registry
 from models.release import readers as readers_on_disk
 from stream import bootstrap
@@ -18,10 +18,10 @@ from stream.core.partition import Partition
 from stream.core.releases import Release
 from stream.events import DECISIONS, Record
 from stream.offline.files import read_records
+from stream.offline.sample_outcomes import FOLDER, expected
 from stream.policy import load_policy
 from stream.settings import Settings
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 BUDGET = "0.01"
 """Share of honest sessions at which detection is compared, as manifests name it."""
 MOST_LOST = 0.02
@@ -34,12 +34,17 @@ ROUNDS = 3
 """Times that each judges the samples, in turn; the fastest counts."""
 
 
+Decided = dict[str, list[tuple[int, Verdict]]]
+"""Of each session the numbers of its calls, and their verdicts."""
+
+
 class Candidate(NamedTuple):
-    """A release in its folder; None: the one that workers begin with."""
+    """A release, the folder of its model and the file of its policy; None: those that come with the package."""
 
     folder: Path | None
     release: Release
     manifest: Mapping[str, Any]
+    policy: Path | None = None
 
 
 class Gate(NamedTuple):
@@ -53,7 +58,7 @@ class Gate(NamedTuple):
 
 
 def candidate(settings: Settings, folder: Path | None) -> Candidate:
-    """A release as it would judge, enforcing.
+    """A release as it would judge, enforcing; without a `folder` the one that workers begin with.
 
     Raises
     ------
@@ -66,14 +71,21 @@ def candidate(settings: Settings, folder: Path | None) -> Candidate:
     made = bootstrap.make_release(
         model, load_policy(path, mode="enforce"), readers_on_disk.load_beside(place)
     )
-    return Candidate(folder, made, model.manifest)
+    return Candidate(place, made, model.manifest, path)
 
 
-def gates(champion: Candidate, challenger: Candidate) -> list[Gate]:
-    """What is compared, one by one."""
+def gates(champion: Candidate, challenger: Candidate, own: Sequence[Gate] = ()) -> list[Gate]:
+    """What is compared, one by one.
+
+    Parameters
+    ----------
+    own : what sessions of one's own told of both (`stream.offline.hold_out`); they stand in for suites that the challenger was not measured on
+    """
+    metrics = [one.manifest.get("metrics", {}) for one in (champion, challenger)]
     return [
         *_on_samples(champion, challenger),
-        *_on_hold_outs(champion.manifest.get("metrics", {}), challenger.manifest.get("metrics", {})),
+        *own,
+        *_on_hold_outs(metrics[0], metrics[1], stood_in=bool(own)),
         _size(champion, challenger),
     ]
 
@@ -81,8 +93,8 @@ def gates(champion: Candidate, challenger: Candidate) -> list[Gate]:
 def on_samples(champion: Candidate, challenger: Candidate) -> list[Gate]:
     """What is caught of the samples and what is left alone, without the time that it takes."""
     records = _samples()
-    before, after = (_told(_judge(one), records) for one in (champion, challenger))
-    return list(_as_gravely(before, after))
+    before, after = (_decided(_judge(one), records) for one in (champion, challenger))
+    return list(_as_expected(before, after))
 
 
 def on_canaries(champion: Candidate, challenger: Candidate, paths: Sequence[Path]) -> Gate:
@@ -93,8 +105,8 @@ def on_canaries(champion: Candidate, challenger: Candidate, paths: Sequence[Path
     paths : files of events, recorded sessions or dumps; what the champion does not catch of them is no canary, and none is a failure
     """
     records = [[record for record, _ in read_records(path)] for path in paths]
-    before, after = (_told(_judge(one), records) for one in (champion, challenger))
-    stays, _ = _as_gravely(before, after, "canaries")
+    before, after = (_gravest(_decided(_judge(one), records)) for one in (champion, challenger))
+    stays = _as_gravely(before, after)
     if stays.champion == "0":
         return stays._replace(holds=False, why="the champion catches none of them")
     missed = [name for name, worst in before.items() if worst < GRAVITY.index("alert")]
@@ -106,24 +118,24 @@ def on_canaries(champion: Candidate, challenger: Candidate, paths: Sequence[Path
 
 
 def _samples() -> list[list[Record]]:
-    return [[record for record, _ in read_records(path)] for path in sorted(SAMPLES.glob("*.jsonl"))]
+    return [[record for record, _ in read_records(path)] for path in sorted(FOLDER.glob("*.jsonl"))]
 
 
 def _judge(one: Candidate) -> Judge:
-    return bootstrap.judge_with(Settings(attestation_issuers=SAMPLES / "issuers.json"), one.release)
+    return bootstrap.judge_with(Settings(attestation_issuers=FOLDER / "issuers.json"), one.release)
 
 
 def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
     records = _samples()
     judges = [_judge(one) for one in (champion, challenger)]
     fastest = [float("inf")] * 2
-    told: list[dict[str, int]] = [{}, {}]
+    decided: list[Decided] = [{}, {}]
     for _ in range(ROUNDS):
         for n, judge in enumerate(judges):
             began = time.perf_counter()
-            told[n] = _told(judge, records)
+            decided[n] = _decided(judge, records)
             fastest[n] = min(fastest[n], time.perf_counter() - began)
-    yield from _as_gravely(told[0], told[1])
+    yield from _as_expected(*decided)
     n_calls = sum(len(file) for file in records)
     yield Gate(
         "µs an event of the samples",
@@ -133,43 +145,61 @@ def _on_samples(champion: Candidate, challenger: Candidate) -> Iterator[Gate]:
     )
 
 
-def _as_gravely(
-    before: Mapping[str, int], after: Mapping[str, int], of: str = "sessions of the samples"
-) -> Iterator[Gate]:
-    """Whether sessions are told or stopped as gravely as before, and left alone as before."""
-    alert = GRAVITY.index("alert")
-    caught = [name for name, worst in before.items() if worst >= alert]
+def _as_expected(before: Decided, after: Decided) -> Iterator[Gate]:
+    """Whether what must be raised in the samples is, as gravely and as early as they say, and honest ones are left alone.
+
+    A sample that the champion fails itself is no gate, and to catch more than it does is no fault.
+    """
+    outcomes = expected()
+    for name, counted in (
+        (
+            "sessions of the samples caught as they should be",
+            [one for one in outcomes if outcomes[one].is_caught],
+        ),
+        ("honest sessions of the samples left alone", [one for one in outcomes if outcomes[one].is_honest]),
+    ):
+        had, has = (
+            {one for one in counted if outcomes[one].is_met(decided.get(one, []))}
+            for decided in (before, after)
+        )
+        lost = [one for one in counted if one in had - has]
+        yield Gate(name, f"{len(had)}", f"{len(has & had)}", not lost, ", ".join(lost))
+
+
+def _as_gravely(before: Mapping[str, int], after: Mapping[str, int]) -> Gate:
+    """Whether canaries are told or stopped as gravely as before."""
+    caught = [name for name, worst in before.items() if worst >= GRAVITY.index("alert")]
     lost = [name for name in caught if after.get(name, 0) < before[name]]
-    loud = [name for name, worst in before.items() if worst < alert <= after.get(name, 0)]
-    yield Gate(
-        f"{of} told or stopped as gravely",
+    return Gate(
+        "canaries told or stopped as gravely",
         f"{len(caught)}",
         f"{len(caught) - len(lost)}",
         not lost,
         ", ".join(lost),
     )
-    yield Gate(
-        f"{of} left alone",
-        f"{len(before) - len(caught)}",
-        f"{len(before) - len(caught) - len(loud)}",
-        not loud,
-        ", ".join(loud),
-    )
 
 
-def _told(judge: Judge, files: list[list[Record]]) -> dict[str, int]:
+def _gravest(decided: Decided) -> dict[str, int]:
     """The gravest verdict of each session, as its place in `GRAVITY`."""
-    worst: dict[str, int] = {}
+    return {name: max(GRAVITY.index(verdict) for _, verdict in calls) for name, calls in decided.items()}
+
+
+def _decided(judge: Judge, files: list[list[Record]]) -> Decided:
+    """Of each session the calls, by number, and their verdicts."""
+    found: Decided = {}
     for records in files:
         for output in judge.judge(Partition.empty(), records).outputs:
             if output.topic == DECISIONS:
                 decision = orjson.loads(output.value)
-                name = decision["session_id"]
-                worst[name] = max(worst.get(name, 0), GRAVITY.index(decision["verdict"]))
-    return worst
+                found.setdefault(decision["session_id"], []).append(
+                    (decision["call_seq"], decision["verdict"])
+                )
+    return found
 
 
-def _on_hold_outs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> Iterator[Gate]:
+def _on_hold_outs(
+    champion: Mapping[str, Any], challenger: Mapping[str, Any], *, stood_in: bool = False
+) -> Iterator[Gate]:
     before, after = champion.get("by_suite") or {}, challenger.get("by_suite") or {}
     for suite in sorted(before):
         had, has = _detected(before[suite]), _detected(after.get(suite, {}))
@@ -179,18 +209,24 @@ def _on_hold_outs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) ->
             f"found of {suite} at 1 %, left out of the fit",
             f"{had:.3f}",
             "not measured" if has is None else f"{has:.3f}",
-            has is not None and has >= had - MOST_LOST,
-            "" if has is not None else "it was not trained and measured with this suite",
+            stood_in if has is None else has >= had - MOST_LOST,
+            "" if has is not None else _UNMEASURED[stood_in],
         )
     had, has = _blur(champion), _blur(challenger)
     if had is not None:
         yield Gate(
-            "Brier score, share of the base rate's",
+            "Brier score, share of the base rate's (lower is better)",
             f"{had:.3f}",
             "not measured" if has is None else f"{has:.3f}",
             has is not None and has <= MOST_BLURRED * had,
             "lower is better",
         )
+
+
+_UNMEASURED = {
+    False: "it was not trained and measured with this suite: give promote sessions of your own, --hold-out",
+    True: "your own sessions stand in",
+}
 
 
 def _detected(suite: Mapping[str, Any]) -> float | None:

@@ -127,7 +127,7 @@ class Watched:
 
 
 def paths(made: Index) -> list[str]:
-    pages = ["/", "/?show=all", "/queue", "/overview", "/health"]
+    pages = ["/", "/?show=all", "/queue", "/overview", "/coverage", "/health"]
     return [*pages, *(f"/sessions/{case_id}" for case_id in made.rows)]
 
 

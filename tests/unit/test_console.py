@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from starlette.testclient import TestClient
 from models.contracts import FAMILIES
 from models.errors import ConfigError
 from stream import bootstrap
-from stream.console import guard, index, listing, story
+from stream.console import guard, index, listing, site, story
 from stream.console.guard import Access
 from stream.console.index import Index
 from stream.console.serving import Listen
@@ -40,6 +41,7 @@ from stream.events import (
 )
 from stream.offline import files, replay
 from stream.offline.chain import Name
+from stream.offline.coverage import MENDS, Coverage
 from stream.settings import Settings
 from tests import builders as b
 
@@ -76,7 +78,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 
 
 def indexed(records: Sequence[Record], **how: Any) -> Index:
-    made = Index({EVENTS: None}, **how)
+    made = Index({EVENTS: None}, coverage=Coverage({EVENTS: None}, 60.0), **how)
     for record in records:
         made.take(record)
     return made
@@ -317,8 +319,7 @@ def test_a_name_beyond_the_contract_takes_no_memory() -> None:
 
 
 def test_memory_is_bounded_and_quiet_sessions_go_before_cases() -> None:
-    made = Index({EVENTS: None}, max_sessions=10)
-    made.take(told(ALERTS, finding("case")))
+    made = indexed([told(ALERTS, finding("case"))], max_sessions=10)
     for n in range(100):
         made.take(told(DECISIONS, _decision(f"s-{n}", 0)))
         assert len(made.rows) <= 10
@@ -328,6 +329,8 @@ def test_memory_is_bounded_and_quiet_sessions_go_before_cases() -> None:
         *(f"s-{n}" for n in range(91, 100)),
     }
     assert made.gone == {"sessions": 91}
+    assert made.coverage is not None
+    assert sum(agent.sessions for agent in made.coverage.agents()) == 9  # and the case had no call
     for n in range(20):
         made.take(told(ALERTS, finding(f"c-{n}")))
     assert len(made.rows) == 10
@@ -368,8 +371,10 @@ def _decision(session: str, number: int, **more: Any) -> dict[str, Any]:
         "call_id": f"{session}:{number}",
         "call_seq": number,
         "time": "2026-01-01T09:00:00.000Z",
+        "agent": None,
         "tool": "read_file",
         "action": "read",
+        "marks": [],
         "verdict": "allow",
         "score": 0.1,
         "standing": "quiet",
@@ -490,7 +495,7 @@ def test_a_long_list_has_pages_that_keep_the_filters() -> None:
 def test_every_page_is_there_before_anything_was_read() -> None:
     made = Index({EVENTS: None})
     with client(made) as pages:
-        for path in ("/", "/overview", "/health", "/?show=all"):
+        for path in ("/", "/overview", "/coverage", "/health", "/?show=all"):
             assert pages.get(path).status_code == 200
     made.unread = {ALERTS: "no right", DECISIONS: "no right"}
     made.away, made.behind = "The broker has not answered since 09:00:00 UTC.", {EVENTS: 7}
@@ -543,6 +548,54 @@ def test_health_has_a_row_for_so_many_tenants_and_one_for_the_others(monkeypatch
     rows = [_decision(f"s{n}", 0, tenant=f"t{n}") for n in range(5)]
     found = listing.watched(indexed([told(DECISIONS, each) for each in rows]))
     assert [(each.tenant, each.sessions) for each in found] == [("t0", 1), ("t1", 1), ("(others)", 3)]
+
+
+def test_coverage_tells_what_the_command_tells_and_of_one_tenant_where_it_is_asked(
+    records: list[Record],
+) -> None:
+    made = indexed(records)
+    assert made.coverage is not None
+    apart = Coverage({EVENTS: None}, 60.0).take(records)
+    assert made.coverage.agents() == apart.agents()
+    pages = client(made)
+    text = " ".join(Tags(pages.get("/coverage").text).text.split())
+    for agent in apart.agents():
+        assert f"{agent.name} {agent.tenant}" in text or f"{agent.name}{agent.tenant}" in text
+        for each in agent.findings:
+            assert MENDS[each.what] in text
+    strange = indexed(
+        [
+            *records,
+            told(
+                DECISIONS,
+                _decision("x", 0, tenant="globex", agent="roamer", marks=["undeclared"], verdict="abstain"),
+            ),
+        ]
+    )
+    page = client(strange).get("/coverage?tenant=globex").text
+    text = Tags(page).text
+    assert "What is not seen of 1 agent" in text
+    assert "roamer" in text
+    assert MENDS["undeclared"] in text
+    assert "support-assistant" not in text
+    assert '<option value="globex" selected>' in page
+
+
+def test_coverage_without_events_says_what_it_does_not_know(records: list[Record]) -> None:
+    text = client(indexed([each for each in records if each.topic != EVENTS])).get("/coverage").text
+    assert "No events were read" in text
+    assert "<td>unread</td>" in text
+
+
+def test_coverage_is_counted_anew_after_a_while_and_not_at_each_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = indexed([told(DECISIONS, _decision("a", 0, agent="one"))])
+    pages = client(made)
+    assert "What is not seen of 1 agent" in pages.get("/coverage").text
+    made.take(told(DECISIONS, _decision("b", 0, agent="two")))
+    assert "What is not seen of 1 agent" in pages.get("/coverage").text
+    later = time.monotonic() + site.COVERED_S
+    monkeypatch.setattr(site.time, "monotonic", lambda: later)
+    assert "What is not seen of 2 agents" in pages.get("/coverage").text
 
 
 # ------------------------------------------------------------------------ hostile text
@@ -626,10 +679,19 @@ def test_nothing_that_others_wrote_becomes_markup(records: list[Record], payload
     made = attacked(records, payload)
     assert list(made.cases())
     pages = client(made)
-    shown = ["/", "/?show=all", "/overview", "/health", *(f"/sessions/{case_id}" for case_id in made.rows)]
+    shown = [
+        "/",
+        "/?show=all",
+        "/overview",
+        "/coverage",
+        "/health",
+        *(f"/sessions/{case_id}" for case_id in made.rows),
+    ]
     clean = client(Index({EVENTS: None}))
     allowed = {
-        tag for path in ("/", "/overview", "/health") for tag, _ in Tags(clean.get(path).text).tags
+        tag
+        for path in ("/", "/overview", "/coverage", "/health")
+        for tag, _ in Tags(clean.get(path).text).tags
     } | set(
         "ol li time bdi b br section blockquote dd dt div dl svg defs marker path text rect table thead tbody tr th td "
         "details summary code figure figcaption title span i ul nav abbr".split()
@@ -680,7 +742,15 @@ def test_every_answer_forbids_what_no_page_needs(records: list[Record]) -> None:
     answers = [
         *(
             pages.get(path)
-            for path in ("/", "/overview", "/health", "/sessions/x", "/static/console.js", "/nowhere")
+            for path in (
+                "/",
+                "/overview",
+                "/coverage",
+                "/health",
+                "/sessions/x",
+                "/static/console.js",
+                "/nowhere",
+            )
         ),
         pages.post("/"),
         pages.get("/", headers={"host": "evil.example"}),
@@ -725,8 +795,8 @@ def test_another_page_may_neither_draw_from_here_nor_post_to_here(tmp_path: Path
         answer = pages.post("/login", data={"token": TOKEN}, headers=headers)
         assert (answer.status_code, answer.headers.get("set-cookie")) == (403, None)
     # What browsers send under this site's own referrer policy, and what they send from elsewhere.
-    for site, status in (("same-origin", 303), ("same-site", 403), ("cross-site", 403), ("none", 403)):
-        headers = {"origin": "null", "sec-fetch-site": site, "sec-fetch-mode": "navigate"}
+    for sender, status in (("same-origin", 303), ("same-site", 403), ("cross-site", 403), ("none", 403)):
+        headers = {"origin": "null", "sec-fetch-site": sender, "sec-fetch-mode": "navigate"}
         assert pages.post("/login", data={"token": TOKEN}, headers=headers).status_code == status
 
 
@@ -763,7 +833,7 @@ def access(tmp_path: Path, *, is_secure: bool = False) -> Access:
 
 def test_with_a_token_nothing_is_shown_before_signing_in(records: list[Record], tmp_path: Path) -> None:
     pages = client(indexed(records), access(tmp_path))
-    for path in ("/", "/overview", "/health", "/live", "/sessions/0", "/nowhere"):
+    for path in ("/", "/overview", "/coverage", "/health", "/live", "/sessions/0", "/nowhere"):
         assert pages.get(path).status_code == 401
         sent = pages.get(path, headers={"accept": "text/html"})
         to = "" if path == "/" else f"?to={quote(path, safe='')}"

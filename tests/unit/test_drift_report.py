@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 import tests.builders as b
@@ -21,7 +22,7 @@ from models.release import registry
 from stream import bootstrap
 from stream.cli import main as cli
 from stream.cli.drifting import _show
-from stream.offline import drift, parquet, promise
+from stream.offline import drift, drift_metrics, parquet, promise
 from stream.offline.call_rows import OTHERS, CallRows, Row
 from stream.offline.drift import Chunk, Tenant
 from stream.offline.generate import Profile, sessions
@@ -107,6 +108,16 @@ def test_tools_not_called_before_are_counted_and_named(usual: list[Row]) -> None
     assert one.now.unknown == one.now.calls > 0 == one.before.unknown
     assert {tool for tool, before, now, _ in one.tools if not before} == set(one.now.tools)
     assert ("acme", "train a challenger") in suggested(drift.Report([one], None))
+
+
+def test_the_page_has_every_metric_with_its_labels() -> None:
+    page = (Path(drift.__file__).parents[2] / "docs" / "drift-report.md").read_text()
+    table = page.split("<!-- metrics -->")[1].split("<!-- /metrics -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()[2:]]
+    assert rows == [
+        [f"`driftline_drift_{name}`", ", ".join(f"`{label}`" for label in labels), text]
+        for name, (text, labels) in drift_metrics.METRICS.items()
+    ]
 
 
 def test_one_tenants_drift_is_not_anothers(usual: list[Row], more: list[Row]) -> None:
@@ -216,6 +227,27 @@ def test_the_command_reads_what_features_writes_and_its_exit_code_says_whether_t
     told = json.loads(as_json.stdout)
     assert told == drift.document(compared(usual, rows_of(other_tools(sessions(2, N, USUAL)))))
     assert told["tenants"]["acme"]["calls_of_undeclared_tools"] == [0.0, 1.0]
+    prom = tmp_path / "drift.prom"
+    assert run(other, "--against", before, "--metrics", prom).exit_code == 1
+    values = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(prom.read_text())
+        for sample in family.samples
+    }
+    tenant = ("tenant", "acme")
+    acme = told["tenants"]["acme"]
+    for feature, of in acme["features"].items():
+        value = values["driftline_drift_feature_psi", ("feature", feature), tenant]
+        assert value == pytest.approx(of["psi"], abs=1e-4)
+    assert values["driftline_drift_new_tools_ratio", tenant] == 1
+    assert values["driftline_drift_undeclared_ratio", tenant, ("time", "now")] == 1
+    held = {line["rule"]: line["holds"] for line in told["rule"]}
+    assert held == {
+        dict(labels)["rule"]: value == 1
+        for (name, *labels), value in values.items()
+        if name == "driftline_drift_suggests"
+    }
+    assert any(held.values())
     empty = written(tmp_path / "empty.parquet", [])
     assert "no call in the rows of now" in str(run(empty, "--against", before).exception)
 

@@ -357,7 +357,7 @@ def test_a_model_by_which_the_samples_fare_worse_is_refused_with_the_table_unles
     )
     assert training._hold_against_bundled(blind, None)
     told = capsys.readouterr()
-    assert "gravely" in told.err  # the cell's words break where the terminal is narrow
+    assert "caught" in told.err  # the cell's words break where the terminal is narrow
     assert "FAILS" in told.err
     assert "do not use it as it is" in told.err
     manifest = registry.read_manifest(blind)

@@ -11,6 +11,7 @@ import yaml
 from stream import bootstrap
 from stream.events import CASES, DECISIONS
 from stream.offline import files, replay
+from stream.offline.sample_outcomes import expected
 from stream.settings import Settings
 
 SAMPLES = Path(__file__).parents[2] / "stream" / "samples"
@@ -45,6 +46,7 @@ def test_a_sample_session_ends_as_its_line_says(judged: dict[str, list[dict]], s
         assert counted, told
         assert min(d["call_seq"] for d in counted) <= want["by_call"], told
         assert min(d["call_seq"] for d in raised) >= want["not_before"], told
+    assert expected()[session].is_met([(seq, verdict) for seq, verdict, _ in told])
 
 
 def test_a_revoked_sample_carries_a_revocation_and_a_finding_in_its_case() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +14,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from typer.testing import CliRunner
 
 from models.errors import ConfigError, DatasetError
 from models.forest import trees
-from models.release import registry
-from models.training import boosting, checks, families, plan, search
+from models.release import estimator, registry
+from models.training import artefact, boosting, checks, families, plan, search
 from models.training import fit as training
+from models.training.calibrate import BUDGETS
 from models.training.dataset import LEFT_OUT
 from models.training.recipes import Recipe
 from stream import bootstrap
+from stream.bootstrap import release_digest
 from stream.cli import exits
+from stream.cli import training as cli
 from stream.cli.main import app
+from stream.policy import load_policy, read_policy
 from stream.settings import Settings
 from tests.unit.test_evaluate import FEATURES, SMALL, made
 from tests.unit.test_traffic import labelled_files
@@ -280,6 +289,51 @@ def test_a_rerun_predicts_the_same(name: str) -> None:
     one, other = (training.train(X, calls, FEATURES, 1, {}, recipe) for _ in range(2))
     assert one.manifest == other.manifest
     assert (trees.from_sklearn(one.pipeline).sums(X) == trees.from_sklearn(other.pipeline).sums(X)).all()
+    as_skops_writes = [skops.io.dumps(trained.pipeline) for trained in (one, other)]
+    assert as_skops_writes[0] != as_skops_writes[1]  # addresses and dates
+    assert artefact.numbered(as_skops_writes[0]) == artefact.numbered(as_skops_writes[1])
+
+
+def test_numbering_a_model_file_leaves_what_is_in_it() -> None:
+    X, calls = made(4.0)
+    pipeline = training.train(X, calls, FEATURES, 1, {}, SMALL).pipeline
+    data = artefact.numbered(skops.io.dumps(pipeline))
+    again = skops.io.loads(data, trusted=list(artefact.TRUSTED))
+    assert (again.predict_proba(X) == pipeline.predict_proba(X)).all()
+    assert (trees.from_sklearn(estimator.read(data)).sums(X) == trees.from_sklearn(pipeline).sums(X)).all()
+    assert artefact.numbered(skops.io.dumps(again)) == data
+
+
+def test_a_model_is_not_written_over_unless_one_says_so(tmp_path: Path) -> None:
+    log, labels = labelled_files(tmp_path)
+    out = tmp_path / "there"
+    out.mkdir()
+    (out / "manifest.json").write_text("{}")
+    arguments = ["train", str(log), "--labels", str(labels), "--out", str(out)]
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, ConfigError)
+    assert "holds a model already, which workers may be fetching" in str(done.exception)
+    text = "estimator: {name: sklearn.linear_model.LogisticRegression}"
+    done = CliRunner().invoke(app, [*arguments, "--replace", "--plan", str(written(tmp_path, text))])
+    assert "LogisticRegression" in str(done.exception)  # it went on to the plan
+
+
+def test_the_policy_of_a_release_is_looked_at_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped, _ = read_policy()
+    text, policy = cli._policy_of(None, BUDGETS)
+    assert (text, policy.digest, capsys.readouterr().err) == (shipped, load_policy().digest, "")
+    own = tmp_path / "own.yaml"
+    own.write_text(shipped.replace("budget: 0.01", "budget: 0.0004"))
+    with pytest.raises(
+        ConfigError, match=r"own\.yaml names a budget of 0\.0004, the plan's strictest is 0\.001"
+    ):
+        cli._policy_of(own, BUDGETS)
+    cli._policy_of(own, (0.0004, *BUDGETS))
+    own.write_text(re.sub(r"watch: .*", "watch: 0.2", shipped, count=1))
+    cli._policy_of(own, BUDGETS)
+    assert "has thresholds that are scores, of the model that they were taken on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -292,7 +346,9 @@ def test_events_and_labels_become_a_model_that_workers_load(tmp_path: Path) -> N
     arguments = ["train", str(log), "--labels", str(labels), "--plan", str(written(tmp_path, text))]
     done = CliRunner().invoke(app, [*arguments, "--out", str(out), "--accept", "a test"])
     assert done.exit_code == 0, (done.output, done.exception)
-    assert json.loads(done.stdout)["directory"] == str(out)
+    told = json.loads(done.stdout)
+    assert told["directory"] == str(out)
+    assert release_digest(out, load_policy(out / "policy.yaml")) == told["release"]
     model = registry.load(out)
     assert model.manifest["plan"]["estimator"]["name"] == FOREST
     assert {"tenant:acme", "tenant:globex"} <= set(model.manifest["seen"]["sources"])
@@ -306,3 +362,21 @@ def test_events_and_labels_become_a_model_that_workers_load(tmp_path: Path) -> N
     done = CliRunner().invoke(app, ["replay", str(log)], env={"DRIFTLINE_MODEL_DIR": str(out)})
     assert done.exit_code == 0
     assert {json.loads(line)["release"].split("@")[0] for line in done.stdout.splitlines()} == {"model"}
+    again = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "stream.cli.main",
+            *arguments,
+            "--out",
+            str(out),
+            "--replace",
+            "--accept",
+            "a test",
+        ],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(again.stdout) == told  # the same files and the same plan: the same release
