@@ -51,7 +51,7 @@ app = typer.Typer(
     name="driftline",
     cls=Commands,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its tables cut names of options and variables on 80 columns
 )

@@ -72,8 +72,8 @@ def label_of(row: Any, where: str) -> Label:
         raise InputError(f"{where}: a label is a JSON object; docs/labels.md has the format")
     if is_recorded(row) or is_log(row) or ("label" not in row and "type" in row):
         raise InputError(
-            f"{where}: an event, a recorded session or a record of a log, where labels are asked for; `driftline labels collect` makes labels of "
-            "such, and files to judge stand before --labels"
+            f"{where}: an event, a recorded session or a record of a log, where labels are asked for; files to judge stand before --labels, and "
+            "`driftline labels collect` makes labels of recorded sessions and of dumps with feedback; docs/labels.md has the format"
         )
     if row.get("who") == NOBODY:
         raise InputError(f"{where}: who is still {NOBODY!r}: put in who says so, and look at the label, too")
