@@ -67,7 +67,11 @@ class Vectoriser:
         if known is not None:
             held: Vector = np.frombuffer(known, np.float32)
             return held
-        vector: Vector = self.vectors_of([text])[0]
+        vector: Vector = self._read([text])[0]
+        if len(text) <= MAX_MEMO_CHARS:
+            if len(self._memo) >= MAX_MEMO:
+                self._memo.clear()
+            self._memo[text] = vector.tobytes()
         return vector
 
     def _read(self, texts: Sequence[str]) -> Matrix:
