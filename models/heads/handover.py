@@ -33,6 +33,8 @@ MAX_MARKS = 96
 """Characters and marks of a sentence that are looked at."""
 NEAR = 2
 """Marks at most so far apart make a pair."""
+MAX_MEMO = 2048
+"""Sentences and parts whose answers are remembered, of at most some 800 bytes each: agents are given the same tasks again."""
 
 UNIT = 1 << 12
 """Weights are in units of 1 / 4096 of log odds."""
@@ -141,9 +143,17 @@ class Head:
             raise ArtefactError(f"the weights for what is handed over are not {ANSWERS} each; rebuild them")
         self.weights = {name: tuple(row) for name, row in weights.items()}
         self.bias = tuple(bias)
+        self._remembered = lru_cache(maxsize=MAX_MEMO)(self._read)
+
+    def __reduce__(self) -> tuple[type[Head], tuple[Mapping[str, Sequence[int]], Sequence[int]]]:
+        """Without what it remembers: processes that replay sessions are sent it."""
+        return Head, (self.weights, self.bias)
 
     def of(self, sentence: str) -> Handed:
         """What `sentence` hands over; one of which nothing is known is neutral."""
+        return self._remembered(sentence[:MAX_CHARS])
+
+    def _read(self, sentence: str) -> Handed:
         known = list(filter(None, map(self.weights.get, marks_and_pairs(sentence))))
         if len(known) <= 2:  # its ends alone
             return NOTHING
