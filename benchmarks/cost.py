@@ -34,8 +34,8 @@ ADRS = results.ROOT / "docs" / "adr"
 MARK = "cost"
 COLUMNS = ("core", "generated, × decode", "calls", "recorded, × decode", "calls", "day", "bought by")
 LOADS = ("generated", "recorded")
-MORE = 1.10
-"""So many times what is recorded is too much."""
+MORE = {"calls": 1.10, "decodings": 1.25}
+"""So many times what is recorded is too much. Calls are exact; of two runs with the core to themselves one took 16 % more CPU."""
 SESSIONS, EVENTS = 40, 600
 """Generated sessions, and events of recorded ones, that are judged."""
 RESULT_CHARS = 600
@@ -148,8 +148,8 @@ def reference(rows: Sequence[Sequence[str]], core: str = CORE) -> dict[str, Held
 def too_much(load: str, cost: Cost, held: Held) -> list[str]:
     """In what an event costs too much, in words.
 
-    >>> too_much("generated", Cost(230.0, 2.0, 800.0), Held(100.0, 800.0))
-    ['generated: an event costs 115.0 decodings, 15 % more than the 100.0 on record']
+    >>> too_much("generated", Cost(260.0, 2.0, 800.0), Held(100.0, 800.0))
+    ['generated: an event costs 130.0 decodings, 30 % more than the 100.0 on record']
     >>> too_much("generated", Cost(230.0, 2.0, 900.0, by_clock=1.4), Held(100.0, 800.0))
     ['generated: an event costs 900.0 calls, 12 % more than the 800.0 on record']
     """
@@ -159,7 +159,7 @@ def too_much(load: str, cost: Cost, held: Held) -> list[str]:
     return [
         f"{load}: an event costs {now:.1f} {what}, {100 * now / then - 100:.0f} % more than the {then:.1f} on record"
         for what, (now, then) in found.items()
-        if now > MORE * then
+        if now > MORE[what] * then
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,8 @@ OUT_OF_FOLD_FILE = "out_of_fold.npz"
 """What training leaves beside a model: scores by models that did not learn from a call's domain. No part of a release."""
 MANIFEST_VERSION = 1
 
+UNNAMED = "model"
+"""Name of a model whose manifest has none."""
 NEVER = units.UNITS + 1
 """A threshold that no score reaches: the budget cannot be kept otherwise."""
 
@@ -41,7 +44,7 @@ class Model:
 
     Attributes
     ----------
-    name : directory name, for people
+    name : for people; it stands in decisions, so it comes from the manifest: where a release lies is no matter of the log's
     digest : SHA-256 of the model file, hexadecimal
     manifest : what `save` wrote
     """
@@ -133,6 +136,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     features, typical = manifest.get("features"), manifest.get("typical")
     if not sound or not isinstance(features, list):
         raise ArtefactError(f"{path} lacks its thresholds or features; retrain the model")
+    if not re.fullmatch(r"[\w.-]{1,64}", str(manifest.get("name", UNNAMED))):
+        raise ArtefactError(f"{path} has a name that is none; use up to 64 letters, digits, dots and dashes")
     if typical is not None:
         of_numbers = isinstance(typical, list) and all(isinstance(figure, int | float) for figure in typical)
         if not of_numbers or len(typical) != len(features):
@@ -201,4 +206,5 @@ def load(
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"
         )
-    return Model(name=directory.name, digest=digest, manifest=manifest, forest=forest)
+    name = "bundled" if directory == BUNDLED else manifest.get("name", UNNAMED)
+    return Model(name=name, digest=digest, manifest=manifest, forest=forest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -15,7 +16,7 @@ import skops.io
 from models.errors import ArtefactError
 from models.forest import trees
 from models.release import estimator
-from models.release.registry import MANIFEST_VERSION, MODEL_FILE, digest_of, write_manifest
+from models.release.registry import MANIFEST_VERSION, MODEL_FILE, UNNAMED, digest_of, write_manifest
 
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -44,6 +45,7 @@ def save(directory: Path, pipeline: Any, manifest: Mapping[str, Any]) -> dict[st
     target.write_bytes(data)
     full = {
         **manifest,
+        "name": re.sub(r"[^\w.-]", "-", directory.name)[:64] or UNNAMED,
         "manifest_version": MANIFEST_VERSION,
         "model_file": MODEL_FILE,
         "sha256": digest_of(target),

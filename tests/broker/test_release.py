@@ -12,6 +12,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from stream.settings import Settings
 from stream.shell import export, topics
 from stream.shell.broker import EmbeddedBroker, free_port
 from stream.shell.send import Message, Sender
-from tests.worker import Worker, wait_until
+from tests.worker import Worker, by_root, live, replayed, wait_until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.broker
@@ -61,16 +63,9 @@ class Load(threading.Thread):
 class World:
     """A broker, a worker that trusts a key to activate releases, agents at work, and the command."""
 
-    def __init__(self, broker: EmbeddedBroker, directory: Path) -> None:
+    def __init__(self, settings: Settings, directory: Path) -> None:
         self.directory = directory
-        self.settings = Settings(
-            bootstrap=broker.bootstrap,
-            partitions=3,
-            session_timeout_s=4.0,
-            state_dir=directory / "state",
-            metrics_port=free_port(),
-        )
-        topics.create(self.settings)
+        self.settings = replace(settings, metrics_port=free_port())
         key = ECKey.generate_key("P-256", auto_kid=True)
         self.key, trusted = directory / "key.json", directory / "trusted.json"
         self.key.write_bytes(dumps(key.as_dict(private=True)))
@@ -99,6 +94,7 @@ class World:
             | self.trust
             | {
                 "DRIFTLINE_BOOTSTRAP": self.settings.bootstrap,
+                "DRIFTLINE_PREFIX": self.settings.prefix,
                 "DRIFTLINE_STATE_DIR": str(self.directory / "mine"),
             }
             | {"PYTHONPATH": str(ROOT)},
@@ -128,18 +124,29 @@ class World:
         wait_until(lambda: len(self.policies()) >= wanted, self.worker)
 
 
+@contextmanager
+def at_work(settings: Settings, directory: Path) -> Iterator[World]:
+    """A world in which some sessions were judged."""
+    made = World(settings, directory)
+    with made.worker:
+        made.load.start()
+        try:
+            wait_until(lambda: len(made.policies()) > 20, made.worker)
+            yield made
+        finally:
+            made.load.over.set()
+            made.load.join()
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with EmbeddedBroker() as broker:
-        made = World(broker, tmp_path)
-        with made.worker:
-            made.load.start()
-            try:
-                wait_until(lambda: len(made.policies()) > 20, made.worker)
-                yield made
-            finally:
-                made.load.over.set()
-                made.load.join()
+        settings = Settings(
+            bootstrap=broker.bootstrap, partitions=3, session_timeout_s=4.0, state_dir=tmp_path / "state"
+        )
+        topics.create(settings)
+        with at_work(settings, tmp_path) as made:
+            yield made
 
 
 def changes(policies: list[str]) -> list[str]:
@@ -148,6 +155,11 @@ def changes(policies: list[str]) -> list[str]:
 
 
 def test_a_promoted_release_judges_new_sessions_and_a_rollback_all_without_a_restart(world: World) -> None:
+    assert_live_and_back(world)
+
+
+def assert_live_and_back(world: World) -> None:
+    """A release is published, promoted and rolled back amid calls, each of which is decided once, as a replay of the log decides it."""
     (begun,) = changes(world.policies())
     wait_until(lambda: world.in_use() == {begun}, world.worker, 5)
     folder = world.folder("quick", idle_minutes="30")
@@ -155,7 +167,8 @@ def test_a_promoted_release_judges_new_sessions_and_a_rollback_all_without_a_res
     assert digest in world.command("list")
     said = world.command("promote", "@challenger", "--by", "ann")
     assert "judges sessions that begin from now on in 3 partitions" in said
-    shutil.rmtree(folder)  # workers keep what they fetched
+    (world.directory / "kept").mkdir()
+    folder.rename(world.directory / "kept" / "quick")  # workers keep what they fetched
     world.await_decisions(20)
     then = world.policies()[-1]
     assert then != begun
@@ -182,6 +195,13 @@ def test_a_promoted_release_judges_new_sessions_and_a_rollback_all_without_a_res
         ("champion", "", "bob"),
     ]
     assert "nothing was promoted before" in world.command("rollback", "--by", "bob", code=3)
+    as_replayed = {
+        "activation_jwks": world.directory / "trusted.json",
+        "releases_dir": world.directory / "kept",
+    }
+    outputs, n = replayed(replace(world.settings, **as_replayed))
+    assert n == world.load.n
+    assert by_root(live(world.settings, DECISIONS)) == by_root(outputs[DECISIONS])
 
 
 def test_what_a_gate_an_altered_byte_or_a_stranger_s_key_speaks_against_does_not_go_live(

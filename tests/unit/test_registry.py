@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -67,11 +68,25 @@ def test_a_saved_model_scores_as_the_pipeline_it_came_from(saved: Path) -> None:
     assert model.digest == model.manifest["sha256"] == registry.digest_of(saved / "model.skops")
 
 
-def test_a_saved_twin_scores_the_same_though_its_bytes_differ(saved: Path, tmp_path: Path) -> None:
+def test_a_saved_twin_has_the_same_bytes_and_scores(saved: Path, tmp_path: Path) -> None:
     artefact.save(tmp_path / "twin", pipeline(), PAPERS)
     X = np.random.default_rng(7).normal(size=(300, 3))
     twin = registry.load(tmp_path / "twin", FEATURES, 4)
+    assert twin.digest == registry.load(saved, FEATURES, 4).digest
     assert np.array_equal(twin.score(X, first(X)), registry.load(saved, FEATURES, 4).score(X, first(X)))
+
+
+def test_a_model_s_name_is_the_manifest_s_wherever_it_lies(saved: Path, tmp_path: Path) -> None:
+    """It stands in decisions: what a fetched release is called must be what a replay calls it."""
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(saved, moved)
+    assert registry.load(moved, FEATURES, 4).name == registry.load(saved, FEATURES, 4).name == saved.name
+    copied = tmp_path / "copied"
+    shutil.copytree(registry.BUNDLED, copied)
+    assert (registry.load(copied).name, registry.load().name) == (registry.UNNAMED, "bundled")
+    rewrite(moved, name="two words")
+    with pytest.raises(ArtefactError, match="name"):
+        registry.load(moved, FEATURES, 4)
 
 
 def test_thresholds_for_scores_with_another_allowance_are_refused(saved: Path) -> None:
