@@ -137,6 +137,7 @@ class FakeKeycloak:
 
     def __init__(self) -> None:
         self.online, self.offline, self.tokens = {"on"}, {"off"}, 0
+        self.user = "u1"  # whose sessions these are
         self.comes_back = 0  # how often a session that was deleted is there again, out of the cache
         self.valid = ""
         self.seen: list[str] = []
@@ -159,6 +160,8 @@ class FakeKeycloak:
         held = self.offline if request.query.get("isOffline") == "true" else self.online
         name = request.path.rpartition("/")[2]
         if request.path.endswith("/logout"):
+            if request.path.split("/")[-2] != self.user:
+                return web.json_response({"error": "User not found"}, status=404)
             self.online.clear()
             return web.Response(status=204)
         if name not in held:
@@ -184,6 +187,7 @@ def test_keycloak_ends_one_session_online_or_offline_and_a_repeat_finds_it_gone(
             done = await provider.revoke(ref("sid", "on"), REVOKED_S)
             assert (done.status, done.survives_s) == ("done", 120)
             assert fake.online == set()
+            assert fake.offline == {"off"}  # the end of one session leaves the other
             assert (await provider.revoke(ref("sid", "off"), REVOKED_S)).status == "done"
             assert fake.offline == set()
             assert (await provider.revoke(ref("sid", "on"), REVOKED_S)).status == "already_gone"
@@ -197,6 +201,7 @@ def test_keycloak_a_session_that_comes_back_is_ended_until_it_stays_away(secret:
         fake = FakeKeycloak()
         async with serving(fake) as url, made(keycloak(url, secret)) as provider:
             fake.comes_back = 3
+            assert fake.online == {"on"}
             assert (await provider.revoke(ref("sid", "on"), REVOKED_S)).status == "done"
             assert fake.online == set()
             fake.online, fake.comes_back = {"on"}, 1000
@@ -212,7 +217,9 @@ def test_keycloak_fetches_a_new_token_when_the_old_one_is_refused(secret: Path) 
         async with serving(fake) as url, made(keycloak(url, secret)) as provider:
             await provider.check()
             fake.valid = "restarted"
+            assert fake.online == {"on"}
             assert (await provider.revoke(ref("sid", "on"), REVOKED_S)).status == "done"
+            assert fake.online == set()
             assert fake.tokens == 2
 
     asyncio.run(main())
@@ -220,8 +227,13 @@ def test_keycloak_fetches_a_new_token_when_the_old_one_is_refused(secret: Path) 
 
 def test_keycloak_logging_a_user_out_is_wider(secret: Path) -> None:
     async def main() -> None:
-        async with serving(FakeKeycloak()) as url, made(keycloak(url, secret)) as provider:
+        fake = FakeKeycloak()
+        async with serving(fake) as url, made(keycloak(url, secret)) as provider:
+            assert (fake.user, fake.online) == ("u1", {"on"})
+            assert (await provider.revoke(ref("user_id", "u2"), REVOKED_S)).status == "already_gone"
+            assert fake.online == {"on"}
             assert (await provider.revoke(ref("user_id", "u1"), REVOKED_S)).status == "wider"
+            assert fake.online == set()
 
     asyncio.run(main())
 
@@ -293,6 +305,7 @@ def test_vault_revokes_a_lease_and_a_token_and_a_repeat_does_no_harm(secret: Pat
             for _ in range(2):
                 assert (await provider.revoke(ref("lease", "db/creds/1"), REVOKED_S)).status == "done"
             assert fake.leases == set()
+            assert fake.accessors == {"acc"}
             assert (await provider.revoke(ref("accessor", "acc"), REVOKED_S)).status == "done"
             assert fake.accessors == set()
             assert (await provider.revoke(ref("accessor", "acc"), REVOKED_S)).status == "already_gone"
@@ -450,6 +463,7 @@ def test_an_oauth_server_kills_the_tokens_that_the_command_finds_and_says_so_onl
 def test_an_oauth_reference_that_nobody_knows_is_never_done(tmp_path: Path) -> None:
     async def main() -> None:
         with authlibs(tmp_path) as (server, issued, settings):
+            assert server.is_active("agent", issued.access_token)
             async with made(settings) as provider:
                 with pytest.raises(Rejected, match="does not know"):
                     await provider.revoke(ref("grant", "ref-2"), REVOKED_S)
@@ -649,6 +663,7 @@ def test_aws_denies_what_began_before_and_a_late_repeat_never_moves_it_back(iam:
 def test_aws_denies_one_session_of_a_role_by_its_name(iam: Any) -> None:
     async def main() -> None:
         async with made(AwsSettings(provider="aws", account="123456789012")) as provider:
+            assert iam.list_role_policies(RoleName="agent")["PolicyNames"] == []
             for _ in range(2):
                 assert (
                     await provider.revoke(ref("role_session", f"{ROLE}/task-17"), REVOKED_S)

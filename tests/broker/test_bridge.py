@@ -187,11 +187,13 @@ def test_what_was_skipped_or_refused_is_carried_out_once_audiences_and_keys_are_
     """Their offsets are committed, and no outcome tells of them: a key set that lags behind a rotation, a slip in an audience."""
     with world(bus, tmp_path, "mended.", 3) as w:
         right = w.config.read_text(encoding="utf-8")
+        assert w.alive() == {"grant-0", "grant-1", "grant-2"}
         w.config.write_text(right.replace(AUDIENCE, "https://sso.acme.test/sat"), encoding="utf-8")
         publish(w.settings, [w.token("grant-0")])
         with w.bridge() as skips:
             _wait_said(skips, f"{AUDIENCE!r}, who this bridge is not")
             assert skips.stop() == 0
+        assert w.alive() == {"grant-0", "grant-1", "grant-2"}
 
         w.config.write_text(right, encoding="utf-8")
         keys = w.issuer.jwks.read_text(encoding="utf-8")
@@ -204,6 +206,7 @@ def test_what_was_skipped_or_refused_is_carried_out_once_audiences_and_keys_are_
             _wait_said(refuses, "no key of the set has this kid")
             assert refuses.stop() == 0
         assert "1 refused" in refuses.said()
+        assert w.alive() == {"grant-0", "grant-1", "grant-2"}
 
         w.issuer.jwks.write_text(keys, encoding="utf-8")
         publish(w.settings, [w.token("grant-2")])  # not dealt with yet: left to the bridge
@@ -274,6 +277,7 @@ def test_two_bridges_share_come_go_and_die_and_each_credential_dies_once(
         return real()
 
     with world(bus, tmp_path, "two-bridges.", 120, around) as w:
+        assert len(w.alive()) == 120
         publish(w.settings, [w.token(name) for name in w.issued])
         with w.bridge() as first:
             assert outcomes(w.settings, _finals(15))

@@ -47,6 +47,10 @@ def written(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
+def section(page: Path, heading: str) -> str:
+    return written(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
 def anchors(text: str) -> set[str]:
     """What GitHub calls a page's headings: small letters, no punctuation, hyphens for blanks, repeats numbered."""
     found: set[str] = set()
@@ -239,6 +243,21 @@ def test_readme_and_security_name_the_same_settings_before_production() -> None:
     assert {name.removeprefix("DRIFTLINE_").lower() for name in rows} < {one.name for one in fields(Settings)}
 
 
+def test_brokers_gives_the_times_that_were_measured() -> None:
+    def rows(page: str, heading: str) -> list[list[str]]:
+        lines = (line for line in section(DOCS / page, heading).splitlines() if line.startswith("| "))
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    measured = {
+        (row[0], row[2].removesuffix(" readable")): [row[4], row[5]]
+        for row in rows("performance.md", "Latency")
+        if len(row) == 8
+    }
+    told = rows("brokers.md", "In ten lines")[2:]
+    legs = ["bad call to decision", "decision to revocation", "revocation to dead", "bad call to dead"]
+    assert [row[1:] for row in told] == [measured["0", leg] + measured["200", leg] for leg in legs]
+
+
 class Taken(NamedTuple):
     """A record as a receiver's consumer gives it, for a receiver that reads only its value."""
 
@@ -265,9 +284,8 @@ class Bus(list[Any]):
 
 
 def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() -> None:
-    (code,) = re.findall(
-        r"^```python\n(.*?)^```", (DOCS / "brokers.md").read_text(encoding="utf-8"), re.M | re.S
-    )
+    receiving = (DOCS / "brokers.md").read_text(encoding="utf-8").split("\n## A receiver\n")[1]
+    (code,) = re.findall(r"^```python\n(.*?)^```", receiving, re.M | re.S)
     receiver: dict[str, Any] = {}
     exec(code, receiver)
     named, development = (
@@ -337,8 +355,8 @@ def test_the_receiver_in_brokers_takes_our_tokens_once_and_refuses_the_rest() ->
 
 def first_cells(page: Path, heading: str, more: str = "") -> list[tuple[str, ...]]:
     """Of the rows of the table under `heading`: the name in the first cell, and what `more` finds in those behind it."""
-    section = written(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    return [found.groups() for found in re.finditer(rf"^\| `([\w.]+)` \|{more}", section, re.M)]
+    rows = re.finditer(rf"^\| `([\w.]+)` \|{more}", section(page, heading), re.M)
+    return [found.groups() for found in rows]
 
 
 def test_the_page_of_signals_has_each_with_what_the_shipped_policy_makes_of_it() -> None:
