@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey
+from joserfc import jws
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from models.contracts import Feedback
 from models.errors import InputError, SchemaError
+from stream import bootstrap, jose
 from stream import feedback as tokens
-from stream import jose
 from stream.cli.feedback import _show, _subject
 from stream.events import (
     ALERTS,
@@ -29,6 +33,7 @@ from stream.events import (
     rfc3339,
 )
 from stream.feedback import TOKEN_TYPE, SignedFeedback, sign
+from stream.offline import files, replay
 from stream.offline.verdicts import first_alarms, labelled, labels, subject, uncased, verdicts
 from stream.outbound.act import MAX_AHEAD_MS, Actor
 from stream.outbound.feedback import MAX_COMMENT, VERDICTS, cleaned, closes, finding
@@ -40,6 +45,7 @@ from stream.shell import case_feedback
 from stream.shell.act_stage import forwarded
 from tests.unit.test_breaker import AUDIENCE, KEY, KEYS, a_case, a_ruling, log, rulings
 
+SAMPLES = Path(bootstrap.__file__).parent / "samples"
 NINE_MS = 1_767_258_000_000
 PUBLIC = {"keys": [KEY.as_dict(private=False)]}
 BY_VERDICT = {
@@ -101,6 +107,56 @@ def test_a_verdict_becomes_a_finding_of_its_case_by_the_official_schema(verdict:
     assert (found["severity_id"], found["severity"], found["time"]) == (5, "Critical", NINE_MS)
     assert found["comment"] == "the payee is ours"
     assert found["actor"] == {"session": {"uid": "s-1"}, "app_name": "invoices"}
+
+
+def _by_the_page(alert: dict[str, Any]) -> dict[str, Any]:
+    """The claims that the table of docs/feedback.md makes of an alert: each that it takes from there, by its path."""
+    page = (Path(__file__).parents[2] / "docs" / "feedback.md").read_text(encoding="utf-8")
+    rows = page.split("| claim | from the alert |\n| --- | --- |\n")[1].split("\n\n")[0].splitlines()
+    claims: dict[str, Any] = {}
+    for names, paths in (map(str.strip, row.strip("|").split("|")) for row in rows):
+        for name, path in zip(re.findall("`(\\w+)`", names), re.findall("`([\\w.]+)`", paths), strict=False):
+            if path != "DRIFTLINE_ISSUER" and name != "sub_id":
+                claims[name] = reduce(lambda at, part: at[part], path.split("."), alert)
+    return claims
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "Ed25519"])
+def test_a_token_that_a_siem_makes_by_the_page_alone_closes_the_case(algorithm: str) -> None:
+    """No code of ours makes it: the alert, the page's table, and a library for JOSE."""
+    settings = Settings()
+    judge, here = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
+    outputs = replay.replay(files.read_records(SAMPLES / "19-finance-invoice-iban-swap.jsonl"), judge, here)
+    alert = next(
+        found
+        for found in map(orjson.loads, (o.value for o in outputs if o.topic == ALERTS))
+        if found["is_alert"]
+    )
+    made = {
+        "ES256": lambda: ECKey.generate_key("P-256"),
+        "RS256": lambda: RSAKey.generate_key(2048),
+        "Ed25519": lambda: OKPKey.generate_key("Ed25519"),
+    }
+    key = made[algorithm]()
+    public = {"keys": [{**key.as_dict(private=False), "kid": "siem", "alg": algorithm}]}
+    claims = _by_the_page(alert) | {
+        "verdict": "false_positive",
+        "by": "splunk",
+        "comment": "",
+        "time": rfc3339(NINE_MS),
+        "aud": AUDIENCE,
+    }
+    header = {"alg": algorithm, "typ": "driftline-feedback+jwt", "kid": "siem"}
+    token = jws.serialize_compact(header, orjson.dumps(claims), key, algorithms=[algorithm])
+    record = {"type": "feedback.given", "tenant": alert["metadata"]["tenant_uid"], "token": token}
+    (output,) = Actor(KEYS, rulings().read, SignedFeedback(public, AUDIENCE).read).act(log(record))
+    closed = orjson.loads(output.value)
+    assert output.topic == ALERTS, closed
+    assert (closed["activity_id"], closed["status"], closed["is_alert"]) == (3, "Suppressed", False)
+    assert closed["finding_info"]["uid"] == alert["finding_info"]["uid"]
+    assert closed["unmapped"]["feedback"]["by"] == "splunk"
+    assert closed["severity_id"] == alert["severity_id"]
+    assert problems(closed) == []
 
 
 def test_a_verdict_of_a_case_that_act_never_saw_is_told_all_the_same_and_revokes_nothing() -> None:
