@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ HOLDS = {
     "06_a_new_ecosystem_without_labels": _ecosystem,
 }
 """What each notebook leaves behind, held against what it says."""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_uses_the_program_s_own_code_and_defines_nothing_worth_testing(path: Path) -> None:
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in cells(path)))
+    used = {
+        node.module.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert used & {"stream", "models"}
+    defined = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    assert [node.name for node in defined if isinstance(node, ast.ClassDef) or len(node.body) > 1] == []
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
