@@ -71,6 +71,10 @@ def test_the_narrowest_row_says_in_which_mode_an_agent_is_judged(
     assert revoked(made) == (["s"] if enforced else [])
 
 
+def names_somebody(row: dict[str, Any]) -> bool:
+    return bool(row["tenant"] or row["agent"])
+
+
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -79,7 +83,7 @@ def test_the_narrowest_row_says_in_which_mode_an_agent_is_judged(
                 "agent": st.sampled_from([None, "a", "b"]),
                 "mode": st.sampled_from(["shadow", "enforce"]),
             }
-        ).filter(lambda row: row["tenant"] or row["agent"]),
+        ).filter(names_somebody),
         unique_by=lambda row: (row["tenant"], row["agent"]),
     ),
     st.sampled_from(["acme", "other", "third"]),
