@@ -14,7 +14,7 @@ from stream.settings import Settings
 from stream.shell.broker import EmbeddedBroker
 from stream.shell.send import play
 from tests.broker.test_features import command, settings, shuffled
-from tests.broker.test_release import World
+from tests.broker.test_release import World, settings_of
 from tests.unit.test_backtest import SHIPPED
 from tests.unit.test_cli import run
 from tests.worker import Worker, live, replayed, wait_until
@@ -64,7 +64,7 @@ def test_a_topic_is_judged_by_its_partitions_as_the_worker_judged_it(
 
 def test_a_registered_release_is_compared_by_its_alias_and_its_digest(tmp_path: Path) -> None:
     with EmbeddedBroker() as broker:
-        world = World(broker, tmp_path)
+        world = World(settings_of(broker, tmp_path), tmp_path)
         world.worker.kill()  # nothing here is judged live
         folder = world.folder("challenger")
         quiet = SHIPPED.replace("alert: {budget: 0.01}", "alert: 0.9").replace(

@@ -140,13 +140,17 @@ def at_work(settings: Settings, directory: Path) -> Iterator[World]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with EmbeddedBroker() as broker:
-        settings = Settings(
-            bootstrap=broker.bootstrap, partitions=3, session_timeout_s=4.0, state_dir=tmp_path / "state"
-        )
-        topics.create(settings)
-        with at_work(settings, tmp_path) as made:
-            yield made
+    with EmbeddedBroker() as broker, at_work(settings_of(broker, tmp_path), tmp_path) as made:
+        yield made
+
+
+def settings_of(broker: EmbeddedBroker, directory: Path) -> Settings:
+    """Settings for a broker on which the topics are made."""
+    made = Settings(
+        bootstrap=broker.bootstrap, partitions=3, session_timeout_s=4.0, state_dir=directory / "state"
+    )
+    topics.create(made)
+    return made
 
 
 def changes(policies: list[str]) -> list[str]:
