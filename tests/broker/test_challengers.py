@@ -206,19 +206,14 @@ def assert_compared(settings: Settings, directory: Path) -> None:
     """The report says of both what the topics do; what a challenger remembers goes when it is asked to forget."""
 
     def command(*arguments: str, columns: str = "80") -> str:
-        until = time.monotonic() + 60  # one that was killed counts as running for some seconds more
-        while True:
-            done = run(
-                "challengers",
-                *arguments,
-                cwd=directory,
-                DRIFTLINE_BOOTSTRAP=settings.bootstrap,
-                DRIFTLINE_PREFIX=settings.prefix,
-                COLUMNS=columns,
-            )
-            if "still runs" not in done.stderr or time.monotonic() > until:
-                break
-            time.sleep(1)
+        done = run(
+            "challengers",
+            *arguments,
+            cwd=directory,
+            DRIFTLINE_BOOTSTRAP=settings.bootstrap,
+            DRIFTLINE_PREFIX=settings.prefix,
+            COLUMNS=columns,
+        )
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
@@ -241,7 +236,8 @@ def assert_compared(settings: Settings, directory: Path) -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
     assert kept(settings) == {b"strict", b"calm"}
-    assert "states of strict are gone" in command("forget", "strict")
+    # One that was killed counts as running until its session is over, on the embedded broker for good.
+    assert "states of strict are gone" in command("forget", "strict", "--although-it-runs")
     assert kept(settings) == {b"calm"}
 
 
