@@ -206,5 +206,4 @@ def load(
         raise FeaturesMismatch(
             f"{path} reads {forest.n_features} features, its manifest lists {len(features)}"
         )
-    name = "bundled" if directory == BUNDLED else manifest.get("name", UNNAMED)
-    return Model(name=name, digest=digest, manifest=manifest, forest=forest)
+    return Model(name=manifest.get("name", UNNAMED), digest=digest, manifest=manifest, forest=forest)

@@ -394,7 +394,7 @@ def test_canaries_must_stay_caught_and_what_nobody_catches_is_none(
 def test_a_model_without_a_policy_is_usable_and_no_release_yet(tmp_path: Path) -> None:
     done = run("verify", "release", a_release(tmp_path / "ours"))
     assert done.exit_code == 0
-    assert done.stdout.startswith("usable, model, digest ")
+    assert done.stdout.startswith("usable, bundled, digest ")
     assert "no policy.yaml: it is a model" in done.stderr
     shutil.copy(Path(study.__file__).parents[1] / "policy.yaml", tmp_path / "ours")
     done = run("verify", "release", tmp_path / "ours")

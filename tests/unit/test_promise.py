@@ -499,7 +499,7 @@ def test_calibrated_again_without_a_promise_a_release_promises_nothing(
 ) -> None:
     told = lines(
         tmp_path / "d.jsonl",
-        [decision(f"s{n}", 0.01, release=f"{registry.UNNAMED}@{MODEL.digest[:12]}") for n in range(60)],
+        [decision(f"s{n}", 0.01, release=f"{MODEL.name}@{MODEL.digest[:12]}") for n in range(60)],
     )
     again = tmp_path / "again"
     done = run("calibrate", told, "--model", promised, "--policy", promised / "policy.yaml", "--out", again)

@@ -83,7 +83,7 @@ def test_a_model_s_name_is_the_manifest_s_wherever_it_lies(saved: Path, tmp_path
     assert registry.load(moved, FEATURES, 4).name == registry.load(saved, FEATURES, 4).name == saved.name
     copied = tmp_path / "copied"
     shutil.copytree(registry.BUNDLED, copied)
-    assert (registry.load(copied).name, registry.load().name) == (registry.UNNAMED, "bundled")
+    assert registry.load(copied).name == registry.load().name == "bundled"
     rewrite(moved, name="two words")
     with pytest.raises(ArtefactError, match="name"):
         registry.load(moved, FEATURES, 4)
