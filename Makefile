@@ -23,7 +23,7 @@ help:
 	  'make bench     throughput, latency, recovery, memory, how long a credential lives, on Apache Kafka (40 minutes;' \
 	  '               ONLY=throughput,latency,... for some tables; DOCS=1 writes docs/performance.md)' \
 	  'make cost      whether an event costs 10 % more than is on record for its core (DRIFTLINE_DATA; a minute;' \
-	  '               WRITE=1 records it, with ADR=number where it is dearer)' \
+	  '               CALLS=1 holds calls alone; WRITE=1 records it, with ADR=number where it is dearer)' \
 	  'make chaos     delivery under faults on Apache Kafka, one and three brokers (over an hour;' \
 	  '               ROUNDS=, MINUTES=, BROKERS=1,3, ONLY=names, SEED=; DOCS=1 writes docs/reliability.md, with ONLY= it takes ADD=1)' \
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
@@ -123,7 +123,7 @@ bench: .venv/.bench
 
 # One thread: the reader's arithmetic would else take another core's time, which counts.
 cost: setup recordings
-	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.cost $(if $(WRITE),--write) $(if $(ADR),--adr $(ADR))
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/python -m benchmarks.cost $(if $(CALLS),--calls) $(if $(WRITE),--write) $(if $(ADR),--adr $(ADR))
 
 soak: .venv/.bench
 	@$(BIN)/python benchmarks/soak.py --check --seconds $(or $(DURATION),3600) --rate $(or $(RATE),1000) $(if $(CEILING),--ceiling $(CEILING)) $(if $(SLACK_MS),--slack-ms $(SLACK_MS))

@@ -74,6 +74,26 @@ def test_a_machine_that_was_disturbed_is_measured_again(page: Path, monkeypatch:
     assert run(monkeypatch, [DEAR, DEAR, USUAL]) == 0
 
 
+def test_ci_holds_calls_alone_and_asks_one_process_for_them(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, [USUAL], "--write")
+    asked = []
+
+    def measured(load: str, processes: int) -> Cost:
+        asked.append(processes)
+        return found
+
+    monkeypatch.setattr(cost, "measured", measured)
+    monkeypatch.setattr(sys, "argv", ["cost", "--calls"])
+    found = DEAR
+    assert cost.main() == 0
+    found = USUAL._replace(calls=771.0)
+    assert cost.main() == 1
+    assert "771.0 calls, 10 % more than the 700.0 on record" in capsys.readouterr().err
+    assert asked == [1] * 4
+
+
 def test_on_a_busy_machine_calls_alone_are_held(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
