@@ -244,7 +244,7 @@ def evaluate(
         say(f"the model knows sessions of these ({known}): leaving one {leave_out or 'suite'} out in turn")
     group, moment = evaluation.checked(leave_out, cut, needs_fit=bool(seen))
     if group is None:
-        policy = _policy_of(model)
+        policy = _policy_beside(model)
         found = evaluation.held_out(given, scored, model, policy, progress)
     else:
         policy = None
@@ -268,7 +268,7 @@ def evaluate(
         print_report(report)
 
 
-def _policy_of(model: Path | None) -> Path | None:
+def _policy_beside(model: Path | None) -> Path | None:
     """The policy that judges with a model: the one in its folder, as of a release, else that of the settings."""
     own = None if model is None else model / "policy.yaml"
     return own if own is not None and own.exists() else settings().policy_path

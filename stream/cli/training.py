@@ -106,7 +106,7 @@ def train(
     from stream.offline import pages, study
     from stream.offline.files import name_of
 
-    text, judges_by = _policy_of(policy, planned.calibration.budgets)
+    text, judges_by = _policy_for(policy, planned.calibration.budgets)
     corpora.folder()
     chosen = data_files(files)
     own = {study.BUS, *map(name_of, files or ())}
@@ -167,7 +167,7 @@ def _need_room(out: Path, *, replace: bool) -> None:
         )
 
 
-def _policy_of(path: Path | None, budgets: Sequence[float]) -> tuple[str, Policy]:
+def _policy_for(path: Path | None, budgets: Sequence[float]) -> tuple[str, Policy]:
     """The policy that a release is to have, and its text; refused where the new model will have no threshold for it."""
     from stream.policy import FalsePositiveBudget, parse_policy, read_policy
 
