@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from joserfc.jwk import ECKey
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
@@ -32,6 +33,8 @@ WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective + " " + event.blockedURI));
 """
+
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
 class Served:
@@ -147,6 +150,43 @@ def test_each_page_opens_without_a_violation_or_an_error_and_fits(
             ground = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert ground == ("rgb(20, 23, 27)" if theme == "dark" else "rgb(255, 255, 255)")
         assert {url.split("/")[2] for url in seen.requests} == {served.host}
+
+
+def inaccessible(page: Page) -> list[str]:
+    """What of WCAG 2.2 AA axe-core misses in a page: the rule, and the element that breaks it."""
+    found = Axe().run(page, options=WCAG).response["violations"]
+    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_each_page_meets_wcag_as_far_as_axe_sees(
+    browser: Browser, serve: Any, records: list[Record], theme: str, size: str, tmp_path: Path
+) -> None:
+    made = indexed(records)
+    said = Saying(ECKey.generate_key("P-256"), "https://driftline.example.com/ssf", lambda *_: None)
+    served = serve(
+        made, saying=said, queue=written(tmp_path, asked("finance-invoice-iban-swap"), asked("gone"))
+    )
+    (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
+    closed = serve(Index({EVENTS: None}), tmp_path / "token")
+    with Watched(browser, theme, size) as seen:
+        for path in [*paths(made), "/sessions/of-nobody", "/?q=found-nowhere"]:
+            seen.page.goto(f"http://{served.host}{path}")
+            assert inaccessible(seen.page) == [], path
+        seen.page.keyboard.press("?")
+        assert inaccessible(seen.page) == []
+        seen.page.goto(f"http://{closed.host}/")
+        assert "login" in seen.page.url
+        assert inaccessible(seen.page) == []
+
+
+def test_axe_sees_what_nobody_can_read(browser: Browser, serve: Any, records: list[Record]) -> None:
+    served = serve(indexed(records))
+    with Watched(browser, "light", "desk") as seen:
+        seen.page.goto(f"http://{served.host}/")
+        seen.page.evaluate("document.querySelector('h1').style.color = '#eeeeee'")
+        assert any(found.startswith("color-contrast: <h1") for found in inaccessible(seen.page))
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
