@@ -529,6 +529,9 @@ class Outcome(Inbound):
         still live. ``wider``: more went than was asked for.
     kind, credential
         Which credential of the token; the second is its name as a hash, never its value. Absent: all of that broker.
+    provider
+        What carried it out, or was to: the bridge's own name for it, such as ``keycloak``. Absent: the broker has none by that
+        name, or reports by itself.
     latency_ms
         From the revocation's record on the bus to the provider's answer.
     survives, survives_until
@@ -540,6 +543,7 @@ class Outcome(Inbound):
     broker: Identifier
     kind: Identifier | None = None
     credential: Identifier | None = None
+    provider: Identifier | None = None
     status: Literal["requested", "done", "already_gone", "failed", "wider"]
     time: Moment
     detail: Annotated[str, Field(max_length=1024)] | None = None

@@ -28,6 +28,8 @@ class Delivery:
     ----------
     lanes : mapping of broker to Lane
         Where the credentials of each broker are revoked.
+    providers : mapping of broker to str
+        What that is, as the configuration calls it: ``keycloak``.
     ledger : Ledger
         What was done before.
     report : callable
@@ -44,12 +46,14 @@ class Delivery:
     def __init__(
         self,
         lanes: Mapping[str, Lane],
+        providers: Mapping[str, str],
         ledger: Ledger,
         report: Callable[[str, Outcome], Awaitable[None]],
         now_ms: Callable[[], int],
     ) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._lanes, self._ledger, self._report, self._now_ms = lanes, ledger, report, now_ms
+        self._lanes, self._providers, self._ledger = lanes, providers, ledger
+        self._report, self._now_ms = report, now_ms
         self._last: dict[tuple[str, str, str], asyncio.Task[None]] = {}
 
     def begin(self, order: Order, published_ms: int) -> asyncio.Task[None]:
@@ -97,6 +101,7 @@ class Delivery:
                     "broker": ref.broker,
                     "kind": ref.kind,
                     "credential": name,
+                    "provider": self._providers.get(ref.broker),
                     "status": status,
                     "time": rfc3339(now_ms),
                     "detail": detail[:MAX_DETAIL] or None,

@@ -482,7 +482,7 @@ def token_entry(base: str, record: Record, claims: dict[str, Any], signature: st
 
 
 def outcome_entry(record: Record, outcome: dict[str, Any]) -> Entry:
-    texts = ("status", "broker", "kind", "credential", "detail", "survives", "survives_until")
+    texts = ("status", "broker", "kind", "credential", "provider", "detail", "survives", "survives_until")
     # An entry has a kind of its own.
     names = {"kind": "credential_kind"}
     data: dict[str, Any] = {

@@ -115,7 +115,7 @@ class Bridge:
             No broker answers, a topic or a right is missing, or an outcome was not confirmed.
         """
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
-            delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            delivery = self._delivery(ends)
             consumer = ends.consumer(
                 group_id=_group(self._settings),
                 session_timeout_ms=int(self._settings.session_timeout_s * 1000),
@@ -155,7 +155,7 @@ class Bridge:
         Gives the outcomes by (broker, status). What the group has not committed yet is the running bridge's, and left to it.
         """
         async with _Ends(self._settings, self._configuration, self._draw) as ends:
-            delivery = Delivery(ends.lanes, self.ledger, self._telling(ends.report), _now_ms)
+            delivery = self._delivery(ends)
             dealt_with = await ends.committed(REVOCATIONS)
             kept_ms, begun = _now_ms() - KEPT_MS, set()
             async for record in ends.all_of(OUTCOMES):
@@ -297,6 +297,10 @@ class Bridge:
             for record in records:
                 self.ledger.take(_document(record.value))
             self._measures.alive()
+
+    def _delivery(self, ends: _Ends) -> Delivery:
+        providers = {name: each.provider for name, each in self._configuration.brokers.items()}
+        return Delivery(ends.lanes, providers, self.ledger, self._telling(ends.report), _now_ms)
 
     def _telling(
         self, report: Callable[[str, Outcome], Awaitable[None]]

@@ -73,7 +73,7 @@ def delivery(told: Told, ledger: Ledger | None = None, **providers: Scripted) ->
     lanes: Mapping[str, Lane] = {
         name: Lane(each, limits, random.Random(1).random) for name, each in providers.items()
     }
-    return Delivery(lanes, ledger or Ledger(), told.report, _now_ms)
+    return Delivery(lanes, dict.fromkeys(providers, "keycloak"), ledger or Ledger(), told.report, _now_ms)
 
 
 def _now_ms() -> int:
@@ -90,7 +90,7 @@ def test_an_outcome_says_what_became_of_which_credential_how_soon_and_what_stays
     run(main())
     (outcome,) = told.outcomes
     assert (outcome.jti, outcome.case_id, outcome.broker, outcome.kind) == ("j", "case", "sso", "sid")
-    assert outcome.status == "done"
+    assert (outcome.status, outcome.provider) == ("done", "keycloak")
     assert outcome.credential == credential_id("acme", order("j", "a").credentials[0])
     assert outcome.latency_ms == 250
     assert outcome.survives == "cached tokens"
@@ -182,6 +182,8 @@ def test_what_fails_says_how_it_is_mended_and_holds_up_nothing() -> None:
 
     run(main())
     said = {each.jti: (each.status, each.detail or "") for each in told.outcomes}
+    providers = {each.jti: each.provider for each in told.outcomes}
+    assert providers == {"rejected": "keycloak", "unknown": None, "given up": "keycloak"}
     assert said["rejected"] == ("failed", "Keycloak knows no realm 'x'")
     assert said["unknown"][0] == "failed"
     assert "names no broker 'okta'" in said["unknown"][1]

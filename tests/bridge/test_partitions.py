@@ -67,7 +67,7 @@ class Made(Bridge):
         self.learns: Callable[[], Any] | None = None
         self.told: list[str] = []
         self.refuses = False
-        self.delivery = Delivery({}, self.ledger, self.report, lambda: 0)
+        self.delivery = Delivery({}, {}, self.ledger, self.report, lambda: 0)
 
     async def report(self, tenant: str, outcome: Any) -> None:
         if self.refuses:

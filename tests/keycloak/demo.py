@@ -106,13 +106,14 @@ def dead_ms(keycloak: Keycloak, task: Tokens, since_s: float) -> float | None:
     return None
 
 
-def main() -> int:
-    """Run the demo; gives the exit code."""
+def main(keycloak: Keycloak | None = None) -> int:
+    """Run the demo, at a Keycloak of its own or at one that runs; gives the exit code."""
     console = Console()
     with ExitStack() as running:
         scratch = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="driftline-keycloak-demo-")))
-        with console.status("Keycloak starts (the first time it is fetched and built: some minutes) ..."):
-            keycloak = running.enter_context(Keycloak())
+        if keycloak is None:
+            with console.status("Keycloak starts (the first time it is fetched and built: some minutes) ..."):
+                keycloak = running.enter_context(Keycloak())
         broker = running.enter_context(EmbeddedBroker())
         settings = Settings(
             bootstrap=broker.bootstrap,
@@ -159,7 +160,8 @@ def main() -> int:
             "inactive" if dead else "[red]active",
             f"{took:.0f} ms" if dead else "-",
         )
-    table.add_row("3: nobody's business", "nothing", "active", "active" if lives else "[red]inactive", "")
+    was = "active" if before[2] else "inactive"
+    table.add_row("3: nobody's business", "nothing", was, "active" if lives else "[red]inactive", "")
     console.print(table)
     console.print(f"A refresh in session 1 is refused: {refresh == 400}. Outcomes on the bus:")
     for outcome in told:

@@ -755,7 +755,7 @@ def every_kind() -> Trail:
     alert = json.loads(next(record for record in sample() if record.topic == ALERTS).value or b"")
     alert["unmapped"]["feedback"] = {"verdict": "false_positive", "by": "ada", "key": "k", "time": "now"}
     risk = next(record for record in sample() if record.topic == RISK)
-    fields = "status broker kind credential detail survives survives_until".split()
+    fields = "status broker kind credential provider detail survives survives_until".split()
     outcome = {"case_id": case_id, "jti": "j", "time": case_time(case), "latency_ms": 1}
     outcome |= dict.fromkeys(fields, "told")
     said = {"case_id": case_id, "verdict": "true_positive", "by": "ada", "time": case_time(case)}
