@@ -464,12 +464,14 @@ class Signed(Outbound):
 class RevocationBudget(Outbound):
     """How many sessions drift may revoke within a window before further revocations are held; None: any number.
 
-    ``confirm_minutes`` is how long a broker may take to confirm one before the SOC hears of it; None: for ever.
+    ``overall`` is for all tenants whose cases lie in one partition. ``confirm_minutes`` is how long a broker may take to confirm one
+    before the SOC hears of it; None: for ever.
     """
 
     window_minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)]
     agent: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None
     tenant: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None
+    overall: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
     confirm_minutes: Annotated[float, Field(gt=0, le=MOST_MINUTES)] | None = None
 
 

@@ -120,7 +120,16 @@ class Revocations(_Part):
     window_minutes: Annotated[float, Field(gt=0, le=1440)] = 60
     agent: Annotated[int, Field(ge=1, le=10_000)] | None = 20
     tenant: Annotated[int, Field(ge=1, le=10_000)] | None = 50
+    overall: Annotated[int, Field(ge=1, le=10_000)] | None = None
     confirm_minutes: Annotated[float, Field(gt=0, le=60)] | None = None
+
+    @model_validator(mode="after")
+    def _let_no_tenant_hold_back_another(self) -> Self:
+        if self.overall is not None and (self.tenant is None or self.overall < 2 * self.tenant):
+            raise ValueError(
+                "overall must be at least twice tenant, which must be a number: one tenant alone would hold back another"
+            )
+        return self
 
 
 class Amounts(_Part):
@@ -404,8 +413,10 @@ class Policy(_Part):
             del content["opinions"]
         if self.revocations == Revocations():
             del content["revocations"]
-        elif self.revocations.confirm_minutes is None:
-            del content["revocations"]["confirm_minutes"]
+        else:
+            for younger in ("confirm_minutes", "overall"):
+                if content["revocations"][younger] is None:
+                    del content["revocations"][younger]
         content["expected_calls"].sort(key=dumps)
         if self.alerts_a_day is None:
             del content["alerts_a_day"]

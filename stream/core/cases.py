@@ -285,9 +285,12 @@ def attested_by(identity: Identity | None) -> dict[str, Any] | None:
     }
 
 
-def _budget(policy: Policy) -> RevocationBudget:
+def _budget(policy: Policy) -> dict[str, Any]:
     """The policy's budget of revocations, which act holds its breaker to: it reads the log alone."""
-    return RevocationBudget(**policy.revocations.model_dump())
+    budget = RevocationBudget(**policy.revocations.model_dump()).model_dump()
+    if budget["overall"] is None:  # an act that is older than this budget refuses it
+        del budget["overall"]
+    return budget
 
 
 def _step(row: PathRow) -> PathStep:

@@ -95,13 +95,13 @@ def report(records: Iterable[Record]) -> Report:
             made.unread += 1
             continue
         if isinstance(case, Case):
-            _take(made, breaker, case)
+            _take(made, breaker, case, record.partition)
     made.examples.sort(key=lambda case: -case.score)
     del made.examples[EXAMPLES:]
     return made
 
 
-def _take(made: Report, breaker: Breaker, case: Case) -> None:
+def _take(made: Report, breaker: Breaker, case: Case, partition: int) -> None:
     made.first = min(made.first or case.time, case.time)
     made.last = max(made.last, case.time)
     made.told.add(case.case_id)
@@ -121,7 +121,7 @@ def _take(made: Report, breaker: Breaker, case: Case) -> None:
     made.credentials.update((ref.broker, ref.kind) for ref in refs)
     made.agents[case.agent or "(no name)"] += 1
     made.examples.append(case)
-    if breaker.rule(case.model_copy(update={"enforced": True})).held_by is not None:
+    if breaker.rule(case.model_copy(update={"enforced": True}), partition).held_by is not None:
         made.held.add(case.case_id)
 
 

@@ -176,7 +176,7 @@ class Actor:
         elif isinstance(read, OutcomeTold):
             self.containment.take(record.partition, read.tenant, read.outcome)
         elif isinstance(read, Case):
-            sets = plan(read, self.breaker.rule(read))
+            sets = plan(read, self.breaker.rule(read, record.partition))
             self.containment.sent(read, sets, record.partition, at_ms)
 
     def next_deadline(self, partition: int) -> int | None:
@@ -218,7 +218,7 @@ class Actor:
     def _case(self, record: Record, case: Case) -> list[Output]:
         outputs: list[Output] = []
         key = case.tenant.encode()
-        ruling = self.breaker.rule(case)
+        ruling = self.breaker.rule(case, record.partition)
         sets = plan(case, ruling)
         told: list[dict[str, Any]] = []
         if case.finding is not None:

@@ -1,15 +1,18 @@
 """The circuit breaker: a wave of revocations is more likely our fault than a wave of attacks, so beyond a budget they are held.
 
 It knows nothing but the cases of its tenants, in the order of their log, and what people signed about those that are held. The budget
-comes with each case, from the policy that judged it; the clock is the latest time of the tenant's cases. So the same log leads to the
-same revocations, held ones and alarms, whoever reads it and however often.
+comes with each case, from the policy that judged it; the clock is the latest time of the tenant's cases. The overall budget is one for
+all tenants of a partition of that log, which is read by one worker in its order. So the same log leads to the same revocations, held ones
+and alarms, whoever reads it and however often.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import orjson
@@ -123,27 +126,32 @@ class Breaker:
 
     def __init__(self) -> None:
         self._tenants: dict[str, _Tenant] = {}
+        self._went_out: dict[int, deque[int]] = {}  # by partition, when drift revoked a session of any tenant
         self.n_dropped = 0
 
-    def rule(self, case: Case) -> Ruling:
-        """What becomes of the revocations of a case, and note it: one read again is ruled as before and counts once."""
+    def rule(self, case: Case, partition: int) -> Ruling:
+        """What becomes of the revocations of a case that lies in a partition, and note it: one read again is ruled as before and
+        counts once."""
         if not is_ruled(case):
             return SENT
         tenant = self._tenants.setdefault(case.tenant, _Tenant())
         if (known := tenant.drifts.get(case.record_id)) is not None:
             return known.ruling
         tenant.clock_ms = max(tenant.clock_ms, milliseconds(datetime.fromisoformat(case.time)))
-        ruling = self._ruling(tenant, case)
+        ruling = self._ruling(tenant, case, partition)
         counts = case.inherited_from is None
+        if counts and ruling == SENT:
+            self._went_out.setdefault(partition, deque(maxlen=MAX_DRIFTS)).append(tenant.clock_ms)
         tenant.drifts[case.record_id] = _Drift(tenant.clock_ms, case.agent, counts, ruling)
         while len(tenant.drifts) > MAX_DRIFTS:
             tenant.drifts.popitem(last=False)
         return ruling
 
-    def _ruling(self, tenant: _Tenant, case: Case) -> Ruling:
+    def _ruling(self, tenant: _Tenant, case: Case, partition: int) -> Ruling:
         scopes = {
             "tenant": f"tenant {case.tenant}",
             "agent": f"agent {case.agent or '(no name)'} of tenant {case.tenant}",
+            "overall": _overall(partition),
         }
         if case.inherited_from is not None:
             # It falls with the session above it, so it is one act with that one: it uses no budget, and waits where that one waits.
@@ -151,9 +159,14 @@ class Breaker:
                 next((tenant.open[scope] for scope in scopes.values() if scope in tenant.open), None)
             )
         budget = case.budget or RevocationBudget(window_minutes=1.0, agent=None, tenant=None)
-        for name, most, agent in (("tenant", budget.tenant, None), ("agent", budget.agent, case.agent or "")):
+        since_ms = tenant.clock_ms - budget.window_minutes * 60_000
+        for name, most, used in (
+            ("tenant", budget.tenant, partial(self._used, tenant, since_ms, None)),
+            ("agent", budget.agent, partial(self._used, tenant, since_ms, case.agent or "")),
+            ("overall", budget.overall, partial(self._used_by_all, partition, since_ms)),
+        ):
             scope = scopes[name]
-            if most is None or self._used(tenant, most, budget.window_minutes, agent) < most:
+            if most is None or used(most) < most:
                 tenant.open.pop(scope, None)
                 continue
             opens = None
@@ -164,15 +177,22 @@ class Breaker:
         return SENT
 
     @staticmethod
-    def _used(tenant: _Tenant, most: int, window_minutes: float, agent: str | None) -> int:
+    def _used(tenant: _Tenant, since_ms: float, agent: str | None, most: int) -> int:
         """Sessions of the tenant, or of one agent of it, that drift revoked or would have within the window; counted up to `most`."""
-        since_ms = tenant.clock_ms - window_minutes * 60_000
         used = 0
         for drift in reversed(tenant.drifts.values()):
             if drift.at_ms <= since_ms or used == most:
                 break
             used += drift.counts and agent in (None, drift.agent or "")
         return used
+
+    def _used_by_all(self, partition: int, since_ms: float, most: int) -> int:
+        """Sessions of all tenants of a partition that drift revoked within the window; counted up to `most`.
+
+        What is held counts for its tenant alone: so one tenant uses no more of this budget than its own allows, however many drift there.
+        """
+        within = (at_ms for at_ms in self._went_out.get(partition, ()) if at_ms > since_ms)
+        return sum(1 for _ in islice(within, most))
 
     def hold(self, tenant_name: str, held: Held) -> None:
         """Note that a case waits until somebody rules on it."""
@@ -197,6 +217,8 @@ class Breaker:
         for held in found:
             del tenant.held[held.record_id]
         is_open = breaker in tenant.open.values()
+        if tenant.open.get(_overall(before[0])) == breaker:
+            self._went_out.pop(before[0], None)
         tenant.open = {scope: each for scope, each in tenant.open.items() if each != breaker}
         for record_id, drift in tenant.drifts.items():
             ruling = Ruling(dropped=not sends) if drift.ruling.held_by == breaker else drift.ruling
@@ -218,6 +240,10 @@ class Breaker:
     def n_held(self) -> int:
         """Cases that wait for a person."""
         return sum(len(tenant.held) for tenant in self._tenants.values())
+
+
+def _overall(partition: int) -> str:
+    return f"all tenants on partition {partition} of the cases"
 
 
 def is_ruled(case: Case) -> bool:

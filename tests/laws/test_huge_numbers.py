@@ -99,7 +99,7 @@ def real_cases() -> list[dict[str, Any]]:
     """What judge makes of a session that drifts: its change of standing, and its end; with a deadline for its broker."""
     drifts = b.release(scorer=b.ConstantScorer(9_999))
     made = b.play([EVENTS_IN[0], *EVENTS_IN[3:6], EVENTS_IN[6]], bundled=drifts).cases
-    budget = {"window_minutes": 60.0, "agent": 20, "tenant": 50, "confirm_minutes": 5.0}
+    budget = {"window_minutes": 60.0, "agent": 20, "tenant": 50, "overall": 100, "confirm_minutes": 5.0}
     return [{**case, "budget": budget} for case in made if case["sets"]]
 
 

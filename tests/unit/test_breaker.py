@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,53 @@ def test_tenants_do_not_share_a_budget() -> None:
     assert told(Actor(KEYS).act(log(*cases))) == [f"revoke s-{n}" for n in range(6)]
 
 
+OVERALL = {"window_minutes": 60.0, "agent": None, "tenant": 2, "overall": 4}
+
+
+def many(*tenants: str, minute: float = 0, budget: Mapping[str, Any] = OVERALL) -> list[dict[str, Any]]:
+    """A case of each of these tenants in turn."""
+    return [a_case(n, minute, tenant=tenant, budget=budget) for n, tenant in enumerate(tenants)]
+
+
+def test_a_wave_over_many_tenants_is_held_by_the_overall_budget_and_each_tenant_is_told() -> None:
+    outputs = Actor(KEYS).act(log(*many("t0", "t1", "t2", "t3", "t4", "t5", "t4")))
+    assert told(outputs) == [
+        *(f"revoke s-{n}" for n in range(4)),
+        *("Revocations are held", "hold s-4"),
+        *("Revocations are held", "hold s-5"),
+        "hold s-6",
+    ]
+    assert [out.key for out in outputs if out.topic == ALERTS] == [b"t4", b"t5"]
+    assert len(breakers(outputs)) == 2
+    scopes = {dict(out.headers)["scope"] for out in outputs if out.topic == HELD}
+    assert scopes == {b"all tenants on partition 3 of the cases"}
+    without = {**OVERALL, "overall": None}
+    assert len(_revoked(Actor(KEYS).act(log(*many(*(f"t{n}" for n in range(9)), budget=without))))) == 9
+
+
+def test_one_tenant_uses_its_own_budget_of_the_overall_one_and_never_holds_back_another() -> None:
+    outputs = Actor(KEYS).act(log(*many(*["loud"] * 9, "quiet", "quiet", "third")))
+    assert told(outputs)[:3] == ["revoke s-0", "revoke s-1", "Revocations are held"]
+    assert told(outputs)[-4:] == ["revoke s-9", "revoke s-10", "Revocations are held", "hold s-11"]
+
+
+def test_tenants_of_other_partitions_use_none_of_it() -> None:
+    records = log(*many(*(f"t{n}" for n in range(8))))
+    apart = [record._replace(partition=n % 2) for n, record in enumerate(records)]
+    assert told(Actor(KEYS).act(apart)) == [f"revoke s-{n}" for n in range(8)]
+
+
+def test_an_overall_wave_that_is_over_or_ruled_on_uses_no_budget_any_more() -> None:
+    wave = many(*(f"t{n}" for n in range(5)))
+    later = [a_case(7, 61, tenant="t6", budget=OVERALL)]
+    assert told(Actor(KEYS).act(log(*wave, *later)))[-1] == "revoke s-7"
+    (breaker,) = breakers(Actor(KEYS).act(log(*wave)))
+    at_once = [a_case(7, tenant="t6", budget=OVERALL)]
+    ruled = log(*wave, a_ruling(breaker, "drop", tenant="t4"), *at_once)
+    assert told(Stage(Actor(KEYS, rulings().read)).act(ruled))[-1] == "revoke s-7"
+    assert told(Actor(KEYS, rulings().read).act(log(*wave, *at_once)))[-1] == "hold s-7"
+
+
 def test_what_ends_with_its_task_and_what_shadow_only_would_do_uses_no_budget() -> None:
     ended = [a_case(n, cause="ended", kind="ended", agent=f"a{n}") for n in range(10)]
     shadow = [a_case(n, enforced=False, agent=f"a{n}") for n in range(10, 20)]
@@ -258,13 +305,17 @@ def documents(steps: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
     """A log out of drawn steps: cases, some of them twice, and rulings on the openings that they lead to."""
     made: list[dict[str, Any]] = []
     for what, minutes, agent in steps:
-        if what < 8 or not made:
+        if what < 6 or not made:
             made.append(a_case(len(made), minute=minutes, agent=f"a{agent}"))
+        elif what < 8:
+            made.append(a_case(len(made), minutes, tenant=f"t{agent}", budget=OVERALL))
         elif what == 8:
             made.append(made[minutes % len(made)])
         else:
-            seen = breakers(Actor(KEYS, rulings().read).act(log(*made)))
-            made.append(a_ruling(seen[-1] if seen else "none", "send" if minutes % 2 else "drop"))
+            held = [out for out in Actor(KEYS, rulings().read).act(log(*made)) if out.topic == HELD]
+            breaker = dict(held[-1].headers)["breaker"].decode() if held else "none"
+            tenant = held[-1].key.decode() if held else "acme"
+            made.append(a_ruling(breaker, "send" if minutes % 2 else "drop", tenant))
     return made
 
 

@@ -179,3 +179,14 @@ def test_a_copy_of_a_policy_has_its_own_rows() -> None:
     assert not enforcing.model_copy(update={"modes": []}).enforces("acme", None)
     again = enforcing.model_copy(update={"modes": [ModeOf(tenant="other", mode="enforce")]})
     assert (again.enforces("acme", None), again.enforces("other", None)) == (False, True)
+
+
+@pytest.mark.parametrize("overall", [None, 100])
+def test_a_case_carries_the_overall_budget_only_where_the_policy_has_one(overall: int | None) -> None:
+    release = b.release(scorer=b.ConstantScorer(9_999))
+    budget = release.policy.revocations.model_copy(update={"overall": overall})
+    of_policy = release.policy.model_copy(update={"revocations": budget})
+    made = run(b.judge(release._replace(policy=of_policy)), session("s", "a"), drift("s"))
+    (case,) = [each for each in made.cases if each["cause"] == "drift" and each["sets"]]
+    assert case["budget"].get("overall") == overall
+    assert ("overall" in case["budget"]) is (overall is not None)

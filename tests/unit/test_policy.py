@@ -91,7 +91,7 @@ def test_a_file_that_is_no_policy_is_refused_with_a_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 128)],
+    [("tools: {a: read, a: write}\n", 1), ("data_classes: {payroll: [salary_lookup]}\n", 129)],
 )
 def test_what_stands_twice_is_refused_and_not_lost(text: str, line: int) -> None:
     with pytest.raises(ConfigError, match=rf"line {line}: .* already; make one of the two"):
@@ -156,6 +156,7 @@ def test_the_digest_of_a_policy_changes_with_its_content_and_not_with_its_commen
         ("sensitive: {}", "sensitive: {reconcile: true}"),
         ("modes: []", "modes: [{agent: a, mode: enforce}]"),
         ("revocations: {confirm_minutes: null}", "revocations: {confirm_minutes: 5}"),
+        ("revocations: {overall: null}", "revocations: {overall: 100}"),
         ("alerts_a_day: null", "alerts_a_day: 200"),
         ("task_credentials: {}", "task_credentials: {vault: [lease]}"),
         ("ends: {}", "ends: {vault: {lease: revoke}}"),
