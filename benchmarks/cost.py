@@ -177,6 +177,14 @@ def least_of(load: str, held: Held | None) -> Cost:
     return least
 
 
+def calls_of(load: str) -> Cost:
+    """The calls that an event of a log takes; its time, of one process, is told and not held."""
+    cost = measured(load, processes=1)
+    print(f"{load}: {cost.calls:.1f} calls; {cost.ratio:.1f} decodings in one process, which are not held")
+    # As after a run that shared its core: of that, too, calls alone are held.
+    return cost._replace(by_clock=BUSY)
+
+
 def line(found: Mapping[str, Cost], bought: str, core: str = CORE) -> list[str]:
     """The line of a core."""
     figures = [text for load in LOADS for text in (f"{found[load].ratio:.1f}", f"{found[load].calls:.1f}")]
@@ -191,13 +199,6 @@ def bought_by(adr: str | None) -> str:
     if not named:
         sys.exit(f"docs/adr has no decision {adr}: write down what was bought first")
     return f"[ADR {adr}](adr/{named[0].name})"
-
-
-def calls_of(load: str) -> Cost:
-    """The calls that an event of a log takes; its time, of one process, is told and not held."""
-    cost = measured(load, processes=1)
-    print(f"{load}: {cost.calls:.1f} calls; {cost.ratio:.1f} decodings in one process, which are not held")
-    return cost._replace(by_clock=BUSY)
 
 
 def main() -> int:

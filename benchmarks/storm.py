@@ -37,7 +37,7 @@ from stream.policy import Policy, ThresholdTable
 from stream.settings import Settings
 from stream.shell.outputs import claims_of
 
-PAGE = Path(__file__).parents[1] / "docs" / "policy.md"
+PAGE = results.ROOT / "docs" / "policy.md"
 RECORDED = "tau_retail"
 DENIES = (
     "intent.not_asked",

@@ -287,10 +287,9 @@ def attested_by(identity: Identity | None) -> dict[str, Any] | None:
 
 def _budget(policy: Policy) -> dict[str, Any]:
     """The policy's budget of revocations, which act holds its breaker to: it reads the log alone."""
-    budget = RevocationBudget(**policy.revocations.model_dump()).model_dump()
-    if budget["overall"] is None:  # an act that is older than this budget refuses it
-        del budget["overall"]
-    return budget
+    budget = RevocationBudget(**policy.revocations.model_dump())
+    # An act that is older than the overall budget refuses it.
+    return budget.model_dump(exclude={"overall"} if budget.overall is None else None)
 
 
 def _step(row: PathRow) -> PathStep:
