@@ -184,7 +184,7 @@ def main() -> None:
         "revoked",
         "saved",
         "saved of all",
-        "critical alerts of it",
+        "alerts that revocations are held",
     ]
     results.show(f"A storm of false positives: {len(recorded)} honest sessions", columns, rows)
     if options.docs:
