@@ -322,17 +322,17 @@ def test_the_policy_of_a_release_is_looked_at_before_anything_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shipped, _ = read_policy()
-    text, policy = cli._policy_of(None, BUDGETS)
+    text, policy = cli._policy_for(None, BUDGETS)
     assert (text, policy.digest, capsys.readouterr().err) == (shipped, load_policy().digest, "")
     own = tmp_path / "own.yaml"
     own.write_text(shipped.replace("budget: 0.01", "budget: 0.0004"))
     with pytest.raises(
         ConfigError, match=r"own\.yaml names a budget of 0\.0004, the plan's strictest is 0\.001"
     ):
-        cli._policy_of(own, BUDGETS)
-    cli._policy_of(own, (0.0004, *BUDGETS))
+        cli._policy_for(own, BUDGETS)
+    cli._policy_for(own, (0.0004, *BUDGETS))
     own.write_text(re.sub(r"watch: .*", "watch: 0.2", shipped, count=1))
-    cli._policy_of(own, BUDGETS)
+    cli._policy_for(own, BUDGETS)
     assert "has thresholds that are scores, of the model that they were taken on" in capsys.readouterr().err
 
 
