@@ -153,11 +153,14 @@ def fuzzed(seed: int, n: int = 6000) -> str:
 
 
 def feature_rows(one: corpus.Set) -> str:
-    """Digest of the feature rows of a slice of one scenario set, seen through what did not learn from it."""
+    """Digest of the feature rows of a slice of one scenario set, seen through the bundled readers.
+
+    What :attr:`corpus.Set.unread` holds is fitted here and now, and the last digits of a fit are the processor's.
+    """
     sessions = _slice(one.sessions)
     refs = {session["tools_ref"] for session in sessions}
     tools = {ref: listed for ref, listed in one.tools.items() if ref in refs}
-    found = study.rows_through(sessions, tools, one.unread)
+    found = study.feature_rows(sessions, tools)
     told = [found.X.tobytes(), orjson.dumps(found.session_ids), found.call_seqs.tobytes()]
     return hashlib.sha256(b"".join([*told, found.families.tobytes()])).hexdigest()
 
