@@ -230,6 +230,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    if held and not dear:
+        print(f"within {100 * MORE['calls'] - 100:.0f} % of the calls on record")
     if asked.write:
         results.write_between(
             PAGE, MARK, results.markdown(COLUMNS, results.renewed(rows, [line(found, bought)]))

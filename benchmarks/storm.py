@@ -162,7 +162,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driftline-storm-") as folder:
         settings = replace(Settings(), state_dir=Path(folder))
         release = bootstrap.release(settings, mode="enforce")
-        for storm in STORMS:
+        for number, storm in enumerate(STORMS, 1):
+            print(f"storm {number} of {len(STORMS)}: {storm}", file=sys.stderr)
             policy = slipped(release.policy, storm.overall)
             judge = bootstrap.judge_with(settings, release._replace(policy=policy))
             found = measured(judge, settings, recorded, storm)

@@ -125,9 +125,14 @@ class Revocations(_Part):
 
     @model_validator(mode="after")
     def _let_no_tenant_hold_back_another(self) -> Self:
-        if self.overall is not None and (self.tenant is None or self.overall < 2 * self.tenant):
+        if self.overall is not None and self.tenant is None:
             raise ValueError(
-                "overall must be at least twice tenant, which must be a number: one tenant alone would hold back another"
+                "overall takes a number for tenant: without one a tenant alone would hold back another"
+            )
+        if self.overall is not None and self.tenant is not None and self.overall < 2 * self.tenant:
+            raise ValueError(
+                f"overall is {self.overall} and tenant {self.tenant}; overall must be at least twice tenant, "
+                "or one tenant alone would hold back another"
             )
         return self
 
@@ -523,6 +528,11 @@ _NONE = {"a list": "[]", "a mapping": "{}"}
 def _refusal(error: ValidationError, tree: yaml.Node | None, name: str) -> ConfigError:
     """The first thing that is wrong with the policy called `name`, where, and the mend."""
     found = error.errors(include_url=False)
+    lacking = [str(each["loc"][0]) for each in found if each["type"] == "missing" and len(each["loc"]) == 1]
+    if len(lacking) > 1 and not any(each["type"] == "extra_forbidden" for each in found):
+        return ConfigError(
+            f"{name} is a part of a policy: it has no {', no '.join(lacking)}; change a copy of the whole shipped policy.yaml"
+        )
     if len(found) > 1 and "FalsePositiveBudget" in found[0]["loc"] and found[0]["type"] == "model_type":
         del found[0]  # it is no budget, so it was to be a number
     # What is misspelt first: it is why another is missing.

@@ -25,6 +25,8 @@ def replay(
 
     Several files are judged as one log, in the order given, as `cat` would join them: a session goes on in the next file, and an
     event that is in two of them counts once. To judge each on its own, run the command for each.
+
+    Judged by the bundled model and policy, or by those that DRIFTLINE_MODEL_DIR and DRIFTLINE_POLICY_PATH name.
     """
     from stream.offline import lines
 

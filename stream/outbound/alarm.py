@@ -41,7 +41,7 @@ def resolved(case: Case, breaker: str, *, sent: bool, by: str, count: int) -> di
         "",
         activity=3,
         title=f"Held revocations were {did}",
-        desc=f"{by} {did} the revocations of {count} sessions. The tenant's budget begins anew.",
+        desc=f"{by} {did} the revocations of {count} sessions. The budget that was spent begins anew.",
         steps="Nothing is left to do."
         if sent
         else "Look whether the cases of these sessions are false alarms, and close them.",

@@ -254,6 +254,29 @@ def test_what_is_wrong_with_credentials_is_refused_with_its_place(
         parse_policy(f"{SHIPPED}credentials: {credentials}\n", "mine.yaml")
 
 
+@pytest.mark.parametrize(
+    ("revocations", "said"),
+    [
+        ("tenant: 50\n  overall: 90", "overall is 90 and tenant 50; overall must be at least twice tenant"),
+        ("tenant: null\n  overall: 90", "overall takes a number for tenant"),
+    ],
+)
+def test_an_overall_budget_that_one_tenant_could_use_up_is_refused_with_both_figures(
+    revocations: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_policy(SHIPPED.replace("tenant: 50\n  overall: null", revocations), "mine.yaml")
+
+
+def test_a_part_of_a_policy_is_told_to_be_one_and_a_misspelt_part_is_told_first() -> None:
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml is a part of a policy: it has no version, .*no thresholds"
+    ):
+        parse_policy("mode: enforce\n", "mine.yaml")
+    with pytest.raises(ConfigError, match=r"line 2: treshold: no such setting"):
+        parse_policy("mode: enforce\ntreshold: {}\n", "mine.yaml")
+
+
 def test_exceptions_that_ran_out_or_soon_will_are_told_with_who_answers_for_them() -> None:
     calls = "{agent: a, tool: t, lets_pass: [intent.grave_act], owner: ada, reason: r, expires: 2026-06-30}"
     rules = parse_policy(
