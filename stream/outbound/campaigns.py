@@ -15,7 +15,7 @@ from stream.outbound.notice import LATEST_MS, Notice, Subject, finding
 
 DAY_MS = 86_400_000
 MAX_CAMPAIGNS, MAX_CHANGES, MAX_KINDS = 4_000, 1_000, 200
-"""Campaigns of a partition that are known, and changes, cases and kinds of each, the latest: some 0.5 KiB a campaign and 0.3 a change.
+"""Campaigns of a partition that are known, and changes, cases and kinds of each, the latest: some 2 KiB a campaign and 0.5 a change.
 Of an older campaign each session alerts by itself, as one of an older kind does; an older case that is heard of again counts as another
 session."""
 MAX_TITLE = 300
