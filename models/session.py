@@ -110,7 +110,7 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     clause: int  # the clause of the intent that it was made for, -1 without any
     discovers: bool  # its tool looks up tools, see `models.tools.discovery`
     tool: int  # its name's place in `Session.tools`; -1 where that has no room for it
-    answer: int = 0  # print of all that it was answered, see `answer_print`; 0: nothing yet, or what cannot be told
+    answer: int = 0  # print of all that answered it, see `answer_print`; 0: nothing did
 
 
 class SaidRow(msgspec.Struct, array_like=True, gc=False):
