@@ -1,9 +1,10 @@
 """How many alerts an analyst sees of 10,000 honest and 100 hijacked sessions, and of 1,000: ``make volume``.
 
-Generated sessions of one day, judged by the shipped release in enforce mode and acted on as live: each hijack by a thief of its own,
-and all by one, as where many agents read one poisoned document; the former under a budget of alerts too. Generated sessions are too
-regular to measure detection; what is measured is how many findings call somebody, beside how many sessions drifted. Writes the table of
-docs/alerts.md with ``--docs``.
+Generated sessions of one day, judged by the shipped release in enforce mode and acted on as live: each hijack by a thief of its own;
+all by one thief; and those of a line of work by one document that names 40 targets. The first under a budget of alerts too. Honest ones
+and each kind of hijacked ones are judged once: a session's cases depend on its own events alone. Generated sessions are too regular to
+measure detection; what is measured is how many findings call somebody, beside how many sessions drifted. Writes the table of docs/alerts.md
+with ``--docs``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "alerts.md"
 DAY = timedelta(days=1)
 
 
-def log(honest: int, hijacked: int, thief: str) -> Iterator[tuple[Record, int | None]]:
-    """The day's events in the order of their times, as records without stamps."""
-    of_day = heapq.merge(
-        _spread(honest, Profile(hijacked=0.0, run="honest")),
-        _spread(hijacked, Profile(hijacked=1.0, run="hijacked", thief=thief)),
-        key=lambda event: str(event["time"]),
-    )
-    for offset, event in enumerate(of_day):
+@cache
+def cases(n: int, profile: Profile) -> list[dict[str, Any]]:
+    """What judge says of a day's sessions, in the order of time."""
+    settings = Settings()
+    judge = bootstrap.judge_with(settings, bootstrap.release(settings, mode="enforce"))
+    outputs = replay(_log(n, profile), judge, None)
+    return [orjson.loads(output.value) for output in outputs if output.topic == CASES]
+
+
+def _log(n: int, profile: Profile) -> Iterator[tuple[Record, int | None]]:
+    """A day's events as records without stamps."""
+    for offset, event in enumerate(_spread(n, profile)):
         yield Record(EVENTS, 0, offset, -1, "none", event["session_id"].encode(), (), dumps(event)), None
 
 
@@ -48,22 +54,27 @@ def _spread(n: int, profile: Profile) -> Iterator[dict[str, Any]]:
         yield from sessions(7000 + index, 1, run, start=start)
 
 
-def measured(honest: int, hijacked: int, thief: str, most: int | None) -> dict[str, int]:
+def measured(honest: int, hijacked: int, how: Profile, most: int | None) -> dict[str, int]:
     """Counts of a day, under a budget of alerts."""
-    settings = Settings()
-    release = bootstrap.release(settings, mode="enforce")
-    policy = release.policy.model_copy(update={"alerts_a_day": most})
-    judge = bootstrap.judge_with(settings, release._replace(policy=policy))
+    actor = bootstrap.actor(Settings())
+    of_day = heapq.merge(
+        cases(honest, Profile(hijacked=0.0, run="honest")),
+        cases(hijacked, how._replace(hijacked=1.0, run="hijacked")),
+        key=lambda case: str(case["time"]),
+    )
     counts: Counter[str] = Counter()
     drifted: set[str] = set()
-    for output in replay(log(honest, hijacked, thief), judge, bootstrap.actor(settings)):
-        value = orjson.loads(output.value) if output.topic in (ALERTS, CASES) else None
-        if output.topic == CASES and value["finding"] is not None:
-            drifted.add(value["session_id"])
-        elif output.topic == ALERTS:
-            counts["findings"] += 1
-            counts["calling"] += value["is_alert"]
-            counts["critical"] += value["is_alert"] and value["severity_id"] == 5
+    for offset, case in enumerate(of_day):
+        if case["finding"] is not None:
+            drifted.add(case["session_id"])
+            case = {**case, "alerts_a_day": most}
+        record = Record(CASES, 0, offset, 0, "none", case["tenant"].encode(), (), dumps(case))
+        for output in actor.act([record]):
+            if output.topic == ALERTS:
+                finding = orjson.loads(output.value)
+                counts["findings"] += 1
+                counts["calling"] += finding["is_alert"]
+                counts["critical"] += finding["is_alert"] and finding["severity_id"] == 5
     counts["cases"] = len(drifted)
     counts["hijacked"] = sum(session.startswith("hijacked") for session in drifted)
     return dict(counts)
@@ -89,17 +100,19 @@ def main() -> None:
         "critical of these",
     ]
     rows = []
-    for many, most, thief in (
-        (1, None, ""),
-        (1, None, "desk100"),
-        (1, 20, ""),
-        (10, None, ""),
-        (10, 20, ""),
+    for many, most, how, by in (
+        (1, None, Profile(), "a thief each"),
+        (1, None, Profile(thief="desk100"), "one thief"),
+        (1, None, Profile(one_source=True), "a source for each line of work"),
+        (1, 20, Profile(), "a thief each"),
+        (10, None, Profile(), "a thief each"),
+        (10, None, Profile(one_source=True), "a source for each line of work"),
+        (10, 20, Profile(), "a thief each"),
     ):
         hijacked = many * options.hijacked
-        found = measured(options.honest, hijacked, thief, most)
+        found = measured(options.honest, hijacked, how, most)
         counts = (found.get(key, 0) for key in ("cases", "hijacked", "findings", "calling", "critical"))
-        by, budget = "one thief" if thief else "a thief each", "none" if most is None else str(most)
+        budget = "none" if most is None else str(most)
         rows.append([f"{hijacked:,}, {by}", budget, *(f"{n:,}" for n in counts)])
     results.show(f"{options.honest:,} honest sessions and hijacked ones, one day", columns, rows)
     if options.docs:

@@ -20,7 +20,7 @@ from models.text.embedding import DIMS
 from models.text.meaning import LINE, MAX_CLAUSES, MAX_LINES
 from models.text.quotes import MAX_ASKED_BYTES
 
-VERSION = 22
+VERSION = 23
 MAX_STATE = 65_536
 """Bytes of a packed session, whatever its events hold: what the rest leaves of them bounds its index."""
 WINDOW = 64
@@ -110,6 +110,7 @@ class CallRow(msgspec.Struct, array_like=True, gc=False):
     clause: int  # the clause of the intent that it was made for, -1 without any
     discovers: bool  # its tool looks up tools, see `models.tools.discovery`
     tool: int  # its name's place in `Session.tools`; -1 where that has no room for it
+    answer: int = 0  # print of all that answered it, see `answer_print`; 0: nothing did
 
 
 class SaidRow(msgspec.Struct, array_like=True, gc=False):

@@ -53,6 +53,15 @@ def content_print(raw: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(raw, key=key[:64], digest_size=4).digest(), "little")
 
 
+def answer_print(raw: bytes, before: int, key: bytes) -> int:
+    """Keyed 64-bit fingerprint of what answered a call, and of what answered it `before`, 0 for nothing.
+
+    Wider than that of a token: by it act tells that many sessions read the same, and may leave all but the first silent.
+    """
+    told = before.to_bytes(8, "little") + raw
+    return int.from_bytes(hashlib.blake2b(told, key=key[:64], digest_size=8).digest(), "little")
+
+
 def grams(text: str) -> list[str]:
     """All n-grams of an identifier."""
     return [text[i : i + GRAM] for i in range(len(text) - GRAM + 1)]

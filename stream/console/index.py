@@ -92,8 +92,9 @@ class Row:
         A call that was read revoked.
     begins : int
         Number of the first call of which the decision was read.
-    campaign, campaign_case : int, str
-        How many sessions drifted to the same target when the last one joined that was read, and the case of the first, none where it is this one; 0: it is alone.
+    campaign, campaign_case, campaign_of : int, str, str
+        How many sessions there were of its campaign when the last one joined that was read, the case of the first, none where it is this
+        one, and what they have in common, ``source`` or ``target``; 0: it is alone.
     left_out : int
         Records beyond what is kept of one session.
     """
@@ -112,6 +113,7 @@ class Row:
     feedback: str = ""
     campaign: int = 0
     campaign_case: str = ""
+    campaign_of: str = ""
     fate: str = ""
     asked_ms: int = 0
     dead_ms: int = 0
@@ -386,10 +388,11 @@ class Index:
                 _add(row.families, family)
         if isinstance(campaign.get("sessions"), int):
             row.campaign, row.campaign_case = campaign["sessions"], _name(campaign.get("first_case"))
-            if (
-                first := self.rows.get(row.campaign_case)
-            ) is not None:  # it was alone when it alerted, and counts for all
-                first.campaign = max(first.campaign, row.campaign)
+            row.campaign_of = "source" if campaign.get("of") == "source" else "target"
+            first = self.rows.get(row.campaign_case)
+            # It was alone when it alerted, and counts for all of the larger campaign that it began.
+            if first is not None and first.campaign < row.campaign:
+                first.campaign, first.campaign_of = row.campaign, row.campaign_of
         _expose(row, member(unmapped, "exposure"), time_ms, is_told_by_brokers=not is_change)
         for tool in listed(alert.get("resources")):
             _add(row.tools, tool.get("name"))
@@ -399,7 +402,10 @@ class Index:
     def campaign(self, row: Row) -> int:
         """Sessions of the campaign that a session belongs to, as the last one to join told it; 0: it is alone."""
         first = self.rows.get(row.campaign_case)
-        return max(row.campaign, first.campaign if first is not None else 0)
+        # It may have begun two: of those that follow its source, and of those that drift to its target.
+        if first is None or first.campaign_of != row.campaign_of:
+            return row.campaign
+        return max(row.campaign, first.campaign)
 
     def _grave(self, row: Row, alert: Mapping[str, Any], info: Mapping[str, Any], uid: str) -> None:
         """Let a finding stand for its case, if it is the gravest yet."""

@@ -24,7 +24,7 @@ from stream.core.items import Call, Mark, Reading
 from stream.core.releases import PolicyNames
 from stream.core.verdict import Ruling, decide
 from stream.events import CORE, DECISIONS, Output, case_id_of, clipped, dumps, rfc3339, short_hash
-from stream.outbound.change import Deed
+from stream.outbound.change import Deed, Source
 from stream.policy import SCORE, ExpectedCalls
 from stream.signals import registry
 from stream.signals.signal import Raised
@@ -204,7 +204,21 @@ def _deed(call: Call, judgement: Judgement, key: bytes) -> Deed:
         shares=judgement.shares,
         would_pass=_would_pass(call, judgement),
         by_rule=ruling.by == "signal",
+        source=_source(call, judgement, key),
         amount=policy.amounts.step(call.amount),
+    )
+
+
+def _source(call: Call, judgement: Judgement, key: bytes) -> Source | None:
+    """The answers that the speaking signals say the call follows: all of them, since an address book that everybody reads is no
+    source by itself where another text says what to do with it."""
+    said = {raised.source for raised in judgement.speaking if raised.source is not None}
+    answers = {row.seq: row.answer for row in call.session.window if row.seq in said and row.answer}
+    if not said or len(answers) < len(said):
+        return None
+    prints = sorted(set(answers.values()))
+    return Source(
+        sorted(said), short_hash(key, "source", *(each.to_bytes(8, "little") for each in prints), size=8)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from models.contracts import ToolCalled
@@ -30,7 +31,7 @@ from models.session import (
     heard_limit,
     print_limit,
 )
-from models.text.fingerprints import apart, fingerprint
+from models.text.fingerprints import answer_print, apart, fingerprint
 from models.text.index import Index, as_prints
 from models.text.meaning import mean_with, with_lines
 from models.text.stems import stem_prints, stems_of_pieces
@@ -38,6 +39,7 @@ from models.text.vectors import NO_VECTORS
 from models.tools.catalogue import Catalogue
 from models.tools.discovery import tools_listed
 from models.tools.names import name_print
+from stream.events import dumps
 
 
 def observe_call(
@@ -136,8 +138,9 @@ def observe_result(
         seq = max(0, session.calls - 1)
     else:
         seq = row.seq
-        if row.discovers and status == "ok":
-            _discover(session, result, key)
+    if row is not None and row.discovers and status == "ok":
+        _discover(session, result, key)
+    _note_answer(session, seq, result, key)
     session.results += 1
     answer = _read(session, call, result, catalogue, key)
     if readers.reader is not None and readers.reader.wrote(session.asked):
@@ -156,6 +159,16 @@ def observe_result(
     if answer.talk:
         _listen(session, answer.talk, seq, catalogue, readers, key)
     return unusual
+
+
+def _note_answer(session: Session, seq: int, result: Any, key: bytes) -> None:
+    """Note the print of what counts as the answer of call `seq`: of the whole, since parts of two answers may be the same by chance."""
+    raw = dumps(result)
+    # A row is shared with copies of the session that are still to be judged.
+    session.window = [
+        msgspec.structs.replace(row, answer=answer_print(raw, row.answer, key)) if row.seq == seq else row
+        for row in session.window
+    ]
 
 
 def _discover(session: Session, result: Any, key: bytes) -> None:

@@ -358,7 +358,9 @@ def _campaign(row: Row) -> str:
     if row.campaign < 2:
         return ""
     first = row.campaign_case if re.fullmatch("[0-9a-f]{32}", row.campaign_case) else ""
-    return f"session {row.campaign} with one target" + (f"; the first is case {first}" if first else "")
+    return f"session {row.campaign} with one {row.campaign_of or 'target'}" + (
+        f"; the first is case {first}" if first else ""
+    )
 
 
 def notes(index: Index) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from stream.offline.domains import CallTemplate, Domain, world
@@ -19,6 +20,8 @@ START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CREDENTIAL_LIFE = timedelta(hours=1)
 MEAN_GAP_MS = 2000
 """Mean time between two events of one session, however many sessions are open."""
+WAYS = 40
+"""Orders in the one document of a line of work, each with a target of its own."""
 
 
 class Profile(NamedTuple):
@@ -33,6 +36,7 @@ class Profile(NamedTuple):
     tenant : whose they are
     run : prefix of session ids (``<run>-gen-...``)
     thief : who orders all attacks; empty: another one in each session
+    one_source : in each line of work one document orders all attacks, each agent in one of `WAYS` ways
     """
 
     hijacked: float = 0.1
@@ -42,6 +46,7 @@ class Profile(NamedTuple):
     tenant: str = "acme"
     run: str = ""
     thief: str = ""
+    one_source: bool = False
 
 
 USUAL = Profile()
@@ -65,6 +70,8 @@ def plan(seed: int, index: int, profile: Profile = USUAL) -> Plan:
     slots = _slots(rng, domain)
     if profile.thief:
         slots["thief"] = profile.thief
+    if profile.one_source:
+        slots = _way(domain, random.Random(f"{seed}/{index}/way").randrange(WAYS))
     name = f"gen-{seed}-{index:06d}"
     session_id = f"{profile.run}-{name}" if profile.run else name
     credential = {"broker": "demo", "kind": "jti", "value": session_id}
@@ -73,7 +80,8 @@ def plan(seed: int, index: int, profile: Profile = USUAL) -> Plan:
     for call_seq, template in enumerate(calls.templates):
         result = template.result.format_map(slots)
         if call_seq == calls.bait_at:
-            result += " " + calls.bait.format(order=domain.injection.format_map(slots))
+            order = calls.bait.format(order=domain.injection.format_map(slots))
+            result = _document(domain.name) if profile.one_source else f"{result} {order}"
         if len(result) < profile.result_chars:
             result += " " + _filler(rng, profile.result_chars - len(result) - 1)
         call_id = f"{session_id}:{call_seq}"
@@ -106,6 +114,19 @@ def _slots(rng: random.Random, domain: Domain) -> dict[str, str]:
         "victim": rng.choice(people),
         "thief": f"desk{rng.randint(100, 999)}",
     }
+
+
+def _way(domain: Domain, way: int) -> dict[str, str]:
+    """What the templates of all sessions are filled with that one document leads astray in this way."""
+    return _slots(random.Random(f"{domain.name}/{way}"), domain)
+
+
+@cache
+def _document(domain_name: str) -> str:
+    """What all agents of a line of work read, with an order for each way."""
+    domain = next(each for each in world().domains if each.name == domain_name)
+    orders = (domain.injection.format_map(_way(domain, way)) for way in range(WAYS))
+    return " ".join(world().bait[0].format(order=order) for order in orders)
 
 
 class _Calls(NamedTuple):

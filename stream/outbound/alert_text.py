@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from models.contracts import Evidence
 from models.text import quotes
@@ -109,6 +110,24 @@ def target(change: Change) -> str | None:
     hashes = (each.argument.hash for each in told if each.argument is not None)
     found = next(hashes, None)
     return None if found is None else f"{signal_of(told[0])}:{found}"
+
+
+def source(change: Change) -> dict[str, Any] | None:
+    """What cases of one poisoned source have in common, and how this one follows it; None where no answer is known to be followed.
+
+    Keys: ``calls`` and ``hash`` as `stream.outbound.change.Source` has them, and the tactic: the ``signal`` that tells most, the
+    ``tool`` that is called.
+    """
+    told = leading(change)
+    if change.deed is None or change.deed.source is None or not told:
+        return None
+    found = change.deed.source
+    return {
+        "calls": list(found.calls),
+        "hash": found.hash,
+        "signal": signal_of(told[0]),
+        "tool": change.deed.tool[:MAX_TOOL],
+    }
 
 
 def steps(change: Change, next_step: str) -> str:

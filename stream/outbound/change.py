@@ -38,6 +38,13 @@ class Receivers(NamedTuple):
     runbook_url: str | None = None
 
 
+class Source(NamedTuple):
+    """What an agent read, and then followed: the calls that answered so, in order, and a keyed hash of all that they answered."""
+
+    calls: Sequence[int]
+    hash: str
+
+
 class Deed(NamedTuple):
     """The call that a change comes from, as an alert tells it.
 
@@ -52,6 +59,7 @@ class Deed(NamedTuple):
     shares : what each family adds to the score, in hundredths of log odds; only where the score is told
     would_pass : what would have passed, as the decision has it
     by_rule : whether a signal led to the verdict, not the score
+    source : the answers that signals say it follows; None: they say so of none, or not all are known
     amount : 1 where it moves a large sum of money, by the policy, -1 where a trivial one, else 0
     """
 
@@ -66,6 +74,7 @@ class Deed(NamedTuple):
     shares: Sequence[tuple[Family, int]] = ()
     would_pass: str = ""
     by_rule: bool = False
+    source: Source | None = None
     amount: Literal[-1, 0, 1] = 0
 
 

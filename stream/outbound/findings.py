@@ -220,6 +220,7 @@ def _unmapped(change: Change, shown: _Shown) -> dict[str, Any]:
         "shares": _shares(change),
         "after_end": change.over and case.kind == "standing",
         **({"target": target} if (target := alert_text.target(change)) is not None else {}),
+        **({"source": source} if (source := alert_text.source(change)) is not None else {}),
         **({"amount": "large" if step > 0 else "trivial"} if (step := step_of_amount(change)) else {}),
         "would_pass": change.deed.would_pass if change.deed is not None else "",
         "frameworks": frameworks(shown.signals, declaration=shown.declaration),

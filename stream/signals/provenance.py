@@ -45,6 +45,7 @@ class ForeignDestination(CallSignal):
             destination.results / 1000,
             calls=[source, call.here],
             argument=call.reference(destination.leaf),
+            source=source,
         )
 
 

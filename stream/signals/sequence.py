@@ -76,6 +76,7 @@ class Lured(CallSignal):
                 f"a line in {call.source(line)} fits this call better than what the user asked",
                 meaning.line_expected / 100,
                 calls=[line, call.here],
+                source=line,
             )
         gain = call.evidence.standing.lure_gain
         if gain > LURE_GAIN and call.session.open_reads:

@@ -65,6 +65,8 @@ class Statement(NamedTuple):
         The argument it rests on.
     unit : str or None
         Where it is not the signal's.
+    source : int or None
+        The call whose answer it says that this call follows, or `models.text.index.DESCRIBED`; None: it says so of none.
     """
 
     text: str
@@ -73,6 +75,7 @@ class Statement(NamedTuple):
     calls: Sequence[int] = ()
     argument: ArgumentRef | None = None
     unit: str | None = None
+    source: int | None = None
 
 
 class PastDecisions(NamedTuple):
@@ -154,7 +157,7 @@ class Signal(Generic[Subject]):
             text=clipped(statement.text, TEXT_LENGTH),
             argument=statement.argument,
         )
-        return Raised(self, evidence)
+        return Raised(self, evidence, statement.source)
 
 
 class CallSignal(Signal[ObservedCall]):
@@ -166,7 +169,8 @@ class HistorySignal(Signal[PastDecisions]):
 
 
 class Raised(NamedTuple):
-    """A signal that had something to state of a call, and the evidence."""
+    """A signal that had something to state of a call, the evidence, and the call whose answer it says that the call follows."""
 
     signal: Signal[Any]
     evidence: Evidence
+    source: int | None = None

@@ -88,6 +88,7 @@ def test_of_many_sessions_with_one_target_the_first_and_the_campaign_call() -> N
     for n, said in enumerate(outputs[1:], 2):
         assert said[0]["unmapped"]["campaign"] == {
             "uid": incidents[2]["finding_info"]["uid"],
+            "of": "target",
             "sessions": n,
             "first_case": "c-0",
         }

@@ -228,7 +228,7 @@ def test_a_session_of_a_campaign_is_a_case_and_the_campaign_is_told() -> None:
     first = finding("first")
     case_id = next(iter(indexed([told(ALERTS, first)]).rows))
     joined = finding("second", is_alert=False)
-    joined["unmapped"]["campaign"] = {"uid": "c", "sessions": 2, "first_case": case_id}
+    joined["unmapped"]["campaign"] = {"uid": "c", "of": "source", "sessions": 2, "first_case": case_id}
     incident = finding(sequence=3)
     del incident["actor"]
     incident["finding_info"] = {
@@ -247,6 +247,8 @@ def test_a_session_of_a_campaign_is_a_case_and_the_campaign_is_told() -> None:
         assert "drift to one target" not in pages.get("/").text
         second = next(row for row in made.cases() if row.campaign_case)
         assert f'href="/sessions/{case_id}"' in pages.get(f"/sessions/{second.case_id}").text
+        for each in (case_id, second.case_id):
+            assert "2 sessions with one source" in pages.get(f"/sessions/{each}").text
 
 
 def test_families_have_plain_words_and_filter_by_their_names() -> None:
