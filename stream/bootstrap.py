@@ -192,7 +192,7 @@ def judge_with(
     deployment = Deployment(
         SignedActivations(jwks, settings.issuer),
         fingerprint_key=settings.fingerprint_key,
-        tenants={settings.topic(base): tenant for base, tenant in settings.input_topics.items()},
+        tenants=settings.tenants(),
         declarations=load_keys(keys) if keys is not None else None,
         opinions=_opinions(settings),
         attestations=attestations,

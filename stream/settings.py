@@ -268,6 +268,10 @@ class Settings:
         """The base name of `topic`, a full name on the bus."""
         return topic.removeprefix(self.prefix)
 
+    def tenants(self) -> dict[str, str | None]:
+        """To which tenant each input topic is bound, by its full name on the bus; None: events name theirs."""
+        return {self.topic(base): tenant for base, tenant in self.input_topics.items()}
+
     def rendered(self) -> str:
         """Every setting as JSON text, secrets masked, for ``driftline worker --print-config``."""
         shown: dict[str, Any] = {}

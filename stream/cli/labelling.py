@@ -53,16 +53,12 @@ def collect(
     from stream.offline.labels.sources import Bus
 
     configured = settings(bootstrap=bootstrap, prefix=prefix)
-    bus = Bus(root.feedback_reader(configured).read)
-    found = _of_files(configured, files, bus) if files else _of_kafka(configured, bus)
-    labels = store.in_order([*found, *bus.labels()])
-    for reason, count in sorted(bus.refused.items()):
-        say(f"{count} words on the bus do not count: {reason}")
-    if bus.unsigned:
-        say(
-            f"{bus.unsigned} findings tell of feedback and carry no signature: passed over; dump agent.cases.v1 or agent.feedback.v1, which "
-            "hold the tokens"
-        )
+    if files:
+        bus = Bus(root.feedback_reader(configured).read)
+        labels = store.in_order([*_of_files(configured, files, bus), *bus.labels()])
+        _tell_what_does_not_count(bus)
+    else:
+        labels = on_bus(configured)
     if not labels:
         kept = f"; {out} is left as it was, with words that may have been taken back" if out.exists() else ""
         raise InputError(
@@ -97,16 +93,31 @@ def _of_files(configured: Settings, files: Sequence[Path], bus: Bus) -> list[Lab
     return found
 
 
-def _of_kafka(configured: Settings, bus: Bus) -> list[Label]:
-    from stream.offline.labels.sources import TOPICS
+def on_bus(configured: Settings) -> list[Label]:
+    """The labels that stand on the bus, in the order of a label file; what does not count is told."""
+    from stream import bootstrap as root
+    from stream.offline.labels import store
+    from stream.offline.labels.sources import TOPICS, Bus
     from stream.shell import export
 
+    bus = Bus(root.feedback_reader(configured).read)
     topics = export.Bus(configured)
     for record in topics.read(TOPICS):
         bus.take(configured.base(record.topic), record)
     for mend in topics.unread.values():
         say(f"WARNING: {mend}")
-    return []
+    _tell_what_does_not_count(bus)
+    return store.in_order(bus.labels())
+
+
+def _tell_what_does_not_count(bus: Bus) -> None:
+    for reason, count in sorted(bus.refused.items()):
+        say(f"{count} words on the bus do not count: {reason}")
+    if bus.unsigned:
+        say(
+            f"{bus.unsigned} findings tell of feedback and carry no signature: passed over; dump agent.cases.v1 or agent.feedback.v1, which "
+            "hold the tokens"
+        )
 
 
 @app.command()
@@ -189,7 +200,7 @@ def _seen(files: list[Path], tools: Path | None, labels: list[Path] | None, mode
 
     configured = settings(model_dir=model)
     words = traffic.settled(store.read(labels or []))
-    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    tenants = configured.tenants()
     listed, catalogues = study.every(files, tools, tenants)
     sessions = {key_of(session): session for session in listed}
     records = ((record, None) for batch in batches(listed, catalogues) for record in batch)

@@ -18,11 +18,13 @@ from stream.cli.terminal import progress, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.contracts import Label
     from models.training.scenarios.corpus import Recordings
     from models.training.scenarios.corpus import Tools as Catalogue
     from stream.offline.calibration import Fitted
     from stream.offline.evaluation import Found
     from stream.offline.signal_rates import Rate
+    from stream.offline.study import OnBus
 
 
 def data_files(files: list[Path] | None) -> list[Path]:
@@ -62,17 +64,24 @@ def check_sessions(files: list[Path] | None, tools: Path | None, labels: list[Pa
 
 
 def labelled_sessions(
-    chosen: list[Path], tools: Path | None, labels: list[Path] | None, *, need_tools: bool = False
+    chosen: list[Path],
+    tools: Path | None,
+    labels: Sequence[Label] | None,
+    *,
+    need_tools: bool = False,
+    bus: OnBus | None = None,
 ) -> tuple[Recordings, dict[str, Catalogue]]:
-    """Labelled sessions of files, and their catalogues."""
+    """Labelled sessions of files, and of what was read of the bus, with their catalogues."""
     from stream.offline import study
+
+    return study.given(chosen, tools, labels, settings().tenants(), say, need_tools=need_tools, bus=bus)
+
+
+def read_labels(files: list[Path] | None) -> list[Label] | None:
+    """The labels of these files, where any are named."""
     from stream.offline.labels import store
 
-    configured = settings()
-    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
-    return study.given(
-        chosen, tools, None if labels is None else store.read(labels), tenants, say, need_tools=need_tools
-    )
+    return None if files is None else store.read(files)
 
 
 def calibrate(
@@ -236,7 +245,7 @@ def evaluate(
     chosen = data_files(files)
     scored = registry.load(model)
     evaluation.checked(leave_out, cut, needs_fit=False)
-    recorded, catalogues = labelled_sessions(chosen, tools, labels)
+    recorded, catalogues = labelled_sessions(chosen, tools, read_labels(labels))
     given = evaluation.Given(list(study.recorded_sets(recorded, catalogues)), study.acted(chosen))
     seen = overlap(given.labels(), scored.manifest["seen"])
     if seen:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stream.shell.ranges import Span, Topic
 
 HOUR_MS = 3_600_000
+Heard = Callable[[int], None]
+"""Hears of each step, how many offsets it went on by."""
 
 Files = Annotated[
     list[Path] | None,
@@ -108,10 +110,10 @@ def nothing_judged(files: list[Path], refused: Mapping[str, int]) -> InputError:
 
 
 @contextmanager
-def meter(spans: list[Span]) -> Iterator[Callable[[int], None]]:
+def meter(spans: list[Span], what: str = "judging") -> Iterator[Heard]:
     """A bar over the offsets of spans; yields what hears of each step on."""
     so_far = 0
-    with progress("judging", sum(span.end - span.start for span in spans) or None) as done:
+    with progress(what, sum(span.end - span.start for span in spans) or None) as done:
 
         def heard(count: int) -> None:
             nonlocal so_far

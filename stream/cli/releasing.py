@@ -12,7 +12,7 @@ import typer
 from models.errors import ConfigError, InputError
 from stream.cli import tracking
 from stream.cli.exits import FINDINGS
-from stream.cli.learning import check_sessions, labelled_sessions
+from stream.cli.learning import check_sessions, labelled_sessions, read_labels
 from stream.cli.options import AsJson, Bootstrap, Prefix, Tools, checked_name, settings, signing_key
 from stream.cli.terminal import progress, say
 
@@ -316,7 +316,7 @@ def _hold_out(files: list[Path], tools: Path | None, labels: list[Path] | None) 
     from stream.offline import study
     from stream.offline.hold_out import HoldOut
 
-    recorded, catalogues = labelled_sessions(files, tools, labels)
+    recorded, catalogues = labelled_sessions(files, tools, read_labels(labels))
     return HoldOut(list(study.recorded_sets(recorded, catalogues)), study.acted(files), progress)
 
 

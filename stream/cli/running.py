@@ -165,7 +165,7 @@ def advise(
     configured = settings(bootstrap=bootstrap, prefix=prefix)
     voice = voice_of(configured, verbose=False)
     signing = signing_key(key)
-    tenants = {configured.topic(base): tenant for base, tenant in configured.input_topics.items()}
+    tenants = configured.tenants()
     keys = configured.declaration_jwks
     adviser = Adviser(
         Heard(tenants, load_keys(keys) if keys is not None else None),

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import ConfigError
+from stream.cli import ranging
 from stream.cli.exits import FINDINGS, WORSE
-from stream.cli.learning import Labels, bundled_sets, check_sessions, data_files, labelled_sessions
-from stream.cli.options import Tools, settings
+from stream.cli.learning import (
+    Labels,
+    bundled_sets,
+    check_sessions,
+    data_files,
+    labelled_sessions,
+    read_labels,
+)
+from stream.cli.options import Bootstrap, Prefix, Tools, settings
 from stream.cli.terminal import progress, say
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from stream.policy import Policy
 
 BUNDLED_CORPORA = "bundled-corpora"
+TOPICS = "topics"
 
 
 def train(
@@ -76,12 +85,26 @@ def train(
             help="Take the model though the samples are judged worse by it, for this reason, which its manifest keeps."
         ),
     ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help=f"In place of FILES: {TOPICS}, all that stands on the bus; or what does from this day, time or offset on (0:1200,1:900).",
+        ),
+    ] = None,
+    end: ranging.End = None,
+    partition: ranging.Partitions = None,
+    topic: ranging.OfSeveral = None,
+    read_back: ranging.ReadBack = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
 ) -> None:
     """Train a challenger on labelled recorded sessions, and on scenarios made of them.
 
     An hour on two cores, minutes with a plan that takes a share: scenarios are replayed, and a model is fitted for each domain left out.
     Scenarios are made of the texts in corpora/ of a checkout; an installed package finds them by DRIFTLINE_CORPORA.
     At the end the samples are judged beside the bundled model: where they fare worse the command ends with 6, unless told to --accept that.
+    With --from the sessions are those of the topic, and without --labels so are the labels: feedback and outcomes, as `labels collect` reads them.
     The same files and the same plan give the same release, byte for byte, in the same environment.
     """
     if accept is not None and not accept.strip():
@@ -90,6 +113,7 @@ def train(
         )
     if beside not in (None, BUNDLED_CORPORA):
         raise ConfigError(f"--with is {beside!r}; {BUNDLED_CORPORA} is what there is")
+    asked = _asked(ranging.Asked(begin, end, partition or None, topic, read_back), files, tools)
     if not check:
         check_sessions([*(files or []), *(canaries or [])], tools, labels)
         _need_room(out, replace=replace)
@@ -108,14 +132,24 @@ def train(
 
     text, judges_by = _policy_for(policy, planned.calibration.budgets)
     corpora.folder()
-    chosen = data_files(files)
+    chosen = data_files(files) if asked is None else []
     own = {study.BUS, *map(name_of, files or ())}
-    if beside is not None and files:
+    if beside is not None and (files or asked is not None):
         vendor = bundled_sets(
             f"--with {BUNDLED_CORPORA} takes recorded sets; set DRIFTLINE_DATA to their folder"
         )
         chosen = list(dict.fromkeys([*chosen, *vendor]))
-    recorded, catalogues = labelled_sessions(chosen, tools, labels, need_tools=True)
+    words, bus, digests = read_labels(labels), None, {}
+    if asked is not None:
+        from stream.cli import standing
+
+        configured = settings(bootstrap=bootstrap, prefix=prefix)
+        bus = standing.sessions(configured, asked, judges_by.limits.tombstone_hours)
+        digests = bus.digest
+        if words is None:
+            words, told = standing.labels(configured)
+            digests = digests | told
+    recorded, catalogues = labelled_sessions(chosen, tools, words, need_tools=True, bus=bus)
     corpus.need_catalogues(recorded, catalogues)
     _tell_what_lacks(chosen, recorded)
     if planned.splits.leave_out == "agent":
@@ -135,7 +169,7 @@ def train(
         labelled.calls,
         FEATURES,
         FEATURES_VERSION,
-        study.learnt_from([*chosen, *(labels or [])], tools),
+        study.learnt_from([*chosen, *(labels or [])], tools) | digests,
         recipe,
         progress=say,
         budgets=planned.calibration.budgets,
@@ -157,6 +191,18 @@ def train(
     typer.echo(json.dumps({**told, "directory": str(out)}))
     if worse and accept is None:
         raise typer.Exit(WORSE)
+
+
+def _asked(options: ranging.Asked, files: list[Path] | None, tools: Path | None) -> ranging.Asked | None:
+    """What is asked of the bus; None where files are learnt from. `topics` is all that stands there, and so no bound."""
+    if options.begin is None:
+        if any(option is not None for option in options):
+            raise ConfigError(
+                f"--to, --partition, --topic and --read-back are of the bus: give --from, too ({TOPICS}: all that stands there)"
+            )
+        return None
+    options.check(files, tools)
+    return options._replace(begin=None) if options.begin == TOPICS else options
 
 
 def _need_room(out: Path, *, replace: bool) -> None:

@@ -70,6 +70,15 @@ class Labelled(NamedTuple):
     by_signals: npt.NDArray[np.int64]
 
 
+class OnBus(NamedTuple):
+    """What was read of a topic: the trees of sessions, how many records are none of theirs, and SHA-256 of its dump, by a name."""
+
+    topic: str
+    trees: list[traffic.Tree]
+    unread: int
+    digest: dict[str, str]
+
+
 def read(
     paths: Sequence[Path], tools: Path | None = None
 ) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
@@ -94,6 +103,7 @@ def given(
     say: Progress,
     *,
     need_tools: bool = False,
+    bus: OnBus | None = None,
 ) -> tuple[corpus.Recordings, dict[str, corpus.Tools]]:
     """As `read`, of files of recorded sessions or of bus events, with labels from elsewhere (None: recorded sessions bring theirs).
 
@@ -101,6 +111,7 @@ def given(
     ----------
     tenants : to which tenant a topic is bound, see `stream.offline.traffic.trees_in`
     need_tools : leave out sessions of events that declare no tools
+    bus : what was read of a topic, beside the files
 
     Raises
     ------
@@ -115,19 +126,23 @@ def given(
     others = [path for path in paths if path not in on_bus]
     found = {name_of(path): (list(read_sessions(path)), load_tools(path, tools) or {}) for path in others}
     trees, unread = traffic.read(on_bus, tenants)
-    own = traffic.Traffic(unread=unread)
+    names = list(map(str, paths))
+    if bus is not None:
+        trees, unread, names = [*trees, *bus.trees], unread + bus.unread, [*names, bus.topic]
+    whole = [tree for tree in trees if not tree.is_cut]
+    own = traffic.Traffic(unread=unread, cut=len(trees) - len(whole))
     relabelled = {
         name: (traffic.relabelled(own, sessions, labels), listed)
         for name, (sessions, listed) in found.items()
     }
-    traffic.take(own, trees, labels, need_tools=need_tools)
+    traffic.take(own, whole, labels, need_tools=need_tools)
     for sentence in traffic.left_out(own, labels):
         say(sentence)
     if own.sessions:
         relabelled[BUS] = own.sessions, own.catalogues
     if not any(sessions for sessions, _ in relabelled.values()):
         raise DatasetError(
-            f"no label is about a session of {', '.join(map(str, paths))}: a label names its session by tenant and session_id"
+            f"no label is about a session of {', '.join(names)}: a label names its session by tenant and session_id"
         )
     return corpus.recordings(relabelled)
 

@@ -49,6 +49,8 @@ class Traffic:
         Labelled ones that declare no tools, where tools are needed.
     unread : int
         Records that are no event of a session.
+    cut : int
+        Trees of which a session began before its first event here.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Traffic:
     doubled: list[Key] = field(default_factory=list)
     toolless: int = 0
     unread: int = 0
+    cut: int = 0
 
 
 class Tree(NamedTuple):
@@ -74,26 +77,44 @@ class Tree(NamedTuple):
             found.setdefault(event["session_id"], []).append(event)
         return found
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether one of its sessions began before its first event here, so that its calls are not those that a label counts."""
+        numbers = (
+            [e["seq"] for e in told if isinstance(e.get("seq"), int)] for told in self.sessions().values()
+        )
+        return any(min(seqs, default=0) > 0 for seqs in numbers)
 
-def trees_in(records: Iterable[Record], tenants: Mapping[str, str | None]) -> tuple[list[Tree], int]:
+
+def trees_in(
+    records: Iterable[Record],
+    tenants: Mapping[str, str | None],
+    begins: Mapping[tuple[str, int], int] | None = None,
+) -> tuple[list[Tree], int]:
     """The trees of sessions in records, as they first appear, and how many records are no event of a session.
 
     Parameters
     ----------
     tenants : to which tenant a topic is bound, see `stream.core.deployment.Deployment`
+    begins : by topic and partition the offset where a range begins. Of trees that go on in it all events are taken, those before
+        it, too; trees that were over by then are none of it. None: everything counts
     """
     found: dict[tuple[str, str], Tree] = {}
+    met: set[tuple[str, str]] = set()
     unread = 0
     for record in records:
         event = object_in(record.value)
         session = event.get("session_id") if event is not None else None
+        counts = begins is None or record.offset >= begins.get((record.topic, record.partition), 0)
         if event is None or event.get("type") not in EVENT_TYPES or not isinstance(session, str):
-            unread += 1
+            unread += counts
             continue
         root = event.get("root_session_id") or session
         tenant = str(tenants.get(record.topic) or event.get("tenant") or NO_TENANT)
         found.setdefault((tenant, str(root)), Tree(tenant, [])).events.append(event)
-    return list(found.values()), unread
+        if counts:
+            met.add((tenant, str(root)))
+    return [tree for key, tree in found.items() if key in met], unread
 
 
 class Settled(NamedTuple):
@@ -208,6 +229,11 @@ def left_out(traffic: Traffic, labels: Sequence[Label]) -> Iterator[str]:
     words = settled(labels)
     if traffic.unread:
         yield f"{traffic.unread} records are no event of a session: passed over"
+    if traffic.cut:
+        yield (
+            f"{traffic.cut} trees of sessions began before what was read, and labels count calls from the first on: left out (--read-back, or "
+            "an older dump, has their beginning)"
+        )
     if traffic.unlabelled:
         yield f"{traffic.unlabelled} of {len(traffic.met)} sessions have no label: left out"
     if traffic.toolless:

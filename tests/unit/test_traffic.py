@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from models.contracts import Label
-from models.errors import DatasetError, InputError
+from models.errors import ConfigError, DatasetError, InputError
 from models.training.dataset import of_record
 from models.training.scenarios.corpus import set_of
 from stream import bootstrap
@@ -24,6 +24,7 @@ from stream.cli.main import app
 from stream.events import DECISIONS, dumps
 from stream.offline import study, traffic
 from stream.offline.files import load_tools, plain_record, read_records, read_sessions
+from stream.offline.labels import store
 from stream.offline.recorded import events_of
 from stream.offline.replay import replay
 from stream.offline.rows import decided, feature_rows
@@ -344,3 +345,42 @@ def test_study_reads_events_and_recordings_side_by_side(tmp_path: Path) -> None:
     assert {s["tools_ref"] for s in recorded[study.BUS]} <= tools.keys()
     assert [s["domain"] for s in recorded[study.BUS]] == ["tenant:acme", "tenant:globex"]
     assert said == []
+
+
+def test_a_range_takes_trees_that_go_on_in_it_and_counts_what_is_no_event_within_it_alone() -> None:
+    events = [
+        *(b.declared("over"), b.called("over", 1)),
+        *({"type": "no.such"}, b.declared("open")),
+        *(b.called("open", 1), {"type": "no.such"}),
+    ]
+    records = as_records(events)
+    trees, unread = traffic.trees_in(records, {}, {(records[0].topic, records[0].partition): 4})
+    assert [[event["id"] for event in tree.events] for tree in trees] == [[events[3]["id"], events[4]["id"]]]
+    assert unread == 1
+    assert traffic.trees_in(records, {})[1] == 2
+
+
+def test_a_session_whose_beginning_is_missing_teaches_nothing_and_that_is_told(tmp_path: Path) -> None:
+    log, labels = labelled_files(tmp_path)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[1:]))  # without the first session's declaration
+    told: list[str] = []
+    recorded, _ = study.given([log], None, store.read([labels]), {}, told.append)
+    assert [each["session_id"] for each in recorded[study.BUS]] == ["fair-1"]
+    assert any(each.startswith("1 trees of sessions began before what was read") for each in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--to", "2026-03-02"), "--to, --partition, --topic and --read-back are of the bus: give --from"),
+        (("--partition", "1"), "give --from, too (topics: all that stands there)"),
+        (("x.jsonl", "--from", "topics"), "are of the bus, and files are read whole"),
+    ],
+)
+def test_options_of_the_bus_beside_files_or_without_a_beginning_are_refused(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["train", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)

@@ -20,6 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from typer.testing import CliRunner
 
 from models.errors import ConfigError, DatasetError
+from models.evidence.features import registry as registry_of_features
 from models.forest import trees
 from models.release import estimator, registry
 from models.training import artefact, boosting, checks, families, plan, search
@@ -32,6 +33,7 @@ from stream.bootstrap import release_digest
 from stream.cli import exits
 from stream.cli import training as cli
 from stream.cli.main import app
+from stream.offline import study
 from stream.policy import load_policy, read_policy
 from stream.settings import Settings
 from tests.unit.test_evaluate import FEATURES, SMALL, made
@@ -334,6 +336,31 @@ def test_the_policy_of_a_release_is_looked_at_before_anything_is_trained(
     own.write_text(re.sub(r"watch: .*", "watch: 0.2", shipped, count=1))
     cli._policy_for(own, BUDGETS)
     assert "has thresholds that are scores, of the model that they were taken on" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_train_ends_with_six_where_the_samples_fare_worse_unless_that_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fitted on made-up rows, which stand in for scenarios judged for minutes: such a model knows no attack of the samples."""
+    X, calls = made(4.0)
+    wide = np.zeros((len(X), len(registry_of_features.FEATURES)))
+    wide[:, : X.shape[1]] = X
+    none = np.zeros(len(X), np.int64)
+    monkeypatch.setattr(study, "labelled", lambda *_, **__: study.Labelled(wide, calls, [], none, none))
+    log, labels = labelled_files(tmp_path)
+    text = f"estimator: {{name: {FOREST}, parameters: {{n_estimators: 5}}}}\nreader: false"
+    out = tmp_path / "model"
+    told = [str(log), "--labels", str(labels), "--plan", str(written(tmp_path, text)), "--out", str(out)]
+    done = CliRunner().invoke(app, ["train", *told])
+    assert done.exit_code == exits.WORSE == 6, (done.output, done.exception)
+    assert "do not use it as it is" in done.stderr
+    assert json.loads(done.stdout)["directory"] == str(out)  # it lies there all the same
+    assert "accepted" not in registry.read_manifest(out)
+    done = CliRunner().invoke(app, ["train", *told, "--replace", "--accept", "a trial"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert registry.read_manifest(out)["accepted"] == "a trial"
 
 
 @pytest.mark.slow

@@ -105,6 +105,11 @@ def _place(label: Label) -> tuple[str, str, int]:
     return label.tenant, label.session_id, milliseconds(label.when) if label.when is not None else 0
 
 
+def lines_of(labels: Iterable[Label]) -> bytes:
+    """Labels as the JSON lines of a label file, in the order given."""
+    return b"".join(dumps(row_of(label)) + b"\n" for label in labels)
+
+
 def write(labels: Sequence[Label], path: Path) -> None:
     """Write labels, in order, readable by nobody else; Parquet where the name ends so, JSON lines otherwise.
 
@@ -113,8 +118,7 @@ def write(labels: Sequence[Label], path: Path) -> None:
     ConfigError
         `path` is Parquet, and pyarrow is not installed.
     """
-    rows = [row_of(label) for label in labels]
-    content = _parquet(rows) if path.suffix == PARQUET else b"".join(dumps(row) + b"\n" for row in rows)
+    content = _parquet([row_of(label) for label in labels]) if path.suffix == PARQUET else lines_of(labels)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(content)
 
