@@ -58,7 +58,7 @@ check: setup
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka and not keycloak'
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m '(broker or kafka) and not keycloak' tests/chaos tests/kafka tests/broker
-	@$(BIN)/python -m pytest -q -m keycloak
+	@$(BIN)/python -m pytest -q -m keycloak tests/keycloak
 
 lint: setup
 	@$(BIN)/ruff format --check .

@@ -32,13 +32,20 @@ def absent(message: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What breaks brokers and workers against the clock comes last: the rest is quicker to fail, and may have company."""
-    items.sort(key=_against_the_clock)
+    """What breaks brokers and workers against the clock comes last: the rest is quicker to fail, and may have company.
+
+    Of the rest what takes long comes first: at the end no core waits for another's last test.
+    """
+    items.sort(key=lambda item: (_against_the_clock(item), not _takes_long(item)))
 
 
 def _against_the_clock(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
     return bool(marks & {"broker", "kafka", "keycloak"}) and "recorded" not in marks
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None and not _against_the_clock(item)
 
 
 @pytest.fixture(scope="session")

@@ -110,16 +110,15 @@ def test_fields_that_the_core_reads_come_back_as_they_were(session: dict[str, An
 def test_decisions_of_events_and_of_what_became_of_them_are_the_same_bytes() -> None:
     """Over all samples: sub-agents, tools that join, sessions that declare nothing, credentials of others."""
     settings = Settings(attestation_issuers=SAMPLES / "issuers.json")
+    judge = bootstrap.judge(settings)  # what it has judged changes nothing of what it judges next
     n_trees = 0
     for path in sorted(SAMPLES.glob("*.jsonl")):
         trees, unread = traffic.read([path], TENANTS)
         assert not unread
         found = traffic.Traffic()
         traffic.take(found, trees, [a_label(s, tree.tenant) for tree in trees for s in tree.sessions()])
-        live = [
-            o.value for o in replay(read_records(path), bootstrap.judge(settings)) if o.topic == DECISIONS
-        ]
-        offline = decided(bootstrap.judge(settings), found.sessions, found.catalogues)
+        live = [o.value for o in replay(read_records(path), judge) if o.topic == DECISIONS]
+        offline = decided(judge, found.sessions, found.catalogues)
         assert [dumps(decision) for decision in offline] == [dumps(orjson.loads(value)) for value in live]
         n_trees += len(trees)
     assert n_trees > 40
