@@ -160,7 +160,7 @@ def feature_rows(one: corpus.Set) -> str:
     sessions = _slice(one.sessions)
     refs = {session["tools_ref"] for session in sessions}
     tools = {ref: listed for ref, listed in one.tools.items() if ref in refs}
-    found = study.feature_rows(sessions, tools)
+    found = study.rows_through(sessions, tools, None)
     told = [found.X.tobytes(), orjson.dumps(found.session_ids), found.call_seqs.tobytes()]
     return hashlib.sha256(b"".join([*told, found.families.tobytes()])).hexdigest()
 

@@ -57,17 +57,21 @@ def own_sessions(calls: Calls) -> Flags:
     return np.array([session.is_own for session in calls.sessions], dtype=np.bool_)
 
 
+def is_one_persons_word(session: LabelledSession) -> bool:
+    """Whether it is own traffic, or made of it, that one person alone calls honest."""
+    return session.is_own and session.kind in ("benign", "attempted") and session.words < 2
+
+
 def doubted(calls: Calls, scores: Ints, limit: int) -> Flags:
     """Own sessions that one person alone calls honest, and that reach a score which few honest ones do.
 
     Parameters
     ----------
-    scores : of a model that these labels cannot have taught
+    scores : of a release that these labels cannot have taught, a row each, as it judges live: a threshold is of what its reader says, too
     limit : its threshold
     """
-    highest = session_maxima(scores, calls)
-    alone = [s.kind in ("benign", "attempted") and s.words < 2 for s in calls.sessions]
-    return own_sessions(calls) & np.array(alone, dtype=np.bool_) & (highest >= limit)
+    alone = np.array([is_one_persons_word(session) for session in calls.sessions], dtype=np.bool_)
+    return alone & (session_maxima(scores, calls) >= limit)
 
 
 def silenced(calls: Calls, sessions: Flags) -> Calls:

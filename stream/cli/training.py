@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.training.influence import Influence
     from models.training.plan import Plan, Value
     from models.training.recipes import Recipe
-    from models.training.scenarios.corpus import Recordings
+    from models.training.scenarios.corpus import Recordings, Set
     from models.training.search import Trial
     from stream.offline.study import Labelled
     from stream.policy import Policy
@@ -155,10 +155,10 @@ def train(
     if planned.splits.leave_out == "agent":
         recorded = study.by_agent(recorded, own)
     sets = study.shared(study.sets_to_learn_from(recorded, catalogues), planned.takes, own)
-    limits: list[corpus.Set] = []
-    judged = study.labelled(pages.remembering(sets, limits), study.acted(chosen), say, meter=progress)
-    labelled = _bounded(judged, planned.influence)
-    reader = pages.kept_reader(labelled.calls, limits, say) if planned.reader else None
+    to_read: list[corpus.Set] = []
+    judged = study.labelled(pages.remembering(sets, to_read), study.acted(chosen), say, meter=progress)
+    labelled = _bounded(judged, planned.influence, to_read)
+    reader = pages.kept_reader(labelled.calls, to_read, say) if planned.reader else None
     scores = None
     found: list[Trial] = []
     if planned.search:
@@ -250,17 +250,18 @@ def _planned(plan: Path | None, *, check: bool) -> tuple[Plan, Recipe, list[dict
     return planned, recipe, trials
 
 
-def _bounded(labelled: Labelled, limits: Influence) -> Labelled:
-    """The same, with what one source may teach bounded, and that told."""
+def _bounded(labelled: Labelled, limits: Influence, to_read: list[Set]) -> Labelled:
+    """The same, with what one source may teach bounded, and that told; `to_read` are the sessions that a reader may read."""
     from models.release import registry
     from models.training import influence
     from stream.events import printable
+    from stream.offline import pages
 
     calls = labelled.calls
     if limits.second_word:
-        ours = registry.load(registry.BUNDLED)
+        scores = pages.bundled_scores(labelled.X, calls, to_read, influence.is_one_persons_word)
         doubts = influence.doubted(
-            calls, ours.score(labelled.X, calls.call_seq), ours.threshold(influence.DOUBTED)
+            calls, scores, registry.load(registry.BUNDLED).threshold(influence.DOUBTED)
         )
         if doubts.any():
             names = [s.session_id for s, doubt in zip(calls.sessions, doubts.tolist(), strict=True) if doubt]

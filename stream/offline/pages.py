@@ -17,9 +17,10 @@ from models.forest.units import Floats, Ints
 from models.heads.readers import Readers
 from models.reading.reader import Shown
 from models.release import readers as readers_on_disk
-from models.release.registry import BUNDLED, NullModel, read_manifest
-from models.training.dataset import Calls, of_record
-from models.training.joining import KeptReader
+from models.release.registry import BUNDLED, NullModel, load, read_manifest
+from models.training.dataset import Calls, LabelledSession, of_record
+from models.training.influence import is_one_persons_word
+from models.training.joining import KeptReader, joined
 from models.training.scenarios.corpus import Set, Tools
 from stream import bootstrap
 from stream.core.items import Call
@@ -89,11 +90,52 @@ def _read_part(
 
 
 def remembering(sets: Iterable[Set], kept: list[Set]) -> Iterator[Set]:
-    """The same sets; of their sessions those that set limits are kept, and the trees in which such may be."""
+    """The same sets; of their sessions those that may be read are kept: they set limits or are one person's word; and trees with such."""
     for one in sets:
-        limits = [s for s in one.sessions if "tree" in s or of_record(s, {}).sets_limits]
-        kept.append(one._replace(sessions=limits))
+        kept.append(one._replace(sessions=[s for s in one.sessions if "tree" in s or _may_be_read(s)]))
         yield one
+
+
+def _may_be_read(session: Mapping[str, Any]) -> bool:
+    labelled = of_record(session, {})
+    return labelled.sets_limits or is_one_persons_word(labelled)
+
+
+def _said(
+    calls: Calls, sets: Sequence[Set], scores: Ints, joint: Joint, of: Callable[[LabelledSession], bool]
+) -> Floats:
+    """What the bundled reader says of the calls that it reads live of these sessions, a row each, in log odds; NaN of all others."""
+    chosen_sessions = np.array([of(session) for session in calls.sessions], np.bool_)[calls.session]
+    rows = np.flatnonzero(chosen_sessions & (scores >= joint.least) & (calls.call_seq < MAX_READS))
+    names = [calls.sessions[at].session_id for at in calls.session[rows].tolist()]
+    keys = list(zip(names, calls.call_seq[rows].tolist(), strict=True))
+    chosen: dict[str, set[int]] = defaultdict(set)
+    for name, seq in keys:
+        chosen[name].add(seq)
+    found: dict[tuple[str, int], float] = {}
+    for one in sets:
+        theirs = [session for session in one.sessions if not chosen.keys().isdisjoint(wanted([session]))]
+        found |= read_calls(theirs, one.tools, chosen)
+    said = np.full(len(calls), np.nan)
+    said[rows] = [found.get(key, np.nan) for key in keys]
+    return said
+
+
+def bundled_scores(
+    X: Floats, calls: Calls, sets: Sequence[Set], of: Callable[[LabelledSession], bool]
+) -> Ints:
+    """Scores of the bundled release, a row of `X` each: for the sessions that `of` names as it judges live, for others the forest's alone.
+
+    Parameters
+    ----------
+    sets : the sessions that may be read, see `remembering`
+    """
+    ours = load(BUNDLED)
+    scores = ours.score(X, calls.call_seq)
+    if "joint" not in ours.manifest or readers_on_disk.load().reader is None:
+        return scores
+    joint = Joint.parse(ours.manifest["joint"])
+    return joined(joint, scores, _said(calls, sets, scores, joint, of))
 
 
 def kept_reader(calls: Calls, sets: Sequence[Set], say: Callable[[str], None]) -> KeptReader | None:
@@ -101,7 +143,7 @@ def kept_reader(calls: Calls, sets: Sequence[Set], say: Callable[[str], None]) -
 
     Parameters
     ----------
-    sets : the sessions that set limits, see `remembering`
+    sets : the sessions that may be read, see `remembering`
     """
     manifest = read_manifest(BUNDLED)
     if "joint" not in manifest or readers_on_disk.load().reader is None:
@@ -109,20 +151,8 @@ def kept_reader(calls: Calls, sets: Sequence[Set], say: Callable[[str], None]) -
     joint = Joint.parse(manifest["joint"])
 
     def says(scores: Ints) -> Floats:
-        limits = np.array([session.sets_limits for session in calls.sessions], np.bool_)[calls.session]
-        rows = np.flatnonzero(limits & (scores >= joint.least) & (calls.call_seq < MAX_READS))
-        names = [calls.sessions[at].session_id for at in calls.session[rows].tolist()]
-        keys = list(zip(names, calls.call_seq[rows].tolist(), strict=True))
-        chosen: dict[str, set[int]] = defaultdict(set)
-        for name, seq in keys:
-            chosen[name].add(seq)
-        found: dict[tuple[str, int], float] = {}
-        for one in sets:
-            theirs = [session for session in one.sessions if not chosen.keys().isdisjoint(wanted([session]))]
-            found |= read_calls(theirs, one.tools, chosen)
-        said = np.full(len(calls), np.nan)
-        said[rows] = [found.get(key, np.nan) for key in keys]
-        say(f"the reader read {len(found)} calls of honest sessions, for thresholds")
+        said = _said(calls, sets, scores, joint, lambda session: session.sets_limits)
+        say(f"the reader read {np.isfinite(said).sum()} calls of honest sessions, for thresholds")
         return said
 
     return KeptReader(joint, says, manifest["thresholds_from"]["domains"])

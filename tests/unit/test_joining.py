@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ from models.errors import DatasetError
 from models.forest.joint import Joint
 from models.forest.odds import least_scores, log_odds_of
 from models.forest.units import Floats, Ints
+from models.release.registry import BUNDLED, load
 from models.training import calibrate
 from models.training.dataset import Calls, LabelledSession, join, of_record
+from models.training.influence import is_one_persons_word
 from models.training.joining import KeptReader, calibrated, fit_joint, joined, least_read, left_out
 from models.training.scenarios.corpus import Set
 from stream import bootstrap
 from stream.offline import traffic
-from stream.offline.pages import kept_reader, remembering
-from stream.offline.rows import decided, wanted
+from stream.offline.pages import bundled_scores, kept_reader, remembering
+from stream.offline.rows import decided, feature_rows, wanted
 from stream.settings import Settings
 
 
@@ -153,24 +156,50 @@ def test_a_kept_reader_lowers_no_limit_of_a_domain_that_it_learnt_from() -> None
     assert all(alone[budget]["domain1"] == limits["domain1"] for budget, limits in held.items())
 
 
-def test_a_kept_reader_says_of_honest_calls_what_live_decisions_carry() -> None:
+def of_samples(label: str) -> tuple[Set, list[dict[str, Any]]]:
+    """The samples' sessions under a label, and what is decided of their calls live."""
     paths = sorted((Path(bootstrap.__file__).parent / "samples").glob("*.jsonl"))
     trees, _ = traffic.read(paths, {})
     own = traffic.Traffic()
     traffic.take(own, trees, traffic.nothing_said(trees))
-    sessions = [{**one, "label": "benign"} for one in own.sessions]
+    sessions = [{**one, "label": label} for one in own.sessions]
     live = [
         decision
         for decision in decided(bootstrap.judge(Settings()), sessions, own.catalogues)
         if decision["session_id"] in wanted(sessions) and "refused" not in decision["marks"]
     ]
+    return Set("ours", sessions, own.catalogues), live
+
+
+def test_a_kept_reader_says_of_honest_calls_what_live_decisions_carry() -> None:
+    ours, live = of_samples("benign")
     names, seqs = ([one[key] for one in live] for key in ("session_id", "call_seq"))
-    calls = join([of_record(one, {}) for one in sessions], names, seqs)
+    calls = join([of_record(one, {}) for one in ours.sessions], names, seqs)
     kept: list[Set] = []
-    assert list(remembering([Set("ours", sessions, own.catalogues)], kept))
+    assert list(remembering([ours], kept))
     reader = kept_reader(calls, kept, lambda _: None)
     assert reader is not None
     said = reader.says(np.array([round(1e4 * one.get("read", one).get("forest", 0)) for one in live]))
     read = [one["read"]["log_odds"] if "read" in one else None for one in live]
     assert sum(one is not None for one in read) > 5
     assert [None if np.isnan(one) else round(one, 4) for one in said.tolist()] == read
+
+
+def test_what_one_person_calls_honest_is_held_to_the_scores_that_live_decisions_carry() -> None:
+    """Sessions that were attacked and did not follow set no limits, and are read all the same."""
+    ours, live = of_samples("attempted")
+    rows = feature_rows(list(ours.sessions), ours.tools)
+    calls = join(
+        [of_record(one, {}) for one in ours.sessions], list(rows.session_ids), rows.call_seqs.tolist()
+    )
+    kept: list[Set] = []
+    assert list(remembering([ours], kept))
+    scores = bundled_scores(rows.X, calls, kept, is_one_persons_word)
+    found = dict(
+        zip(zip(rows.session_ids, rows.call_seqs.tolist(), strict=True), scores.tolist(), strict=True)
+    )
+    told = {(one["session_id"], one["call_seq"]): round(1e4 * one["score"]) for one in live}
+    assert {call: found[call] for call in told} == told
+    forest = load(BUNDLED).score(rows.X, calls.call_seq)
+    assert (scores != forest).sum() > 5
+    assert (bundled_scores(rows.X, calls, kept, lambda _: False) == forest).all()
