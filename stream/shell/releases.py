@@ -36,6 +36,8 @@ MAX_BYTES = 256 << 20
 MAX_FILES = 256
 FETCH_S = 45.0
 """How long a fetch may take in all: a worker that waits for longer is taken for dead (`livenessProbe` in deploy/)."""
+LEFT_S = 3600.0
+"""Age from which on what a killed fetch left behind is removed: no fetch that is under way is as old."""
 
 log = logging.getLogger("driftline.worker")
 
@@ -113,6 +115,7 @@ def fetch(settings: Settings, digest: str) -> Path | None:
     if place is None:
         return None
     kept.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(kept.parent)
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as scratch:
         brought = Path(scratch) / "release"
         bring(place.location, brought)
@@ -124,6 +127,14 @@ def fetch(settings: Settings, digest: str) -> Path | None:
         os.replace(brought, kept)
     log.info("release %s fetched from %s", digest, place.location)
     return kept
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what fetches left that were killed: a release each, and a worker that is killed again and again would fill its disk."""
+    for scratch in folder.glob(".*"):
+        with suppress(OSError):
+            if time.time() - scratch.stat().st_mtime > LEFT_S:
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _is(folder: Path, digest: str) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import ssl
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -104,6 +107,57 @@ def registered(monkeypatch: pytest.MonkeyPatch, digest: str, location: str) -> N
     """Let the registry name this place for this digest."""
     known = releases.Registry({digest: Place(digest, location)}, {}, 0)
     monkeypatch.setattr(releases, "registry", lambda _: known)
+
+
+FETCHES = """
+import shutil, sys, time
+from pathlib import Path
+from stream.registrations import Place
+from stream.settings import Settings
+from stream.shell import releases
+
+digest, location, state = sys.argv[1:]
+releases.registry = lambda _: releases.Registry({digest: Place(digest, location)}, {}, 0)
+copied, copy = [], shutil.copyfile
+
+def slow(source, to):
+    if copied:
+        print("amid", flush=True)
+        time.sleep(60)
+    copied.append(copy(source, to))
+
+shutil.copyfile = slow
+releases.fetch(Settings(state_dir=Path(state)), digest)
+"""
+"""A fetch that comes to a halt behind the first file."""
+
+
+def test_a_fetch_that_is_killed_leaves_no_half_release_and_what_it_left_goes_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, digest = release_in(tmp_path / "ours", 61)
+    settings = Settings(state_dir=tmp_path / "state")
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCHES, digest, str(folder), str(settings.state_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as fetching:
+        assert fetching.stdout is not None
+        assert fetching.stdout.readline() == "amid\n"
+        fetching.kill()
+    (left,) = (settings.state_dir / "releases").iterdir()
+    assert list((left / "release").iterdir())
+    registered(monkeypatch, digest, str(folder))
+    found = releases.fetch(settings, digest)
+    assert found is not None
+    assert release_digest(found, load_policy(found / "policy.yaml")) == digest
+    assert left.exists()  # for all that this one knows, another process is at it
+    long_ago = time.time() - 2 * releases.LEFT_S
+    os.utime(left, (long_ago, long_ago))
+    other, its = release_in(tmp_path / "other", 62)
+    registered(monkeypatch, its, str(other))
+    releases.fetch(settings, its)
+    assert sorted(each.name for each in (settings.state_dir / "releases").iterdir()) == sorted([digest, its])
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
