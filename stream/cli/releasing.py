@@ -160,7 +160,8 @@ def promote(
 
     It is compared with the champion: samples that must stay caught or left alone, detection and calibration on suites that
     both were measured on without having seen them, time and size; with --hold-out also on labelled sessions of your own, reader, signals and
-    policy included, and with --canaries on sessions that must stay caught.
+    policy included, and with --canaries on sessions that must stay caught. What is @champion already is activated again, and compared with
+    nothing: so a promotion or a rollback that was cut off is brought to its end.
     """
     from stream.registrations import CHAMPION
     from stream.shell import releases
@@ -178,6 +179,13 @@ def promote(
     known = releases.registry(configured)
     digest = digest_named(known, which)
     champion = known.aliases.get(CHAMPION)
+    tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
+    if champion is not None and champion.digest == digest:
+        # A promotion or a rollback was cut off: what it began is done whole, and nothing else is changed by that.
+        say("it is @champion already: nothing is compared, and it is activated again in every partition")
+        _go_live(configured, known, digest, scope, name, champion.reason, signing, wait)
+        tracked.champion(configured, known, digest, name)
+        return
     own = _hold_out(hold_out, tools, labels) if hold_out else None
     found = _compared(configured, champion, digest, own, canaries or ())
     show_gates(found)
@@ -189,7 +197,6 @@ def promote(
         raise typer.Exit(FINDINGS)
     reason = force or "" if failed else ""
     _go_live(configured, known, digest, scope, name, reason, signing, wait)
-    tracked = tracking.Tracking(mlflow, mlflow_model, mlflow_experiment, mlflow_token_file)
     tracked.champion(configured, known, digest, name, Promotion(name, reason, found))
 
 
@@ -355,7 +362,12 @@ def _name(
     if previous is None:
         # The first champion took over from what workers begin with.
         begun = [BUNDLED] if alias == CHAMPION else []
-        previous = [before.digest, *before.previous] if before is not None else begun
+        if before is None:
+            previous = begun
+        elif before.digest == digest:
+            previous = before.previous  # said again: to go back is still to what was there before it
+        else:
+            previous = [before.digest, *before.previous]
     made = Alias(alias, digest, releases.next_epoch(before), list(previous)[:MAX_PREVIOUS], by, reason)
     releases.name(configured, made, key)
     return made
@@ -387,7 +399,7 @@ def _go_live(
             where = ", ".join(f"{each.topic}[{each.partition}]" for each in left[:5])
             mend = (
                 "the others were left as they are. Does a worker run, and may it read agent.releases.v1 and the release's place? Mend "
-                "that: the activation stands in the log"
+                f"that: the activation stands in the log. Then `driftline release promote @champion --scope {scope}` does the others"
                 if n == 0
                 else "their workers take it when they run"
             )

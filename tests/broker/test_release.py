@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -87,8 +88,15 @@ class World:
 
     def command(self, *arguments: str, key: Path | None = None, code: int = 0) -> str:
         """What ``driftline release`` prints; it must end with this code."""
+        with self.begun(*arguments, key=key) as ran:
+            told, failure = ran.communicate(timeout=180)
+        assert ran.returncode == code, failure
+        return told if code == 0 else failure
+
+    def begun(self, *arguments: str, key: Path | None = None) -> subprocess.Popen[str]:
+        """``driftline release`` at work."""
         signing = ["--key", str(key or self.key)] if arguments[0] != "list" else []
-        ran = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "stream.cli.main", "release", *arguments, *signing],
             env={k: v for k, v in os.environ.items() if not k.startswith(("DRIFTLINE_", "KAFKA_"))}
             | self.trust
@@ -99,12 +107,10 @@ class World:
             }
             | {"PYTHONPATH": str(ROOT)},
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=180,
         )
-        assert ran.returncode == code, ran.stderr
-        return ran.stdout if code == 0 else ran.stderr
 
     def policies(self) -> list[str]:
         """The policy of each decision, in the order of the sessions."""
@@ -244,15 +250,31 @@ def test_what_a_gate_an_altered_byte_or_a_stranger_s_key_speaks_against_does_not
     assert len(list(export.records(world.settings, RELEASES))) == 3
 
 
-def test_a_forced_promotion_keeps_its_reason(world: World) -> None:
+def test_a_forced_promotion_that_was_killed_is_brought_to_its_end_and_keeps_its_reason(world: World) -> None:
     loud = world.folder("odd", idle_minutes="45")
     manifest = json.loads((loud / registry.MANIFEST_FILE).read_bytes())
     manifest["metrics"] = {}  # measured nowhere
     (loud / registry.MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
     digest = world.command("publish", str(loud)).strip()
-    world.command("promote", digest, "--by", "ann", "--scope", "open", "--force", "an incident, see INC-7")
+    arguments = "promote", digest, "--by", "ann", "--scope", "open", "--force", "an incident, see INC-7"
+    with world.begun(*arguments) as promoting:
+        wait_until(lambda: named(world.settings) == ["@champion"], world.worker)
+        promoting.kill()
+    assert promoting.returncode == -signal.SIGKILL
+    said = world.command("promote", "@champion", "--by", "bob", "--scope", "open")
+    assert "judges all sessions in 3 partitions" in said
     world.await_decisions(20)
     (champion,) = json.loads(world.command("list", "--json"))["aliases"]
-    assert champion["reason"] == "an incident, see INC-7"
+    assert (champion["reason"], champion["by"]) == ("an incident, see INC-7", "bob")
     assert "INC-7" in world.command("list")
-    assert len(set(world.policies())) == 2
+    begun, then = changes(world.policies())[0], world.policies()[-1]
+    assert set(world.policies()) == {begun, then}
+    wait_until(lambda: world.in_use() == {then}, world.worker, 5)
+    world.command("rollback", "--by", "bob")  # to what was there before both
+    wait_until(lambda: world.in_use() == {begun}, world.worker, 5)
+
+
+def named(settings: Settings) -> list[str]:
+    """The aliases that the bus has a word on, each time that one was said."""
+    keys = [(record.key or b"").decode() for record, _ in export.records(settings, RELEASES)]
+    return [key for key in keys if key.startswith("@")]
