@@ -21,7 +21,7 @@ SETTING = "DRIFTLINE_CORPORA"
 """Names the folder, where this is not a checkout of the repository."""
 _CHECKOUT = Path(__file__).resolve().parents[2] / "corpora"
 _DIGESTS: dict[str, str] = {}
-"""Of each corpus that this process has read: only `_checked` adds to it."""
+"""Of each corpus that this process has read: only `raw` adds to it."""
 
 
 def folder() -> Path:
@@ -73,6 +73,19 @@ def lines(name: str, shape: Any) -> Any:
     return _checked(name, lambda raw: [json.loads(line) for line in raw.splitlines()], list[shape])
 
 
+def raw(name: str) -> bytes:
+    """The bytes of one corpus; raises `ConfigError` where there is no folder of them, `OSError` where it cannot be read."""
+    found = (folder() / name).read_bytes()
+    _DIGESTS[name] = hashlib.sha256(found).hexdigest()
+    return found
+
+
+def digest(name: str) -> str:
+    """SHA-256 of one corpus as it lies there, which counts as read by that; raises as `raw` does."""
+    raw(name)
+    return _DIGESTS[name]
+
+
 def digests() -> dict[str, str]:
     """SHA-256 of each corpus that this process has read, by its path in the folder."""
     return dict(sorted(_DIGESTS.items()))
@@ -81,9 +94,7 @@ def digests() -> dict[str, str]:
 def _checked(name: str, parse: Callable[[bytes], Any], shape: Any) -> Any:
     path = folder() / name
     try:
-        raw = path.read_bytes()
-        _DIGESTS[name] = hashlib.sha256(raw).hexdigest()
-        return TypeAdapter(shape).validate_python(parse(raw))
+        return TypeAdapter(shape).validate_python(parse(raw(name)))
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

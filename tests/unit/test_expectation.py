@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ArtefactError
-from models.heads import expectation, handover
+from models.heads import expectation
 from models.heads.expectation import FURTHEST, UNIT, Expectation
 from models.heads.readers import Readers
 from models.release.readers import load
@@ -22,7 +22,6 @@ from models.text.embedding import DIMS, LENGTH
 from models.text.meaning import clauses_of
 from models.text.vectors import pack, unpack
 from models.training.heads import expectation as fitting
-from models.training.heads import handover as fitting_handover
 from models.training.heads.expectation import area, fit
 from models.training.scenarios import corpus, written_tasks
 from stream.offline import study
@@ -161,26 +160,6 @@ def test_a_tool_that_the_intent_leads_to_stands_before_the_others() -> None:
     ranks = [EXPECTATION.rank(n, clauses, packed_tools) for n in range(3)]
     assert sorted(ranks) == [0, 333, 666]
     assert ranks[1] == 0
-
-
-@pytest.mark.slow
-def test_written_tasks_are_seen_through_what_did_not_learn_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    learnt: dict[int, set[str]] = {}
-
-    def remembered(told: list[fitting.Pairs]) -> Expectation:
-        found = Expectation(NONE, NONE, len(learnt))
-        learnt[found.bias] = {one.author for one in told}
-        return found
-
-    monkeypatch.setattr(fitting, "fit", remembered)
-    monkeypatch.setattr(fitting_handover, "fit", lambda told: handover.Head({}, (0, 0, 0)))
-    everybody = set()
-    for unread, sessions in corpus._written(1):
-        theirs = {written_tasks.files()[session["suite"]]["author"] for session in sessions}
-        assert theirs
-        assert not theirs & learnt[unread.expectation.bias]
-        everybody |= theirs
-    assert everybody == {one.author for one in fitting.tasks(READERS.words)}
 
 
 def test_a_replay_sees_them_through_it(monkeypatch: pytest.MonkeyPatch) -> None:

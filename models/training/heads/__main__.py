@@ -11,7 +11,7 @@ from typing import Any
 
 from models.release import readers
 from models.release.registry import BUNDLED
-from models.training.heads import acting, expectation, handover, vagueness
+from models.training.heads import acting, expectation, halves, handover, vagueness
 
 FILES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "acting": acting.file,
@@ -19,6 +19,8 @@ FILES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "handover": handover.file,
     "vagueness": vagueness.file,
 }
+HALVES = "halves"
+"""Not a head of a release: lies with the corpora."""
 FIGURES = ("measured", "area under the ROC curve")
 """Where a file says how well its head holds."""
 
@@ -35,13 +37,20 @@ def main(arguments: Sequence[str]) -> None:
     """Fit the heads that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m models.training.heads", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(FILES)}; all of them without"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(FILES)}; all of them without. {HALVES}: what training sees each half of the authors through",
     )
     parser.add_argument("--to", type=Path, default=BUNDLED, help="folder of the files (the bundled release)")
     asked = parser.parse_args(arguments)
-    if unknown := set(asked.names) - set(FILES):
+    if unknown := set(asked.names) - {*FILES, HALVES}:
         parser.error(f"no head is called {', '.join(sorted(unknown))}")
-    for name in asked.names or FILES:
+    if HALVES in asked.names:
+        halves.write()
+    for name in FILES:
+        if asked.names and name not in asked.names:
+            continue
         content = write(name, asked.to)
         for figures in (content[key] for key in FIGURES if key in content):
             for measured, value in figures.items():

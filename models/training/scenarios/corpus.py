@@ -17,7 +17,7 @@ from models.heads.expectation import Expectation
 from models.heads.handover import Heads
 from models.release.readers import load
 from models.text.meaning import MIN_TOOLS
-from models.training.heads import acting, expectation, handover
+from models.training.heads import halves
 from models.training.scenarios import (
     delegated,
     forms,
@@ -186,11 +186,10 @@ def _written(seed: int) -> Iterator[tuple[Unread, list[Session]]]:
     """Written tasks, half of the authors at a time, with what learnt from the others."""
     readers = load()
     found = [{**s, "domain": written_tasks.SOURCE} for s in written_tasks.sessions(seed)]
-    for half, head in handover.by_halves():
-        theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half]
-        heads = Heads(readers.handover.sentence, head)
-        leads = expectation.fit(expectation.tasks(readers.words, without=half))
-        yield Unread(heads, leads, acting.fit(acting.labelled_tools(without=half))), theirs
+    for half in halves.load():
+        theirs = [s for s in found if written_tasks.files()[s["suite"]]["author"] in half.authors]
+        heads = Heads(readers.handover.sentence, half.handover)
+        yield Unread(heads, half.expectation, half.acting), theirs
 
 
 def selection(recorded: Recordings, tools: dict[str, Tools], seed: int = 1) -> Iterator[Set]:
