@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up its own .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Some containers set it. Then each of some thousand processes that tests start compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help codex harnesses mlflow setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench cost chaos soak fuzz mutants lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
