@@ -55,11 +55,12 @@ check: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not slow and not broker and not kafka and not keycloak and not recorded'
 
 # As many processes as cores compute first, each with one thread: more would wait for each other. What breaks brokers and workers
-# against the clock comes after all that needs every core. Most of it waits, so three files at a time; Keycloak begins first and is
-# started once, since its tests go to one process.
+# against the clock comes after all that needs every core; most of it waits, so two files at a time. Keycloak comes last, in one
+# process: one server for all its tests, half a gigabyte that is not there beside Kafka.
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(or $(JOBS),auto) -m 'not broker and not kafka and not keycloak'
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder -m 'broker or kafka or keycloak' tests/keycloak tests/chaos tests/kafka tests/broker
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m '(broker or kafka) and not keycloak' tests/chaos tests/kafka tests/broker
+	@$(BIN)/python -m pytest -q -m keycloak tests/keycloak
 
 lint: setup
 	@$(BIN)/ruff format --check .

@@ -37,12 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Of the rest what takes long comes first: at the end no core waits for another's last test.
     """
     items.sort(key=lambda item: (_against_the_clock(item), not _takes_long(item)))
-    for item in items:
-        if _against_the_clock(
-            item
-        ):  # files are handed out whole; those that need Keycloak together, since it takes a minute to start
-            name = "keycloak" if item.get_closest_marker("keycloak") else item.path.name
-            item.add_marker(pytest.mark.xdist_group(name))
 
 
 def _against_the_clock(item: pytest.Item) -> bool:
