@@ -145,6 +145,10 @@ class Consumer(driver.Consumer):
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what was acknowledged since the last time; called by Faust at its interval and at the end."""
+        if (
+            not self._durable
+        ):  # as when the worker is stopped before its consumer began: that has no assignment to ask for
+            return False
         assigned = self.assignment()
         offsets = {tp: n for tp, n in self._durable.items() if tp in assigned}
         self._durable.clear()

@@ -203,3 +203,16 @@ def test_worker_warns_once_of_a_secret_that_a_host_gives_as_a_reference_and_neve
     assert code == 0, told
     assert told.count("names a secret as its credential of broker 'github', kind 'token'") == 1
     assert secret not in told + "".join(value.decode() for _, value in live(settings, DECISIONS))
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.2])
+def test_a_worker_that_is_stopped_while_it_joins_has_not_failed(
+    settings: Settings, tmp_path: Path, after_s: float
+) -> None:
+    log = tmp_path / "worker.log"
+    with Worker(settings, log) as worker:
+        while b"joining as" not in log.read_bytes():
+            assert worker.process.poll() is None, log.read_text()
+            time.sleep(0.005)
+        time.sleep(after_s)
+        assert worker.stop()[0] == 0, log.read_text()
