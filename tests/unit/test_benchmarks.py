@@ -229,7 +229,15 @@ def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_i
             "orjson_us_per_event": of(2.5),
         },
         "session_bytes": {"mean": 6145},
-        "runs": {"throughput": {"core": "30"}, "session_bytes": {"core": "29"}},
+        "revocations": {
+            "200": {"p99_ratio": 1.3, "decided": {"p50": 2.4}},
+            "1000": {"p99_ratio": 1.8, "decided": {"p50": 8620.6}},
+        },
+        "runs": {
+            "throughput": {"core": "30"},
+            "session_bytes": {"core": "29"},
+            "revocations": {"core": "30"},
+        },
     }
     rows = {row[0]: row[3:] for row in targets(report)}
     assert rows["throughput, ratio to confluent (CPU)"] == ["0.95", "aim", "30"]
@@ -238,6 +246,8 @@ def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_i
     assert rows["throughput, ratio to quixstreams (CPU for the same core)"] == ["1.002", "yes", "30"]
     (state,) = (cells for name, cells in rows.items() if name.startswith("state of a session"))
     assert state == ["6,145", "yes", "29"]
+    assert rows["p99 to revoked at 200, ratio to decided"] == ["1.30", "aim", "30"]
+    assert rows["p99 to revoked at 1,000, ratio to decided"] == ["1.80", "no", "30"], "a queue meets no target"
     assert not [row for row in targets({}) if row]
 
 
