@@ -247,7 +247,9 @@ def test_targets_show_the_raw_ratio_and_that_for_the_same_core_each_decided_by_i
     (state,) = (cells for name, cells in rows.items() if name.startswith("state of a session"))
     assert state == ["6,145", "yes", "29"]
     assert rows["p99 to revoked at 200, ratio to decided"] == ["1.30", "aim", "30"]
-    assert rows["p99 to revoked at 1,000, ratio to decided"] == ["1.80", "no", "30"], "a queue meets no target"
+    assert rows["p99 to revoked at 1,000, ratio to decided"] == ["1.80", "no", "30"], (
+        "a queue meets no target"
+    )
     assert not [row for row in targets({}) if row]
 
 
