@@ -3,9 +3,9 @@
 Other sessions go on at a steady rate. A hot *session* of thousands of calls is dumped onto the bus as fast as the
 broker takes it: one partition of the input. Those who share its partition wait behind it, in the log's order;
 those of other partitions must not, and are given apart. A hot *tenant* sends hijacked sessions at more than twice the
-rate of all others, which the judge can still follow though it reads them: every partition of the input, and one partition of the cases
-that act reads. What counts there are the others' revocations, from their call and from its decision on. The same records
-*at once* are more than a core judges, and everybody waits until they are worked off; *under a quota* of the broker on
+rate of all others, which the judge can still follow though it reads them: every partition of the input, and one
+partition of the cases that act reads. What counts there are the others' revocations, from their call and from its
+decision on. The same records *at once* are more than a core judges, and everybody waits until they are worked off; *under a quota* of the broker on
 the bytes that the tenant's producer may send, at that rate, the broker makes the tenant wait instead.
 """
 
