@@ -150,7 +150,7 @@ def _together(own: ToolFacts, inner: ToolFacts) -> ToolFacts:
 def _only_looks(arguments: Sequence[Leaf], unread: Unread) -> bool:
     """Whether what is executed only looks: one argument named as a command, nothing but why and where beside it, none unread."""
     commands = [leaf for leaf in arguments if is_command(leaf.path)]
-    if unread or len(commands) != 1 or not commands[0].is_string:
+    if unread.anything or len(commands) != 1 or not commands[0].is_string:
         return False
     command = commands[0]
     beside = (leaf for leaf in arguments if leaf.is_string and leaf is not command)

@@ -96,7 +96,9 @@ class Unread(NamedTuple):
     unheard: bool = False
     shortened: int = 0
 
-    def __bool__(self) -> bool:
+    @property
+    def anything(self) -> bool:
+        """Whether something was not looked at."""
         return self.left_out > 0 or self.shortened > 0
 
 

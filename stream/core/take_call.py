@@ -91,7 +91,7 @@ class CallTaker:
                 event,
                 novelty,
                 is_orphan=is_orphan,
-                is_cut=bool(evidence.tool.unread),
+                is_cut=evidence.tool.unread.anything,
             ),
             release=release,
             shown=_shown(evidence),

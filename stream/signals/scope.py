@@ -94,7 +94,7 @@ class ArgumentsUnread(CallSignal):
         matters = (
             power == ACTIONS["execute"] or facts.outward or (acts and (facts.destructive or facts.sensitive))
         )
-        if not unread or not (matters or (acts and unread.unheard)):
+        if not unread.anything or not (matters or (acts and unread.unheard)):
             return None
         told = [
             f"{unread.left_out} values" if unread.left_out else "",

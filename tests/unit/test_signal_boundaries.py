@@ -529,9 +529,9 @@ def test_unread_arguments_count_where_what_they_hold_may_matter(
         assert (statement is not None) == told
         assert statement is None or statement.value == unread.left_out + unread.shortened
     looks_out = replaced(call, evidence__tool__facts__action="read", evidence__tool__facts__outward=True)
-    assert speaks("scope.arguments_unread", looks_out) == bool(unread)
+    assert speaks("scope.arguments_unread", looks_out) == unread.anything
     within = a_call(evidence__tool__unread=unread, evidence__tool__facts__action="read", evidence__action=2)
-    assert speaks("scope.arguments_unread", within) == bool(unread)
+    assert speaks("scope.arguments_unread", within) == unread.anything
 
 
 _POWERS = ("destructive", "sensitive", "outward")
