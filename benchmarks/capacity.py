@@ -2,7 +2,7 @@
 
 No machine here can run that load, so it is computed from unit costs that are measured: CPU of an event in core
 and shell and of a case in act, bytes in and out, bytes of a state, seconds to recover one (``build/bench.json``
-after ``make bench``; the rest is measured here). The simulation draws a million session ids, spreads them by
+after ``make bench``, else what ``docs/capacity.md`` keeps of the last; the rest is measured here). The simulation draws a million session ids, spreads them by
 Kafka's own murmur2 over the partitions, gives each session a rate of its own (lognormal: a few are far busier than the mean),
 deals the partitions out to workers, and lets batches queue in steps of 20 ms. After a minute a worker dies: its
 partitions stand still for the session's timeout and the recovery, then their new owners catch up.
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,13 @@ ID_BYTES = 370
 """... for the id of a finished one: 200,000 loaded tombstones of 259 bytes make it 126 MB larger."""
 CALM = 0.75
 """Load of the fullest worker below which a decision waits for its client alone (the simulated table)."""
+PAGE = results.ROOT / "docs" / "capacity.md"
 TIMEOUT_S = 10.0
 DIES_AT_S, LENGTH_S = 60.0, 180.0
 
 
 def units() -> dict[str, float]:
-    """Unit costs, measured: by the other benchmarks where they ran, else here."""
+    """Unit costs: by the other benchmarks where they ran, by the page where they did not, the rest measured here."""
     settings = Settings()
     judge, actor = bootstrap.judge(settings, mode="enforce"), bootstrap.actor(settings)
     partition = Partition.empty()
@@ -56,7 +57,6 @@ def units() -> dict[str, float]:
     ]
     out: dict[str, int] = {}
     cases: list[Record] = []
-    began = time.process_time()
     for start in range(0, len(log), 500):
         step = judge.judge(partition, log[start : start + 500])
         partition.apply(step.changes)
@@ -66,18 +66,13 @@ def units() -> dict[str, float]:
                 cases.append(
                     Record(CASES, 0, len(cases), 0, "append", output.key, output.headers, output.value)
                 )
-    core = 1e6 * (time.process_time() - began) / len(log)
     began = time.process_time()
     acted = actor.act(cases)
     act = 1e6 * (time.process_time() - began) / len(cases)
     tombs = [len(raw) for raw in partition.states.values() if isinstance(_state(raw), Tombstone)]
-    report = results.read()
-    judged = report.get("throughput", {}).get("programs", {}).get("driftline", {})
-    recovered = report.get("recovery", {})
-    count = recovered.get("sessions", 0)
     return {
-        "judge_us": judged["cpu_us_per_event"]["median"] if judged else core + 25,
-        "broker_us": judged["broker_us_per_event"]["median"] if judged else 50.0,
+        **kept(),
+        **measured(results.read()),
         "act_us": act,
         "events_per_session": len(log) / 3000,
         "cases_per_event": len(cases) / len(log),
@@ -85,11 +80,37 @@ def units() -> dict[str, float]:
         "decision_bytes": out[DECISIONS] / len(log),
         "case_bytes": out[CASES] / len(log),
         "act_bytes": sum(len(o.value) + len(o.key) for o in acted) / len(log),
-        "state_bytes": recovered.get("state_bytes_mean", 1200.0) + 60,
         "tombstone_bytes": sum(tombs) / len(tombs),
-        "recover_us": 1e6 * recovered["ready_s"]["median"] / count if count else 80.0,
-        "rewrite_us": 1e6 * recovered["first_checkpoint_s"]["median"] / count if count else 40.0,
     }
+
+
+def kept() -> dict[str, float]:
+    """The unit costs that the page holds, by name.
+
+    >>> sorted(kept()) == sorted(TOLD)
+    True
+    """
+    found = {row[0]: float(row[1].split()[0].replace(",", "")) for row in results.rows_between(PAGE, "units")}
+    return {name: found[what] for name, (_, what) in TOLD.items()}
+
+
+def measured(report: Mapping[str, Any]) -> dict[str, float]:
+    """The unit costs that other benchmarks found and left in their report; those that did not run give none."""
+    found: dict[str, float] = {}
+    if "throughput" in report:
+        judged = report["throughput"]["programs"]["driftline"]
+        found |= {
+            "judge_us": judged["cpu_us_per_event"]["median"],
+            "broker_us": judged["broker_us_per_event"]["median"],
+        }
+    if "recovery" in report:
+        recovered = report["recovery"]
+        found |= {
+            "state_bytes": recovered["state_bytes_mean"] + 60,
+            "recover_us": 1e6 * recovered["ready_s"]["median"] / recovered["sessions"],
+            "rewrite_us": 1e6 * recovered["first_checkpoint_s"]["median"] / recovered["sessions"],
+        }
+    return found
 
 
 def _state(raw: bytes) -> Any:
@@ -241,33 +262,40 @@ BY_OTHERS = {
 """The section of ``build/bench.json`` that a unit comes from, of those not measured here."""
 
 
-def unit_rows(unit: dict[str, float], runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The unit costs, what they are of, and by `runs` of which core and day; a section that did not run is assumed."""
+TOLD = {
+    "judge_us": ("µs", "CPU of an event, core and shell"),
+    "broker_us": ("µs", "CPU of an event on the broker, one replica"),
+    "act_us": ("µs", "CPU of a case in act, signatures included"),
+    "events_per_session": ("", "events of a session"),
+    "cases_per_event": ("", "cases to an event (each session ends with one)"),
+    "in_bytes": ("B", "an event's key and value"),
+    "decision_bytes": ("B", "decisions, to an event"),
+    "case_bytes": ("B", "cases, to an event"),
+    "act_bytes": ("B", "alerts and tokens, to an event"),
+    "state_bytes": ("B", "an open session's state record"),
+    "tombstone_bytes": ("B", "a finished session's"),
+    "recover_us": ("µs", "reading and loading one state"),
+    "rewrite_us": ("µs", "writing one state as its new owner"),
+}
+"""Symbol of each unit, and what the page says that it is of."""
+DIGITS = {"cases_per_event": 3, "events_per_session": 1}
+
+
+def unit_rows(unit: Mapping[str, float], runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The unit costs, what they are of, and of which core and day.
+
+    Those that another benchmark measures are of its run in `runs`, or, where it did not run, of the page's.
+    """
+    page = {row[0]: row[2] for row in results.rows_between(PAGE, "units")}
     here = {"core": CORE, "date": results.today()}
-    told = {
-        "judge_us": ("µs", "CPU of an event, core and shell"),
-        "broker_us": ("µs", "CPU of an event on the broker, one replica"),
-        "act_us": ("µs", "CPU of a case in act, signatures included"),
-        "events_per_session": ("", "events of a session"),
-        "cases_per_event": ("", "cases to an event (each session ends with one)"),
-        "in_bytes": ("B", "an event's key and value"),
-        "decision_bytes": ("B", "decisions, to an event"),
-        "case_bytes": ("B", "cases, to an event"),
-        "act_bytes": ("B", "alerts and tokens, to an event"),
-        "state_bytes": ("B", "an open session's state record"),
-        "tombstone_bytes": ("B", "a finished session's"),
-        "recover_us": ("µs", "reading and loading one state"),
-        "rewrite_us": ("µs", "writing one state as its new owner"),
-    }
-    digits = {"cases_per_event": 3, "events_per_session": 1}
     table = []
-    for name, (symbol, what) in told.items():
+    for name, (symbol, what) in TOLD.items():
         run = runs.get(BY_OTHERS[name]) if name in BY_OTHERS else here
         table.append(
             [
                 what,
-                f"{results.cell(unit[name], digits.get(name, 0))} {symbol}".strip(),
-                f"{run['core']}, {run['date']}" if run else "assumed",
+                f"{results.cell(unit[name], DIGITS.get(name, 0))} {symbol}".strip(),
+                f"{run['core']}, {run['date']}" if run else page[what],
             ]
         )
     return table
@@ -279,17 +307,26 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--rate", type=float, default=100_000)
     parser.add_argument("--partitions", type=int, default=128)
-    parser.add_argument("--workers", default="", help="numbers of workers; default: from the judge's cores")
+    parser.add_argument(
+        "--workers",
+        default="",
+        help="numbers of workers; default: from the judge's cores, and one to a partition",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--docs", action="store_true", help="write the tables of docs/capacity.md")
+    parser.add_argument(
+        "--kept",
+        action="store_true",
+        help="compute with the unit costs that docs/capacity.md holds; measure nothing",
+    )
     options = parser.parse_args()
-    unit = units()
+    unit = kept() if options.kept else units()
     plans = {s: plan(options.sessions, options.rate, options.partitions, unit, s) for s in (2.0, 10.0, 30.0)}
     cores = plans[2.0]["judge_cores"]
     counts = (
         [int(n) for n in options.workers.split(",")]
         if options.workers
-        else sorted({math.ceil(cores * f) for f in (1.15, 1.4, 1.7, 2.0)})
+        else sorted({math.ceil(cores * f) for f in (1.15, 1.4, 1.7, 2.0)} | {options.partitions})
     )
     part, states = shares(options.sessions, options.partitions, options.seed)
     held = states + min(200_000, plans[2.0]["tombstones"] / options.partitions)
@@ -328,7 +365,11 @@ def main() -> None:
         for n, one in simulated.items()
     ]
     first = plans[2.0]
-    calm = next((n for n, one in simulated.items() if one["busiest"] < CALM), counts[-1])
+    calm = next((n for n, one in simulated.items() if one["busiest"] < CALM), None)
+    if calm is None:
+        sys.exit(
+            f"the fullest worker is above {100 * CALM:.0f} % with any of {counts} workers: plan with more --partitions"
+        )
     objects = (options.sessions * OBJECT_BYTES + first["tombstones"] * ID_BYTES) / 1e9
     totals = [
         ["judge", f"{first['judge_cores']:.1f} cores"],
@@ -358,7 +399,7 @@ def main() -> None:
         ],
     ]
     tables = {
-        "units": (UNIT_COLUMNS, unit_rows(unit, results.read()["runs"])),
+        **({} if options.kept else {"units": (UNIT_COLUMNS, unit_rows(unit, results.read()["runs"]))}),
         "totals": (("of all workers", "at full load"), totals),
         "network": (PLAN_COLUMNS, plan_rows),
         "simulated": (QUEUE_COLUMNS, queue_rows),
@@ -366,9 +407,7 @@ def main() -> None:
     for name, (columns, rows) in tables.items():
         results.show(name, columns, rows)
         if options.docs:
-            results.write_between(
-                Path(results.ROOT) / "docs" / "capacity.md", name, results.markdown(columns, rows)
-            )
+            results.write_between(PAGE, name, results.markdown(columns, rows))
 
 
 if __name__ == "__main__":

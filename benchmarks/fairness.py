@@ -131,7 +131,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
             label,
             f"{one[name]['n']:,}",
             results.cell(one[name]["p50"], 1),
-            results.cell(one[name]["p99"], 1),
+            results.p99(one[name]),
             results.cell(one[name]["max"], 1),
         ]
         for one in found.values()

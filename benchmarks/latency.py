@@ -265,8 +265,8 @@ def revoked_rows(found: dict[str, Any]) -> list[list[str]]:
                         label,
                         f"{each['n']:,}",
                         results.cell(each["p50"], 1),
-                        results.cell(each["p99"], 1),
-                        results.cell(ratio, 2) if name != "decided" else "",
+                        results.p99(each),
+                        results.cell(ratio, 2) if name != "decided" and each["n"] >= 100 else "",
                     ]
                 )
     return table

@@ -133,6 +133,15 @@ def latencies(seconds: Iterable[float]) -> dict[str, float]:
     return {"n": len(ordered), **found, "max": round(1000 * ordered[-1], 2)}
 
 
+def p99(found: Mapping[str, float]) -> str:
+    """Text of the 99th percentile in ms; none of fewer than a hundred samples, where it would be the greatest alone.
+
+    >>> p99({"n": 100, "p99": 12.34}), p99({"n": 99, "p99": 12.34})
+    ('12.3', '')
+    """
+    return cell(found["p99"], 1) if found["n"] >= 100 else ""
+
+
 def cell(value: Any, digits: int = 0) -> str:
     """Text of a figure: ``median (min..max)`` of a spread, else the number itself."""
     if isinstance(value, Mapping):

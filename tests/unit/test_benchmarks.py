@@ -98,13 +98,32 @@ def test_every_table_of_what_was_measured_names_its_core_and_day() -> None:
 
 def test_a_unit_that_another_benchmark_measures_is_of_that_one_s_core_and_day() -> None:
     pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
-    from benchmarks.capacity import unit_rows
+    from benchmarks.capacity import PAGE, unit_rows
 
     unit = defaultdict(lambda: 1.0)
     rows = {row[0]: row[2] for row in unit_rows(unit, {"recovery": {"core": "29", "date": "2026-11-01"}})}
     assert rows["reading and loading one state"] == "29, 2026-11-01"
-    assert rows["CPU of an event, core and shell"] == "assumed"
+    page = {row[0]: row[2] for row in results.rows_between(PAGE, "units")}
+    what = "CPU of an event, core and shell"
+    assert rows[what] == page[what]  # measured by one that did not run here: what the page keeps
     assert rows["an event's key and value"] == f"{CORE}, {results.today()}"
+
+
+def test_units_that_were_not_measured_are_the_page_s() -> None:
+    pytest.importorskip("confluent_kafka", reason="NOT RUN: needs the extra `bench`")
+    from benchmarks.capacity import BY_OTHERS, kept, measured
+
+    assert min(kept().values()) > 0
+    assert measured({}) == {}
+    recovery = {
+        "state_bytes_mean": 1000.0,
+        "sessions": 10,
+        "ready_s": {"median": 0.001},
+        "first_checkpoint_s": {"median": 0.002},
+    }
+    found = measured({"recovery": recovery})
+    assert found == {"state_bytes": 1060.0, "recover_us": 100.0, "rewrite_us": 200.0}
+    assert set(found) == {name for name, section in BY_OTHERS.items() if section == "recovery"}
 
 
 def test_a_token_that_lives_counts_among_the_slowest_and_in_no_leg_that_it_did_not_go() -> None:
