@@ -73,6 +73,11 @@ def test_the_wheel_ships_samples_policy_and_model_and_no_tests(wheel: Path) -> N
     assert not [name for name in names if name.endswith(".jsonl") and not name.startswith("stream/samples/")]
 
 
+def test_one_wheel_serves_every_platform(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".pyd"))]
+
+
 def test_the_wheel_is_small(wheel: Path) -> None:
     assert wheel.stat().st_size < MOST_BYTES
 
