@@ -386,8 +386,6 @@ def test_events_and_labels_become_a_model_that_workers_load(tmp_path: Path) -> N
     done = CliRunner().invoke(app, ["replay", str(log)], env={"DRIFTLINE_MODEL_DIR": str(out)})
     assert done.exit_code == 0
     assert {json.loads(line)["release"].split("@")[0] for line in done.stdout.splitlines()} == {"model"}
-    again = in_a_process(log, labels, written(tmp_path, text), out, "--replace", seed="7")
-    assert again == told  # the same files and the same plan: the same release
 
 
 def in_a_process(log: Path, labels: Path, plan: Path, out: Path, *more: str, seed: str) -> dict[str, Any]:
