@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Some containers set it. Then each of some thousand processes that tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help codex harnesses mlflow setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench cost chaos soak fuzz mutants lint train schemas clean recordings otelcol
+.PHONY: help codex harnesses mlflow setup demo demo-keycloak check check-recorded test pinned evaluate shipped volume places forms evidence adversary compare promise poisoning bench cost chaos soak fuzz mutants pictures lint train schemas clean recordings otelcol
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	  'make fuzz      a million hostile records through the core (N=, SEED=, JOBS=; DOCS=1 writes docs/security.md)' \
 	  'make mutants   which changes of the code no test notices, of a drawn sample' \
 	  '               (N=mutants, SEED=, MINUTES=; DOCS=1 writes docs/mutants.md)' \
+  'make pictures  the console in the docs, in both themes (Chromium; look at each before you commit it)' \
   'make soak      an hour at a steady load, memory and latency checked (DURATION=seconds, RATE=events a second)'
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -70,6 +71,9 @@ lint: setup
 	@$(BIN)/python -m stream.schemas --check
 	@$(BIN)/python -m stream.signals.page --check
 	@$(BIN)/python -m models.evidence.features.page --check
+
+pictures: setup
+	@$(BIN)/python -m tests.console.pictures
 
 train: setup
 	@$(BIN)/driftline train --replace

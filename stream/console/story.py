@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from models.errors import InputError
 from models.text.quotes import Quotes
 from stream.console.index import Index, Kept, Row, listed, member, shares
 from stream.console.quoting import Given, Letters, Line, given, telling
+from stream.console.reach import Reach, reached
 from stream.events import (
     ALERTS,
     CASES,
@@ -168,7 +168,7 @@ class Story:
     calls_left_out: int
     drawing: Drawing | None
     moments: Sequence[Moment]
-    access: Sequence[tuple[str, int, str]]
+    reach: Reach | None
     fate: str
     fates: Sequence[str]
     steps: Sequence[str]
@@ -211,7 +211,7 @@ def told(index: Index, row: Row) -> Story:
         calls_left_out=len(calls) - len(shown),
         drawing=_drawing(trail, finding, calls),
         moments=_moments(trail, row, calls),
-        access=_access(trail),
+        reach=reached(trail.of("decided"), trail.of("declared"), _exposing_call(trail, calls)),
         fate=FATES.get(row.fate, row.fate),
         fates=_fates(trail, source.unread),
         steps=_steps(finding),
@@ -478,18 +478,21 @@ def _moments(trail: Trail, row: Row, calls: Sequence[Call]) -> list[Moment]:
     moments: list[tuple[str, str, str]] = []
     if flagged:
         first = flagged[0]
-        by_number = {each.data["call_seq"]: each for each in decided}
-        answers = {each.data["call_id"]: each for each in trail.of("returned")}
-        quoted = next((call.lines for call in calls if call.number == first.data["call_seq"]), ())
-        sources = {quoted[0].call} if quoted else _exposing(first.data)
-        source = by_number.get(min((call for call in sources if call >= 0), default=-1))
-        if source is None and NO_CALL["foreign_destination"][0] in sources:
+        source = _exposing_call(trail, calls)
+        if source == NO_CALL["foreign_destination"][0]:
             for declared in trail.of("declared")[:1]:
                 moments.append(("exposed", declared.time, "by what is declared of a tool"))
         elif source is not None:
-            answer = answers.get(source.data["call_id"])
-            number, tool = source.data["call_seq"], source.data["tool"]
-            moments.append(("exposed", (answer or source).time, f"by what call {number} of {tool} returned"))
+            judged = next(each for each in decided if each.data["call_seq"] == source)
+            answers = {each.data["call_id"]: each for each in trail.of("returned")}
+            answer = answers.get(judged.data["call_id"])
+            moments.append(
+                (
+                    "exposed",
+                    (answer or judged).time,
+                    f"by what call {source} of {judged.data['tool']} returned",
+                )
+            )
         act = f"call {first.data['call_seq']} of {first.data['tool']}: {first.data['verdict']}"
         moments.append(("acted, and judged", first.time, act))
     for each in trail.of("revocation")[:1]:
@@ -511,6 +514,21 @@ def _moments(trail: Trail, row: Row, calls: Sequence[Call]) -> list[Moment]:
     return made
 
 
+def _exposing_call(trail: Trail, calls: Sequence[Call]) -> int | None:
+    """The judged call whose answer exposed the session to what it was flagged for, or what stands in its place in `NO_CALL`."""
+    decided = trail.of("decided")
+    first = next((each.data for each in decided if each.data["verdict"] in FLAGGED), None)
+    if first is None:
+        return None
+    quoted = next((call.lines for call in calls if call.number == first["call_seq"]), ())
+    sources = {quoted[0].call} if quoted else _exposing(first)
+    source = min((call for call in sources if call >= 0), default=None)
+    if source in {each.data["call_seq"] for each in decided}:
+        return source
+    declared = NO_CALL["foreign_destination"][0]
+    return declared if declared in sources else None
+
+
 def _exposing(data: Mapping[str, Any]) -> set[int]:
     """The calls that the most telling evidence of where a flagged call came from rests on."""
     speaking = [each for each in data["evidence"] if each["supports"]]
@@ -525,21 +543,6 @@ def _exposing(data: Mapping[str, Any]) -> set[int]:
         if found:
             return found
     return set()
-
-
-def _access(trail: Trail) -> list[tuple[str, int, str]]:
-    """What the session used its access for: by kind of action how many calls, and of which tools."""
-    used: dict[str, Counter[str]] = {}
-    for each in trail.of("decided"):
-        if each.data["call_seq"] != -1:
-            used.setdefault(str(each.data["action"]), Counter())[each.data["tool"]] += 1
-    summed = []
-    for action in ("read", "write", "execute"):
-        if tools := used.get(action):
-            names = [tool for tool, _ in tools.most_common()]
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            summed.append((action, tools.total(), ", ".join(names[:8]) + more))
-    return summed
 
 
 def _fates(trail: Trail, unread: Mapping[str, str]) -> list[str]:

@@ -434,7 +434,8 @@ def story(index: Index, row: Row) -> CaseStory:
             for each in found.moments
         ],
         access_used=[
-            Used(action=action, calls=n, tools=quoted(tools, LINE)) for action, n, tools in found.access
+            Used(action=lane.action, calls=lane.n_calls, tools=quoted(lane.text, LINE))
+            for lane in (found.reach.used if found.reach else ())
         ],
         gaps=_quotes(found.missing),
         chain_of_decisions=_chain(found, row),
@@ -629,7 +630,7 @@ def _side(row: Row, found: Story, families: Collection[str], tools: Collection[s
         asked=quoted(" / ".join(found.asked), LINE),
         did_instead=quoted(found.did, LINE),
         verdicts=dict(verdicts_told.most_common()),
-        actions={action: n for action, n, _ in found.access},
+        actions={lane.action: lane.n_calls for lane in (found.reach.used if found.reach else ())},
         flagged_tools=_names({each.tool for each in found.calls if each.verdict in FLAGGED}),
         only_families=_families(families),
         only_tools=_names(tools),

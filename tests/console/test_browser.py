@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from joserfc.jwk import ECKey
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
-from stream.console.guard import Access
 from stream.console.index import Index
-from stream.console.queue import Queue
 from stream.console.saying import Saying
-from stream.console.site import application
 from stream.events import ALERTS, EVENTS, Record
 from tests.conftest import absent
+from tests.console.served import Served
 from tests.unit.test_console import PAYLOADS, TOKEN, attacked, finding, indexed, records, told
 from tests.unit.test_console_queue import asked, written
 
@@ -35,42 +29,6 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 """
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-
-
-class Served:
-    """A console over an index, on loopback."""
-
-    def __init__(
-        self,
-        made: Index,
-        token_file: Path | None = None,
-        saying: Saying | None = None,
-        queue: Queue | None = None,
-    ) -> None:
-        self.index, self._closing = made, asyncio.Event()
-        config = uvicorn.Config(
-            "",
-            host="127.0.0.1",
-            port=0,
-            lifespan="off",
-            log_config=None,
-            ws="none",
-            timeout_graceful_shutdown=1,
-        )
-        socket = config.bind_socket()
-        self.host = f"127.0.0.1:{socket.getsockname()[1]}"
-        access = Access({self.host}, token_file, may_judge=saying is not None)
-        config.app = application(made, access, closing=self._closing, saying=saying, queue=queue)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-
-    def close(self) -> None:
-        self._closing.set()
-        self._server.should_exit = True
-        self._thread.join(10)
 
 
 @pytest.fixture(scope="module")
