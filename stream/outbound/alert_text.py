@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from models.contracts import Evidence
+from models.contracts import Action, Evidence
 from models.text import quotes
 from stream.events import clipped
 from stream.outbound.change import Change, Deed
+from stream.signals.call import CATALOGUE_SAYS
 from stream.signals.registry import BY_ID
 from stream.signals.signal import Runbook
 
@@ -17,6 +18,8 @@ MAX_TITLE, MAX_DESC = 300, 1200
 MAX_AGAINST = 3
 """Further statements that the description gives; the evidence has them all."""
 MAX_WHO, MAX_TOOL = 128, 60
+MAX_ASKED_FIRST = 90
+"""Characters of what was asked that a title begins with, so that the deed is on its first two lines; the description has all of it."""
 
 TELLING = (
     "identity.after_revocation",
@@ -53,6 +56,14 @@ TELLING = (
 )
 """Signals by how much they tell whoever reads one line: what was done and to whose good before what was broken."""
 _CALL = re.compile(r"\bcall (\d{1,9})\b(?! \()")
+_DECLARED = re.compile(rf"\b{CATALOGUE_SAYS} (.+?)(?:, not from the intent| fits this call .*)?$")
+_GERUND: dict[Action, str] = {"read": "reading", "write": "writing", "execute": "executing"}
+OF_DESTINATIONS = {
+    "provenance.foreign_destination",
+    "provenance.unexplained_destination",
+    "intent.other_address",
+}
+"""Signals whose argument says where something goes."""
 _PLACE = {name: place for place, name in enumerate(TELLING)}
 
 
@@ -73,7 +84,7 @@ def title(change: Change) -> str:
     if deed is None:
         return clipped(change.headline or did(change), MAX_TITLE)
     if deed.asked:
-        return clipped(f"Asked “{deed.asked}”, {did(change)}", MAX_TITLE)
+        return clipped(f"Asked “{clipped(deed.asked, MAX_ASKED_FIRST)}”, {did(change)}", MAX_TITLE)
     return clipped(did(change) if deed.declared else f"Without a declared intent, {did(change)}", MAX_TITLE)
 
 
@@ -97,7 +108,7 @@ def description(change: Change) -> str:
     told = leading(change)
     lines = [
         _asked(change, deed),
-        f"In call {deed.seq} it {_did(change, deed, in_full=True)}{_quoted(deed, told)}.",
+        f"In call {deed.seq} it {_did(change, deed, in_full=True)}.",
     ]
     if against := [_with_tools(each.text, deed) for each in told[1 : 1 + MAX_AGAINST]]:
         lines.append(f"Against it speaks also: {'; '.join(against)}.")
@@ -194,32 +205,60 @@ def _did(change: Change, deed: Deed, *, in_full: bool = False) -> str:
     if first is None:
         return f"calls {tool}, which does not fit what was asked"
     signal = BY_ID[signal_of(first)]
-    argument = _name_of(first.argument.path) if first.argument is not None else "value"
-    clause = signal.deed.format(tool=tool, argument=argument, source=_source(first, deed, in_full=in_full))
+    path, shown = _at_issue(deed, told)
+    own = first.argument is not None and first.argument.path == path
+    value = f" “{shown}”" if own and shown else ""
+    clause = signal.deed.format(
+        tool=tool,
+        argument=f"{_name_of(first.argument.path) if first.argument is not None else 'value'}{value}",
+        source=_source(first, deed, in_full=in_full),
+        to=f", to “{shown}”," if shown and path in _destinations(told) else "",
+        action=deed.action,
+        limit=_limit(deed),
+    )
     # What is forbidden goes without saying only where that is what the title is about.
     forbidden = next((each.text for each in told if signal_of(each) == "scope.action_not_allowed"), None)
     if forbidden is not None and signal.id != "scope.action_not_allowed" and not in_full:
         clause += f", though {forbidden}"
+    # A clause that has no room for the value at issue gets it behind, where the sentence has room.
+    if in_full and shown and f"“{shown}”" not in clause:
+        clause += f" ({_name_of(path)}: “{shown}”)"
     return clause
+
+
+def _at_issue(deed: Deed, told: Sequence[Evidence]) -> tuple[str, str]:
+    """The path of the first argument at issue, and its value as far as it may be quoted; empty where nothing of it shows."""
+    path = next((each.argument.path for each in told if each.argument is not None), "")
+    shown = deed.quoted.get(path, "")
+    return path, shown if shown.strip("*") else ""
+
+
+def _destinations(told: Sequence[Evidence]) -> set[str]:
+    """The paths of arguments that signals of destinations name."""
+    return {
+        each.argument.path
+        for each in told
+        if each.argument is not None and signal_of(each) in OF_DESTINATIONS
+    }
+
+
+def _limit(deed: Deed) -> str:
+    """How far the declaration lets a call go that goes beyond it; what limits one that it allows is that of a session above."""
+    if not deed.allowed or deed.action in deed.allowed:
+        return "which it may not"
+    return f"though the intent allows {' and '.join(_GERUND[each] for each in deed.allowed)} alone"
 
 
 def _source(evidence: Evidence, deed: Deed, *, in_full: bool) -> str:
     """Where something comes from: the answer of the first call that an evidence cites beside the call itself."""
     call = next((call for call in evidence.calls if call != deed.seq), None)
     if call is None:
-        return "what is declared of a tool" if evidence.name == "foreign_destination" else "an answer"
+        declared = _DECLARED.search(evidence.text)
+        return f"the description of {declared[1]}" if declared is not None else "an answer"
     tool = deed.tools.get(call)
     if tool is None:
         return f"the answer of call {call}"
     return f"the answer of {quotes.named(tool, MAX_TOOL)}{f' (call {call})' if in_full else ''}"
-
-
-def _quoted(deed: Deed, told: Sequence[Evidence]) -> str:
-    """The first argument at issue, as far as it may be quoted."""
-    arguments = (each.argument for each in told if each.argument is not None)
-    argument = next(arguments, None)
-    shown = deed.quoted.get(argument.path) if argument is not None else None
-    return f" ({_name_of(argument.path)}: “{shown}”)" if argument is not None and shown else ""
 
 
 def _with_tools(text: str, deed: Deed) -> str:

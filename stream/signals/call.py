@@ -18,6 +18,8 @@ ASKED_AFFINITY = 170
 """From two thirds of the affinity of the tool that the intent speaks of most, a tool counts as spoken of."""
 NAMED_DESTINATION = 600
 """Share of the least intended destination, in thousandths, from which the user named where it goes (chosen)."""
+CATALOGUE_SAYS = "what the catalogue says of"
+"""Before a tool's name, where a statement is of its description and not of an answer."""
 PRIVATE_CHARACTERS = 12
 """Characters of tokens from a private result that an outward call may carry by chance (chosen)."""
 
@@ -186,7 +188,7 @@ class ObservedCall(NamedTuple):
     def source(self, call: int) -> str:
         """Where something comes from, to be read: an answer, or what was declared of a tool."""
         if call == DESCRIBED:
-            return f"what the catalogue says of {named(str(self.evidence.arguments.planted))}"
+            return f"{CATALOGUE_SAYS} {named(str(self.evidence.arguments.planted))}"
         return f"the result of call {call}"
 
     def reference(self, leaf: LeafOrigin) -> ArgumentRef:

@@ -77,7 +77,7 @@ class OtherAddress(CallSignal):
     """A mail address that the call writes to, or the account that it pays to (arguments named as `to`, `cc` or `iban` are), stands neither in the user's intent and amendments nor in an answer, though he names one of that kind. Of those who are invited (`attendees`), all do."""
 
     id = "intent.other_address"
-    deed = "calls {tool}, its {argument} not the one that was named"
+    deed = "calls {tool} with the {argument}, not the one that was named"
     shipped = "alert"
     remedy = Remedy(clauses=(NAMES_DESTINATION,))
     runbook = Runbook(

@@ -24,7 +24,7 @@ class ForeignDestination(CallSignal):
     """At least half of a destination (recipient, account, address, path, command) comes from a result or from what the catalogue says of another tool, less than 40 % from the intent."""
 
     id = "provenance.foreign_destination"
-    deed = "calls {tool}, its {argument} from {source}"
+    deed = "calls {tool} with the {argument} from {source}"
     unit = "share of the value that only results, or descriptions of tools, carry"
     remedy = _NAMED
     runbook = Runbook(
@@ -53,7 +53,7 @@ class UnexplainedDestination(CallSignal):
     """At least 70 % of a destination stands in no result, and less than 20 % in the intent."""
 
     id = "provenance.unexplained_destination"
-    deed = "calls {tool}, its {argument} named by nobody"
+    deed = "calls {tool} with the {argument}, which nobody named"
     unit = "share of the value that nothing carries"
     remedy = _NAMED
     runbook = Runbook(
@@ -83,7 +83,7 @@ class PrivateDataLeaves(CallSignal):
     """At least 12 characters of what the latest private read returned go out with this call, which the user did not ask for, or stand in a URL that the user did not name; not where all goes back to the system it was read from."""
 
     id = "provenance.private_data_leaves"
-    deed = "sends out through {tool} what {source} told"
+    deed = "sends out through {tool}{to} what {source} told"
     unit = "characters"
     shipped = "watch"
     remedy = _NAMED

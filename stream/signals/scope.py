@@ -110,7 +110,7 @@ class ActionNotAllowed(CallSignal):
     """The declaration, or that of a session it works for, lists actions (`intent.actions`), and this tool's class (read, write, execute) is not among them."""
 
     id = "scope.action_not_allowed"
-    deed = "calls {tool}, which does more than the intent allows"
+    deed = "calls {tool} to {action}, {limit}"
     unit = "0 read, 1 write, 2 execute"
     shipped = "deny"
     remedy = Remedy(clauses=(ALLOWS_ACTION,))

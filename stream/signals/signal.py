@@ -106,7 +106,7 @@ class Signal(Generic[Subject]):
         ``<family>.<name>``, as in a policy.
     deed : str
         What the agent does, for an alert's title: a clause without a subject, with ``{tool}``, and ``{argument}`` or ``{source}``
-        where its evidence names one.
+        where its evidence names one; ``{to}`` where another's names a destination; ``{action}``, and the ``{limit}`` it goes beyond.
     unit : str
         Of the values it states.
     shipped : Consequence

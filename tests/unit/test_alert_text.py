@@ -64,7 +64,7 @@ def test_every_signal_has_a_place_in_titles_frameworks_and_a_clause_with_what_ev
     for signal in SIGNALS:
         named = {name for _, name, _, _ in Formatter().parse(signal.deed) if name}
         assert "tool" in named
-        assert named <= {"tool", "argument", "source"}
+        assert named <= {"tool", "argument", "source", "to", "action", "limit"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_every_signal_has_a_place_in_titles_frameworks_and_a_clause_with_what_ev
     [
         (
             some_change(evidence=[an_evidence(name="foreign_destination")]),
-            "Asked “Pay the March invoice”, invoice-bot calls http.post, its url from the answer of read_mail",
+            "Asked “Pay the March invoice”, invoice-bot calls http.post with the url from the answer of read_mail",
         ),
         (
             some_change(
@@ -81,8 +81,71 @@ def test_every_signal_has_a_place_in_titles_frameworks_and_a_clause_with_what_ev
                     an_evidence(name="foreign_destination", calls=[5, 2]),
                 ]
             ),
-            "Asked “Pay the March invoice”, invoice-bot calls http.post, its url from the answer of call 5, though the intent"
+            "Asked “Pay the March invoice”, invoice-bot calls http.post with the url from the answer of call 5, though the intent"
             " does not allow to write",
+        ),
+        (
+            some_change(evidence=[an_evidence(name="foreign_destination")], deed=a_deed(quoted={"url": "https://drop.example/…"})),
+            "Asked “Pay the March invoice”, invoice-bot calls http.post with the url “https://drop.example/…” from the answer of read_mail",
+        ),
+        (
+            some_change(evidence=[an_evidence(name="foreign_destination")], deed=a_deed(quoted={"url": "********"})),
+            "Asked “Pay the March invoice”, invoice-bot calls http.post with the url from the answer of read_mail",
+        ),
+        (
+            some_change(
+                evidence=[
+                    an_evidence(
+                        name="foreign_destination",
+                        calls=[2],
+                        text="the destination url comes from what the catalogue says of get_rate, not from the intent",
+                    )
+                ]
+            ),
+            "Asked “Pay the March invoice”, invoice-bot calls http.post with the url from the description of get_rate",
+        ),
+        (
+            some_change(
+                evidence=[
+                    an_evidence(name="private_data_leaves", argument=None),
+                    an_evidence(name="foreign_destination"),
+                ],
+                deed=a_deed(quoted={"url": "https://drop.example/…"}),
+            ),
+            "Asked “Pay the March invoice”, invoice-bot sends out through http.post, to “https://drop.example/…”, what the answer of"
+            " read_mail told",
+        ),
+        (
+            some_change(
+                evidence=[
+                    an_evidence(name="private_data_leaves", argument=None),
+                    an_evidence(family="intent", name="grave_act"),
+                ],
+                deed=a_deed(quoted={"url": "https://drop.example/…"}),
+            ),
+            "Asked “Pay the March invoice”, invoice-bot sends out through http.post what the answer of read_mail told",
+        ),
+        (
+            some_change(
+                evidence=[an_evidence(family="scope", name="action_not_allowed", argument=None)],
+                deed=a_deed(action="execute", allowed=["read", "write"]),
+            ),
+            "Asked “Pay the March invoice”, invoice-bot calls http.post to execute, though the intent allows reading and writing alone",
+        ),
+        (
+            some_change(
+                evidence=[an_evidence(family="scope", name="action_not_allowed", argument=None)],
+                deed=a_deed(action="write", allowed=["write"]),
+            ),
+            "Asked “Pay the March invoice”, invoice-bot calls http.post to write, which it may not",
+        ),
+        (
+            some_change(
+                evidence=[an_evidence(family="tempo", name="loop", argument=None)],
+                deed=a_deed(asked="Read all of the letters that came in this week and answer each one of them in the manner of the house"),
+            ),
+            "Asked “Read all of the letters that came in this week and answer each one of them in the manner…”, invoice-bot makes the same"
+            " call of http.post again and again",
         ),
         (
             some_change(deed=a_deed(declared=False, asked=""), evidence=[], agent=None),
@@ -98,7 +161,7 @@ def test_every_signal_has_a_place_in_titles_frameworks_and_a_clause_with_what_ev
         ),
         (some_change(deed=None, evidence=[], headline="as before"), "as before"),
     ],
-    ids=["source known", "forbidden", "undeclared", "no quote", "inherited", "no call"],
+    ids=["source known", "forbidden", "value shown", "value hidden", "declared of a tool", "to whom", "to whom is not said", "beyond", "beyond a parent's", "long", "undeclared", "no quote", "inherited", "no call"],
 )  # fmt: skip
 def test_a_title_says_what_was_asked_and_what_is_done(change: Any, title: str) -> None:
     assert finding(change)["finding_info"]["title"] == title
@@ -113,8 +176,8 @@ def test_a_description_is_three_sentences_and_names_the_tool_behind_each_call() 
     ]
     deed = a_deed(allowed=["read"], quoted={"url": "https://drop.example/…"})
     assert finding(some_change(evidence=told, deed=deed))["finding_info"]["desc"] == (
-        "u-4711 asked invoice-bot: “Pay the March invoice”, and allowed it to read. In call 2 it calls http.post, its url from"
-        " the answer of read_mail (call 1) (url: “https://drop.example/…”). Against it speaks also: a line in the result of"
+        "u-4711 asked invoice-bot: “Pay the March invoice”, and allowed it to read. In call 2 it calls http.post with the url"
+        " “https://drop.example/…” from the answer of read_mail (call 1). Against it speaks also: a line in the result of"
         " call 1 (read_mail) leads to this call."
     )
 
