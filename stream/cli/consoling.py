@@ -74,6 +74,13 @@ def console(
             help="What `driftline labels next --json` wrote: the page To label shows it, and reads it anew once it is another.",
         ),
     ] = None,
+    drift: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRIFTLINE_CONSOLE_DRIFT_FILE",
+            help="What `driftline drift-report --json` wrote: the page Drift shows it, and reads it anew once it is another.",
+        ),
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -83,6 +90,7 @@ def console(
     writes nothing. On loopback nobody has to sign in.
     """
     try:
+        from stream.console.drifted import Drifted
         from stream.console.provider import OpenId, Provider
         from stream.console.queue import Queue
         from stream.console.saying import Saying
@@ -105,8 +113,10 @@ def console(
         signing = signing_key(feedback_key, "--feedback-key")
         saying = Saying(signing, configured.issuer, partial(send_signed, configured, "feedback.given"))
     asked = Queue(queue) if queue is not None else None
-    if asked is not None and (problem := asked.look()):
-        say(f"WARNING: {problem}; the page To label is empty until then")
+    changed = Drifted(drift) if drift is not None else None
+    for page, given in (("To label", asked), ("Drift", changed)):
+        if given is not None and (problem := given.file.look()):
+            say(f"WARNING: {problem}; the page {page} is empty until then")
     logs.configure(configured.log_format, verbose=False, fixed={})
     asyncio.run(
         serve(
@@ -117,6 +127,7 @@ def console(
             saying=saying,
             quotes=checked_quotes(quotes),
             queue=asked,
+            drift=changed,
         )
     )
 

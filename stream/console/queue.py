@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -11,6 +10,7 @@ import msgspec
 import orjson
 
 from stream.console.index import MAX_IDENTIFIER, Index, Row
+from stream.console.written import Written
 from stream.offline.labels.store import NOBODY
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -57,43 +57,20 @@ class Place(NamedTuple):
 
 
 class Queue:
-    """A file of `labels next`, read anew whenever it is another one."""
+    """A file of `labels next`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._asked: Sequence[Asked] = ()
-        self.problem = ""
-        self.written_ms = 0
+        self.file = Written[Sequence[Asked]](
+            path,
+            list[Asked],
+            [],
+            most=MAX_BYTES,
+            command=COMMAND,
+            what="list of sessions as `labels next --json` has it",
+            fewer="ask for fewer with --count",
+        )
 
     def places(self, index: Index) -> list[Place]:
-        """Its sessions, in its order; none where the file cannot be read, and `problem` says why."""
-        self.look()
-        return [Place(each, index.rows.get(each.case_id)) for each in self._asked]
-
-    def look(self) -> str:
-        """Read the file, where it is another one than before; what is wrong with it, or nothing."""
-        try:
-            with self.path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                seen = status.st_ino, status.st_size, status.st_mtime_ns
-                if seen != self._seen:
-                    self._seen, self.written_ms = seen, status.st_mtime_ns // 1_000_000
-                    self._asked, self.problem = self._read(file.read(MAX_BYTES + 1))
-        except OSError as error:
-            self._asked, self._seen = (), None
-            self.problem = f"{self.path} cannot be read ({error.strerror}): write it with {COMMAND}"
-        return self.problem
-
-    def _read(self, content: bytes) -> tuple[Sequence[Asked], str]:
-        """The sessions of such a file, and what is wrong with it."""
-        if len(content) > MAX_BYTES:
-            return (), f"{self.path} has more than {MAX_BYTES // 1024**2} MiB: ask for fewer with --count"
-        try:
-            return msgspec.json.decode(content, type=list[Asked]), ""
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Whose words name a place in the type, and no mend.
-            return (
-                (),
-                f"{self.path} is no list of sessions as `labels next --json` has it: write it anew with {COMMAND}",
-            )
+        """Its sessions, in its order; none where the file cannot be read, and the file says why."""
+        self.file.look()
+        return [Place(each, index.rows.get(each.case_id)) for each in self.file.content]

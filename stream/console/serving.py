@@ -18,6 +18,7 @@ from models.errors import ConfigError
 from models.text.quotes import Quotes
 from stream.console.bus import Follower
 from stream.console.connections import Connection
+from stream.console.drifted import Drifted
 from stream.console.guard import Access, token_in
 from stream.console.index import Index
 from stream.console.provider import Provider
@@ -144,9 +145,10 @@ async def serve(
     saying: Saying | None = None,
     quotes: Quotes = "masked",
     queue: Queue | None = None,
+    drift: Drifted | None = None,
 ) -> None:
     """Read and serve until SIGTERM or SIGINT; with `saying` analysts say what cases were. `quotes`: how much of arguments and answers pages quote.
-    `queue`: the sessions to label next.
+    `queue`: the sessions to label next. `drift`: what changed in the traffic.
 
     Raises
     ------
@@ -162,7 +164,7 @@ async def serve(
     bound = bound_to(listen)
     port = bound.getsockname()[1]
     access = listen.access(port, may_judge=saying is not None)
-    app = application(index, access, closing=stop, saying=saying, queue=queue)
+    app = application(index, access, closing=stop, saying=saying, queue=queue, drift=drift)
     say(f"ready: the console is at {listen.address(port)}/; Ctrl-C ends it")
     await served(app, listen, bound, follower.run(), stop)
 

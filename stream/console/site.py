@@ -22,7 +22,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from models.errors import DriftlineError, InputError
-from stream.console import listing
+from stream.console import drifted, listing
+from stream.console.drifted import Drifted
 from stream.console.entrance import Entrance, posted
 from stream.console.guard import Access, Guard
 from stream.console.index import Alarm, Index, Kept, Row
@@ -31,6 +32,7 @@ from stream.console.saying import MAX_FORM, MEANS, Refused, Saying
 from stream.console.story import FATES, Story, standing, told
 from stream.events import ALERTS, counted, printable, rfc3339
 from stream.offline.coverage import MENDS, Agent
+from stream.offline.drift import FEWEST_SESSIONS, MOVED
 from stream.offline.verdicts import subject, verdicts
 from stream.outbound.ocsf import CONFIDENCE, SEVERITY
 
@@ -56,6 +58,7 @@ def application(
     closing: asyncio.Event | None = None,
     saying: Saying | None = None,
     queue: Queue | None = None,
+    drift: Drifted | None = None,
 ) -> Starlette:
     """The pages over `index`, for whoever `access` lets in.
 
@@ -67,8 +70,10 @@ def application(
         Takes what analysts say of cases; None: that is not said here.
     queue : Queue or None
         The sessions to label next; None: the page tells how to have them here.
+    drift : Drifted or None
+        What changed in the traffic; None: likewise.
     """
-    site = Site(index, access, closing or asyncio.Event(), saying, queue)
+    site = Site(index, access, closing or asyncio.Event(), saying, queue, drift)
     routes = [
         Route("/", site.cases),
         Route("/sessions/{case_id:uuid}", site.session),
@@ -76,6 +81,7 @@ def application(
         Route("/health", site.health),
         Route("/coverage", site.coverage),
         Route("/queue", site.queue),
+        Route("/drift", site.drift),
         Route("/live", site.live),
         Route("/sessions/{case_id:uuid}/feedback", site.say, methods=["GET", "POST"]),
         Route("/static/{name}", site.asset),
@@ -100,9 +106,10 @@ class Site:
         closing: asyncio.Event,
         saying: Saying | None = None,
         queue: Queue | None = None,
+        drift: Drifted | None = None,
     ) -> None:
         self._index, self._access, self._closing, self._saying = index, access, closing, saying
-        self._queue = queue
+        self._queue, self._drift = queue, drift
         self._covered: list[Agent] = []
         self._covered_until = 0.0
         self._born = secrets.token_hex(4)  # versions of a console that was started anew are others
@@ -258,6 +265,23 @@ class Site:
             found=listing.paged(open_, _number(request)),
             answered=len(places) - len(open_),
             may_say=self._saying is not None and request.scope["visitor"].role == "analyst",
+        )
+
+    async def drift(self, request: Request) -> Response:
+        """What changed in the traffic since another time, of one tenant in detail: the one asked for, or the one that changed most."""
+        drift, asked = self._drift, listing.Filters.read(request.query_params).tenant
+        tenants = await run_in_threadpool(drift.tenants) if drift is not None else []
+        return self.page(
+            "drift.html",
+            request,
+            drift=drift,
+            command=drifted.COMMAND,
+            tenants=tenants,
+            shown=next((each for each in tenants if asked in ("", each.name)), None),
+            moved=MOVED,
+            mark=round(100 * MOVED / drifted.SCALE),
+            scale=drifted.SCALE,
+            fewest=FEWEST_SESSIONS,
         )
 
     async def live(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from stream.console.drifted import Drifted
 from stream.console.guard import Access
 from stream.console.index import Index
 from stream.console.queue import Queue
@@ -25,6 +26,7 @@ class Served:
         token_file: Path | None = None,
         saying: Saying | None = None,
         queue: Queue | None = None,
+        drift: Drifted | None = None,
     ) -> None:
         self.index, self._closing = made, asyncio.Event()
         config = uvicorn.Config(
@@ -39,7 +41,7 @@ class Served:
         socket = config.bind_socket()
         self.host = f"127.0.0.1:{socket.getsockname()[1]}"
         access = Access({self.host}, token_file, may_judge=saying is not None)
-        config.app = application(made, access, closing=self._closing, saying=saying, queue=queue)
+        config.app = application(made, access, closing=self._closing, saying=saying, queue=queue, drift=drift)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
         self._thread.start()

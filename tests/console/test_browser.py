@@ -12,11 +12,13 @@ from axe_playwright_python.sync_playwright import Axe
 from joserfc.jwk import ECKey
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+from stream.console.drifted import Drifted
 from stream.console.index import Index
 from stream.console.saying import Saying
 from stream.events import ALERTS, EVENTS, Record
 from tests.conftest import absent
 from tests.console.served import Served
+from tests.unit import test_console_drift
 from tests.unit.test_console import PAYLOADS, TOKEN, attacked, finding, indexed, records, told
 from tests.unit.test_console_queue import asked, written
 
@@ -87,8 +89,22 @@ class Watched:
         self._context.close()
 
 
+def drift_of(folder: Path) -> Drifted:
+    """A comparison of which something moved, was not there before, and is suggested."""
+    tools = {"pay" * 40: {"before": 0.0, "now": 0.5, "score": None}}
+    moved = test_console_drift.tenant(
+        features={"new_words": test_console_drift.shift(0.4)}
+        | {f"{n:0100}": test_console_drift.shift() for n in range(9)},
+        tools=tools,
+    )
+    line = test_console_drift.line("acme")
+    return test_console_drift.written(
+        folder, {"acme": moved, "quiet" * 40: test_console_drift.tenant()}, line
+    )
+
+
 def paths(made: Index) -> list[str]:
-    pages = ["/", "/?show=all", "/queue", "/overview", "/coverage", "/health"]
+    pages = ["/", "/?show=all", "/queue", "/overview", "/coverage", "/drift", "/health"]
     return [*pages, *(f"/sessions/{case_id}" for case_id in made.rows)]
 
 
@@ -98,7 +114,7 @@ def test_each_page_opens_without_a_violation_or_an_error_and_fits(
     browser: Browser, serve: Any, records: list[Record], theme: str, size: str, tmp_path: Path
 ) -> None:
     names = ("support-refund-lookup", "finance-invoice-iban-swap", "gone" * 60)
-    served = serve(indexed(records), queue=written(tmp_path, *map(asked, names)))
+    served = serve(indexed(records), queue=written(tmp_path, *map(asked, names)), drift=drift_of(tmp_path))
     with Watched(browser, theme, size) as seen:
         for path in paths(served.index):
             seen.page.goto(f"http://{served.host}{path}")
@@ -123,9 +139,8 @@ def test_each_page_meets_wcag_as_far_as_axe_sees(
 ) -> None:
     made = indexed(records)
     said = Saying(ECKey.generate_key("P-256"), "https://driftline.example.com/ssf", lambda *_: None)
-    served = serve(
-        made, saying=said, queue=written(tmp_path, asked("finance-invoice-iban-swap"), asked("gone"))
-    )
+    queue = written(tmp_path, asked("finance-invoice-iban-swap"), asked("gone"))
+    served = serve(made, saying=said, queue=queue, drift=drift_of(tmp_path))
     (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
     closed = serve(Index({EVENTS: None}), tmp_path / "token")
     with Watched(browser, theme, size) as seen:

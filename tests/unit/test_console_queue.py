@@ -109,7 +109,7 @@ def test_another_file_is_read_anew_and_what_is_no_queue_is_told(
     assert "first" in pages.get("/queue").text
     other = tmp_path / "other.json"
     other.write_text(json.dumps([asked("second")]), encoding="utf-8")
-    os.replace(other, listed.path)
+    os.replace(other, listed.file.path)
     assert "second" in pages.get("/queue").text
     for content in (
         "{",
@@ -117,16 +117,17 @@ def test_another_file_is_read_anew_and_what_is_no_queue_is_told(
         '[{"tenant": "acme"}]',
         json.dumps([asked("x", case_id="../")]),
     ):
-        listed.path.write_text(content, encoding="utf-8")
+        listed.file.path.write_text(content, encoding="utf-8")
         text = pages.get("/queue").text
         assert "is no list of sessions as `labels next --json` has it: write it anew with" in text, content
         assert "Object" not in text
         assert "$" not in text
         assert "driftline labels next" in text
     monkeypatch.setattr(queue, "MAX_BYTES", 1024)
-    listed.path.write_text(json.dumps([asked(f"s-{n}") for n in range(9)]), encoding="utf-8")
+    pages = client(made, listed := Queue(listed.file.path))
+    listed.file.path.write_text(json.dumps([asked(f"s-{n}") for n in range(9)]), encoding="utf-8")
     assert "ask for fewer with --count" in pages.get("/queue").text
-    listed.path.unlink()
+    listed.file.path.unlink()
     assert "cannot be read (No such file" in pages.get("/queue").text
     assert "has no queue" in client(made, None).get("/queue").text
 
@@ -140,7 +141,7 @@ def test_a_queue_that_cannot_be_read_is_told_at_the_start(
     monkeypatch.setattr(serving, "serve", serve)
     missing = run("console", "--queue", tmp_path / "none.json")
     assert (missing.exit_code, "cannot be read (No such file" in missing.stderr) == (0, True), missing.output
-    assert run("console", "--queue", written(tmp_path, asked("s")).path).stderr == ""
+    assert run("console", "--queue", written(tmp_path, asked("s")).file.path).stderr == ""
 
 
 def test_a_label_line_whose_name_is_not_filled_in_is_refused(tmp_path: Path) -> None:
