@@ -258,4 +258,6 @@ def test_an_alert_quotes_the_value_that_spoke_and_no_other_of_its_path() -> None
         assert "to.0" in [
             each["argument"]["path"] for each in run.decisions[-1]["evidence"] if each["argument"]
         ]
-        assert "(to: “********@example.net”)" in run.cases[-1]["finding"]["finding_info"]["desc"]
+        told = run.cases[-1]["finding"]["finding_info"]
+        for text in (told["title"], told["desc"]):
+            assert "sends out through send_email, to “********@example.net”, what" in text
