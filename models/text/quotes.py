@@ -41,6 +41,20 @@ _MAIL = re.compile(rf"[^\s@]+@({_HOST})")
 _WEB = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)([^/?#]*)(.*)", re.DOTALL)
 _AUTHORITY = re.compile(rf"(?:.*@)?({_HOST}(?::\d{{1,5}})?)", re.DOTALL)
 _ENDS = re.compile(r"([^\w/]*)(.*?)([^\w/]*)", re.DOTALL)
+_NAMED_SECRET = re.compile(
+    r"(?i)\b(pass(?:word|wd|code|phrase)?|pwd|pin|otp|one[- ]time (?:code|password)|secret|(?:api|access|private)[ _-]?key|token)"
+    r"([\"']? ?[:=] ?[\"']?)[^\s\"',;]+"
+)
+"""What stands behind the name of a secret."""
+_COMMANDS = frozenset(
+    "select insert update delete drop alter create truncate grant revoke show describe".split()
+)
+_PROGRAMS = frozenset(
+    "apt apt-get aws awk az base64 bash cat cd chmod chown cp crontab curl cut dd df docker echo find gcloud git grep head kill kubectl ls"
+    " make mkdir mount mv mysql nc node npm openssl pip ps psql python python3 rm rsync scp sed sh sort sqlite3 ssh sudo systemctl tail tar"
+    " tee terraform touch uniq wc wget".split()
+)
+"""Words of SQL, in any case, and names of programs: where a masked value of several words begins with one, that much of it is shown."""
 _LEAST_SHOWN = 12
 """Characters of a value of which the first two and the last two are shown: of a shorter one they would tell too much."""
 _NAME = re.compile(r"[\w:/@+-]+(?:\.[\w:/@+-]+)*…?")
@@ -95,17 +109,25 @@ def member(path: str, quotes: Quotes) -> str:
 
 
 def value(text: str, quotes: Quotes) -> str:
-    """A value as far as it may be quoted; empty where nothing may be. Of several words nothing is shown, masked.
+    """A value as far as it may be quoted; empty where nothing may be. Of several words, masked, at most the command is shown.
 
     >>> value("GB33BUKB20201555555555", "masked"), value("4111 1111 1111 1111", "full"), value("a b\\nc", "full")
     ('GB…55', '********', 'a b c')
+    >>> value("DROP TABLE users", "masked"), value("curl -d @.env x.example", "masked"), value("Ann Smith", "masked")
+    ('DROP ********', 'curl ********', '********')
     """
     if quotes == "none":
         return ""
     told = without_secrets(_cut_plain(text, 4 * MAX_VALUE))
     if quotes == "masked":
-        return _within(HIDDEN if " " in told else masked(told), MAX_VALUE)
+        return _within(_command(told) if " " in told else masked(told), MAX_VALUE)
     return _within(told, MAX_VALUE)
+
+
+def _command(text: str) -> str:
+    """Several words, masked: the first, where it is a command, is no value."""
+    first = text.partition(" ")[0]
+    return f"{first} {HIDDEN}" if first in _PROGRAMS or first.lower() in _COMMANDS else HIDDEN
 
 
 def masked(word: str) -> str:
@@ -160,8 +182,13 @@ def _masked_words(text: str, held: re.Pattern[str]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with nothing left of secrets and numbers of cards; an account's number by IBAN (ISO 13616) is none."""
+    """`text` with nothing left of secrets and numbers of cards; an account's number by IBAN (ISO 13616) is none.
+
+    >>> without_secrets("Bank password: swordfish, and reset my password to something new")
+    'Bank password: ********, and reset my password to something new'
+    """
     hidden = re.sub(rf"{DIGEST}[0-9a-f]{{64}}", HIDDEN, digested(text))
+    hidden = _NAMED_SECRET.sub(rf"\1\2{HIDDEN}", hidden)
     parts = _ACCOUNT.split(hidden)
     return "".join(
         part if at % 2 and _is_account(part) else _DIGITS.sub(HIDDEN, part) for at, part in enumerate(parts)

@@ -161,6 +161,7 @@ class Story:
     did: str
     ran: str
     lines: Sequence[Line]
+    lines_why: str
     would_pass: str
     shares: Sequence[tuple[str, str]]
     evidence: Sequence[tuple[str, str]]
@@ -200,6 +201,7 @@ def told(index: Index, row: Row) -> Story:
         did=_told_of(member(finding, "finding_info").get("desc")),
         ran=_ran(calls),
         lines=next((call.lines for call in calls if call.lines), ()),
+        lines_why=_why_no_line(calls, reads_events, index.quotes),
         would_pass=_told_of(member(finding, "unmapped").get("would_pass")),
         shares=shares(member(finding, "unmapped")),
         evidence=[
@@ -321,7 +323,7 @@ def _ran(calls: Sequence[Call]) -> str:
 
 
 MAX_LINES = 2
-"""Lines that are quoted for a call."""
+"""Lines that are quoted for a call; the second where it has half as much to do with the call as the first, or more."""
 
 
 def _lines(
@@ -343,7 +345,19 @@ def _lines(
         much, text = telling(answer, data["tool"], arguments)
         if much:
             found.append((-much, Line(source, tool, letters.marked(text, quotes))))
-    return [line for _, line in sorted(found)[:MAX_LINES]]
+    ranked = sorted(found)[:MAX_LINES]
+    return [line for much, line in ranked if 2 * much <= ranked[0][0]]  # how much is told below 0
+
+
+def _why_no_line(calls: Sequence[Call], reads_events: bool, quotes: Quotes) -> str:
+    """Why nothing is quoted of what a flagged session rests on; empty where something is, or could not be."""
+    flagged = any(call.verdict in FLAGGED for call in calls)
+    if not flagged or not reads_events or quotes == "none" or any(call.lines for call in calls):
+        return ""
+    return (
+        "No line of an earlier answer has to do with what was flagged: no value of it, no word of the tool, and nothing that talks to"
+        " the agent was found there."
+    )
 
 
 def _follows(evidence: Mapping[str, Any]) -> bool:
@@ -496,7 +510,9 @@ def _moments(trail: Trail, row: Row, calls: Sequence[Call]) -> list[Moment]:
         act = f"call {first.data['call_seq']} of {first.data['tool']}: {first.data['verdict']}"
         moments.append(("acted, and judged", first.time, act))
     for each in trail.of("revocation")[:1]:
-        moments.append(("revocation sent", each.time, f"for {each.data['audience']}"))
+        # Of a session that merely ended, its credential ends as it does of any: that contains nothing.
+        label = "over; revocation sent" if each.data["cause"] == "ended" else "revocation sent"
+        moments.append((label, each.time, f"for {each.data['audience']}"))
     if not trail.of("revocation") and row.asked_ms:
         moments.append(("revocation requested", _rfc3339(row.asked_ms), "as the alert says"))
     dead = [

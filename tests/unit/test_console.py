@@ -64,10 +64,16 @@ PAYLOADS = (
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     """Two samples as the bus has them: events, and all that they led to."""
-    configured = Settings(state_dir=tmp_path_factory.mktemp("state"))
+    samples = ("01-support-refund-lookup", "19-finance-invoice-iban-swap")
+    return of_samples(tmp_path_factory.mktemp("state"), *samples)
+
+
+def of_samples(state: Path, *samples: str) -> list[Record]:
+    """Samples as the bus has them: events, and all that they led to."""
+    configured = Settings(state_dir=state)
     judge, actor = bootstrap.judge(configured, mode="enforce"), bootstrap.actor(configured)
     made: list[Record] = []
-    for sample in ("01-support-refund-lookup", "19-finance-invoice-iban-swap"):
+    for sample in samples:
         path = SAMPLES / f"{sample}.jsonl"
         made += (record for record, _ in files.read_records(path))
         made += (
@@ -400,6 +406,35 @@ def test_a_story_is_drawn_from_source_to_sink(records: list[Record]) -> None:
     assert [moment.label for moment in shown.moments] == ["exposed", "acted, and judged", "revocation sent"]
     assert shown.asked[0].endswith("Do not pay anything.”")
     assert shown.chain == "The chain of its 5 decisions holds"
+
+
+def test_where_no_line_has_to_do_with_what_was_flagged_the_page_says_so(tmp_path: Path) -> None:
+    alone = of_samples(tmp_path, "24-finance-slow-creep")
+    for how, told in (("masked", True), ("full", True), ("none", False)):
+        made = indexed(alone, quotes=how)
+        (case,) = made.cases()
+        shown = story.told(made, case)
+        assert not shown.lines
+        assert bool(shown.lines_why) is told
+        text = client(made).get(f"/sessions/{case.case_id}").text
+        assert ("No line of an earlier answer has to do with what was flagged" in text) is told
+    blind = indexed([each for each in alone if each.topic != EVENTS])
+    blind.unread = {EVENTS: "no right"}
+    (case,) = blind.cases()
+    assert story.told(blind, case).lines_why == ""
+
+
+def test_where_a_line_is_quoted_nothing_else_is_said_of_it(records: list[Record]) -> None:
+    made = indexed(records)
+    (case,) = made.cases()
+    shown = story.told(made, case)
+    assert (bool(shown.lines), shown.lines_why) == (True, "")
+
+
+def test_a_credential_that_ends_with_its_session_is_no_containment(tmp_path: Path) -> None:
+    made = indexed(of_samples(tmp_path, "01-support-refund-lookup"))
+    (row,) = made.rows.values()
+    assert [moment.label for moment in story.told(made, row).moments] == ["over; revocation sent"]
 
 
 def test_what_a_soc_may_not_read_is_said_and_not_told_otherwise(records: list[Record]) -> None:

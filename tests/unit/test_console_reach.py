@@ -122,7 +122,7 @@ def test_the_page_shows_it_and_says_it_in_words(records: list[Record]) -> None:
     assert shown is not None
     assert shown.exposed is not None
     text = client(made).get(f"/sessions/{case.case_id}").text
-    assert "What it reached, call by call" in text
+    assert "Access used, call by call" in text
     assert "<dt>read</dt><dd><bdi>search_inbox at call 0" in text
     assert "update_payee at call 2" in text
-    assert "The dashed line stands after the call whose answer exposed it" in text
+    assert "The dashed line stands behind the call whose answer the flagged act follows" in text
