@@ -9,6 +9,7 @@ import re
 import unicodedata
 from typing import Literal
 
+from models.lexicons.loader import lexicon
 from models.text.secrets import DIGEST, digested
 
 Quotes = Literal["none", "masked", "full"]
@@ -46,15 +47,8 @@ _NAMED_SECRET = re.compile(
     r"([\"']? ?[:=] ?[\"']?)[^\s\"',;]+"
 )
 """What stands behind the name of a secret."""
-_COMMANDS = frozenset(
-    "select insert update delete drop alter create truncate grant revoke show describe".split()
-)
-_PROGRAMS = frozenset(
-    "apt apt-get aws awk az base64 bash cat cd chmod chown cp crontab curl cut dd df docker echo find gcloud git grep head kill kubectl ls"
-    " make mkdir mount mv mysql nc node npm openssl pip ps psql python python3 rm rsync scp sed sh sort sqlite3 ssh sudo systemctl tail tar"
-    " tee terraform touch uniq wc wget".split()
-)
-"""Words of SQL, in any case, and names of programs: where a masked value of several words begins with one, that much of it is shown."""
+_LISTED = lexicon("quotes")
+_STATEMENTS, _PROGRAMS = _LISTED.words("statements"), _LISTED.words("programs")
 _LEAST_SHOWN = 12
 """Characters of a value of which the first two and the last two are shown: of a shorter one they would tell too much."""
 _NAME = re.compile(r"[\w:/@+-]+(?:\.[\w:/@+-]+)*…?")
@@ -127,7 +121,7 @@ def value(text: str, quotes: Quotes) -> str:
 def _command(text: str) -> str:
     """Several words, masked: the first, where it is a command, is no value."""
     first = text.partition(" ")[0]
-    return f"{first} {HIDDEN}" if first in _PROGRAMS or first.lower() in _COMMANDS else HIDDEN
+    return f"{first} {HIDDEN}" if first in _PROGRAMS or first.lower() in _STATEMENTS else HIDDEN
 
 
 def masked(word: str) -> str:
