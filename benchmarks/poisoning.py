@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ SETS, SUITES = ("agentdojo", "agentdyn_dailylife"), ("banking", "slack")
 VENDOR, SHARE = 400, 0.04
 """Sessions of each kind and suite that the vendor has, and the share of the scenarios."""
 HONEST, HIJACKED, CHECKED = 240, 160, 500
-COPIES = 20
+COPIES, MONTHS = 20, 4
 DOUBTED = f"{influence.DOUBTED:g}"
 
 
@@ -61,6 +62,8 @@ class World(NamedTuple):
     """Own hijacks with the goals that the attempt is for."""
     asked: list[str]
     """The same, with an intent that asks for them."""
+    alike: list[str]
+    """Each of `aimed` `COPIES` times, each time with another honest call before it: no two have the same calls."""
     checked: list[str]
 
     def as_labelled(self, names: Iterable[str]) -> Told:
@@ -82,6 +85,24 @@ def _some(sessions: Sequence[dict[str, Any]], label: str, most: int) -> list[dic
         key=lambda s: zlib.crc32(s["session_id"].encode()),
     )
     return ranked[:most]
+
+
+def _alike(sessions: Sequence[dict[str, Any]], honest: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Near-duplicates: of each session copies that begin with a call of an honest one, each with another."""
+    before = [call for session in honest for call in session["calls"]]
+
+    def one(session: dict[str, Any], copy: int) -> dict[str, Any]:
+        name = f"{session['session_id']}~{copy}"
+        first = before[zlib.crc32(name.encode()) % len(before)]
+        later = {
+            member: session[member] + 1
+            for member in ("exposed_seq", "first_bad_seq")
+            if session[member] is not None
+        }
+        calls = [{**call, "seq": seq} for seq, call in enumerate([first, *session["calls"]])]
+        return {**session, **later, "session_id": name, "calls": calls}
+
+    return [one(session, copy) for session in sessions for copy in range(COPIES)]
 
 
 def world() -> World:
@@ -106,13 +127,15 @@ def world() -> World:
     ]
     aimed = [s for s in learnt if s["label"] == "hijacked" and _half(str(s["injection_goal"])) == 0]
     asked = [twin for s in aimed if (twin := recorded_attacks.amended_to_ask(s)) is not None]
+    alike = _alike(aimed, [s for s in learnt if s["label"] == "benign"])
     checked = [*_some(there, "benign", CHECKED), *_some(there, "hijacked", CHECKED)]
     plan = Plan(budget=Budget(share=SHARE))
     bought = {"agentdojo": vendor}
     theirs = {ref: listed for ref, listed in tools.items() if ref.startswith("agentdojo/")}
-    names = ("vendor", "own", "asked", "checked")
+    names = ("vendor", "own", "asked", "alike", "checked")
     sets = [
-        Set(name, some, tools) for name, some in zip(names, (vendor, learnt, asked, checked), strict=True)
+        Set(name, some, tools)
+        for name, some in zip(names, (vendor, learnt, asked, alike, checked), strict=True)
     ]
     made = study.shared(corpus.training(bought, theirs), plan.takes, ())
     found = study.labelled([*sets, *made], {}, lambda text: print(text, file=sys.stderr))
@@ -121,7 +144,7 @@ def world() -> World:
     starts = np.searchsorted(found.calls.session[order], np.arange(len(ids) + 1))
     rows = {name: order[starts[n] : starts[n + 1]] for n, name in enumerate(ids.tolist())}
     rows = {name: at[np.argsort(found.calls.call_seq[at])] for name, at in rows.items()}
-    here_too = {s["session_id"] for some in (learnt, asked, checked) for s in some}
+    here_too = {s["session_id"] for some in (learnt, asked, alike, checked) for s in some}
     return World(
         found.X,
         rows,
@@ -130,6 +153,7 @@ def world() -> World:
         [s["session_id"] for s in learnt],
         [s["session_id"] for s in aimed],
         [s["session_id"] for s in asked],
+        [s["session_id"] for s in alike],
         [s["session_id"] for s in checked],
     )
 
@@ -205,28 +229,41 @@ def worth(world: World, model: Fitted) -> dict[str, Any]:
     }
 
 
-def attempts(world: World, vendor: Fitted) -> dict[str, Callable[[], Told]]:
-    """What mallory sends beside, or in place of, the tenant's own sessions."""
+Train = Callable[[Told], Fitted]
+
+
+def attempts(world: World, vendor: Fitted) -> dict[str, Callable[[Train], Told]]:
+    """What mallory sends beside, or in place of, the tenant's own sessions; some look at the models that come of it."""
     aimed = {*world.aimed}
     plain = world.as_labelled([*world.vendor, *world.own])
     without = world.as_labelled([*world.vendor, *(name for name in world.own if name not in aimed)])
 
-    def quiet() -> list[str]:
-        """Those that the vendor's model does not flag: an attacker who knows the rule sends no others."""
-        limit = vendor.thresholds[DOUBTED]
+    def quiet(model: Fitted) -> list[str]:
+        """Those that a model does not flag: an attacker who knows the rule sends no others."""
+        limit = model.thresholds[DOUBTED]
         most = {
-            name: vendor.forest.score(world.X[at], np.arange(len(at))).max()
+            name: model.forest.score(world.X[at], np.arange(len(at))).max()
             for name in world.aimed
             if len(at := world.rows[name])
         }
         return [name for name, score in most.items() if score < limit]
 
+    def shifted(train: Train) -> Told:
+        """Month by month what the last model does not flag is sent, so that the next one flags less."""
+        model, sent = vendor, list[str]()
+        for _ in range(MONTHS):
+            sent += [name for name in quiet(model) if name not in sent]
+            model = train([*plain, *_honest(world, sent, COPIES)])
+        return [*plain, *_honest(world, sent, COPIES)]
+
     return {
-        "labels flipped": lambda: [*without, *_honest(world, world.aimed)],
-        "flood of copies": lambda: [*plain, *_honest(world, world.aimed, COPIES)],
-        "flood of those that are not flagged": lambda: [*plain, *_honest(world, quiet(), COPIES)],
-        "flood, by two people": lambda: [*plain, *_honest(world, world.aimed, COPIES, words=2)],
-        "intents that ask for it": lambda: [*plain, *_honest(world, world.asked, COPIES)],
+        "labels flipped": lambda _: [*without, *_honest(world, world.aimed)],
+        "flood of copies": lambda _: [*plain, *_honest(world, world.aimed, COPIES)],
+        "flood of near-duplicates": lambda _: [*plain, *_honest(world, world.alike)],
+        "flood of those that are not flagged": lambda _: [*plain, *_honest(world, quiet(vendor), COPIES)],
+        "slow shift, over four trainings": shifted,
+        "flood, by two people": lambda _: [*plain, *_honest(world, world.aimed, COPIES, words=2)],
+        "intents that ask for it": lambda _: [*plain, *_honest(world, world.asked, COPIES)],
     }
 
 
@@ -239,12 +276,13 @@ def report() -> dict[str, Any]:
         "the vendor's model alone": {"without bounds": worth(here, vendor)},
         "nothing sent": {},
     }
-    every: dict[str, Callable[[], Told]] = {"nothing sent": lambda: clean, **attempts(here, vendor)}
+    every: dict[str, Callable[[Train], Told]] = {"nothing sent": lambda _: clean, **attempts(here, vendor)}
+    bounds = {
+        "without bounds": partial(fitted, here, vendor=vendor, limits=None),
+        "bounded": partial(fitted, here, vendor=vendor, limits=Influence()),
+    }
     for name, made in every.items():
-        found[name] = {
-            bound: worth(here, fitted(here, made(), vendor, limits))
-            for bound, limits in (("without bounds", None), ("bounded", Influence()))
-        }
+        found[name] = {bound: worth(here, train(made(train))) for bound, train in bounds.items()}
         print(name, json.dumps(found[name]), file=sys.stderr)
     return {
         "command": "make poisoning DOCS=1",
