@@ -250,10 +250,10 @@ def attempts(world: World, vendor: Fitted) -> dict[str, Callable[[Train], Told]]
 
     def shifted(train: Train) -> Told:
         """Month by month what the last model does not flag is sent, so that the next one flags less."""
-        model, sent = vendor, list[str]()
-        for _ in range(MONTHS):
-            sent += [name for name in quiet(model) if name not in sent]
+        sent = quiet(vendor)
+        for _ in range(MONTHS - 1):
             model = train([*plain, *_honest(world, sent, COPIES)])
+            sent += [name for name in quiet(model) if name not in sent]
         return [*plain, *_honest(world, sent, COPIES)]
 
     return {

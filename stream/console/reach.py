@@ -46,6 +46,8 @@ class Lane(NamedTuple):
     ----------
     y : int
         The line that its calls stand on.
+    floor : str
+        That line, as a path.
     uses : list of Use
         The tools, as they were first used; at most `MAX_TOOLS`.
     n_tools : int
@@ -56,6 +58,7 @@ class Lane(NamedTuple):
 
     action: str
     y: int
+    floor: str
     stair: str
     marks: Sequence[Mark]
     uses: Sequence[Use]
@@ -66,7 +69,7 @@ class Lane(NamedTuple):
     def text(self) -> str:
         """Its tools, for the legend and for whoever sees no picture.
 
-        >>> Lane("read", 46, "", (), [Use("search_inbox", 0, 3), Use("read_file", 4, 1)], 14, 40).text
+        >>> Lane("read", 46, "", "", (), [Use("search_inbox", 0, 3), Use("read_file", 4, 1)], 14, 40).text
         'search_inbox from call 0 on (3 times), read_file at call 4, and 12 more'
         """
         named = [
@@ -98,11 +101,6 @@ class Reach(NamedTuple):
     exposed: float | None
     declared: Sequence[str]
     ticks: Sequence[tuple[float, int]]
-
-    @property
-    def used(self) -> list[Lane]:
-        """The lanes that have calls."""
-        return [lane for lane in self.lanes if lane.n_calls]
 
 
 def reached(decided: Sequence[Entry], declared: Sequence[Entry], exposing: int | None) -> Reach | None:
@@ -168,4 +166,4 @@ def _lane(
             marks.append(Mark(round(at[number], 1), kind, text))
     path.append(f"H {end:.1f} V {y} Z")
     stair = " ".join(path) if calls else ""
-    return Lane(action, y, stair, marks, uses[:MAX_TOOLS], len(uses), len(calls))
+    return Lane(action, y, f"M {LEFT} {y} H {end:.1f}", stair, marks, uses[:MAX_TOOLS], len(uses), len(calls))

@@ -12,7 +12,7 @@ from models.errors import InputError
 from models.text.quotes import Quotes
 from stream.console.index import Index, Kept, Row, listed, member, shares
 from stream.console.quoting import Given, Letters, Line, given, telling
-from stream.console.reach import Reach, reached
+from stream.console.reach import Lane, Reach, reached
 from stream.events import (
     ALERTS,
     CASES,
@@ -179,6 +179,11 @@ class Story:
     chain_holds: bool
     unread: Mapping[str, str]
 
+    @property
+    def used(self) -> Sequence[Lane]:
+        """The kinds of access that it used, each with its tools."""
+        return [lane for lane in self.reach.lanes if lane.n_calls] if self.reach is not None else []
+
 
 def told(index: Index, row: Row) -> Story:
     """The story of a session, of what is kept of it; arguments and answers as far as the index lets them be quoted.
@@ -194,6 +199,7 @@ def told(index: Index, row: Row) -> Story:
     reads_events = not set(index.inputs) & set(source.unread)
     calls = _calls(trail, index.quotes)
     shown = _most_telling(calls)
+    exposing = _exposing_call(trail, calls)
     return Story(
         row=row,
         asked=[each.text for each in trail.of("declared", "amended")],
@@ -212,8 +218,8 @@ def told(index: Index, row: Row) -> Story:
         calls=shown,
         calls_left_out=len(calls) - len(shown),
         drawing=_drawing(trail, finding, calls),
-        moments=_moments(trail, row, calls),
-        reach=reached(trail.of("decided"), trail.of("declared"), _exposing_call(trail, calls)),
+        moments=_moments(trail, row, exposing),
+        reach=reached(trail.of("decided"), trail.of("declared"), exposing),
         fate=FATES.get(row.fate, row.fate),
         fates=_fates(trail, source.unread),
         steps=_steps(finding),
@@ -355,8 +361,8 @@ def _why_no_line(calls: Sequence[Call], reads_events: bool, quotes: Quotes) -> s
     if not flagged or not reads_events or quotes == "none" or any(call.lines for call in calls):
         return ""
     return (
-        "No line of an earlier answer has to do with what was flagged: no value of it, no word of the tool, and nothing that talks to"
-        " the agent was found there."
+        "No line of an earlier answer has to do with what was flagged, of those answers that the evidence cites: no value of it, no word"
+        " of the tool, and nothing that talks to the agent. Other answers were not searched."
     )
 
 
@@ -485,26 +491,25 @@ def _tools_of(finding: Mapping[str, Any]) -> dict[int, str]:
     return {int(each[1]): each[2] for each in found if each is not None}
 
 
-def _moments(trail: Trail, row: Row, calls: Sequence[Call]) -> list[Moment]:
-    """From the answer that exposed the session to its credential's end."""
+def _moments(trail: Trail, row: Row, exposing: int | None) -> list[Moment]:
+    """From the answer of `exposing`, which exposed the session, to its credential's end."""
     decided = trail.of("decided")
     flagged = [each for each in decided if each.data["verdict"] in FLAGGED]
     moments: list[tuple[str, str, str]] = []
     if flagged:
         first = flagged[0]
-        source = _exposing_call(trail, calls)
-        if source == NO_CALL["foreign_destination"][0]:
+        if exposing == NO_CALL["foreign_destination"][0]:
             for declared in trail.of("declared")[:1]:
                 moments.append(("exposed", declared.time, "by what is declared of a tool"))
-        elif source is not None:
-            judged = next(each for each in decided if each.data["call_seq"] == source)
+        elif exposing is not None:
+            judged = next(each for each in decided if each.data["call_seq"] == exposing)
             answers = {each.data["call_id"]: each for each in trail.of("returned")}
             answer = answers.get(judged.data["call_id"])
             moments.append(
                 (
                     "exposed",
                     (answer or judged).time,
-                    f"by what call {source} of {judged.data['tool']} returned",
+                    f"by what call {exposing} of {judged.data['tool']} returned",
                 )
             )
         act = f"call {first.data['call_seq']} of {first.data['tool']}: {first.data['verdict']}"

@@ -434,8 +434,7 @@ def story(index: Index, row: Row) -> CaseStory:
             for each in found.moments
         ],
         access_used=[
-            Used(action=lane.action, calls=lane.n_calls, tools=quoted(lane.text, LINE))
-            for lane in (found.reach.used if found.reach else ())
+            Used(action=lane.action, calls=lane.n_calls, tools=quoted(lane.text, LINE)) for lane in found.used
         ],
         gaps=_quotes(found.missing),
         chain_of_decisions=_chain(found, row),
@@ -630,7 +629,7 @@ def _side(row: Row, found: Story, families: Collection[str], tools: Collection[s
         asked=quoted(" / ".join(found.asked), LINE),
         did_instead=quoted(found.did, LINE),
         verdicts=dict(verdicts_told.most_common()),
-        actions={lane.action: lane.n_calls for lane in (found.reach.used if found.reach else ())},
+        actions={lane.action: lane.n_calls for lane in found.used},
         flagged_tools=_names({each.tool for each in found.calls if each.verdict in FLAGGED}),
         only_families=_families(families),
         only_tools=_names(tools),

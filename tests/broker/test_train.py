@@ -37,6 +37,23 @@ def offering(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**events[0], "tools": b.TOOLS}, *events[1:]]
 
 
+def labelled(world: World) -> None:
+    """Three sessions on the bus, judged by a worker; somebody says of two what they were: s-1 by its case, quiet by its name."""
+    worker = world.worker()
+    try:
+        first, second, third = (offering(astray(name)) for name in ("s-1", "quiet", "s-3"))
+        sent(world.settings, first, second[:2], third[:3])
+        case = json.loads(world.read(ALERTS, bool)[-1].value)["finding_info"]["uid"]
+        world.read(DECISIONS, lambda seen: len(seen) >= 4)
+        by = ("--by", "ada", "--key", str(world.key), "--wait", "0")
+        for name, verdict in ((case, "true_positive"), ("quiet", "benign")):
+            said = run(world, "feedback", name, "--verdict", verdict, *by)
+            assert said.returncode == 0, said.stderr
+    finally:
+        worker.terminate()
+        assert worker.wait(30) == 0
+
+
 def test_the_bus_and_dumps_of_it_give_training_the_same(tmp_path: Path) -> None:
     """Sessions, labels, catalogues and the digests of the manifest: beside the plan all that decides a release, byte for byte."""
     dump, file = tmp_path / "agent.events.v1.jsonl", tmp_path / "labels.jsonl"
@@ -44,20 +61,7 @@ def test_the_bus_and_dumps_of_it_give_training_the_same(tmp_path: Path) -> None:
         settings = Settings(bootstrap=broker.bootstrap, partitions=3, session_timeout_s=4.0)
         topics.create(settings)
         world = World(settings, tmp_path)
-        worker = world.worker()
-        try:
-            sent(
-                settings, offering(astray("s-1")), offering(astray("quiet"))[:2], offering(astray("s-3"))[:3]
-            )
-            case = json.loads(world.read(ALERTS, bool)[-1].value)["finding_info"]["uid"]
-            world.read(DECISIONS, lambda seen: len(seen) >= 4)
-            by = ("--by", "ada", "--key", str(world.key), "--wait", "0")
-            for name, verdict in ((case, "true_positive"), ("quiet", "benign")):
-                said = run(world, "feedback", name, "--verdict", verdict, *by)
-                assert said.returncode == 0, said.stderr
-        finally:
-            worker.terminate()
-            assert worker.wait(30) == 0
+        labelled(world)
         dump.write_text(run(world, "topics", "dump", "agent.events.v1").stdout)
         assert run(world, "labels", "collect", "--out", str(file)).returncode == 0
         trusting = replace(settings, responder_jwks=Path(world.environment["DRIFTLINE_RESPONDER_JWKS"]))

@@ -12,21 +12,17 @@ import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from stream import bootstrap
 from stream.console.index import Index
 from stream.events import Record
-from stream.offline import files
-from stream.offline.replay import replay
-from stream.settings import Settings
 from tests.console.served import Served
-from tests.unit.test_console import SAMPLES, indexed
+from tests.unit.test_console import SAMPLES, indexed, of_samples
 
 FOLDER = Path(__file__).parents[2] / "docs" / "img"
 SESSION = "support-ticket-exfiltration"
@@ -36,15 +32,10 @@ COLOURS = 256
 """As many as a palette has: smaller than true colour, and text stays as sharp as it was."""
 
 
-def samples() -> Iterator[Record]:
-    """Every bundled sample as the bus has it: its events, and all that they led to."""
+def samples() -> list[Record]:
+    """Every bundled sample as the bus has it."""
     with tempfile.TemporaryDirectory() as state:
-        configured = Settings(state_dir=Path(state))
-        judge, actor = bootstrap.judge(configured, mode="enforce"), bootstrap.actor(configured)
-        for path in sorted(SAMPLES.glob("*.jsonl")):
-            yield from (record for record, _ in files.read_records(path))
-            for at, output in enumerate(replay(files.read_records(path), judge, actor)):
-                yield Record(output.topic, 0, at, 0, "none", output.key, output.headers, output.value)
+        return of_samples(Path(state), *(path.stem for path in sorted(SAMPLES.glob("*.jsonl"))))
 
 
 def taken(page: Page, height: int) -> bytes:
@@ -93,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="take the console's pictures in the docs")
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     folder = parser.parse_args(arguments).folder
-    for path in take(indexed(list(samples())), folder):
+    for path in take(indexed(samples()), folder):
         sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
 
 

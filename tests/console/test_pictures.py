@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_each_picture_of_the_docs_is_one_that_the_command_takes(tmp_path: Path) -> None:
     if shutil.which("chromium") is None:
         absent("NOT RUN: Chromium is needed; apt-get install chromium")
-    taken = pictures.take(indexed(list(pictures.samples())), tmp_path)
+    taken = pictures.take(indexed(pictures.samples()), tmp_path)
     assert {path.name for path in taken} == {path.name for path in pictures.FOLDER.glob("console-*.png")}
     for path in taken:
         with Image.open(path) as picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -12,12 +11,12 @@ import pytest
 
 from models.release import registry
 from stream.cli import ranging, standing
-from stream.events import ALERTS, DECISIONS, EVENTS, rfc3339
+from stream.events import EVENTS, rfc3339
 from stream.offline.traffic import Tree
 from stream.settings import Settings
 from tests.broker.test_breaker import ROOT, World, astray
 from tests.broker.test_feedback import run
-from tests.broker.test_train import ids, offering, sent
+from tests.broker.test_train import ids, labelled, sent
 from tests.worker import read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -49,18 +48,7 @@ def test_the_bus_and_a_dump_of_it_become_the_same_release(on_kafka: Settings, tm
     (tmp_path / "plan.yaml").write_text(PLAN)
     world = World(on_kafka, tmp_path)
     world.environment["DRIFTLINE_PREFIX"] = on_kafka.prefix
-    worker = world.worker()
-    try:
-        sent(on_kafka, offering(astray("s-1")), offering(astray("quiet"))[:2], offering(astray("s-3"))[:3])
-        case = json.loads(world.read(ALERTS, bool)[-1].value)["finding_info"]["uid"]
-        world.read(DECISIONS, lambda seen: len(seen) >= 4)
-        by = ("--by", "ada", "--key", str(world.key), "--wait", "0")
-        for name, verdict in ((case, "true_positive"), ("quiet", "benign")):
-            said = run(world, "feedback", name, "--verdict", verdict, *by)
-            assert said.returncode == 0, said.stderr
-    finally:
-        worker.terminate()
-        assert worker.wait(30) == 0
+    labelled(world)
     dump.write_text(run(world, "topics", "dump", "agent.events.v1").stdout)
     collected = run(world, "labels", "collect", "--out", str(labels))
     assert collected.returncode == 0, collected.stderr

@@ -198,6 +198,7 @@ def test_tools_that_were_not_called_before_lead_the_list_and_the_tenant_is_told_
     (seen,) = Drifted(path).tenants()
     assert "train a challenger" in seen.suggests
     assert [tool.now > 0 for _, tool in seen.tools if not tool.before] != []
+    assert all(not tool.before or not tool.now for _, tool in seen.tools)  # each goes by another name now
     text = client(Drifted(path)).get("/drift").text
     assert "no calls before" in text
     assert "<b>yes: <bdi>train a challenger</bdi></b>" in text
