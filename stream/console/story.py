@@ -361,8 +361,9 @@ def _why_no_line(calls: Sequence[Call], reads_events: bool, quotes: Quotes) -> s
     if not flagged or not reads_events or quotes == "none" or any(call.lines for call in calls):
         return ""
     return (
-        "No line of an earlier answer has to do with what was flagged, of those answers that the evidence cites: no value of it, no word"
-        " of the tool, and nothing that talks to the agent. Other answers were not searched."
+        "No line of an earlier answer has to do with what was flagged up to the revocation, as far as words tell: no value of it, no word"
+        " of the tool and no words to the agent stand in the answers that its evidence cites. Evidence may still rest on what a line"
+        " means. Other answers were not searched."
     )
 
 
