@@ -159,7 +159,7 @@ def promote(
     """Make a release @champion and activate it in every partition, one first; exit 1 when a gate refuses it.
 
     It is compared with the champion: samples that must stay caught or left alone, detection and calibration on suites that
-    both were measured on without having seen them, time and size; with --hold-out also on labelled sessions of your own, reader, signals and
+    both were measured on without having seen them, CPU and size; with --hold-out also on labelled sessions of your own, reader, signals and
     policy included, and with --canaries on sessions that must stay caught. What is @champion already is activated again, and compared with
     nothing: so a promotion or a rollback that was cut off is brought to its end.
     """

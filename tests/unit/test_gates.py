@@ -154,20 +154,30 @@ def test_a_release_may_grow_by_half(folder: Path, times: float, holds: bool) -> 
     assert gates._size(champion, challenger).holds is holds
 
 
-@pytest.mark.parametrize(("slower", "holds"), [(1.4, True), (1.6, False)])
-def test_a_call_may_take_half_as_long_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, slower: float, holds: bool
-) -> None:
+def cpu_gate(folder: Path, monkeypatch: pytest.MonkeyPatch, rounds: list[tuple[float, float]]) -> Gate:
+    """The gate by CPU where the rounds take each side so many seconds a file; it may ask for no more rounds than these."""
     now = [0.0]
-    turns = iter([1.0, slower] * gates.ROUNDS)
+    n_files = len(gates._samples())
+    turns = iter([seconds for each in rounds for _ in range(n_files) for seconds in each])
 
     def told(*_: Any) -> dict[str, int]:
         now[0] += next(turns)
         return {}
 
-    monkeypatch.setattr(gates.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(gates.time, "process_time", lambda: now[0])
     monkeypatch.setattr(gates, "_decided", told)
     configured = Settings()
     champion, challenger = gates.candidate(configured, None), gates.candidate(configured, folder)
     (gate,) = (each for each in gates._on_samples(champion, challenger) if each.name.startswith("µs"))
-    assert gate.holds is holds
+    assert next(turns, None) is None, "fewer rounds than said"
+    return gate
+
+
+def test_an_event_may_take_half_as_much_cpu_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_gate(folder, monkeypatch, [(1.0, 1.4)] * gates.ROUNDS).holds
+    assert not cpu_gate(folder, monkeypatch, [(1.0, 1.6)] * gates.MOST_ROUNDS).holds
+
+
+def test_a_machine_at_other_work_makes_no_release_slow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = [(1.0, 2.0)] * (gates.ROUNDS + 1)
+    assert cpu_gate(folder, monkeypatch, [*busy, (1.1, 1.2)]).holds
